@@ -1,0 +1,18 @@
+-- read-sale
+--   The numbers of a sale at one instant, with the clock that its window is judged by.
+-- KEYS
+--   1 gate   hash of the sale's settings and numbers
+-- ARGV
+--   none
+-- Returns
+--   numbers, now ms, allotment, available, reserved, sold
+--   unknown_sale, now ms
+-- Keeps
+--   nothing: it only reads
+local gate = redis.call('HMGET', KEYS[1], 'allotment', 'available', 'reserved', 'sold')
+local time = redis.call('TIME')
+local now_ms = string.format('%.0f', tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000))
+if not gate[1] then
+  return { 'unknown_sale', now_ms }
+end
+return { 'numbers', now_ms, gate[1], gate[2], gate[3], gate[4] }

@@ -1,0 +1,140 @@
+-- reserve
+--   Decides a batch of orders of one sale in the order they came, and takes the units of those that get them.
+--   Each order passes the buyer's bucket, then the system's permits, then the sale's own checks. Every order is decided
+--   before the first write, for Redis does not roll back. A refusal by a limit takes neither a token nor a permit.
+-- KEYS
+--   1 gate           hash of the sale's settings and numbers
+--   2 reservations   hash order id -> quantity|reserved at ms|request id|buyer
+--   3 unsettled      sorted set of order ids by the ms they were last handed over
+--   4 buyers         hash buyer -> units held (only where the sale has a cap)
+--   5.. buckets      each order's buyer's bucket: tokens:at µs
+-- ARGV
+--   1 permits        orders that the system-wide window lets through; -1 = no such limit
+--   2 capacity       tokens in a full bucket; 0 = no limit per buyer
+--   3 refill rate    tokens a second
+--   4 bucket ttl     seconds
+--   5.. orders       four each: order id, quantity, request id, buyer
+-- Returns
+--   unknown_sale
+--   decided, available, permits left, reserved at ms, then two for each order: word, number
+--     reserved           tokens left
+--     buyer_limited      ms until the buyer's next token
+--     system_limited     0
+--     paused             0
+--     not_open           ms until the sale opens
+--     ended              0
+--     sold_out           0
+--     not_enough_units   units that are left
+--     over_buyer_limit   units that the buyer holds
+-- Keeps
+--   I1 conservation, I2 never oversold, I6 buyer's cap
+local gate = redis.call('HMGET', KEYS[1], 'available', 'reserved', 'paused', 'starts_at', 'ends_at', 'per_buyer_limit')
+if not gate[1] then
+  return { 'unknown_sale' }
+end
+local available, reserved = tonumber(gate[1]), tonumber(gate[2])
+local paused, starts_at, ends_at = gate[3] == '1', tonumber(gate[4]), tonumber(gate[5])
+local per_buyer_limit = tonumber(gate[6])
+local permits, capacity, refill_rate = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local bucket_ttl = ARGV[4]
+
+local time = redis.call('TIME')
+local now_us = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local now_ms = math.floor(now_us / 1000)
+local now_ms_text, now_us_text = string.format('%.0f', now_ms), string.format('%.0f', now_us)
+
+local closed_word, closed_number = nil, 0
+if now_ms >= ends_at then
+  closed_word = 'ended'
+elseif paused then
+  closed_word = 'paused'
+elseif now_ms < starts_at then
+  closed_word, closed_number = 'not_open', starts_at - now_ms
+end
+
+-- What the batch has changed so far, by key, so that two orders of one buyer in one batch see each other.
+local buckets, held = {}, {}
+local new_reservations, new_unsettled = {}, {}
+local reply = { 'decided', 0, 0, now_ms_text }
+local taken = 0
+
+for i = 5, #KEYS do
+  local at = 5 + (i - 5) * 4
+  local order_id, quantity, request_id, buyer = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2], ARGV[at + 3]
+  local word, number = nil, 0
+
+  local tokens = capacity
+  if capacity > 0 then
+    tokens = buckets[KEYS[i]]
+    if not tokens then
+      local bucket = redis.call('GET', KEYS[i])
+      tokens = capacity
+      if bucket then
+        local left, at_us = string.match(bucket, '^([^:]+):(.+)$')
+        local elapsed_us = math.max(0, now_us - tonumber(at_us))
+        tokens = math.min(capacity, tonumber(left) + elapsed_us * refill_rate / 1000000)
+      end
+    end
+    if tokens < 1 then
+      word, number = 'buyer_limited', math.ceil((1 - tokens) * 1000 / refill_rate)
+    end
+  end
+  if not word and permits == 0 then
+    word = 'system_limited'
+  end
+
+  if not word then
+    if permits > 0 then
+      permits = permits - 1
+    end
+    if capacity > 0 then
+      tokens = tokens - 1
+      buckets[KEYS[i]] = tokens
+    end
+    if closed_word then
+      word, number = closed_word, closed_number
+    elseif available == 0 then
+      word = 'sold_out'
+    else
+      local holds = 0
+      if per_buyer_limit > 0 then
+        holds = held[buyer] or tonumber(redis.call('HGET', KEYS[4], buyer) or '0')
+      end
+      if per_buyer_limit > 0 and holds + quantity > per_buyer_limit then
+        word, number = 'over_buyer_limit', holds
+      elseif quantity > available then
+        word, number = 'not_enough_units', available
+      else
+        word, number = 'reserved', math.floor(tokens)
+        available = available - quantity
+        taken = taken + quantity
+        if per_buyer_limit > 0 then
+          held[buyer] = holds + quantity
+        end
+        new_reservations[#new_reservations + 1] = order_id
+        new_reservations[#new_reservations + 1] =
+          string.format('%d|%s|%s|%s', quantity, now_ms_text, request_id, buyer)
+        new_unsettled[#new_unsettled + 1] = now_ms_text
+        new_unsettled[#new_unsettled + 1] = order_id
+      end
+    end
+  end
+  reply[#reply + 1] = word
+  reply[#reply + 1] = number
+end
+
+-- From here on only writes.
+for key, tokens in pairs(buckets) do
+  redis.call('SET', key, string.format('%.6f:%s', tokens, now_us_text), 'EX', bucket_ttl)
+end
+if taken > 0 then
+  redis.call('HSET', KEYS[1], 'available', available, 'reserved', reserved + taken)
+  redis.call('HSET', KEYS[2], unpack(new_reservations))
+  redis.call('ZADD', KEYS[3], unpack(new_unsettled))
+  for buyer, units in pairs(held) do
+    redis.call('HSET', KEYS[4], buyer, units)
+  end
+end
+reply[2] = available
+reply[3] = permits
+return reply

@@ -1,0 +1,74 @@
+-- Up Migration
+-- The ledger: the truth about orders. Prices are numeric, never floats.
+
+CREATE TABLE sales (
+  id               text PRIMARY KEY CHECK (id ~ '^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$'),
+  name             text NOT NULL,
+  description      text,
+  original_price   numeric(13, 4) NOT NULL CHECK (original_price >= 0),
+  flash_sale_price numeric(13, 4) NOT NULL CHECK (flash_sale_price >= 0),
+  currency         text NOT NULL CHECK (currency ~ '^[A-Z]{3}$'),
+  allotment        integer NOT NULL,
+  sold             integer NOT NULL DEFAULT 0,
+  per_buyer_limit  integer NOT NULL DEFAULT 0 CHECK (per_buyer_limit >= 0), -- units; 0 = no cap
+  starts_at        timestamptz NOT NULL,
+  ends_at          timestamptz NOT NULL CHECK (ends_at > starts_at),
+  paused           boolean NOT NULL DEFAULT false,
+  version          integer NOT NULL DEFAULT 1, -- raised by each change of window or pause
+  gate_opened      boolean NOT NULL DEFAULT false, -- false: the gate may be made; true: a missing gate was lost
+  created_at       timestamptz NOT NULL DEFAULT now(),
+  -- I2, the last line against oversell: holds even where the gate is wrong.
+  CONSTRAINT sold_within_allotment CHECK (sold >= 0 AND sold <= allotment)
+);
+-- Every batch updates its sale's row; room on the page keeps those updates off the index.
+ALTER TABLE sales SET (fillfactor = 50);
+
+-- No foreign key to sales: an order that the ledger refuses because it knows no such sale must still end in a row, and the
+-- key's row lock would stand in the way of the sold count. docs/decisions/0004 says more.
+CREATE TABLE orders (
+  id          text PRIMARY KEY,
+  sale_id     text NOT NULL,
+  buyer_id    text NOT NULL,
+  quantity    integer NOT NULL CHECK (quantity > 0),
+  unit_price  numeric(13, 4), -- the sale's price as the order was confirmed; null for a rejected order
+  amount      numeric(17, 4), -- quantity × unit_price
+  currency    text,
+  status      text NOT NULL CHECK (status IN ('confirmed', 'rejected')),
+  reason      text CHECK ((status = 'rejected') = (reason IS NOT NULL)),
+  request_id  text NOT NULL,
+  created_at  timestamptz NOT NULL, -- when the gate reserved, by Redis' clock
+  finished_at timestamptz NOT NULL DEFAULT now(),
+  CHECK (status = 'rejected' OR (unit_price IS NOT NULL AND amount = quantity * unit_price AND currency IS NOT NULL))
+);
+
+-- A change of stock happens in two places. The row says how far it has come, so that a crash between them is mended.
+CREATE TABLE stock_changes (
+  id         text PRIMARY KEY,
+  sale_id    text NOT NULL REFERENCES sales (id),
+  delta      integer NOT NULL CHECK (delta <> 0), -- units; negative withdraws
+  reason     text NOT NULL,
+  state      text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'applied', 'refused')),
+  actor      text NOT NULL,
+  request_id text NOT NULL,
+  created_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX stock_changes_pending ON stock_changes (created_at) WHERE state = 'pending';
+
+CREATE TABLE operator_actions (
+  id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  at         timestamptz NOT NULL DEFAULT now(),
+  actor      text NOT NULL, -- who, and from which address
+  action     text NOT NULL CHECK (action IN ('create', 'pause', 'resume', 'change_window', 'change_stock')),
+  sale_id    text NOT NULL,
+  before     jsonb,
+  after      jsonb NOT NULL,
+  reason     text,
+  request_id text NOT NULL
+);
+CREATE INDEX operator_actions_by_sale ON operator_actions (sale_id, id);
+
+-- Down Migration
+DROP TABLE operator_actions;
+DROP TABLE stock_changes;
+DROP TABLE orders;
+DROP TABLE sales;

@@ -1,0 +1,165 @@
+/**
+ * The one declared tree of settings. Each has a type, a default, a unit and a meaning; .env.example is checked against it.
+ * This file reads nothing by itself: a main hands in its environment.
+ */
+import { type Static, type TSchema, Type } from '@sinclair/typebox';
+import { Value } from '@sinclair/typebox/value';
+
+const integer = (description: string, options: { default: number; minimum: number; maximum: number }) =>
+  Type.Integer({ description, ...options });
+
+export const EnvironmentSchema = Type.Object({
+  NODE_ENV: Type.Union([Type.Literal('development'), Type.Literal('production'), Type.Literal('test')], {
+    default: 'development',
+    description: 'development, production or test. In production nothing is made up: ADMIN_TOKEN must be set and no demo sales are made.',
+  }),
+  HOST: Type.String({ default: '127.0.0.1', minLength: 1, description: 'Address the API listens on; 0.0.0.0 means every one.' }),
+  PORT: integer('TCP port the API listens on.', { default: 5001, minimum: 1, maximum: 65_535 }),
+  API_PROCESSES: integer('API processes that `npm start` runs side by side on PORT (more than one needs Linux).', {
+    default: 1,
+    minimum: 1,
+    maximum: 64,
+  }),
+  WORKER_PROCESSES: integer('Worker processes that `npm start` runs side by side.', { default: 1, minimum: 1, maximum: 64 }),
+  WORKER_CONCURRENCY: integer('Jobs that one worker process confirms at the same time; each holds one database connection.', {
+    default: 4,
+    minimum: 1,
+    maximum: 64,
+  }),
+  REDIS_URL: Type.Optional(
+    Type.String({
+      pattern: '^rediss?://.+',
+      description: 'redis:// or rediss:// address of Redis 7 or newer. Unset: `npm start` runs a private one.',
+    }),
+  ),
+  DATABASE_URL: Type.Optional(
+    Type.String({
+      pattern: '^postgres(ql)?://.+',
+      description: 'postgres:// address of PostgreSQL 15 or newer. Unset: `npm start` runs a private one.',
+    }),
+  ),
+  DATABASE_POOL_SIZE: integer('Connections to PostgreSQL that each process may hold.', { default: 10, minimum: 2, maximum: 500 }),
+  KEY_PREFIX: Type.String({
+    default: 'flash-sale',
+    pattern: '^[a-z0-9][a-z0-9_-]{0,31}$',
+    description: 'First part of every Redis key, so that several systems can share one Redis.',
+  }),
+  REQUEST_TIMEOUT_MS: integer('Milliseconds a request may wait for Redis or PostgreSQL before it is answered with 503.', {
+    default: 5_000,
+    minimum: 100,
+    maximum: 60_000,
+  }),
+  GLOBAL_RATE_LIMIT: integer('Orders a second that the whole system lets through to the stock; 0 = no limit.', {
+    default: 2_000,
+    minimum: 0,
+    maximum: 10_000_000,
+  }),
+  RATE_LIMIT_TOKENS: integer("Tokens in a buyer's full bucket; an order takes one; 0 = no limit per buyer.", {
+    default: 100,
+    minimum: 0,
+    maximum: 1_000_000,
+  }),
+  TOKEN_REFILL_RATE: integer("Tokens a second that come back into a buyer's bucket.", { default: 20, minimum: 1, maximum: 1_000_000 }),
+  IP_RATE_LIMIT: integer('Requests a second that one address may make of one API process, on any route; 0 = off.', {
+    default: 0,
+    minimum: 0,
+    maximum: 10_000_000,
+  }),
+  TRUST_PROXY: Type.String({
+    default: '',
+    pattern: '^$|^[0-9a-fA-F.:/, a-z]+$',
+    description:
+      'Proxies whose X-Forwarded-For is believed: addresses or ranges with commas (10.0.0.0/8, loopback), or the number of hops. Empty: nobody.',
+  }),
+  ADMIN_TOKEN: Type.Optional(
+    Type.String({
+      minLength: 16,
+      maxLength: 512,
+      pattern: '^[!-~]+$',
+      description: "The operator's secret, at least 16 characters. Unset in development: `npm start` makes one and prints it.",
+    }),
+  ),
+  LOG_LEVEL: Type.Union(
+    ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'].map((level) => Type.Literal(level)) as [
+      ReturnType<typeof Type.Literal<'info'>>,
+    ],
+    { default: 'info', description: 'Least severe line that is logged: fatal, error, warn, info, debug, trace or silent.' },
+  ),
+  STRAND_AGE_MS: integer('Milliseconds that a reservation may stay unsettled before the sweep looks into it.', {
+    default: 10_000,
+    minimum: 100,
+    maximum: 3_600_000,
+  }),
+  SWEEP_INTERVAL_MS: integer('Milliseconds between two turns of the repair loops.', {
+    default: 2_000,
+    minimum: 50,
+    maximum: 600_000,
+  }),
+  SHUTDOWN_TIMEOUT_MS: integer('Milliseconds that a process has to finish what it accepted once it is told to stop.', {
+    default: 10_000,
+    minimum: 500,
+    maximum: 600_000,
+  }),
+  DATA_DIR: Type.String({
+    default: '.data',
+    minLength: 1,
+    description: 'Folder of the private Redis, the private PostgreSQL, their secrets and the logs of `npm start`.',
+  }),
+  DEMO_SALES: Type.Union([Type.Literal('on'), Type.Literal('off')], {
+    default: 'on',
+    description: 'on: `npm start` makes the two demo sales where they do not exist (never in production).',
+  }),
+});
+
+export type Environment = Static<typeof EnvironmentSchema>;
+
+/** A setting is missing or out of range. The message names each one, what was found and what is expected. */
+export class EnvironmentError extends Error {
+  override name = 'EnvironmentError';
+}
+
+/**
+ * Checks raw variables against the schema and fills in the defaults.
+ *
+ * @param variables name → text, as in process.env; unknown names are ignored, an empty text counts as unset
+ * @throws EnvironmentError with one sentence for each setting that is wrong
+ */
+export function readEnvironment(variables: Record<string, string | undefined>): Environment {
+  const known: Record<string, unknown> = {};
+  for (const name of Object.keys(EnvironmentSchema.properties)) {
+    const text = variables[name]?.trim();
+    if (text !== undefined && text !== '') known[name] = asDeclared(name as keyof Environment, text);
+  }
+  const filled = Value.Default(EnvironmentSchema, known);
+  if (Value.Check(EnvironmentSchema, filled)) return filled;
+  const sentences = new Map<string, string>();
+  for (const error of Value.Errors(EnvironmentSchema, filled)) {
+    const name = error.path.slice(1).split('/')[0] ?? '';
+    if (!sentences.has(name)) sentences.set(name, sentence(name, variables[name]));
+  }
+  throw new EnvironmentError([...sentences.values()].join('\n'));
+}
+
+function asDeclared(name: keyof Environment, text: string): unknown {
+  const declared: TSchema = EnvironmentSchema.properties[name];
+  // Only plain decimal digits are a number: "1e3", "0x10" and " 5 apples" stay text and are refused by the schema.
+  return declared.type === 'integer' && /^-?\d{1,15}$/.test(text) ? Number(text) : text;
+}
+
+function sentence(name: string, found: string | undefined): string {
+  const declared = EnvironmentSchema.properties[name as keyof Environment] as TSchema;
+  const secret = name === 'ADMIN_TOKEN' || name.endsWith('_URL');
+  const shown = found === undefined ? 'is not set' : secret ? 'has a value that does not fit' : `is "${found}"`;
+  const range = declared.type === 'integer' ? ` Expected: a whole number from ${declared.minimum} to ${declared.maximum}.` : '';
+  return `${name} ${shown}. ${declared.description}${range}`;
+}
+
+/** @throws EnvironmentError when a setting that this process cannot do without is not set */
+export function requireSetting<Name extends 'REDIS_URL' | 'DATABASE_URL' | 'ADMIN_TOKEN'>(
+  environment: Environment,
+  name: Name,
+): string {
+  const value = environment[name];
+  if (value === undefined) throw new EnvironmentError(sentence(name, undefined));
+  return value;
+}

@@ -1,0 +1,212 @@
+/**
+ * Orders in the ledger. `confirm` is the step that makes an order true; what it says once, it says for ever.
+ */
+import { type Client, inTransaction, isRefusedData, type Pool } from '../postgres/connect-postgres.ts';
+import type { AcceptedOrder, OrderVerdict, RejectionReason } from './order.ts';
+
+/** A finished order as its owner reads it. */
+export interface LedgerOrder {
+  readonly id: string;
+  readonly saleId: string;
+  readonly buyerId: string;
+  readonly quantity: number;
+  /** Exact decimal text; null for a rejected order. */
+  readonly unitPrice: string | null;
+  readonly amount: string | null;
+  readonly currency: string | null;
+  readonly status: 'confirmed' | 'rejected';
+  readonly reason: RejectionReason | null;
+  readonly createdAt: Date;
+  readonly finishedAt: Date;
+}
+
+interface VerdictRow {
+  id: string;
+  status: 'confirmed' | 'rejected';
+  reason: RejectionReason | null;
+}
+
+const SELECT_VERDICTS = 'SELECT id, status, reason FROM orders WHERE id = ANY($1)';
+
+export type OrderStore = ReturnType<typeof createOrderStore>;
+
+export function createOrderStore(pool: Pool) {
+  return {
+    /**
+     * Writes a batch of one sale's orders in one transaction, and raises the sale's sold count with them. Orders that the
+     * ledger has already keep what it said of them. Rows that it refuses are singled out and end as rejected; the others
+     * are confirmed.
+     *
+     * @throws when the ledger cannot be reached or the outcome is unknown; then nothing may be given back
+     */
+    async confirm(saleId: string, orders: readonly AcceptedOrder[]): Promise<OrderVerdict[]> {
+      const unique = [...new Map(orders.map((order) => [order.id, order])).values()];
+      try {
+        return await inTransaction(pool, (client) => confirmWhole(client, saleId, unique));
+      } catch (error) {
+        if (!(error instanceof NotAsAWhole) && !isRefusedData(error)) throw error;
+      }
+      return inTransaction(pool, (client) => confirmOneByOne(client, saleId, unique));
+    },
+
+    /**
+     * Ends orders as rejected, unless the ledger has them already: then its word stands.
+     *
+     * @throws when the ledger cannot be reached or the outcome is unknown; then nothing may be given back
+     */
+    async reject(saleId: string, orders: readonly AcceptedOrder[], reason: RejectionReason): Promise<OrderVerdict[]> {
+      return inTransaction(pool, async (client) => {
+        const ids = await insertRejected(client, saleId, orders, reason);
+        const fresh = new Map(ids.map((id): [string, OrderVerdict] => [id, { id, status: 'rejected', reason, fresh: true }]));
+        return withEarlierVerdicts(client, orders, fresh);
+      });
+    },
+
+    /** What the ledger says of those orders that it has. */
+    async verdictsOf(orderIds: readonly string[]): Promise<OrderVerdict[]> {
+      const { rows } = await pool.query<VerdictRow>(SELECT_VERDICTS, [orderIds]);
+      return rows.map(earlierVerdict);
+    },
+
+    async find(orderId: string): Promise<LedgerOrder | null> {
+      const { rows } = await pool.query<LedgerOrder>(
+        `SELECT id, sale_id AS "saleId", buyer_id AS "buyerId", quantity, trim_scale(unit_price)::text AS "unitPrice",
+                trim_scale(amount)::text AS amount, currency, status, reason,
+                created_at AS "createdAt", finished_at AS "finishedAt"
+           FROM orders WHERE id = $1`,
+        [orderId],
+      );
+      return rows[0] ?? null;
+    },
+  };
+}
+
+/** The sale is unknown or has no room for the whole batch: its orders must be looked at one by one. */
+class NotAsAWhole extends Error {}
+
+async function confirmWhole(
+  client: Client,
+  saleId: string,
+  orders: readonly AcceptedOrder[],
+): Promise<OrderVerdict[]> {
+  if (!(await lockSale(client, saleId))) throw new NotAsAWhole();
+  const { ids, units } = await insertConfirmed(client, saleId, orders);
+  if (units > 0 && !(await raiseSold(client, saleId, units))) throw new NotAsAWhole();
+  const fresh = new Map(ids.map((id): [string, OrderVerdict] => [id, { id, status: 'confirmed', fresh: true }]));
+  return withEarlierVerdicts(client, orders, fresh);
+}
+
+async function confirmOneByOne(
+  client: Client,
+  saleId: string,
+  orders: readonly AcceptedOrder[],
+): Promise<OrderVerdict[]> {
+  const known = await lockSale(client, saleId);
+  const fresh = new Map<string, OrderVerdict>();
+  for (const order of orders) {
+    const reason = known ? await tryOne(client, saleId, order) : 'LEDGER_UNKNOWN_SALE';
+    if (reason === 'written') fresh.set(order.id, { id: order.id, status: 'confirmed', fresh: true });
+    else if (reason !== 'known') {
+      for (const id of await insertRejected(client, saleId, [order], reason)) {
+        fresh.set(id, { id, status: 'rejected', reason, fresh: true });
+      }
+    }
+  }
+  return withEarlierVerdicts(client, orders, fresh);
+}
+
+async function tryOne(client: Client, saleId: string, order: AcceptedOrder): Promise<RejectionReason | 'written' | 'known'> {
+  await client.query('SAVEPOINT one_order');
+  let reason: RejectionReason;
+  try {
+    const { units } = await insertConfirmed(client, saleId, [order]);
+    if (units === 0) return 'known';
+    if (await raiseSold(client, saleId, units)) return 'written';
+    reason = 'LEDGER_SOLD_OUT';
+  } catch (error) {
+    if (!isRefusedData(error)) throw error;
+    reason = 'LEDGER_REFUSED';
+  }
+  await client.query('ROLLBACK TO SAVEPOINT one_order');
+  return reason;
+}
+
+/** Batches of one sale queue at its row instead of meeting in a deadlock over the same orders. */
+async function lockSale(client: Client, saleId: string): Promise<boolean> {
+  const { rowCount } = await client.query('SELECT FROM sales WHERE id = $1 FOR UPDATE', [saleId]);
+  return rowCount === 1;
+}
+
+async function insertConfirmed(
+  client: Client,
+  saleId: string,
+  orders: readonly AcceptedOrder[],
+): Promise<{ ids: string[]; units: number }> {
+  const { rows } = await client.query<{ id: string; quantity: number }>(
+    `INSERT INTO orders (id, sale_id, buyer_id, quantity, unit_price, amount, currency, status, request_id, created_at)
+     SELECT o.id, s.id, o.buyer_id, o.quantity, s.flash_sale_price, o.quantity * s.flash_sale_price, s.currency,
+            'confirmed', o.request_id, to_timestamp(o.reserved_at / 1000.0)
+       FROM unnest($2::text[], $3::text[], $4::int[], $5::text[], $6::float8[])
+              AS o (id, buyer_id, quantity, request_id, reserved_at)
+       JOIN sales s ON s.id = $1
+     ON CONFLICT (id) DO NOTHING
+     RETURNING id, quantity`,
+    [saleId, ...columns(orders)],
+  );
+  return { ids: rows.map((row) => row.id), units: rows.reduce((sum, row) => sum + row.quantity, 0) };
+}
+
+/** I2: the guard against oversell. @returns false where the allotment has no room */
+async function raiseSold(client: Client, saleId: string, units: number): Promise<boolean> {
+  const { rowCount } = await client.query(
+    'UPDATE sales SET sold = sold + $2 WHERE id = $1 AND sold + $2 <= allotment',
+    [saleId, units],
+  );
+  return rowCount === 1;
+}
+
+async function insertRejected(
+  client: Client,
+  saleId: string,
+  orders: readonly AcceptedOrder[],
+  reason: RejectionReason,
+): Promise<string[]> {
+  const { rows } = await client.query<{ id: string }>(
+    `INSERT INTO orders (id, sale_id, buyer_id, quantity, status, reason, request_id, created_at)
+     SELECT o.id, $1, o.buyer_id, o.quantity, 'rejected', $7, o.request_id, to_timestamp(o.reserved_at / 1000.0)
+       FROM unnest($2::text[], $3::text[], $4::int[], $5::text[], $6::float8[])
+              AS o (id, buyer_id, quantity, request_id, reserved_at)
+     ON CONFLICT (id) DO NOTHING
+     RETURNING id`,
+    [saleId, ...columns(orders), reason],
+  );
+  return rows.map((row) => row.id);
+}
+
+function columns(orders: readonly AcceptedOrder[]): unknown[] {
+  return [
+    orders.map((order) => order.id),
+    orders.map((order) => order.buyerId),
+    orders.map((order) => order.quantity),
+    orders.map((order) => order.requestId),
+    orders.map((order) => order.reservedAt),
+  ];
+}
+
+/** Adds what the ledger said earlier of the orders that were not written just now. */
+async function withEarlierVerdicts(
+  client: Client,
+  orders: readonly AcceptedOrder[],
+  fresh: ReadonlyMap<string, OrderVerdict>,
+): Promise<OrderVerdict[]> {
+  const others = orders.filter((order) => !fresh.has(order.id)).map((order) => order.id);
+  if (others.length === 0) return [...fresh.values()];
+  const { rows } = await client.query<VerdictRow>(SELECT_VERDICTS, [others]);
+  return [...fresh.values(), ...rows.map(earlierVerdict)];
+}
+
+function earlierVerdict(row: VerdictRow): OrderVerdict {
+  return row.status === 'confirmed'
+    ? { id: row.id, status: 'confirmed', fresh: false }
+    : { id: row.id, status: 'rejected', reason: row.reason ?? 'LEDGER_REFUSED', fresh: false };
+}

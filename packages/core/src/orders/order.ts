@@ -1,0 +1,57 @@
+/** What an order is on its way, and how its id is made. */
+import { randomFillSync } from 'node:crypto';
+import { ulid } from 'ulid';
+
+const ULID_LENGTH = 26;
+
+/** `<sale id>-<ULID>`: an order's keys can be found from its id alone. */
+export const ORDER_ID_PATTERN = /^([A-Za-z0-9][A-Za-z0-9_-]{0,63})-([0-9A-HJKMNP-TV-Z]{26})$/;
+
+/** A claim that the gate has accepted and the ledger does not have yet. */
+export interface AcceptedOrder {
+  readonly id: string;
+  readonly buyerId: string;
+  /** Units. */
+  readonly quantity: number;
+  /** Milliseconds since 1970 by Redis' clock. */
+  readonly reservedAt: number;
+  /** Of the HTTP request that placed it; carried into the worker's lines. */
+  readonly requestId: string;
+}
+
+/** Why an order that was accepted ended as `rejected`. Stable: it is stored in the ledger and shown to the buyer. */
+export type RejectionReason =
+  /** The ledger's own count says that the allotment is sold: the gate was wrong. */
+  | 'LEDGER_SOLD_OUT'
+  /** The ledger knows no such sale. */
+  | 'LEDGER_UNKNOWN_SALE'
+  /** The ledger refused this row. */
+  | 'LEDGER_REFUSED'
+  /** Every attempt failed although the ledger answers. */
+  | 'GAVE_UP';
+
+/** What the ledger says of one order after a confirmation was tried. */
+export type OrderVerdict =
+  | { readonly id: string; readonly status: 'confirmed'; readonly fresh: boolean }
+  | { readonly id: string; readonly status: 'rejected'; readonly reason: RejectionReason; readonly fresh: boolean };
+
+// The library asks for one random number a character. One system call for 512 of them keeps that off the order's path.
+const randomPool = new Uint32Array(512);
+let randomNext = randomPool.length;
+const nextRandom = (): number => {
+  if (randomNext === randomPool.length) {
+    randomFillSync(randomPool);
+    randomNext = 0;
+  }
+  return (randomPool[randomNext++] as number) / 2 ** 32;
+};
+
+/** A new id: unique for ever, not guessable (80 random bits), sorted by time. */
+export function newOrderId(saleId: string): string {
+  return `${saleId}-${ulid(undefined, nextRandom)}`;
+}
+
+/** @returns the sale's id within an order id, or null where the text is no order id */
+export function saleIdOf(orderId: string): string | null {
+  return ORDER_ID_PATTERN.test(orderId) ? orderId.slice(0, -(ULID_LENGTH + 1)) : null;
+}

@@ -1,0 +1,56 @@
+/** Says whether a PostgreSQL can keep the ledger. */
+import pg from 'pg';
+import { POSTGRES_MAJOR_MIN } from '../limits.ts';
+
+/** A PostgreSQL is missing or unfit; the message is a sentence that says what to do. */
+export class PostgresUnfitError extends Error {
+  override name = 'PostgresUnfitError';
+}
+
+/**
+ * Connects once, looks, and hangs up.
+ *
+ * @param waitMs milliseconds to go on trying while nobody answers (0 = one try)
+ * @returns its version, for example "18.4"
+ * @throws PostgresUnfitError when nobody answers, the login or the database is wrong, or it is too old
+ */
+export async function checkPostgres(url: string, waitMs = 0): Promise<string> {
+  const deadline = Date.now() + waitMs;
+  for (;;) {
+    const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 3_000 });
+    client.on('error', () => {});
+    try {
+      await client.connect();
+      const { rows } = await client.query<{ server_version: string }>('SHOW server_version');
+      const version = rows[0]?.server_version ?? '';
+      if (Number.parseInt(version, 10) < POSTGRES_MAJOR_MIN) {
+        throw new PostgresUnfitError(
+          `PostgreSQL ${version} is too old: version ${POSTGRES_MAJOR_MIN} or newer is needed. Upgrade it, or set DATABASE_URL to a newer one.`,
+        );
+      }
+      return version;
+    } catch (error) {
+      if (error instanceof PostgresUnfitError) throw error;
+      const { code = '', message } = error as Error & { code?: string };
+      // 28xxx: login refused, 3D000: no such database. Neither mends itself by waiting.
+      const refused = code.startsWith('28') || code === '3D000';
+      if (refused || Date.now() >= deadline) throw new PostgresUnfitError(absent(url, message || code, refused));
+    } finally {
+      await client.end().catch(() => {});
+    }
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+}
+
+function absent(url: string, failure: string, refused: boolean): string {
+  let where = 'the given address';
+  try {
+    const { host, pathname } = new URL(url);
+    where = `${host}${pathname}`;
+  } catch {
+    // An address that cannot be read is not shown: it may carry the password in an odd place.
+  }
+  return refused
+    ? `PostgreSQL at ${where} refuses the connection (${failure}). Check the user, the password and the database in DATABASE_URL.`
+    : `No PostgreSQL answers at ${where} (${failure}). Start it, or correct DATABASE_URL.`;
+}

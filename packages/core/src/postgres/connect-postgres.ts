@@ -1,0 +1,60 @@
+/** The pool of connections to the ledger, and the one way to run a transaction. */
+import pg from 'pg';
+import type { Logger } from 'pino';
+
+export type Pool = pg.Pool;
+export type Client = pg.PoolClient;
+
+/**
+ * @param size connections that this process may hold
+ * @param timeoutMs milliseconds that a connection, and then a statement, may take
+ */
+export function connectPostgres(options: {
+  url: string;
+  size: number;
+  timeoutMs: number;
+  name: string;
+  log: Logger;
+}): Pool {
+  const pool = new pg.Pool({
+    connectionString: options.url,
+    max: options.size,
+    application_name: options.name,
+    connectionTimeoutMillis: options.timeoutMs,
+    query_timeout: options.timeoutMs,
+    statement_timeout: options.timeoutMs,
+    idleTimeoutMillis: 30_000,
+    keepAlive: true,
+  });
+  // An idle connection that breaks is replaced by the pool; without a listener it would end the process.
+  pool.on('error', (error) => options.log.warn({ err: error.message }, 'postgres closed an idle connection'));
+  return pool;
+}
+
+/**
+ * Runs `work` in one transaction: committed when it returns, rolled back when it throws. A connection whose outcome is
+ * unknown is thrown away, not returned to the pool.
+ */
+export async function inTransaction<Result>(pool: Pool, work: (client: Client) => Promise<Result>): Promise<Result> {
+  const client = await pool.connect();
+  let broken: Error | undefined;
+  try {
+    await client.query('BEGIN');
+    const result = await work(client);
+    await client.query('COMMIT');
+    return result;
+  } catch (error) {
+    await client.query('ROLLBACK').catch((failure: Error) => {
+      broken = failure;
+    });
+    throw error;
+  } finally {
+    client.release(broken);
+  }
+}
+
+/** True where the server looked at the statement and refused its data (and so is alive): SQLSTATE classes 22 and 23. */
+export function isRefusedData(error: unknown): boolean {
+  const code = (error as { code?: unknown }).code;
+  return typeof code === 'string' && (code.startsWith('22') || code.startsWith('23'));
+}

@@ -1,0 +1,124 @@
+/** The queue between the gate and the ledger: one kind of job, carrying accepted orders of one sale. */
+import { type Static, Type } from '@sinclair/typebox';
+import { Value } from '@sinclair/typebox/value';
+import { Queue } from 'bullmq';
+import type { Redis } from 'ioredis';
+import { ulid } from 'ulid';
+import {
+  CONFIRM_ATTEMPTS,
+  CONFIRM_BACKOFF_MS,
+  JOB_ORDERS_MAX,
+  KEEP_COMPLETED_JOBS,
+  KEEP_FAILED_JOBS,
+  SWEEP_QUEUE_LOOK_MAX,
+} from '../limits.ts';
+import type { AcceptedOrder } from '../orders/order.ts';
+
+export const ORDER_QUEUE = 'confirm-orders';
+
+const JobOrder = Type.Object({
+  order_id: Type.String({ minLength: 1 }),
+  buyer_id: Type.String({ minLength: 1 }),
+  quantity: Type.Integer({ minimum: 1 }),
+  reserved_at: Type.Integer({ minimum: 0, description: 'Milliseconds since 1970 by the clock of Redis.' }),
+  request_id: Type.String(),
+});
+
+/** What a job carries, as Bull Board shows it. */
+const ConfirmOrdersJobSchema = Type.Object({
+  sale_id: Type.String({ minLength: 1 }),
+  orders: Type.Array(JobOrder, { minItems: 1 }),
+});
+
+export type ConfirmOrdersJob = Static<typeof ConfirmOrdersJobSchema>;
+
+export interface OrderBatch {
+  readonly saleId: string;
+  readonly orders: readonly AcceptedOrder[];
+}
+
+export type OrderQueue = ReturnType<typeof createOrderQueue>;
+
+/** @param redis of connectForRequests: an add fails within its budget instead of waiting for Redis to come back */
+export function createOrderQueue({ redis, prefix }: { redis: Redis; prefix: string }) {
+  const queue = new Queue<ConfirmOrdersJob>(ORDER_QUEUE, {
+    connection: redis,
+    prefix,
+    defaultJobOptions: {
+      attempts: CONFIRM_ATTEMPTS,
+      backoff: { type: 'exponential', delay: CONFIRM_BACKOFF_MS },
+      removeOnComplete: { count: KEEP_COMPLETED_JOBS },
+      removeOnFail: { count: KEEP_FAILED_JOBS },
+    },
+  });
+  // The connection says by itself when Redis goes and comes back.
+  queue.on('error', () => {});
+
+  return {
+    /** For Bull Board. */
+    bullQueue: queue,
+
+    /**
+     * Adds jobs of at most JOB_ORDERS_MAX orders each.
+     *
+     * @throws when Redis does not take them in time; then it is unknown which were added, and nothing may be given back
+     */
+    async add(batches: readonly OrderBatch[], ordersPerJob = JOB_ORDERS_MAX): Promise<void> {
+      const jobs = batches.flatMap(({ saleId, orders }) => {
+        const parts = [];
+        for (let at = 0; at < orders.length; at += ordersPerJob) {
+          parts.push({
+            name: ORDER_QUEUE,
+            data: { sale_id: saleId, orders: orders.slice(at, at + ordersPerJob).map(encode) },
+            // A letter first: BullMQ takes an id of digits alone for one of its own.
+            opts: { jobId: `job-${ulid()}` },
+          });
+        }
+        return parts;
+      });
+      if (jobs.length > 0) await queue.addBulk(jobs);
+    },
+
+    /**
+     * Order ids that jobs on their way carry (waiting, delayed, at work).
+     *
+     * @returns null where there are more jobs than SWEEP_QUEUE_LOOK_MAX: too many to look through
+     */
+    async orderIdsUnderWay(): Promise<Set<string> | null> {
+      const states = ['waiting', 'active', 'delayed', 'prioritized'] as const;
+      const counts = await queue.getJobCounts(...states);
+      if (Object.values(counts).reduce((sum, count) => sum + count, 0) > SWEEP_QUEUE_LOOK_MAX) return null;
+      const jobs = await queue.getJobs([...states], 0, -1);
+      return new Set(jobs.flatMap((job) => job?.data?.orders?.map((order) => order.order_id) ?? []));
+    },
+
+    async close(): Promise<void> {
+      await queue.close();
+    },
+  };
+}
+
+function encode(order: AcceptedOrder): ConfirmOrdersJob['orders'][number] {
+  return {
+    order_id: order.id,
+    buyer_id: order.buyerId,
+    quantity: order.quantity,
+    reserved_at: order.reservedAt,
+    request_id: order.requestId,
+  };
+}
+
+/** @returns null where the data is not what `add` writes: a poisoned job */
+export function decodeJob(data: unknown): OrderBatch | null {
+  if (!Value.Check(ConfirmOrdersJobSchema, data)) return null;
+  return {
+    saleId: data.sale_id,
+    orders: data.orders.map((order) => ({
+      id: order.order_id,
+      buyerId: order.buyer_id,
+      quantity: order.quantity,
+      reservedAt: order.reserved_at,
+      requestId: order.request_id,
+    })),
+  };
+}

@@ -1,0 +1,48 @@
+/**
+ * The only file that spells Redis keys. docs/redis-keys.md says who writes each, how long it lives and how it is rebuilt.
+ * All keys of a sale carry its hash tag, so that they share a slot of Redis Cluster; so do the two of the whole system.
+ */
+
+export interface SaleKeys {
+  readonly gate: string;
+  readonly reservations: string;
+  readonly unsettled: string;
+  readonly handOvers: string;
+  readonly buyers: string;
+  readonly stockChanges: string;
+  bucket(buyerId: string): string;
+}
+
+export interface Keys {
+  sale(saleId: string): SaleKeys;
+  /** Hash: the system-wide sliding window. */
+  readonly systemWindow: string;
+  /** String: the catalogue as JSON. */
+  readonly catalogue: string;
+  /** String: a worker's sign of life. */
+  readonly workerAlive: string;
+  /** BullMQ's own prefix; the braces keep all its keys in one slot. */
+  readonly queuePrefix: string;
+}
+
+/** @param prefix KEY_PREFIX; holds no braces, so that the first pair in a key is the sale's */
+export function createKeys(prefix: string): Keys {
+  return {
+    sale(saleId) {
+      const sale = `${prefix}:{${saleId}}`;
+      return {
+        gate: `${sale}:gate`,
+        reservations: `${sale}:reservations`,
+        unsettled: `${sale}:unsettled`,
+        handOvers: `${sale}:hand-overs`,
+        buyers: `${sale}:buyers`,
+        stockChanges: `${sale}:stock-changes`,
+        bucket: (buyerId) => `${sale}:bucket:${buyerId}`,
+      };
+    },
+    systemWindow: `${prefix}:{system}:window`,
+    catalogue: `${prefix}:{system}:catalogue`,
+    workerAlive: `${prefix}:{system}:worker-alive`,
+    queuePrefix: `{${prefix}}`,
+  };
+}

@@ -1,0 +1,98 @@
+/**
+ * Reads lua/*.lua and teaches a connection to run them. The header of a script is its declaration: the number of keys is
+ * read from it, and a test holds it against the body.
+ */
+import { readdirSync, readFileSync } from 'node:fs';
+import type { Redis } from 'ioredis';
+
+export interface LuaScript {
+  /** File name without the ending, and the name of the command. */
+  readonly name: string;
+  /** Declared keys before any that repeat. */
+  readonly fixedKeys: readonly string[];
+  /** True where the last line of KEYS is `n..`: the caller says how many there are. */
+  readonly keysRepeat: boolean;
+  readonly fixedArguments: readonly string[];
+  readonly argumentsRepeat: boolean;
+  /** First words that a reply may start with, and, for batches, those of each item. */
+  readonly words: readonly string[];
+  readonly keeps: string;
+  readonly source: string;
+}
+
+const folder = new URL('../../lua/', import.meta.url);
+
+/** @throws Error when a header lacks a section or numbers its keys with gaps */
+export function parseLuaScript(name: string, source: string): LuaScript {
+  const sections = new Map<string, string[]>();
+  let section = '';
+  for (const line of source.split('\n')) {
+    if (!line.startsWith('--')) break;
+    const heading = /^-- (\S.*)$/.exec(line);
+    if (heading) sections.set((section = heading[1] as string), []);
+    else sections.get(section)?.push(line.slice(2).trim());
+  }
+  const lines = (wanted: string): string[] => {
+    const found = sections.get(wanted);
+    if (!found || found.length === 0) throw new Error(`${name}.lua: its header has no section "${wanted}"`);
+    return found;
+  };
+  lines(name);
+  const keys = numbered(name, lines('KEYS'));
+  const args = numbered(name, lines('ARGV'));
+  return {
+    name,
+    fixedKeys: keys.fixed,
+    keysRepeat: keys.repeats,
+    fixedArguments: args.fixed,
+    argumentsRepeat: args.repeats,
+    words: lines('Returns').map((line) => (line.match(/^[a-z_]+/) ?? [''])[0]),
+    keeps: lines('Keeps').join(' '),
+    source,
+  };
+}
+
+function numbered(name: string, lines: readonly string[]): { fixed: string[]; repeats: boolean } {
+  const fixed: string[] = [];
+  for (const line of lines) {
+    if (line === 'none') return { fixed: [], repeats: false };
+    const entry = /^(\d+)(\.\.)? +(\S.*)$/.exec(line);
+    if (!entry || Number(entry[1]) !== fixed.length + 1) throw new Error(`${name}.lua: cannot read the line "${line}"`);
+    if (entry[2]) return { fixed, repeats: true };
+    fixed.push((entry[3] as string).split(/ {2,}/)[0] as string);
+  }
+  return { fixed, repeats: false };
+}
+
+export function loadLuaScripts(): LuaScript[] {
+  return readdirSync(folder)
+    .filter((file) => file.endsWith('.lua'))
+    .sort()
+    .map((file) => parseLuaScript(file.slice(0, -'.lua'.length), readFileSync(new URL(file, folder), 'utf8')));
+}
+
+/** Runs a script by its name; a script that Redis has forgotten is sent again by the client library. */
+export type RunScript = (name: string, keys: readonly string[], args: readonly (string | number)[]) => Promise<unknown[]>;
+
+/** Defines every script on the connection. @returns the one way to run them */
+export function defineScripts(redis: Redis): RunScript {
+  const scripts = new Map(loadLuaScripts().map((script) => [script.name, script]));
+  for (const script of scripts.values()) {
+    redis.defineCommand(script.name, {
+      lua: script.source,
+      ...(script.keysRepeat ? {} : { numberOfKeys: script.fixedKeys.length }),
+    });
+  }
+  const commands = redis as unknown as Record<string, (...args: (string | number)[]) => Promise<unknown[]>>;
+  return (name, keys, args) => {
+    const script = scripts.get(name);
+    if (!script) throw new Error(`no script lua/${name}.lua`);
+    if (script.keysRepeat ? keys.length < script.fixedKeys.length : keys.length !== script.fixedKeys.length) {
+      throw new Error(`lua/${name}.lua declares ${script.fixedKeys.length} keys and was called with ${keys.length}`);
+    }
+    const command = commands[name] as (...args: (string | number)[]) => Promise<unknown[]>;
+    return script.keysRepeat
+      ? command.call(redis, keys.length, ...keys, ...args)
+      : command.call(redis, ...keys, ...args);
+  };
+}

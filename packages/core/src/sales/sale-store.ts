@@ -1,0 +1,244 @@
+/**
+ * Sales in the ledger: settings, allotment, sold count, and the operators' actions upon them. Each change and the line
+ * about it in operator_actions are one transaction.
+ */
+import { type Client, inTransaction, type Pool } from '../postgres/connect-postgres.ts';
+import type { Sale } from './sale.ts';
+
+/** Who does something, for the record. */
+export interface Operator {
+  /** Name and address, for example "admin from 10.0.0.7". */
+  readonly actor: string;
+  readonly requestId: string;
+}
+
+export interface NewSale {
+  readonly id: string;
+  readonly name: string;
+  readonly description: string | null;
+  /** Exact decimal text. */
+  readonly originalPrice: string;
+  readonly flashSalePrice: string;
+  readonly currency: string;
+  readonly units: number;
+  readonly startsAt: number;
+  readonly endsAt: number;
+  readonly perBuyerLimit: number;
+}
+
+/** A change of stock on its way through ledger and gate. */
+export interface StockChange {
+  readonly id: string;
+  readonly saleId: string;
+  /** Units; negative withdraws. */
+  readonly delta: number;
+  readonly reason: string;
+  readonly state: 'pending' | 'applied' | 'refused';
+  readonly actor: string;
+  readonly requestId: string;
+}
+
+/** A sale with the ledger's own count of units. */
+export interface LedgerSale extends Sale {
+  /** Units confirmed. */
+  readonly sold: number;
+}
+
+type SaleRow = Omit<LedgerSale, 'startsAt' | 'endsAt'> & { startsAt: Date; endsAt: Date };
+
+const SALE_COLUMNS = `id, name, description, trim_scale(original_price)::text AS "originalPrice",
+  trim_scale(flash_sale_price)::text AS "flashSalePrice", currency, allotment, sold,
+  per_buyer_limit AS "perBuyerLimit", starts_at AS "startsAt", ends_at AS "endsAt", paused, version,
+  gate_opened AS "gateOpened"`;
+
+const CHANGE_COLUMNS = 'id, sale_id AS "saleId", delta, reason, state, actor, request_id AS "requestId"';
+
+export type SaleStore = ReturnType<typeof createSaleStore>;
+
+export function createSaleStore(pool: Pool) {
+  return {
+    /** @returns null where a sale of this id exists */
+    async create(sale: NewSale, operator: Operator): Promise<Sale | null> {
+      return inTransaction(pool, async (client) => {
+        const { rows } = await client.query<SaleRow>(
+          `INSERT INTO sales (id, name, description, original_price, flash_sale_price, currency, allotment,
+                              per_buyer_limit, starts_at, ends_at)
+           VALUES ($1, $2, $3, $4::numeric, $5::numeric, $6, $7, $8, to_timestamp($9 / 1000.0), to_timestamp($10 / 1000.0))
+           ON CONFLICT (id) DO NOTHING RETURNING ${SALE_COLUMNS}`,
+          [
+            sale.id,
+            sale.name,
+            sale.description,
+            sale.originalPrice,
+            sale.flashSalePrice,
+            sale.currency,
+            sale.units,
+            sale.perBuyerLimit,
+            sale.startsAt,
+            sale.endsAt,
+          ],
+        );
+        const made = rows[0] ? toSale(rows[0]) : null;
+        if (made) await record(client, operator, { action: 'create', saleId: made.id, before: null, after: made });
+        return made;
+      });
+    },
+
+    async find(saleId: string): Promise<LedgerSale | null> {
+      const { rows } = await pool.query<SaleRow>(`SELECT ${SALE_COLUMNS} FROM sales WHERE id = $1`, [saleId]);
+      return rows[0] ? toSale(rows[0]) : null;
+    },
+
+    /** Sales that are not over, and those that ended less than `endedWithinMs` ago, by the ledger's clock. */
+    async listCurrent(endedWithinMs: number): Promise<LedgerSale[]> {
+      const { rows } = await pool.query<SaleRow>(
+        `SELECT ${SALE_COLUMNS} FROM sales
+          WHERE ends_at > now() - make_interval(secs => $1 / 1000.0) ORDER BY starts_at, id`,
+        [endedWithinMs],
+      );
+      return rows.map(toSale);
+    },
+
+    /** Every sale's id, for loops that must leave none out; a sale is one product, so there are few. */
+    async listIds(): Promise<string[]> {
+      const { rows } = await pool.query<{ id: string }>('SELECT id FROM sales ORDER BY id');
+      return rows.map((row) => row.id);
+    },
+
+    /** The gate was made: from now on a missing gate means that Redis lost it. */
+    async markGateOpened(saleId: string): Promise<void> {
+      await pool.query('UPDATE sales SET gate_opened = true WHERE id = $1 AND NOT gate_opened', [saleId]);
+    },
+
+    /** @returns null where the sale is unknown; a sale that is in that state already is left as it is */
+    async setPaused(saleId: string, paused: boolean, operator: Operator): Promise<Sale | null> {
+      return changeSale(pool, saleId, operator, paused ? 'pause' : 'resume', async (client, before) =>
+        before.paused === paused
+          ? null
+          : client.query<SaleRow>(
+              `UPDATE sales SET paused = $2, version = version + 1 WHERE id = $1 RETURNING ${SALE_COLUMNS}`,
+              [saleId, paused],
+            ),
+      );
+    },
+
+    /** @param startsAt @param endsAt milliseconds since 1970. @returns null where the sale is unknown */
+    async changeWindow(saleId: string, startsAt: number, endsAt: number, operator: Operator): Promise<Sale | null> {
+      return changeSale(pool, saleId, operator, 'change_window', (client) =>
+        client.query<SaleRow>(
+          `UPDATE sales SET starts_at = to_timestamp($2 / 1000.0), ends_at = to_timestamp($3 / 1000.0), version = version + 1
+            WHERE id = $1 RETURNING ${SALE_COLUMNS}`,
+          [saleId, startsAt, endsAt],
+        ),
+      );
+    },
+
+    /**
+     * First step of a change of stock: written down, and where it adds units the ledger's allotment grows before the gate's
+     * (it may lag behind the ledger, never run ahead of it).
+     *
+     * @returns null where the sale is unknown; 'too_many' where the allotment would pass `maxAllotment`
+     */
+    async beginStockChange(
+      change: { id: string; saleId: string; delta: number; reason: string },
+      maxAllotment: number,
+      operator: Operator,
+    ): Promise<StockChange | 'too_many' | null> {
+      return inTransaction(pool, async (client) => {
+        const sale = await lockSale(client, change.saleId);
+        if (!sale) return null;
+        if (sale.allotment + change.delta > maxAllotment) return 'too_many';
+        if (change.delta > 0) {
+          await client.query('UPDATE sales SET allotment = allotment + $2 WHERE id = $1', [change.saleId, change.delta]);
+        }
+        const { rows } = await client.query<StockChange>(
+          `INSERT INTO stock_changes (id, sale_id, delta, reason, actor, request_id)
+           VALUES ($1, $2, $3, $4, $5, $6) RETURNING ${CHANGE_COLUMNS}`,
+          [change.id, change.saleId, change.delta, change.reason, operator.actor, operator.requestId],
+        );
+        return rows[0] as StockChange;
+      });
+    },
+
+    /** Last step of a change of stock, after the gate has decided. Done once, however many processes come to do it. */
+    async finishStockChange(change: StockChange, decided: 'applied' | 'refused'): Promise<void> {
+      await inTransaction(pool, async (client) => {
+        const before = await lockSale(client, change.saleId);
+        const { rowCount } = await client.query(
+          `UPDATE stock_changes SET state = $2 WHERE id = $1 AND state = 'pending'`,
+          [change.id, decided],
+        );
+        if (rowCount === 0 || !before) return;
+        if (decided === 'applied' && change.delta < 0) {
+          await client.query('UPDATE sales SET allotment = allotment + $2 WHERE id = $1', [change.saleId, change.delta]);
+        }
+        // Where units were added the ledger's allotment grew in the first step.
+        const base = change.delta > 0 ? before.allotment - change.delta : before.allotment;
+        await record(client, change, {
+          action: 'change_stock',
+          saleId: change.saleId,
+          before: { allotment: base },
+          after: { allotment: decided === 'applied' ? base + change.delta : base, delta: change.delta, decided },
+          reason: change.reason,
+        });
+      });
+    },
+
+    /** Changes that nobody has finished for `olderThanMs`: their process died on the way. */
+    async listUnfinishedStockChanges(olderThanMs: number): Promise<StockChange[]> {
+      const { rows } = await pool.query<StockChange>(
+        `SELECT ${CHANGE_COLUMNS} FROM stock_changes
+          WHERE state = 'pending' AND created_at < now() - make_interval(secs => $1 / 1000.0) ORDER BY created_at`,
+        [olderThanMs],
+      );
+      return rows;
+    },
+  };
+}
+
+async function changeSale(
+  pool: Pool,
+  saleId: string,
+  operator: Operator,
+  action: 'pause' | 'resume' | 'change_window',
+  update: (client: Client, before: LedgerSale) => Promise<{ rows: SaleRow[] } | null>,
+): Promise<Sale | null> {
+  return inTransaction(pool, async (client) => {
+    const before = await lockSale(client, saleId);
+    if (!before) return null;
+    const changed = await update(client, before);
+    if (!changed) return before;
+    const after = toSale(changed.rows[0] as SaleRow);
+    await record(client, operator, { action, saleId, before, after });
+    return after;
+  });
+}
+
+async function lockSale(client: Client, saleId: string): Promise<LedgerSale | null> {
+  const { rows } = await client.query<SaleRow>(`SELECT ${SALE_COLUMNS} FROM sales WHERE id = $1 FOR UPDATE`, [saleId]);
+  return rows[0] ? toSale(rows[0]) : null;
+}
+
+async function record(
+  client: Client,
+  operator: Operator,
+  entry: { action: string; saleId: string; before: object | null; after: object; reason?: string },
+): Promise<void> {
+  await client.query(
+    `INSERT INTO operator_actions (actor, action, sale_id, before, after, reason, request_id)
+     VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+    [
+      operator.actor,
+      entry.action,
+      entry.saleId,
+      entry.before === null ? null : JSON.stringify(entry.before),
+      JSON.stringify(entry.after),
+      entry.reason ?? null,
+      operator.requestId,
+    ],
+  );
+}
+
+function toSale(row: SaleRow): LedgerSale {
+  return { ...row, startsAt: row.startsAt.getTime(), endsAt: row.endsAt.getTime() };
+}

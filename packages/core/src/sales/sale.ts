@@ -1,0 +1,51 @@
+/** What a sale is: the words and shapes that every process shares. */
+import { MAX_SALE_ID_LENGTH } from '../limits.ts';
+
+/** A sale's id is the product id of the URL. No ":" (job ids), no braces (hash tags). */
+export const SALE_ID_PATTERN = `^[A-Za-z0-9][A-Za-z0-9_-]{0,${MAX_SALE_ID_LENGTH - 1}}$`;
+
+/** Decimal text with up to 9 digits before the point and 4 behind it: exact in numeric(13,4) and as a JSON number. */
+export const PRICE_PATTERN = '^(0|[1-9][0-9]{0,8})(\\.[0-9]{1,4})?$';
+
+/** What the catalogue (PostgreSQL) knows of a sale: everything but the live numbers of its stock. */
+export interface Sale {
+  readonly id: string;
+  readonly name: string;
+  readonly description: string | null;
+  /** Exact decimal text, in units of the currency. */
+  readonly originalPrice: string;
+  /** Exact decimal text, in units of the currency. */
+  readonly flashSalePrice: string;
+  /** ISO 4217. */
+  readonly currency: string;
+  /** Units given to the sale: initial + added − withdrawn. */
+  readonly allotment: number;
+  /** Units that one buyer may hold; 0 = no cap. */
+  readonly perBuyerLimit: number;
+  /** Milliseconds since 1970, UTC. */
+  readonly startsAt: number;
+  /** Milliseconds since 1970, UTC; the sale is over from this instant on. */
+  readonly endsAt: number;
+  readonly paused: boolean;
+  /** Raised by every change of window or pause; an older one never overwrites a newer one in the gate. */
+  readonly version: number;
+  /** False until the gate was opened for the first time; afterwards a missing gate means that Redis lost it. */
+  readonly gateOpened: boolean;
+}
+
+/** What the gate (Redis) knows of a sale, all in units. allotment = available + reserved + sold. */
+export interface StockNumbers {
+  readonly allotment: number;
+  readonly available: number;
+  readonly reserved: number;
+  readonly sold: number;
+}
+
+export type SaleState = 'scheduled' | 'active' | 'paused' | 'ended';
+
+/** @param now milliseconds since 1970 */
+export function saleState(sale: Pick<Sale, 'paused' | 'startsAt' | 'endsAt'>, now: number): SaleState {
+  if (now >= sale.endsAt) return 'ended';
+  if (sale.paused) return 'paused';
+  return now < sale.startsAt ? 'scheduled' : 'active';
+}

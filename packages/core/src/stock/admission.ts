@@ -1,0 +1,100 @@
+/**
+ * Brings the orders of one turn of the event loop to the gate together.
+ *   1. `admit` collects what arrives in the same turn.
+ *   2. At the end of the turn the system-wide window is asked once for all of them.
+ *   3. One call of the reserve script for each sale (and each RESERVE_BATCH_MAX orders) decides; each caller gets its own outcome.
+ *   4. Permits that a buyer's own limit left unused go back.
+ * A quiet system has batches of one. Nothing waits for a timer.
+ */
+import { RESERVE_BATCH_MAX } from '../limits.ts';
+import type { BuyerBucketSettings, OrderRequest, ReserveOutcome, StockGate } from './stock-gate.ts';
+import type { Permits, SystemWindow } from './system-window.ts';
+
+/** An outcome, and what the system-wide window said as it was decided. */
+export interface Admission {
+  readonly outcome: ReserveOutcome;
+  readonly system: Permits;
+}
+
+interface Waiting {
+  readonly saleId: string;
+  readonly request: OrderRequest;
+  readonly resolve: (admission: Admission) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+export type AdmissionDesk = ReturnType<typeof createAdmissionDesk>;
+
+export function createAdmissionDesk(parts: {
+  gate: Pick<StockGate, 'reserve'>;
+  systemWindow: Pick<SystemWindow, 'take' | 'giveBack'>;
+  bucket: BuyerBucketSettings;
+}) {
+  const { gate, systemWindow, bucket } = parts;
+  let arrived: Waiting[] = [];
+
+  async function decideBatch(saleId: string, batch: readonly Waiting[], permits: Permits, share: number): Promise<number> {
+    try {
+      const requests = batch.map((waiting) => waiting.request);
+      const { outcomes, permitsLeft } = await gate.reserve(saleId, requests, share, bucket);
+      batch.forEach((waiting, i) => {
+        waiting.resolve({ outcome: outcomes[i] as ReserveOutcome, system: permits });
+      });
+      return permitsLeft;
+    } catch (error) {
+      for (const waiting of batch) waiting.reject(error);
+      return 0;
+    }
+  }
+
+  async function decideTurn(turn: readonly Waiting[]): Promise<void> {
+    let permits: Permits;
+    try {
+      permits = await systemWindow.take(turn.length);
+    } catch (error) {
+      for (const waiting of turn) waiting.reject(error);
+      return;
+    }
+    let free = permits.granted;
+    const decided = batches(turn).map((batch) => {
+      const share = free < 0 ? -1 : Math.min(free, batch.length);
+      free -= Math.max(0, share);
+      return decideBatch((batch[0] as Waiting).saleId, batch, permits, share);
+    });
+    const unused = (await Promise.all(decided)).reduce((sum, left) => sum + Math.max(0, left), 0);
+    // Not waited for, and not tried again: a lost return costs the crowd some permits of this one second.
+    if (unused > 0) systemWindow.giveBack(permits, unused).catch(() => {});
+  }
+
+  return {
+    /** @throws whatever Redis threw; then it is unknown whether the order holds units */
+    admit(saleId: string, request: OrderRequest): Promise<Admission> {
+      return new Promise((resolve, reject) => {
+        if (arrived.length === 0) {
+          setImmediate(() => {
+            const turn = arrived;
+            arrived = [];
+            void decideTurn(turn);
+          });
+        }
+        arrived.push({ saleId, request, resolve, reject });
+      });
+    },
+  };
+}
+
+/** Groups by sale, keeps the order of arrival within each, and cuts at RESERVE_BATCH_MAX. */
+function batches(turn: readonly Waiting[]): Waiting[][] {
+  const open = new Map<string, Waiting[]>();
+  const all: Waiting[][] = [];
+  for (const waiting of turn) {
+    let batch = open.get(waiting.saleId);
+    if (!batch || batch.length === RESERVE_BATCH_MAX) {
+      batch = [];
+      open.set(waiting.saleId, batch);
+      all.push(batch);
+    }
+    batch.push(waiting);
+  }
+  return all;
+}

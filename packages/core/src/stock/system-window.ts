@@ -1,0 +1,54 @@
+/**
+ * The system-wide sliding window, asked once for a batch of orders. It lives in a slot of its own, so that sales can live
+ * in others.
+ * Source of the algorithm: sliding window counter over two fixed windows, as in the source document's "global limit".
+ */
+import type { Redis } from 'ioredis';
+import { SYSTEM_WINDOW_TTL_S } from '../limits.ts';
+import type { Keys } from '../redis/keys.ts';
+import { defineScripts } from '../redis/lua-script.ts';
+
+export interface Permits {
+  /** Orders that may pass; −1 = there is no limit. */
+  readonly granted: number;
+  /** Second (by Redis' clock) that they count in. */
+  readonly second: number;
+  /** Permits that were left after these. */
+  readonly remaining: number;
+  /** Milliseconds until a refused order may find a permit. */
+  readonly waitMs: number;
+}
+
+export type SystemWindow = ReturnType<typeof createSystemWindow>;
+
+const UNLIMITED: Permits = { granted: -1, second: 0, remaining: 0, waitMs: 0 };
+
+/** @param limit orders a second for the whole system; 0 = none, and Redis is not asked */
+export function createSystemWindow({ redis, keys, limit }: { redis: Redis; keys: Keys; limit: number }) {
+  const run = defineScripts(redis);
+  return {
+    limit,
+
+    async take(wanted: number): Promise<Permits> {
+      if (limit === 0) return UNLIMITED;
+      const [word, granted, second, remaining, waitMs] = await run(
+        'take-permits',
+        [keys.systemWindow],
+        [limit, wanted, SYSTEM_WINDOW_TTL_S],
+      );
+      if (word !== 'permits') throw new Error(`lua/take-permits.lua answered with an unknown word: ${String(word)}`);
+      return {
+        granted: Number(granted),
+        second: Number(second),
+        remaining: Number(remaining),
+        waitMs: Number(waitMs),
+      };
+    },
+
+    /** Gives unused permits back to the second that they were taken in. */
+    async giveBack(permits: Permits, unused: number): Promise<void> {
+      if (permits.granted < 0 || unused <= 0) return;
+      await run('return-permits', [keys.systemWindow], [permits.second, unused]);
+    },
+  };
+}

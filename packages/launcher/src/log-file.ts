@@ -1,0 +1,36 @@
+/** The log file of a kept process: appended to by the process itself, rotated once it is large, read only for its end. */
+import { closeSync, fstatSync, mkdirSync, openSync, readSync, renameSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
+
+/** Bytes above which the file is set aside as <name>.log.1 when its process starts: two files bound the disk it takes. */
+const ROTATE_ABOVE_BYTES = 20 * 1024 * 1024;
+
+/** Bytes at the end of the file that are looked through for the last words of a process. */
+const LOOK_BACK_BYTES = 64 * 1024;
+
+/** Opens for appending. The child writes through the descriptor itself, so its log outlives us. */
+export function openLog(file: string): { fd: number; size: number } {
+  mkdirSync(dirname(file), { recursive: true });
+  if ((statSync(file, { throwIfNoEntry: false })?.size ?? 0) > ROTATE_ABOVE_BYTES) renameSync(file, `${file}.1`);
+  const fd = openSync(file, 'a', 0o640);
+  return { fd, size: fstatSync(fd).size };
+}
+
+/** The last words of a process that has ended: what it printed plainly, or, where it did not, its last log lines. */
+export function lastLines(file: string, from: number, count: number): string[] {
+  const fd = openSync(file, 'r');
+  try {
+    const { size } = fstatSync(fd);
+    const start = Math.max(from, size - LOOK_BACK_BYTES, 0);
+    const buffer = Buffer.alloc(Math.max(size - start, 0));
+    const read = readSync(fd, buffer, 0, buffer.length, start);
+    const lines = buffer
+      .toString('utf8', 0, read)
+      .split('\n')
+      .filter((line) => line.trim() !== '');
+    const plain = lines.filter((line) => !line.startsWith('{"'));
+    return (plain.length > 0 ? plain : lines).slice(-count);
+  } finally {
+    closeSync(fd);
+  }
+}
