@@ -16,8 +16,8 @@
 --   5.. orders       four each: order id, quantity, request id, buyer
 -- Returns
 --   unknown_sale
---   decided, available, permits left, reserved at ms, then two for each order: word, number
---     reserved           tokens left
+--   decided, available, permits left, reserved at ms, then three for each order: word, number, the buyer's tokens left
+--     reserved           0
 --     buyer_limited      ms until the buyer's next token
 --     system_limited     0
 --     paused             0
@@ -105,7 +105,7 @@ for i = 5, #KEYS do
       elseif quantity > available then
         word, number = 'not_enough_units', available
       else
-        word, number = 'reserved', math.floor(tokens)
+        word = 'reserved'
         available = available - quantity
         taken = taken + quantity
         if per_buyer_limit > 0 then
@@ -121,6 +121,7 @@ for i = 5, #KEYS do
   end
   reply[#reply + 1] = word
   reply[#reply + 1] = number
+  reply[#reply + 1] = math.floor(tokens)
 end
 
 -- From here on only writes.

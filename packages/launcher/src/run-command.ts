@@ -15,6 +15,8 @@ export interface CommandOptions {
   readonly uid?: number;
   readonly gid?: number;
   readonly signal?: AbortSignal | undefined;
+  /** Text for its standard input. */
+  readonly input?: string;
 }
 
 export type RunCommand = (command: string, args: readonly string[], options?: CommandOptions) => Promise<CommandResult>;
@@ -24,8 +26,10 @@ const TIMEOUT_MS = 120_000;
 /** In a process group of its own: Ctrl-C in the terminal is for us, and `options.signal` ends the whole group. */
 export const runCommand: RunCommand = (command, args, options = {}) =>
   new Promise((resolve) => {
-    const { timeoutMs = TIMEOUT_MS, signal, ...spawnOptions } = options;
-    const child = spawn(command, args, { ...spawnOptions, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
+    const { timeoutMs = TIMEOUT_MS, signal, input = '', ...spawnOptions } = options;
+    const child = spawn(command, args, { ...spawnOptions, detached: true, stdio: ['pipe', 'pipe', 'pipe'] });
+    // A command that does not read its input may close it early.
+    child.stdin.on('error', () => {}).end(input);
     let stdout = '';
     let stderr = '';
     let late = false;

@@ -48,6 +48,19 @@ export async function claimRunFile(dataFolder: string, script: string): Promise<
   throw new Error(`Cannot claim ${file}: other starts take it at the same time. Try again.`);
 }
 
+/** What may still run on the folder: as the last owner wrote it down, and as the servers' own pid files have it. */
+export function possibleLeftovers(dataFolder: string, left: RunRecord | undefined): Record<string, number> {
+  const found: Record<string, number> = { ...left?.processes };
+  for (const [name, file] of [
+    ['redis', join(dataFolder, 'redis', 'redis.pid')],
+    ['postgres', join(dataFolder, 'postgres', 'cluster', 'postmaster.pid')],
+  ] as const) {
+    const pid = Number.parseInt(readText(file) ?? '', 10);
+    if (Number.isInteger(pid) && pid > 1) found[name] = pid;
+  }
+  return found;
+}
+
 /**
  * Ends what a killed launcher left running: first the apps, then the servers, each only when its command line carries our
  * data folder.
@@ -75,7 +88,7 @@ export async function endLeftovers(
 /** Appears with all its content or not at all. False when the file exists. */
 function createWhole(file: string, record: RunRecord): boolean {
   const draft = `${file}.${process.pid}`;
-  writeFileSync(draft, text(record));
+  writeFileSync(draft, asText(record));
   try {
     linkSync(draft, file);
     return true;
@@ -110,7 +123,7 @@ function runFile(file: string, record: RunRecord, left: RunRecord | undefined): 
     setProcess(name, pid) {
       record.processes[name] = pid;
       const draft = `${file}.${process.pid}`;
-      writeFileSync(draft, text(record));
+      writeFileSync(draft, asText(record));
       renameSync(draft, file);
     },
     release: () => rmSync(file, { force: true }),
@@ -128,7 +141,7 @@ function alreadyRuns(record: RunRecord, dataFolder: string): string {
   );
 }
 
-const text = (record: RunRecord) => `${JSON.stringify(record, null, 2)}\n`;
+const asText = (record: RunRecord) => `${JSON.stringify(record, null, 2)}\n`;
 
 function readText(file: string): string | undefined {
   try {

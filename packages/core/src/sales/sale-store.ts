@@ -137,16 +137,18 @@ export function createSaleStore(pool: Pool) {
      * First step of a change of stock: written down, and where it adds units the ledger's allotment grows before the gate's
      * (it may lag behind the ledger, never run ahead of it).
      *
-     * @returns null where the sale is unknown; 'too_many' where the allotment would pass `maxAllotment`
+     * @returns null where the sale is unknown; 'too_many' where the allotment would pass `maxAllotment`; 'gate_closed'
+     * where the gate was never made: it will be made with the ledger's allotment, which must not hold this change yet
      */
     async beginStockChange(
       change: { id: string; saleId: string; delta: number; reason: string },
       maxAllotment: number,
       operator: Operator,
-    ): Promise<StockChange | 'too_many' | null> {
+    ): Promise<StockChange | 'too_many' | 'gate_closed' | null> {
       return inTransaction(pool, async (client) => {
         const sale = await lockSale(client, change.saleId);
         if (!sale) return null;
+        if (!sale.gateOpened) return 'gate_closed';
         if (sale.allotment + change.delta > maxAllotment) return 'too_many';
         if (change.delta > 0) {
           await client.query('UPDATE sales SET allotment = allotment + $2 WHERE id = $1', [change.saleId, change.delta]);

@@ -7,12 +7,11 @@
  * A quiet system has batches of one. Nothing waits for a timer.
  */
 import { RESERVE_BATCH_MAX } from '../limits.ts';
-import type { BuyerBucketSettings, OrderRequest, ReserveOutcome, StockGate } from './stock-gate.ts';
+import type { BuyerBucketSettings, OrderRequest, ReserveDecision, StockGate } from './stock-gate.ts';
 import type { Permits, SystemWindow } from './system-window.ts';
 
-/** An outcome, and what the system-wide window said as it was decided. */
-export interface Admission {
-  readonly outcome: ReserveOutcome;
+/** A decision, and what the system-wide window said as it was made. */
+export interface Admission extends ReserveDecision {
   readonly system: Permits;
 }
 
@@ -36,9 +35,9 @@ export function createAdmissionDesk(parts: {
   async function decideBatch(saleId: string, batch: readonly Waiting[], permits: Permits, share: number): Promise<number> {
     try {
       const requests = batch.map((waiting) => waiting.request);
-      const { outcomes, permitsLeft } = await gate.reserve(saleId, requests, share, bucket);
+      const { decisions, permitsLeft } = await gate.reserve(saleId, requests, share, bucket);
       batch.forEach((waiting, i) => {
-        waiting.resolve({ outcome: outcomes[i] as ReserveOutcome, system: permits });
+        waiting.resolve({ ...(decisions[i] as ReserveDecision), system: permits });
       });
       return permitsLeft;
     } catch (error) {

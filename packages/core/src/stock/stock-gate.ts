@@ -20,13 +20,19 @@ export interface OrderRequest {
 
 /** What the gate says of one order. Times are milliseconds from now. */
 export type ReserveOutcome =
-  | { readonly word: 'reserved'; readonly reservedAt: number; readonly available: number; readonly tokensLeft: number }
+  | { readonly word: 'reserved'; readonly reservedAt: number; readonly available: number }
   | { readonly word: 'buyer_limited'; readonly waitMs: number }
   | { readonly word: 'system_limited' }
   | { readonly word: 'not_open'; readonly waitMs: number }
   | { readonly word: 'paused' | 'ended' | 'sold_out' | 'unknown_sale' }
   | { readonly word: 'not_enough_units'; readonly available: number }
   | { readonly word: 'over_buyer_limit'; readonly holds: number };
+
+/** An outcome, and the whole tokens that are left in the buyer's bucket. */
+export interface ReserveDecision {
+  readonly outcome: ReserveOutcome;
+  readonly tokensLeft: number;
+}
 
 export interface BuyerBucketSettings {
   /** Tokens in a full bucket; 0 = no limit per buyer. */
@@ -57,7 +63,7 @@ export function createStockGate({ redis, keys }: { redis: Redis; keys: Keys }) {
       orders: readonly OrderRequest[],
       permits: number,
       bucket: BuyerBucketSettings,
-    ): Promise<{ outcomes: ReserveOutcome[]; permitsLeft: number }> {
+    ): Promise<{ decisions: ReserveDecision[]; permitsLeft: number }> {
       const sale = keys.sale(saleId);
       const names = [sale.gate, sale.reservations, sale.unsettled, sale.buyers];
       const args: (string | number)[] = [permits, bucket.capacity, bucket.refillRate, BUYER_BUCKET_TTL_S];
@@ -66,13 +72,16 @@ export function createStockGate({ redis, keys }: { redis: Redis; keys: Keys }) {
         args.push(order.orderId, order.quantity, order.requestId, order.buyerId);
       }
       const [word, ...rest] = await run('reserve', names, args);
-      if (word === 'unknown_sale') return { outcomes: orders.map(() => ({ word })), permitsLeft: permits };
+      if (word === 'unknown_sale') {
+        return { decisions: orders.map(() => ({ outcome: { word }, tokensLeft: bucket.capacity })), permitsLeft: permits };
+      }
       expectWord('reserve', word, 'decided');
-      const [available, permitsLeft, reservedAt, ...decisions] = rest;
-      const outcomes = orders.map((_, i) =>
-        readOutcome(decisions[2 * i], Number(decisions[2 * i + 1]), Number(available), Number(reservedAt)),
-      );
-      return { outcomes, permitsLeft: Number(permitsLeft) };
+      const [available, permitsLeft, reservedAt, ...each] = rest;
+      const decisions = orders.map((_, i) => ({
+        outcome: readOutcome(each[3 * i], Number(each[3 * i + 1]), Number(available), Number(reservedAt)),
+        tokensLeft: Number(each[3 * i + 2]),
+      }));
+      return { decisions, permitsLeft: Number(permitsLeft) };
     },
 
     /** Units from reserved to sold, for orders that the ledger has. @returns how many were still reserved */
@@ -171,7 +180,7 @@ export function createStockGate({ redis, keys }: { redis: Redis; keys: Keys }) {
 function readOutcome(word: unknown, number: number, available: number, reservedAt: number): ReserveOutcome {
   switch (word) {
     case 'reserved':
-      return { word, reservedAt, available, tokensLeft: number };
+      return { word, reservedAt, available };
     case 'buyer_limited':
     case 'not_open':
       return { word, waitMs: number };

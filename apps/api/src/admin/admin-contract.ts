@@ -1,0 +1,100 @@
+/** Shapes of the operator's routes. */
+import { MAX_ALLOTMENT, MAX_QUANTITY } from '@flash-sale/core/limits.ts';
+import { PRICE_PATTERN, SALE_ID_PATTERN } from '@flash-sale/core/sales/sale.ts';
+import { Type } from '@sinclair/typebox';
+import { problemResponses } from '../plugins/problems.ts';
+
+const PriceSchema = Type.Union(
+  [
+    Type.String({ pattern: PRICE_PATTERN }),
+    // A JSON number of at most 13 significant digits is exact as decimal text.
+    Type.Number({ minimum: 0, exclusiveMaximum: 1_000_000_000 }),
+  ],
+  { description: 'Decimal text ("199.99") or number, up to 4 digits behind the point; kept exactly.' },
+);
+
+const InstantSchema = Type.String({ format: 'date-time', description: 'ISO 8601 with a time zone.' });
+
+const AdminSaleSchema = Type.Object({
+  product_id: Type.String(),
+  name: Type.String(),
+  description: Type.Union([Type.String(), Type.Null()]),
+  original_price: Type.String({ description: 'Exact decimal text.' }),
+  flash_sale_price: Type.String({ description: 'Exact decimal text.' }),
+  currency: Type.String(),
+  per_buyer_limit: Type.Integer(),
+  starts_at: InstantSchema,
+  ends_at: InstantSchema,
+  state: Type.String({ description: 'scheduled, active, paused or ended.' }),
+  allotment: Type.Integer({ description: 'Units given to the sale, by the gate.' }),
+  available: Type.Integer({ description: 'Units that can be had.' }),
+  reserved: Type.Integer({ description: 'Units of orders that the ledger does not have yet.' }),
+  sold: Type.Integer({ description: 'Units of confirmed orders, by the gate.' }),
+  ledger: Type.Object(
+    { allotment: Type.Integer(), sold: Type.Integer() },
+    { description: 'The same by the ledger; it runs ahead of the gate for as long as orders are being settled.' },
+  ),
+  server_time: InstantSchema,
+});
+
+const common = { tags: ['admin'], security: [{ operator: [] }] };
+const SaleParams = Type.Object({ product_id: Type.String() });
+const failures = ['OPERATOR_REQUIRED', 'ADDRESS_RATE_LIMITED', 'GATE_UNAVAILABLE', 'LEDGER_UNAVAILABLE', 'SALE_RECOVERING'] as const;
+
+export const CreateSaleSchema = {
+  ...common,
+  summary: 'Make a sale',
+  body: Type.Object(
+    {
+      product_id: Type.String({ pattern: SALE_ID_PATTERN }),
+      name: Type.String({ minLength: 1, maxLength: 200, pattern: '^[^\\u0000]*$' }),
+      description: Type.Optional(Type.String({ maxLength: 4_000, pattern: '^[^\\u0000]*$' })),
+      original_price: PriceSchema,
+      flash_sale_price: PriceSchema,
+      currency: Type.Optional(Type.String({ pattern: '^[A-Z]{3}$', description: 'ISO 4217; USD where absent.' })),
+      units: Type.Integer({ minimum: 1, maximum: MAX_ALLOTMENT }),
+      starts_at: InstantSchema,
+      ends_at: InstantSchema,
+      per_buyer_limit: Type.Optional(
+        Type.Integer({ minimum: 0, maximum: MAX_QUANTITY, description: 'Units that one buyer may hold; 0 or absent = no cap.' }),
+      ),
+    },
+    { additionalProperties: false },
+  ),
+  response: { 201: AdminSaleSchema, ...problemResponses('INVALID_REQUEST', 'SALE_EXISTS', ...failures) },
+};
+
+export const ReadAdminSaleSchema = {
+  ...common,
+  summary: 'All numbers of a sale',
+  params: SaleParams,
+  response: { 200: AdminSaleSchema, ...problemResponses('SALE_NOT_FOUND', ...failures) },
+};
+
+export const PauseSaleSchema = { ...ReadAdminSaleSchema, summary: 'Refuse orders until it is resumed' };
+export const ResumeSaleSchema = { ...ReadAdminSaleSchema, summary: 'Take orders again' };
+
+export const ChangeWindowSchema = {
+  ...common,
+  summary: 'Move the beginning and the end',
+  params: SaleParams,
+  body: Type.Object({ starts_at: InstantSchema, ends_at: InstantSchema }, { additionalProperties: false }),
+  response: { 200: AdminSaleSchema, ...problemResponses('INVALID_REQUEST', 'SALE_NOT_FOUND', ...failures) },
+};
+
+export const ChangeStockSchema = {
+  ...common,
+  summary: 'Add units, or withdraw units that nobody was promised',
+  params: SaleParams,
+  body: Type.Object(
+    {
+      delta: Type.Integer({ minimum: -MAX_ALLOTMENT, maximum: MAX_ALLOTMENT, description: 'Units; negative withdraws.' }),
+      reason: Type.String({ minLength: 1, maxLength: 500, pattern: '^[^\\u0000]*$', description: 'For the record.' }),
+    },
+    { additionalProperties: false },
+  ),
+  response: {
+    200: AdminSaleSchema,
+    ...problemResponses('INVALID_REQUEST', 'SALE_NOT_FOUND', 'UNITS_PROMISED', 'TOO_MANY_UNITS', ...failures),
+  },
+};

@@ -1,0 +1,119 @@
+/** Running the sales, for whoever has the operator's token. */
+import { PRICE_PATTERN, saleState } from '@flash-sale/core/sales/sale.ts';
+import type { Operator } from '@flash-sale/core/sales/sale-store.ts';
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import {
+  ChangeStockSchema,
+  ChangeWindowSchema,
+  CreateSaleSchema,
+  PauseSaleSchema,
+  ReadAdminSaleSchema,
+  ResumeSaleSchema,
+} from './admin-contract.ts';
+import type { createManageSales, Managed, SaleNumbers } from './manage-sales.ts';
+
+const pricePattern = new RegExp(PRICE_PATTERN);
+
+export const adminRoutes: FastifyPluginAsyncTypebox<{ manageSales: ReturnType<typeof createManageSales> }> = async (
+  app,
+  { manageSales },
+) => {
+  app.addHook('onRequest', app.requireOperator);
+
+  app.post('/api/admin/sales', { schema: CreateSaleSchema }, async (request, reply) => {
+    const { body } = request;
+    const problem = windowProblem(body);
+    if (problem) return reply.problem('INVALID_REQUEST', { detail: problem });
+    const [originalPrice, flashSalePrice] = [String(body.original_price), String(body.flash_sale_price)];
+    for (const [name, price] of Object.entries({ original_price: originalPrice, flash_sale_price: flashSalePrice })) {
+      if (!pricePattern.test(price)) {
+        return reply.problem('INVALID_REQUEST', { detail: `body/${name} must have at most 4 digits behind the point.` });
+      }
+    }
+    const made = await manageSales.create(
+      {
+        id: body.product_id,
+        name: body.name,
+        description: body.description ?? null,
+        originalPrice,
+        flashSalePrice,
+        currency: body.currency ?? 'USD',
+        units: body.units,
+        startsAt: Date.parse(body.starts_at),
+        endsAt: Date.parse(body.ends_at),
+        perBuyerLimit: body.per_buyer_limit ?? 0,
+      },
+      operatorOf(request),
+    );
+    if (made === 'exists') return reply.problem('SALE_EXISTS');
+    return answer(reply.code(201), made);
+  });
+
+  app.get('/api/admin/sales/:product_id', { schema: ReadAdminSaleSchema }, async (request, reply) =>
+    answer(reply, await manageSales.read(request.params.product_id)),
+  );
+
+  app.post('/api/admin/sales/:product_id/pause', { schema: PauseSaleSchema }, async (request, reply) =>
+    answer(reply, await manageSales.pause(request.params.product_id, operatorOf(request))),
+  );
+
+  app.post('/api/admin/sales/:product_id/resume', { schema: ResumeSaleSchema }, async (request, reply) =>
+    answer(reply, await manageSales.resume(request.params.product_id, operatorOf(request))),
+  );
+
+  app.post('/api/admin/sales/:product_id/window', { schema: ChangeWindowSchema }, async (request, reply) => {
+    const { product_id: saleId } = request.params;
+    const problem = windowProblem(request.body);
+    if (problem) return reply.problem('INVALID_REQUEST', { detail: problem });
+    const [startsAt, endsAt] = [Date.parse(request.body.starts_at), Date.parse(request.body.ends_at)];
+    return answer(reply, await manageSales.changeWindow(saleId, startsAt, endsAt, operatorOf(request)));
+  });
+
+  app.post('/api/admin/sales/:product_id/stock', { schema: ChangeStockSchema }, async (request, reply) => {
+    const { delta, reason } = request.body;
+    if (delta === 0) return reply.problem('INVALID_REQUEST', { detail: 'body/delta must not be 0.' });
+    const changed = await manageSales.changeStock(request.params.product_id, delta, reason, operatorOf(request));
+    if (changed === 'too_many') return reply.problem('TOO_MANY_UNITS');
+    if (typeof changed === 'object' && 'refused' in changed) {
+      return reply.problem('UNITS_PROMISED', { available: changed.available });
+    }
+    return answer(reply, changed);
+  });
+};
+
+function operatorOf(request: FastifyRequest): Operator {
+  return { actor: request.operator, requestId: request.id };
+}
+
+/** @returns what is wrong with the window, or null */
+function windowProblem(window: { starts_at: string; ends_at: string }): string | null {
+  const [startsAt, endsAt] = [Date.parse(window.starts_at), Date.parse(window.ends_at)];
+  if (Number.isNaN(startsAt) || Number.isNaN(endsAt)) return 'body/starts_at and body/ends_at must be instants that exist.';
+  return endsAt > startsAt ? null : 'body/ends_at must be after body/starts_at.';
+}
+
+function answer(reply: FastifyReply, managed: Managed) {
+  if (managed === 'no_such_sale') return reply.problem('SALE_NOT_FOUND');
+  if (managed === 'recovering') return reply.problem('SALE_RECOVERING');
+  reply.header('cache-control', 'no-store');
+  return reply.send(toBody(managed));
+}
+
+function toBody({ sale, numbers, now }: SaleNumbers) {
+  return {
+    product_id: sale.id,
+    name: sale.name,
+    description: sale.description,
+    original_price: sale.originalPrice,
+    flash_sale_price: sale.flashSalePrice,
+    currency: sale.currency,
+    per_buyer_limit: sale.perBuyerLimit,
+    starts_at: new Date(sale.startsAt).toISOString(),
+    ends_at: new Date(sale.endsAt).toISOString(),
+    state: saleState(sale, now),
+    ...numbers,
+    ledger: { allotment: sale.allotment, sold: sale.sold },
+    server_time: new Date(now).toISOString(),
+  };
+}

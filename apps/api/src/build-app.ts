@@ -1,0 +1,101 @@
+/** The API, composed: plugins and routes in the order in which a request meets them. Opens nothing, listens nowhere. */
+import { randomUUID } from 'node:crypto';
+import type { Environment } from '@flash-sale/core/environment.ts';
+import { BODY_LIMIT_BYTES, MAX_REQUEST_ID_LENGTH } from '@flash-sale/core/limits.ts';
+import { createAdmissionDesk } from '@flash-sale/core/stock/admission.ts';
+import fastify, { type FastifyBaseLogger, type FastifyServerOptions } from 'fastify';
+import { adminRoutes } from './admin/admin-routes.ts';
+import { createManageSales } from './admin/manage-sales.ts';
+import { queueBoard } from './admin/queue-board.ts';
+import type { Parts } from './connect-parts.ts';
+import { healthRoutes } from './health/health-routes.ts';
+import { createHandOver } from './orders/hand-over.ts';
+import { orderRoutes } from './orders/order-routes.ts';
+import { createPlaceOrder } from './orders/place-order.ts';
+import { createReadOrder } from './orders/read-order.ts';
+import addressLimit from './plugins/address-limit.ts';
+import apiReference from './plugins/api-reference.ts';
+import buyerIdentity from './plugins/buyer-identity.ts';
+import jsonBody from './plugins/json-body.ts';
+import operatorIdentity from './plugins/operator-identity.ts';
+import problems, { sendError } from './plugins/problems.ts';
+import refusalCount from './plugins/refusal-count.ts';
+import { createSaleReader } from './sales/read-sales.ts';
+import { saleRoutes } from './sales/sale-routes.ts';
+
+export type ApiSettings = Environment & { ADMIN_TOKEN: string };
+
+const requestIdPattern = new RegExp(`^[A-Za-z0-9._:-]{1,${MAX_REQUEST_ID_LENGTH}}$`);
+
+export async function buildApp(settings: ApiSettings, parts: Parts, log: FastifyBaseLogger) {
+  const app = fastify(serverOptions(settings, log));
+
+  await app.register(refusalCount);
+  await app.register(problems);
+  await app.register(addressLimit, { perSecond: settings.IP_RATE_LIMIT });
+  app.setNotFoundHandler(
+    settings.IP_RATE_LIMIT > 0 ? { preHandler: app.rateLimit() } : {},
+    (_request, reply) => void reply.problem('NOT_FOUND'),
+  );
+  await app.register(jsonBody);
+  await app.register(buyerIdentity);
+  await app.register(operatorIdentity, { token: settings.ADMIN_TOKEN });
+  // Before the routes: it sees only those that are registered after it.
+  await app.register(apiReference);
+
+  const bucket = { capacity: settings.RATE_LIMIT_TOKENS, refillRate: settings.TOKEN_REFILL_RATE };
+  const { gate, systemWindow, catalogueCache, sales, orders, queue } = parts;
+  const saleReader = createSaleReader({ gate, catalogueCache, sales, log });
+  const handOver = createHandOver({ queue, log });
+  const placeOrder = createPlaceOrder({
+    desk: createAdmissionDesk({ gate, systemWindow, bucket }),
+    handOver,
+    sales: saleReader,
+    log,
+  });
+
+  await app.register(healthRoutes, { probes: parts.probes });
+  await app.register(saleRoutes, { saleReader });
+  await app.register(orderRoutes, {
+    placeOrder,
+    readOrder: createReadOrder({ gate, orders }),
+    bucket,
+    systemLimit: settings.GLOBAL_RATE_LIMIT,
+  });
+  await app.register(adminRoutes, { manageSales: createManageSales({ gate, sales, saleReader }) });
+  await app.register(queueBoard, { queue });
+
+  // Runs after the last request was answered: what was accepted goes to the queue before the connections close.
+  app.addHook('onClose', async () => {
+    await handOver.drain();
+  });
+  return app;
+}
+
+function serverOptions(settings: ApiSettings, log: FastifyBaseLogger): FastifyServerOptions {
+  return {
+    loggerInstance: log,
+    disableRequestLogging: true,
+    trustProxy: trustedProxies(settings.TRUST_PROXY),
+    bodyLimit: BODY_LIMIT_BYTES,
+    requestIdHeader: false,
+    genReqId: (request) => {
+      const given = request.headers['x-request-id'];
+      return typeof given === 'string' && requestIdPattern.test(given) ? given : randomUUID();
+    },
+    // Nothing is converted and nothing is dropped in silence: "1" is no quantity, and an unknown field is a mistake.
+    ajv: { customOptions: { coerceTypes: false, removeAdditional: false } },
+    frameworkErrors: (error, request, reply) => sendError(error, request, reply),
+    // Connections that are kept alive are served until the server has closed them.
+    return503OnClosing: false,
+    forceCloseConnections: 'idle',
+    requestTimeout: settings.REQUEST_TIMEOUT_MS * 2,
+  };
+}
+
+/** '' = nobody; a number = that many hops; otherwise addresses and ranges. */
+function trustedProxies(setting: string): boolean | string | ((address: string, hop: number) => boolean) {
+  if (setting === '') return false;
+  const hops = /^\d+$/.test(setting) ? Number(setting) : null;
+  return hops === null ? setting : (_address, hop) => hop < hops;
+}

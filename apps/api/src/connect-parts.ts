@@ -1,0 +1,56 @@
+/** Opens what the API works with: two connections to Redis, a pool to PostgreSQL, and the stores upon them. */
+import { createOrderStore } from '@flash-sale/core/orders/order-store.ts';
+import { connectPostgres } from '@flash-sale/core/postgres/connect-postgres.ts';
+import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
+import { createCatalogueCache } from '@flash-sale/core/redis/catalogue-cache.ts';
+import { connectForRequests } from '@flash-sale/core/redis/connect-redis.ts';
+import { createKeys } from '@flash-sale/core/redis/keys.ts';
+import { createWorkerSign } from '@flash-sale/core/redis/worker-sign.ts';
+import type { ServiceSettings } from '@flash-sale/core/run-service.ts';
+import { createSaleStore } from '@flash-sale/core/sales/sale-store.ts';
+import { createStockGate } from '@flash-sale/core/stock/stock-gate.ts';
+import { createSystemWindow } from '@flash-sale/core/stock/system-window.ts';
+import type { Logger } from 'pino';
+
+export type Parts = Awaited<ReturnType<typeof connectParts>>;
+
+/** @throws when Redis cannot be reached */
+export async function connectParts(settings: ServiceSettings, log: Logger) {
+  const timeoutMs = settings.REQUEST_TIMEOUT_MS;
+  const keys = createKeys(settings.KEY_PREFIX);
+  // Two connections: a large job on its way to the queue must not stand before the next order at the gate.
+  const atGate = connectForRequests({ url: settings.REDIS_URL, name: 'api-gate', log, timeoutMs });
+  const atQueue = connectForRequests({ url: settings.REDIS_URL, name: 'api-queue', log, timeoutMs });
+  const pool = connectPostgres({
+    url: settings.DATABASE_URL,
+    size: settings.DATABASE_POOL_SIZE,
+    timeoutMs,
+    name: 'flash-sale-api',
+    log,
+  });
+  await Promise.all([atGate.redis.connect(), atQueue.redis.connect()]);
+  const { redis } = atGate;
+  const queue = createOrderQueue({ redis: atQueue.redis, prefix: keys.queuePrefix });
+  const workerSign = createWorkerSign({ redis, keys });
+
+  return {
+    gate: createStockGate({ redis, keys }),
+    systemWindow: createSystemWindow({ redis, keys, limit: settings.GLOBAL_RATE_LIMIT }),
+    catalogueCache: createCatalogueCache({ redis, keys }),
+    orders: createOrderStore(pool),
+    sales: createSaleStore(pool),
+    queue,
+    /** Each throws, or hangs, where its part does not answer. */
+    probes: {
+      redis: async (): Promise<void> => void (await redis.ping()),
+      postgres: async (): Promise<void> => void (await pool.query('SELECT 1')),
+      worker: async (): Promise<void> => {
+        if (!(await workerSign.isFresh())) throw new Error('no worker has given a sign of life');
+      },
+    },
+    async close(): Promise<void> {
+      await queue.close();
+      await Promise.all([atGate.close(), atQueue.close(), pool.end()]);
+    },
+  };
+}

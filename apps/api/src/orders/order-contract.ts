@@ -1,0 +1,77 @@
+/** Shapes of the order routes. */
+import { MAX_QUANTITY } from '@flash-sale/core/limits.ts';
+import { Type } from '@sinclair/typebox';
+import { problemResponses } from '../plugins/problems.ts';
+
+export const PlaceOrderSchema = {
+  tags: ['orders'],
+  summary: 'Order units of a sale',
+  description:
+    'Takes the units at once or refuses at once. `accepted` is a promise: the units are held, and the order is on its way to the ledger.',
+  security: [{ buyer: [] }],
+  params: Type.Object({ product_id: Type.String() }),
+  body: Type.Object(
+    { quantity: Type.Optional(Type.Integer({ minimum: 1, maximum: MAX_QUANTITY, description: 'Units; 1 where absent.' })) },
+    { additionalProperties: false, description: 'Optional: no body, or an empty one, means one unit.' },
+  ),
+  response: {
+    200: Type.Object({
+      order_id: Type.String({ description: 'Never changes. Ask for it at /api/orders/{order_id}.' }),
+      status: Type.Literal('accepted'),
+      product_id: Type.String(),
+      quantity: Type.Integer({ description: 'Units.' }),
+      remaining: Type.Integer({ description: 'Units that were left after this order and those that were decided with it.' }),
+    }),
+    ...problemResponses(
+      'INVALID_REQUEST',
+      'INVALID_BUYER',
+      'SALE_NOT_OPEN',
+      'SALE_PAUSED',
+      'SALE_ENDED',
+      'SOLD_OUT',
+      'NOT_ENOUGH_UNITS',
+      'BUYER_LIMIT',
+      'BUYER_REQUIRED',
+      'SALE_NOT_FOUND',
+      'BODY_TOO_LARGE',
+      'UNSUPPORTED_MEDIA_TYPE',
+      'BUYER_RATE_LIMITED',
+      'SYSTEM_RATE_LIMITED',
+      'ADDRESS_RATE_LIMITED',
+      'GATE_UNAVAILABLE',
+      'SALE_RECOVERING',
+      'OUTCOME_UNKNOWN',
+    ),
+  },
+};
+
+export const ReadOrderSchema = {
+  tags: ['orders'],
+  summary: "Read one's own order",
+  security: [{ buyer: [] }],
+  params: Type.Object({ order_id: Type.String() }),
+  response: {
+    200: Type.Object({
+      order_id: Type.String(),
+      status: Type.Union([Type.Literal('pending'), Type.Literal('confirmed'), Type.Literal('rejected')], {
+        description: '`pending` ends as `confirmed` or `rejected`; neither ever changes.',
+      }),
+      product_id: Type.String(),
+      quantity: Type.Integer({ description: 'Units.' }),
+      created_at: Type.String({ format: 'date-time', description: 'When the units were taken.' }),
+      finished_at: Type.Optional(Type.String({ format: 'date-time', description: 'When the ledger had it.' })),
+      unit_price: Type.Optional(Type.Number()),
+      amount: Type.Optional(Type.Number({ description: "quantity × the sale's price." })),
+      currency: Type.Optional(Type.String()),
+      reason: Type.Optional(Type.String({ description: 'Why it was rejected.' })),
+    }),
+    ...problemResponses(
+      'INVALID_BUYER',
+      'BUYER_REQUIRED',
+      'ORDER_NOT_FOUND',
+      'ADDRESS_RATE_LIMITED',
+      'GATE_UNAVAILABLE',
+      'LEDGER_UNAVAILABLE',
+    ),
+  },
+};

@@ -1,0 +1,61 @@
+/**
+ * Decides one order.
+ *   1. It gets its id.
+ *   2. The admission desk asks limits and gate, together with what else arrived in this turn.
+ *   3. Accepted: it is handed over to the queue. Refused: the outcome says why.
+ */
+import { neverSentToRedis } from '@flash-sale/core/faults.ts';
+import { newOrderId } from '@flash-sale/core/orders/order.ts';
+import type { Admission, AdmissionDesk } from '@flash-sale/core/stock/admission.ts';
+import type { FastifyBaseLogger } from 'fastify';
+import type { SaleReader } from '../sales/read-sales.ts';
+import type { HandOver } from './hand-over.ts';
+
+export interface PlaceOrder {
+  readonly saleId: string;
+  readonly buyerId: string;
+  /** Units. */
+  readonly quantity: number;
+  readonly requestId: string;
+}
+
+export type PlaceOrderOutcome =
+  | { readonly kind: 'decided'; readonly orderId: string; readonly admission: Admission }
+  | { readonly kind: 'no_such_sale' }
+  /** The ledger knows the sale, the gate does not: it is not opened yet, or was lost. */
+  | { readonly kind: 'recovering' }
+  /** The question never left this process: nothing was taken. */
+  | { readonly kind: 'gate_away' }
+  /** The question was sent and no answer came: the order may hold units, and then it will be confirmed. */
+  | { readonly kind: 'unknown'; readonly orderId: string };
+
+export function createPlaceOrder(parts: {
+  desk: AdmissionDesk;
+  handOver: HandOver;
+  sales: Pick<SaleReader, 'find'>;
+  log: FastifyBaseLogger;
+}) {
+  const { desk, handOver, sales, log } = parts;
+
+  return async function placeOrder(wanted: PlaceOrder): Promise<PlaceOrderOutcome> {
+    const { saleId, buyerId, quantity, requestId } = wanted;
+    const orderId = newOrderId(saleId);
+    let admission: Admission;
+    try {
+      admission = await desk.admit(saleId, { orderId, buyerId, quantity, requestId });
+    } catch (error) {
+      if (neverSentToRedis(error)) return { kind: 'gate_away' };
+      log.warn({ order_id: orderId, reqId: requestId, err: (error as Error).message }, 'the gate did not answer an order');
+      return { kind: 'unknown', orderId };
+    }
+    const { outcome } = admission;
+    if (outcome.word === 'reserved') {
+      const order = { id: orderId, buyerId, quantity, requestId, reservedAt: outcome.reservedAt };
+      handOver.push(saleId, order);
+      log.info({ order_id: orderId, sale_id: saleId, buyer_id: buyerId, quantity, reqId: requestId }, 'order accepted');
+    } else if (outcome.word === 'unknown_sale') {
+      return (await sales.find(saleId)) ? { kind: 'recovering' } : { kind: 'no_such_sale' };
+    }
+    return { kind: 'decided', orderId, admission };
+  };
+}

@@ -1,0 +1,65 @@
+/**
+ * Finds what became of an order. The gate is asked first and the ledger second: a reservation ends only after the ledger
+ * has the order, so that in this order of asking none can slip through between.
+ */
+import { saleIdOf } from '@flash-sale/core/orders/order.ts';
+import type { LedgerOrder, OrderStore } from '@flash-sale/core/orders/order-store.ts';
+import type { StockGate } from '@flash-sale/core/stock/stock-gate.ts';
+
+export interface OrderView {
+  readonly order_id: string;
+  readonly status: 'pending' | 'confirmed' | 'rejected';
+  readonly product_id: string;
+  readonly quantity: number;
+  readonly created_at: string;
+  readonly finished_at?: string;
+  readonly unit_price?: number;
+  readonly amount?: number;
+  readonly currency?: string;
+  readonly reason?: string;
+}
+
+export type ReadOrderOutcome = OrderView | 'no_such_order' | 'gate_away' | 'ledger_away';
+
+export function createReadOrder(parts: { gate: Pick<StockGate, 'findReservation'>; orders: Pick<OrderStore, 'find'> }) {
+  /** Someone else's order is answered like one that does not exist. */
+  return async function readOrder(orderId: string, buyerId: string): Promise<ReadOrderOutcome> {
+    const saleId = saleIdOf(orderId);
+    if (saleId === null) return 'no_such_order';
+    let gateAnswered = true;
+    const reservation = await parts.gate.findReservation(saleId, orderId).catch(() => {
+      gateAnswered = false;
+      return null;
+    });
+    if (reservation) {
+      if (reservation.buyerId !== buyerId) return 'no_such_order';
+      return {
+        order_id: orderId,
+        status: 'pending',
+        product_id: saleId,
+        quantity: reservation.quantity,
+        created_at: new Date(reservation.reservedAt).toISOString(),
+      };
+    }
+    const order = await parts.orders.find(orderId).catch(() => 'away' as const);
+    if (order === 'away') return 'ledger_away';
+    if (order) return order.buyerId === buyerId ? view(order) : 'no_such_order';
+    return gateAnswered ? 'no_such_order' : 'gate_away';
+  };
+}
+
+function view(order: LedgerOrder): OrderView {
+  return {
+    order_id: order.id,
+    status: order.status,
+    product_id: order.saleId,
+    quantity: order.quantity,
+    created_at: order.createdAt.toISOString(),
+    finished_at: order.finishedAt.toISOString(),
+    ...(order.reason === null ? {} : { reason: order.reason }),
+    // At most 13 significant digits (17 for an amount that is absurd): exact as a JSON number.
+    ...(order.unitPrice === null ? {} : { unit_price: Number(order.unitPrice) }),
+    ...(order.amount === null ? {} : { amount: Number(order.amount) }),
+    ...(order.currency === null ? {} : { currency: order.currency }),
+  };
+}

@@ -1,0 +1,55 @@
+/** Who runs the sales: whoever has ADMIN_TOKEN. A browser may give it as the password of its own login window. */
+import { createHash, timingSafeEqual } from 'node:crypto';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import fp from 'fastify-plugin';
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Set by requireOperator: name and address, for the record. */
+    operator: string;
+  }
+  interface FastifyInstance {
+    /** onRequest hook: 401 without the operator's token. */
+    requireOperator(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply | undefined>;
+    /** The same, and the token is also taken as the password of a browser's login. */
+    requireOperatorOrLogin(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply | undefined>;
+  }
+}
+
+const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
+
+export default fp<{ token: string }>(
+  async (app, { token }) => {
+    const expected = digest(token);
+    // Digests have one length, so that the comparison takes the same time for every guess.
+    const isToken = (text: string): boolean => timingSafeEqual(digest(text), expected);
+
+    app.decorateRequest('operator', '');
+    app.decorate('requireOperator', async (request: FastifyRequest, reply: FastifyReply) => {
+      const [scheme, secret] = credentials(request);
+      if (scheme !== 'bearer' || !isToken(secret)) return reply.problem('OPERATOR_REQUIRED');
+      request.operator = `admin from ${request.ip}`;
+      return undefined;
+    });
+    app.decorate('requireOperatorOrLogin', async (request: FastifyRequest, reply: FastifyReply) => {
+      const [scheme, secret] = credentials(request);
+      const login = scheme === 'basic' ? Buffer.from(secret, 'base64').toString() : '';
+      const colon = login.indexOf(':');
+      const given = scheme === 'bearer' ? secret : login.slice(colon + 1);
+      if ((scheme !== 'bearer' && colon < 0) || !isToken(given)) return reply.problem('OPERATOR_REQUIRED');
+      // A browser sends its login along with what other sites make it send.
+      const site = request.headers['sec-fetch-site'];
+      const changes = request.method !== 'GET' && request.method !== 'HEAD';
+      if (changes && site !== undefined && site !== 'same-origin' && site !== 'none') return reply.problem('CROSS_SITE');
+      request.operator = `${(colon > 0 && login.slice(0, colon)) || 'admin'} from ${request.ip}`;
+      return undefined;
+    });
+  },
+  { name: 'operator-identity', dependencies: ['problems'] },
+);
+
+function credentials(request: FastifyRequest): [scheme: string, secret: string] {
+  const header = request.headers.authorization ?? '';
+  const space = header.indexOf(' ');
+  return space < 0 ? ['', ''] : [header.slice(0, space).toLowerCase(), header.slice(space + 1).trim()];
+}

@@ -1,0 +1,158 @@
+/**
+ * The only file that maps outcomes to HTTP statuses. Every refusal and every fault leaves as application/problem+json
+ * (RFC 9457) with a stable `code` and `retryable`: whether the same request can succeed later.
+ */
+import { STATUS_CODES } from 'node:http';
+import { awayPart } from '@flash-sale/core/faults.ts';
+import { type Static, Type } from '@sinclair/typebox';
+import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
+import fp from 'fastify-plugin';
+
+const table = {
+  INVALID_REQUEST: [400, false, 'The request does not have the form that this route expects.'],
+  INVALID_BUYER: [400, false, 'X-User-ID must be 1 to 128 printable ASCII characters without spaces.'],
+  SALE_NOT_OPEN: [400, true, 'The sale has not begun.'],
+  SALE_PAUSED: [400, true, 'The sale is paused.'],
+  SALE_ENDED: [400, false, 'The sale is over.'],
+  SOLD_OUT: [400, true, 'Every unit is taken. One may come back.'],
+  NOT_ENOUGH_UNITS: [400, true, 'Fewer units are left than were asked for. Nothing was taken.'],
+  BUYER_LIMIT: [400, false, 'The order would take the buyer over the number of units that one buyer may hold.'],
+  BUYER_REQUIRED: [401, false, 'Say who is buying: the header X-User-ID is missing.'],
+  OPERATOR_REQUIRED: [401, false, "This needs the operator's token: Authorization: Bearer <ADMIN_TOKEN>."],
+  CROSS_SITE: [403, false, 'Another site may not act in the name of a logged-in operator.'],
+  NOT_FOUND: [404, false, 'There is nothing at this address.'],
+  SALE_NOT_FOUND: [404, false, 'There is no such sale.'],
+  ORDER_NOT_FOUND: [404, false, 'There is no such order of this buyer.'],
+  SALE_EXISTS: [409, false, 'A sale of this id exists. It was left as it is.'],
+  UNITS_PROMISED: [409, false, 'The change would take units that buyers were promised. Nothing was changed.'],
+  TOO_MANY_UNITS: [409, false, 'The sale would have more units than the system allows. Nothing was changed.'],
+  BODY_TOO_LARGE: [413, false, 'The body is too large.'],
+  UNSUPPORTED_MEDIA_TYPE: [415, false, 'Send the body as application/json, or send none.'],
+  BUYER_RATE_LIMITED: [429, true, 'This buyer asks too often.'],
+  SYSTEM_RATE_LIMITED: [429, true, 'More orders arrive than the system lets through in a second.'],
+  ADDRESS_RATE_LIMITED: [429, true, 'Too many requests come from this address.'],
+  INTERNAL: [500, true, 'Something broke on our side. The request id leads to the line in the log.'],
+  GATE_UNAVAILABLE: [503, true, 'The stock cannot be reached.'],
+  LEDGER_UNAVAILABLE: [503, true, 'The ledger cannot be reached.'],
+  SALE_RECOVERING: [503, true, "The sale's stock is being brought up. Nothing was taken."],
+  OUTCOME_UNKNOWN: [503, true, 'The stock did not answer in time: the order may have been taken. Ask for it by its order_id before ordering again.'],
+} as const satisfies Record<string, readonly [number, boolean, string]>;
+
+export type ProblemCode = keyof typeof table;
+
+export const ProblemSchema = Type.Object(
+  {
+    type: Type.String({ description: 'URN of the code.' }),
+    title: Type.String({ description: "The status' name." }),
+    status: Type.Integer(),
+    code: Type.String({ description: 'Stable word for programs.' }),
+    detail: Type.String({ description: 'Sentence for people.' }),
+    retryable: Type.Boolean({ description: 'Whether the same request can succeed later.' }),
+    request_id: Type.String({ description: 'Leads to the lines in the log.' }),
+    order_id: Type.Optional(Type.String({ description: 'The order that may have been taken.' })),
+    available: Type.Optional(Type.Integer({ description: 'Units that are left.' })),
+    holds: Type.Optional(Type.Integer({ description: 'Units that the buyer holds.' })),
+    retry_after_ms: Type.Optional(Type.Integer({ description: 'Milliseconds after which it may be tried again.' })),
+  },
+  { $id: 'Problem', description: 'A refusal or a fault (RFC 9457).' },
+);
+
+/** What a problem may say beyond its code. */
+export type ProblemFields = Partial<
+  Pick<Static<typeof ProblemSchema>, 'detail' | 'order_id' | 'available' | 'holds' | 'retry_after_ms'>
+>;
+
+/** Response schemas for the statuses of these codes, for the routes that may answer with them. */
+export function problemResponses(...codes: ProblemCode[]): Record<number, object> {
+  const byStatus = new Map<number, ProblemCode[]>();
+  for (const code of [...codes, 'INTERNAL'] as ProblemCode[]) {
+    byStatus.set(table[code][0], [...(byStatus.get(table[code][0]) ?? []), code]);
+  }
+  return Object.fromEntries(
+    [...byStatus].map(([status, found]) => [
+      status,
+      {
+        description: found.map((code) => `\`${code}\`: ${table[code][2]}`).join(' '),
+        content: { 'application/problem+json': { schema: Type.Ref('Problem') } },
+      },
+    ]),
+  );
+}
+
+/** A fault that a plugin throws and that leaves as this problem. */
+export class ProblemError extends Error {
+  readonly code: ProblemCode;
+  readonly fields: ProblemFields;
+  readonly statusCode: number;
+  constructor(code: ProblemCode, fields: ProblemFields = {}) {
+    super(fields.detail ?? table[code][2]);
+    this.code = code;
+    this.fields = fields;
+    this.statusCode = table[code][0];
+  }
+}
+
+declare module 'fastify' {
+  interface FastifyReply {
+    /** Answers with a problem; sets Retry-After where it is known or usual, and counts the refusal. */
+    problem(code: ProblemCode, fields?: ProblemFields): FastifyReply;
+  }
+}
+
+function problem(this: FastifyReply, code: ProblemCode, fields: ProblemFields = {}): FastifyReply {
+  const [status, retryable, detail] = table[code];
+  this.request.server.countRefusal(code);
+  if (fields.retry_after_ms !== undefined) this.header('retry-after', Math.max(1, Math.ceil(fields.retry_after_ms / 1000)));
+  else if (status === 429 || status === 503) this.header('retry-after', 1);
+  if (status === 401) {
+    const basic = code === 'OPERATOR_REQUIRED' && this.request.url.startsWith('/admin/');
+    this.header('www-authenticate', basic ? 'Basic realm="operator", charset="UTF-8"' : 'Bearer');
+  }
+  return this.code(status)
+    .type('application/problem+json')
+    .send({
+      type: `urn:flash-sale:problem:${code}`,
+      title: STATUS_CODES[status],
+      status,
+      code,
+      detail,
+      retryable,
+      request_id: this.request.id,
+      ...fields,
+    });
+}
+
+/** Fastify's own errors, by their code, that are the client's and not ours. */
+const frameworkCodes: Record<string, ProblemCode> = {
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: 'UNSUPPORTED_MEDIA_TYPE',
+  FST_ERR_CTP_BODY_TOO_LARGE: 'BODY_TOO_LARGE',
+};
+
+/** Answers whatever was thrown; the inside of a fault stays in the log. */
+export function sendError(error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
+  if (error instanceof ProblemError) {
+    reply.problem(error.code, error.fields);
+    return;
+  }
+  const known = frameworkCodes[error.code];
+  if (known) reply.problem(known);
+  else if (error.validation) reply.problem('INVALID_REQUEST', { detail: `${error.message}.` });
+  else if (error.statusCode !== undefined && error.statusCode >= 400 && error.statusCode < 500) {
+    reply.problem('INVALID_REQUEST', { detail: error.message });
+  } else if (awayPart(error) !== null) {
+    request.log.warn({ err: error.message, route: request.routeOptions.url }, 'a part does not answer');
+    reply.problem(awayPart(error) === 'redis' ? 'GATE_UNAVAILABLE' : 'LEDGER_UNAVAILABLE');
+  } else {
+    request.log.error({ err: error, route: request.routeOptions.url }, 'request failed');
+    reply.problem('INTERNAL');
+  }
+}
+
+export default fp(
+  async (app) => {
+    app.addSchema(ProblemSchema);
+    app.decorateReply('problem', problem);
+    app.setErrorHandler(sendError);
+  },
+  { name: 'problems', dependencies: ['refusal-count'] },
+);

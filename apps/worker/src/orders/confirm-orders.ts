@@ -1,0 +1,43 @@
+/**
+ * Makes a batch of accepted orders true.
+ *   1. The ledger commits: each order is confirmed or rejected, for ever.
+ *   2. The gate follows: confirmed orders settle, rejected ones give their units back.
+ * A crash after 1 leaves reservations; doing it all again changes nothing in the ledger and mends the gate.
+ */
+import type { OrderVerdict } from '@flash-sale/core/orders/order.ts';
+import type { OrderStore } from '@flash-sale/core/orders/order-store.ts';
+import type { OrderBatch } from '@flash-sale/core/queue/order-queue.ts';
+import type { StockGate } from '@flash-sale/core/stock/stock-gate.ts';
+import type { Logger } from 'pino';
+
+interface Parts {
+  readonly gate: Pick<StockGate, 'settle' | 'release'>;
+  readonly orders: Pick<OrderStore, 'confirm'>;
+  readonly log: Logger;
+}
+
+/** @throws when ledger or gate cannot be reached; then the whole step is to be done again */
+export async function confirmOrders({ gate, orders, log }: Parts, batch: OrderBatch): Promise<void> {
+  const verdicts = await orders.confirm(batch.saleId, batch.orders);
+  await followLedger({ gate, log }, batch, verdicts);
+}
+
+/** Brings the gate to what the ledger said, and writes one line for each order that it said it of just now. */
+export async function followLedger(
+  { gate, log }: Pick<Parts, 'gate' | 'log'>,
+  batch: OrderBatch,
+  verdicts: readonly OrderVerdict[],
+): Promise<void> {
+  const ids = (status: OrderVerdict['status']): string[] =>
+    verdicts.filter((verdict) => verdict.status === status).map((verdict) => verdict.id);
+  await gate.settle(batch.saleId, ids('confirmed'));
+  await gate.release(batch.saleId, ids('rejected'));
+
+  const requestIds = new Map(batch.orders.map((order) => [order.id, order.requestId]));
+  for (const verdict of verdicts) {
+    if (!verdict.fresh) continue;
+    const line = { order_id: verdict.id, sale_id: batch.saleId, reqId: requestIds.get(verdict.id) };
+    if (verdict.status === 'confirmed') log.info(line, 'order confirmed');
+    else log.warn({ ...line, reason: verdict.reason }, 'order rejected');
+  }
+}

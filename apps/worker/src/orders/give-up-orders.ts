@@ -1,0 +1,21 @@
+/**
+ * Ends orders that cannot be confirmed although the ledger answers. The ledger is told first: its row decides, so that a
+ * confirmation that is still under way somewhere and this one cannot both win. Only then do the units go back.
+ */
+import type { OrderStore } from '@flash-sale/core/orders/order-store.ts';
+import type { OrderBatch } from '@flash-sale/core/queue/order-queue.ts';
+import type { StockGate } from '@flash-sale/core/stock/stock-gate.ts';
+import type { Logger } from 'pino';
+import { followLedger } from './confirm-orders.ts';
+
+interface Parts {
+  readonly gate: Pick<StockGate, 'settle' | 'release'>;
+  readonly orders: Pick<OrderStore, 'reject'>;
+  readonly log: Logger;
+}
+
+/** @throws when ledger or gate cannot be reached; then the orders stay as they are and the sweep finds them */
+export async function giveUpOrders({ gate, orders, log }: Parts, batch: OrderBatch): Promise<void> {
+  const verdicts = await orders.reject(batch.saleId, batch.orders, 'GAVE_UP');
+  await followLedger({ gate, log }, batch, verdicts);
+}

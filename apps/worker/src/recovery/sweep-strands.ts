@@ -1,0 +1,79 @@
+/**
+ * Finds reservations that nobody takes care of and brings them to an end.
+ *   1. Claim what stayed unsettled for STRAND_AGE_MS; no other worker gets it meanwhile.
+ *   2. The ledger has it: the gate follows.
+ *   3. A job carries it: leave it.
+ *   4. Otherwise hand it over again, with the same order id; from the second time on in a job of its own, so that one bad
+ *      order cannot take others down.
+ *   5. Handed over too often: give it up.
+ */
+import { HAND_OVERS_MAX, JOB_ORDERS_MAX, SWEEP_BATCH_MAX } from '@flash-sale/core/limits.ts';
+import type { OrderStore } from '@flash-sale/core/orders/order-store.ts';
+import type { OrderBatch, OrderQueue } from '@flash-sale/core/queue/order-queue.ts';
+import type { SaleStore } from '@flash-sale/core/sales/sale-store.ts';
+import type { StockGate, Strand } from '@flash-sale/core/stock/stock-gate.ts';
+import type { Logger } from 'pino';
+import { followLedger } from '../orders/confirm-orders.ts';
+
+/** A sale that ended longer ago is looked at only now and then. */
+const RECENT_MS = 3_600_000;
+/** Every so many turns all sales are looked at, however old: nothing may strand for ever. */
+const FULL_TURN_EVERY = 60;
+
+export function createSweep(parts: {
+  gate: StockGate;
+  orders: OrderStore;
+  sales: Pick<SaleStore, 'listIds' | 'listCurrent'>;
+  queue: Pick<OrderQueue, 'add' | 'orderIdsUnderWay'>;
+  giveUp: (batch: OrderBatch) => Promise<void>;
+  strandAgeMs: number;
+  log: Logger;
+}) {
+  const { gate, orders, sales, queue, giveUp, strandAgeMs, log } = parts;
+  let turns = 0;
+
+  async function sweepSale(saleId: string): Promise<void> {
+    const { strands, unreadable } = await gate.claimStrands(saleId, strandAgeMs, SWEEP_BATCH_MAX);
+    for (const id of unreadable) log.error({ order_id: id, sale_id: saleId }, 'a reservation cannot be read: somebody wrote to it');
+    if (strands.length === 0) return;
+
+    const verdicts = await orders.verdictsOf(strands.map((strand) => strand.id));
+    await followLedger({ gate, log }, { saleId, orders: strands }, verdicts);
+
+    const ended = new Set(verdicts.map((verdict) => verdict.id));
+    const open = strands.filter((strand) => !ended.has(strand.id));
+    if (open.length === 0) return;
+    const underWay = await queue.orderIdsUnderWay();
+    // A queue too long to look through is being worked off: these are most likely in it, and will be looked at again.
+    if (underWay === null) return;
+    await handOverAgain(
+      saleId,
+      open.filter((strand) => !underWay.has(strand.id)),
+    );
+  }
+
+  async function handOverAgain(saleId: string, strands: readonly Strand[]): Promise<void> {
+    const worn = strands.filter((strand) => strand.handOvers >= HAND_OVERS_MAX);
+    if (worn.length > 0) await giveUp({ saleId, orders: worn });
+    const again = strands.filter((strand) => strand.handOvers < HAND_OVERS_MAX);
+    if (again.length === 0) return;
+    log.warn({ sale_id: saleId, orders: again.length, first: again[0]?.id }, 'stranded orders are handed over again');
+    await gate.countHandOvers(
+      saleId,
+      again.map((strand) => strand.id),
+    );
+    const first = again.filter((strand) => strand.handOvers === 0);
+    const repeated = again.filter((strand) => strand.handOvers > 0);
+    if (first.length > 0) await queue.add([{ saleId, orders: first }], JOB_ORDERS_MAX);
+    if (repeated.length > 0) await queue.add([{ saleId, orders: repeated }], 1);
+  }
+
+  return {
+    /** One turn over the sales. @throws when ledger or gate cannot be reached */
+    async runOnce(): Promise<void> {
+      const all = turns++ % FULL_TURN_EVERY === 0;
+      const ids = all ? await sales.listIds() : (await sales.listCurrent(RECENT_MS)).map((sale) => sale.id);
+      for (const id of ids) await sweepSale(id);
+    },
+  };
+}

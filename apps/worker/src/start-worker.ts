@@ -1,0 +1,73 @@
+/** The worker, composed: connections, the order worker, and the loops that repair. */
+import { WORKER_ALIVE_S } from '@flash-sale/core/limits.ts';
+import { createOrderStore } from '@flash-sale/core/orders/order-store.ts';
+import { connectPostgres } from '@flash-sale/core/postgres/connect-postgres.ts';
+import { createOrderQueue, type OrderBatch } from '@flash-sale/core/queue/order-queue.ts';
+import { connectForWork } from '@flash-sale/core/redis/connect-redis.ts';
+import { createKeys } from '@flash-sale/core/redis/keys.ts';
+import { createWorkerSign } from '@flash-sale/core/redis/worker-sign.ts';
+import type { ServiceSettings } from '@flash-sale/core/run-service.ts';
+import { createSaleStore } from '@flash-sale/core/sales/sale-store.ts';
+import { createStockGate } from '@flash-sale/core/stock/stock-gate.ts';
+import type { Logger } from 'pino';
+import { startOrderWorker } from './order-worker.ts';
+import { confirmOrders } from './orders/confirm-orders.ts';
+import { giveUpOrders } from './orders/give-up-orders.ts';
+import { createLoop } from './recovery/loop.ts';
+import { createSaleRepair } from './recovery/repair-sales.ts';
+import { createSweep } from './recovery/sweep-strands.ts';
+
+export async function startWorker(settings: ServiceSettings, log: Logger): Promise<{ stop(): Promise<void> }> {
+  const keys = createKeys(settings.KEY_PREFIX);
+  const atGate = connectForWork({ url: settings.REDIS_URL, name: 'worker-gate', log });
+  const atQueue = connectForWork({ url: settings.REDIS_URL, name: 'worker-queue', log });
+  await Promise.all([atGate.redis.connect(), atQueue.redis.connect()]);
+  const pool = connectPostgres({
+    url: settings.DATABASE_URL,
+    size: settings.DATABASE_POOL_SIZE,
+    timeoutMs: settings.REQUEST_TIMEOUT_MS,
+    name: 'flash-sale-worker',
+    log,
+  });
+
+  const gate = createStockGate({ redis: atGate.redis, keys });
+  const orders = createOrderStore(pool);
+  const sales = createSaleStore(pool);
+  const queue = createOrderQueue({ redis: atQueue.redis, prefix: keys.queuePrefix });
+  const sign = createWorkerSign({ redis: atGate.redis, keys });
+  const confirm = (batch: OrderBatch): Promise<void> => confirmOrders({ gate, orders, log }, batch);
+  const giveUp = (batch: OrderBatch): Promise<void> => giveUpOrders({ gate, orders, log }, batch);
+
+  const worker = startOrderWorker({
+    redis: atQueue.redis,
+    prefix: keys.queuePrefix,
+    concurrency: settings.WORKER_CONCURRENCY,
+    confirm,
+    giveUp,
+    log,
+  });
+  const sweep = createSweep({ gate, orders, sales, queue, giveUp, strandAgeMs: settings.STRAND_AGE_MS, log });
+  const repair = createSaleRepair({ gate, sales, log });
+  const intervalMs = settings.SWEEP_INTERVAL_MS;
+  const loops = [
+    createLoop({ name: 'sweep strands', intervalMs, runOnce: sweep.runOnce, log }),
+    createLoop({ name: 'repair sales', intervalMs, runOnce: repair.runOnce, log }),
+    createLoop({
+      name: 'sign of life',
+      intervalMs: (WORKER_ALIVE_S * 1_000) / 3,
+      runOnce: async () => {
+        if (worker.isRunning()) await sign.give();
+      },
+      log,
+    }),
+  ];
+  for (const loop of loops) loop.start();
+
+  return {
+    async stop() {
+      await Promise.all([worker.close(), ...loops.map((loop) => loop.stop())]);
+      await queue.close();
+      await Promise.all([atGate.close(), atQueue.close(), pool.end()]);
+    },
+  };
+}

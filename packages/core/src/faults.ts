@@ -1,0 +1,42 @@
+/**
+ * Tells from a fault which part it came from, by the words and codes of the client libraries. One place, because they are
+ * not ours and may change with a library.
+ */
+
+export type AwayPart = 'redis' | 'postgres';
+
+const redisWords = [
+  "isn't writeable and enableOfflineQueue", // not sent: no connection
+  'Connection is closed.',
+  'Command timed out',
+  'max retries per request limit', // the connection broke while the answer was awaited
+];
+
+const postgresWords = [
+  'Connection terminated',
+  'timeout exceeded when trying to connect',
+  'Query read timeout',
+  'Client has encountered a connection error',
+  'Cannot use a pool after calling end',
+];
+
+/** SQLSTATE: 08 connection, 53300 too many connections, 57P0x shutting down or starting up. */
+const postgresAwayStates = /^(08...|53300|57P0.)$/;
+const networkCodes = new Set(['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH']);
+
+/** @returns the part that could not be reached, or null where the fault is of another kind */
+export function awayPart(error: unknown): AwayPart | null {
+  const { message = '', code = '', name = '' } = (error ?? {}) as { message?: string; code?: string; name?: string };
+  if (name === 'ReplyError' || redisWords.some((words) => message.includes(words))) return 'redis';
+  // The Redis client never lets a bare network error through to a command; the PostgreSQL client does.
+  if (postgresAwayStates.test(code) || networkCodes.has(code) || postgresWords.some((words) => message.includes(words))) {
+    return 'postgres';
+  }
+  return null;
+}
+
+/** True where the command was not sent to Redis, so that nothing can have happened there. */
+export function neverSentToRedis(error: unknown): boolean {
+  const { message = '' } = (error ?? {}) as { message?: string };
+  return message.includes("isn't writeable and enableOfflineQueue");
+}

@@ -1,0 +1,89 @@
+/**
+ * The life of a service process, the same for each: settings, start, ready, stop.
+ *   Stops on SIGTERM, SIGINT, or when the process that started it is gone; finishes what it has within SHUTDOWN_TIMEOUT_MS.
+ *   A wrong setting or an unfit server: one sentence on stderr and exit code 78, which says "do not start me again like this".
+ */
+import { existsSync, readFileSync } from 'node:fs';
+import { parseEnv } from 'node:util';
+import type { Logger } from 'pino';
+import { type Environment, EnvironmentError, readEnvironment, requireSetting } from './environment.ts';
+import { STARTUP_WAIT_MS } from './limits.ts';
+import { createLogger } from './logging.ts';
+import { checkPostgres, PostgresUnfitError } from './postgres/check-postgres.ts';
+import { checkRedis, RedisUnfitError } from './redis/check-redis.ts';
+
+export type ServiceSettings = Environment & { REDIS_URL: string; DATABASE_URL: string };
+
+/** EX_CONFIG of sysexits.h. */
+const EXIT_CONFIGURATION = 78;
+
+const envFile = new URL('../../../.env', import.meta.url);
+
+/** @param start begins the work and returns how to end it */
+export async function runService(
+  name: string,
+  variables: Record<string, string | undefined>,
+  start: (settings: ServiceSettings, log: Logger) => Promise<{ stop(): Promise<void> }>,
+): Promise<void> {
+  try {
+    const file = existsSync(envFile) ? parseEnv(readFileSync(envFile, 'utf8')) : {};
+    const environment = readEnvironment({ ...file, ...variables });
+    const settings: ServiceSettings = {
+      ...environment,
+      REDIS_URL: requireSetting(environment, 'REDIS_URL'),
+      DATABASE_URL: requireSetting(environment, 'DATABASE_URL'),
+    };
+    const log = createLogger(name, settings.LOG_LEVEL);
+    const [redis] = await Promise.all([
+      checkRedis(settings.REDIS_URL, STARTUP_WAIT_MS),
+      checkPostgres(settings.DATABASE_URL, STARTUP_WAIT_MS),
+    ]);
+    if (!redis.appendOnly) {
+      log.warn('redis keeps no append-only file: accepted orders that are not in the ledger yet are lost with it. Set "appendonly yes".');
+    }
+    const service = await start(settings, log);
+    stopWhenTold(service.stop, settings.SHUTDOWN_TIMEOUT_MS, log);
+    log.info('ready');
+    process.send?.({ ready: true });
+  } catch (error) {
+    const expected =
+      error instanceof EnvironmentError || error instanceof RedisUnfitError || error instanceof PostgresUnfitError;
+    process.stderr.write(`${name}: ${expected ? error.message : ((error as Error).stack ?? String(error))}\n`);
+    process.exit(expected || isPortTaken(error) ? EXIT_CONFIGURATION : 1);
+  }
+}
+
+function isPortTaken(error: unknown): boolean {
+  return ['EADDRINUSE', 'EACCES', 'EADDRNOTAVAIL'].includes((error as { code?: string }).code ?? '');
+}
+
+function stopWhenTold(stop: () => Promise<void>, timeoutMs: number, log: Logger): void {
+  let stopping = false;
+  const begin = (reason: string): void => {
+    if (stopping) return;
+    stopping = true;
+    log.info({ reason }, 'stopping');
+    setTimeout(() => {
+      log.error({ timeoutMs }, 'not done in time: what is left is found again by the sweep');
+      process.exit(1);
+    }, timeoutMs).unref();
+    stop().then(
+      () => {
+        log.info('stopped');
+        process.exit(0);
+      },
+      (error: Error) => {
+        log.error({ err: error }, 'stopping failed');
+        process.exit(1);
+      },
+    );
+  };
+  process.on('SIGTERM', () => begin('SIGTERM'));
+  process.on('SIGINT', () => begin('SIGINT'));
+  process.on('disconnect', () => begin('the launcher is gone'));
+  // A fault that nobody caught leaves the process in a state that nobody knows: it ends, and is started again.
+  process.on('uncaughtException', (error) => {
+    log.fatal({ err: error }, 'a fault that nobody caught');
+    process.exit(1);
+  });
+}

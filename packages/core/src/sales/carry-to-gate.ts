@@ -1,0 +1,36 @@
+/**
+ * Brings what the ledger says of a sale into the gate. The API does it as an operator asks; the worker's repair loop does
+ * it again for whatever a crash left half done. Every step may be repeated.
+ */
+import type { StockGate } from '../stock/stock-gate.ts';
+import type { Sale } from './sale.ts';
+import type { SaleStore, StockChange } from './sale-store.ts';
+
+interface Parts {
+  readonly gate: Pick<StockGate, 'open' | 'configure' | 'adjust'>;
+  readonly sales: Pick<SaleStore, 'markGateOpened' | 'finishStockChange'>;
+}
+
+/**
+ * Makes the gate of a new sale, or brings its window and pause up to date.
+ *
+ * @returns false where the gate was lost: it must be rebuilt, never made afresh with units that are sold
+ */
+export async function carrySale({ gate, sales }: Parts, sale: Sale): Promise<boolean> {
+  if (!sale.gateOpened) {
+    await gate.open(sale);
+    await sales.markGateOpened(sale.id);
+  }
+  return gate.configure(sale);
+}
+
+/** @returns the gate's decision, or null where the gate was lost and nothing could be decided */
+export async function carryStockChange(
+  { gate, sales }: Parts,
+  change: StockChange,
+): Promise<{ word: 'applied' | 'refused'; available: number } | null> {
+  const decided = await gate.adjust(change.saleId, change.id, change.delta);
+  if (decided.word === 'unknown_sale') return null;
+  await sales.finishStockChange(change, decided.word);
+  return decided;
+}

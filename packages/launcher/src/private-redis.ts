@@ -1,0 +1,130 @@
+/**
+ * A private Redis with its data in <folder>/redis: append-only file on, nothing evicted, a password, loopback only, on the same
+ * port at every start while that port is free.
+ */
+import { createHash } from 'node:crypto';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { checkRedis } from '@flash-sale/core/redis/check-redis.ts';
+import { type FoundRedis, findRedis } from './find-redis.ts';
+import { keptPort, portState } from './free-port.ts';
+import { type KeptProcess, keepProcess } from './keep-process.ts';
+import { keptSecret } from './kept-secret.ts';
+import type { PrivateServer, PrivateServerOptions } from './private-servers.ts';
+import { runCommand } from './run-command.ts';
+import { waitUntilReady } from './wait-until.ts';
+
+/** Milliseconds for the append-only file to be read again. It grows with the orders of a sale, so this is generous. */
+const READY_WITHIN_MS = 60_000;
+
+export interface PrivateRedisOptions extends PrivateServerOptions {
+  /** Where a Redis from Debian's packages is kept; shared by folders that are thrown away. Default <folder>/redis-dist. */
+  readonly distFolder?: string;
+  /** Further lines of redis.conf. */
+  readonly config?: readonly string[];
+}
+
+export async function startPrivateRedis(options: PrivateRedisOptions): Promise<PrivateServer> {
+  const { folder, say = () => {} } = options;
+  const found = await findRedis({
+    distFolder: options.distFolder ?? join(folder, 'redis-dist'),
+    searchPath: process.env.PATH,
+    run: (command, args, more) => runCommand(command, args, { ...more, signal: options.signal }),
+    say,
+  });
+  const dataFolder = join(folder, 'redis');
+  mkdirSync(dataFolder, { recursive: true, mode: 0o700 });
+  const password = keptSecret(folder, 'redis-password');
+  const portFile = join(dataFolder, 'port');
+  for (let attempt = 1; ; attempt++) {
+    const port = await keptPort(portFile);
+    const url = `redis://:${password}@127.0.0.1:${port}/0`;
+    const configFile = join(dataFolder, 'redis.conf');
+    writeFileSync(configFile, configText({ found, dataFolder, port, password, more: options.config ?? [] }), {
+      mode: 0o600,
+    });
+    const kept = await launch(found, options, dataFolder, configFile, port);
+    try {
+      const check = (remainingMs: number) => checkRedis(url, remainingMs);
+      await waitUntilReady(kept, port, READY_WITHIN_MS, check, options.signal);
+      return server(kept, url, port, found);
+    } catch (error) {
+      await kept.stop(options.stopTimeoutMs ?? 5_000);
+      // Somebody else was faster to take the port between our look and the server's start.
+      if (attempt === 3 || options.signal?.aborted || (await portState(port, '127.0.0.1')) === 'free') throw error;
+    }
+  }
+}
+
+async function launch(
+  found: FoundRedis,
+  options: PrivateRedisOptions,
+  dataFolder: string,
+  configFile: string,
+  port: number,
+): Promise<KeptProcess> {
+  const { folder, say = () => {}, restart = true, onStarted } = options;
+  const shared = {
+    name: 'redis',
+    logFile: join(folder, 'logs', 'redis.log'),
+    say,
+    restart,
+    beforeReady: 'give-up' as const,
+    ...(onStarted === undefined ? {} : { onStarted }),
+  };
+  if (found.kind === 'binary') {
+    const env = { PATH: process.env.PATH, LC_ALL: 'C', LD_LIBRARY_PATH: found.libraryPath };
+    return keepProcess({ ...shared, command: found.path, args: [configFile], env, cwd: dataFolder });
+  }
+  // The name is the folder's, so that a container left behind by a killed start is found and ended.
+  const name = `flash-sale-redis-${createHash('sha256').update(dataFolder).digest('hex').slice(0, 12)}`;
+  await runCommand('docker', ['rm', '-f', name]);
+  const user = `${process.getuid?.() ?? 0}:${process.getgid?.() ?? 0}`;
+  const args = ['run', '--rm', '--name', name, '--user', user, '--entrypoint', 'redis-server'];
+  args.push('-p', `127.0.0.1:${port}:${port}`, '-v', `${dataFolder}:/data`, found.image, '/data/redis.conf');
+  return keepProcess({ ...shared, command: 'docker', args, env: process.env });
+}
+
+function server(kept: KeptProcess, url: string, port: number, found: FoundRedis): PrivateServer {
+  return {
+    url,
+    port,
+    what: found.kind === 'binary' ? `redis ${found.version}` : `${found.image} in Docker`,
+    get pid() {
+      return kept.pid;
+    },
+    gaveUp: kept.gaveUp,
+    stop: (timeoutMs = 5_000) => kept.stop(timeoutMs),
+    kill: () => kept.kill(),
+  };
+}
+
+function configText(facts: {
+  found: FoundRedis;
+  dataFolder: string;
+  port: number;
+  password: string;
+  more: readonly string[];
+}): string {
+  const inDocker = facts.found.kind === 'docker';
+  const lines = [
+    '# Written at every start; changes made here are lost.',
+    // In a container the port is published on the host's loopback address only.
+    `bind ${inDocker ? '*' : '127.0.0.1'}`,
+    `port ${facts.port}`,
+    `requirepass ${facts.password}`,
+    `dir ${quoted(inDocker ? '/data' : facts.dataFolder)}`,
+    'daemonize no',
+    `pidfile ${quoted(join(inDocker ? '/data' : facts.dataFolder, 'redis.pid'))}`,
+    'appendonly yes',
+    'appendfsync everysec',
+    'maxmemory-policy noeviction',
+    'save ""',
+    // The title says whose data it works on: how a later start knows that it may end it.
+    'proc-title-template "{title} {config-file}"',
+    ...facts.more,
+  ];
+  return `${lines.join('\n')}\n`;
+}
+
+const quoted = (text: string) => `"${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`;

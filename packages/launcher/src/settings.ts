@@ -1,0 +1,47 @@
+/** The settings of this run: the environment over .env. */
+import { readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { parseEnv } from 'node:util';
+import { type Environment, readEnvironment } from '@flash-sale/core/environment.ts';
+
+export interface Settings {
+  readonly environment: Environment;
+  /** Every variable, as the processes are given them. */
+  readonly variables: Record<string, string>;
+  /** Absolute. */
+  readonly dataFolder: string;
+  /** Where this machine reaches the API: http://127.0.0.1:5001 */
+  readonly apiUrl: string;
+}
+
+/**
+ * @param root the project's folder; .env and a relative DATA_DIR are looked up there
+ * @throws EnvironmentError with a sentence for each setting that is wrong
+ */
+export function readSettings(root: string, given: Record<string, string | undefined>): Settings {
+  const variables: Record<string, string> = { ...readDotEnv(root) };
+  for (const [name, value] of Object.entries(given)) if (value !== undefined) variables[name] = value;
+  const environment = readEnvironment(variables);
+  return {
+    environment,
+    variables,
+    dataFolder: resolve(root, environment.DATA_DIR),
+    apiUrl: `http://${reachableHost(environment.HOST)}:${environment.PORT}`,
+  };
+}
+
+function readDotEnv(root: string): Record<string, string> {
+  try {
+    return parseEnv(readFileSync(join(root, '.env'), 'utf8')) as Record<string, string>;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return {};
+    throw error;
+  }
+}
+
+/** Listening on every address includes loopback. */
+function reachableHost(host: string): string {
+  if (host === '0.0.0.0') return '127.0.0.1';
+  if (host === '::') return '[::1]';
+  return host.includes(':') ? `[${host}]` : host;
+}

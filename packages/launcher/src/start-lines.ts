@@ -1,0 +1,49 @@
+/** The lines that `npm start` prints: short, plain, aligned. */
+
+export type Say = (line: string) => void;
+
+const NAME_WIDTH = 12;
+const WHAT_WIDTH = 44;
+
+/** "  redis       private (7.0.15), port 21234                 0.3 s" */
+export function stepLine(name: string, what: string, duration = ''): string {
+  return `  ${name.padEnd(NAME_WIDTH)}${duration === '' ? what : `${what.padEnd(WHAT_WIDTH)} ${duration}`}`;
+}
+
+/** @returns a function that says how long ago it was made: "0.3 s" */
+export function stepTimer(): () => string {
+  const startedAt = performance.now();
+  return () => `${((performance.now() - startedAt) / 1000).toFixed(1).padStart(5)} s`;
+}
+
+export interface WelcomeFacts {
+  readonly apiUrl: string;
+  /** Undefined when whoever started us has set it, and so knows it. */
+  readonly adminToken: string | undefined;
+  readonly demo: boolean;
+  /** Folder. */
+  readonly logs: string;
+}
+
+export function welcome({ apiUrl, adminToken, demo, logs }: WelcomeFacts): string {
+  const tryIt = demo
+    ? [
+        'Order one unit, then read the order with the order_id of the reply:',
+        `  curl -X POST ${apiUrl}/api/flash-sales/product1/order -H 'X-User-ID: alice'`,
+        `  curl ${apiUrl}/api/orders/<order_id> -H 'X-User-ID: alice'`,
+      ]
+    : ['See the sales:', `  curl ${apiUrl}/api/flash-sales`];
+  return [
+    '',
+    'The sale is open.',
+    stepLine('API', apiUrl),
+    stepLine('Reference', `${apiUrl}/docs`),
+    stepLine('Queues', `${apiUrl}/admin/queues (user admin, password: the operator's token)`),
+    stepLine('Token', adminToken ?? 'the ADMIN_TOKEN that you set'),
+    stepLine('Logs', logs),
+    '',
+    ...tryIt,
+    '',
+    'Ctrl-C stops everything; the data is kept.',
+  ].join('\n');
+}

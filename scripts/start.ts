@@ -1,0 +1,54 @@
+/** npm start: runs the system until it is told to stop. See packages/launcher/src/start-system.ts for what it does. */
+import { dirname } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { System } from '@flash-sale/launcher/start-system.ts';
+import { listenForStop } from '@flash-sale/launcher/stop-requests.ts';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const say = (line: string) => process.stdout.write(`${line}\n`);
+// A closed terminal, or a reader that went away (npm start | head), must not end us before the parts are stopped.
+for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
+
+let system: System | undefined;
+const stopping = new AbortController();
+const stopRequested = new Promise<void>((resolve) => stopping.signal.addEventListener('abort', () => resolve()));
+
+listenForStop(process, {
+  onStop: (reason) => {
+    say(`\nStopping (${reason}) …`);
+    stopping.abort(new Error('stopped'));
+  },
+  onForce: () => {
+    say('Stopped by force.');
+    system?.kill();
+    process.exit(1);
+  },
+});
+process.on('uncaughtException', (error) => void end(error));
+
+async function end(error?: unknown): Promise<void> {
+  if (error !== undefined && !stopping.signal.aborted) process.stderr.write(`\n${explain(error)}\n`);
+  try {
+    await system?.stop();
+    if (stopping.signal.aborted) say('Stopped.');
+  } finally {
+    process.exit(error === undefined || stopping.signal.aborted ? 0 : 1);
+  }
+}
+
+/** Sentences are for people; a fault of ours is shown with its stack. */
+function explain(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const isFault = error instanceof TypeError || error instanceof ReferenceError || error instanceof RangeError;
+  return isFault ? (error.stack ?? error.message) : error.message;
+}
+
+try {
+  say('Flash sale');
+  system = new System({ root, given: process.env, say, signal: stopping.signal });
+  await system.start();
+  const failure = await Promise.race([stopRequested, system.failed]);
+  await end(failure instanceof Error ? failure : undefined);
+} catch (error) {
+  await end(error);
+}

@@ -1,0 +1,101 @@
+/**
+ * npm test: every test, against a real Redis and PostgreSQL.
+ *
+ * 1. REDIS_URL and DATABASE_URL where they are set, else private servers in a temporary folder.
+ * 2. vitest, with the arguments given here.
+ * 3. The last line is `N passed, N failed`; the exit code is 0 only when something passed and nothing failed.
+ */
+import { spawn } from 'node:child_process';
+import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { startPrivatePostgres } from '@flash-sale/launcher/private-postgres.ts';
+import { startPrivateRedis } from '@flash-sale/launcher/private-redis.ts';
+import { ownFolder, type PrivateServer } from '@flash-sale/launcher/private-servers.ts';
+import { signalProcess } from '@flash-sale/launcher/process-table.ts';
+import { listenForStop } from '@flash-sale/launcher/stop-requests.ts';
+import { countTests } from '@flash-sale/launcher/test-report.ts';
+
+/** Milliseconds that vitest has to end its workers once we are told to stop. */
+const VITEST_STOPS_WITHIN_MS = 5_000;
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const folder = ownFolder(mkdtempSync(join(tmpdir(), 'flash-sale-test-')));
+// PostgreSQL runs under another account when we are root; what is secret in here has its own closed folder.
+chmodSync(folder, 0o711);
+const stopping = new AbortController();
+const servers: PrivateServer[] = [];
+let vitestPid: number | undefined;
+
+for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
+listenForStop(process, {
+  onStop: () => stopping.abort(new Error('The tests were stopped.')),
+  onForce: () => {
+    if (vitestPid !== undefined) signalProcess(vitestPid, 'SIGKILL');
+    for (const server of servers) server.kill();
+    rmSync(folder, { recursive: true, force: true });
+    process.exit(1);
+  },
+});
+
+let exitCode = 1;
+let counts = { passed: 0, failed: 0 };
+try {
+  const env = await serversFor(process.env);
+  const report = join(folder, 'report.json');
+  const vitestCode = await runVitest(report, env);
+  stopping.signal.throwIfAborted();
+  counts = countTests(JSON.parse(readFileSync(report, 'utf8')));
+  if (vitestCode !== 0 && counts.failed === 0 && counts.passed > 0) {
+    process.stderr.write(
+      'No test failed, but an error was raised outside of the tests (see above): it counts as failed.\n',
+    );
+    counts = { ...counts, failed: 1 };
+  }
+  if (counts.passed + counts.failed === 0) process.stderr.write('No test ran.\n');
+  exitCode = counts.failed === 0 && counts.passed > 0 ? 0 : 1;
+} catch (error) {
+  process.stderr.write(`${(error as Error).message}\n`);
+} finally {
+  await Promise.all(servers.map((server) => server.stop()));
+  rmSync(folder, { recursive: true, force: true });
+}
+process.stdout.write(`${counts.passed} passed, ${counts.failed} failed\n`);
+process.exit(exitCode);
+
+/** The environment of the tests: TEST_REDIS_URL, and TEST_DATABASE_URL with the right to create databases. */
+async function serversFor(given: NodeJS.ProcessEnv): Promise<NodeJS.ProcessEnv> {
+  const start = async (starting: Promise<PrivateServer>) => {
+    const server = await starting;
+    servers.push(server);
+    return server.url;
+  };
+  const options = { folder, signal: stopping.signal, say: (line: string) => process.stdout.write(`${line}\n`) };
+  const distFolder = join(ownFolder(join(root, '.data')), 'redis-dist');
+  const [redis, postgres] = await Promise.allSettled([
+    given.REDIS_URL || start(startPrivateRedis({ ...options, distFolder, config: ['databases 64'] })),
+    given.DATABASE_URL || start(startPrivatePostgres({ ...options, durable: false })),
+  ]);
+  stopping.signal.throwIfAborted();
+  if (redis.status === 'rejected') throw redis.reason;
+  if (postgres.status === 'rejected') throw postgres.reason;
+  // The settings of this machine's own system must not reach the tests.
+  const { REDIS_URL: _redis, DATABASE_URL: _database, ...env } = given;
+  return { ...env, TEST_REDIS_URL: redis.value, TEST_DATABASE_URL: postgres.value, TEST_REDIS_DIST: distFolder };
+}
+
+function runVitest(report: string, env: NodeJS.ProcessEnv): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
+    const args = [join(root, 'node_modules', 'vitest', 'vitest.mjs'), 'run', ...reporters, ...process.argv.slice(2)];
+    const child = spawn(process.execPath, args, { cwd: root, env, stdio: ['ignore', 'inherit', 'inherit'] });
+    vitestPid = child.pid;
+    stopping.signal.addEventListener('abort', () => {
+      child.kill('SIGTERM');
+      setTimeout(() => child.kill('SIGKILL'), VITEST_STOPS_WITHIN_MS).unref();
+    });
+    child.once('error', reject);
+    child.once('exit', (code) => resolve(code ?? 1));
+  });
+}
