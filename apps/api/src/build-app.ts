@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import type { Environment } from '@flash-sale/core/environment.ts';
 import { BODY_LIMIT_BYTES, MAX_REQUEST_ID_LENGTH } from '@flash-sale/core/limits.ts';
 import { createAdmissionDesk } from '@flash-sale/core/stock/admission.ts';
-import fastify, { type FastifyBaseLogger, type FastifyServerOptions } from 'fastify';
+import fastify, { type FastifyBaseLogger, type FastifyServerOptions, LogController } from 'fastify';
 import { adminRoutes } from './admin/admin-routes.ts';
 import { createManageSales } from './admin/manage-sales.ts';
 import { queueBoard } from './admin/queue-board.ts';
@@ -18,7 +18,7 @@ import apiReference from './plugins/api-reference.ts';
 import buyerIdentity from './plugins/buyer-identity.ts';
 import jsonBody from './plugins/json-body.ts';
 import operatorIdentity from './plugins/operator-identity.ts';
-import problems, { sendError } from './plugins/problems.ts';
+import problems, { sendConnectionError, sendFrameworkError } from './plugins/problems.ts';
 import refusalCount from './plugins/refusal-count.ts';
 import { createSaleReader } from './sales/read-sales.ts';
 import { saleRoutes } from './sales/sale-routes.ts';
@@ -75,7 +75,8 @@ export async function buildApp(settings: ApiSettings, parts: Parts, log: Fastify
 function serverOptions(settings: ApiSettings, log: FastifyBaseLogger): FastifyServerOptions {
   return {
     loggerInstance: log,
-    disableRequestLogging: true,
+    // A line for each request would cost more than most requests do; refusals are counted instead.
+    logController: new LogController({ disableRequestLogging: true }),
     trustProxy: trustedProxies(settings.TRUST_PROXY),
     bodyLimit: BODY_LIMIT_BYTES,
     requestIdHeader: false,
@@ -85,7 +86,8 @@ function serverOptions(settings: ApiSettings, log: FastifyBaseLogger): FastifySe
     },
     // Nothing is converted and nothing is dropped in silence: "1" is no quantity, and an unknown field is a mistake.
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false } },
-    frameworkErrors: (error, request, reply) => sendError(error, request, reply),
+    frameworkErrors: sendFrameworkError,
+    clientErrorHandler: sendConnectionError,
     // Connections that are kept alive are served until the server has closed them.
     return503OnClosing: false,
     forceCloseConnections: 'idle',

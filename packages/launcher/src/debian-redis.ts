@@ -106,6 +106,7 @@ export function newEnoughPackage(policy: string): string | undefined {
 
 /** The server's package and, level by level, what carries code, is needed by it, and is not installed. */
 async function missingPackages(server: string, run: RunCommand): Promise<string[]> {
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: the placeholders are dpkg-query's own.
   const { stdout } = await run('dpkg-query', ['-W', '-f', '${db:Status-Status} ${Package}\n']);
   const installed = new Set([...stdout.matchAll(/^installed (\S+)$/gm)].map(([, name]) => name));
   const chosen = new Set([server]);

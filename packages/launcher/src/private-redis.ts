@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { checkRedis } from '@flash-sale/core/redis/check-redis.ts';
-import { type FoundRedis, findRedis } from './find-redis.ts';
+import { type FoundRedis, findRedis, RedisMissingError } from './find-redis.ts';
 import { keptPort, portState } from './free-port.ts';
 import { type KeptProcess, keepProcess } from './keep-process.ts';
 import { keptSecret } from './kept-secret.ts';
@@ -17,21 +17,21 @@ import { waitUntilReady } from './wait-until.ts';
 /** Milliseconds for the append-only file to be read again. It grows with the orders of a sale, so this is generous. */
 const READY_WITHIN_MS = 60_000;
 
+/** Milliseconds for the image, some 50 MB, on a slow line. */
+const PULL_WITHIN_MS = 600_000;
+
 export interface PrivateRedisOptions extends PrivateServerOptions {
   /** Where a Redis from Debian's packages is kept; shared by folders that are thrown away. Default <folder>/redis-dist. */
   readonly distFolder?: string;
+  /** The Redis to run, where it was found already. */
+  readonly found?: FoundRedis;
   /** Further lines of redis.conf. */
   readonly config?: readonly string[];
 }
 
 export async function startPrivateRedis(options: PrivateRedisOptions): Promise<PrivateServer> {
-  const { folder, say = () => {} } = options;
-  const found = await findRedis({
-    distFolder: options.distFolder ?? join(folder, 'redis-dist'),
-    searchPath: process.env.PATH,
-    run: (command, args, more) => runCommand(command, args, { ...more, signal: options.signal }),
-    say,
-  });
+  const { folder } = options;
+  const found = options.found ?? (await search(options));
   const dataFolder = join(folder, 'redis');
   mkdirSync(dataFolder, { recursive: true, mode: 0o700 });
   const password = keptSecret(folder, 'redis-password');
@@ -56,6 +56,15 @@ export async function startPrivateRedis(options: PrivateRedisOptions): Promise<P
   }
 }
 
+function search({ folder, distFolder, signal, say = () => {} }: PrivateRedisOptions): Promise<FoundRedis> {
+  return findRedis({
+    distFolder: distFolder ?? join(folder, 'redis-dist'),
+    searchPath: process.env.PATH,
+    run: (command, args, more) => runCommand(command, args, { ...more, signal }),
+    say,
+  });
+}
+
 async function launch(
   found: FoundRedis,
   options: PrivateRedisOptions,
@@ -76,13 +85,27 @@ async function launch(
     const env = { PATH: process.env.PATH, LC_ALL: 'C', LD_LIBRARY_PATH: found.libraryPath };
     return keepProcess({ ...shared, command: found.path, args: [configFile], env, cwd: dataFolder });
   }
+  await pullImage(found.image, options);
   // The name is the folder's, so that a container left behind by a killed start is found and ended.
   const name = `flash-sale-redis-${createHash('sha256').update(dataFolder).digest('hex').slice(0, 12)}`;
-  await runCommand('docker', ['rm', '-f', name]);
   const user = `${process.getuid?.() ?? 0}:${process.getgid?.() ?? 0}`;
-  const args = ['run', '--rm', '--name', name, '--user', user, '--entrypoint', 'redis-server'];
-  args.push('-p', `127.0.0.1:${port}:${port}`, '-v', `${dataFolder}:/data`, found.image, '/data/redis.conf');
-  return keepProcess({ ...shared, command: 'docker', args, env: process.env });
+  const run = ['run', '--rm', '--name', name, '--user', user, '--entrypoint', 'redis-server'];
+  run.push('-p', `127.0.0.1:${port}:${port}`, '-v', `${dataFolder}:/data`, found.image, '/data/redis.conf');
+  const script = 'docker rm -f "$0" >/dev/null 2>&1; exec docker "$@"';
+  return keepProcess({ ...shared, command: '/bin/sh', args: ['-c', script, name, ...run], env: process.env });
+}
+
+async function pullImage(image: string, { signal, say = () => {} }: PrivateRedisOptions): Promise<void> {
+  const known = await runCommand('docker', ['image', 'inspect', image], { signal });
+  if (known.code === 0) return;
+  say(`docker pull ${image}`);
+  const { code, stderr } = await runCommand('docker', ['pull', image], { timeoutMs: PULL_WITHIN_MS, signal });
+  if (code !== 0) {
+    throw new RedisMissingError(
+      `No Redis was found on this machine, and its image could not be fetched with Docker (${stderr.trim()}). ` +
+        'Install Redis 7 or newer, or set REDIS_URL=redis://user:password@host:6379',
+    );
+  }
 }
 
 function server(kept: KeptProcess, url: string, port: number, found: FoundRedis): PrivateServer {

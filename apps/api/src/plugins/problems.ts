@@ -2,7 +2,9 @@
  * The only file that maps outcomes to HTTP statuses. Every refusal and every fault leaves as application/problem+json
  * (RFC 9457) with a stable `code` and `retryable`: whether the same request can succeed later.
  */
+import { randomUUID } from 'node:crypto';
 import { STATUS_CODES } from 'node:http';
+import type { Socket } from 'node:net';
 import { awayPart } from '@flash-sale/core/faults.ts';
 import { type Static, Type } from '@sinclair/typebox';
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
@@ -26,8 +28,10 @@ const table = {
   SALE_EXISTS: [409, false, 'A sale of this id exists. It was left as it is.'],
   UNITS_PROMISED: [409, false, 'The change would take units that buyers were promised. Nothing was changed.'],
   TOO_MANY_UNITS: [409, false, 'The sale would have more units than the system allows. Nothing was changed.'],
+  REQUEST_TOO_SLOW: [408, true, 'The request did not arrive in time.'],
   BODY_TOO_LARGE: [413, false, 'The body is too large.'],
   UNSUPPORTED_MEDIA_TYPE: [415, false, 'Send the body as application/json, or send none.'],
+  HEADERS_TOO_LARGE: [431, false, 'The headers are too large.'],
   BUYER_RATE_LIMITED: [429, true, 'This buyer asks too often.'],
   SYSTEM_RATE_LIMITED: [429, true, 'More orders arrive than the system lets through in a second.'],
   ADDRESS_RATE_LIMITED: [429, true, 'Too many requests come from this address.'],
@@ -100,7 +104,7 @@ declare module 'fastify' {
 }
 
 function problem(this: FastifyReply, code: ProblemCode, fields: ProblemFields = {}): FastifyReply {
-  const [status, retryable, detail] = table[code];
+  const [status] = table[code];
   this.request.server.countRefusal(code);
   if (fields.retry_after_ms !== undefined) this.header('retry-after', Math.max(1, Math.ceil(fields.retry_after_ms / 1000)));
   else if (status === 429 || status === 503) this.header('retry-after', 1);
@@ -108,18 +112,21 @@ function problem(this: FastifyReply, code: ProblemCode, fields: ProblemFields = 
     const basic = code === 'OPERATOR_REQUIRED' && this.request.url.startsWith('/admin/');
     this.header('www-authenticate', basic ? 'Basic realm="operator", charset="UTF-8"' : 'Bearer');
   }
-  return this.code(status)
-    .type('application/problem+json')
-    .send({
-      type: `urn:flash-sale:problem:${code}`,
-      title: STATUS_CODES[status],
-      status,
-      code,
-      detail,
-      retryable,
-      request_id: this.request.id,
-      ...fields,
-    });
+  return this.code(status).type('application/problem+json').send(problemBody(code, this.request.id, fields));
+}
+
+function problemBody(code: ProblemCode, requestId: string, fields: ProblemFields): Static<typeof ProblemSchema> {
+  const [status, retryable, detail] = table[code];
+  return {
+    type: `urn:flash-sale:problem:${code}`,
+    title: STATUS_CODES[status] ?? '',
+    status,
+    code,
+    detail,
+    retryable,
+    request_id: requestId,
+    ...fields,
+  };
 }
 
 /** Fastify's own errors, by their code, that are the client's and not ours. */
@@ -129,7 +136,7 @@ const frameworkCodes: Record<string, ProblemCode> = {
 };
 
 /** Answers whatever was thrown; the inside of a fault stays in the log. */
-export function sendError(error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
+function sendError(error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
   if (error instanceof ProblemError) {
     reply.problem(error.code, error.fields);
     return;
@@ -146,6 +153,35 @@ export function sendError(error: FastifyError, request: FastifyRequest, reply: F
     request.log.error({ err: error, route: request.routeOptions.url }, 'request failed');
     reply.problem('INTERNAL');
   }
+}
+
+/** For what fails before there is a route (a path that cannot be decoded): there the reply has no decorators. */
+export function sendFrameworkError(error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
+  const unknown = error.code === 'FST_ERR_MAX_PARAM_LENGTH';
+  const body = unknown
+    ? problemBody('NOT_FOUND', request.id, {})
+    : problemBody('INVALID_REQUEST', request.id, { detail: error.message });
+  reply.code(body.status).type('application/problem+json').send(JSON.stringify(body));
+}
+
+/** For what is no HTTP, or more of it than is allowed: there is a socket and no request. */
+export function sendConnectionError(error: Error & { code?: string }, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || socket.destroyed || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const code =
+    error.code === 'HPE_HEADER_OVERFLOW'
+      ? 'HEADERS_TOO_LARGE'
+      : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+        ? 'REQUEST_TOO_SLOW'
+        : 'INVALID_REQUEST';
+  const body = JSON.stringify(problemBody(code, randomUUID(), {}));
+  const [status] = table[code];
+  socket.end(
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Type: application/problem+json\r\n` +
+      `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+  );
 }
 
 export default fp(

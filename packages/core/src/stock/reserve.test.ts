@@ -1,0 +1,199 @@
+/** lua/reserve.lua: who gets a unit. Numbers in brackets are those of docs/invariants.md. */
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { newOrderId } from '../orders/order.ts';
+import { makeSale } from '../testing/sales.ts';
+import { openWorld, type World } from '../testing/world.ts';
+import { createStockGate, type OrderRequest, type ReserveOutcome, type StockGate } from './stock-gate.ts';
+
+let world: World;
+let gate: StockGate;
+const UNLIMITED = { capacity: 0, refillRate: 1 };
+
+beforeAll(async () => {
+  world = await openWorld(inject('template'));
+  gate = createStockGate(world);
+});
+afterAll(() => world.close());
+
+const request = (saleId: string, buyerId = 'ann', quantity = 1): OrderRequest => ({
+  orderId: newOrderId(saleId),
+  buyerId,
+  quantity,
+  requestId: 'r1',
+});
+
+async function reserve(saleId: string, orders: OrderRequest[], permits = -1, bucket = UNLIMITED): Promise<ReserveOutcome[]> {
+  return (await gate.reserve(saleId, orders, permits, bucket)).decisions.map((decision) => decision.outcome);
+}
+
+const words = (outcomes: ReserveOutcome[]): string[] => outcomes.map((outcome) => outcome.word);
+
+describe('stock', () => {
+  test.each([1, 2, 10_000])('[I2] %i units: exactly that many are sold, in any batches', async (units) => {
+    const sale = await makeSale(world, { units });
+    const wanted = units + 50;
+    const batches: Promise<ReserveOutcome[]>[] = [];
+    for (let sent = 0; sent < wanted; sent += 100) {
+      const size = Math.min(100, wanted - sent);
+      batches.push(reserve(sale.id, Array.from({ length: size }, () => request(sale.id))));
+    }
+    const all = words((await Promise.all(batches)).flat());
+    expect(all.filter((word) => word === 'reserved')).toHaveLength(units);
+    expect(all.filter((word) => word === 'sold_out')).toHaveLength(50);
+    expect((await gate.read(sale.id)).numbers).toEqual({ allotment: units, available: 0, reserved: units, sold: 0 });
+  });
+
+  test('a quantity above what is left takes nothing, and says what is left', async () => {
+    const sale = await makeSale(world, { units: 3 });
+    const outcomes = await reserve(sale.id, [request(sale.id, 'a', 4), request(sale.id, 'b', 2), request(sale.id, 'c', 2)]);
+    expect(outcomes).toMatchObject([
+      { word: 'not_enough_units', available: 3 },
+      { word: 'reserved' },
+      { word: 'not_enough_units', available: 1 },
+    ]);
+    expect((await gate.read(sale.id)).numbers).toEqual({ allotment: 3, available: 1, reserved: 2, sold: 0 });
+  });
+
+  test('[trap 3] after 10,000 refusals stock is 0, and one returned unit makes exactly one sale possible', async () => {
+    const sale = await makeSale(world, { units: 1 });
+    const first = request(sale.id);
+    await reserve(sale.id, [first]);
+    for (let i = 0; i < 100; i++) await reserve(sale.id, Array.from({ length: 100 }, () => request(sale.id)));
+    expect((await gate.read(sale.id)).numbers).toMatchObject({ available: 0, reserved: 1 });
+    await gate.release(sale.id, [first.orderId]);
+    expect(words(await reserve(sale.id, [request(sale.id), request(sale.id)]))).toEqual(['reserved', 'sold_out']);
+  });
+
+  test('refusals leave no key and no byte behind', async () => {
+    const sale = await makeSale(world, { units: 1, perBuyerLimit: 1 });
+    await reserve(sale.id, [request(sale.id)]);
+    const before = await world.redis.keys(`${world.prefix}:{${sale.id}}*`);
+    for (let i = 0; i < 20; i++) {
+      await reserve(sale.id, Array.from({ length: 50 }, (_, j) => request(sale.id, `stranger ${i} ${j}`)));
+    }
+    expect((await world.redis.keys(`${world.prefix}:{${sale.id}}*`)).sort()).toEqual(before.sort());
+    expect(await world.redis.hlen(world.keys.sale(sale.id).buyers)).toBe(1);
+  });
+
+  test('[trap 5] scripts that Redis forgot are sent again', async () => {
+    const sale = await makeSale(world);
+    await reserve(sale.id, [request(sale.id)]);
+    await world.redis.script('FLUSH');
+    expect(words(await reserve(sale.id, [request(sale.id)]))).toEqual(['reserved']);
+  });
+
+  test('[trap 6] a sale that the gate does not know is never made up', async () => {
+    const stranger = request('nobody-made-this', 'ann');
+    expect(words(await reserve('nobody-made-this', [stranger], -1, { capacity: 10, refillRate: 1 }))).toEqual(['unknown_sale']);
+    expect(await world.redis.keys(`${world.prefix}:{nobody-made-this}*`)).toEqual([]);
+  });
+});
+
+describe('[I6] the cap of a buyer', () => {
+  test('[trap 1] 100 parallel posts of one buyer with cap 1 take exactly one unit', async () => {
+    const sale = await makeSale(world, { units: 50, perBuyerLimit: 1 });
+    const all = await Promise.all(Array.from({ length: 100 }, () => reserve(sale.id, [request(sale.id)])));
+    expect(words(all.flat()).filter((word) => word === 'reserved')).toHaveLength(1);
+    expect((await gate.read(sale.id)).numbers).toMatchObject({ available: 49, reserved: 1 });
+  });
+
+  test('holds within one batch, too, and a refusal says what the buyer holds', async () => {
+    const sale = await makeSale(world, { units: 50, perBuyerLimit: 3 });
+    const outcomes = await reserve(sale.id, [request(sale.id, 'a', 2), request(sale.id, 'a', 2), request(sale.id, 'a', 1)]);
+    expect(outcomes).toMatchObject([{ word: 'reserved' }, { word: 'over_buyer_limit', holds: 2 }, { word: 'reserved' }]);
+  });
+
+  test('counts what was settled, and forgets what was released', async () => {
+    const sale = await makeSale(world, { units: 50, perBuyerLimit: 1 });
+    const [kept, returned] = [request(sale.id, 'kept'), request(sale.id, 'returned')];
+    await reserve(sale.id, [kept, returned]);
+    await gate.settle(sale.id, [kept.orderId]);
+    await gate.release(sale.id, [returned.orderId]);
+    expect(words(await reserve(sale.id, [request(sale.id, 'kept'), request(sale.id, 'returned')]))).toEqual([
+      'over_buyer_limit',
+      'reserved',
+    ]);
+  });
+});
+
+describe('the window of a sale, by the clock of Redis', () => {
+  test('before it, after it, and while it is paused', async () => {
+    const now = Date.now();
+    const early = await makeSale(world, { startsAt: now + 60_000, endsAt: now + 120_000 });
+    const late = await makeSale(world, { startsAt: now - 120_000, endsAt: now - 60_000 });
+    const paused = await makeSale(world);
+    await gate.configure({ ...paused, paused: true, version: paused.version + 1 });
+    const [notOpen] = await reserve(early.id, [request(early.id)]);
+    expect(notOpen).toMatchObject({ word: 'not_open' });
+    expect((notOpen as { waitMs: number }).waitMs).toBeGreaterThan(50_000);
+    expect(words(await reserve(late.id, [request(late.id)]))).toEqual(['ended']);
+    expect(words(await reserve(paused.id, [request(paused.id)]))).toEqual(['paused']);
+  });
+});
+
+describe("the buyer's bucket", () => {
+  const BUCKET = { capacity: 5, refillRate: 1 };
+
+  test('[trap 29] 200 parallel orders of one buyer pass as many as there are tokens', async () => {
+    const sale = await makeSale(world, { units: 1_000 });
+    const all = await Promise.all(
+      Array.from({ length: 200 }, () => reserve(sale.id, [request(sale.id, 'flooder')], -1, { capacity: 100, refillRate: 1 })),
+    );
+    const passed = words(all.flat()).filter((word) => word === 'reserved').length;
+    expect(passed).toBeGreaterThanOrEqual(100);
+    expect(passed).toBeLessThanOrEqual(102);
+    expect((await gate.read(sale.id)).numbers).toMatchObject({ reserved: passed });
+  });
+
+  test('refusals take no token: one who is refused all the time recovers as fast as one who waits', async () => {
+    const sale = await makeSale(world, { units: 1_000 });
+    const fast = { capacity: 1, refillRate: 20 };
+    await reserve(sale.id, [request(sale.id, 'steady')], -1, fast);
+    const deadline = Date.now() + 1_000;
+    let word = 'buyer_limited';
+    let refusals = 0;
+    while (word === 'buyer_limited' && Date.now() < deadline) {
+      [word] = words(await reserve(sale.id, [request(sale.id, 'steady')], -1, fast)) as [string];
+      if (word === 'buyer_limited') refusals += 1;
+    }
+    expect(word).toBe('reserved');
+    expect(refusals).toBeGreaterThan(1);
+  });
+
+  test('a limited order takes no unit and no permit, and says when to come back', async () => {
+    const sale = await makeSale(world);
+    const orders = Array.from({ length: 7 }, () => request(sale.id, 'ann'));
+    const { decisions, permitsLeft } = await gate.reserve(sale.id, orders, 7, BUCKET);
+    expect(words(decisions.map((decision) => decision.outcome))).toEqual([
+      ...Array(5).fill('reserved'),
+      'buyer_limited',
+      'buyer_limited',
+    ]);
+    expect(permitsLeft).toBe(2);
+    const last = decisions[6]?.outcome as { waitMs: number };
+    expect(last.waitMs).toBeGreaterThan(0);
+    expect(last.waitMs).toBeLessThanOrEqual(1_000);
+    expect(decisions.map((decision) => decision.tokensLeft)).toEqual([4, 3, 2, 1, 0, 0, 0]);
+  });
+
+  test('one flooder does not touch the bucket of another buyer', async () => {
+    const sale = await makeSale(world, { units: 100 });
+    for (let i = 0; i < 10; i++) await reserve(sale.id, [request(sale.id, 'flooder')], -1, BUCKET);
+    expect(words(await reserve(sale.id, [request(sale.id, 'quiet')], -1, BUCKET))).toEqual(['reserved']);
+  });
+
+  test('is gone an hour after it was last used', async () => {
+    const sale = await makeSale(world);
+    await reserve(sale.id, [request(sale.id, 'ann')], -1, BUCKET);
+    const ttl = await world.redis.ttl(world.keys.sale(sale.id).bucket('ann'));
+    expect(ttl).toBeGreaterThan(3_590);
+    expect(ttl).toBeLessThanOrEqual(3_600);
+  });
+
+  test('without permits an order is refused, and its token stays', async () => {
+    const sale = await makeSale(world);
+    const { decisions } = await gate.reserve(sale.id, [request(sale.id), request(sale.id)], 1, BUCKET);
+    expect(words(decisions.map((decision) => decision.outcome))).toEqual(['reserved', 'system_limited']);
+    expect(decisions[1]?.tokensLeft).toBe(4);
+  });
+});

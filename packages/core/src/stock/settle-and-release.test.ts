@@ -1,0 +1,124 @@
+/** lua/settle.lua, lua/release.lua, lua/claim-strands.lua, lua/count-hand-overs.lua: how a reservation ends. */
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { newOrderId } from '../orders/order.ts';
+import { makeSale, reserveOne } from '../testing/sales.ts';
+import { openWorld, type World } from '../testing/world.ts';
+import { createStockGate, type StockGate } from './stock-gate.ts';
+
+let world: World;
+let gate: StockGate;
+
+beforeAll(async () => {
+  world = await openWorld(inject('template'));
+  gate = createStockGate(world);
+});
+afterAll(() => world.close());
+
+async function reserved(quantities: number[], perBuyerLimit = 0): Promise<{ saleId: string; ids: string[] }> {
+  const sale = await makeSale(world, { units: 100, perBuyerLimit });
+  const ids = quantities.map(() => newOrderId(sale.id));
+  for (const [i, quantity] of quantities.entries()) {
+    await reserveOne(gate, sale.id, ids[i] as string, { buyerId: `buyer|${i}`, quantity });
+  }
+  return { saleId: sale.id, ids };
+}
+
+const numbers = async (saleId: string) => (await gate.read(saleId)).numbers;
+
+describe('settle', () => {
+  test('[I1] moves units from reserved to sold, once, however often and with whatever repeats it is called', async () => {
+    const { saleId, ids } = await reserved([1, 2, 3]);
+    const [a, b] = ids as [string, string, string];
+    expect(await gate.settle(saleId, [a, b, a])).toBe(2);
+    expect(await gate.settle(saleId, [a, b])).toBe(0);
+    expect(await numbers(saleId)).toEqual({ allotment: 100, available: 94, reserved: 3, sold: 3 });
+    expect(await gate.findReservation(saleId, a)).toBeNull();
+  });
+
+  test('of an order that nobody reserved changes nothing', async () => {
+    const { saleId } = await reserved([1]);
+    expect(await gate.settle(saleId, [newOrderId(saleId)])).toBe(0);
+    expect(await numbers(saleId)).toEqual({ allotment: 100, available: 99, reserved: 1, sold: 0 });
+  });
+
+  test('takes a whole job at once', async () => {
+    const sale = await makeSale(world, { units: 500 });
+    const orders = Array.from({ length: 500 }, (_, i) => ({
+      orderId: newOrderId(sale.id),
+      buyerId: `b${i}`,
+      quantity: 1,
+      requestId: 'r',
+    }));
+    for (let i = 0; i < 500; i += 100) {
+      await gate.reserve(sale.id, orders.slice(i, i + 100), -1, { capacity: 0, refillRate: 1 });
+    }
+    expect(
+      await gate.settle(
+        sale.id,
+        orders.map((order) => order.orderId),
+      ),
+    ).toBe(500);
+    expect(await numbers(sale.id)).toEqual({ allotment: 500, available: 0, reserved: 0, sold: 500 });
+  });
+});
+
+describe('release', () => {
+  test('[I5] 50 releases of one order at once give its units back once', async () => {
+    const { saleId, ids } = await reserved([4], 10);
+    const given = await Promise.all(Array.from({ length: 50 }, () => gate.release(saleId, ids)));
+    expect(given.reduce((sum, one) => sum + one, 0)).toBe(1);
+    expect(await numbers(saleId)).toEqual({ allotment: 100, available: 100, reserved: 0, sold: 0 });
+    expect(await world.redis.exists(world.keys.sale(saleId).buyers)).toBe(0);
+  });
+
+  test('[I7] after settling it changes nothing, and settling after it changes nothing', async () => {
+    const { saleId, ids } = await reserved([1, 1]);
+    const [settled, released] = ids as [string, string];
+    await gate.settle(saleId, [settled]);
+    await gate.release(saleId, [released]);
+    expect(await gate.release(saleId, [settled])).toBe(0);
+    expect(await gate.settle(saleId, [released])).toBe(0);
+    expect(await numbers(saleId)).toEqual({ allotment: 100, available: 99, reserved: 0, sold: 1 });
+  });
+
+  test('settle and release of one order at once: exactly one of them counts', async () => {
+    for (let i = 0; i < 20; i++) {
+      const { saleId, ids } = await reserved([2]);
+      const [settled, released] = await Promise.all([gate.settle(saleId, ids), gate.release(saleId, ids)]);
+      expect(settled + released).toBe(1);
+      const now = await numbers(saleId);
+      expect((now?.available ?? 0) + (now?.sold ?? 0)).toBe(100);
+      expect(now?.reserved).toBe(0);
+    }
+  });
+});
+
+describe('strands', () => {
+  test('are claimed by one of many, and only again after as long', async () => {
+    const { saleId, ids } = await reserved([1, 1, 1]);
+    await new Promise((resolve) => setTimeout(resolve, 120));
+    const claims = await Promise.all(Array.from({ length: 5 }, () => gate.claimStrands(saleId, 100, 2)));
+    const claimed = claims.flatMap((claim) => claim.strands.map((strand) => strand.id));
+    expect(claimed.sort()).toEqual([...ids].sort());
+    expect((await gate.claimStrands(saleId, 100, 10)).strands).toEqual([]);
+  });
+
+  test('carry what the order needs to be handed over, and how often that was done', async () => {
+    const { saleId, ids } = await reserved([2]);
+    await gate.countHandOvers(saleId, ids);
+    await gate.countHandOvers(saleId, ids);
+    const { strands } = await gate.claimStrands(saleId, -1, 10);
+    expect(strands).toMatchObject([{ id: ids[0], buyerId: 'buyer|0', quantity: 2, requestId: 'request', handOvers: 2 }]);
+    await gate.settle(saleId, ids);
+    await gate.countHandOvers(saleId, ids);
+    expect(await world.redis.exists(world.keys.sale(saleId).handOvers)).toBe(0);
+  });
+
+  test('a reservation that cannot be read is named and keeps no other from being claimed', async () => {
+    const { saleId, ids } = await reserved([1, 1]);
+    await world.redis.hset(world.keys.sale(saleId).reservations, ids[0] as string, 'rubbish');
+    const { strands, unreadable } = await gate.claimStrands(saleId, -1, 10);
+    expect(unreadable).toEqual([ids[0]]);
+    expect(strands.map((strand) => strand.id)).toEqual([ids[1]]);
+  });
+});

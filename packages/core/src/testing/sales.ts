@@ -1,0 +1,46 @@
+/** Sales to test with. */
+import { createSaleStore, type NewSale } from '../sales/sale-store.ts';
+import { createStockGate, type StockGate } from '../stock/stock-gate.ts';
+import { carrySale } from '../sales/carry-to-gate.ts';
+import type { Sale } from '../sales/sale.ts';
+import type { World } from './world.ts';
+
+let count = 0;
+
+/** A sale that is on, in ledger and gate alike. */
+export async function makeSale(world: World, wanted: Partial<NewSale> = {}): Promise<Sale> {
+  const gate = createStockGate(world);
+  const sales = createSaleStore(world.pool);
+  count += 1;
+  const sale = await sales.create(
+    {
+      id: `sale${count}`,
+      name: 'A thing',
+      description: null,
+      originalPrice: '199.99',
+      flashSalePrice: '99.99',
+      currency: 'USD',
+      units: 10,
+      startsAt: Date.now() - 60_000,
+      endsAt: Date.now() + 3_600_000,
+      perBuyerLimit: 0,
+      ...wanted,
+    },
+    { actor: 'test', requestId: 'test' },
+  );
+  if (!sale) throw new Error(`there is a sale ${wanted.id}`);
+  await carrySale({ gate, sales }, sale);
+  return { ...sale, gateOpened: true };
+}
+
+/** Reserves one order of a buyer, without limits. @throws where the gate refuses it */
+export async function reserveOne(
+  gate: StockGate,
+  saleId: string,
+  orderId: string,
+  { buyerId = 'buyer', quantity = 1 }: { buyerId?: string; quantity?: number } = {},
+): Promise<void> {
+  const request = { orderId, buyerId, quantity, requestId: 'request' };
+  const { decisions } = await gate.reserve(saleId, [request], -1, { capacity: 0, refillRate: 1 });
+  if (decisions[0]?.outcome.word !== 'reserved') throw new Error(`not reserved: ${decisions[0]?.outcome.word}`);
+}

@@ -1,0 +1,82 @@
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { neededPackages, newEnoughPackage } from './debian-redis.ts';
+import { type FindOptions, findRedis } from './find-redis.ts';
+import { type RunCommand, runCommand } from './run-command.ts';
+
+let folder = '';
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'find-redis-'));
+});
+
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+const absent: RunCommand = async () => ({ code: 127, stdout: '', stderr: '' });
+
+const search = (more: Partial<FindOptions>) =>
+  findRedis({ distFolder: join(folder, 'dist'), searchPath: '', usualPlaces: [], isRoot: false, run: absent, ...more });
+
+function fakeServer(name: string, output: string): void {
+  writeFileSync(join(folder, name), `#!/bin/sh\necho '${output}'\n`);
+  chmodSync(join(folder, name), 0o755);
+}
+
+test('nothing anywhere: one paragraph that says what to do', async () => {
+  const message = await search({}).then(
+    () => '',
+    (error: Error) => error.message,
+  );
+  expect(message).toContain('No Redis 7 or newer was found');
+  expect(message).toContain('REDIS_URL=redis://');
+  expect(message).toContain('there is no Docker');
+  expect(message).not.toContain('\n');
+});
+
+test('one on PATH that is new enough is taken; valkey counts', async () => {
+  fakeServer('valkey-server', 'Valkey server v=8.1.1 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64 build=0');
+  expect(await search({ searchPath: folder, run: runCommand })).toEqual({
+    kind: 'binary',
+    path: join(folder, 'valkey-server'),
+    version: '8.1.1',
+  });
+});
+
+test('an old one is passed over, and named where nothing better is found', async () => {
+  fakeServer('redis-server', 'Redis server v=6.0.16 sha=00000000:0 malloc=jemalloc-5.2.1 bits=64 build=0');
+  const run: RunCommand = (command, args, options) =>
+    command.startsWith(folder) ? runCommand(command, args, options) : absent(command, args, options);
+  await expect(search({ searchPath: folder, run })).rejects.toThrow(`${folder}/redis-server is version 6.0.16`);
+});
+
+test('Docker is the last resort', async () => {
+  const run: RunCommand = async (command) => ({ code: command === 'docker' ? 0 : 127, stdout: '29.1.2\n', stderr: '' });
+  expect(await search({ run })).toEqual({ kind: 'docker', image: 'redis:8-bookworm' });
+});
+
+test('apt-cache policy: the first package with a new enough candidate', () => {
+  const policy = (redis: string, valkey: string) =>
+    `redis-server:\n  Installed: (none)\n  Candidate: ${redis}\n  Version table:\n     5:6.0 500\n` +
+    `valkey-server:\n  Installed: (none)\n  Candidate: ${valkey}\n  Version table:\n`;
+  expect(newEnoughPackage(policy('5:7.0.15-1~deb12u10', '(none)'))).toBe('redis-server');
+  expect(newEnoughPackage(policy('5:6.0.16-1ubuntu1', '8.1.1+dfsg1-1'))).toBe('valkey-server');
+  expect(newEnoughPackage(policy('5:6.0.16-1ubuntu1', '(none)'))).toBeUndefined();
+  expect(newEnoughPackage('')).toBeUndefined();
+});
+
+test('apt-cache depends: what carries code and is not there; one of several alternatives is enough', () => {
+  const listing = [
+    'redis-tools',
+    '  Depends: libc6',
+    '  Depends: libjemalloc2',
+    ' |Depends: libsystemd0',
+    '  Depends: libelogind0',
+    ' |Depends: lsb-base',
+    '  Depends: sysvinit-utils',
+    '  PreDepends: libssl3:any',
+    '  Depends: adduser',
+  ].join('\n');
+  expect(neededPackages(listing, new Set(['libc6', 'libelogind0']))).toEqual(['libjemalloc2', 'libssl3']);
+});

@@ -1,0 +1,79 @@
+import { mkdtempSync, realpathSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { checkPostgres } from '@flash-sale/core/postgres/check-postgres.ts';
+import { checkRedis } from '@flash-sale/core/redis/check-redis.ts';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { startPrivatePostgres } from './private-postgres.ts';
+import { startPrivateRedis } from './private-redis.ts';
+import type { PrivateServer } from './private-servers.ts';
+import { commandLine, signalProcess, worksIn } from './process-table.ts';
+
+// Unpacked once by `npm test`; a run of vitest alone unpacks its own.
+const distFolder = process.env.TEST_REDIS_DIST;
+let folder = '';
+let servers: PrivateServer[] = [];
+
+beforeEach(() => {
+  folder = realpathSync(mkdtempSync(join(tmpdir(), 'private-servers-')));
+  servers = [];
+});
+
+afterEach(async () => {
+  await Promise.all(servers.map((server) => server.stop()));
+  rmSync(folder, { recursive: true, force: true });
+});
+
+async function redis(restart = true, say: (line: string) => void = () => {}): Promise<PrivateServer> {
+  const server = await startPrivateRedis({ folder, restart, say, ...(distFolder ? { distFolder } : {}) });
+  servers.push(server);
+  return server;
+}
+
+async function postgres(): Promise<PrivateServer> {
+  const server = await startPrivatePostgres({ folder, durable: false });
+  servers.push(server);
+  return server;
+}
+
+test('Redis: append-only, known by its folder, at the same address after a stop; its secret is its own', async () => {
+  const first = await redis();
+  expect((await checkRedis(first.url)).appendOnly).toBe(true);
+  const pid = first.pid as number;
+  expect(worksIn(pid, folder)).toBe(true);
+  await first.stop();
+  expect(commandLine(pid)).toBeUndefined();
+  expect((await redis()).url).toBe(first.url);
+  expect(statSync(join(folder, 'secrets', 'redis-password')).mode & 0o777).toBe(0o600);
+  await expect(checkRedis(first.url.replace(/:[^:@]+@/, ':wrong@'))).rejects.toThrow('refuses the login');
+});
+
+test('Redis: killed, it is back at the same address with another pid', async () => {
+  const lines: string[] = [];
+  const server = await redis(true, (line) => lines.push(line));
+  const pid = server.pid as number;
+  signalProcess(pid, 'SIGKILL');
+  await vi.waitFor(() => expect(server.pid).not.toBe(pid), 5_000);
+  await checkRedis(server.url, 10_000);
+  expect(lines.at(-1)).toContain('redis ended (SIGKILL); starts again in 0.25 s');
+});
+
+test('Redis: with restart false it stays dead until it is started again on its folder', async () => {
+  const server = await redis(false);
+  server.kill();
+  await vi.waitFor(() => expect(server.pid).toBeUndefined(), 5_000);
+  const again = await redis(false);
+  expect(again.url).toBe(server.url);
+});
+
+test('PostgreSQL: data and address outlive a stop and a kill', async () => {
+  const first = await postgres();
+  expect(await checkPostgres(first.url)).toMatch(/^1[5-9]|^[2-9]/);
+  await first.stop();
+  const second = await postgres();
+  expect(second.url).toBe(first.url);
+  const pid = second.pid as number;
+  signalProcess(pid, 'SIGKILL');
+  await vi.waitFor(() => expect(second.pid).not.toBe(pid), 5_000);
+  await checkPostgres(second.url, 20_000);
+});
