@@ -33,10 +33,7 @@ export async function buildApp(settings: ApiSettings, parts: Parts, log: Fastify
   await app.register(refusalCount);
   await app.register(problems);
   await app.register(addressLimit, { perSecond: settings.IP_RATE_LIMIT });
-  app.setNotFoundHandler(
-    settings.IP_RATE_LIMIT > 0 ? { preHandler: app.rateLimit() } : {},
-    (_request, reply) => void reply.problem('NOT_FOUND'),
-  );
+  app.setNotFoundHandler((_request, reply) => void reply.problem('NOT_FOUND'));
   await app.register(jsonBody);
   await app.register(buyerIdentity);
   await app.register(operatorIdentity, { token: settings.ADMIN_TOKEN });

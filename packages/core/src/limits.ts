@@ -57,8 +57,11 @@ export const HAND_OVERS_MAX = 8;
 /** Milliseconds that a sale's numbers may stay in process memory: half of the promised second, so that age + fetch stay under it. */
 export const SALE_MEMORY_MS = 400;
 
-/** Seconds that the catalogue (no numbers of stock) may stay in Redis; an operator's change clears it at once. */
+/** Seconds that the catalogue in Redis (no numbers of stock) counts as fresh; an operator's change clears it at once. */
 export const CATALOGUE_TTL_S = 5;
+
+/** Seconds that it is kept beyond that, for reads while PostgreSQL is away. */
+export const CATALOGUE_KEPT_S = 3_600;
 
 /** Sales remembered in process memory, known and unknown ids together. */
 export const SALE_MEMORY_MAX = 10_000;

@@ -7,12 +7,14 @@ export default fp<{ perSecond: number }>(
   async (app, { perSecond }) => {
     if (perSecond === 0) return;
     await app.register(rateLimit, {
-      global: true,
+      global: false,
       max: perSecond,
       timeWindow: 1_000,
-      hook: 'onRequest',
       errorResponseBuilder: (_request, { ttl }) => new ProblemError('ADDRESS_RATE_LIMITED', { retry_after_ms: ttl }),
     });
+    // As a hook of the whole app it runs before any check of identity, so that tokens cannot be guessed at full speed, and for
+    // paths that do not exist. The plugin's own global mode would run behind the hooks of the routes' plugins.
+    app.addHook('onRequest', app.rateLimit());
   },
   { name: 'address-limit', dependencies: ['problems'] },
 );

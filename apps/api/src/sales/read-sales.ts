@@ -38,8 +38,14 @@ export function createSaleReader(parts: {
     ttl: SALE_MEMORY_MS,
     fetchMethod: async () => {
       const cached = await catalogueCache.read().catch(() => null);
-      if (cached) return cached;
-      const current = await sales.listCurrent(KEPT_AFTER_END_MS);
+      if (cached?.fresh) return cached.sales;
+      let current: readonly Sale[];
+      try {
+        current = await sales.listCurrent(KEPT_AFTER_END_MS);
+      } catch (error) {
+        if (cached) return cached.sales;
+        throw error;
+      }
       catalogueCache.write(current).catch((error: Error) => log.debug({ err: error.message }, 'catalogue not kept in redis'));
       return current;
     },

@@ -1,0 +1,50 @@
+/** Settings: what is refused, and with which sentence. */
+import { expect, test } from 'vitest';
+import { EnvironmentError, readEnvironment, requireSetting } from './environment.ts';
+
+test('nothing set means the defaults of development', () => {
+  expect(readEnvironment({})).toMatchObject({
+    NODE_ENV: 'development',
+    PORT: 5001,
+    GLOBAL_RATE_LIMIT: 2_000,
+    RATE_LIMIT_TOKENS: 100,
+    TOKEN_REFILL_RATE: 20,
+    IP_RATE_LIMIT: 0,
+    TRUST_PROXY: '',
+  });
+});
+
+test('an empty text counts as unset, and unknown names are nobody’s business', () => {
+  expect(readEnvironment({ PORT: '', ADMIN_TOKEN: ' ', PATH: '/bin' })).toMatchObject({ PORT: 5001 });
+});
+
+test.each([
+  ['PORT', 'abc', 'PORT is "abc".'],
+  ['PORT', '70000', 'Expected: a whole number from 1 to 65535.'],
+  ['PORT', '1e3', 'PORT is "1e3".'],
+  ['GLOBAL_RATE_LIMIT', '-1', 'Expected: a whole number from 0'],
+  ['NODE_ENV', 'prod', 'development, production or test'],
+  ['REDIS_URL', 'localhost:6379', 'REDIS_URL has a value that does not fit. redis:// or rediss:// address'],
+  ['DATABASE_URL', 'mysql://x', 'DATABASE_URL has a value that does not fit.'],
+  ['ADMIN_TOKEN', 'short', 'at least 16 characters'],
+  ['KEY_PREFIX', '{x}', 'KEY_PREFIX is "{x}".'],
+])('%s=%s is refused with a sentence', (name, value, sentence) => {
+  expect(() => readEnvironment({ [name]: value })).toThrow(EnvironmentError);
+  expect(() => readEnvironment({ [name]: value })).toThrow(sentence);
+});
+
+test('each wrong setting is named once, and no secret is shown', () => {
+  let message = '';
+  try {
+    readEnvironment({ PORT: 'x', ADMIN_TOKEN: 'hunter2', REDIS_URL: 'http://:secret@host' });
+  } catch (error) {
+    message = (error as Error).message;
+  }
+  expect(message.split('\n')).toHaveLength(3);
+  expect(message).not.toContain('hunter2');
+  expect(message).not.toContain('secret@');
+});
+
+test('a setting that a process cannot do without is asked for by its name', () => {
+  expect(() => requireSetting(readEnvironment({}), 'REDIS_URL')).toThrow('REDIS_URL is not set.');
+});

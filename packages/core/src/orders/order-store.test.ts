@@ -1,0 +1,149 @@
+/** The ledger's word on orders, against a real PostgreSQL. */
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { createSaleStore } from '../sales/sale-store.ts';
+import { makeSale } from '../testing/sales.ts';
+import { openWorld, type World } from '../testing/world.ts';
+import { type AcceptedOrder, newOrderId } from './order.ts';
+import { createOrderStore, type OrderStore } from './order-store.ts';
+
+let world: World;
+let orders: OrderStore;
+
+beforeAll(async () => {
+  world = await openWorld(inject('template'));
+  orders = createOrderStore(world.pool);
+});
+afterAll(() => world.close());
+
+const order = (saleId: string, changed: Partial<AcceptedOrder> = {}): AcceptedOrder => ({
+  id: newOrderId(saleId),
+  buyerId: 'ann',
+  quantity: 1,
+  reservedAt: 1_795_443_500_123,
+  requestId: 'r1',
+  ...changed,
+});
+
+const sold = async (saleId: string): Promise<number | undefined> => (await createSaleStore(world.pool).find(saleId))?.sold;
+const rows = async (saleId: string): Promise<{ id: string; status: string }[]> =>
+  (await world.pool.query('SELECT id, status FROM orders WHERE sale_id = $1 ORDER BY id', [saleId])).rows;
+
+test('a batch is confirmed, with the exact amount and the time of the reservation', async () => {
+  const sale = await makeSale(world, { flashSalePrice: '0.1' });
+  const one = order(sale.id, { quantity: 3, buyerId: 'O’Neill|"x"' });
+  expect(await orders.confirm(sale.id, [one])).toEqual([{ id: one.id, status: 'confirmed', fresh: true }]);
+  expect(await orders.find(one.id)).toMatchObject({
+    saleId: sale.id,
+    buyerId: 'O’Neill|"x"',
+    quantity: 3,
+    unitPrice: '0.1',
+    amount: '0.3', // 0.30000000000000004 with floats
+    currency: 'USD',
+    status: 'confirmed',
+    reason: null,
+    createdAt: new Date(1_795_443_500_123),
+  });
+  expect(await sold(sale.id)).toBe(3);
+});
+
+test('[trap 14] [trap 15] the same orders again, in the same batch or another, keep their verdict and count once', async () => {
+  const sale = await makeSale(world, { units: 2 });
+  const [a, b] = [order(sale.id), order(sale.id)];
+  await orders.confirm(sale.id, [a, b, a]);
+  expect(await orders.confirm(sale.id, [b, a])).toEqual(
+    expect.arrayContaining([
+      { id: a.id, status: 'confirmed', fresh: false },
+      { id: b.id, status: 'confirmed', fresh: false },
+    ]),
+  );
+  expect(await sold(sale.id)).toBe(2);
+});
+
+test('the same job at work in ten places at once counts once', async () => {
+  const sale = await makeSale(world, { units: 100 });
+  const batch = Array.from({ length: 20 }, () => order(sale.id));
+  const verdicts = await Promise.all(Array.from({ length: 10 }, () => orders.confirm(sale.id, batch)));
+  expect(verdicts.flat().filter((verdict) => verdict.fresh)).toHaveLength(20);
+  expect(verdicts.flat().every((verdict) => verdict.status === 'confirmed')).toBe(true);
+  expect(await sold(sale.id)).toBe(20);
+});
+
+describe('[I2] the guard against oversell', () => {
+  test('holds even where the gate is wrong: those that fit are confirmed, the others rejected', async () => {
+    const sale = await makeSale(world, { units: 5 });
+    const batch = Array.from({ length: 8 }, () => order(sale.id));
+    const verdicts = await orders.confirm(sale.id, batch);
+    expect(verdicts.filter((verdict) => verdict.status === 'confirmed')).toHaveLength(5);
+    expect(verdicts.filter((verdict) => verdict.status === 'rejected')).toMatchObject(
+      Array(3).fill({ reason: 'LEDGER_SOLD_OUT', fresh: true }),
+    );
+    expect(await sold(sale.id)).toBe(5);
+    expect((await rows(sale.id)).filter((row) => row.status === 'confirmed')).toHaveLength(5);
+  });
+
+  test('holds under 40 transactions at once', async () => {
+    const sale = await makeSale(world, { units: 50 });
+    const verdicts = await Promise.all(
+      Array.from({ length: 40 }, () => orders.confirm(sale.id, Array.from({ length: 3 }, () => order(sale.id)))),
+    );
+    expect(verdicts.flat().filter((verdict) => verdict.status === 'confirmed')).toHaveLength(50);
+    expect(await sold(sale.id)).toBe(50);
+  });
+
+  test('is also said by a CHECK of the table', async () => {
+    const sale = await makeSale(world, { units: 5 });
+    await expect(world.pool.query('UPDATE sales SET sold = 6 WHERE id = $1', [sale.id])).rejects.toThrow('sold_within_allotment');
+  });
+});
+
+test('[trap 19] one bad order of a batch is rejected, the others are confirmed', async () => {
+  const sale = await makeSale(world);
+  const bad = order(sale.id, { reservedAt: Number.MAX_VALUE });
+  const [good, alsoGood] = [order(sale.id), order(sale.id)];
+  await expect(orders.confirm(sale.id, [good, bad, alsoGood])).rejects.toThrow();
+  expect(await rows(sale.id)).toEqual([]);
+
+  await world.pool.query(`ALTER TABLE orders ADD CONSTRAINT no_evil CHECK (buyer_id <> 'evil' OR status = 'rejected')`);
+  const evil = order(sale.id, { buyerId: 'evil' });
+  const verdicts = new Map((await orders.confirm(sale.id, [good, evil, alsoGood])).map((verdict) => [verdict.id, verdict]));
+  expect(verdicts.get(evil.id)).toMatchObject({ status: 'rejected', reason: 'LEDGER_REFUSED' });
+  expect(verdicts.get(good.id)).toMatchObject({ status: 'confirmed' });
+  expect(verdicts.get(alsoGood.id)).toMatchObject({ status: 'confirmed' });
+  expect(await sold(sale.id)).toBe(2);
+});
+
+test('orders of a sale that the ledger does not know end as rejected', async () => {
+  const stray = order('unknown');
+  expect(await orders.confirm('unknown', [stray])).toMatchObject([{ status: 'rejected', reason: 'LEDGER_UNKNOWN_SALE' }]);
+});
+
+describe('giving up', () => {
+  test('[I7] never takes back what was confirmed, and confirming never takes back what was given up', async () => {
+    const sale = await makeSale(world);
+    const [confirmed, rejected] = [order(sale.id), order(sale.id)];
+    await orders.confirm(sale.id, [confirmed]);
+    const verdicts = await orders.reject(sale.id, [confirmed, rejected], 'GAVE_UP');
+    expect(verdicts).toEqual(
+      expect.arrayContaining([
+        { id: confirmed.id, status: 'confirmed', fresh: false },
+        { id: rejected.id, status: 'rejected', reason: 'GAVE_UP', fresh: true },
+      ]),
+    );
+    expect(await orders.confirm(sale.id, [rejected])).toEqual([
+      { id: rejected.id, status: 'rejected', reason: 'GAVE_UP', fresh: false },
+    ]);
+    expect(await sold(sale.id)).toBe(1);
+  });
+
+  test('against a confirmation at the same moment, exactly one of them wins', async () => {
+    const sale = await makeSale(world, { units: 100 });
+    for (let i = 0; i < 20; i++) {
+      const one = order(sale.id);
+      const [[a], [b]] = await Promise.all([orders.confirm(sale.id, [one]), orders.reject(sale.id, [one], 'GAVE_UP')]);
+      expect(a?.status).toBe(b?.status);
+      expect([a?.fresh, b?.fresh].filter(Boolean)).toHaveLength(1);
+    }
+    const confirmed = (await rows(sale.id)).filter((row) => row.status === 'confirmed').length;
+    expect(await sold(sale.id)).toBe(confirmed);
+  });
+});

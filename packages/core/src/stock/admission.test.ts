@@ -1,0 +1,80 @@
+/** The admission desk: orders of one turn go to the gate together, and each gets its own outcome. */
+import { expect, test } from 'vitest';
+import { createAdmissionDesk } from './admission.ts';
+import type { OrderRequest, ReserveDecision } from './stock-gate.ts';
+
+const request = (orderId: string): OrderRequest => ({ orderId, buyerId: 'b', quantity: 1, requestId: 'r' });
+const bucket = { capacity: 0, refillRate: 1 };
+
+function recorded(granted: number) {
+  const calls: { saleId: string; orders: string[]; permits: number }[] = [];
+  const asked: number[] = [];
+  const returned: number[] = [];
+  let failNext: Error | null = null;
+  const desk = createAdmissionDesk({
+    bucket,
+    gate: {
+      async reserve(saleId, orders, permits) {
+        calls.push({ saleId, orders: orders.map((order) => order.orderId), permits });
+        if (saleId === 'broken') throw new Error('broken');
+        const decisions = orders.map((): ReserveDecision => ({ outcome: { word: 'sold_out' }, tokensLeft: 0 }));
+        return { decisions, permitsLeft: 1 };
+      },
+    },
+    systemWindow: {
+      async take(wanted) {
+        asked.push(wanted);
+        if (failNext) throw failNext;
+        return { granted, second: 1, remaining: 0, waitMs: 0 };
+      },
+      async giveBack(_permits, unused) {
+        returned.push(unused);
+      },
+    },
+  });
+  return { desk, calls, asked, returned, failWith: (error: Error) => (failNext = error) };
+}
+
+test('orders of one turn share one call for each sale, in the order of their arrival', async () => {
+  const { desk, calls, asked } = recorded(100);
+  await Promise.all([desk.admit('a', request('1')), desk.admit('b', request('2')), desk.admit('a', request('3'))]);
+  expect(asked).toEqual([3]);
+  expect(calls).toEqual([
+    { saleId: 'a', orders: ['1', '3'], permits: 2 },
+    { saleId: 'b', orders: ['2'], permits: 1 },
+  ]);
+  await desk.admit('a', request('4'));
+  expect(calls[2]?.orders).toEqual(['4']);
+});
+
+test('a crowd is cut into batches of 128, and permits go to those who came first', async () => {
+  const { desk, calls } = recorded(150);
+  await Promise.all(Array.from({ length: 300 }, (_, i) => desk.admit('a', request(String(i)))));
+  expect(calls.map((call) => [call.orders.length, call.permits])).toEqual([
+    [128, 128],
+    [128, 22],
+    [44, 0],
+  ]);
+});
+
+test('permits that were left go back, together', async () => {
+  const { desk, returned } = recorded(10);
+  await Promise.all([desk.admit('a', request('1')), desk.admit('b', request('2'))]);
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(returned).toEqual([2]);
+});
+
+test('a fault of one sale reaches those who asked for it, and nobody else', async () => {
+  const { desk } = recorded(10);
+  const [good, bad] = await Promise.allSettled([desk.admit('a', request('1')), desk.admit('broken', request('2'))]);
+  expect(good.status).toBe('fulfilled');
+  expect(bad).toMatchObject({ status: 'rejected', reason: { message: 'broken' } });
+});
+
+test('a fault of the window reaches everybody of the turn, and the next turn starts anew', async () => {
+  const { desk, calls, failWith } = recorded(10);
+  failWith(new Error('away'));
+  const all = await Promise.allSettled([desk.admit('a', request('1')), desk.admit('b', request('2'))]);
+  expect(all.map((one) => one.status)).toEqual(['rejected', 'rejected']);
+  expect(calls).toEqual([]);
+});

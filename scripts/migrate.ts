@@ -1,0 +1,25 @@
+/**
+ * pnpm migrate: brings the ledger at DATABASE_URL up to date, and says what it did. Safe to run again, and from several
+ * places at once.
+ */
+import { existsSync, readFileSync } from 'node:fs';
+import { parseEnv } from 'node:util';
+// By path, not by package name: in an image the services' packages are installed, not those of the project's root.
+import { EnvironmentError, readEnvironment, requireSetting } from '../packages/core/src/environment.ts';
+import { STARTUP_WAIT_MS } from '../packages/core/src/limits.ts';
+import { checkPostgres, PostgresUnfitError } from '../packages/core/src/postgres/check-postgres.ts';
+import { migrateLedger } from '../packages/core/src/postgres/migrate.ts';
+
+const envFile = new URL('../.env', import.meta.url);
+
+try {
+  const file = existsSync(envFile) ? parseEnv(readFileSync(envFile, 'utf8')) : {};
+  const databaseUrl = requireSetting(readEnvironment({ ...file, ...process.env }), 'DATABASE_URL');
+  await checkPostgres(databaseUrl, STARTUP_WAIT_MS);
+  const done = await migrateLedger(databaseUrl, console.log);
+  console.log(done.length === 0 ? 'The ledger is up to date.' : `${done.length} migration(s) carried out.`);
+} catch (error) {
+  const expected = error instanceof EnvironmentError || error instanceof PostgresUnfitError;
+  console.error(expected ? error.message : ((error as Error).stack ?? String(error)));
+  process.exitCode = 1;
+}

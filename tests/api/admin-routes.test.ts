@@ -1,0 +1,248 @@
+/** The operator's API and the queue board, over real HTTP. */
+import { openWorld, type World } from '@flash-sale/core/testing/world.ts';
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { ADMIN_TOKEN, type RunningApi, startApi, startWorkerHere } from '../running-system.ts';
+
+let world: World;
+let api: RunningApi;
+let worker: { stop(): Promise<void> };
+
+beforeAll(async () => {
+  world = await openWorld(inject('template'));
+  [api, worker] = await Promise.all([startApi(world), startWorkerHere(world)]);
+});
+afterAll(async () => {
+  await Promise.all([api.close(), worker.stop()]);
+  await world.close();
+});
+
+const bearer = { authorization: `Bearer ${ADMIN_TOKEN}` };
+
+// biome-ignore lint/suspicious/noExplicitAny: a reply of any form, looked into field by field
+async function admin(method: string, path: string, body?: unknown, headers: Record<string, string> = bearer): Promise<{ status: number; body: any }> {
+  const response = await fetch(`${api.url}/api/admin${path}`, {
+    method,
+    headers: { ...headers, ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+  });
+  return { status: response.status, body: await response.json() };
+}
+
+let count = 0;
+const newSale = (changed: Record<string, unknown> = {}): Record<string, unknown> => ({
+  product_id: `admin-sale-${count++}`,
+  name: 'Thing',
+  original_price: 199.99,
+  flash_sale_price: '0.30',
+  units: 10,
+  starts_at: new Date(Date.now() - 1_000).toISOString(),
+  ends_at: new Date(Date.now() + 60_000).toISOString(),
+  ...changed,
+});
+const order = (saleId: unknown): Promise<Response> =>
+  fetch(`${api.url}/api/flash-sales/${saleId}/order`, { method: 'POST', headers: { 'x-user-id': 'ann' } });
+
+describe('[trap 8] only whoever has the token', () => {
+  test.each([
+    ['nothing', {}],
+    ['another token', { authorization: 'Bearer wrong-token-wrong-token' }],
+    ['a token that begins like it', { authorization: `Bearer ${ADMIN_TOKEN.slice(0, -1)}` }],
+    ['no scheme', { authorization: ADMIN_TOKEN }],
+    ['the login of a browser, which is for the board only', { authorization: `Basic ${Buffer.from(`admin:${ADMIN_TOKEN}`).toString('base64')}` }],
+    ['the name of a buyer', { 'x-user-id': 'admin' }],
+  ] as [string, Record<string, string>][])('with %s: 401 on every route, and nothing happens', async (_what, headers) => {
+    const sale = newSale();
+    const id = sale.product_id;
+    for (const [method, path, body] of [
+      ['POST', '/sales', sale],
+      ['GET', `/sales/${id}`, undefined],
+      ['POST', `/sales/${id}/pause`, undefined],
+      ['POST', `/sales/${id}/resume`, undefined],
+      ['POST', `/sales/${id}/window`, {}],
+      ['POST', `/sales/${id}/stock`, { delta: 5, reason: 'x' }],
+    ] as const) {
+      const answer = await admin(method, path, body, headers);
+      expect([answer.status, answer.body.code]).toEqual([401, 'OPERATOR_REQUIRED']);
+    }
+    expect((await admin('GET', `/sales/${id}`)).status).toBe(404);
+  });
+});
+
+describe('a sale', () => {
+  test('is made with exact prices, and can be ordered from at once', async () => {
+    const sale = newSale();
+    const made = await admin('POST', '/sales', sale);
+    expect(made.status).toBe(201);
+    expect(made.body).toMatchObject({ original_price: '199.99', flash_sale_price: '0.3', currency: 'USD', allotment: 10, available: 10, reserved: 0, sold: 0, state: 'active', per_buyer_limit: 0 });
+    expect((await order(sale.product_id)).status).toBe(200);
+  });
+
+  test('that exists is left as it is: 409', async () => {
+    const sale = newSale();
+    await admin('POST', '/sales', sale);
+    await order(sale.product_id);
+    const again = await admin('POST', '/sales', { ...sale, units: 500 });
+    expect([again.status, again.body.code]).toEqual([409, 'SALE_EXISTS']);
+    expect((await admin('GET', `/sales/${sale.product_id}`)).body).toMatchObject({ allotment: 10, available: 9 });
+  });
+
+  test('made by 20 at once is made once', async () => {
+    const sale = newSale();
+    const made = await Promise.all(Array.from({ length: 20 }, () => admin('POST', '/sales', sale)));
+    expect(made.filter((one) => one.status === 201)).toHaveLength(1);
+    expect(made.filter((one) => one.status === 409)).toHaveLength(19);
+  });
+
+  test.each([
+    [{ product_id: 'a b' }],
+    [{ product_id: '{x}' }],
+    [{ product_id: '' }],
+    [{ units: 0 }],
+    [{ units: '10' }],
+    [{ units: 2_000_001 }],
+    [{ original_price: -1 }],
+    [{ original_price: '1e3' }],
+    [{ flash_sale_price: '1.23456' }],
+    [{ flash_sale_price: 0.1 + 0.2 }],
+    [{ original_price: '01' }],
+    [{ currency: 'usd' }],
+    [{ starts_at: 'tomorrow' }],
+    [{ starts_at: '2026-02-30T00:00:00Z' }],
+    [{ ends_at: '2020-01-01T00:00:00Z' }],
+    [{ per_buyer_limit: -1 }],
+    [{ name: '' }],
+    [{ name: 'a\u0000b' }],
+    [{ stock: 5 }],
+  ])('with %j is refused', async (changed) => {
+    const answer = await admin('POST', '/sales', newSale(changed));
+    expect([answer.status, answer.body.code]).toEqual([400, 'INVALID_REQUEST']);
+  });
+
+  test('can be paused and resumed', async () => {
+    const sale = newSale();
+    await admin('POST', '/sales', sale);
+    expect((await admin('POST', `/sales/${sale.product_id}/pause`)).body.state).toBe('paused');
+    expect(await (await order(sale.product_id)).json()).toMatchObject({ status: 400, code: 'SALE_PAUSED', retryable: true });
+    expect((await admin('POST', `/sales/${sale.product_id}/resume`)).body.state).toBe('active');
+    expect((await order(sale.product_id)).status).toBe(200);
+  });
+
+  test('can be moved in time', async () => {
+    const sale = newSale({ starts_at: new Date(Date.now() + 60_000).toISOString(), ends_at: new Date(Date.now() + 90_000).toISOString() });
+    await admin('POST', '/sales', sale);
+    expect((await order(sale.product_id)).status).toBe(400);
+    const window = { starts_at: new Date(Date.now() - 1_000).toISOString(), ends_at: sale.ends_at };
+    expect((await admin('POST', `/sales/${sale.product_id}/window`, window)).body.state).toBe('active');
+    expect((await order(sale.product_id)).status).toBe(200);
+    const backwards = { starts_at: sale.ends_at, ends_at: window.starts_at };
+    expect((await admin('POST', `/sales/${sale.product_id}/window`, backwards)).status).toBe(400);
+  });
+
+  test('that nobody made: 404 everywhere', async () => {
+    for (const [method, path, body] of [
+      ['GET', '/sales/nope', undefined],
+      ['POST', '/sales/nope/pause', undefined],
+      ['POST', '/sales/nope/stock', { delta: 1, reason: 'x' }],
+      ['POST', '/sales/nope/window', { starts_at: '2026-01-01T00:00:00Z', ends_at: '2026-01-02T00:00:00Z' }],
+    ] as const) {
+      const answer = await admin(method, path, body);
+      expect([answer.status, answer.body.code], path).toEqual([404, 'SALE_NOT_FOUND']);
+    }
+  });
+});
+
+describe('stock', () => {
+  test('[trap 25] added to a sale that is sold out can be bought within a second', async () => {
+    const sale = newSale({ units: 1 });
+    await admin('POST', '/sales', sale);
+    await order(sale.product_id);
+    expect(await (await order(sale.product_id)).json()).toMatchObject({ code: 'SOLD_OUT' });
+    const changed = await admin('POST', `/sales/${sale.product_id}/stock`, { delta: 2, reason: 'found two more' });
+    expect(changed.body).toMatchObject({ allotment: 3, available: 2, ledger: { allotment: 3 } });
+    expect((await order(sale.product_id)).status).toBe(200);
+  });
+
+  test('that is promised cannot be withdrawn: 409, with what could be', async () => {
+    const sale = newSale({ units: 3 });
+    await admin('POST', '/sales', sale);
+    await order(sale.product_id);
+    const refused = await admin('POST', `/sales/${sale.product_id}/stock`, { delta: -3, reason: 'broken' });
+    expect([refused.status, refused.body.code, refused.body.available]).toEqual([409, 'UNITS_PROMISED', 2]);
+    expect((await admin('POST', `/sales/${sale.product_id}/stock`, { delta: -2, reason: 'broken' })).body).toMatchObject({ allotment: 1, available: 0 });
+  });
+
+  test.each([{ delta: 0, reason: 'x' }, { delta: 1 }, { delta: 1, reason: '' }, { delta: 1.5, reason: 'x' }, { delta: 9e9, reason: 'x' }])('%j is refused', async (body) => {
+    const sale = newSale();
+    await admin('POST', '/sales', sale);
+    expect((await admin('POST', `/sales/${sale.product_id}/stock`, body)).status).toBe(400);
+  });
+
+  test('above the bound of the system: 409', async () => {
+    const sale = newSale();
+    await admin('POST', '/sales', sale);
+    const answer = await admin('POST', `/sales/${sale.product_id}/stock`, { delta: 2_000_000, reason: 'x' });
+    expect([answer.status, answer.body.code]).toEqual([409, 'TOO_MANY_UNITS']);
+  });
+
+  test('changed by many operators under a crowd stays conserved', async () => {
+    const sale = newSale({ units: 50 });
+    await admin('POST', '/sales', sale);
+    const changes = Array.from({ length: 20 }, (_, i) => admin('POST', `/sales/${sale.product_id}/stock`, { delta: i % 2 ? -4 : 3, reason: 'churn' }));
+    const orders = Array.from({ length: 60 }, () => order(sale.product_id));
+    await Promise.all([...changes, ...orders]);
+    const { body } = await admin('GET', `/sales/${sale.product_id}`);
+    expect(body.available).toBeGreaterThanOrEqual(0);
+    expect(body.available + body.reserved + body.sold).toBe(body.allotment);
+    expect(body.ledger.allotment).toBe(body.allotment);
+  });
+});
+
+test('what operators did is in the audit table, with who, when, before and after', async () => {
+  const sale = newSale();
+  await admin('POST', '/sales', sale);
+  await admin('POST', `/sales/${sale.product_id}/pause`, undefined, { ...bearer, 'x-request-id': 'op-1' });
+  await admin('POST', `/sales/${sale.product_id}/stock`, { delta: 4, reason: 'more came' });
+  const { rows } = await world.pool.query('SELECT * FROM operator_actions WHERE sale_id = $1 ORDER BY id', [sale.product_id]);
+  expect(rows).toMatchObject([
+    { action: 'create', actor: 'admin from 127.0.0.1', before: null, after: { allotment: 10 } },
+    { action: 'pause', before: { paused: false }, after: { paused: true }, request_id: 'op-1' },
+    { action: 'change_stock', before: { allotment: 10 }, after: { allotment: 14, delta: 4 }, reason: 'more came' },
+  ]);
+  expect(Date.now() - rows[0].at.getTime()).toBeLessThan(10_000);
+});
+
+describe('the queue board', () => {
+  const login = { authorization: `Basic ${Buffer.from(`admin:${ADMIN_TOKEN}`).toString('base64')}` };
+
+  test('asks a browser to log in, and shows what each job carries', async () => {
+    const closed = await fetch(`${api.url}/admin/queues`);
+    expect([closed.status, closed.headers.get('www-authenticate')]).toEqual([401, 'Basic realm="operator", charset="UTF-8"']);
+    for (const path of ['/admin/queues/api/queues', '/admin/queues/static/x.js', '/admin/queues/queue/confirm-orders']) {
+      expect((await fetch(`${api.url}${path}`)).status, path).toBe(401);
+    }
+    const wrong = await fetch(`${api.url}/admin/queues`, { headers: { authorization: `Basic ${btoa('admin:nope')}` } });
+    expect(wrong.status).toBe(401);
+    const page = await fetch(`${api.url}/admin/queues`, { headers: login });
+    expect([page.status, page.headers.get('content-type')]).toEqual([200, 'text/html; charset=utf-8']);
+
+    const sale = newSale();
+    await admin('POST', '/sales', sale);
+    const placed = (await (await order(sale.product_id)).json()) as { order_id: string };
+    let found = '';
+    for (let i = 0; i < 50 && !found.includes(placed.order_id); i++) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      const jobs = await fetch(`${api.url}/admin/queues/api/queues?activeQueue=confirm-orders&status=completed&page=1&jobsPerPage=100`, { headers: login });
+      found = await jobs.text();
+    }
+    expect(found).toContain(placed.order_id);
+    expect(found).toContain('"buyer_id":"ann"');
+  });
+
+  test('another site cannot use the login that a browser remembers', async () => {
+    const answer = await fetch(`${api.url}/admin/queues/api/queues/confirm-orders/pause`, {
+      method: 'PUT',
+      headers: { ...login, 'sec-fetch-site': 'cross-site' },
+    });
+    expect(answer.status).toBe(403);
+  });
+});

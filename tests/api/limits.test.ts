@@ -1,0 +1,133 @@
+/** The limits, over real HTTP: the system's window, the buyer's bucket, and the outer guard per address. */
+import { makeSale } from '@flash-sale/core/testing/sales.ts';
+import { openWorld, type World } from '@flash-sale/core/testing/world.ts';
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { sendCrowd } from '../crowd.ts';
+import { type RunningApi, startApi } from '../running-system.ts';
+
+let world: World;
+beforeAll(async () => {
+  world = await openWorld(inject('template'));
+});
+afterAll(() => world.close());
+
+async function withApi<Result>(settings: Parameters<typeof startApi>[1], work: (api: RunningApi) => Promise<Result>): Promise<Result> {
+  const api = await startApi(world, settings);
+  try {
+    return await work(api);
+  } finally {
+    await api.close();
+  }
+}
+
+const order = (api: RunningApi, saleId: string, buyerId: string): Promise<Response> =>
+  fetch(`${api.url}/api/flash-sales/${saleId}/order`, { method: 'POST', headers: { 'x-user-id': buyerId } });
+
+describe("the buyer's bucket", () => {
+  test('200 parallel requests of one buyer: as many pass as there are tokens, the others are told when to come back', async () => {
+    await withApi({ RATE_LIMIT_TOKENS: 100, TOKEN_REFILL_RATE: 20 }, async (api) => {
+      const sale = await makeSale(world, { units: 1_000 });
+      const startedAt = Date.now();
+      const replies = await Promise.all(Array.from({ length: 200 }, () => order(api, sale.id, 'one')));
+      const refilled = Math.ceil(((Date.now() - startedAt) / 1_000) * 20);
+      const passed = replies.filter((reply) => reply.status === 200);
+      expect(passed.length).toBeGreaterThanOrEqual(100);
+      expect(passed.length).toBeLessThanOrEqual(100 + refilled);
+      const refused = replies.filter((reply) => reply.status === 429);
+      expect(refused.length).toBe(200 - passed.length);
+      const one = refused.at(-1) as Response;
+      expect(await one.json()).toMatchObject({ code: 'BUYER_RATE_LIMITED', retryable: true });
+      expect(one.headers.get('retry-after')).toBe('1');
+      expect(one.headers.get('ratelimit-policy')).toBe('"buyer";q=100;w=5');
+      expect(one.headers.get('ratelimit')).toBe('"buyer";r=0;t=1');
+      expect((await api.parts.gate.read(sale.id)).numbers?.available).toBe(1_000 - passed.length);
+    });
+  });
+
+  test('a flooder locks out neither others nor, once he stops, himself', async () => {
+    await withApi({ RATE_LIMIT_TOKENS: 2, TOKEN_REFILL_RATE: 10, GLOBAL_RATE_LIMIT: 50 }, async (api) => {
+      const sale = await makeSale(world, { units: 1_000 });
+      for (let i = 0; i < 5; i++) await Promise.all(Array.from({ length: 60 }, () => order(api, sale.id, 'flooder')));
+      // His refusals used up no permits of the system, so that another buyer passes at once.
+      expect((await order(api, sale.id, 'quiet')).status).toBe(200);
+      await new Promise((resolve) => setTimeout(resolve, 150));
+      expect((await order(api, sale.id, 'flooder')).status).toBe(200);
+    });
+  });
+
+  test('reading a sale takes no order tokens', async () => {
+    await withApi({ RATE_LIMIT_TOKENS: 1, TOKEN_REFILL_RATE: 1 }, async (api) => {
+      const sale = await makeSale(world);
+      for (let i = 0; i < 20; i++) {
+        expect((await fetch(`${api.url}/api/flash-sales/${sale.id}`, { headers: { 'x-user-id': 'reader' } })).status).toBe(200);
+      }
+      const placed = await order(api, sale.id, 'reader');
+      expect([placed.status, placed.headers.get('ratelimit')]).toEqual([200, '"buyer";r=0;t=1']);
+    });
+  });
+});
+
+describe("the system's window", () => {
+  test('a crowd of different buyers gets no more than the limit of a second, and several API processes share it', async () => {
+    const settings = { GLOBAL_RATE_LIMIT: 100 };
+    await withApi(settings, (one) =>
+      withApi(settings, async (two) => {
+        const sale = await makeSale(world, { units: 10_000 });
+        await world.redis.del(world.keys.systemWindow);
+        const crowds = await Promise.all(
+          [one, two].map((api) => sendCrowd({ url: api.url, saleId: sale.id, buyers: 400, connections: 40 })),
+        );
+        const accepted = crowds.reduce((sum, crowd) => sum + (crowd.tally['200 accepted'] ?? 0), 0);
+        const limited = crowds.reduce((sum, crowd) => sum + (crowd.tally['429 SYSTEM_RATE_LIMITED'] ?? 0), 0);
+        const seconds = Math.max(...crowds.map((crowd) => crowd.seconds));
+        expect(accepted + limited).toBe(800);
+        expect(accepted).toBeGreaterThanOrEqual(100);
+        expect(accepted).toBeLessThanOrEqual(100 * (Math.ceil(seconds) + 1));
+        const refused = await order(one, sale.id, 'late');
+        if (refused.status === 429) {
+          expect(refused.headers.get('ratelimit')).toContain('"system";r=0;t=1');
+          expect(Number(refused.headers.get('retry-after'))).toBeGreaterThanOrEqual(1);
+        }
+      }),
+    );
+  });
+});
+
+describe('the outer guard per address', () => {
+  test('is off at 0, and otherwise stands before every route, even those that do not exist', async () => {
+    await withApi({ IP_RATE_LIMIT: 0 }, async (api) => {
+      const replies = await Promise.all(Array.from({ length: 100 }, () => fetch(`${api.url}/health/live`)));
+      expect(replies.every((reply) => reply.status === 200)).toBe(true);
+      expect(replies[0]?.headers.get('x-ratelimit-limit')).toBeNull();
+    });
+    await withApi({ IP_RATE_LIMIT: 5 }, async (api) => {
+      for (const path of ['/health/live', '/api/flash-sales', '/nope', '/api/admin/sales/x', '/admin/queues']) {
+        await new Promise((resolve) => setTimeout(resolve, 1_050));
+        const replies = await Promise.all(Array.from({ length: 12 }, () => fetch(`${api.url}${path}`)));
+        const limited = replies.filter((reply) => reply.status === 429);
+        expect(limited.length, path).toBe(7);
+        const one = limited[0] as Response;
+        expect(await one.json()).toMatchObject({ code: 'ADDRESS_RATE_LIMITED', retryable: true });
+        expect(one.headers.get('retry-after')).toBe('1');
+        expect(one.headers.get('x-ratelimit-limit')).toBe('5');
+      }
+    });
+  });
+
+  const pass = async (api: RunningApi, forwardedFor: string): Promise<number> => {
+    const replies = await Promise.all(
+      Array.from({ length: 4 }, (_, i) =>
+        fetch(`${api.url}/health/live`, { headers: { 'x-forwarded-for': forwardedFor.replace('N', String(i)) } }),
+      ),
+    );
+    return replies.filter((reply) => reply.status === 200).length;
+  };
+
+  test('[trap 30] X-Forwarded-For is believed from nobody by default, and from proxies that are named', async () => {
+    await withApi({ IP_RATE_LIMIT: 1 }, async (api) => expect(await pass(api, '10.0.0.N')).toBe(1));
+    await withApi({ IP_RATE_LIMIT: 1, TRUST_PROXY: '192.0.2.1' }, async (api) => expect(await pass(api, '10.0.0.N')).toBe(1));
+    await withApi({ IP_RATE_LIMIT: 1, TRUST_PROXY: 'loopback' }, async (api) => expect(await pass(api, '10.0.0.N')).toBe(4));
+    // One hop: the address that our own proxy saw counts, not what its client claims.
+    await withApi({ IP_RATE_LIMIT: 1, TRUST_PROXY: '1' }, async (api) => expect(await pass(api, '10.0.0.N, 10.9.9.9')).toBe(1));
+  });
+});

@@ -1,0 +1,126 @@
+/** The system in a test: API and worker in this process on a real port, or as real processes that can be killed. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+import { createServer } from 'node:net';
+import { fileURLToPath } from 'node:url';
+import { buildApp } from '@flash-sale/api/build-app.ts';
+import { connectParts } from '@flash-sale/api/connect-parts.ts';
+import { type Environment, readEnvironment } from '@flash-sale/core/environment.ts';
+import { eventually, type World } from '@flash-sale/core/testing/world.ts';
+import { startWorker } from '@flash-sale/worker/start-worker.ts';
+
+export const ADMIN_TOKEN = 'a-token-for-the-tests';
+
+export interface RunningApi {
+  /** http://127.0.0.1:port */
+  readonly url: string;
+  readonly parts: Awaited<ReturnType<typeof connectParts>>;
+  readonly app: Awaited<ReturnType<typeof buildApp>>;
+  close(): Promise<void>;
+}
+
+type Settings = Environment & { REDIS_URL: string; DATABASE_URL: string; ADMIN_TOKEN: string };
+
+function settingsFor(world: World, changed: Partial<Environment>): Settings {
+  const { prefix, redisUrl, databaseUrl } = world;
+  return {
+    ...readEnvironment({ NODE_ENV: 'test', KEY_PREFIX: prefix }),
+    // Most tests are not about limits.
+    GLOBAL_RATE_LIMIT: 0,
+    RATE_LIMIT_TOKENS: 0,
+    SWEEP_INTERVAL_MS: 100,
+    STRAND_AGE_MS: 500,
+    ...changed,
+    REDIS_URL: changed.REDIS_URL ?? redisUrl,
+    DATABASE_URL: changed.DATABASE_URL ?? databaseUrl,
+    ADMIN_TOKEN,
+  };
+}
+
+export async function startApi(world: World, changed: Partial<Environment> = {}): Promise<RunningApi> {
+  const settings = settingsFor(world, changed);
+  const parts = await connectParts(settings, world.log);
+  const app = await buildApp(settings, parts, world.log);
+  const url = await app.listen({ host: '127.0.0.1', port: 0 });
+  return {
+    url,
+    parts,
+    app,
+    async close() {
+      await app.close();
+      await parts.close();
+    },
+  };
+}
+
+export function startWorkerHere(world: World, changed: Partial<Environment> = {}): Promise<{ stop(): Promise<void> }> {
+  return startWorker(settingsFor(world, changed), world.log);
+}
+
+export interface ServiceProcess {
+  readonly child: ChildProcess;
+  readonly output: () => string;
+  /** SIGKILL, and waits until it is gone. */
+  kill(): Promise<void>;
+  /** SIGTERM. @returns its exit code */
+  stop(): Promise<number | null>;
+}
+
+/** Starts apps/<name>/src/main.ts as a process of its own and waits until it says that it is ready. */
+export async function startProcess(
+  world: World,
+  name: 'api' | 'worker',
+  changed: Record<string, string> = {},
+): Promise<ServiceProcess> {
+  const main = fileURLToPath(new URL(`../apps/${name}/src/main.ts`, import.meta.url));
+  const child = spawn(process.execPath, [main], {
+    env: {
+      PATH: process.env.PATH,
+      NODE_ENV: 'test',
+      REDIS_URL: world.redisUrl,
+      DATABASE_URL: world.databaseUrl,
+      KEY_PREFIX: world.prefix,
+      ADMIN_TOKEN,
+      GLOBAL_RATE_LIMIT: '0',
+      RATE_LIMIT_TOKENS: '0',
+      STRAND_AGE_MS: '1000',
+      SWEEP_INTERVAL_MS: '200',
+      ...changed,
+    },
+    stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+  });
+  let output = '';
+  child.stdout?.on('data', (chunk) => (output += chunk));
+  child.stderr?.on('data', (chunk) => (output += chunk));
+  const gone = once(child, 'exit');
+  let ready = false;
+  child.on('message', () => (ready = true));
+  await eventually(`${name} is ready`, 15_000, () => {
+    if (child.exitCode !== null) throw new Error(`${name} ended with code ${child.exitCode}:\n${output}`);
+    return ready;
+  });
+  return {
+    child,
+    output: () => output,
+    async kill() {
+      child.kill('SIGKILL');
+      await gone;
+    },
+    async stop() {
+      child.kill('SIGTERM');
+      await gone;
+      return child.exitCode;
+    },
+  };
+}
+
+/** A port of the loopback that nobody listened on a moment ago. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
