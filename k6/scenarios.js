@@ -7,7 +7,7 @@
  *   4. summary: a short table; with RESULT_FILE also as JSON.
  *
  * k6 leaves with 99 where a threshold fails, also one of the end check.
- * Variables: ADMIN_TOKEN (needed), BASE_URL, SCENARIO, UNITS, SALE_ID, RESULT_FILE; USERS, SECONDS, ORDERS and P95_MS
+ * Variables: ADMIN_TOKEN (needed), BASE_URL, SCENARIO, UNITS, SALE_ID, RESULT_FILE; USERS, DURATION_S, ORDERS and P95_MS
  * instead of those of scenarios.json.
  */
 import { check } from 'k6';
@@ -24,7 +24,7 @@ if (!known) throw new Error(`SCENARIO is "${name}". Expected: ${Object.keys(SCEN
 
 const scenario = {
   users: Number(__ENV.USERS || known.users),
-  seconds: Number(__ENV.SECONDS || known.seconds),
+  seconds: Number(__ENV.DURATION_S || known.seconds),
   orders: known.orders && Number(__ENV.ORDERS || known.orders),
   p95Ms: Number(__ENV.P95_MS || known.p95Ms),
 };

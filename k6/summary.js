@@ -25,7 +25,11 @@ export function toResult({ metrics, root_group: root, state }, { scenario, saleI
       taken: gauge('units_taken'),
       ledgerRisen: gauge('units_ledger_risen'),
     },
-    failures: [...failedThresholds(metrics), ...failedChecks(root)],
+    failures: [
+      ...(metrics.units_taken ? [] : ['the end check did not run: see the error of k6']),
+      ...failedThresholds(metrics),
+      ...failedChecks(root),
+    ],
   };
 }
 
@@ -35,23 +39,25 @@ function failedThresholds(metrics) {
   );
 }
 
-function failedChecks(root) {
-  return (root.checks || []).flatMap(({ name, fails }) => (fails === 0 ? [] : [`end check: not so: ${name}`]));
+function failedChecks(group) {
+  const own = (group.checks || []).flatMap(({ name, fails }) => (fails === 0 ? [] : [`end check: not so: ${name}`]));
+  return [...own, ...(group.groups || []).flatMap(failedChecks)];
 }
 
 export function summaryText(result) {
   const { units, latencyMs, refused } = result;
+  const shown = (value) => (value === undefined ? '-' : value);
   const ms = (value) => (value === undefined ? '-' : value.toFixed(1));
   const refusals = Object.entries(refused).map(([code, times]) => `${code} ${times}`);
   const lines = [
     '',
-    `${result.scenario}: sale ${result.saleId}, ${result.requests} orders`,
+    `${result.scenario}: sale ${shown(result.saleId)}, ${result.requests} orders`,
     `  accepted    ${result.accepted}`,
     `  refused     ${refusals.join(', ') || 'none'}`,
     `  unexpected  ${result.unexpected}, of these ${result.serverFaults} server faults`,
     `  latency ms  p50 ${ms(latencyMs.p50)}  p95 ${ms(latencyMs.p95)}  p99 ${ms(latencyMs.p99)}  max ${ms(latencyMs.max)}`,
-    `  units       before ${units.before}  after ${units.after}  reserved ${units.reserved}  taken ${units.taken}`,
-    `  ledger      sold ${units.ledgerRisen} more`,
+    `  units       before ${shown(units.before)}  after ${shown(units.after)}  taken ${shown(units.taken)}  still reserved ${shown(units.reserved)}`,
+    `  ledger      sold ${shown(units.ledgerRisen)} more`,
     ...result.failures.map((failure) => `  FAILED      ${failure}`),
     `  verdict     ${result.failures.length === 0 ? 'passed' : 'failed'}`,
     '',

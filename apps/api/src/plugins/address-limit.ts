@@ -14,7 +14,17 @@ export default fp<{ perSecond: number }>(
     });
     // As a hook of the whole app it runs before any check of identity, so that tokens cannot be guessed at full speed, and for
     // paths that do not exist. The plugin's own global mode would run behind the hooks of the routes' plugins.
-    app.addHook('onRequest', app.rateLimit());
+    const limit = app.rateLimit();
+    app.addHook('onRequest', async (request, reply) => {
+      try {
+        await limit.call(app, request, reply);
+      } catch (error) {
+        // Answered here, because the queue board has an error handler of its own.
+        if (error instanceof ProblemError) return reply.problem(error.code, error.fields);
+        throw error;
+      }
+      return undefined;
+    });
   },
   { name: 'address-limit', dependencies: ['problems'] },
 );

@@ -1,0 +1,86 @@
+-- Orders one unit with each request, each as another buyer. The scenarios of the source document:
+--   wrk -t2 -c10 -d30s -s k6/wrk/wrk-post-order.lua http://localhost:5001/api/flash-sales/product1/order
+--   wrk -t50 -c50 -d60s -s k6/wrk/wrk-post-order.lua http://localhost:5001/api/flash-sales/product1/order
+--   wrk -t200 -c500 -d90s --timeout 1s -s k6/wrk/wrk-post-order.lua http://localhost:5001/api/flash-sales/product1/order
+-- `pnpm load <scenario> --with wrk` runs them on a fresh sale and holds the stock against the replies.
+--
+-- wrk cuts off at the end what is under way: those orders may have taken units although nobody saw the reply. They are
+-- counted as `unanswered`, so that whoever compares replies with stock knows how far the two may be apart.
+
+local threads = {}
+
+-- Runs once for each thread, before it; what is set becomes a global of the thread.
+function setup(thread)
+  thread:set('thread_number', #threads + 1)
+  -- Buyers of another run are other buyers: a sale may cap its units for each buyer.
+  thread:set('run_id', string.format('%x', os.time()))
+  table.insert(threads, thread)
+end
+
+function init()
+  asked = 0
+  unlawful = 0
+  by_status = {}
+  by_code = {}
+  path = wrk.path
+end
+
+function request()
+  asked = asked + 1
+  return wrk.format('POST', path, {
+    ['Host'] = wrk.headers['Host'],
+    ['Content-Type'] = 'application/json',
+    ['X-User-ID'] = string.format('wrk-%s-%d-%d', run_id, thread_number, asked),
+  })
+end
+
+function response(status, headers, body)
+  by_status[status] = (by_status[status] or 0) + 1
+  if status == 200 then return end
+  local code = body:match('"code":"([A-Z_]+)"') or 'no_code'
+  by_code[code] = (by_code[code] or 0) + 1
+  if code == 'no_code' or (status ~= 400 and status ~= 429) then unlawful = unlawful + 1 end
+end
+
+local function add(sums, counts)
+  for key, count in pairs(counts) do sums[key] = (sums[key] or 0) + count end
+end
+
+local function print_sorted(sums)
+  local keys = {}
+  for key in pairs(sums) do table.insert(keys, key) end
+  table.sort(keys)
+  for _, key in ipairs(keys) do print(string.format('  %-24s %d', key, sums[key])) end
+end
+
+local function json_counts(sums)
+  local members = {}
+  for key, count in pairs(sums) do table.insert(members, string.format('"%s":%d', key, count)) end
+  return '{' .. table.concat(members, ',') .. '}'
+end
+
+function done(summary, latency, requests)
+  local statuses, codes, total, bad = {}, {}, 0, 0
+  for _, thread in ipairs(threads) do
+    add(statuses, thread:get('by_status'))
+    add(codes, thread:get('by_code'))
+    total = total + thread:get('asked')
+    bad = bad + thread:get('unlawful')
+  end
+  local answered = 0
+  for _, count in pairs(statuses) do answered = answered + count end
+  print('Replies by status')
+  print_sorted(statuses)
+  print('Refusals by code')
+  print_sorted(codes)
+  print(string.format('Not answered before the end  %d', total - answered))
+  -- For programs, in one line: milliseconds and counts.
+  print(string.format(
+    'result: {"seconds":%.3f,"requests":%d,"unanswered":%d,"unlawful":%d,"socketErrors":%d,"timeouts":%d,' ..
+      '"byStatus":%s,"byCode":%s,"latencyMs":{"p50":%.3f,"p95":%.3f,"p99":%.3f,"max":%.3f}}',
+    summary.duration / 1e6, answered, total - answered, bad,
+    summary.errors.connect + summary.errors.read + summary.errors.write, summary.errors.timeout,
+    json_counts(statuses), json_counts(codes),
+    latency:percentile(50) / 1e3, latency:percentile(95) / 1e3, latency:percentile(99) / 1e3, latency.max / 1e3
+  ))
+end

@@ -1,0 +1,233 @@
+/** The worker: confirming, giving up, and what its loops mend. Each test breaks the order's way at another place. */
+import { newOrderId } from '@flash-sale/core/orders/order.ts';
+import { createOrderStore } from '@flash-sale/core/orders/order-store.ts';
+import { createOrderQueue, ORDER_QUEUE, type OrderQueue } from '@flash-sale/core/queue/order-queue.ts';
+import { createSaleStore } from '@flash-sale/core/sales/sale-store.ts';
+import { createStockGate, type StockGate } from '@flash-sale/core/stock/stock-gate.ts';
+import { makeSale, reserveOne } from '@flash-sale/core/testing/sales.ts';
+import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
+import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest';
+import { startProcess, startWorkerHere } from '../running-system.ts';
+
+let world: World;
+let gate: StockGate;
+let queue: OrderQueue;
+let workers: { stop(): Promise<void> }[];
+
+beforeEach(async () => {
+  world = await openWorld(inject('template'));
+  gate = createStockGate(world);
+  queue = createOrderQueue({ redis: world.redis, prefix: world.keys.queuePrefix });
+  workers = [];
+});
+afterEach(async () => {
+  await Promise.all(workers.map((worker) => worker.stop()));
+  await queue.close();
+  await world.close();
+});
+
+async function work(settings: Parameters<typeof startWorkerHere>[1] = {}): Promise<void> {
+  workers.push(await startWorkerHere(world, settings));
+}
+
+async function accepted(saleId: string, count: number): Promise<string[]> {
+  const ids = Array.from({ length: count }, () => newOrderId(saleId));
+  for (const id of ids) await reserveOne(gate, saleId, id, { buyerId: `buyer of ${id}` });
+  return ids;
+}
+
+const statuses = async (): Promise<Record<string, number>> => {
+  const { rows } = await world.pool.query('SELECT coalesce(reason, status) AS ended, count(*)::int AS n FROM orders GROUP BY 1');
+  return Object.fromEntries(rows.map((row) => [row.ended, row.n]));
+};
+const allEnded = (saleId: string, withinMs = 10_000): Promise<void> =>
+  eventually('no order is reserved any more', withinMs, async () => (await gate.read(saleId)).numbers?.reserved === 0);
+
+describe('strands [I3]', () => {
+  test('[trap 10] reserved and never handed over: confirmed all the same, with the order id that the buyer was given', async () => {
+    const sale = await makeSale(world, { units: 50 });
+    const ids = await accepted(sale.id, 30);
+    await work();
+    await allEnded(sale.id);
+    expect(await statuses()).toEqual({ confirmed: 30 });
+    const { rows } = await world.pool.query('SELECT id FROM orders ORDER BY id');
+    expect(rows.map((row) => row.id)).toEqual([...ids].sort());
+    expect((await gate.read(sale.id)).numbers).toEqual({ allotment: 50, available: 20, reserved: 0, sold: 30 });
+  });
+
+  test('with three workers sweeping at once they are still confirmed once', async () => {
+    const sale = await makeSale(world, { units: 50 });
+    await accepted(sale.id, 40);
+    await Promise.all([work(), work(), work()]);
+    await allEnded(sale.id);
+    expect(await statuses()).toEqual({ confirmed: 40 });
+    expect(await createSaleStore(world.pool).find(sale.id)).toMatchObject({ sold: 40 });
+  });
+
+  test('committed and never settled: the gate follows, the ledger stays', async () => {
+    const sale = await makeSale(world);
+    const [id] = (await accepted(sale.id, 1)) as [string];
+    const order = await gate.findReservation(sale.id, id);
+    if (!order) throw new Error('no reservation');
+    await createOrderStore(world.pool).confirm(sale.id, [order]);
+    await work();
+    await allEnded(sale.id);
+    expect((await gate.read(sale.id)).numbers).toMatchObject({ sold: 1, available: 9 });
+    expect(await queue.bullQueue.getJobCountByTypes('completed')).toBe(0);
+  });
+
+  test('[trap 11] the job runs although its add seemed to fail: one order, one unit', async () => {
+    const sale = await makeSale(world);
+    const [id] = (await accepted(sale.id, 1)) as [string];
+    const order = await gate.findReservation(sale.id, id);
+    if (!order) throw new Error('no reservation');
+    await queue.add([{ saleId: sale.id, orders: [order] }]);
+    await queue.add([{ saleId: sale.id, orders: [order] }]);
+    await work();
+    await allEnded(sale.id);
+    expect(await statuses()).toEqual({ confirmed: 1 });
+    expect((await gate.read(sale.id)).numbers).toEqual({ allotment: 10, available: 9, reserved: 0, sold: 1 });
+  });
+
+  test('an order that a waiting job carries is not handed over again', async () => {
+    const sale = await makeSale(world);
+    const ids = await accepted(sale.id, 2);
+    const order = await gate.findReservation(sale.id, ids[0] as string);
+    if (!order) throw new Error('no reservation');
+    await queue.bullQueue.pause();
+    await queue.add([{ saleId: sale.id, orders: [order] }]);
+    await work();
+    await eventually('the other one is handed over', 5_000, async () => (await queue.orderIdsUnderWay())?.has(ids[1] as string) ?? false);
+    await new Promise((resolve) => setTimeout(resolve, 1_200));
+    expect((await queue.bullQueue.getJobs(['waiting', 'paused'])).length).toBe(2);
+    await queue.bullQueue.resume();
+    await allEnded(sale.id);
+    expect(await statuses()).toEqual({ confirmed: 2 });
+  });
+
+  test('a sale that ended long ago leaves no strand behind', async () => {
+    const sale = await makeSale(world);
+    await accepted(sale.id, 1);
+    await world.pool.query(`UPDATE sales SET starts_at = now() - interval '9 days', ends_at = now() - interval '8 days'`);
+    await work();
+    await allEnded(sale.id);
+    expect(await statuses()).toEqual({ confirmed: 1 });
+  });
+});
+
+describe('orders that cannot be confirmed', () => {
+  test('[trap 12] a job that cannot be read fails at once, and what it should have carried is confirmed', async () => {
+    const sale = await makeSale(world);
+    await accepted(sale.id, 1);
+    await queue.bullQueue.add(ORDER_QUEUE, { sale_id: sale.id, orders: [{ order_id: 7 }] } as never);
+    await work();
+    await allEnded(sale.id);
+    expect(await statuses()).toEqual({ confirmed: 1 });
+    expect(await queue.bullQueue.getFailedCount()).toBe(1);
+  });
+
+  test('[trap 12] every attempt fails although the ledger answers: given up with a reason, units back once', async () => {
+    const sale = await makeSale(world);
+    const [id] = (await accepted(sale.id, 1)) as [string];
+    // A fault that is neither the data's nor the connection's: only orders that are confirmed run into it.
+    await world.pool.query(`
+      CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF NEW.status = 'confirmed' THEN RAISE EXCEPTION 'broken' USING ERRCODE = 'XX000'; END IF; RETURN NEW; END $$;
+      CREATE TRIGGER refuse BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION refuse()`);
+    const order = await gate.findReservation(sale.id, id);
+    if (!order) throw new Error('no reservation');
+    await queue.bullQueue.add(
+      ORDER_QUEUE,
+      { sale_id: sale.id, orders: [{ order_id: id, buyer_id: order.buyerId, quantity: 1, reserved_at: order.reservedAt, request_id: 'r' }] },
+      { attempts: 3, backoff: { type: 'fixed', delay: 50 } },
+    );
+    await work({ STRAND_AGE_MS: 60_000 });
+    await allEnded(sale.id);
+    expect(await statuses()).toEqual({ GAVE_UP: 1 });
+    expect((await gate.read(sale.id)).numbers).toEqual({ allotment: 10, available: 10, reserved: 0, sold: 0 });
+    expect(world.lines.some((line) => line.msg === 'order rejected' && line.reason === 'GAVE_UP' && line.order_id === id)).toBe(true);
+  });
+
+  test('[I2] the ledger has no room although the gate had: rejected, and the ledger is never over its allotment', async () => {
+    const sale = await makeSale(world, { units: 10 });
+    await accepted(sale.id, 10);
+    await world.pool.query('UPDATE sales SET allotment = 6 WHERE id = $1', [sale.id]);
+    await work();
+    await allEnded(sale.id);
+    expect(await statuses()).toEqual({ confirmed: 6, LEDGER_SOLD_OUT: 4 });
+  });
+
+  test('[trap 12] an order whose hand-overs never come to an end is given up some day', async () => {
+    const sale = await makeSale(world);
+    const ids = await accepted(sale.id, 2);
+    // Eight hand-overs whose workers died each time; no job is left.
+    for (let i = 0; i < 8; i++) await gate.countHandOvers(sale.id, [ids[0] as string]);
+    await work();
+    await allEnded(sale.id);
+    expect(await statuses()).toEqual({ GAVE_UP: 1, confirmed: 1 });
+  });
+});
+
+describe('what an operator began and a crash left half done', () => {
+  test('a sale without a gate gets it, and orders can be placed', async () => {
+    const sales = createSaleStore(world.pool);
+    const now = Date.now();
+    await sales.create(
+      { id: 'half', name: 'x', description: null, originalPrice: '1', flashSalePrice: '1', currency: 'USD', units: 5, startsAt: now, endsAt: now + 60_000, perBuyerLimit: 0 },
+      { actor: 'test', requestId: 'r' },
+    );
+    await work();
+    await eventually('the gate is there', 5_000, async () => (await gate.read('half')).numbers?.available === 5);
+  });
+
+  test('a pause that did not reach the gate reaches it', async () => {
+    const sale = await makeSale(world);
+    await createSaleStore(world.pool).setPaused(sale.id, true, { actor: 'test', requestId: 'r' });
+    await work();
+    await eventually('the gate is paused', 5_000, async () => (await world.redis.hget(world.keys.sale(sale.id).gate, 'paused')) === '1');
+  });
+
+  test('a change of stock between ledger and gate is finished', async () => {
+    const sale = await makeSale(world);
+    await createSaleStore(world.pool).beginStockChange({ id: 'c', saleId: sale.id, delta: 3, reason: 'x' }, 100, { actor: 'test', requestId: 'r' });
+    await world.pool.query(`UPDATE stock_changes SET created_at = now() - interval '1 minute'`);
+    await work();
+    await eventually('the gate has it', 5_000, async () => (await gate.read(sale.id)).numbers?.available === 13);
+    await eventually('it is finished', 5_000, async () => (await createSaleStore(world.pool).listUnfinishedStockChanges(0)).length === 0);
+  });
+
+  test('[trap 6] a gate that Redis lost is not made anew, and somebody is told, once', async () => {
+    const sale = await makeSale(world);
+    await world.redis.del(world.keys.sale(sale.id).gate);
+    await work();
+    const told = () => world.lines.filter((line) => String(line.msg).startsWith('redis has lost the gate'));
+    await eventually('it is said', 5_000, () => told().length > 0);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    expect(told()).toHaveLength(1);
+    expect((await gate.read(sale.id)).numbers).toBeNull();
+  });
+});
+
+describe('a worker process', () => {
+  test('that is told to stop finishes the job at work and leaves the rest to others', async () => {
+    const sale = await makeSale(world, { units: 400 });
+    const ids = await accepted(sale.id, 200);
+    const orders = (await Promise.all(ids.map((id) => gate.findReservation(sale.id, id)))).filter((order) => order !== null);
+    await queue.add([{ saleId: sale.id, orders }], 1);
+    const first = await startProcess(world, 'worker', { STRAND_AGE_MS: '60000', WORKER_CONCURRENCY: '1' });
+    await eventually('it has begun', 10_000, async () => ((await statuses()).confirmed ?? 0) > 5);
+    expect(await first.stop()).toBe(0);
+    expect(await queue.bullQueue.getActiveCount()).toBe(0);
+    await work({ STRAND_AGE_MS: 60_000 });
+    await allEnded(sale.id);
+    expect(await statuses()).toEqual({ confirmed: 200 });
+    expect((await gate.read(sale.id)).numbers).toMatchObject({ sold: 200, available: 200 });
+  });
+
+  test('with a wrong setting ends with a sentence and code 78', async () => {
+    await expect(startProcess(world, 'worker', { DATABASE_POOL_SIZE: 'many' })).rejects.toThrow(
+      'ended with code 78:\nworker: DATABASE_POOL_SIZE is "many".',
+    );
+    await expect(startProcess(world, 'api', { ADMIN_TOKEN: '' })).rejects.toThrow('ADMIN_TOKEN is not set.');
+  });
+});
