@@ -25,7 +25,8 @@ if (!known) throw new Error(`SCENARIO is "${name}". Expected: ${Object.keys(SCEN
 const scenario = {
   users: Number(__ENV.USERS || known.users),
   seconds: Number(__ENV.DURATION_S || known.seconds),
-  orders: known.orders && Number(__ENV.ORDERS || known.orders),
+  // 0: ends by time instead.
+  orders: Number(__ENV.ORDERS || known.orders || 0),
   p95Ms: Number(__ENV.P95_MS || known.p95Ms),
 };
 const baseUrl = __ENV.BASE_URL || 'http://127.0.0.1:5001';

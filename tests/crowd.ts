@@ -51,6 +51,8 @@ export async function sendCrowd(options: {
       }
       replies.push(reply);
       options.whenReplied?.(replies.length);
+      // Nobody is there: a crowd that only burns the machine's time would keep the server from coming back.
+      if (reply.status === 0) await new Promise((resolve) => setTimeout(resolve, 100));
     }
   }
   await Promise.all(Array.from({ length: connections }, buy));

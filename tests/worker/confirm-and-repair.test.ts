@@ -99,7 +99,7 @@ describe('strands [I3]', () => {
     await work();
     await eventually('the other one is handed over', 5_000, async () => (await queue.orderIdsUnderWay())?.has(ids[1] as string) ?? false);
     await new Promise((resolve) => setTimeout(resolve, 1_200));
-    expect((await queue.bullQueue.getJobs(['waiting', 'paused'])).length).toBe(2);
+    expect((await queue.bullQueue.getJobs(['waiting'])).length).toBe(2);
     await queue.bullQueue.resume();
     await allEnded(sale.id);
     expect(await statuses()).toEqual({ confirmed: 2 });

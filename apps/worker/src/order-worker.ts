@@ -1,6 +1,6 @@
 /** Takes jobs from the queue: one job is one batch of accepted orders of one sale. */
 import { awayPart } from '@flash-sale/core/faults.ts';
-import { CONFIRM_ATTEMPTS } from '@flash-sale/core/limits.ts';
+import { CONFIRM_ATTEMPTS, JOB_LOCK_MS, STALLED_CHECK_MS } from '@flash-sale/core/limits.ts';
 import { type ConfirmOrdersJob, decodeJob, ORDER_QUEUE, type OrderBatch } from '@flash-sale/core/queue/order-queue.ts';
 import { type Job, UnrecoverableError, Worker } from 'bullmq';
 import type { Redis } from 'ioredis';
@@ -47,6 +47,8 @@ export function startOrderWorker(options: {
     connection: options.redis,
     prefix: options.prefix,
     concurrency: options.concurrency,
+    lockDuration: JOB_LOCK_MS,
+    stalledInterval: STALLED_CHECK_MS,
   });
   worker.on('error', (error) => log.debug({ err: error.message }, 'queue connection'));
   worker.on('stalled', (jobId) => log.warn({ job: jobId }, 'a worker died at this job; it is taken up again'));

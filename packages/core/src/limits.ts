@@ -33,6 +33,15 @@ export const SYSTEM_WINDOW_TTL_S = 5;
 /** Seconds after which a buyer's untouched bucket is gone (source document). */
 export const BUYER_BUCKET_TTL_S = 3_600;
 
+/**
+ * Milliseconds that a worker's hold on a job lasts without being renewed. A job takes tens of milliseconds; after a worker was
+ * killed its job is taken up again within JOB_LOCK_MS + 2 × STALLED_CHECK_MS, well inside the promised 30 s.
+ */
+export const JOB_LOCK_MS = 6_000;
+
+/** Milliseconds between two looks for jobs whose worker is gone; such a job must be seen twice. */
+export const STALLED_CHECK_MS = 3_000;
+
 /** Attempts at one job before its orders are given up; with the backoff below the last one starts 15 s after the first. */
 export const CONFIRM_ATTEMPTS = 5;
 

@@ -81,7 +81,7 @@ test('a command that does not exist is given up by a server, with the reason', a
 });
 
 test('stop asks with the signal, and the child is not started again', async () => {
-  const child = keep(`${READY} process.on('SIGTERM', () => { console.log('bye'); process.exit(0); }); ${STAYS}`, {
+  const child = keep(`process.on('SIGTERM', () => { console.log('bye'); process.exit(0); }); ${READY} ${STAYS}`, {
     ipc: true,
   });
   await child.ready;

@@ -40,8 +40,11 @@ export async function makeTemplate(): Promise<{ name: string; drop(): Promise<vo
   return { name, drop: () => onServer(databaseUrl, `DROP DATABASE IF EXISTS ${name} WITH (FORCE)`) };
 }
 
-export async function openWorld(template: string): Promise<World> {
-  const { redisUrl, databaseUrl: serverUrl } = testServers();
+/** @param ownRedisUrl a Redis of the test's own, that it may stop and kill */
+export async function openWorld(template: string, ownRedisUrl?: string): Promise<World> {
+  const servers = testServers();
+  const { databaseUrl: serverUrl } = servers;
+  const redisUrl = ownRedisUrl ?? servers.redisUrl;
   const id = randomBytes(6).toString('hex');
   const database = `world_${id}`;
   await onServer(serverUrl, `CREATE DATABASE ${database} TEMPLATE ${template}`);

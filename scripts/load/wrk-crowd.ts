@@ -1,0 +1,56 @@
+/** A crowd played by wrk, by the source document's command lines. */
+import { join } from 'node:path';
+import { runCommand } from '@flash-sale/launcher/run-command.ts';
+import type { Crowd, CrowdTool } from './crowd.ts';
+
+/** Milliseconds on top of the scenario: hundreds of threads take a moment to start and to be summed up. */
+const GRACE_MS = 60_000;
+
+/** The line that wrk-post-order.lua prints for programs. */
+interface WrkResult {
+  readonly seconds: number;
+  readonly requests: number;
+  readonly unanswered: number;
+  readonly unlawful: number;
+  readonly socketErrors: number;
+  readonly timeouts: number;
+  readonly byStatus: Readonly<Record<string, number>>;
+  readonly byCode: Readonly<Record<string, number>>;
+  readonly latencyMs: Crowd['latencyMs'];
+}
+
+export const wrk: CrowdTool = {
+  name: 'wrk',
+  install: 'wrk: https://github.com/wg/wrk ("apt install wrk", "brew install wrk").',
+  countsOrders: false,
+  // Its exit code for --version is 1.
+  isInstalled: async () => (await runCommand('wrk', ['--version'])).code !== 127,
+
+  async run({ root, scenario, saleId, operator, signal }) {
+    const { code, stdout, stderr } = await runCommand(
+      'wrk',
+      [
+        ...scenario.wrk,
+        `-d${scenario.seconds}s`,
+        '-s',
+        join(root, 'k6', 'wrk', 'wrk-post-order.lua'),
+        `${operator.baseUrl}/api/flash-sales/${saleId}/order`,
+      ],
+      { signal, timeoutMs: scenario.seconds * 1000 + GRACE_MS },
+    );
+    signal.throwIfAborted();
+    const line = /^result: (\{.*\})$/m.exec(stdout)?.[1];
+    if (code !== 0 || line === undefined) throw new Error(`wrk ended with ${code}.\n${stdout}${stderr}`);
+    const result = JSON.parse(line) as WrkResult;
+    const { p95 } = result.latencyMs;
+    return {
+      ...result,
+      accepted: result.byStatus['200'] ?? 0,
+      refused: result.byCode,
+      failures: [
+        ...(result.socketErrors > 0 ? [`${result.socketErrors} connections broke`] : []),
+        ...(p95 < scenario.p95Ms ? [] : [`p95 is not below ${scenario.p95Ms} ms`]),
+      ],
+    };
+  },
+};

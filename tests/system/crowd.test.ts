@@ -1,0 +1,160 @@
+/** The main job: a crowd, few units, and what the ledger has in the end. Real processes, real HTTP. */
+import { createSaleStore } from '@flash-sale/core/sales/sale-store.ts';
+import type { Sale } from '@flash-sale/core/sales/sale.ts';
+import { createStockGate } from '@flash-sale/core/stock/stock-gate.ts';
+import { makeSale } from '@flash-sale/core/testing/sales.ts';
+import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
+import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest';
+import { type CrowdReport, sendCrowd } from '../crowd.ts';
+import { freePort, type ServiceProcess, startProcess } from '../running-system.ts';
+
+let world: World;
+let processes: ServiceProcess[];
+let port: string;
+let url: string;
+
+beforeEach(async () => {
+  world = await openWorld(inject('template'));
+  processes = [];
+  port = String(await freePort());
+  url = `http://127.0.0.1:${port}`;
+});
+afterEach(async () => {
+  await Promise.all(processes.map((process) => process.kill()));
+  await world.close();
+});
+
+async function start(name: 'api' | 'worker', changed: Record<string, string> = {}): Promise<ServiceProcess> {
+  const started = await startProcess(world, name, { PORT: port, ...changed });
+  processes.push(started);
+  return started;
+}
+
+/** I1, I2, I3: the gate and the ledger agree, and whoever was told "accepted" has a confirmed order. */
+async function expectConserved(sale: Sale, crowd: CrowdReport, withinMs = 30_000): Promise<void> {
+  const gate = createStockGate(world);
+  await eventually('no order is under way', withinMs, async () => (await gate.read(sale.id)).numbers?.reserved === 0);
+  const numbers = (await gate.read(sale.id)).numbers;
+  const ledger = await createSaleStore(world.pool).find(sale.id);
+  expect(numbers).toEqual({ allotment: sale.allotment, available: sale.allotment - (ledger?.sold ?? 0), reserved: 0, sold: ledger?.sold });
+  const { rows } = await world.pool.query<{ id: string; buyer_id: string; status: string }>('SELECT id, buyer_id, status FROM orders WHERE sale_id = $1', [sale.id]);
+  const confirmed = new Map(rows.filter((row) => row.status === 'confirmed').map((row) => [row.id, row.buyer_id]));
+  expect(confirmed.size).toBe(ledger?.sold);
+  expect(confirmed.size).toBeLessThanOrEqual(sale.allotment);
+  for (const reply of crowd.replies) {
+    if (reply.status === 200) expect(confirmed.get(reply.orderId ?? '')).toBe(reply.buyerId);
+  }
+}
+
+test('[I2] 3,000 buyers, 100 units, two APIs and two workers: exactly 100, and every refusal is truthful', async () => {
+  const sale = await makeSale(world, { units: 100, perBuyerLimit: 1 });
+  await Promise.all([
+    start('api', { API_PROCESSES: '2' }),
+    start('api', { API_PROCESSES: '2' }),
+    start('worker'),
+    start('worker'),
+  ]);
+  const crowd = await sendCrowd({ url, saleId: sale.id, buyers: 3_000, connections: 100 });
+  expect(crowd.tally).toEqual({ '200 accepted': 100, '400 SOLD_OUT': 2_900 });
+  await expectConserved(sale, crowd);
+  expect((await createStockGate(world).read(sale.id)).numbers).toMatchObject({ available: 0, sold: 100 });
+});
+
+test('the control: the same crowd oversells without the gate', async () => {
+  // What many systems do: read the stock, decide in the process, then take a unit. Three steps, and the crowd is in between.
+  await world.redis.set(`${world.prefix}:naive`, 20);
+  let sold = 0;
+  async function buy(): Promise<void> {
+    const left = Number(await world.redis.get(`${world.prefix}:naive`));
+    if (left < 1) return;
+    await world.redis.decr(`${world.prefix}:naive`);
+    sold += 1;
+  }
+  await Promise.all(Array.from({ length: 200 }, buy));
+  expect(sold).toBeGreaterThan(20);
+  expect(Number(await world.redis.get(`${world.prefix}:naive`))).toBeLessThan(0);
+});
+
+describe('[I3] a process is killed in the middle of the crowd', () => {
+  test('the API: nothing is lost, nothing is sold twice, and a buyer who repeats is not sold twice', async () => {
+    const sale = await makeSale(world, { units: 400, perBuyerLimit: 1 });
+    await start('worker');
+    let api = await start('api');
+    const killAt = [150, 900];
+    let restarting: Promise<void> = Promise.resolve();
+    const crowd = await sendCrowd({
+      url,
+      saleId: sale.id,
+      buyers: 2_000,
+      connections: 60,
+      again: true,
+      whenReplied: (count) => {
+        if (killAt[0] === undefined || count < killAt[0]) return;
+        killAt.shift();
+        restarting = restarting.then(async () => {
+          await api.kill();
+          api = await start('api');
+        });
+      },
+    });
+    await restarting;
+    expect(crowd.tally['0 BROKEN']).toBeGreaterThan(0);
+    await expectConserved(sale, crowd);
+    const { rows } = await world.pool.query('SELECT count(*)::int AS orders, count(DISTINCT buyer_id)::int AS buyers FROM orders WHERE sale_id = $1', [sale.id]);
+    expect(rows[0]).toEqual({ orders: 400, buyers: 400 });
+  });
+
+  test('the worker, three times: every accepted order is confirmed within 30 s', async () => {
+    const sale = await makeSale(world, { units: 1_500 });
+    await start('api');
+    let worker = await start('worker', { WORKER_CONCURRENCY: '1' });
+    const killAt = [200, 600, 1_000];
+    let restarting: Promise<void> = Promise.resolve();
+    const crowd = await sendCrowd({
+      url,
+      saleId: sale.id,
+      buyers: 2_000,
+      connections: 60,
+      whenReplied: (count) => {
+        if (killAt[0] === undefined || count < killAt[0]) return;
+        killAt.shift();
+        restarting = restarting.then(async () => {
+          await worker.kill();
+          worker = await start('worker', { WORKER_CONCURRENCY: '1' });
+        });
+      },
+    });
+    await restarting;
+    expect(crowd.tally).toEqual({ '200 accepted': 1_500, '400 SOLD_OUT': 500 });
+    await expectConserved(sale, crowd);
+  }, 60_000);
+});
+
+test('[trap 7] API and worker restarted five times under load: stock is never set again', async () => {
+  const sale = await makeSale(world, { units: 300 });
+  let [api, worker] = await Promise.all([start('api'), start('worker')]);
+  let going = true;
+  const crowds: CrowdReport[] = [];
+  const load = (async () => {
+    while (going) crowds.push(await sendCrowd({ url, saleId: sale.id, buyers: 100, connections: 20 }));
+  })();
+  for (let i = 0; i < 5; i++) {
+    // Told to stop, not killed: every request that was begun is answered, every accepted order is handed over.
+    expect(await Promise.all([api.stop(), worker.stop()])).toEqual([0, 0]);
+    [api, worker] = await Promise.all([start('api'), start('worker')]);
+  }
+  going = false;
+  await load;
+  const replies = crowds.flatMap((crowd) => crowd.replies);
+  expect(replies.filter((reply) => reply.status >= 500)).toEqual([]);
+  await expectConserved(sale, { replies, tally: {}, seconds: 0 });
+}, 60_000);
+
+test('an API that is told to stop hands over what it accepted: no sweep is needed', async () => {
+  const sale = await makeSale(world, { units: 500 });
+  const api = await start('api');
+  const crowd = await sendCrowd({ url, saleId: sale.id, buyers: 500, connections: 100 });
+  expect(await api.stop()).toBe(0);
+  await start('worker', { STRAND_AGE_MS: '3600000' });
+  await expectConserved(sale, crowd, 10_000);
+});

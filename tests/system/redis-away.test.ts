@@ -1,0 +1,91 @@
+/** Redis is silent, cut off or killed: the API answers within its budget, and all goes on by itself when it is back. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createStockGate } from '@flash-sale/core/stock/stock-gate.ts';
+import { makeSale } from '@flash-sale/core/testing/sales.ts';
+import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
+import type { PrivateServer } from '@flash-sale/launcher/private-servers.ts';
+import { startPrivateRedis } from '@flash-sale/launcher/private-redis.ts';
+import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import { type RunningApi, startApi, startWorkerHere } from '../running-system.ts';
+
+const BUDGET_MS = 600;
+
+let folder: string;
+let server: PrivateServer;
+let world: World;
+let api: RunningApi;
+let worker: { stop(): Promise<void> };
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'flash-sale-redis-'));
+  const distFolder = process.env.TEST_REDIS_DIST;
+  server = await startPrivateRedis({ folder, ...(distFolder ? { distFolder } : {}) });
+  world = await openWorld(inject('template'), server.url);
+  api = await startApi(world, { REQUEST_TIMEOUT_MS: BUDGET_MS });
+  worker = await startWorkerHere(world, { REQUEST_TIMEOUT_MS: BUDGET_MS });
+});
+afterAll(async () => {
+  await Promise.all([api.close(), worker.stop()]);
+  await world.close();
+  await server.stop();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+// biome-ignore lint/suspicious/noExplicitAny: a reply of any form, looked into field by field
+async function order(saleId: string, buyerId: string): Promise<{ status: number; body: any; milliseconds: number; retryAfter: string | null }> {
+  const startedAt = performance.now();
+  const response = await fetch(`${api.url}/api/flash-sales/${saleId}/order`, { method: 'POST', headers: { 'x-user-id': buyerId } });
+  const body = await response.json();
+  return { status: response.status, body, milliseconds: performance.now() - startedAt, retryAfter: response.headers.get('retry-after') };
+}
+
+const health = async (): Promise<number> => (await fetch(`${api.url}/health/ready`)).status;
+
+test('[trap 18] silent: 503 within the budget, with the id of the order that may have been taken, and it is', async () => {
+  const sale = await makeSale(world);
+  expect((await order(sale.id, 'before')).status).toBe(200);
+  process.kill(server.pid as number, 'SIGSTOP');
+  const unknown = await order(sale.id, 'meanwhile');
+  expect([unknown.status, unknown.body.code, unknown.retryAfter]).toEqual([503, 'OUTCOME_UNKNOWN', '1']);
+  expect(unknown.milliseconds).toBeLessThan(BUDGET_MS + 400);
+  expect(await health()).toBe(503);
+  process.kill(server.pid as number, 'SIGCONT');
+  await eventually('orders are taken again', 5_000, async () => (await order(sale.id, 'after')).status === 200);
+  // [trap 11] Redis had received the question: nobody gave the unit back, and the sweep brings the order to its end.
+  const asked = () =>
+    fetch(`${api.url}/api/orders/${unknown.body.order_id}`, { headers: { 'x-user-id': 'meanwhile' } }).then((response) => response.json());
+  await eventually('the order of unknown outcome is confirmed', 10_000, async () => ((await asked()) as { status: string }).status === 'confirmed');
+});
+
+test('[trap 38] killed and started again: 503 meanwhile, then API and worker go on by themselves', async () => {
+  const sale = await makeSale(world);
+  await order(sale.id, 'before');
+  await eventually('it is settled', 5_000, async () => (await createStockGate(world).read(sale.id)).numbers?.sold === 1);
+  // The append-only file is written every second: what this test counts on must be on disk.
+  await new Promise((resolve) => setTimeout(resolve, 1_200));
+  process.kill(server.pid as number, 'SIGKILL');
+  let away = await order(sale.id, 'meanwhile');
+  for (let i = 0; i < 20 && away.body.code === 'OUTCOME_UNKNOWN'; i++) away = await order(sale.id, 'meanwhile');
+  expect([away.status, away.body.code]).toEqual([503, 'GATE_UNAVAILABLE']);
+  expect(away.body.detail).toContain('Nothing was taken');
+  expect(away.milliseconds).toBeLessThan(BUDGET_MS + 400);
+  await eventually('orders are taken again', 15_000, async () => (await order(sale.id, 'after')).status === 200);
+  await eventually('the worker confirms again', 15_000, async () => {
+    const numbers = (await createStockGate(world).read(sale.id)).numbers;
+    return numbers?.reserved === 0 && numbers.sold >= 2;
+  });
+});
+
+test('connections cut: the next requests are answered, and the worker takes jobs again', async () => {
+  const sale = await makeSale(world, { units: 100 });
+  for (let i = 0; i < 5; i++) {
+    await world.redis.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
+    await eventually('orders are taken again', 5_000, async () => (await order(sale.id, `buyer ${i}`.replace(' ', '-'))).status === 200);
+  }
+  await eventually('all is confirmed', 15_000, async () => {
+    const numbers = (await createStockGate(world).read(sale.id)).numbers;
+    return numbers?.reserved === 0 && numbers.sold >= 5;
+  });
+});
