@@ -1,10 +1,14 @@
-/** npm start: runs the system until it is told to stop. See packages/launcher/src/start-system.ts for what it does. */
+/**
+ * npm start: runs the system until it is told to stop. See packages/launcher/src/start-system.ts for what it does.
+ * With --watch (pnpm dev) API and workers start again when their files change.
+ */
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { System } from '@flash-sale/launcher/start-system.ts';
 import { listenForStop } from '@flash-sale/launcher/stop-requests.ts';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const watch = process.argv.includes('--watch');
 const say = (line: string) => process.stdout.write(`${line}\n`);
 // A closed terminal, or a reader that went away (npm start | head), must not end us before the parts are stopped.
 for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
@@ -45,7 +49,7 @@ function explain(error: unknown): string {
 
 try {
   say('Flash sale');
-  system = new System({ root, given: process.env, say, signal: stopping.signal });
+  system = new System({ root, given: process.env, say, watch, signal: stopping.signal });
   await system.start();
   const failure = await Promise.race([stopRequested, system.failed]);
   await end(failure instanceof Error ? failure : undefined);

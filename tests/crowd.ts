@@ -78,7 +78,11 @@ function order(agent: Agent, target: URL, buyerId: string, quantity?: number): P
         agent,
         method: 'POST',
         timeout: 15_000,
-        headers: { 'x-user-id': buyerId, 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) },
+        headers: {
+          'x-user-id': buyerId,
+          'content-type': 'application/json',
+          'content-length': Buffer.byteLength(body),
+        },
       },
       (response) => {
         const chunks: Buffer[] = [];
@@ -86,7 +90,11 @@ function order(agent: Agent, target: URL, buyerId: string, quantity?: number): P
         response.on('error', () => done(0, 'BROKEN', null));
         response.on('end', () => {
           try {
-            const reply = JSON.parse(Buffer.concat(chunks).toString()) as { code?: string; status?: string; order_id?: string };
+            const reply = JSON.parse(Buffer.concat(chunks).toString()) as {
+              code?: string;
+              status?: string;
+              order_id?: string;
+            };
             done(response.statusCode ?? 0, reply.code ?? String(reply.status), reply.order_id ?? null);
           } catch {
             done(response.statusCode ?? 0, 'NO_JSON', null);

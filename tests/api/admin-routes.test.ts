@@ -1,6 +1,7 @@
 /** The operator's API and the queue board, over real HTTP. */
 import { openWorld, type World } from '@flash-sale/core/testing/world.ts';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import type { AnyJson } from '../any-json.ts';
 import { ADMIN_TOKEN, type RunningApi, startApi, startWorkerHere } from '../running-system.ts';
 
 let world: World;
@@ -18,8 +19,12 @@ afterAll(async () => {
 
 const bearer = { authorization: `Bearer ${ADMIN_TOKEN}` };
 
-// biome-ignore lint/suspicious/noExplicitAny: a reply of any form, looked into field by field
-async function admin(method: string, path: string, body?: unknown, headers: Record<string, string> = bearer): Promise<{ status: number; body: any }> {
+async function admin(
+  method: string,
+  path: string,
+  body?: unknown,
+  headers: Record<string, string> = bearer,
+): Promise<{ status: number; body: AnyJson }> {
   const response = await fetch(`${api.url}/api/admin${path}`, {
     method,
     headers: { ...headers, ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
@@ -48,24 +53,30 @@ describe('[trap 8] only whoever has the token', () => {
     ['another token', { authorization: 'Bearer wrong-token-wrong-token' }],
     ['a token that begins like it', { authorization: `Bearer ${ADMIN_TOKEN.slice(0, -1)}` }],
     ['no scheme', { authorization: ADMIN_TOKEN }],
-    ['the login of a browser, which is for the board only', { authorization: `Basic ${Buffer.from(`admin:${ADMIN_TOKEN}`).toString('base64')}` }],
+    [
+      'the login of a browser, which is for the board only',
+      { authorization: `Basic ${Buffer.from(`admin:${ADMIN_TOKEN}`).toString('base64')}` },
+    ],
     ['the name of a buyer', { 'x-user-id': 'admin' }],
-  ] as [string, Record<string, string>][])('with %s: 401 on every route, and nothing happens', async (_what, headers) => {
-    const sale = newSale();
-    const id = sale.product_id;
-    for (const [method, path, body] of [
-      ['POST', '/sales', sale],
-      ['GET', `/sales/${id}`, undefined],
-      ['POST', `/sales/${id}/pause`, undefined],
-      ['POST', `/sales/${id}/resume`, undefined],
-      ['POST', `/sales/${id}/window`, {}],
-      ['POST', `/sales/${id}/stock`, { delta: 5, reason: 'x' }],
-    ] as const) {
-      const answer = await admin(method, path, body, headers);
-      expect([answer.status, answer.body.code]).toEqual([401, 'OPERATOR_REQUIRED']);
-    }
-    expect((await admin('GET', `/sales/${id}`)).status).toBe(404);
-  });
+  ] as [string, Record<string, string>][])(
+    'with %s: 401 on every route, and nothing happens',
+    async (_what, headers) => {
+      const sale = newSale();
+      const id = sale.product_id;
+      for (const [method, path, body] of [
+        ['POST', '/sales', sale],
+        ['GET', `/sales/${id}`, undefined],
+        ['POST', `/sales/${id}/pause`, undefined],
+        ['POST', `/sales/${id}/resume`, undefined],
+        ['POST', `/sales/${id}/window`, {}],
+        ['POST', `/sales/${id}/stock`, { delta: 5, reason: 'x' }],
+      ] as const) {
+        const answer = await admin(method, path, body, headers);
+        expect([answer.status, answer.body.code]).toEqual([401, 'OPERATOR_REQUIRED']);
+      }
+      expect((await admin('GET', `/sales/${id}`)).status).toBe(404);
+    },
+  );
 });
 
 describe('a sale', () => {
@@ -73,7 +84,17 @@ describe('a sale', () => {
     const sale = newSale();
     const made = await admin('POST', '/sales', sale);
     expect(made.status).toBe(201);
-    expect(made.body).toMatchObject({ original_price: '199.99', flash_sale_price: '0.3', currency: 'USD', allotment: 10, available: 10, reserved: 0, sold: 0, state: 'active', per_buyer_limit: 0 });
+    expect(made.body).toMatchObject({
+      original_price: '199.99',
+      flash_sale_price: '0.3',
+      currency: 'USD',
+      allotment: 10,
+      available: 10,
+      reserved: 0,
+      sold: 0,
+      state: 'active',
+      per_buyer_limit: 0,
+    });
     expect((await order(sale.product_id)).status).toBe(200);
   });
 
@@ -122,13 +143,20 @@ describe('a sale', () => {
     const sale = newSale();
     await admin('POST', '/sales', sale);
     expect((await admin('POST', `/sales/${sale.product_id}/pause`)).body.state).toBe('paused');
-    expect(await (await order(sale.product_id)).json()).toMatchObject({ status: 400, code: 'SALE_PAUSED', retryable: true });
+    expect(await (await order(sale.product_id)).json()).toMatchObject({
+      status: 400,
+      code: 'SALE_PAUSED',
+      retryable: true,
+    });
     expect((await admin('POST', `/sales/${sale.product_id}/resume`)).body.state).toBe('active');
     expect((await order(sale.product_id)).status).toBe(200);
   });
 
   test('can be moved in time', async () => {
-    const sale = newSale({ starts_at: new Date(Date.now() + 60_000).toISOString(), ends_at: new Date(Date.now() + 90_000).toISOString() });
+    const sale = newSale({
+      starts_at: new Date(Date.now() + 60_000).toISOString(),
+      ends_at: new Date(Date.now() + 90_000).toISOString(),
+    });
     await admin('POST', '/sales', sale);
     expect((await order(sale.product_id)).status).toBe(400);
     const window = { starts_at: new Date(Date.now() - 1_000).toISOString(), ends_at: sale.ends_at };
@@ -168,10 +196,18 @@ describe('stock', () => {
     await order(sale.product_id);
     const refused = await admin('POST', `/sales/${sale.product_id}/stock`, { delta: -3, reason: 'broken' });
     expect([refused.status, refused.body.code, refused.body.available]).toEqual([409, 'UNITS_PROMISED', 2]);
-    expect((await admin('POST', `/sales/${sale.product_id}/stock`, { delta: -2, reason: 'broken' })).body).toMatchObject({ allotment: 1, available: 0 });
+    expect(
+      (await admin('POST', `/sales/${sale.product_id}/stock`, { delta: -2, reason: 'broken' })).body,
+    ).toMatchObject({ allotment: 1, available: 0 });
   });
 
-  test.each([{ delta: 0, reason: 'x' }, { delta: 1 }, { delta: 1, reason: '' }, { delta: 1.5, reason: 'x' }, { delta: 9e9, reason: 'x' }])('%j is refused', async (body) => {
+  test.each([
+    { delta: 0, reason: 'x' },
+    { delta: 1 },
+    { delta: 1, reason: '' },
+    { delta: 1.5, reason: 'x' },
+    { delta: 9e9, reason: 'x' },
+  ])('%j is refused', async (body) => {
     const sale = newSale();
     await admin('POST', '/sales', sale);
     expect((await admin('POST', `/sales/${sale.product_id}/stock`, body)).status).toBe(400);
@@ -187,7 +223,9 @@ describe('stock', () => {
   test('changed by many operators under a crowd stays conserved', async () => {
     const sale = newSale({ units: 50 });
     await admin('POST', '/sales', sale);
-    const changes = Array.from({ length: 20 }, (_, i) => admin('POST', `/sales/${sale.product_id}/stock`, { delta: i % 2 ? -4 : 3, reason: 'churn' }));
+    const changes = Array.from({ length: 20 }, (_, i) =>
+      admin('POST', `/sales/${sale.product_id}/stock`, { delta: i % 2 ? -4 : 3, reason: 'churn' }),
+    );
     const orders = Array.from({ length: 60 }, () => order(sale.product_id));
     await Promise.all([...changes, ...orders]);
     const { body } = await admin('GET', `/sales/${sale.product_id}`);
@@ -202,7 +240,9 @@ test('what operators did is in the audit table, with who, when, before and after
   await admin('POST', '/sales', sale);
   await admin('POST', `/sales/${sale.product_id}/pause`, undefined, { ...bearer, 'x-request-id': 'op-1' });
   await admin('POST', `/sales/${sale.product_id}/stock`, { delta: 4, reason: 'more came' });
-  const { rows } = await world.pool.query('SELECT * FROM operator_actions WHERE sale_id = $1 ORDER BY id', [sale.product_id]);
+  const { rows } = await world.pool.query('SELECT * FROM operator_actions WHERE sale_id = $1 ORDER BY id', [
+    sale.product_id,
+  ]);
   expect(rows).toMatchObject([
     { action: 'create', actor: 'admin from 127.0.0.1', before: null, after: { allotment: 10 } },
     { action: 'pause', before: { paused: false }, after: { paused: true }, request_id: 'op-1' },
@@ -216,8 +256,15 @@ describe('the queue board', () => {
 
   test('asks a browser to log in, and shows what each job carries', async () => {
     const closed = await fetch(`${api.url}/admin/queues`);
-    expect([closed.status, closed.headers.get('www-authenticate')]).toEqual([401, 'Basic realm="operator", charset="UTF-8"']);
-    for (const path of ['/admin/queues/api/queues', '/admin/queues/static/x.js', '/admin/queues/queue/confirm-orders']) {
+    expect([closed.status, closed.headers.get('www-authenticate')]).toEqual([
+      401,
+      'Basic realm="operator", charset="UTF-8"',
+    ]);
+    for (const path of [
+      '/admin/queues/api/queues',
+      '/admin/queues/static/x.js',
+      '/admin/queues/queue/confirm-orders',
+    ]) {
       expect((await fetch(`${api.url}${path}`)).status, path).toBe(401);
     }
     const wrong = await fetch(`${api.url}/admin/queues`, { headers: { authorization: `Basic ${btoa('admin:nope')}` } });
@@ -231,7 +278,10 @@ describe('the queue board', () => {
     let found = '';
     for (let i = 0; i < 50 && !found.includes(placed.order_id); i++) {
       await new Promise((resolve) => setTimeout(resolve, 50));
-      const jobs = await fetch(`${api.url}/admin/queues/api/queues?activeQueue=confirm-orders&status=completed&page=1&jobsPerPage=100`, { headers: login });
+      const jobs = await fetch(
+        `${api.url}/admin/queues/api/queues?activeQueue=confirm-orders&status=completed&page=1&jobsPerPage=100`,
+        { headers: login },
+      );
       found = await jobs.text();
     }
     expect(found).toContain(placed.order_id);

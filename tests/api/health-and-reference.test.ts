@@ -2,6 +2,7 @@
 import { makeSale } from '@flash-sale/core/testing/sales.ts';
 import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import type { AnyJson } from '../any-json.ts';
 import { type RunningApi, startApi, startWorkerHere } from '../running-system.ts';
 
 let world: World;
@@ -16,8 +17,7 @@ afterAll(async () => {
   await world.close();
 });
 
-// biome-ignore lint/suspicious/noExplicitAny: a reply of any form, looked into field by field
-async function get(path: string, url = api.url): Promise<{ status: number; body: any }> {
+async function get(path: string, url = api.url): Promise<{ status: number; body: AnyJson }> {
   const response = await fetch(`${url}${path}`);
   return { status: response.status, body: await response.json() };
 }
@@ -25,7 +25,11 @@ async function get(path: string, url = api.url): Promise<{ status: number; body:
 test('health names the part that does not answer, and says ok when all do', async () => {
   const silent = await get('/health');
   expect(silent.status).toBe(503);
-  expect(silent.body).toEqual({ status: 'unavailable', parts: { redis: 'ok', postgres: 'ok', worker: 'does not answer' }, unavailable: ['worker'] });
+  expect(silent.body).toEqual({
+    status: 'unavailable',
+    parts: { redis: 'ok', postgres: 'ok', worker: 'does not answer' },
+    unavailable: ['worker'],
+  });
   const worker = await startWorkerHere(world);
   await eventually('all parts answer', 5_000, async () => (await get('/health')).status === 200);
   expect((await get('/health')).body).toMatchObject({ status: 'ok', unavailable: [] });
@@ -52,11 +56,19 @@ test('a hundred health checks at once ask each part once', async () => {
 
 test('while PostgreSQL is away orders are still taken, the operator is told, and nothing of the inside is shown', async () => {
   const sale = await makeSale(world);
-  const lonely = await startApi(world, { REQUEST_TIMEOUT_MS: 1_000, DATABASE_URL: 'postgres://nobody:secret-word@127.0.0.1:9/none' });
+  const lonely = await startApi(world, {
+    REQUEST_TIMEOUT_MS: 1_000,
+    DATABASE_URL: 'postgres://nobody:secret-word@127.0.0.1:9/none',
+  });
   try {
-    const placed = await fetch(`${lonely.url}/api/flash-sales/${sale.id}/order`, { method: 'POST', headers: { 'x-user-id': 'ann' } });
+    const placed = await fetch(`${lonely.url}/api/flash-sales/${sale.id}/order`, {
+      method: 'POST',
+      headers: { 'x-user-id': 'ann' },
+    });
     expect(placed.status).toBe(200);
-    const operator = await fetch(`${lonely.url}/api/admin/sales/${sale.id}`, { headers: { authorization: 'Bearer a-token-for-the-tests' } });
+    const operator = await fetch(`${lonely.url}/api/admin/sales/${sale.id}`, {
+      headers: { authorization: 'Bearer a-token-for-the-tests' },
+    });
     const text = await operator.text();
     expect([operator.status, JSON.parse(text).code]).toEqual([503, 'LEDGER_UNAVAILABLE']);
     expect(text).not.toMatch(/secret-word|ECONNREFUSED|127\.0\.0\.1|node_modules/);

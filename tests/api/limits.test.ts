@@ -11,7 +11,10 @@ beforeAll(async () => {
 });
 afterAll(() => world.close());
 
-async function withApi<Result>(settings: Parameters<typeof startApi>[1], work: (api: RunningApi) => Promise<Result>): Promise<Result> {
+async function withApi<Result>(
+  settings: Parameters<typeof startApi>[1],
+  work: (api: RunningApi) => Promise<Result>,
+): Promise<Result> {
   const api = await startApi(world, settings);
   try {
     return await work(api);
@@ -59,7 +62,9 @@ describe("the buyer's bucket", () => {
     await withApi({ RATE_LIMIT_TOKENS: 1, TOKEN_REFILL_RATE: 1 }, async (api) => {
       const sale = await makeSale(world);
       for (let i = 0; i < 20; i++) {
-        expect((await fetch(`${api.url}/api/flash-sales/${sale.id}`, { headers: { 'x-user-id': 'reader' } })).status).toBe(200);
+        expect(
+          (await fetch(`${api.url}/api/flash-sales/${sale.id}`, { headers: { 'x-user-id': 'reader' } })).status,
+        ).toBe(200);
       }
       const placed = await order(api, sale.id, 'reader');
       expect([placed.status, placed.headers.get('ratelimit')]).toEqual([200, '"buyer";r=0;t=1']);
@@ -125,9 +130,15 @@ describe('the outer guard per address', () => {
 
   test('[trap 30] X-Forwarded-For is believed from nobody by default, and from proxies that are named', async () => {
     await withApi({ IP_RATE_LIMIT: 1 }, async (api) => expect(await pass(api, '10.0.0.N')).toBe(1));
-    await withApi({ IP_RATE_LIMIT: 1, TRUST_PROXY: '192.0.2.1' }, async (api) => expect(await pass(api, '10.0.0.N')).toBe(1));
-    await withApi({ IP_RATE_LIMIT: 1, TRUST_PROXY: 'loopback' }, async (api) => expect(await pass(api, '10.0.0.N')).toBe(4));
+    await withApi({ IP_RATE_LIMIT: 1, TRUST_PROXY: '192.0.2.1' }, async (api) =>
+      expect(await pass(api, '10.0.0.N')).toBe(1),
+    );
+    await withApi({ IP_RATE_LIMIT: 1, TRUST_PROXY: 'loopback' }, async (api) =>
+      expect(await pass(api, '10.0.0.N')).toBe(4),
+    );
     // One hop: the address that our own proxy saw counts, not what its client claims.
-    await withApi({ IP_RATE_LIMIT: 1, TRUST_PROXY: '1' }, async (api) => expect(await pass(api, '10.0.0.N, 10.9.9.9')).toBe(1));
+    await withApi({ IP_RATE_LIMIT: 1, TRUST_PROXY: '1' }, async (api) =>
+      expect(await pass(api, '10.0.0.N, 10.9.9.9')).toBe(1),
+    );
   });
 });

@@ -2,6 +2,7 @@
 import { makeSale } from '@flash-sale/core/testing/sales.ts';
 import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import type { AnyJson } from '../any-json.ts';
 import { type RunningApi, startApi, startWorkerHere } from '../running-system.ts';
 
 let world: World;
@@ -20,8 +21,7 @@ afterAll(async () => {
 interface Answer {
   status: number;
   headers: Headers;
-  // biome-ignore lint/suspicious/noExplicitAny: a reply of any form, looked into field by field
-  body: any;
+  body: AnyJson;
 }
 
 async function call(path: string, init: RequestInit = {}): Promise<Answer> {
@@ -29,7 +29,11 @@ async function call(path: string, init: RequestInit = {}): Promise<Answer> {
   return { status: response.status, headers: response.headers, body: await response.json() };
 }
 
-const order = (saleId: string, body?: unknown, headers: Record<string, string> = { 'x-user-id': 'ann' }): Promise<Answer> =>
+const order = (
+  saleId: string,
+  body?: unknown,
+  headers: Record<string, string> = { 'x-user-id': 'ann' },
+): Promise<Answer> =>
   call(`/api/flash-sales/${saleId}/order`, {
     method: 'POST',
     headers: body === undefined ? headers : { 'content-type': 'application/json', ...headers },
@@ -41,7 +45,13 @@ describe('an order', () => {
     const sale = await makeSale(world);
     const { status, body } = await order(sale.id, { quantity: 2 });
     expect(status).toBe(200);
-    expect(body).toEqual({ order_id: expect.stringMatching(`^${sale.id}-[0-9A-Z]{26}$`), status: 'accepted', product_id: sale.id, quantity: 2, remaining: 8 });
+    expect(body).toEqual({
+      order_id: expect.stringMatching(`^${sale.id}-[0-9A-Z]{26}$`),
+      status: 'accepted',
+      product_id: sale.id,
+      quantity: 2,
+      remaining: 8,
+    });
     const seen = new Set<string>();
     await eventually('the order is confirmed', 5_000, async () => {
       const read = await call(`/api/orders/${body.order_id}`, { headers: { 'x-user-id': 'ann' } });
@@ -51,8 +61,17 @@ describe('an order', () => {
     });
     expect([...seen].filter((state) => state !== 'pending')).toEqual(['confirmed']);
     const { body: read } = await call(`/api/orders/${body.order_id}`, { headers: { 'x-user-id': 'ann' } });
-    expect(read).toMatchObject({ order_id: body.order_id, product_id: sale.id, quantity: 2, unit_price: 99.99, amount: 199.98, currency: 'USD' });
-    const { rows } = await world.pool.query('SELECT buyer_id, quantity, status FROM orders WHERE id = $1', [body.order_id]);
+    expect(read).toMatchObject({
+      order_id: body.order_id,
+      product_id: sale.id,
+      quantity: 2,
+      unit_price: 99.99,
+      amount: 199.98,
+      currency: 'USD',
+    });
+    const { rows } = await world.pool.query('SELECT buyer_id, quantity, status FROM orders WHERE id = $1', [
+      body.order_id,
+    ]);
     expect(rows).toEqual([{ buyer_id: 'ann', quantity: 2, status: 'confirmed' }]);
   });
 
@@ -92,7 +111,10 @@ describe('an order', () => {
 
   test('with a form body is refused with 415', async () => {
     const sale = await makeSale(world);
-    const answer = await order(sale.id, 'quantity=1', { 'x-user-id': 'ann', 'content-type': 'application/x-www-form-urlencoded' });
+    const answer = await order(sale.id, 'quantity=1', {
+      'x-user-id': 'ann',
+      'content-type': 'application/x-www-form-urlencoded',
+    });
     expect([answer.status, answer.body.code]).toEqual([415, 'UNSUPPORTED_MEDIA_TYPE']);
   });
 });
@@ -152,7 +174,11 @@ describe('refusals say why, as problem+json', () => {
     const small = await makeSale(world, { units: 1 });
     const capped = await makeSale(world, { perBuyerLimit: 1 });
     await order(capped.id);
-    expect((await order(small.id, { quantity: 2 })).body).toMatchObject({ status: 400, code: 'NOT_ENOUGH_UNITS', available: 1 });
+    expect((await order(small.id, { quantity: 2 })).body).toMatchObject({
+      status: 400,
+      code: 'NOT_ENOUGH_UNITS',
+      available: 1,
+    });
     await order(small.id);
     const cases: [string, string, boolean][] = [
       [early.id, 'SALE_NOT_OPEN', true],
@@ -164,7 +190,13 @@ describe('refusals say why, as problem+json', () => {
       const { status, headers, body } = await order(saleId);
       expect(status).toBe(400);
       expect(headers.get('content-type')).toBe('application/problem+json; charset=utf-8');
-      expect(body).toMatchObject({ type: `urn:flash-sale:problem:${code}`, title: 'Bad Request', status: 400, code, retryable });
+      expect(body).toMatchObject({
+        type: `urn:flash-sale:problem:${code}`,
+        title: 'Bad Request',
+        status: 400,
+        code,
+        retryable,
+      });
       expect(body.detail.length).toBeGreaterThan(10);
       expect(body.request_id.length).toBeGreaterThan(10);
     }
@@ -187,7 +219,9 @@ describe('refusals say why, as problem+json', () => {
     expect(headers.get('retry-after')).not.toBeNull();
     await new Promise((resolve) => setTimeout(resolve, 500));
     expect(await world.redis.exists(world.keys.sale(sale.id).gate)).toBe(0);
-    await world.pool.query(`UPDATE sales SET ends_at = now(), starts_at = now() - interval '1 minute' WHERE id = $1`, [sale.id]);
+    await world.pool.query(`UPDATE sales SET ends_at = now(), starts_at = now() - interval '1 minute' WHERE id = $1`, [
+      sale.id,
+    ]);
   });
 
   test('paths and headers that are none do not end the process', async () => {

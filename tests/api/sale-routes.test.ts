@@ -2,6 +2,7 @@
 import { makeSale } from '@flash-sale/core/testing/sales.ts';
 import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import type { AnyJson } from '../any-json.ts';
 import { ADMIN_TOKEN, type RunningApi, startApi } from '../running-system.ts';
 
 let world: World;
@@ -16,8 +17,7 @@ afterAll(async () => {
   await world.close();
 });
 
-// biome-ignore lint/suspicious/noExplicitAny: a reply of any form, looked into field by field
-async function get(path: string): Promise<{ status: number; body: any }> {
+async function get(path: string): Promise<{ status: number; body: AnyJson }> {
   const response = await fetch(`${api.url}${path}`);
   return { status: response.status, body: await response.json() };
 }
@@ -30,7 +30,10 @@ test('the list has active sales with units remaining, and nothing else', async (
   await makeSale(world, { startsAt: now + 60_000, endsAt: now + 120_000 });
   await makeSale(world, { startsAt: now - 120_000, endsAt: now - 60_000 });
   const paused = await makeSale(world);
-  await fetch(`${api.url}/api/admin/sales/${paused.id}/pause`, { method: 'POST', headers: { authorization: `Bearer ${ADMIN_TOKEN}` } });
+  await fetch(`${api.url}/api/admin/sales/${paused.id}/pause`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${ADMIN_TOKEN}` },
+  });
   await eventually('the list is fresh', 2_000, async () => (await get('/api/flash-sales')).body.count === 1);
   const { status, body } = await get('/api/flash-sales');
   expect(status).toBe(200);
@@ -63,7 +66,12 @@ test('one sale, in each of its states', async () => {
   const longOver = await makeSale(world, { startsAt: now - 9_000_000, endsAt: now - 8_000_000 });
   const lost = await makeSale(world);
   await world.redis.del(world.keys.sale(lost.id).gate);
-  for (const [sale, state] of [[scheduled, 'scheduled'], [ended, 'ended'], [longOver, 'ended'], [lost, 'recovering']] as const) {
+  for (const [sale, state] of [
+    [scheduled, 'scheduled'],
+    [ended, 'ended'],
+    [longOver, 'ended'],
+    [lost, 'recovering'],
+  ] as const) {
     const { status, body } = await get(`/api/flash-sales/${sale.id}`);
     expect([status, body.product.state]).toEqual([200, state]);
     expect(body.product.remaining).toBe(state === 'recovering' ? null : 10);
@@ -77,7 +85,11 @@ test('remaining units are at most a second old', async () => {
   expect((await get(`/api/flash-sales/${sale.id}`)).body.product.remaining).toBe(50);
   for (let i = 1; i <= 3; i++) {
     await fetch(`${api.url}/api/flash-sales/${sale.id}/order`, { method: 'POST', headers: { 'x-user-id': `b${i}` } });
-    await eventually('the read has caught up', 1_000, async () => (await get(`/api/flash-sales/${sale.id}`)).body.product.remaining === 50 - i);
+    await eventually(
+      'the read has caught up',
+      1_000,
+      async () => (await get(`/api/flash-sales/${sale.id}`)).body.product.remaining === 50 - i,
+    );
   }
 });
 
@@ -86,14 +98,23 @@ test('a crowd that reloads costs a few commands of Redis and no query, known sal
   await get(`/api/flash-sales/${sale.id}`);
   const commands = async (): Promise<number> => {
     const stats = await world.redis.info('commandstats');
-    return ['evalsha', 'get'].reduce((sum, name) => sum + Number(new RegExp(`cmdstat_${name}:calls=(\\d+)`).exec(stats)?.[1] ?? 0), 0);
+    return ['evalsha', 'get'].reduce(
+      (sum, name) => sum + Number(new RegExp(`cmdstat_${name}:calls=(\\d+)`).exec(stats)?.[1] ?? 0),
+      0,
+    );
   };
   let queries = 0;
   const { sales } = api.parts;
   const [find, listCurrent] = [sales.find, sales.listCurrent];
   Object.assign(sales, {
-    find: (...args: Parameters<typeof find>) => (queries++, find(...args)),
-    listCurrent: (...args: Parameters<typeof listCurrent>) => (queries++, listCurrent(...args)),
+    find: (...args: Parameters<typeof find>) => {
+      queries += 1;
+      return find(...args);
+    },
+    listCurrent: (...args: Parameters<typeof listCurrent>) => {
+      queries += 1;
+      return listCurrent(...args);
+    },
   });
   const before = await commands();
   await Promise.all(Array.from({ length: 300 }, () => get(`/api/flash-sales/${sale.id}`)));
@@ -107,7 +128,10 @@ test('a crowd that reloads costs a few commands of Redis and no query, known sal
 test('reads survive PostgreSQL: what Redis and memory hold is still told', async () => {
   const sale = await makeSale(world);
   await api.parts.catalogueCache.clear();
-  await eventually('the catalogue has it', 2_000, async () => (await api.parts.catalogueCache.read())?.sales.some((one) => one.id === sale.id) ?? ((await get('/api/flash-sales')), false));
+  await eventually('the catalogue has it', 2_000, async () => {
+    await get('/api/flash-sales');
+    return (await api.parts.catalogueCache.read())?.sales.some((one) => one.id === sale.id) ?? false;
+  });
   // Long past the time that the catalogue counts as fresh.
   await world.redis.expire(world.keys.catalogue, 3_000);
   const { sales } = api.parts;

@@ -1,6 +1,7 @@
 /** The main job: a crowd, few units, and what the ledger has in the end. Real processes, real HTTP. */
-import { createSaleStore } from '@flash-sale/core/sales/sale-store.ts';
+
 import type { Sale } from '@flash-sale/core/sales/sale.ts';
+import { createSaleStore } from '@flash-sale/core/sales/sale-store.ts';
 import { createStockGate } from '@flash-sale/core/stock/stock-gate.ts';
 import { makeSale } from '@flash-sale/core/testing/sales.ts';
 import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
@@ -36,8 +37,16 @@ async function expectConserved(sale: Sale, crowd: CrowdReport, withinMs = 30_000
   await eventually('no order is under way', withinMs, async () => (await gate.read(sale.id)).numbers?.reserved === 0);
   const numbers = (await gate.read(sale.id)).numbers;
   const ledger = await createSaleStore(world.pool).find(sale.id);
-  expect(numbers).toEqual({ allotment: sale.allotment, available: sale.allotment - (ledger?.sold ?? 0), reserved: 0, sold: ledger?.sold });
-  const { rows } = await world.pool.query<{ id: string; buyer_id: string; status: string }>('SELECT id, buyer_id, status FROM orders WHERE sale_id = $1', [sale.id]);
+  expect(numbers).toEqual({
+    allotment: sale.allotment,
+    available: sale.allotment - (ledger?.sold ?? 0),
+    reserved: 0,
+    sold: ledger?.sold,
+  });
+  const { rows } = await world.pool.query<{ id: string; buyer_id: string; status: string }>(
+    'SELECT id, buyer_id, status FROM orders WHERE sale_id = $1',
+    [sale.id],
+  );
   const confirmed = new Map(rows.filter((row) => row.status === 'confirmed').map((row) => [row.id, row.buyer_id]));
   expect(confirmed.size).toBe(ledger?.sold);
   expect(confirmed.size).toBeLessThanOrEqual(sale.allotment);
@@ -100,7 +109,10 @@ describe('[I3] a process is killed in the middle of the crowd', () => {
     await restarting;
     expect(crowd.tally['0 BROKEN']).toBeGreaterThan(0);
     await expectConserved(sale, crowd);
-    const { rows } = await world.pool.query('SELECT count(*)::int AS orders, count(DISTINCT buyer_id)::int AS buyers FROM orders WHERE sale_id = $1', [sale.id]);
+    const { rows } = await world.pool.query(
+      'SELECT count(*)::int AS orders, count(DISTINCT buyer_id)::int AS buyers FROM orders WHERE sale_id = $1',
+      [sale.id],
+    );
     expect(rows[0]).toEqual({ orders: 400, buyers: 400 });
   });
 

@@ -5,9 +5,10 @@ import { join } from 'node:path';
 import { createStockGate } from '@flash-sale/core/stock/stock-gate.ts';
 import { makeSale } from '@flash-sale/core/testing/sales.ts';
 import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
-import type { PrivateServer } from '@flash-sale/launcher/private-servers.ts';
 import { startPrivateRedis } from '@flash-sale/launcher/private-redis.ts';
+import type { PrivateServer } from '@flash-sale/launcher/private-servers.ts';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import type { AnyJson } from '../any-json.ts';
 import { type RunningApi, startApi, startWorkerHere } from '../running-system.ts';
 
 const BUDGET_MS = 600;
@@ -33,12 +34,22 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-// biome-ignore lint/suspicious/noExplicitAny: a reply of any form, looked into field by field
-async function order(saleId: string, buyerId: string): Promise<{ status: number; body: any; milliseconds: number; retryAfter: string | null }> {
+async function order(
+  saleId: string,
+  buyerId: string,
+): Promise<{ status: number; body: AnyJson; milliseconds: number; retryAfter: string | null }> {
   const startedAt = performance.now();
-  const response = await fetch(`${api.url}/api/flash-sales/${saleId}/order`, { method: 'POST', headers: { 'x-user-id': buyerId } });
+  const response = await fetch(`${api.url}/api/flash-sales/${saleId}/order`, {
+    method: 'POST',
+    headers: { 'x-user-id': buyerId },
+  });
   const body = await response.json();
-  return { status: response.status, body, milliseconds: performance.now() - startedAt, retryAfter: response.headers.get('retry-after') };
+  return {
+    status: response.status,
+    body,
+    milliseconds: performance.now() - startedAt,
+    retryAfter: response.headers.get('retry-after'),
+  };
 }
 
 const health = async (): Promise<number> => (await fetch(`${api.url}/health/ready`)).status;
@@ -55,14 +66,24 @@ test('[trap 18] silent: 503 within the budget, with the id of the order that may
   await eventually('orders are taken again', 5_000, async () => (await order(sale.id, 'after')).status === 200);
   // [trap 11] Redis had received the question: nobody gave the unit back, and the sweep brings the order to its end.
   const asked = () =>
-    fetch(`${api.url}/api/orders/${unknown.body.order_id}`, { headers: { 'x-user-id': 'meanwhile' } }).then((response) => response.json());
-  await eventually('the order of unknown outcome is confirmed', 10_000, async () => ((await asked()) as { status: string }).status === 'confirmed');
+    fetch(`${api.url}/api/orders/${unknown.body.order_id}`, { headers: { 'x-user-id': 'meanwhile' } }).then(
+      (response) => response.json(),
+    );
+  await eventually(
+    'the order of unknown outcome is confirmed',
+    10_000,
+    async () => ((await asked()) as { status: string }).status === 'confirmed',
+  );
 });
 
 test('[trap 38] killed and started again: 503 meanwhile, then API and worker go on by themselves', async () => {
   const sale = await makeSale(world);
   await order(sale.id, 'before');
-  await eventually('it is settled', 5_000, async () => (await createStockGate(world).read(sale.id)).numbers?.sold === 1);
+  await eventually(
+    'it is settled',
+    5_000,
+    async () => (await createStockGate(world).read(sale.id)).numbers?.sold === 1,
+  );
   // The append-only file is written every second: what this test counts on must be on disk.
   await new Promise((resolve) => setTimeout(resolve, 1_200));
   process.kill(server.pid as number, 'SIGKILL');
@@ -82,7 +103,11 @@ test('connections cut: the next requests are answered, and the worker takes jobs
   const sale = await makeSale(world, { units: 100 });
   for (let i = 0; i < 5; i++) {
     await world.redis.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
-    await eventually('orders are taken again', 5_000, async () => (await order(sale.id, `buyer ${i}`.replace(' ', '-'))).status === 200);
+    await eventually(
+      'orders are taken again',
+      5_000,
+      async () => (await order(sale.id, `buyer ${i}`.replace(' ', '-'))).status === 200,
+    );
   }
   await eventually('all is confirmed', 15_000, async () => {
     const numbers = (await createStockGate(world).read(sale.id)).numbers;

@@ -37,7 +37,9 @@ async function accepted(saleId: string, count: number): Promise<string[]> {
 }
 
 const statuses = async (): Promise<Record<string, number>> => {
-  const { rows } = await world.pool.query('SELECT coalesce(reason, status) AS ended, count(*)::int AS n FROM orders GROUP BY 1');
+  const { rows } = await world.pool.query(
+    'SELECT coalesce(reason, status) AS ended, count(*)::int AS n FROM orders GROUP BY 1',
+  );
   return Object.fromEntries(rows.map((row) => [row.ended, row.n]));
 };
 const allEnded = (saleId: string, withinMs = 10_000): Promise<void> =>
@@ -97,7 +99,11 @@ describe('strands [I3]', () => {
     await queue.bullQueue.pause();
     await queue.add([{ saleId: sale.id, orders: [order] }]);
     await work();
-    await eventually('the other one is handed over', 5_000, async () => (await queue.orderIdsUnderWay())?.has(ids[1] as string) ?? false);
+    await eventually(
+      'the other one is handed over',
+      5_000,
+      async () => (await queue.orderIdsUnderWay())?.has(ids[1] as string) ?? false,
+    );
     await new Promise((resolve) => setTimeout(resolve, 1_200));
     expect((await queue.bullQueue.getJobs(['waiting'])).length).toBe(2);
     await queue.bullQueue.resume();
@@ -108,7 +114,9 @@ describe('strands [I3]', () => {
   test('a sale that ended long ago leaves no strand behind', async () => {
     const sale = await makeSale(world);
     await accepted(sale.id, 1);
-    await world.pool.query(`UPDATE sales SET starts_at = now() - interval '9 days', ends_at = now() - interval '8 days'`);
+    await world.pool.query(
+      `UPDATE sales SET starts_at = now() - interval '9 days', ends_at = now() - interval '8 days'`,
+    );
     await work();
     await allEnded(sale.id);
     expect(await statuses()).toEqual({ confirmed: 1 });
@@ -138,14 +146,21 @@ describe('orders that cannot be confirmed', () => {
     if (!order) throw new Error('no reservation');
     await queue.bullQueue.add(
       ORDER_QUEUE,
-      { sale_id: sale.id, orders: [{ order_id: id, buyer_id: order.buyerId, quantity: 1, reserved_at: order.reservedAt, request_id: 'r' }] },
+      {
+        sale_id: sale.id,
+        orders: [
+          { order_id: id, buyer_id: order.buyerId, quantity: 1, reserved_at: order.reservedAt, request_id: 'r' },
+        ],
+      },
       { attempts: 3, backoff: { type: 'fixed', delay: 50 } },
     );
     await work({ STRAND_AGE_MS: 60_000 });
     await allEnded(sale.id);
     expect(await statuses()).toEqual({ GAVE_UP: 1 });
     expect((await gate.read(sale.id)).numbers).toEqual({ allotment: 10, available: 10, reserved: 0, sold: 0 });
-    expect(world.lines.some((line) => line.msg === 'order rejected' && line.reason === 'GAVE_UP' && line.order_id === id)).toBe(true);
+    expect(
+      world.lines.some((line) => line.msg === 'order rejected' && line.reason === 'GAVE_UP' && line.order_id === id),
+    ).toBe(true);
   });
 
   test('[I2] the ledger has no room although the gate had: rejected, and the ledger is never over its allotment', async () => {
@@ -173,7 +188,18 @@ describe('what an operator began and a crash left half done', () => {
     const sales = createSaleStore(world.pool);
     const now = Date.now();
     await sales.create(
-      { id: 'half', name: 'x', description: null, originalPrice: '1', flashSalePrice: '1', currency: 'USD', units: 5, startsAt: now, endsAt: now + 60_000, perBuyerLimit: 0 },
+      {
+        id: 'half',
+        name: 'x',
+        description: null,
+        originalPrice: '1',
+        flashSalePrice: '1',
+        currency: 'USD',
+        units: 5,
+        startsAt: now,
+        endsAt: now + 60_000,
+        perBuyerLimit: 0,
+      },
       { actor: 'test', requestId: 'r' },
     );
     await work();
@@ -184,16 +210,27 @@ describe('what an operator began and a crash left half done', () => {
     const sale = await makeSale(world);
     await createSaleStore(world.pool).setPaused(sale.id, true, { actor: 'test', requestId: 'r' });
     await work();
-    await eventually('the gate is paused', 5_000, async () => (await world.redis.hget(world.keys.sale(sale.id).gate, 'paused')) === '1');
+    await eventually(
+      'the gate is paused',
+      5_000,
+      async () => (await world.redis.hget(world.keys.sale(sale.id).gate, 'paused')) === '1',
+    );
   });
 
   test('a change of stock between ledger and gate is finished', async () => {
     const sale = await makeSale(world);
-    await createSaleStore(world.pool).beginStockChange({ id: 'c', saleId: sale.id, delta: 3, reason: 'x' }, 100, { actor: 'test', requestId: 'r' });
+    await createSaleStore(world.pool).beginStockChange({ id: 'c', saleId: sale.id, delta: 3, reason: 'x' }, 100, {
+      actor: 'test',
+      requestId: 'r',
+    });
     await world.pool.query(`UPDATE stock_changes SET created_at = now() - interval '1 minute'`);
     await work();
     await eventually('the gate has it', 5_000, async () => (await gate.read(sale.id)).numbers?.available === 13);
-    await eventually('it is finished', 5_000, async () => (await createSaleStore(world.pool).listUnfinishedStockChanges(0)).length === 0);
+    await eventually(
+      'it is finished',
+      5_000,
+      async () => (await createSaleStore(world.pool).listUnfinishedStockChanges(0)).length === 0,
+    );
   });
 
   test('[trap 6] a gate that Redis lost is not made anew, and somebody is told, once', async () => {
@@ -212,7 +249,9 @@ describe('a worker process', () => {
   test('that is told to stop finishes the job at work and leaves the rest to others', async () => {
     const sale = await makeSale(world, { units: 400 });
     const ids = await accepted(sale.id, 200);
-    const orders = (await Promise.all(ids.map((id) => gate.findReservation(sale.id, id)))).filter((order) => order !== null);
+    const orders = (await Promise.all(ids.map((id) => gate.findReservation(sale.id, id)))).filter(
+      (order) => order !== null,
+    );
     await queue.add([{ saleId: sale.id, orders }], 1);
     const first = await startProcess(world, 'worker', { STRAND_AGE_MS: '60000', WORKER_CONCURRENCY: '1' });
     await eventually('it has begun', 10_000, async () => ((await statuses()).confirmed ?? 0) > 5);

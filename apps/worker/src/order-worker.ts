@@ -35,7 +35,12 @@ export function startOrderWorker(options: {
     } catch (error) {
       const last = job.attemptsMade + 1 >= (job.opts.attempts ?? CONFIRM_ATTEMPTS);
       const away = awayPart(error);
-      const about = { job: job.id, attempt: job.attemptsMade + 1, orders: batch.orders.length, err: (error as Error).message };
+      const about = {
+        job: job.id,
+        attempt: job.attemptsMade + 1,
+        orders: batch.orders.length,
+        err: (error as Error).message,
+      };
       log.warn({ ...about, away }, last ? 'the last attempt at a job failed' : 'an attempt at a job failed');
       // Nobody is told "rejected" because a server was away: the sweep hands those over again when it is back.
       if (last && away === null) await giveUp(batch);

@@ -11,21 +11,33 @@ const integer = (description: string, options: { default: number; minimum: numbe
 export const EnvironmentSchema = Type.Object({
   NODE_ENV: Type.Union([Type.Literal('development'), Type.Literal('production'), Type.Literal('test')], {
     default: 'development',
-    description: 'development, production or test. In production nothing is made up: ADMIN_TOKEN must be set and no demo sales are made.',
+    description:
+      'development, production or test. In production nothing is made up: ADMIN_TOKEN must be set and no demo sales are made.',
   }),
-  HOST: Type.String({ default: '127.0.0.1', minLength: 1, description: 'Address the API listens on; 0.0.0.0 means every one.' }),
+  HOST: Type.String({
+    default: '127.0.0.1',
+    minLength: 1,
+    description: 'Address the API listens on; 0.0.0.0 means every one.',
+  }),
   PORT: integer('TCP port the API listens on.', { default: 5001, minimum: 1, maximum: 65_535 }),
   API_PROCESSES: integer('API processes that `npm start` runs side by side on PORT (more than one needs Linux).', {
     default: 1,
     minimum: 1,
     maximum: 64,
   }),
-  WORKER_PROCESSES: integer('Worker processes that `npm start` runs side by side.', { default: 1, minimum: 1, maximum: 64 }),
-  WORKER_CONCURRENCY: integer('Jobs that one worker process confirms at the same time; each holds one database connection.', {
-    default: 4,
+  WORKER_PROCESSES: integer('Worker processes that `npm start` runs side by side.', {
+    default: 1,
     minimum: 1,
     maximum: 64,
   }),
+  WORKER_CONCURRENCY: integer(
+    'Jobs that one worker process confirms at the same time; each holds one database connection.',
+    {
+      default: 4,
+      minimum: 1,
+      maximum: 64,
+    },
+  ),
   REDIS_URL: Type.Optional(
     Type.String({
       pattern: '^rediss?://.+',
@@ -38,17 +50,24 @@ export const EnvironmentSchema = Type.Object({
       description: 'postgres:// address of PostgreSQL 15 or newer. Unset: `npm start` runs a private one.',
     }),
   ),
-  DATABASE_POOL_SIZE: integer('Connections to PostgreSQL that each process may hold.', { default: 10, minimum: 2, maximum: 500 }),
+  DATABASE_POOL_SIZE: integer('Connections to PostgreSQL that each process may hold.', {
+    default: 10,
+    minimum: 2,
+    maximum: 500,
+  }),
   KEY_PREFIX: Type.String({
     default: 'flash-sale',
     pattern: '^[a-z0-9][a-z0-9_-]{0,31}$',
     description: 'First part of every Redis key, so that several systems can share one Redis.',
   }),
-  REQUEST_TIMEOUT_MS: integer('Milliseconds a request may wait for Redis or PostgreSQL before it is answered with 503.', {
-    default: 5_000,
-    minimum: 100,
-    maximum: 60_000,
-  }),
+  REQUEST_TIMEOUT_MS: integer(
+    'Milliseconds a request may wait for Redis or PostgreSQL before it is answered with 503.',
+    {
+      default: 5_000,
+      minimum: 100,
+      maximum: 60_000,
+    },
+  ),
   GLOBAL_RATE_LIMIT: integer('Orders a second that the whole system lets through to the stock; 0 = no limit.', {
     default: 2_000,
     minimum: 0,
@@ -59,7 +78,11 @@ export const EnvironmentSchema = Type.Object({
     minimum: 0,
     maximum: 1_000_000,
   }),
-  TOKEN_REFILL_RATE: integer("Tokens a second that come back into a buyer's bucket.", { default: 20, minimum: 1, maximum: 1_000_000 }),
+  TOKEN_REFILL_RATE: integer("Tokens a second that come back into a buyer's bucket.", {
+    default: 20,
+    minimum: 1,
+    maximum: 1_000_000,
+  }),
   IP_RATE_LIMIT: integer('Requests a second that one address may make of one API process, on any route; 0 = off.', {
     default: 0,
     minimum: 0,
@@ -76,14 +99,18 @@ export const EnvironmentSchema = Type.Object({
       minLength: 16,
       maxLength: 512,
       pattern: '^[!-~]+$',
-      description: "The operator's secret, at least 16 characters. Unset in development: `npm start` makes one and prints it.",
+      description:
+        "The operator's secret, at least 16 characters. Unset in development: `npm start` makes one and prints it.",
     }),
   ),
   LOG_LEVEL: Type.Union(
     ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'].map((level) => Type.Literal(level)) as [
       ReturnType<typeof Type.Literal<'info'>>,
     ],
-    { default: 'info', description: 'Least severe line that is logged: fatal, error, warn, info, debug, trace or silent.' },
+    {
+      default: 'info',
+      description: 'Least severe line that is logged: fatal, error, warn, info, debug, trace or silent.',
+    },
   ),
   STRAND_AGE_MS: integer('Milliseconds that a reservation may stay unsettled before the sweep looks into it.', {
     default: 10_000,
@@ -150,7 +177,8 @@ function sentence(name: string, found: string | undefined): string {
   const declared = EnvironmentSchema.properties[name as keyof Environment] as TSchema;
   const secret = name === 'ADMIN_TOKEN' || name.endsWith('_URL');
   const shown = found === undefined ? 'is not set' : secret ? 'has a value that does not fit' : `is "${found}"`;
-  const range = declared.type === 'integer' ? ` Expected: a whole number from ${declared.minimum} to ${declared.maximum}.` : '';
+  const range =
+    declared.type === 'integer' ? ` Expected: a whole number from ${declared.minimum} to ${declared.maximum}.` : '';
   return `${name} ${shown}. ${declared.description}${range}`;
 }
 

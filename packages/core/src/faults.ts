@@ -22,14 +22,26 @@ const postgresWords = [
 
 /** SQLSTATE: 08 connection, 53300 too many connections, 57P0x shutting down or starting up. */
 const postgresAwayStates = /^(08...|53300|57P0.)$/;
-const networkCodes = new Set(['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH']);
+const networkCodes = new Set([
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'EPIPE',
+  'ETIMEDOUT',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EHOSTUNREACH',
+]);
 
 /** @returns the part that could not be reached, or null where the fault is of another kind */
 export function awayPart(error: unknown): AwayPart | null {
   const { message = '', code = '', name = '' } = (error ?? {}) as { message?: string; code?: string; name?: string };
   if (name === 'ReplyError' || redisWords.some((words) => message.includes(words))) return 'redis';
   // The Redis client never lets a bare network error through to a command; the PostgreSQL client does.
-  if (postgresAwayStates.test(code) || networkCodes.has(code) || postgresWords.some((words) => message.includes(words))) {
+  if (
+    postgresAwayStates.test(code) ||
+    networkCodes.has(code) ||
+    postgresWords.some((words) => message.includes(words))
+  ) {
     return 'postgres';
   }
   return null;

@@ -39,7 +39,9 @@ export async function runService(
       checkPostgres(settings.DATABASE_URL, STARTUP_WAIT_MS),
     ]);
     if (!redis.appendOnly) {
-      log.warn('redis keeps no append-only file: accepted orders that are not in the ledger yet are lost with it. Set "appendonly yes".');
+      log.warn(
+        'redis keeps no append-only file: accepted orders that are not in the ledger yet are lost with it. Set "appendonly yes".',
+      );
     }
     const service = await start(settings, log);
     stopWhenTold(service.stop, settings.SHUTDOWN_TIMEOUT_MS, log);

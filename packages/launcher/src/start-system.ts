@@ -39,6 +39,8 @@ export interface SystemOptions {
   /** The environment. */
   readonly given: Record<string, string | undefined>;
   readonly say: Say;
+  /** true: API and workers start again by themselves when a file of theirs changes. */
+  readonly watch?: boolean;
   /** Raised when we are to stop, also in the middle of starting. */
   readonly signal: AbortSignal;
 }
@@ -178,13 +180,12 @@ export class System {
 
   #startApps(redisUrl: string, databaseUrl: string, adminToken: string): void {
     const { environment, variables } = this.#settings;
-    const { root, say } = this.#options;
+    const { root, say, watch = false } = this.#options;
     const env: NodeJS.ProcessEnv = {
       ...variables,
       REDIS_URL: redisUrl,
       DATABASE_URL: databaseUrl,
       ADMIN_TOKEN: adminToken,
-      ...(environment.API_PROCESSES > 1 ? { API_REUSE_PORT: '1' } : {}),
     };
     const keep = (app: 'api' | 'worker', number: number) => {
       const name = `${app}-${number}`;
@@ -192,7 +193,12 @@ export class System {
         name,
         command: process.execPath,
         // The folder is not read by the app: it says in every list of processes whose app this is.
-        args: [join(root, 'apps', app, 'src', 'main.ts'), `--data-dir`, this.#dataFolder],
+        args: [
+          ...(watch ? ['--watch', '--watch-preserve-output'] : []),
+          join(root, 'apps', app, 'src', 'main.ts'),
+          '--data-dir',
+          this.#dataFolder,
+        ],
         cwd: root,
         env,
         ipc: true,

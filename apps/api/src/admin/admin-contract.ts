@@ -39,7 +39,13 @@ const AdminSaleSchema = Type.Object({
 
 const common = { tags: ['admin'], security: [{ operator: [] }] };
 const SaleParams = Type.Object({ product_id: Type.String() });
-const failures = ['OPERATOR_REQUIRED', 'ADDRESS_RATE_LIMITED', 'GATE_UNAVAILABLE', 'LEDGER_UNAVAILABLE', 'SALE_RECOVERING'] as const;
+const failures = [
+  'OPERATOR_REQUIRED',
+  'ADDRESS_RATE_LIMITED',
+  'GATE_UNAVAILABLE',
+  'LEDGER_UNAVAILABLE',
+  'SALE_RECOVERING',
+] as const;
 
 export const CreateSaleSchema = {
   ...common,
@@ -56,7 +62,11 @@ export const CreateSaleSchema = {
       starts_at: InstantSchema,
       ends_at: InstantSchema,
       per_buyer_limit: Type.Optional(
-        Type.Integer({ minimum: 0, maximum: MAX_QUANTITY, description: 'Units that one buyer may hold; 0 or absent = no cap.' }),
+        Type.Integer({
+          minimum: 0,
+          maximum: MAX_QUANTITY,
+          description: 'Units that one buyer may hold; 0 or absent = no cap.',
+        }),
       ),
     },
     { additionalProperties: false },
@@ -88,7 +98,11 @@ export const ChangeStockSchema = {
   params: SaleParams,
   body: Type.Object(
     {
-      delta: Type.Integer({ minimum: -MAX_ALLOTMENT, maximum: MAX_ALLOTMENT, description: 'Units; negative withdraws.' }),
+      delta: Type.Integer({
+        minimum: -MAX_ALLOTMENT,
+        maximum: MAX_ALLOTMENT,
+        description: 'Units; negative withdraws.',
+      }),
       reason: Type.String({ minLength: 1, maxLength: 500, pattern: '^[^\\u0000]*$', description: 'For the record.' }),
     },
     { additionalProperties: false },

@@ -1,7 +1,8 @@
 /** Running the sales, for whoever has the operator's token. */
+
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { PRICE_PATTERN, saleState } from '@flash-sale/core/sales/sale.ts';
 import type { Operator } from '@flash-sale/core/sales/sale-store.ts';
-import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import {
   ChangeStockSchema,
@@ -28,7 +29,9 @@ export const adminRoutes: FastifyPluginAsyncTypebox<{ manageSales: ReturnType<ty
     const [originalPrice, flashSalePrice] = [String(body.original_price), String(body.flash_sale_price)];
     for (const [name, price] of Object.entries({ original_price: originalPrice, flash_sale_price: flashSalePrice })) {
       if (!pricePattern.test(price)) {
-        return reply.problem('INVALID_REQUEST', { detail: `body/${name} must have at most 4 digits behind the point.` });
+        return reply.problem('INVALID_REQUEST', {
+          detail: `body/${name} must have at most 4 digits behind the point.`,
+        });
       }
     }
     const made = await manageSales.create(
@@ -89,7 +92,8 @@ function operatorOf(request: FastifyRequest): Operator {
 /** @returns what is wrong with the window, or null */
 function windowProblem(window: { starts_at: string; ends_at: string }): string | null {
   const [startsAt, endsAt] = [Date.parse(window.starts_at), Date.parse(window.ends_at)];
-  if (Number.isNaN(startsAt) || Number.isNaN(endsAt)) return 'body/starts_at and body/ends_at must be instants that exist.';
+  if (Number.isNaN(startsAt) || Number.isNaN(endsAt))
+    return 'body/starts_at and body/ends_at must be instants that exist.';
   return endsAt > startsAt ? null : 'body/ends_at must be after body/starts_at.';
 }
 

@@ -19,7 +19,11 @@ export interface SaleNumbers {
 
 export type Managed = SaleNumbers | 'no_such_sale' | 'recovering';
 
-export function createManageSales(parts: { gate: StockGate; sales: SaleStore; saleReader: Pick<SaleReader, 'forget'> }) {
+export function createManageSales(parts: {
+  gate: StockGate;
+  sales: SaleStore;
+  saleReader: Pick<SaleReader, 'forget'>;
+}) {
   const { gate, sales, saleReader } = parts;
 
   async function read(saleId: string): Promise<Managed> {

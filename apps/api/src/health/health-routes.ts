@@ -1,6 +1,7 @@
 /** Whether the process lives, whether it can take orders, and whether every part answers. */
-import { HEALTH_MEMORY_MS, HEALTH_TIMEOUT_MS } from '@flash-sale/core/limits.ts';
+
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
+import { HEALTH_MEMORY_MS, HEALTH_TIMEOUT_MS } from '@flash-sale/core/limits.ts';
 import { Type } from '@sinclair/typebox';
 
 type Probes = Record<'redis' | 'postgres' | 'worker', () => Promise<void>>;
@@ -62,7 +63,8 @@ export const healthRoutes: FastifyPluginAsyncTypebox<{ probes: Probes }> = async
       schema: {
         tags: ['health'],
         summary: 'This process can take orders',
-        description: 'Needs Redis only: orders are taken while the ledger or the workers are away, and confirmed later.',
+        description:
+          'Needs Redis only: orders are taken while the ledger or the workers are away, and confirmed later.',
         response: { 200: StatusSchema, 503: StatusSchema },
       },
     },

@@ -21,7 +21,10 @@ export function createHandOver({ queue, log }: { queue: Pick<OrderQueue, 'add'>;
         await queue.add(batches);
       } catch (error) {
         const orders = batches.reduce((sum, batch) => sum + batch.orders.length, 0);
-        log.warn({ err: (error as Error).message, orders }, 'the queue did not take orders in time; the sweep hands them over');
+        log.warn(
+          { err: (error as Error).message, orders },
+          'the queue did not take orders in time; the sweep hands them over',
+        );
       }
     }
     running = null;

@@ -11,7 +11,11 @@ export const PlaceOrderSchema = {
   security: [{ buyer: [] }],
   params: Type.Object({ product_id: Type.String() }),
   body: Type.Object(
-    { quantity: Type.Optional(Type.Integer({ minimum: 1, maximum: MAX_QUANTITY, description: 'Units; 1 where absent.' })) },
+    {
+      quantity: Type.Optional(
+        Type.Integer({ minimum: 1, maximum: MAX_QUANTITY, description: 'Units; 1 where absent.' }),
+      ),
+    },
     { additionalProperties: false, description: 'Optional: no body, or an empty one, means one unit.' },
   ),
   response: {
@@ -20,7 +24,9 @@ export const PlaceOrderSchema = {
       status: Type.Literal('accepted'),
       product_id: Type.String(),
       quantity: Type.Integer({ description: 'Units.' }),
-      remaining: Type.Integer({ description: 'Units that were left after this order and those that were decided with it.' }),
+      remaining: Type.Integer({
+        description: 'Units that were left after this order and those that were decided with it.',
+      }),
     }),
     ...problemResponses(
       'INVALID_REQUEST',

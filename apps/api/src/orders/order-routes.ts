@@ -1,8 +1,9 @@
 /** POST an order, GET what became of it. Shape and identity here; deciding is place-order's. */
+
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { SALE_ID_PATTERN } from '@flash-sale/core/sales/sale.ts';
 import type { Admission } from '@flash-sale/core/stock/admission.ts';
 import type { BuyerBucketSettings } from '@flash-sale/core/stock/stock-gate.ts';
-import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import type { FastifyReply } from 'fastify';
 import { PlaceOrderSchema, ReadOrderSchema } from './order-contract.ts';
 import type { createPlaceOrder, PlaceOrderOutcome } from './place-order.ts';

@@ -45,7 +45,10 @@ export function createPlaceOrder(parts: {
       admission = await desk.admit(saleId, { orderId, buyerId, quantity, requestId });
     } catch (error) {
       if (neverSentToRedis(error)) return { kind: 'gate_away' };
-      log.warn({ order_id: orderId, reqId: requestId, err: (error as Error).message }, 'the gate did not answer an order');
+      log.warn(
+        { order_id: orderId, reqId: requestId, err: (error as Error).message },
+        'the gate did not answer an order',
+      );
       return { kind: 'unknown', orderId };
     }
     const { outcome } = admission;

@@ -39,7 +39,11 @@ const table = {
   GATE_UNAVAILABLE: [503, true, 'The stock cannot be reached.'],
   LEDGER_UNAVAILABLE: [503, true, 'The ledger cannot be reached.'],
   SALE_RECOVERING: [503, true, "The sale's stock is being brought up. Nothing was taken."],
-  OUTCOME_UNKNOWN: [503, true, 'The stock did not answer in time: the order may have been taken. Ask for it by its order_id before ordering again.'],
+  OUTCOME_UNKNOWN: [
+    503,
+    true,
+    'The stock did not answer in time: the order may have been taken. Ask for it by its order_id before ordering again.',
+  ],
 } as const satisfies Record<string, readonly [number, boolean, string]>;
 
 export type ProblemCode = keyof typeof table;
@@ -106,13 +110,16 @@ declare module 'fastify' {
 function problem(this: FastifyReply, code: ProblemCode, fields: ProblemFields = {}): FastifyReply {
   const [status] = table[code];
   this.request.server.countRefusal(code);
-  if (fields.retry_after_ms !== undefined) this.header('retry-after', Math.max(1, Math.ceil(fields.retry_after_ms / 1000)));
+  if (fields.retry_after_ms !== undefined)
+    this.header('retry-after', Math.max(1, Math.ceil(fields.retry_after_ms / 1000)));
   else if (status === 429 || status === 503) this.header('retry-after', 1);
   if (status === 401) {
     const basic = code === 'OPERATOR_REQUIRED' && this.request.url.startsWith('/admin/');
     this.header('www-authenticate', basic ? 'Basic realm="operator", charset="UTF-8"' : 'Bearer');
   }
-  return this.code(status).type('application/problem+json').send(problemBody(code, this.request.id, fields));
+  return this.code(status)
+    .type('application/problem+json')
+    .send(problemBody(code, this.request.id, fields));
 }
 
 function problemBody(code: ProblemCode, requestId: string, fields: ProblemFields): Static<typeof ProblemSchema> {

@@ -46,7 +46,9 @@ export function createSaleReader(parts: {
         if (cached) return cached.sales;
         throw error;
       }
-      catalogueCache.write(current).catch((error: Error) => log.debug({ err: error.message }, 'catalogue not kept in redis'));
+      catalogueCache
+        .write(current)
+        .catch((error: Error) => log.debug({ err: error.message }, 'catalogue not kept in redis'));
       return current;
     },
   });

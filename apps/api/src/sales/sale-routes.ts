@@ -1,6 +1,7 @@
 /** What is on offer. Anybody may look, and looking takes nothing. */
-import { SALE_ID_PATTERN } from '@flash-sale/core/sales/sale.ts';
+
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
+import { SALE_ID_PATTERN } from '@flash-sale/core/sales/sale.ts';
 import type { SaleReader } from './read-sales.ts';
 import { ListSalesSchema, ReadSaleSchema } from './sale-contract.ts';
 

@@ -27,7 +27,8 @@ export function createLoop(options: {
       failing = false;
     } catch (error) {
       // One line as it begins to fail, not one for every turn.
-      if (!failing) log.error({ loop: name, err: (error as Error).message }, 'the loop cannot do its work; it goes on trying');
+      if (!failing)
+        log.error({ loop: name, err: (error as Error).message }, 'the loop cannot do its work; it goes on trying');
       failing = true;
     }
     if (!stopped) timer = setTimeout(() => (turn = run()), intervalMs);

@@ -21,12 +21,19 @@ export function createSaleRepair(parts: { gate: StockGate; sales: SaleStore; log
         if (await carrySale({ gate, sales }, sale)) lost.delete(sale.id);
         else if (!lost.has(sale.id)) {
           lost.add(sale.id);
-          log.error({ sale_id: sale.id }, 'redis has lost the gate of this sale: its orders are refused, nothing is made up');
+          log.error(
+            { sale_id: sale.id },
+            'redis has lost the gate of this sale: its orders are refused, nothing is made up',
+          );
         }
       }
       for (const change of await sales.listUnfinishedStockChanges(STOCK_CHANGE_REPAIR_MS)) {
         const decided = await carryStockChange({ gate, sales }, change);
-        if (decided) log.warn({ sale_id: change.saleId, delta: change.delta, decided: decided.word }, 'a change of stock was finished');
+        if (decided)
+          log.warn(
+            { sale_id: change.saleId, delta: change.delta, decided: decided.word },
+            'a change of stock was finished',
+          );
       }
     },
   };

@@ -34,7 +34,8 @@ export function createSweep(parts: {
 
   async function sweepSale(saleId: string): Promise<void> {
     const { strands, unreadable } = await gate.claimStrands(saleId, strandAgeMs, SWEEP_BATCH_MAX);
-    for (const id of unreadable) log.error({ order_id: id, sale_id: saleId }, 'a reservation cannot be read: somebody wrote to it');
+    for (const id of unreadable)
+      log.error({ order_id: id, sale_id: saleId }, 'a reservation cannot be read: somebody wrote to it');
     if (strands.length === 0) return;
 
     const verdicts = await orders.verdictsOf(strands.map((strand) => strand.id));

@@ -24,7 +24,8 @@ const order = (saleId: string, changed: Partial<AcceptedOrder> = {}): AcceptedOr
   ...changed,
 });
 
-const sold = async (saleId: string): Promise<number | undefined> => (await createSaleStore(world.pool).find(saleId))?.sold;
+const sold = async (saleId: string): Promise<number | undefined> =>
+  (await createSaleStore(world.pool).find(saleId))?.sold;
 const rows = async (saleId: string): Promise<{ id: string; status: string }[]> =>
   (await world.pool.query('SELECT id, status FROM orders WHERE sale_id = $1 ORDER BY id', [saleId])).rows;
 
@@ -84,7 +85,12 @@ describe('[I2] the guard against oversell', () => {
   test('holds under 40 transactions at once', async () => {
     const sale = await makeSale(world, { units: 50 });
     const verdicts = await Promise.all(
-      Array.from({ length: 40 }, () => orders.confirm(sale.id, Array.from({ length: 3 }, () => order(sale.id)))),
+      Array.from({ length: 40 }, () =>
+        orders.confirm(
+          sale.id,
+          Array.from({ length: 3 }, () => order(sale.id)),
+        ),
+      ),
     );
     expect(verdicts.flat().filter((verdict) => verdict.status === 'confirmed')).toHaveLength(50);
     expect(await sold(sale.id)).toBe(50);
@@ -92,7 +98,9 @@ describe('[I2] the guard against oversell', () => {
 
   test('is also said by a CHECK of the table', async () => {
     const sale = await makeSale(world, { units: 5 });
-    await expect(world.pool.query('UPDATE sales SET sold = 6 WHERE id = $1', [sale.id])).rejects.toThrow('sold_within_allotment');
+    await expect(world.pool.query('UPDATE sales SET sold = 6 WHERE id = $1', [sale.id])).rejects.toThrow(
+      'sold_within_allotment',
+    );
   });
 });
 
@@ -105,7 +113,9 @@ test('[trap 19] one bad order of a batch is rejected, the others are confirmed',
 
   await world.pool.query(`ALTER TABLE orders ADD CONSTRAINT no_evil CHECK (buyer_id <> 'evil' OR status = 'rejected')`);
   const evil = order(sale.id, { buyerId: 'evil' });
-  const verdicts = new Map((await orders.confirm(sale.id, [good, evil, alsoGood])).map((verdict) => [verdict.id, verdict]));
+  const verdicts = new Map(
+    (await orders.confirm(sale.id, [good, evil, alsoGood])).map((verdict) => [verdict.id, verdict]),
+  );
   expect(verdicts.get(evil.id)).toMatchObject({ status: 'rejected', reason: 'LEDGER_REFUSED' });
   expect(verdicts.get(good.id)).toMatchObject({ status: 'confirmed' });
   expect(verdicts.get(alsoGood.id)).toMatchObject({ status: 'confirmed' });
@@ -114,7 +124,9 @@ test('[trap 19] one bad order of a batch is rejected, the others are confirmed',
 
 test('orders of a sale that the ledger does not know end as rejected', async () => {
   const stray = order('unknown');
-  expect(await orders.confirm('unknown', [stray])).toMatchObject([{ status: 'rejected', reason: 'LEDGER_UNKNOWN_SALE' }]);
+  expect(await orders.confirm('unknown', [stray])).toMatchObject([
+    { status: 'rejected', reason: 'LEDGER_UNKNOWN_SALE' },
+  ]);
 });
 
 describe('giving up', () => {

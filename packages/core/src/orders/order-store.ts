@@ -57,7 +57,9 @@ export function createOrderStore(pool: Pool) {
     async reject(saleId: string, orders: readonly AcceptedOrder[], reason: RejectionReason): Promise<OrderVerdict[]> {
       return inTransaction(pool, async (client) => {
         const ids = await insertRejected(client, saleId, orders, reason);
-        const fresh = new Map(ids.map((id): [string, OrderVerdict] => [id, { id, status: 'rejected', reason, fresh: true }]));
+        const fresh = new Map(
+          ids.map((id): [string, OrderVerdict] => [id, { id, status: 'rejected', reason, fresh: true }]),
+        );
         return withEarlierVerdicts(client, orders, fresh);
       });
     },
@@ -84,11 +86,7 @@ export function createOrderStore(pool: Pool) {
 /** The sale is unknown or has no room for the whole batch: its orders must be looked at one by one. */
 class NotAsAWhole extends Error {}
 
-async function confirmWhole(
-  client: Client,
-  saleId: string,
-  orders: readonly AcceptedOrder[],
-): Promise<OrderVerdict[]> {
+async function confirmWhole(client: Client, saleId: string, orders: readonly AcceptedOrder[]): Promise<OrderVerdict[]> {
   if (!(await lockSale(client, saleId))) throw new NotAsAWhole();
   const { ids, units } = await insertConfirmed(client, saleId, orders);
   if (units > 0 && !(await raiseSold(client, saleId, units))) throw new NotAsAWhole();
@@ -115,7 +113,11 @@ async function confirmOneByOne(
   return withEarlierVerdicts(client, orders, fresh);
 }
 
-async function tryOne(client: Client, saleId: string, order: AcceptedOrder): Promise<RejectionReason | 'written' | 'known'> {
+async function tryOne(
+  client: Client,
+  saleId: string,
+  order: AcceptedOrder,
+): Promise<RejectionReason | 'written' | 'known'> {
   await client.query('SAVEPOINT one_order');
   let reason: RejectionReason;
   try {

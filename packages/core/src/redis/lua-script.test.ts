@@ -17,7 +17,9 @@ describe.each(loadLuaScripts().map((script) => [script.name, script] as const))(
       const read = indexes(script.source, table);
       expect([...read].sort(), table).toEqual(fixed.map((_, i) => i + 1));
       // Where they repeat they are read by an index that is computed, or unpacked whole.
-      expect(new RegExp(`${table}\\[[a-z]|#${table}\\b|unpack\\(${table}\\)`).test(body(script.source)), table).toBe(repeats);
+      expect(new RegExp(`${table}\\[[a-z]|#${table}\\b|unpack\\(${table}\\)`).test(body(script.source)), table).toBe(
+        repeats,
+      );
     }
   });
 
@@ -29,11 +31,15 @@ describe.each(loadLuaScripts().map((script) => [script.name, script] as const))(
 
   test('answers with the words that it declares, and declares those that it answers', () => {
     const answered = new Set<string>();
-    for (const [, word] of body(script.source).matchAll(/(?:return|reply =) \{ '([a-z_]+)'/g)) answered.add(word as string);
-    for (const [, word] of body(script.source).matchAll(/(?:\bword|closed_word|word, number|closed_word, closed_number) = '([a-z_]+)'/g)) {
+    for (const [, word] of body(script.source).matchAll(/(?:return|reply =) \{ '([a-z_]+)'/g))
+      answered.add(word as string);
+    for (const [, word] of body(script.source).matchAll(
+      /(?:\bword|closed_word|word, number|closed_word, closed_number) = '([a-z_]+)'/g,
+    )) {
       answered.add(word as string);
     }
-    for (const [, word] of body(script.source).matchAll(/'HSET', KEYS\[2\], ARGV\[1\], '([a-z_]+)'/g)) answered.add(word as string);
+    for (const [, word] of body(script.source).matchAll(/'HSET', KEYS\[2\], ARGV\[1\], '([a-z_]+)'/g))
+      answered.add(word as string);
     expect([...answered].sort()).toEqual([...new Set(script.words)].sort());
   });
 
@@ -43,7 +49,8 @@ describe.each(loadLuaScripts().map((script) => [script.name, script] as const))(
 });
 
 test('a header with a gap in its numbers, or without a section, is refused', () => {
-  const whole = '-- x\n--   Does.\n-- KEYS\n--   1 a   b\n-- ARGV\n--   none\n-- Returns\n--   ok\n-- Keeps\n--   I1 it\n';
+  const whole =
+    '-- x\n--   Does.\n-- KEYS\n--   1 a   b\n-- ARGV\n--   none\n-- Returns\n--   ok\n-- Keeps\n--   I1 it\n';
   expect(parseLuaScript('x', whole).fixedKeys).toEqual(['a']);
   expect(() => parseLuaScript('x', whole.replace('1 a', '2 a'))).toThrow('cannot read');
   expect(() => parseLuaScript('x', whole.replace('-- Keeps', '-- Else'))).toThrow('"Keeps"');

@@ -29,8 +29,10 @@ export function parseLuaScript(name: string, source: string): LuaScript {
   for (const line of source.split('\n')) {
     if (!line.startsWith('--')) break;
     const heading = /^-- (\S.*)$/.exec(line);
-    if (heading) sections.set((section = heading[1] as string), []);
-    else sections.get(section)?.push(line.slice(2).trim());
+    if (heading) {
+      section = heading[1] as string;
+      sections.set(section, []);
+    } else sections.get(section)?.push(line.slice(2).trim());
   }
   const lines = (wanted: string): string[] => {
     const found = sections.get(wanted);
@@ -72,7 +74,11 @@ export function loadLuaScripts(): LuaScript[] {
 }
 
 /** Runs a script by its name; a script that Redis has forgotten is sent again by the client library. */
-export type RunScript = (name: string, keys: readonly string[], args: readonly (string | number)[]) => Promise<unknown[]>;
+export type RunScript = (
+  name: string,
+  keys: readonly string[],
+  args: readonly (string | number)[],
+) => Promise<unknown[]>;
 
 /** Defines every script on the connection. @returns the one way to run them */
 export function defineScripts(redis: Redis): RunScript {

@@ -1,8 +1,8 @@
 /** Sales in the ledger, and the record of what operators did, against a real PostgreSQL. */
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import { createStockGate } from '../stock/stock-gate.ts';
 import { makeSale } from '../testing/sales.ts';
 import { openWorld, type World } from '../testing/world.ts';
-import { createStockGate } from '../stock/stock-gate.ts';
 import { carrySale, carryStockChange } from './carry-to-gate.ts';
 import { createSaleStore, type SaleStore } from './sale-store.ts';
 
@@ -17,7 +17,12 @@ beforeAll(async () => {
 afterAll(() => world.close());
 
 const actions = async (saleId: string) =>
-  (await world.pool.query('SELECT actor, action, before, after, reason, request_id FROM operator_actions WHERE sale_id = $1 ORDER BY id', [saleId])).rows;
+  (
+    await world.pool.query(
+      'SELECT actor, action, before, after, reason, request_id FROM operator_actions WHERE sale_id = $1 ORDER BY id',
+      [saleId],
+    )
+  ).rows;
 
 test('prices are kept exactly, and an existing sale is left as it is', async () => {
   const sale = await makeSale(world, { originalPrice: '999999999.9999', flashSalePrice: '0.1' });
@@ -31,14 +36,29 @@ test('each action is recorded with who, before and after; one that changes nothi
   const sale = await makeSale(world);
   await sales.setPaused(sale.id, true, operator);
   await sales.setPaused(sale.id, true, operator);
-  const change = await sales.beginStockChange({ id: 'c1', saleId: sale.id, delta: 5, reason: 'found more' }, 1_000, operator);
+  const change = await sales.beginStockChange(
+    { id: 'c1', saleId: sale.id, delta: 5, reason: 'found more' },
+    1_000,
+    operator,
+  );
   if (!change || typeof change === 'string') throw new Error('not begun');
   await sales.finishStockChange(change, 'applied');
   await sales.finishStockChange(change, 'applied');
   expect(await actions(sale.id)).toMatchObject([
     { action: 'create', before: null, after: { id: sale.id, allotment: 10 } },
-    { actor: operator.actor, action: 'pause', before: { paused: false }, after: { paused: true, version: 2 }, request_id: 'r7' },
-    { action: 'change_stock', before: { allotment: 10 }, after: { allotment: 15, delta: 5, decided: 'applied' }, reason: 'found more' },
+    {
+      actor: operator.actor,
+      action: 'pause',
+      before: { paused: false },
+      after: { paused: true, version: 2 },
+      request_id: 'r7',
+    },
+    {
+      action: 'change_stock',
+      before: { allotment: 10 },
+      after: { allotment: 15, delta: 5, decided: 'applied' },
+      reason: 'found more',
+    },
   ]);
 });
 
@@ -60,8 +80,12 @@ test('a change of stock that died on the way is found and finished, once', async
 test('units are withdrawn in the gate first: a refused withdrawal leaves both as they were', async () => {
   const sale = await makeSale(world, { units: 3 });
   const gate = createStockGate(world);
-  const begin = (id: string, delta: number) => sales.beginStockChange({ id, saleId: sale.id, delta, reason: 'x' }, 1_000, operator);
-  for (const [id, delta, allotment, word] of [['w1', -5, 3, 'refused'], ['w2', -2, 1, 'applied']] as const) {
+  const begin = (id: string, delta: number) =>
+    sales.beginStockChange({ id, saleId: sale.id, delta, reason: 'x' }, 1_000, operator);
+  for (const [id, delta, allotment, word] of [
+    ['w1', -5, 3, 'refused'],
+    ['w2', -2, 1, 'applied'],
+  ] as const) {
     const change = await begin(id, delta);
     if (!change || typeof change === 'string') throw new Error('not begun');
     expect(await carryStockChange({ gate, sales }, change)).toMatchObject({ word });
@@ -72,11 +96,24 @@ test('units are withdrawn in the gate first: a refused withdrawal leaves both as
 
 test('the stock of a sale whose gate was never made cannot be changed: it would count twice', async () => {
   const made = await sales.create(
-    { id: 'gateless', name: 'x', description: null, originalPrice: '1', flashSalePrice: '1', currency: 'USD', units: 5, startsAt: 1, endsAt: 2, perBuyerLimit: 0 },
+    {
+      id: 'gateless',
+      name: 'x',
+      description: null,
+      originalPrice: '1',
+      flashSalePrice: '1',
+      currency: 'USD',
+      units: 5,
+      startsAt: 1,
+      endsAt: 2,
+      perBuyerLimit: 0,
+    },
     operator,
   );
   expect(made?.gateOpened).toBe(false);
-  expect(await sales.beginStockChange({ id: 'g', saleId: 'gateless', delta: 5, reason: 'x' }, 1_000, operator)).toBe('gate_closed');
+  expect(await sales.beginStockChange({ id: 'g', saleId: 'gateless', delta: 5, reason: 'x' }, 1_000, operator)).toBe(
+    'gate_closed',
+  );
 });
 
 test('a gate that was opened once and is gone is not made again from the ledger', async () => {

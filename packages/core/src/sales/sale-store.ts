@@ -151,7 +151,10 @@ export function createSaleStore(pool: Pool) {
         if (!sale.gateOpened) return 'gate_closed';
         if (sale.allotment + change.delta > maxAllotment) return 'too_many';
         if (change.delta > 0) {
-          await client.query('UPDATE sales SET allotment = allotment + $2 WHERE id = $1', [change.saleId, change.delta]);
+          await client.query('UPDATE sales SET allotment = allotment + $2 WHERE id = $1', [
+            change.saleId,
+            change.delta,
+          ]);
         }
         const { rows } = await client.query<StockChange>(
           `INSERT INTO stock_changes (id, sale_id, delta, reason, actor, request_id)
@@ -172,7 +175,10 @@ export function createSaleStore(pool: Pool) {
         );
         if (rowCount === 0 || !before) return;
         if (decided === 'applied' && change.delta < 0) {
-          await client.query('UPDATE sales SET allotment = allotment + $2 WHERE id = $1', [change.saleId, change.delta]);
+          await client.query('UPDATE sales SET allotment = allotment + $2 WHERE id = $1', [
+            change.saleId,
+            change.delta,
+          ]);
         }
         // Where units were added the ledger's allotment grew in the first step.
         const base = change.delta > 0 ? before.allotment - change.delta : before.allotment;

@@ -32,7 +32,12 @@ export function createAdmissionDesk(parts: {
   const { gate, systemWindow, bucket } = parts;
   let arrived: Waiting[] = [];
 
-  async function decideBatch(saleId: string, batch: readonly Waiting[], permits: Permits, share: number): Promise<number> {
+  async function decideBatch(
+    saleId: string,
+    batch: readonly Waiting[],
+    permits: Permits,
+    share: number,
+  ): Promise<number> {
     try {
       const requests = batch.map((waiting) => waiting.request);
       const { decisions, permitsLeft } = await gate.reserve(saleId, requests, share, bucket);

@@ -22,7 +22,12 @@ const request = (saleId: string, buyerId = 'ann', quantity = 1): OrderRequest =>
   requestId: 'r1',
 });
 
-async function reserve(saleId: string, orders: OrderRequest[], permits = -1, bucket = UNLIMITED): Promise<ReserveOutcome[]> {
+async function reserve(
+  saleId: string,
+  orders: OrderRequest[],
+  permits = -1,
+  bucket = UNLIMITED,
+): Promise<ReserveOutcome[]> {
   return (await gate.reserve(saleId, orders, permits, bucket)).decisions.map((decision) => decision.outcome);
 }
 
@@ -35,7 +40,12 @@ describe('stock', () => {
     const batches: Promise<ReserveOutcome[]>[] = [];
     for (let sent = 0; sent < wanted; sent += 100) {
       const size = Math.min(100, wanted - sent);
-      batches.push(reserve(sale.id, Array.from({ length: size }, () => request(sale.id))));
+      batches.push(
+        reserve(
+          sale.id,
+          Array.from({ length: size }, () => request(sale.id)),
+        ),
+      );
     }
     const all = words((await Promise.all(batches)).flat());
     expect(all.filter((word) => word === 'reserved')).toHaveLength(units);
@@ -45,7 +55,11 @@ describe('stock', () => {
 
   test('a quantity above what is left takes nothing, and says what is left', async () => {
     const sale = await makeSale(world, { units: 3 });
-    const outcomes = await reserve(sale.id, [request(sale.id, 'a', 4), request(sale.id, 'b', 2), request(sale.id, 'c', 2)]);
+    const outcomes = await reserve(sale.id, [
+      request(sale.id, 'a', 4),
+      request(sale.id, 'b', 2),
+      request(sale.id, 'c', 2),
+    ]);
     expect(outcomes).toMatchObject([
       { word: 'not_enough_units', available: 3 },
       { word: 'reserved' },
@@ -58,7 +72,11 @@ describe('stock', () => {
     const sale = await makeSale(world, { units: 1 });
     const first = request(sale.id);
     await reserve(sale.id, [first]);
-    for (let i = 0; i < 100; i++) await reserve(sale.id, Array.from({ length: 100 }, () => request(sale.id)));
+    for (let i = 0; i < 100; i++)
+      await reserve(
+        sale.id,
+        Array.from({ length: 100 }, () => request(sale.id)),
+      );
     expect((await gate.read(sale.id)).numbers).toMatchObject({ available: 0, reserved: 1 });
     await gate.release(sale.id, [first.orderId]);
     expect(words(await reserve(sale.id, [request(sale.id), request(sale.id)]))).toEqual(['reserved', 'sold_out']);
@@ -69,7 +87,10 @@ describe('stock', () => {
     await reserve(sale.id, [request(sale.id)]);
     const before = await world.redis.keys(`${world.prefix}:{${sale.id}}*`);
     for (let i = 0; i < 20; i++) {
-      await reserve(sale.id, Array.from({ length: 50 }, (_, j) => request(sale.id, `stranger ${i} ${j}`)));
+      await reserve(
+        sale.id,
+        Array.from({ length: 50 }, (_, j) => request(sale.id, `stranger ${i} ${j}`)),
+      );
     }
     expect((await world.redis.keys(`${world.prefix}:{${sale.id}}*`)).sort()).toEqual(before.sort());
     expect(await world.redis.hlen(world.keys.sale(sale.id).buyers)).toBe(1);
@@ -84,7 +105,9 @@ describe('stock', () => {
 
   test('[trap 6] a sale that the gate does not know is never made up', async () => {
     const stranger = request('nobody-made-this', 'ann');
-    expect(words(await reserve('nobody-made-this', [stranger], -1, { capacity: 10, refillRate: 1 }))).toEqual(['unknown_sale']);
+    expect(words(await reserve('nobody-made-this', [stranger], -1, { capacity: 10, refillRate: 1 }))).toEqual([
+      'unknown_sale',
+    ]);
     expect(await world.redis.keys(`${world.prefix}:{nobody-made-this}*`)).toEqual([]);
   });
 });
@@ -99,8 +122,16 @@ describe('[I6] the cap of a buyer', () => {
 
   test('holds within one batch, too, and a refusal says what the buyer holds', async () => {
     const sale = await makeSale(world, { units: 50, perBuyerLimit: 3 });
-    const outcomes = await reserve(sale.id, [request(sale.id, 'a', 2), request(sale.id, 'a', 2), request(sale.id, 'a', 1)]);
-    expect(outcomes).toMatchObject([{ word: 'reserved' }, { word: 'over_buyer_limit', holds: 2 }, { word: 'reserved' }]);
+    const outcomes = await reserve(sale.id, [
+      request(sale.id, 'a', 2),
+      request(sale.id, 'a', 2),
+      request(sale.id, 'a', 1),
+    ]);
+    expect(outcomes).toMatchObject([
+      { word: 'reserved' },
+      { word: 'over_buyer_limit', holds: 2 },
+      { word: 'reserved' },
+    ]);
   });
 
   test('counts what was settled, and forgets what was released', async () => {
@@ -137,7 +168,9 @@ describe("the buyer's bucket", () => {
   test('[trap 29] 200 parallel orders of one buyer pass as many as there are tokens', async () => {
     const sale = await makeSale(world, { units: 1_000 });
     const all = await Promise.all(
-      Array.from({ length: 200 }, () => reserve(sale.id, [request(sale.id, 'flooder')], -1, { capacity: 100, refillRate: 1 })),
+      Array.from({ length: 200 }, () =>
+        reserve(sale.id, [request(sale.id, 'flooder')], -1, { capacity: 100, refillRate: 1 }),
+      ),
     );
     const passed = words(all.flat()).filter((word) => word === 'reserved').length;
     expect(passed).toBeGreaterThanOrEqual(100);

@@ -108,7 +108,9 @@ describe('strands', () => {
     await gate.countHandOvers(saleId, ids);
     await gate.countHandOvers(saleId, ids);
     const { strands } = await gate.claimStrands(saleId, -1, 10);
-    expect(strands).toMatchObject([{ id: ids[0], buyerId: 'buyer|0', quantity: 2, requestId: 'request', handOvers: 2 }]);
+    expect(strands).toMatchObject([
+      { id: ids[0], buyerId: 'buyer|0', quantity: 2, requestId: 'request', handOvers: 2 },
+    ]);
     await gate.settle(saleId, ids);
     await gate.countHandOvers(saleId, ids);
     expect(await world.redis.exists(world.keys.sale(saleId).handOvers)).toBe(0);

@@ -73,7 +73,10 @@ export function createStockGate({ redis, keys }: { redis: Redis; keys: Keys }) {
       }
       const [word, ...rest] = await run('reserve', names, args);
       if (word === 'unknown_sale') {
-        return { decisions: orders.map(() => ({ outcome: { word }, tokensLeft: bucket.capacity })), permitsLeft: permits };
+        return {
+          decisions: orders.map(() => ({ outcome: { word }, tokensLeft: bucket.capacity })),
+          permitsLeft: permits,
+        };
       }
       expectWord('reserve', word, 'decided');
       const [available, permitsLeft, reservedAt, ...each] = rest;
@@ -88,7 +91,11 @@ export function createStockGate({ redis, keys }: { redis: Redis; keys: Keys }) {
     async settle(saleId: string, orderIds: readonly string[]): Promise<number> {
       if (orderIds.length === 0) return 0;
       const sale = keys.sale(saleId);
-      const [word, orders] = await run('settle', [sale.gate, sale.reservations, sale.unsettled, sale.handOvers], orderIds);
+      const [word, orders] = await run(
+        'settle',
+        [sale.gate, sale.reservations, sale.unsettled, sale.handOvers],
+        orderIds,
+      );
       if (word === 'unknown_sale') return 0;
       expectWord('settle', word, 'settled');
       return Number(orders);
@@ -157,7 +164,11 @@ export function createStockGate({ redis, keys }: { redis: Redis; keys: Keys }) {
       limit: number,
     ): Promise<{ strands: Strand[]; unreadable: string[] }> {
       const sale = keys.sale(saleId);
-      const [word, ...rest] = await run('claim-strands', [sale.unsettled, sale.reservations, sale.handOvers], [ageMs, limit]);
+      const [word, ...rest] = await run(
+        'claim-strands',
+        [sale.unsettled, sale.reservations, sale.handOvers],
+        [ageMs, limit],
+      );
       expectWord('claim-strands', word, 'claimed');
       const strands: Strand[] = [];
       const unreadable: string[] = [];

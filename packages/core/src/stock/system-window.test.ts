@@ -1,7 +1,7 @@
 /** lua/take-permits.lua and lua/return-permits.lua: the limit of the whole system. */
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import { openWorld, type World } from '../testing/world.ts';
 import { createKeys } from '../redis/keys.ts';
+import { openWorld, type World } from '../testing/world.ts';
 import { createSystemWindow } from './system-window.ts';
 
 let world: World;

@@ -1,8 +1,9 @@
 /** Sales to test with. */
-import { createSaleStore, type NewSale } from '../sales/sale-store.ts';
-import { createStockGate, type StockGate } from '../stock/stock-gate.ts';
+
 import { carrySale } from '../sales/carry-to-gate.ts';
 import type { Sale } from '../sales/sale.ts';
+import { createSaleStore, type NewSale } from '../sales/sale-store.ts';
+import { createStockGate, type StockGate } from '../stock/stock-gate.ts';
 import type { World } from './world.ts';
 
 let count = 0;
