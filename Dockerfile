@@ -9,10 +9,10 @@ ENV NODE_ENV=production
 
 # Manifests only: the packages below are installed again when one of these changes, not at every change of the code.
 FROM base AS manifests
-ARG PNPM_VERSION=12.21.0
 ENV CI=true
-RUN npm install --global "pnpm@$PNPM_VERSION"
 COPY package.json pnpm-lock.yaml pnpm-workspace.yaml ./
+# The version that package.json names, without the checksum behind its "+".
+RUN npm install --global "$(node -p 'require("./package.json").packageManager.split("+")[0]')"
 COPY apps/api/package.json apps/api/
 COPY apps/worker/package.json apps/worker/
 COPY packages/core/package.json packages/core/
@@ -31,6 +31,8 @@ FROM base AS api
 COPY --from=api-packages /app ./
 COPY packages/core packages/core
 COPY apps/api apps/api
+# The one place that the service may write to; compose.yaml keeps the operator's token there when none is given.
+RUN install --directory --owner=node --group=node --mode=700 /var/lib/flash-sale
 USER node
 # In a container the way in is the published port, so every address of the container itself is listened on.
 ENV HOST=0.0.0.0 PORT=5001

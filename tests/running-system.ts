@@ -1,8 +1,6 @@
 /** The system in a test: API and worker in this process on a real port, or as real processes that can be killed. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import type { AddressInfo } from 'node:net';
-import { createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { buildApp } from '@flash-sale/api/build-app.ts';
 import { connectParts } from '@flash-sale/api/connect-parts.ts';
@@ -113,14 +111,4 @@ export async function startProcess(
       return child.exitCode;
     },
   };
-}
-
-/** A port of the loopback that nobody listened on a moment ago. */
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }

@@ -7,7 +7,8 @@ import { makeSale } from '@flash-sale/core/testing/sales.ts';
 import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
 import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest';
 import { type CrowdReport, sendCrowd } from '../crowd.ts';
-import { freePort, type ServiceProcess, startProcess } from '../running-system.ts';
+import { freePort } from '../free-port.ts';
+import { type ServiceProcess, startProcess } from '../running-system.ts';
 
 let world: World;
 let processes: ServiceProcess[];

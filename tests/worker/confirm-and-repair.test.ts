@@ -46,7 +46,7 @@ const allEnded = (saleId: string, withinMs = 10_000): Promise<void> =>
   eventually('no order is reserved any more', withinMs, async () => (await gate.read(saleId)).numbers?.reserved === 0);
 
 describe('strands [I3]', () => {
-  test('[trap 10] reserved and never handed over: confirmed all the same, with the order id that the buyer was given', async () => {
+  test('[I4] [trap 10] reserved and never handed over: confirmed all the same, with the order id that the buyer was given', async () => {
     const sale = await makeSale(world, { units: 50 });
     const ids = await accepted(sale.id, 30);
     await work();

@@ -1,6 +1,6 @@
 /** Opens what the API works with: two connections to Redis, a pool to PostgreSQL, and the stores upon them. */
 import { createOrderStore } from '@flash-sale/core/orders/order-store.ts';
-import { connectPostgres } from '@flash-sale/core/postgres/connect-postgres.ts';
+import { connectPostgres, ping } from '@flash-sale/core/postgres/connect-postgres.ts';
 import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
 import { createCatalogueCache } from '@flash-sale/core/redis/catalogue-cache.ts';
 import { connectForRequests } from '@flash-sale/core/redis/connect-redis.ts';
@@ -43,7 +43,7 @@ export async function connectParts(settings: ServiceSettings, log: Logger) {
     /** Each throws, or hangs, where its part does not answer. */
     probes: {
       redis: async (): Promise<void> => void (await redis.ping()),
-      postgres: async (): Promise<void> => void (await pool.query('SELECT 1')),
+      postgres: (): Promise<void> => ping(pool),
       worker: async (): Promise<void> => {
         if (!(await workerSign.isFresh())) throw new Error('no worker has given a sign of life');
       },

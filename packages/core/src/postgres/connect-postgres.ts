@@ -31,6 +31,11 @@ export function connectPostgres(options: {
   return pool;
 }
 
+/** @throws where PostgreSQL does not answer */
+export async function ping(pool: Pool): Promise<void> {
+  await pool.query('SELECT 1');
+}
+
 /**
  * Runs `work` in one transaction: committed when it returns, rolled back when it throws. A connection whose outcome is
  * unknown is thrown away, not returned to the pool.

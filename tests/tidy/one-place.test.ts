@@ -1,0 +1,73 @@
+/** Things that are spelled in exactly one place, and forms that every file keeps. */
+import { expect, test } from 'vitest';
+import { sourceFiles, withoutComments } from './source-files.ts';
+
+const code = sourceFiles('.ts', '.mjs', '.lua');
+const product = code.filter(
+  (file) => /^(apps|packages)\/.*\.ts$/.test(file.path) && !/\.test\.ts$|\/testing\//.test(file.path),
+);
+
+/** Paths of files whose code (comments aside) has the pattern, but for those that may have it. */
+function offenders(pattern: RegExp, allowed: RegExp, files = product): string[] {
+  return files
+    .filter((file) => !allowed.test(file.path) && pattern.test(withoutComments(file.text)))
+    .map((file) => file.path);
+}
+
+test('process.env is read by mains, and by the launcher, which is one', () => {
+  expect(offenders(/process\.env\b/, /^apps\/\w+\/src\/main\.ts$|^packages\/launcher\//)).toEqual([]);
+});
+
+test('Redis keys are spelled in keys.ts', () => {
+  expect(
+    offenders(
+      /[`'"][^`'"\n]*:\{|:(gate|reservations|unsettled|buyers|bucket|hand-overs|stock-changes|window|catalogue)\b[:`'"]/,
+      /redis\/keys\.ts$/,
+    ),
+  ).toEqual([]);
+});
+
+test('SQL stands in the stores and in core/postgres', () => {
+  expect(
+    offenders(
+      /\b(SELECT|INSERT INTO|UPDATE|DELETE FROM|TRUNCATE|CREATE TABLE)\b/,
+      /-store\.ts$|core\/src\/postgres\/|launcher\/src\/private-postgres\.ts$/,
+    ),
+  ).toEqual([]);
+});
+
+test('statuses of refusals stand in problems.ts; only health says 503 by itself', () => {
+  const api = product.filter((file) => file.path.startsWith('apps/api/'));
+  expect(
+    offenders(
+      /\bcode\([^)]*\b[45]\d\d\b|\bstatus(Code)?: [45]\d\d\b/,
+      /plugins\/problems\.ts$|health\/health-routes\.ts$/,
+      api,
+    ),
+  ).toEqual([]);
+});
+
+test('no folder or file is named after nothing', () => {
+  const nameless = code.filter((file) => /(^|\/)(utils?|helpers?|common|services?|misc|shared)(\/|\.)/.test(file.path));
+  expect(nameless.map((file) => file.path)).toEqual([]);
+});
+
+test('files stay under 320 lines', () => {
+  const long = code.filter((file) => file.text.split('\n').length > 320);
+  expect(long.map((file) => `${file.path}: ${file.text.split('\n').length}`)).toEqual([]);
+});
+
+test('each file begins by saying what it is', () => {
+  const silent = product.filter(
+    (file) => !/^(#!.*\n)?(\/\*\*|\/\/|import )/.test(file.text) || !/^\/\*\*/m.test(file.text),
+  );
+  expect(silent.map((file) => file.path)).toEqual([]);
+});
+
+test('nothing is left open, skipped or singled out', () => {
+  const marks = new RegExp(['TO', 'DO|FIX', 'ME|XX', 'X\\b'].join(''));
+  const found = code.filter(
+    (file) => marks.test(file.text) || /\b(test|it|describe)\.(skip|only|todo)\b/.test(withoutComments(file.text)),
+  );
+  expect(found.map((file) => file.path).filter((path) => !path.startsWith('tests/tidy/'))).toEqual([]);
+});
