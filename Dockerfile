@@ -39,7 +39,7 @@ ENV HOST=0.0.0.0 PORT=5001
 EXPOSE 5001
 # Ready means: this process can take orders. That the ledger or the workers are away is said by /health, and is no reason to
 # take an API out of service that can go on promising units.
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
+HEALTHCHECK --interval=5s --timeout=4s --start-period=30s --retries=3 \
   CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.PORT}/health/ready`).then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
 CMD ["node", "apps/api/src/main.ts"]
 
