@@ -267,6 +267,13 @@ describe('a worker process', () => {
     await expect(startProcess(world, 'worker', { DATABASE_POOL_SIZE: 'many' })).rejects.toThrow(
       'ended with code 78:\nworker: DATABASE_POOL_SIZE is "many".',
     );
+    await expect(startProcess(world, 'worker', { WORKER_CONCURRENCY: '9' })).rejects.toThrow(
+      'DATABASE_POOL_SIZE is 10: too small',
+    );
     await expect(startProcess(world, 'api', { ADMIN_TOKEN: '' })).rejects.toThrow('ADMIN_TOKEN is not set.');
+    await world.pool.query('DELETE FROM migrations');
+    await expect(startProcess(world, 'worker')).rejects.toThrow(
+      /ended with code 78:\nworker: The ledger's tables are not up to date/,
+    );
   });
 });

@@ -1,4 +1,5 @@
 /** The worker, composed: connections, the order worker, and the loops that repair. */
+import { EnvironmentError } from '@flash-sale/core/environment.ts';
 import { WORKER_ALIVE_S } from '@flash-sale/core/limits.ts';
 import { createOrderStore } from '@flash-sale/core/orders/order-store.ts';
 import { connectPostgres } from '@flash-sale/core/postgres/connect-postgres.ts';
@@ -17,7 +18,17 @@ import { createLoop } from './recovery/loop.ts';
 import { createSaleRepair } from './recovery/repair-sales.ts';
 import { createSweep } from './recovery/sweep-strands.ts';
 
+/** Connections that the loops need besides those of the jobs. */
+const LOOP_CONNECTIONS = 2;
+
+/** @throws EnvironmentError where the jobs would wait for each other's database connections */
 export async function startWorker(settings: ServiceSettings, log: Logger): Promise<{ stop(): Promise<void> }> {
+  if (settings.DATABASE_POOL_SIZE < settings.WORKER_CONCURRENCY + LOOP_CONNECTIONS) {
+    throw new EnvironmentError(
+      `DATABASE_POOL_SIZE is ${settings.DATABASE_POOL_SIZE}: too small for WORKER_CONCURRENCY=${settings.WORKER_CONCURRENCY}, ` +
+        `which needs ${settings.WORKER_CONCURRENCY + LOOP_CONNECTIONS} connections. Raise the one or lower the other.`,
+    );
+  }
   const keys = createKeys(settings.KEY_PREFIX);
   const atGate = connectForWork({ url: settings.REDIS_URL, name: 'worker-gate', log });
   const atQueue = connectForWork({ url: settings.REDIS_URL, name: 'worker-queue', log });

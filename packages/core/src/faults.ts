@@ -12,6 +12,10 @@ const redisWords = [
   'max retries per request limit', // the connection broke while the answer was awaited
 ];
 
+/** Redis answers, and refuses every command before it runs: loading, full, not writable, not logged in … */
+const redisRefusals =
+  /^(LOADING|BUSY|OOM|READONLY|MISCONF|MASTERDOWN|NOREPLICAS|CLUSTERDOWN|TRYAGAIN|NOAUTH|WRONGPASS|NOPERM)\b/;
+
 const postgresWords = [
   'Connection terminated',
   'timeout exceeded when trying to connect',
@@ -34,8 +38,8 @@ const networkCodes = new Set([
 
 /** @returns the part that could not be reached, or null where the fault is of another kind */
 export function awayPart(error: unknown): AwayPart | null {
-  const { message = '', code = '', name = '' } = (error ?? {}) as { message?: string; code?: string; name?: string };
-  if (name === 'ReplyError' || redisWords.some((words) => message.includes(words))) return 'redis';
+  const { message = '', code = '' } = (error ?? {}) as { message?: string; code?: string };
+  if (redisRefusals.test(message) || redisWords.some((words) => message.includes(words))) return 'redis';
   // The Redis client never lets a bare network error through to a command; the PostgreSQL client does.
   if (
     postgresAwayStates.test(code) ||
@@ -47,8 +51,8 @@ export function awayPart(error: unknown): AwayPart | null {
   return null;
 }
 
-/** True where the command was not sent to Redis, so that nothing can have happened there. */
-export function neverSentToRedis(error: unknown): boolean {
+/** True where the command was not sent to Redis, or refused before it ran, so that nothing can have happened there. */
+export function nothingHappenedInRedis(error: unknown): boolean {
   const { message = '' } = (error ?? {}) as { message?: string };
-  return message.includes("isn't writeable and enableOfflineQueue");
+  return message.includes("isn't writeable and enableOfflineQueue") || redisRefusals.test(message);
 }

@@ -48,11 +48,14 @@ export const CONFIRM_ATTEMPTS = 5;
 /** Milliseconds before the second attempt; doubled for each further one (1, 2, 4, 8 s). */
 export const CONFIRM_BACKOFF_MS = 1_000;
 
-/** Done jobs that stay visible in Bull Board; the ledger, not the queue, is the record. */
-export const KEEP_COMPLETED_JOBS = 1_000;
+/**
+ * Done jobs that stay visible in Bull Board; the ledger, not the queue, is the record. A full job is about 75 KB, so that these
+ * take 15 MB of Redis at most.
+ */
+export const KEEP_COMPLETED_JOBS = 200;
 
-/** Failed jobs that stay visible, for whoever looks into why. */
-export const KEEP_FAILED_JOBS = 5_000;
+/** Failed jobs that stay visible, for whoever looks into why: 40 MB of Redis at most. */
+export const KEEP_FAILED_JOBS = 500;
 
 /** Strands that one turn of the sweep takes into its hands. */
 export const SWEEP_BATCH_MAX = 500;

@@ -10,6 +10,7 @@ import { type Environment, EnvironmentError, readEnvironment, requireSetting } f
 import { STARTUP_WAIT_MS } from './limits.ts';
 import { createLogger } from './logging.ts';
 import { checkPostgres, PostgresUnfitError } from './postgres/check-postgres.ts';
+import { checkMigrated } from './postgres/migrate.ts';
 import { checkRedis, RedisUnfitError } from './redis/check-redis.ts';
 
 export type ServiceSettings = Environment & { REDIS_URL: string; DATABASE_URL: string };
@@ -38,6 +39,7 @@ export async function runService(
       checkRedis(settings.REDIS_URL, STARTUP_WAIT_MS),
       checkPostgres(settings.DATABASE_URL, STARTUP_WAIT_MS),
     ]);
+    await checkMigrated(settings.DATABASE_URL);
     if (!redis.appendOnly) {
       log.warn(
         'redis keeps no append-only file: accepted orders that are not in the ledger yet are lost with it. Set "appendonly yes".',

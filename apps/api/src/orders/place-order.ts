@@ -4,7 +4,7 @@
  *   2. The admission desk asks limits and gate, together with what else arrived in this turn.
  *   3. Accepted: it is handed over to the queue. Refused: the outcome says why.
  */
-import { neverSentToRedis } from '@flash-sale/core/faults.ts';
+import { nothingHappenedInRedis } from '@flash-sale/core/faults.ts';
 import { newOrderId } from '@flash-sale/core/orders/order.ts';
 import type { Admission, AdmissionDesk } from '@flash-sale/core/stock/admission.ts';
 import type { FastifyBaseLogger } from 'fastify';
@@ -24,7 +24,7 @@ export type PlaceOrderOutcome =
   | { readonly kind: 'no_such_sale' }
   /** The ledger knows the sale, the gate does not: it is not opened yet, or was lost. */
   | { readonly kind: 'recovering' }
-  /** The question never left this process: nothing was taken. */
+  /** The question never left this process, or Redis refused to look at it: nothing was taken. */
   | { readonly kind: 'gate_away' }
   /** The question was sent and no answer came: the order may hold units, and then it will be confirmed. */
   | { readonly kind: 'unknown'; readonly orderId: string };
@@ -44,7 +44,7 @@ export function createPlaceOrder(parts: {
     try {
       admission = await desk.admit(saleId, { orderId, buyerId, quantity, requestId });
     } catch (error) {
-      if (neverSentToRedis(error)) return { kind: 'gate_away' };
+      if (nothingHappenedInRedis(error)) return { kind: 'gate_away' };
       log.warn(
         { order_id: orderId, reqId: requestId, err: (error as Error).message },
         'the gate did not answer an order',
