@@ -12,7 +12,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { startPrivatePostgres } from '@flash-sale/launcher/private-postgres.ts';
 import { startPrivateRedis } from '@flash-sale/launcher/private-redis.ts';
-import { ownFolder, type PrivateServer } from '@flash-sale/launcher/private-servers.ts';
+import { ownFolder, type PrivateServer } from '@flash-sale/launcher/private-server.ts';
 import { signalProcess } from '@flash-sale/launcher/process-table.ts';
 import { listenForStop } from '@flash-sale/launcher/stop-requests.ts';
 import { countTests } from '@flash-sale/launcher/test-report.ts';

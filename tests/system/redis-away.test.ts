@@ -6,7 +6,7 @@ import { createStockGate } from '@flash-sale/core/stock/stock-gate.ts';
 import { makeSale } from '@flash-sale/core/testing/sales.ts';
 import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
 import { startPrivateRedis } from '@flash-sale/launcher/private-redis.ts';
-import type { PrivateServer } from '@flash-sale/launcher/private-servers.ts';
+import type { PrivateServer } from '@flash-sale/launcher/private-server.ts';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import type { AnyJson } from '../any-json.ts';
 import { type RunningApi, startApi, startWorkerHere } from '../running-system.ts';

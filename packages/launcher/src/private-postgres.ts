@@ -16,7 +16,7 @@ import { keptPort, portState } from './free-port.ts';
 import { type KeptProcess, keepProcess } from './keep-process.ts';
 import { keptSecret } from './kept-secret.ts';
 import { type PostgresAccount, postgresAccount } from './postgres-account.ts';
-import type { PrivateServer, PrivateServerOptions } from './private-servers.ts';
+import type { PrivateServer, PrivateServerOptions } from './private-server.ts';
 import { worksIn } from './process-table.ts';
 import { waitUntilReady } from './wait-until.ts';
 

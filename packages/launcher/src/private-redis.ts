@@ -10,7 +10,7 @@ import { type FoundRedis, findRedis, RedisMissingError } from './find-redis.ts';
 import { keptPort, portState } from './free-port.ts';
 import { type KeptProcess, keepProcess } from './keep-process.ts';
 import { keptSecret } from './kept-secret.ts';
-import type { PrivateServer, PrivateServerOptions } from './private-servers.ts';
+import type { PrivateServer, PrivateServerOptions } from './private-server.ts';
 import { runCommand } from './run-command.ts';
 import { waitUntilReady } from './wait-until.ts';
 

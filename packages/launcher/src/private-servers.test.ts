@@ -6,7 +6,7 @@ import { checkRedis } from '@flash-sale/core/redis/check-redis.ts';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { startPrivatePostgres } from './private-postgres.ts';
 import { startPrivateRedis } from './private-redis.ts';
-import type { PrivateServer } from './private-servers.ts';
+import type { PrivateServer } from './private-server.ts';
 import { commandLine, signalProcess, worksIn } from './process-table.ts';
 
 // Unpacked once by `npm test`; a run of vitest alone unpacks its own.

@@ -19,7 +19,7 @@ import { type KeptProcess, keepProcess } from './keep-process.ts';
 import { keptSecret } from './kept-secret.ts';
 import { startPrivatePostgres } from './private-postgres.ts';
 import { startPrivateRedis } from './private-redis.ts';
-import { ownFolder, type PrivateServer } from './private-servers.ts';
+import { ownFolder, type PrivateServer } from './private-server.ts';
 import { signalProcess } from './process-table.ts';
 import { claimRunFile, endLeftovers, possibleLeftovers, type RunFile } from './run-file.ts';
 import { readSettings, type Settings } from './settings.ts';
