@@ -18,7 +18,7 @@ export interface Crowd {
   readonly failures: readonly string[];
 }
 
-export interface CrowdRun {
+interface CrowdRun {
   /** The project's folder. */
   readonly root: string;
   readonly scenario: Scenario;

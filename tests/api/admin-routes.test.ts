@@ -288,6 +288,30 @@ describe('the queue board', () => {
     expect(found).toContain('"buyer_id":"ann"');
   });
 
+  test.each([
+    ['POST', 'add'],
+    ['PATCH', 'job-1/update-data'],
+    ['PUT', 'obliterate'],
+    ['PUT', 'obliterate?x=/'],
+  ])('%s …/%s: a job is not written by hand', async (method, path) => {
+    const answer = await fetch(`${api.url}/admin/queues/api/queues/confirm-orders/${path}`, {
+      method,
+      headers: { ...login, 'content-type': 'application/json' },
+      body: '{"name":"confirm-orders","data":{"sale_id":"x","orders":[]}}',
+    });
+    expect([answer.status, ((await answer.json()) as { code: string }).code]).toEqual([403, 'JOBS_COME_FROM_ORDERS']);
+  });
+
+  test('jobs can be retried and the queue paused, for that harms no order', async () => {
+    for (const path of ['pause', 'resume', 'retry/failed', 'clean/completed']) {
+      const answer = await fetch(`${api.url}/admin/queues/api/queues/confirm-orders/${path}`, {
+        method: 'PUT',
+        headers: login,
+      });
+      expect(answer.status, path).toBe(200);
+    }
+  });
+
   test('another site cannot use the login that a browser remembers', async () => {
     const answer = await fetch(`${api.url}/admin/queues/api/queues/confirm-orders/pause`, {
       method: 'PUT',

@@ -62,6 +62,7 @@ test('[trap 18] silent: 503 within the budget, with the id of the order that may
   process.kill(server.pid as number, 'SIGSTOP');
   const unknown = await order(sale.id, 'meanwhile');
   expect([unknown.status, unknown.body.code, unknown.retryAfter]).toEqual([503, 'OUTCOME_UNKNOWN', '1']);
+  expect(unknown.body.retryable).toBe(false);
   expect(unknown.milliseconds).toBeLessThan(BUDGET_MS + MARGIN_MS);
   expect(await health()).toBe(503);
   process.kill(server.pid as number, 'SIGCONT');

@@ -163,6 +163,29 @@ describe('orders that cannot be confirmed', () => {
     ).toBe(true);
   });
 
+  test('[trap 12] the last attempt fails because the ledger cannot work: nobody is rejected, and all is confirmed later', async () => {
+    const sale = await makeSale(world);
+    const [id] = (await accepted(sale.id, 1)) as [string];
+    await world.pool.query(`
+      CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no room' USING ERRCODE = '53100'; END $$;
+      CREATE TRIGGER full_disk BEFORE INSERT ON orders FOR EACH ROW WHEN (NEW.status = 'confirmed') EXECUTE FUNCTION full_disk()`);
+    const order = await gate.findReservation(sale.id, id);
+    if (!order) throw new Error('no reservation');
+    for (let i = 0; i < 8; i++) await gate.countHandOvers(sale.id, [id]);
+    const data = { order_id: id, buyer_id: order.buyerId, quantity: 1, reserved_at: order.reservedAt, request_id: 'r' };
+    await queue.bullQueue.add(
+      ORDER_QUEUE,
+      { sale_id: sale.id, orders: [data] },
+      { attempts: 2, backoff: { type: 'fixed', delay: 20 } },
+    );
+    await work({ STRAND_AGE_MS: 1_500 });
+    await eventually('the last attempt failed', 5_000, async () => (await queue.bullQueue.getFailedCount()) === 1);
+    expect(await statuses()).toEqual({});
+    await world.pool.query('DROP TRIGGER full_disk ON orders');
+    await allEnded(sale.id, 20_000);
+    expect(await statuses()).toEqual({ confirmed: 1 });
+  });
+
   test('[I2] the ledger has no room although the gate had: rejected, and the ledger is never over its allotment', async () => {
     const sale = await makeSale(world, { units: 10 });
     await accepted(sale.id, 10);
@@ -215,6 +238,16 @@ describe('what an operator began and a crash left half done', () => {
       5_000,
       async () => (await world.redis.hget(world.keys.sale(sale.id).gate, 'paused')) === '1',
     );
+  });
+
+  test('an end that was brought forward and did not reach the gate reaches it, though the sale is over by then', async () => {
+    const sale = await makeSale(world);
+    const now = Date.now();
+    const operator = { actor: 'test', requestId: 'r' };
+    await createSaleStore(world.pool).changeWindow(sale.id, now - 9_000_000, now - 8_000_000, operator);
+    await work();
+    const endsAt = async () => Number(await world.redis.hget(world.keys.sale(sale.id).gate, 'ends_at'));
+    await eventually('the gate has the new end', 5_000, async () => (await endsAt()) < now);
   });
 
   test('a change of stock between ledger and gate is finished', async () => {

@@ -19,9 +19,11 @@ export function startOrderWorker(options: {
   concurrency: number;
   confirm: (batch: OrderBatch) => Promise<void>;
   giveUp: (batch: OrderBatch) => Promise<void>;
+  /** Called where the last attempt failed because a server was away. */
+  postpone: (batch: OrderBatch) => Promise<void>;
   log: Logger;
 }): OrderWorker {
-  const { confirm, giveUp, log } = options;
+  const { confirm, giveUp, postpone, log } = options;
 
   async function take(job: Job<ConfirmOrdersJob>): Promise<void> {
     const batch = decodeJob(job.data);
@@ -43,7 +45,7 @@ export function startOrderWorker(options: {
       };
       log.warn({ ...about, away }, last ? 'the last attempt at a job failed' : 'an attempt at a job failed');
       // Nobody is told "rejected" because a server was away: the sweep hands those over again when it is back.
-      if (last && away === null) await giveUp(batch);
+      if (last) await (away === null ? giveUp(batch) : postpone(batch));
       throw error;
     }
   }

@@ -55,6 +55,11 @@ export async function startWorker(settings: ServiceSettings, log: Logger): Promi
     concurrency: settings.WORKER_CONCURRENCY,
     confirm,
     giveUp,
+    postpone: ({ saleId, orders: left }) =>
+      gate.forgetHandOvers(
+        saleId,
+        left.map((order) => order.id),
+      ),
     log,
   });
   const sweep = createSweep({ gate, orders, sales, queue, giveUp, strandAgeMs: settings.STRAND_AGE_MS, log });

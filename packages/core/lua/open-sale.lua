@@ -19,6 +19,5 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
 end
 redis.call('HSET', KEYS[1],
   'allotment', ARGV[1], 'available', ARGV[1], 'reserved', 0, 'sold', 0,
-  'starts_at', ARGV[2], 'ends_at', ARGV[3], 'per_buyer_limit', ARGV[4], 'paused', ARGV[5], 'version', ARGV[6],
-  'epoch', 1)
+  'starts_at', ARGV[2], 'ends_at', ARGV[3], 'per_buyer_limit', ARGV[4], 'paused', ARGV[5], 'version', ARGV[6])
 return { 'opened' }

@@ -15,7 +15,7 @@ CREATE TABLE sales (
   ends_at          timestamptz NOT NULL CHECK (ends_at > starts_at),
   paused           boolean NOT NULL DEFAULT false,
   version          integer NOT NULL DEFAULT 1, -- raised by each change of window or pause
-  gate_opened      boolean NOT NULL DEFAULT false, -- false: the gate may be made; true: a missing gate was lost
+  gate_version     integer NOT NULL DEFAULT 0, -- last version that reached the gate; 0: there was never a gate, it may be made
   created_at       timestamptz NOT NULL DEFAULT now(),
   -- I2, the last line against oversell: holds even where the gate is wrong.
   CONSTRAINT sold_within_allotment CHECK (sold >= 0 AND sold <= allotment)

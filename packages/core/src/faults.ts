@@ -24,8 +24,11 @@ const postgresWords = [
   'Cannot use a pool after calling end',
 ];
 
-/** SQLSTATE: 08 connection, 53300 too many connections, 57P0x shutting down or starting up. */
-const postgresAwayStates = /^(08...|53300|57P0.)$/;
+/**
+ * SQLSTATE: the server is gone, or cannot do its work now, and the same statement can succeed later. 08 connection, 25006 read-only
+ * (a standby), 40 deadlock, 53 no room, 55P03 locked, 57 stopped or timed out, 58 its disk.
+ */
+const postgresAwayStates = /^(08|40|53|57|58)...$|^25006$|^55P03$/;
 const networkCodes = new Set([
   'ECONNREFUSED',
   'ECONNRESET',
@@ -36,7 +39,7 @@ const networkCodes = new Set([
   'EHOSTUNREACH',
 ]);
 
-/** @returns the part that could not be reached, or null where the fault is of another kind */
+/** @returns the part that could not be reached or could not do its work, or null where the fault is of another kind */
 export function awayPart(error: unknown): AwayPart | null {
   const { message = '', code = '' } = (error ?? {}) as { message?: string; code?: string };
   if (redisRefusals.test(message) || redisWords.some((words) => message.includes(words))) return 'redis';

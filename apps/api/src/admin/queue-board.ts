@@ -9,6 +9,14 @@ const BOARD_PATH = '/admin/queues';
 
 export const queueBoard: FastifyPluginAsync<{ queue: Pick<OrderQueue, 'bullQueue'> }> = async (app, { queue }) => {
   app.addHook('onRequest', app.requireOperatorOrLogin);
+  // Looking, retrying, pausing and removing are harmless: reservations and the ledger decide, and the sweep mends the rest. A
+  // job that was written by hand would be confirmed although nobody reserved its units.
+  app.addHook('onRequest', async (request, reply) => {
+    const { method, routeOptions } = request;
+    const rewrites = method === 'POST' || method === 'PATCH';
+    const endsTheQueue = method === 'PUT' && /\/(obliterate|rate-limit|concurrency)$/.test(routeOptions.url ?? '');
+    return rewrites || endsTheQueue ? reply.problem('JOBS_COME_FROM_ORDERS') : undefined;
+  });
   const board = new FastifyAdapter();
   board.setBasePath(BOARD_PATH);
   createBullBoard({

@@ -45,6 +45,7 @@ export const PlaceOrderSchema = {
       'SYSTEM_RATE_LIMITED',
       'ADDRESS_RATE_LIMITED',
       'GATE_UNAVAILABLE',
+      'LEDGER_UNAVAILABLE',
       'SALE_RECOVERING',
       'OUTCOME_UNKNOWN',
     ),

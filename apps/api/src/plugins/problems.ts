@@ -21,6 +21,7 @@ const table = {
   BUYER_LIMIT: [400, false, 'The order would take the buyer over the number of units that one buyer may hold.'],
   BUYER_REQUIRED: [401, false, 'Say who is buying: the header X-User-ID is missing.'],
   OPERATOR_REQUIRED: [401, false, "This needs the operator's token: Authorization: Bearer <ADMIN_TOKEN>."],
+  JOBS_COME_FROM_ORDERS: [403, false, 'Jobs come from orders. They cannot be added or rewritten by hand.'],
   CROSS_SITE: [403, false, 'Another site may not act in the name of a logged-in operator.'],
   NOT_FOUND: [404, false, 'There is nothing at this address.'],
   SALE_NOT_FOUND: [404, false, 'There is no such sale.'],
@@ -41,7 +42,7 @@ const table = {
   SALE_RECOVERING: [503, true, "The sale's stock is being brought up. Nothing was taken."],
   OUTCOME_UNKNOWN: [
     503,
-    true,
+    false,
     'The stock did not answer in time: the order may have been taken. Ask for it by its order_id before ordering again.',
   ],
 } as const satisfies Record<string, readonly [number, boolean, string]>;
@@ -154,7 +155,8 @@ function sendError(error: FastifyError, request: FastifyRequest, reply: FastifyR
   else if (error.statusCode !== undefined && error.statusCode >= 400 && error.statusCode < 500) {
     reply.problem('INVALID_REQUEST', { detail: error.message });
   } else if (awayPart(error) !== null) {
-    request.log.warn({ err: error.message, route: request.routeOptions.url }, 'a part does not answer');
+    // Counted, not logged: while a part is away this is every request.
+    request.log.debug({ err: error.message, route: request.routeOptions.url }, 'a part does not answer');
     reply.problem(awayPart(error) === 'redis' ? 'GATE_UNAVAILABLE' : 'LEDGER_UNAVAILABLE');
   } else {
     request.log.error({ err: error, route: request.routeOptions.url }, 'request failed');

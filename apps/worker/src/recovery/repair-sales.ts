@@ -16,8 +16,8 @@ export function createSaleRepair(parts: { gate: StockGate; sales: SaleStore; log
   return {
     /** One turn. @throws when ledger or gate cannot be reached */
     async runOnce(): Promise<void> {
-      for (const sale of await sales.listCurrent(0)) {
-        if (!sale.gateOpened) log.info({ sale_id: sale.id }, 'the gate of a new sale is made');
+      for (const sale of await sales.listToCarry()) {
+        if (sale.gateVersion === 0) log.info({ sale_id: sale.id }, 'the gate of a new sale is made');
         if (await carrySale({ gate, sales }, sale)) lost.delete(sale.id);
         else if (!lost.has(sale.id)) {
           lost.add(sale.id);

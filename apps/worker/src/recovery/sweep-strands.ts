@@ -19,6 +19,8 @@ import { followLedger } from '../orders/confirm-orders.ts';
 const RECENT_MS = 3_600_000;
 /** Every so many turns all sales are looked at, however old: nothing may strand for ever. */
 const FULL_TURN_EVERY = 60;
+/** Batches of one sale in one turn: a large sale whose jobs are all lost is handed over within a few seconds. */
+const BATCHES_A_TURN = 40;
 
 export function createSweep(parts: {
   gate: StockGate;
@@ -31,26 +33,37 @@ export function createSweep(parts: {
 }) {
   const { gate, orders, sales, queue, giveUp, strandAgeMs, log } = parts;
   let turns = 0;
+  // After an outage of any length strands may be older than RECENT_MS.
+  let lookAtAll = true;
 
   async function sweepSale(saleId: string): Promise<void> {
+    for (let batch = 0; batch < BATCHES_A_TURN; batch++) {
+      if (!(await sweepBatch(saleId))) return;
+    }
+  }
+
+  /** @returns whether there may be more */
+  async function sweepBatch(saleId: string): Promise<boolean> {
     const { strands, unreadable } = await gate.claimStrands(saleId, strandAgeMs, SWEEP_BATCH_MAX);
     for (const id of unreadable)
       log.error({ order_id: id, sale_id: saleId }, 'a reservation cannot be read: somebody wrote to it');
-    if (strands.length === 0) return;
+    if (strands.length === 0) return false;
+    const more = strands.length + unreadable.length === SWEEP_BATCH_MAX;
 
     const verdicts = await orders.verdictsOf(strands.map((strand) => strand.id));
     await followLedger({ gate, log }, { saleId, orders: strands }, verdicts);
 
     const ended = new Set(verdicts.map((verdict) => verdict.id));
     const open = strands.filter((strand) => !ended.has(strand.id));
-    if (open.length === 0) return;
+    if (open.length === 0) return more;
     const underWay = await queue.orderIdsUnderWay();
     // A queue too long to look through is being worked off: these are most likely in it, and will be looked at again.
-    if (underWay === null) return;
+    if (underWay === null) return false;
     await handOverAgain(
       saleId,
       open.filter((strand) => !underWay.has(strand.id)),
     );
+    return more;
   }
 
   async function handOverAgain(saleId: string, strands: readonly Strand[]): Promise<void> {
@@ -72,9 +85,12 @@ export function createSweep(parts: {
   return {
     /** One turn over the sales. @throws when ledger or gate cannot be reached */
     async runOnce(): Promise<void> {
-      const all = turns++ % FULL_TURN_EVERY === 0;
+      const all = lookAtAll || turns % FULL_TURN_EVERY === 0;
+      turns += 1;
+      lookAtAll = true;
       const ids = all ? await sales.listIds() : (await sales.listCurrent(RECENT_MS)).map((sale) => sale.id);
       for (const id of ids) await sweepSale(id);
+      lookAtAll = false;
     },
   };
 }

@@ -69,6 +69,15 @@ test('the same job at work in ten places at once counts once', async () => {
   expect(await sold(sale.id)).toBe(20);
 });
 
+test('batches that carry the same orders the other way round do not lock each other out', async () => {
+  const sale = await makeSale(world, { units: 1_000 });
+  for (let i = 0; i < 20; i++) {
+    const batch = Array.from({ length: 40 }, () => order(sale.id));
+    const verdicts = await Promise.all([orders.confirm(sale.id, batch), orders.confirm(sale.id, batch.toReversed())]);
+    expect(verdicts.flat().filter((verdict) => verdict.fresh)).toHaveLength(40);
+  }
+});
+
 describe('[I2] the guard against oversell', () => {
   test('holds even where the gate is wrong: those that fit are confirmed, the others rejected', async () => {
     const sale = await makeSale(world, { units: 5 });

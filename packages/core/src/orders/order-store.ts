@@ -135,7 +135,7 @@ async function tryOne(
 
 /** Batches of one sale queue at its row instead of meeting in a deadlock over the same orders. */
 async function lockSale(client: Client, saleId: string): Promise<boolean> {
-  const { rowCount } = await client.query('SELECT FROM sales WHERE id = $1 FOR UPDATE', [saleId]);
+  const { rowCount } = await client.query('SELECT FROM sales WHERE id = $1 FOR NO KEY UPDATE', [saleId]);
   return rowCount === 1;
 }
 

@@ -21,8 +21,9 @@ export function connectPostgres(options: {
     max: options.size,
     application_name: options.name,
     connectionTimeoutMillis: options.timeoutMs,
-    query_timeout: options.timeoutMs,
     statement_timeout: options.timeoutMs,
+    // For a server that is silent. Later than its own timeout, so that where it lives it is the one that says so.
+    query_timeout: options.timeoutMs + 1_000,
     idleTimeoutMillis: 30_000,
     keepAlive: true,
   });

@@ -39,7 +39,7 @@ export interface OrderBatch {
 
 export type OrderQueue = ReturnType<typeof createOrderQueue>;
 
-/** @param redis of connectForRequests: an add fails within its budget instead of waiting for Redis to come back */
+/** @param redis where an add must fail within a budget (the API): of connectForRequests; else of connectForWork */
 export function createOrderQueue({ redis, prefix }: { redis: Redis; prefix: string }) {
   const queue = new Queue<ConfirmOrdersJob>(ORDER_QUEUE, {
     connection: redis,

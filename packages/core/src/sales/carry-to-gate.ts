@@ -8,7 +8,7 @@ import type { SaleStore, StockChange } from './sale-store.ts';
 
 interface Parts {
   readonly gate: Pick<StockGate, 'open' | 'configure' | 'adjust'>;
-  readonly sales: Pick<SaleStore, 'markGateOpened' | 'finishStockChange'>;
+  readonly sales: Pick<SaleStore, 'markCarried' | 'finishStockChange'>;
 }
 
 /**
@@ -17,11 +17,10 @@ interface Parts {
  * @returns false where the gate was lost: it must be rebuilt, never made afresh with units that are sold
  */
 export async function carrySale({ gate, sales }: Parts, sale: Sale): Promise<boolean> {
-  if (!sale.gateOpened) {
-    await gate.open(sale);
-    await sales.markGateOpened(sale.id);
-  }
-  return gate.configure(sale);
+  if (sale.gateVersion === 0) await gate.open(sale);
+  const reached = await gate.configure(sale);
+  if (reached && sale.gateVersion < sale.version) await sales.markCarried(sale.id, sale.version);
+  return reached;
 }
 
 /** @returns the gate's decision, or null where the gate was lost and nothing could be decided */

@@ -49,7 +49,7 @@ type SaleRow = Omit<LedgerSale, 'startsAt' | 'endsAt'> & { startsAt: Date; endsA
 const SALE_COLUMNS = `id, name, description, trim_scale(original_price)::text AS "originalPrice",
   trim_scale(flash_sale_price)::text AS "flashSalePrice", currency, allotment, sold,
   per_buyer_limit AS "perBuyerLimit", starts_at AS "startsAt", ends_at AS "endsAt", paused, version,
-  gate_opened AS "gateOpened"`;
+  gate_version AS "gateVersion"`;
 
 const CHANGE_COLUMNS = 'id, sale_id AS "saleId", delta, reason, state, actor, request_id AS "requestId"';
 
@@ -105,9 +105,17 @@ export function createSaleStore(pool: Pool) {
       return rows.map((row) => row.id);
     },
 
-    /** The gate was made: from now on a missing gate means that Redis lost it. */
-    async markGateOpened(saleId: string): Promise<void> {
-      await pool.query('UPDATE sales SET gate_opened = true WHERE id = $1 AND NOT gate_opened', [saleId]);
+    /** Sales whose gate is behind the ledger, and all that are not over: for the loop that brings them together again. */
+    async listToCarry(): Promise<LedgerSale[]> {
+      const { rows } = await pool.query<SaleRow>(
+        `SELECT ${SALE_COLUMNS} FROM sales WHERE gate_version < version OR ends_at > now() ORDER BY id`,
+      );
+      return rows.map(toSale);
+    },
+
+    /** The gate has this version of the settings. */
+    async markCarried(saleId: string, version: number): Promise<void> {
+      await pool.query('UPDATE sales SET gate_version = $2 WHERE id = $1 AND gate_version < $2', [saleId, version]);
     },
 
     /** @returns null where the sale is unknown; a sale that is in that state already is left as it is */
@@ -148,7 +156,7 @@ export function createSaleStore(pool: Pool) {
       return inTransaction(pool, async (client) => {
         const sale = await lockSale(client, change.saleId);
         if (!sale) return null;
-        if (!sale.gateOpened) return 'gate_closed';
+        if (sale.gateVersion === 0) return 'gate_closed';
         if (sale.allotment + change.delta > maxAllotment) return 'too_many';
         if (change.delta > 0) {
           await client.query('UPDATE sales SET allotment = allotment + $2 WHERE id = $1', [
@@ -223,7 +231,9 @@ async function changeSale(
 }
 
 async function lockSale(client: Client, saleId: string): Promise<LedgerSale | null> {
-  const { rows } = await client.query<SaleRow>(`SELECT ${SALE_COLUMNS} FROM sales WHERE id = $1 FOR UPDATE`, [saleId]);
+  const { rows } = await client.query<SaleRow>(`SELECT ${SALE_COLUMNS} FROM sales WHERE id = $1 FOR NO KEY UPDATE`, [
+    saleId,
+  ]);
   return rows[0] ? toSale(rows[0]) : null;
 }
 

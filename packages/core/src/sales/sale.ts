@@ -29,8 +29,8 @@ export interface Sale {
   readonly paused: boolean;
   /** Raised by every change of window or pause; an older one never overwrites a newer one in the gate. */
   readonly version: number;
-  /** False until the gate was opened for the first time; afterwards a missing gate means that Redis lost it. */
-  readonly gateOpened: boolean;
+  /** Last version that reached the gate. 0 until the gate was made; afterwards a missing gate means that Redis lost it. */
+  readonly gateVersion: number;
 }
 
 /** What the gate (Redis) knows of a sale, all in units. allotment = available + reserved + sold. */

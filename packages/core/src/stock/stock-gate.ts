@@ -180,6 +180,11 @@ export function createStockGate({ redis, keys }: { redis: Redis; keys: Keys }) {
       return { strands, unreadable };
     },
 
+    /** The orders' last worker lived to say what failed: they are not what ends workers, and are not given up for it. */
+    async forgetHandOvers(saleId: string, orderIds: readonly string[]): Promise<void> {
+      await redis.hdel(keys.sale(saleId).handOvers, ...orderIds);
+    },
+
     async countHandOvers(saleId: string, orderIds: readonly string[]): Promise<void> {
       const sale = keys.sale(saleId);
       const [word] = await run('count-hand-overs', [sale.reservations, sale.handOvers], orderIds);

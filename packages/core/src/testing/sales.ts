@@ -31,7 +31,7 @@ export async function makeSale(world: World, wanted: Partial<NewSale> = {}): Pro
   );
   if (!sale) throw new Error(`there is a sale ${wanted.id}`);
   await carrySale({ gate, sales }, sale);
-  return { ...sale, gateOpened: true };
+  return { ...sale, gateVersion: sale.version };
 }
 
 /** Reserves one order of a buyer, without limits. @throws where the gate refuses it */
