@@ -170,6 +170,8 @@ describe('a sale', () => {
     for (const [method, path, body] of [
       ['GET', '/sales/nope', undefined],
       ['POST', '/sales/nope/pause', undefined],
+      ['GET', '/sales/%00', undefined],
+      ['POST', '/sales/a%7Cb/pause', undefined],
       ['POST', '/sales/nope/stock', { delta: 1, reason: 'x' }],
       ['POST', '/sales/nope/window', { starts_at: '2026-01-01T00:00:00Z', ends_at: '2026-01-02T00:00:00Z' }],
     ] as const) {
@@ -211,6 +213,44 @@ describe('stock', () => {
     const sale = newSale();
     await admin('POST', '/sales', sale);
     expect((await admin('POST', `/sales/${sale.product_id}/stock`, body)).status).toBe(400);
+  });
+
+  test('asked for again with the same change_id is changed once, and the id of another change is refused', async () => {
+    const sale = newSale();
+    await admin('POST', '/sales', sale);
+    const path = `/sales/${sale.product_id}/stock`;
+    const change = { delta: 5, reason: 'more came', change_id: `delivery-${sale.product_id}` };
+    const answers = await Promise.all(Array.from({ length: 10 }, () => admin('POST', path, change)));
+    expect(answers.map((answer) => answer.status)).toEqual(Array(10).fill(200));
+    expect((await admin('GET', `/sales/${sale.product_id}`)).body).toMatchObject({
+      allotment: 15,
+      available: 15,
+      ledger: { allotment: 15 },
+    });
+    const other = await admin('POST', path, { ...change, delta: 6 });
+    expect([other.status, other.body.code]).toEqual([409, 'CHANGE_ID_TAKEN']);
+  });
+
+  test('that the gate did not answer is written down, carried out once, and not to be asked for anew', async () => {
+    const sale = newSale();
+    await admin('POST', '/sales', sale);
+    const { gate } = api.parts;
+    const { adjust } = gate;
+    gate.adjust = () => Promise.reject(new Error('Command timed out'));
+    const answer = await admin('POST', `/sales/${sale.product_id}/stock`, { delta: 5, reason: 'more came' });
+    gate.adjust = adjust;
+    expect(answer.body).toMatchObject({
+      status: 503,
+      code: 'STOCK_CHANGE_PENDING',
+      retryable: false,
+      change_id: expect.any(String),
+    });
+    const again = await admin('POST', `/sales/${sale.product_id}/stock`, {
+      delta: 5,
+      reason: 'more came',
+      change_id: answer.body.change_id,
+    });
+    expect(again.body).toMatchObject({ allotment: 15, available: 15, ledger: { allotment: 15 } });
   });
 
   test('above the bound of the system: 409', async () => {
@@ -289,34 +329,24 @@ describe('the queue board', () => {
   });
 
   test.each([
-    ['POST', 'add'],
-    ['PATCH', 'job-1/update-data'],
-    ['PUT', 'obliterate'],
-    ['PUT', 'obliterate?x=/'],
-  ])('%s …/%s: a job is not written by hand', async (method, path) => {
-    const answer = await fetch(`${api.url}/admin/queues/api/queues/confirm-orders/${path}`, {
+    ['POST', 'confirm-orders/add'],
+    ['PATCH', 'confirm-orders/job-1/update-data'],
+    ['PUT', 'confirm-orders/obliterate'],
+    ['PUT', 'confirm-orders/pause'],
+    ['PUT', 'pause'],
+    ['PUT', 'confirm-orders/job-1/clean'],
+  ])('%s …/%s: it shows and changes nothing, so that no other site can use the login either', async (method, path) => {
+    const answer = await fetch(`${api.url}/admin/queues/api/queues/${path}`, {
       method,
       headers: { ...login, 'content-type': 'application/json' },
       body: '{"name":"confirm-orders","data":{"sale_id":"x","orders":[]}}',
     });
-    expect([answer.status, ((await answer.json()) as { code: string }).code]).toEqual([403, 'JOBS_COME_FROM_ORDERS']);
+    expect([answer.status, ((await answer.json()) as { code: string }).code]).toEqual([403, 'BOARD_IS_READ_ONLY']);
+    expect(await api.parts.queue.bullQueue.isPaused()).toBe(false);
   });
 
-  test('jobs can be retried and the queue paused, for that harms no order', async () => {
-    for (const path of ['pause', 'resume', 'retry/failed', 'clean/completed']) {
-      const answer = await fetch(`${api.url}/admin/queues/api/queues/confirm-orders/${path}`, {
-        method: 'PUT',
-        headers: login,
-      });
-      expect(answer.status, path).toBe(200);
-    }
-  });
-
-  test('another site cannot use the login that a browser remembers', async () => {
-    const answer = await fetch(`${api.url}/admin/queues/api/queues/confirm-orders/pause`, {
-      method: 'PUT',
-      headers: { ...login, 'sec-fetch-site': 'cross-site' },
-    });
-    expect(answer.status).toBe(403);
+  test('cannot be shown in a frame of another site', async () => {
+    const page = await fetch(`${api.url}/admin/queues`, { headers: login });
+    expect(page.headers.get('content-security-policy')).toBe("frame-ancestors 'none'");
   });
 });

@@ -166,6 +166,16 @@ describe('who is buying', () => {
   });
 });
 
+test('[I7] what was told as confirmed is never pending again, whatever the gate says later', async () => {
+  const sale = await makeSale(world);
+  const { body } = await order(sale.id);
+  const read = () => call(`/api/orders/${body.order_id}`, { headers: { 'x-user-id': 'ann' } });
+  await eventually('it is confirmed', 5_000, async () => (await read()).body.status === 'confirmed');
+  // A Redis that lost its last second has the reservation again.
+  await world.redis.hset(world.keys.sale(sale.id).reservations, body.order_id, `1|${Date.now()}|r|ann`);
+  expect((await read()).body.status).toBe('confirmed');
+});
+
 describe('refusals say why, as problem+json', () => {
   test('each with its code, whether trying again can help, and a request id', async () => {
     const now = Date.now();
@@ -214,6 +224,9 @@ describe('refusals say why, as problem+json', () => {
   test('[trap 6] a gate that Redis lost: 503, and nothing is made up', async () => {
     const sale = await makeSale(world);
     await world.redis.del(world.keys.sale(sale.id).gate);
+    // Made behind the API's back: it is in the catalogue once that is read again.
+    await api.parts.catalogueCache.clear();
+    await eventually('the sale is known', 3_000, async () => (await order(sale.id)).status !== 404);
     const { status, headers, body } = await order(sale.id);
     expect([status, body.code, body.retryable]).toEqual([503, 'SALE_RECOVERING', true]);
     expect(headers.get('retry-after')).not.toBeNull();

@@ -87,7 +87,7 @@ test('[trap 38] killed and started again: 503 meanwhile, then API and worker go 
     5_000,
     async () => (await createStockGate(world).read(sale.id)).numbers?.sold === 1,
   );
-  // The append-only file is written every second: what this test counts on must be on disk.
+  // The append-only file reaches the disk every second. A killed process loses less, but this test is not about that.
   await new Promise((resolve) => setTimeout(resolve, 1_200));
   process.kill(server.pid as number, 'SIGKILL');
   let away = await order(sale.id, 'meanwhile');

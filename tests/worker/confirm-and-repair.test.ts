@@ -289,6 +289,7 @@ describe('a worker process', () => {
     const first = await startProcess(world, 'worker', { STRAND_AGE_MS: '60000', WORKER_CONCURRENCY: '1' });
     await eventually('it has begun', 10_000, async () => ((await statuses()).confirmed ?? 0) > 5);
     expect(await first.stop()).toBe(0);
+    expect((await statuses()).confirmed).toBeLessThan(200);
     expect(await queue.bullQueue.getActiveCount()).toBe(0);
     await work({ STRAND_AGE_MS: 60_000 });
     await allEnded(sale.id);

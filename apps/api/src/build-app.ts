@@ -2,13 +2,13 @@
 import { randomUUID } from 'node:crypto';
 import type { Environment } from '@flash-sale/core/environment.ts';
 import { BODY_LIMIT_BYTES, MAX_REQUEST_ID_LENGTH } from '@flash-sale/core/limits.ts';
-import { createAdmissionDesk } from '@flash-sale/core/stock/admission.ts';
 import fastify, { type FastifyBaseLogger, type FastifyServerOptions, LogController } from 'fastify';
 import { adminRoutes } from './admin/admin-routes.ts';
 import { createManageSales } from './admin/manage-sales.ts';
 import { queueBoard } from './admin/queue-board.ts';
 import type { Parts } from './connect-parts.ts';
 import { healthRoutes } from './health/health-routes.ts';
+import { createAdmissionDesk } from './orders/admission-desk.ts';
 import { createHandOver } from './orders/hand-over.ts';
 import { orderRoutes } from './orders/order-routes.ts';
 import { createPlaceOrder } from './orders/place-order.ts';
@@ -74,7 +74,7 @@ function serverOptions(settings: ApiSettings, log: FastifyBaseLogger): FastifySe
     loggerInstance: log,
     // A line for each request would cost more than most requests do; refusals are counted instead.
     logController: new LogController({ disableRequestLogging: true }),
-    trustProxy: trustedProxies(settings.TRUST_PROXY),
+    trustProxy: settings.TRUST_PROXY === '' ? false : settings.TRUST_PROXY,
     bodyLimit: BODY_LIMIT_BYTES,
     requestIdHeader: false,
     genReqId: (request) => {
@@ -90,11 +90,4 @@ function serverOptions(settings: ApiSettings, log: FastifyBaseLogger): FastifySe
     forceCloseConnections: 'idle',
     requestTimeout: settings.REQUEST_TIMEOUT_MS * 2,
   };
-}
-
-/** '' = nobody; a number = that many hops; otherwise addresses and ranges. */
-function trustedProxies(setting: string): boolean | string | ((address: string, hop: number) => boolean) {
-  if (setting === '') return false;
-  const hops = /^\d+$/.test(setting) ? Number(setting) : null;
-  return hops === null ? setting : (_address, hop) => hop < hops;
 }

@@ -1,5 +1,5 @@
 /** Takes jobs from the queue: one job is one batch of accepted orders of one sale. */
-import { awayPart } from '@flash-sale/core/faults.ts';
+import { awayPart, isAboutTheOrder } from '@flash-sale/core/faults.ts';
 import { CONFIRM_ATTEMPTS, JOB_LOCK_MS, STALLED_CHECK_MS } from '@flash-sale/core/limits.ts';
 import { type ConfirmOrdersJob, decodeJob, ORDER_QUEUE, type OrderBatch } from '@flash-sale/core/queue/order-queue.ts';
 import { type Job, UnrecoverableError, Worker } from 'bullmq';
@@ -36,16 +36,18 @@ export function startOrderWorker(options: {
       await confirm(batch);
     } catch (error) {
       const last = job.attemptsMade + 1 >= (job.opts.attempts ?? CONFIRM_ATTEMPTS);
-      const away = awayPart(error);
       const about = {
         job: job.id,
         attempt: job.attemptsMade + 1,
         orders: batch.orders.length,
         err: (error as Error).message,
       };
-      log.warn({ ...about, away }, last ? 'the last attempt at a job failed' : 'an attempt at a job failed');
-      // Nobody is told "rejected" because a server was away: the sweep hands those over again when it is back.
-      if (last) await (away === null ? giveUp(batch) : postpone(batch));
+      log.warn(
+        { ...about, away: awayPart(error) },
+        last ? 'the last attempt at a job failed' : 'an attempt at a job failed',
+      );
+      // Nobody is told "rejected" because a server was away or ailing: the sweep hands those over again.
+      if (last) await (isAboutTheOrder(error) ? giveUp(batch) : postpone(batch));
       throw error;
     }
   }

@@ -14,6 +14,12 @@ test('nothing set means the defaults of development', () => {
   });
 });
 
+test('proxies are addresses, ranges and names', () => {
+  for (const list of ['loopback', '10.0.0.0/8, 192.0.2.1', '::1,fd00::/8']) {
+    expect(readEnvironment({ TRUST_PROXY: list }).TRUST_PROXY).toBe(list);
+  }
+});
+
 test('an empty text counts as unset, and unknown names are nobody’s business', () => {
   expect(readEnvironment({ PORT: '', ADMIN_TOKEN: ' ', PATH: '/bin' })).toMatchObject({ PORT: 5001 });
 });
@@ -27,6 +33,9 @@ test.each([
   ['REDIS_URL', 'localhost:6379', 'REDIS_URL has a value that does not fit. redis:// or rediss:// address'],
   ['DATABASE_URL', 'mysql://x', 'DATABASE_URL has a value that does not fit.'],
   ['ADMIN_TOKEN', 'short', 'at least 16 characters'],
+  ['TRUST_PROXY', 'abc', 'TRUST_PROXY is "abc".'],
+  ['TRUST_PROXY', '1', 'addresses or ranges'],
+  ['TRUST_PROXY', '10.0.0.0/33', 'addresses or ranges'],
   ['KEY_PREFIX', '{x}', 'KEY_PREFIX is "{x}".'],
 ])('%s=%s is refused with a sentence', (name, value, sentence) => {
   expect(() => readEnvironment({ [name]: value })).toThrow(EnvironmentError);

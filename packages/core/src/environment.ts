@@ -2,6 +2,7 @@
  * The one declared tree of settings. Each has a type, a default, a unit and a meaning; .env.example is checked against it.
  * This file reads nothing by itself: a main hands in its environment.
  */
+import { isIP } from 'node:net';
 import { type Static, type TSchema, Type } from '@sinclair/typebox';
 import { Value } from '@sinclair/typebox/value';
 
@@ -90,9 +91,8 @@ export const EnvironmentSchema = Type.Object({
   }),
   TRUST_PROXY: Type.String({
     default: '',
-    pattern: '^$|^[0-9a-fA-F.:/, a-z]+$',
     description:
-      'Proxies whose X-Forwarded-For is believed: addresses or ranges with commas (10.0.0.0/8, loopback), or the number of hops. Empty: nobody.',
+      'Proxies whose X-Forwarded-For is believed: addresses or ranges with commas (10.0.0.0/8), or loopback, linklocal, uniquelocal. Empty: nobody.',
   }),
   ADMIN_TOKEN: Type.Optional(
     Type.String({
@@ -158,13 +158,25 @@ export function readEnvironment(variables: Record<string, string | undefined>): 
     if (text !== undefined && text !== '') known[name] = asDeclared(name as keyof Environment, text);
   }
   const filled = Value.Default(EnvironmentSchema, known);
-  if (Value.Check(EnvironmentSchema, filled)) return filled;
   const sentences = new Map<string, string>();
+  if (!isProxyList(variables.TRUST_PROXY?.trim() ?? ''))
+    sentences.set('TRUST_PROXY', sentence('TRUST_PROXY', variables.TRUST_PROXY));
+  if (sentences.size === 0 && Value.Check(EnvironmentSchema, filled)) return filled;
   for (const error of Value.Errors(EnvironmentSchema, filled)) {
     const name = error.path.slice(1).split('/')[0] ?? '';
     if (!sentences.has(name)) sentences.set(name, sentence(name, variables[name]));
   }
   throw new EnvironmentError([...sentences.values()].join('\n'));
+}
+
+function isProxyList(text: string): boolean {
+  if (text === '') return true;
+  return text.split(',').every((part) => {
+    const [address = '', bits] = part.trim().split('/');
+    if (bits === undefined && ['loopback', 'linklocal', 'uniquelocal'].includes(address)) return true;
+    const most = isIP(address) === 4 ? 32 : isIP(address) === 6 ? 128 : -1;
+    return most > 0 && (bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= most));
+  });
 }
 
 function asDeclared(name: keyof Environment, text: string): unknown {

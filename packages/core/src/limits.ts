@@ -69,7 +69,10 @@ export const HAND_OVERS_MAX = 8;
 /** Milliseconds that a sale's numbers may stay in process memory: half of the promised second, so that age + fetch stay under it. */
 export const SALE_MEMORY_MS = 400;
 
-/** Seconds that the catalogue in Redis (no numbers of stock) counts as fresh; an operator's change clears it at once. */
+/**
+ * Seconds that the catalogue in Redis (no numbers of stock) counts as fresh. An operator's change clears it; a read that began before
+ * the change may write the old one back, so this is also the longest that another process can show it.
+ */
 export const CATALOGUE_TTL_S = 5;
 
 /** Seconds that it is kept beyond that, for reads while PostgreSQL is away. */
@@ -92,6 +95,12 @@ export const REFUSAL_SUMMARY_MS = 10_000;
 
 /** Milliseconds after which a stock change that no process finished is finished by the repair loop. */
 export const STOCK_CHANGE_REPAIR_MS = 5_000;
+
+/**
+ * Milliseconds that a worker's connection to Redis may be silent while an answer is awaited, before it is made anew. Longer than
+ * BullMQ's own waiting for a job (10 s); a connection that was cut without a word would otherwise stay for a quarter of an hour.
+ */
+export const WORK_SOCKET_TIMEOUT_MS = 20_000;
 
 /** Oldest Redis that has what the scripts and BullMQ need, and is still maintained. */
 export const REDIS_MAJOR_MIN = 7;

@@ -103,12 +103,27 @@ export const ChangeStockSchema = {
         maximum: MAX_ALLOTMENT,
         description: 'Units; negative withdraws.',
       }),
+      change_id: Type.Optional(
+        Type.String({
+          pattern: '^[A-Za-z0-9_-]{1,64}$',
+          description:
+            'Names the change: asked for again with the same id, it is carried out once. Made up where absent.',
+        }),
+      ),
       reason: Type.String({ minLength: 1, maxLength: 500, pattern: '^[^\\u0000]*$', description: 'For the record.' }),
     },
     { additionalProperties: false },
   ),
   response: {
     200: AdminSaleSchema,
-    ...problemResponses('INVALID_REQUEST', 'SALE_NOT_FOUND', 'UNITS_PROMISED', 'TOO_MANY_UNITS', ...failures),
+    ...problemResponses(
+      'INVALID_REQUEST',
+      'SALE_NOT_FOUND',
+      'UNITS_PROMISED',
+      'TOO_MANY_UNITS',
+      'CHANGE_ID_TAKEN',
+      'STOCK_CHANGE_PENDING',
+      ...failures,
+    ),
   },
 };

@@ -1,9 +1,10 @@
 /** Running the sales, for whoever has the operator's token. */
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
-import { PRICE_PATTERN, saleState } from '@flash-sale/core/sales/sale.ts';
+import { PRICE_PATTERN, SALE_ID_PATTERN, saleState } from '@flash-sale/core/sales/sale.ts';
 import type { Operator } from '@flash-sale/core/sales/sale-store.ts';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import { ulid } from 'ulid';
 import {
   ChangeStockSchema,
   ChangeWindowSchema,
@@ -15,12 +16,17 @@ import {
 import type { createManageSales, Managed, SaleNumbers } from './manage-sales.ts';
 
 const pricePattern = new RegExp(PRICE_PATTERN);
+const saleIdPattern = new RegExp(SALE_ID_PATTERN);
 
 export const adminRoutes: FastifyPluginAsyncTypebox<{ manageSales: ReturnType<typeof createManageSales> }> = async (
   app,
   { manageSales },
 ) => {
   app.addHook('onRequest', app.requireOperator);
+  app.addHook('preValidation', async (request, reply) => {
+    const { product_id: id } = request.params as { product_id?: string };
+    return id === undefined || saleIdPattern.test(id) ? undefined : reply.problem('SALE_NOT_FOUND');
+  });
 
   app.post('/api/admin/sales', { schema: CreateSaleSchema }, async (request, reply) => {
     const { body } = request;
@@ -74,9 +80,14 @@ export const adminRoutes: FastifyPluginAsyncTypebox<{ manageSales: ReturnType<ty
   });
 
   app.post('/api/admin/sales/:product_id/stock', { schema: ChangeStockSchema }, async (request, reply) => {
-    const { delta, reason } = request.body;
+    const { delta, reason, change_id: id = ulid() } = request.body;
     if (delta === 0) return reply.problem('INVALID_REQUEST', { detail: 'body/delta must not be 0.' });
-    const changed = await manageSales.changeStock(request.params.product_id, delta, reason, operatorOf(request));
+    const changed = await manageSales.changeStock(
+      { id, saleId: request.params.product_id, delta, reason },
+      operatorOf(request),
+    );
+    if (changed === 'other_change') return reply.problem('CHANGE_ID_TAKEN', { change_id: id });
+    if (changed === 'pending') return reply.problem('STOCK_CHANGE_PENDING', { change_id: id });
     if (changed === 'too_many') return reply.problem('TOO_MANY_UNITS');
     if (typeof changed === 'object' && 'refused' in changed) {
       return reply.problem('UNITS_PROMISED', { available: changed.available });

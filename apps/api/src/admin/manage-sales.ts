@@ -2,12 +2,12 @@
  * What an operator does to a sale. The ledger is changed first and the gate follows; a crash between the two is mended by
  * the worker's repair loop. Only the withdrawal of units asks the gate first, for only the gate knows what is promised.
  */
+import { awayPart } from '@flash-sale/core/faults.ts';
 import { MAX_ALLOTMENT } from '@flash-sale/core/limits.ts';
 import { carrySale, carryStockChange } from '@flash-sale/core/sales/carry-to-gate.ts';
 import type { Sale, StockNumbers } from '@flash-sale/core/sales/sale.ts';
 import type { LedgerSale, NewSale, Operator, SaleStore } from '@flash-sale/core/sales/sale-store.ts';
 import type { StockGate } from '@flash-sale/core/stock/stock-gate.ts';
-import { ulid } from 'ulid';
 import type { SaleReader } from '../sales/read-sales.ts';
 
 /** A sale as ledger and gate have it; `now` is Redis' clock in ms since 1970. */
@@ -60,20 +60,30 @@ export function createManageSales(parts: {
       return carry(await sales.changeWindow(saleId, startsAt, endsAt, operator));
     },
 
+    /**
+     * The change's id names it: asked for again with the same id, it is carried out once.
+     *
+     * @returns 'pending' where it is written down and the gate has not answered; the repair loop carries it out
+     */
     async changeStock(
-      saleId: string,
-      delta: number,
-      reason: string,
+      change: { id: string; saleId: string; delta: number; reason: string },
       operator: Operator,
-    ): Promise<Managed | 'too_many' | { refused: true; available: number }> {
-      const change = await sales.beginStockChange({ id: ulid(), saleId, delta, reason }, MAX_ALLOTMENT, operator);
-      if (change === 'too_many') return change;
-      if (change === 'gate_closed') return 'recovering';
-      if (!change) return 'no_such_sale';
-      const decided = await carryStockChange({ gate, sales }, change);
-      await saleReader.forget(saleId);
-      if (!decided) return 'recovering';
-      return decided.word === 'refused' ? { refused: true, available: decided.available } : read(saleId);
+    ): Promise<Managed | 'other_change' | 'too_many' | 'pending' | { refused: true; available: number }> {
+      const begun = await sales.beginStockChange(change, MAX_ALLOTMENT, operator);
+      if (begun === 'gate_closed') return 'recovering';
+      if (begun === null) return 'no_such_sale';
+      if (typeof begun === 'string') return begun;
+      // From here on it is written down: whatever fails, it will be carried out, and must not be asked for anew.
+      let decided: Awaited<ReturnType<typeof carryStockChange>>;
+      try {
+        decided = await carryStockChange({ gate, sales }, begun);
+        await saleReader.forget(change.saleId);
+      } catch (error) {
+        if (awayPart(error) === null) throw error;
+        return 'pending';
+      }
+      if (!decided) return 'pending';
+      return decided.word === 'refused' ? { refused: true, available: decided.available } : read(change.saleId);
     },
   };
 }

@@ -2,9 +2,9 @@
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { SALE_ID_PATTERN } from '@flash-sale/core/sales/sale.ts';
-import type { Admission } from '@flash-sale/core/stock/admission.ts';
 import type { BuyerBucketSettings } from '@flash-sale/core/stock/stock-gate.ts';
 import type { FastifyReply } from 'fastify';
+import type { Admission } from './admission-desk.ts';
 import { PlaceOrderSchema, ReadOrderSchema } from './order-contract.ts';
 import type { createPlaceOrder, PlaceOrderOutcome } from './place-order.ts';
 import type { createReadOrder } from './read-order.ts';
@@ -50,7 +50,6 @@ export const orderRoutes: FastifyPluginAsyncTypebox<Options> = async (app, optio
     const found = await readOrder(request.params.order_id, request.buyerId);
     if (found === 'no_such_order') return reply.problem('ORDER_NOT_FOUND');
     if (found === 'gate_away') return reply.problem('GATE_UNAVAILABLE');
-    if (found === 'ledger_away') return reply.problem('LEDGER_UNAVAILABLE');
     reply.header('cache-control', 'private, no-store');
     return found;
   });

@@ -6,9 +6,9 @@
  */
 import { nothingHappenedInRedis } from '@flash-sale/core/faults.ts';
 import { newOrderId } from '@flash-sale/core/orders/order.ts';
-import type { Admission, AdmissionDesk } from '@flash-sale/core/stock/admission.ts';
 import type { FastifyBaseLogger } from 'fastify';
 import type { SaleReader } from '../sales/read-sales.ts';
+import { type Admission, type AdmissionDesk, NothingReservedError } from './admission-desk.ts';
 import type { HandOver } from './hand-over.ts';
 
 export interface PlaceOrder {
@@ -44,7 +44,7 @@ export function createPlaceOrder(parts: {
     try {
       admission = await desk.admit(saleId, { orderId, buyerId, quantity, requestId });
     } catch (error) {
-      if (nothingHappenedInRedis(error)) return { kind: 'gate_away' };
+      if (error instanceof NothingReservedError || nothingHappenedInRedis(error)) return { kind: 'gate_away' };
       log.warn(
         { order_id: orderId, reqId: requestId, err: (error as Error).message },
         'the gate did not answer an order',

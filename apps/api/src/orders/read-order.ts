@@ -1,7 +1,9 @@
 /**
  * Finds what became of an order. The gate is asked first and the ledger second: a reservation ends only after the ledger
- * has the order, so that in this order of asking none can slip through between.
+ * has the order, so that in this order of asking none can slip through between. The ledger's word stands above the gate's: a
+ * reservation that was not settled yet (or is there again, after Redis lost its last second) turns nothing back to pending.
  */
+import { awayPart } from '@flash-sale/core/faults.ts';
 import { saleIdOf } from '@flash-sale/core/orders/order.ts';
 import type { LedgerOrder, OrderStore } from '@flash-sale/core/orders/order-store.ts';
 import type { StockGate } from '@flash-sale/core/stock/stock-gate.ts';
@@ -19,32 +21,32 @@ export interface OrderView {
   readonly reason?: string;
 }
 
-export type ReadOrderOutcome = OrderView | 'no_such_order' | 'gate_away' | 'ledger_away';
+export type ReadOrderOutcome = OrderView | 'no_such_order' | 'gate_away';
 
 export function createReadOrder(parts: { gate: Pick<StockGate, 'findReservation'>; orders: Pick<OrderStore, 'find'> }) {
-  /** Someone else's order is answered like one that does not exist. */
+  /**
+   * Someone else's order is answered like one that does not exist.
+   *
+   * @throws where the ledger cannot be asked: then "pending" might be a step back
+   */
   return async function readOrder(orderId: string, buyerId: string): Promise<ReadOrderOutcome> {
     const saleId = saleIdOf(orderId);
     if (saleId === null) return 'no_such_order';
-    let gateAnswered = true;
-    const reservation = await parts.gate.findReservation(saleId, orderId).catch(() => {
-      gateAnswered = false;
-      return null;
+    const reservation = await parts.gate.findReservation(saleId, orderId).catch((error: unknown) => {
+      if (awayPart(error) !== 'redis') throw error;
+      return 'gate_away' as const;
     });
-    if (reservation) {
-      if (reservation.buyerId !== buyerId) return 'no_such_order';
-      return {
-        order_id: orderId,
-        status: 'pending',
-        product_id: saleId,
-        quantity: reservation.quantity,
-        created_at: new Date(reservation.reservedAt).toISOString(),
-      };
-    }
-    const order = await parts.orders.find(orderId).catch(() => 'away' as const);
-    if (order === 'away') return 'ledger_away';
+    const order = await parts.orders.find(orderId);
     if (order) return order.buyerId === buyerId ? view(order) : 'no_such_order';
-    return gateAnswered ? 'no_such_order' : 'gate_away';
+    if (reservation === 'gate_away') return 'gate_away';
+    if (reservation?.buyerId !== buyerId) return 'no_such_order';
+    return {
+      order_id: orderId,
+      status: 'pending',
+      product_id: saleId,
+      quantity: reservation.quantity,
+      created_at: new Date(reservation.reservedAt).toISOString(),
+    };
   };
 }
 

@@ -21,8 +21,7 @@ const table = {
   BUYER_LIMIT: [400, false, 'The order would take the buyer over the number of units that one buyer may hold.'],
   BUYER_REQUIRED: [401, false, 'Say who is buying: the header X-User-ID is missing.'],
   OPERATOR_REQUIRED: [401, false, "This needs the operator's token: Authorization: Bearer <ADMIN_TOKEN>."],
-  JOBS_COME_FROM_ORDERS: [403, false, 'Jobs come from orders. They cannot be added or rewritten by hand.'],
-  CROSS_SITE: [403, false, 'Another site may not act in the name of a logged-in operator.'],
+  BOARD_IS_READ_ONLY: [403, false, 'The board shows the queue. What a job needs is done by the sweep.'],
   NOT_FOUND: [404, false, 'There is nothing at this address.'],
   SALE_NOT_FOUND: [404, false, 'There is no such sale.'],
   ORDER_NOT_FOUND: [404, false, 'There is no such order of this buyer.'],
@@ -30,6 +29,7 @@ const table = {
   UNITS_PROMISED: [409, false, 'The change would take units that buyers were promised. Nothing was changed.'],
   TOO_MANY_UNITS: [409, false, 'The sale would have more units than the system allows. Nothing was changed.'],
   REQUEST_TOO_SLOW: [408, true, 'The request did not arrive in time.'],
+  CHANGE_ID_TAKEN: [409, false, 'Another change of stock has this change_id. Nothing was changed.'],
   BODY_TOO_LARGE: [413, false, 'The body is too large.'],
   UNSUPPORTED_MEDIA_TYPE: [415, false, 'Send the body as application/json, or send none.'],
   HEADERS_TOO_LARGE: [431, false, 'The headers are too large.'],
@@ -40,6 +40,11 @@ const table = {
   GATE_UNAVAILABLE: [503, true, 'The stock cannot be reached.'],
   LEDGER_UNAVAILABLE: [503, true, 'The ledger cannot be reached.'],
   SALE_RECOVERING: [503, true, "The sale's stock is being brought up. Nothing was taken."],
+  STOCK_CHANGE_PENDING: [
+    503,
+    false,
+    'The change is written down and will be carried out within seconds of the stock being back. Ask again only with its change_id.',
+  ],
   OUTCOME_UNKNOWN: [
     503,
     false,
@@ -59,6 +64,7 @@ export const ProblemSchema = Type.Object(
     retryable: Type.Boolean({ description: 'Whether the same request can succeed later.' }),
     request_id: Type.String({ description: 'Leads to the lines in the log.' }),
     order_id: Type.Optional(Type.String({ description: 'The order that may have been taken.' })),
+    change_id: Type.Optional(Type.String({ description: 'The change of stock that this is about.' })),
     available: Type.Optional(Type.Integer({ description: 'Units that are left.' })),
     holds: Type.Optional(Type.Integer({ description: 'Units that the buyer holds.' })),
     retry_after_ms: Type.Optional(Type.Integer({ description: 'Milliseconds after which it may be tried again.' })),
@@ -68,7 +74,7 @@ export const ProblemSchema = Type.Object(
 
 /** What a problem may say beyond its code. */
 export type ProblemFields = Partial<
-  Pick<Static<typeof ProblemSchema>, 'detail' | 'order_id' | 'available' | 'holds' | 'retry_after_ms'>
+  Pick<Static<typeof ProblemSchema>, 'detail' | 'order_id' | 'change_id' | 'available' | 'holds' | 'retry_after_ms'>
 >;
 
 /** Response schemas for the statuses of these codes, for the routes that may answer with them. */

@@ -36,6 +36,7 @@ export function createSaleReader(parts: {
   const catalogues = new LRUCache<'current', readonly Sale[]>({
     max: 1,
     ttl: SALE_MEMORY_MS,
+    ignoreFetchAbort: true,
     fetchMethod: async () => {
       const cached = await catalogueCache.read().catch(() => null);
       if (cached?.fresh) return cached.sales;
@@ -55,18 +56,23 @@ export function createSaleReader(parts: {
   const others = new LRUCache<string, { sale: Sale | null }>({
     max: SALE_MEMORY_MAX,
     ttl: SALE_MEMORY_MS,
+    ignoreFetchAbort: true,
     fetchMethod: async (saleId) => ({ sale: await sales.find(saleId) }),
   });
   const live = new LRUCache<string, LiveNumbers>({
     max: SALE_MEMORY_MAX,
     ttl: SALE_MEMORY_MS,
+    ignoreFetchAbort: true,
     fetchMethod: async (saleId) => ({ ...(await gate.read(saleId)), readAt: Date.now() }),
   });
 
   async function find(saleId: string): Promise<Sale | null> {
     const current = await catalogues.forceFetch('current');
     const known = current.find((sale) => sale.id === saleId);
-    return known ?? (await others.forceFetch(saleId)).sale;
+    if (known) return known;
+    // Every sale that was ever open has a gate. Made-up ids end here, at Redis, and never reach PostgreSQL.
+    const { numbers } = await live.forceFetch(saleId);
+    return numbers === null ? null : (await others.forceFetch(saleId)).sale;
   }
 
   async function view(sale: Sale): Promise<{ product: SaleView; now: number }> {
@@ -92,7 +98,10 @@ export function createSaleReader(parts: {
       return { products: active, now: views[0]?.now ?? Date.now() };
     },
 
-    /** An operator changed this sale: what is remembered here is forgotten, and so is the copy in Redis. */
+    /**
+     * An operator changed this sale: what is remembered here is forgotten, and so is the copy in Redis. Fetches under way go on
+     * for those who wait for them (ignoreFetchAbort).
+     */
     async forget(saleId: string): Promise<void> {
       catalogues.clear();
       others.delete(saleId);

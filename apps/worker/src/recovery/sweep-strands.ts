@@ -35,6 +35,8 @@ export function createSweep(parts: {
   let turns = 0;
   // After an outage of any length strands may be older than RECENT_MS.
   let lookAtAll = true;
+  // Looking through the queue is dear: once a turn is enough.
+  let underWayThisTurn: Promise<Set<string> | null> | null = null;
 
   async function sweepSale(saleId: string): Promise<void> {
     for (let batch = 0; batch < BATCHES_A_TURN; batch++) {
@@ -56,7 +58,8 @@ export function createSweep(parts: {
     const ended = new Set(verdicts.map((verdict) => verdict.id));
     const open = strands.filter((strand) => !ended.has(strand.id));
     if (open.length === 0) return more;
-    const underWay = await queue.orderIdsUnderWay();
+    underWayThisTurn ??= queue.orderIdsUnderWay();
+    const underWay = await underWayThisTurn;
     // A queue too long to look through is being worked off: these are most likely in it, and will be looked at again.
     if (underWay === null) return false;
     await handOverAgain(
@@ -67,10 +70,13 @@ export function createSweep(parts: {
   }
 
   async function handOverAgain(saleId: string, strands: readonly Strand[]): Promise<void> {
+    const again = strands.filter((strand) => strand.handOvers < HAND_OVERS_MAX);
+    if (again.length > 0) await handOver(saleId, again);
     const worn = strands.filter((strand) => strand.handOvers >= HAND_OVERS_MAX);
     if (worn.length > 0) await giveUp({ saleId, orders: worn });
-    const again = strands.filter((strand) => strand.handOvers < HAND_OVERS_MAX);
-    if (again.length === 0) return;
+  }
+
+  async function handOver(saleId: string, again: readonly Strand[]): Promise<void> {
     log.warn({ sale_id: saleId, orders: again.length, first: again[0]?.id }, 'stranded orders are handed over again');
     await gate.countHandOvers(
       saleId,
@@ -88,8 +94,12 @@ export function createSweep(parts: {
       const all = lookAtAll || turns % FULL_TURN_EVERY === 0;
       turns += 1;
       lookAtAll = true;
+      underWayThisTurn = null;
       const ids = all ? await sales.listIds() : (await sales.listCurrent(RECENT_MS)).map((sale) => sale.id);
-      for (const id of ids) await sweepSale(id);
+      // One sale that cannot be swept must not keep the others from it.
+      const faults: unknown[] = [];
+      for (const id of ids) await sweepSale(id).catch((error: unknown) => faults.push(error));
+      if (faults.length > 0) throw faults[0];
       lookAtAll = false;
     },
   };

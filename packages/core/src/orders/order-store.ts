@@ -35,7 +35,7 @@ export function createOrderStore(pool: Pool) {
     /**
      * Writes a batch of one sale's orders in one transaction, and raises the sale's sold count with them. Orders that the
      * ledger has already keep what it said of them. Rows that it refuses are singled out and end as rejected; the others
-     * are confirmed.
+     * are confirmed. A row that cannot even be written as rejected gets no verdict.
      *
      * @throws when the ledger cannot be reached or the outcome is unknown; then nothing may be given back
      */
@@ -105,7 +105,7 @@ async function confirmOneByOne(
     const reason = known ? await tryOne(client, saleId, order) : 'LEDGER_UNKNOWN_SALE';
     if (reason === 'written') fresh.set(order.id, { id: order.id, status: 'confirmed', fresh: true });
     else if (reason !== 'known') {
-      for (const id of await insertRejected(client, saleId, [order], reason)) {
+      for (const id of await tryToReject(client, saleId, order, reason)) {
         fresh.set(id, { id, status: 'rejected', reason, fresh: true });
       }
     }
@@ -131,6 +131,23 @@ async function tryOne(
   }
   await client.query('ROLLBACK TO SAVEPOINT one_order');
   return reason;
+}
+
+/** A row that cannot even be written as rejected stays without a verdict; it must not take the others down with it. */
+async function tryToReject(
+  client: Client,
+  saleId: string,
+  order: AcceptedOrder,
+  reason: RejectionReason,
+): Promise<string[]> {
+  await client.query('SAVEPOINT one_rejection');
+  try {
+    return await insertRejected(client, saleId, [order], reason);
+  } catch (error) {
+    if (!isRefusedData(error)) throw error;
+    await client.query('ROLLBACK TO SAVEPOINT one_rejection');
+    return [];
+  }
 }
 
 /** Batches of one sale queue at its row instead of meeting in a deadlock over the same orders. */

@@ -24,6 +24,8 @@ export function connectPostgres(options: {
     statement_timeout: options.timeoutMs,
     // For a server that is silent. Later than its own timeout, so that where it lives it is the one that says so.
     query_timeout: options.timeoutMs + 1_000,
+    // A process that is frozen in the middle of a transaction must not keep a sale's row from all others.
+    idle_in_transaction_session_timeout: options.timeoutMs,
     idleTimeoutMillis: 30_000,
     keepAlive: true,
   });
@@ -44,6 +46,11 @@ export async function ping(pool: Pool): Promise<void> {
 export async function inTransaction<Result>(pool: Pool, work: (client: Client) => Promise<Result>): Promise<Result> {
   const client = await pool.connect();
   let broken: Error | undefined;
+  // The pool listens only to connections that are idle; an error that nobody listens to would end the process.
+  const onError = (error: Error): void => {
+    broken = error;
+  };
+  client.on('error', onError);
   try {
     await client.query('BEGIN');
     const result = await work(client);
@@ -55,6 +62,7 @@ export async function inTransaction<Result>(pool: Pool, work: (client: Client) =
     });
     throw error;
   } finally {
+    client.off('error', onError);
     client.release(broken);
   }
 }

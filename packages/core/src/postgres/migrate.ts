@@ -33,7 +33,7 @@ export async function migrateLedger(databaseUrl: string, say: (line: string) => 
  */
 export async function checkMigrated(databaseUrl: string): Promise<void> {
   const needed = readdirSync(folder).flatMap((file) => (file.endsWith('.sql') ? [file.slice(0, -'.sql'.length)] : []));
-  const client = new pg.Client({ connectionString: databaseUrl });
+  const client = new pg.Client({ connectionString: databaseUrl, connectionTimeoutMillis: 3_000 });
   await client.connect();
   try {
     const { rows } = await client.query<{ name: string }>(`SELECT name FROM ${MIGRATIONS_TABLE}`);

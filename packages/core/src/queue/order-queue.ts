@@ -10,6 +10,7 @@ import {
   JOB_ORDERS_MAX,
   KEEP_COMPLETED_JOBS,
   KEEP_FAILED_JOBS,
+  MAX_QUANTITY,
   SWEEP_QUEUE_LOOK_MAX,
 } from '../limits.ts';
 import type { AcceptedOrder } from '../orders/order.ts';
@@ -19,8 +20,12 @@ export const ORDER_QUEUE = 'confirm-orders';
 const JobOrder = Type.Object({
   order_id: Type.String({ minLength: 1 }),
   buyer_id: Type.String({ minLength: 1 }),
-  quantity: Type.Integer({ minimum: 1 }),
-  reserved_at: Type.Integer({ minimum: 0, description: 'Milliseconds since 1970 by the clock of Redis.' }),
+  quantity: Type.Integer({ minimum: 1, maximum: MAX_QUANTITY }),
+  reserved_at: Type.Integer({
+    minimum: 0,
+    maximum: 8.64e15,
+    description: 'Milliseconds since 1970 by the clock of Redis.',
+  }),
   request_id: Type.String(),
 });
 

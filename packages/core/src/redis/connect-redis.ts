@@ -1,6 +1,7 @@
 /** Connections to Redis, each with the manners that its use needs. */
 import { Redis } from 'ioredis';
 import type { Logger } from 'pino';
+import { WORK_SOCKET_TIMEOUT_MS } from '../limits.ts';
 
 export interface RedisConnection {
   readonly redis: Redis;
@@ -27,6 +28,8 @@ export function connectForRequests(options: ConnectOptions & { timeoutMs: number
     maxRetriesPerRequest: 0,
     commandTimeout: options.timeoutMs,
     connectTimeout: options.timeoutMs,
+    // A connection that was cut without a word is made anew, not only its commands refused.
+    socketTimeout: options.timeoutMs,
     retryStrategy: backoff,
   });
   return managed(redis, options);
@@ -38,6 +41,7 @@ export function connectForWork(options: ConnectOptions): RedisConnection {
     connectionName: options.name,
     lazyConnect: true,
     maxRetriesPerRequest: null,
+    socketTimeout: WORK_SOCKET_TIMEOUT_MS,
     retryStrategy: backoff,
   });
   return managed(redis, options);

@@ -145,17 +145,23 @@ export function createSaleStore(pool: Pool) {
      * First step of a change of stock: written down, and where it adds units the ledger's allotment grows before the gate's
      * (it may lag behind the ledger, never run ahead of it).
      *
-     * @returns null where the sale is unknown; 'too_many' where the allotment would pass `maxAllotment`; 'gate_closed'
+     * A change of the same id, sale, delta and reason that was begun before is returned as it stands.
+     *
+     * @returns null where the sale is unknown; 'other_change' where the id belongs to another change; 'too_many' where the allotment would pass `maxAllotment`; 'gate_closed'
      * where the gate was never made: it will be made with the ledger's allotment, which must not hold this change yet
      */
     async beginStockChange(
       change: { id: string; saleId: string; delta: number; reason: string },
       maxAllotment: number,
       operator: Operator,
-    ): Promise<StockChange | 'too_many' | 'gate_closed' | null> {
+    ): Promise<StockChange | 'other_change' | 'too_many' | 'gate_closed' | null> {
       return inTransaction(pool, async (client) => {
         const sale = await lockSale(client, change.saleId);
         if (!sale) return null;
+        const earlier = await client.query<StockChange>(`SELECT ${CHANGE_COLUMNS} FROM stock_changes WHERE id = $1`, [
+          change.id,
+        ]);
+        if (earlier.rows[0]) return sameChange(earlier.rows[0], change) ? earlier.rows[0] : 'other_change';
         if (sale.gateVersion === 0) return 'gate_closed';
         if (sale.allotment + change.delta > maxAllotment) return 'too_many';
         if (change.delta > 0) {
@@ -228,6 +234,10 @@ async function changeSale(
     await record(client, operator, { action, saleId, before, after });
     return after;
   });
+}
+
+function sameChange(a: StockChange, b: { saleId: string; delta: number; reason: string }): boolean {
+  return a.saleId === b.saleId && a.delta === b.delta && a.reason === b.reason;
 }
 
 async function lockSale(client: Client, saleId: string): Promise<LedgerSale | null> {

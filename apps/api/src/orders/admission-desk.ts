@@ -6,13 +6,25 @@
  *   4. Permits that a buyer's own limit left unused go back.
  * A quiet system has batches of one. Nothing waits for a timer.
  */
-import { RESERVE_BATCH_MAX } from '../limits.ts';
-import type { BuyerBucketSettings, OrderRequest, ReserveDecision, StockGate } from './stock-gate.ts';
-import type { Permits, SystemWindow } from './system-window.ts';
+import { RESERVE_BATCH_MAX } from '@flash-sale/core/limits.ts';
+import type {
+  BuyerBucketSettings,
+  OrderRequest,
+  ReserveDecision,
+  StockGate,
+} from '@flash-sale/core/stock/stock-gate.ts';
+import type { Permits, SystemWindow } from '@flash-sale/core/stock/system-window.ts';
 
 /** A decision, and what the system-wide window said as it was made. */
 export interface Admission extends ReserveDecision {
   readonly system: Permits;
+}
+
+/** The orders never reached the gate, so that nothing can have been taken. */
+export class NothingReservedError extends Error {
+  constructor(cause: unknown) {
+    super((cause as Error).message, { cause });
+  }
 }
 
 interface Waiting {
@@ -56,7 +68,7 @@ export function createAdmissionDesk(parts: {
     try {
       permits = await systemWindow.take(turn.length);
     } catch (error) {
-      for (const waiting of turn) waiting.reject(error);
+      for (const waiting of turn) waiting.reject(new NothingReservedError(error));
       return;
     }
     let free = permits.granted;
@@ -71,7 +83,7 @@ export function createAdmissionDesk(parts: {
   }
 
   return {
-    /** @throws whatever Redis threw; then it is unknown whether the order holds units */
+    /** @throws NothingReservedError, or whatever Redis threw; then it is unknown whether the order holds units */
     admit(saleId: string, request: OrderRequest): Promise<Admission> {
       return new Promise((resolve, reject) => {
         if (arrived.length === 0) {

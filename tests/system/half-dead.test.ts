@@ -1,0 +1,161 @@
+/** Parts that are neither there nor gone: a frozen worker, a backend that ends in a transaction, a connection cut without a word. */
+
+import { once } from 'node:events';
+import { connect, createServer, type Server, type Socket } from 'node:net';
+import { newOrderId } from '@flash-sale/core/orders/order.ts';
+import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
+import { createStockGate, type StockGate } from '@flash-sale/core/stock/stock-gate.ts';
+import { makeSale, reserveOne } from '@flash-sale/core/testing/sales.ts';
+import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
+import { afterEach, beforeEach, expect, inject, test, vi } from 'vitest';
+import { freePort } from '../free-port.ts';
+import { ADMIN_TOKEN, type ServiceProcess, startApi, startProcess, startWorkerHere } from '../running-system.ts';
+
+vi.setConfig({ testTimeout: 120_000 });
+
+let world: World;
+let gate: StockGate;
+let processes: ServiceProcess[];
+
+beforeEach(async () => {
+  world = await openWorld(inject('template'));
+  gate = createStockGate(world);
+  processes = [];
+});
+afterEach(async () => {
+  await Promise.all(processes.map((process) => process.kill()));
+  await world.close();
+});
+
+/** Reserves an order and puts it into the queue. */
+async function putOrder(saleId: string): Promise<void> {
+  const queue = createOrderQueue({ redis: world.redis, prefix: world.keys.queuePrefix });
+  const id = newOrderId(saleId);
+  await reserveOne(gate, saleId, id);
+  const order = await gate.findReservation(saleId, id);
+  if (!order) throw new Error('no reservation');
+  await queue.add([{ saleId, orders: [order] }]);
+  await queue.close();
+}
+
+/** Each insert of an order takes half a second, so that a test can meet a transaction in its middle. */
+const slowInserts = (): Promise<unknown> =>
+  world.pool.query(`
+    CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.5); RETURN NEW; END $$;
+    CREATE TRIGGER slow BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION slow()`);
+
+const backends = async (where: string): Promise<number> =>
+  (await world.pool.query(`SELECT FROM pg_stat_activity WHERE datname = current_database() AND ${where}`)).rowCount ??
+  0;
+
+const inTheMiddle = (): Promise<void> =>
+  eventually(
+    'a worker is in the middle of a transaction',
+    10_000,
+    async () => (await backends(`wait_event = 'PgSleep'`)) > 0,
+  );
+
+const allConfirmed = (saleId: string, units: number, withinMs: number): Promise<void> =>
+  eventually(`${units} are confirmed`, withinMs, async () => {
+    const numbers = (await gate.read(saleId)).numbers;
+    return numbers?.reserved === 0 && numbers.sold === units;
+  });
+
+test('[I3] [trap 34] a worker that freezes in a transaction does not keep its sale from the others, and nobody is rejected', async () => {
+  const sale = await makeSale(world, { units: 100 });
+  await slowInserts();
+  const frozen = await startProcess(world, 'worker', { STRAND_AGE_MS: '60000', REQUEST_TIMEOUT_MS: '2000' });
+  processes.push(frozen);
+  await putOrder(sale.id);
+  await inTheMiddle();
+  frozen.child.kill('SIGSTOP');
+  for (let i = 0; i < 4; i++) await putOrder(sale.id);
+  const worker = await startWorkerHere(world, { REQUEST_TIMEOUT_MS: 2_000, STRAND_AGE_MS: 1_000 });
+  await allConfirmed(sale.id, 5, 30_000);
+  frozen.child.kill('SIGCONT');
+  await new Promise((resolve) => setTimeout(resolve, 1_000));
+  expect(frozen.child.exitCode).toBeNull();
+  expect((await gate.read(sale.id)).numbers).toMatchObject({ sold: 5, available: 95, reserved: 0 });
+  const { rows } = await world.pool.query('SELECT DISTINCT status FROM orders');
+  expect(rows).toEqual([{ status: 'confirmed' }]);
+  await worker.stop();
+});
+
+test('PostgreSQL ends every connection in the middle of transactions: API and worker live on', async () => {
+  const sale = await makeSale(world, { units: 100 });
+  await slowInserts();
+  const port = String(await freePort());
+  const [api, worker] = await Promise.all([startProcess(world, 'api', { PORT: port }), startProcess(world, 'worker')]);
+  processes.push(api, worker);
+  for (let i = 0; i < 3; i++) {
+    await putOrder(sale.id);
+    await inTheMiddle();
+    // The operator's transaction waits for the sale's row meanwhile.
+    const paused = fetch(`http://127.0.0.1:${port}/api/admin/sales/${sale.id}/resume`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${ADMIN_TOKEN}` },
+    });
+    await eventually('the operator waits', 5_000, async () => (await backends(`wait_event_type = 'Lock'`)) > 0).catch(
+      () => {},
+    );
+    await world.pool.query(
+      `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'flash-sale-%'`,
+    );
+    expect([200, 503]).toContain((await paused).status);
+  }
+  expect([api.child.exitCode, worker.child.exitCode]).toEqual([null, null]);
+  await allConfirmed(sale.id, 3, 40_000);
+});
+
+/** A way to Redis that can be cut without a word: open connections stay open and carry nothing, new ones work. */
+async function mutableWay(to: URL): Promise<{ url: string; mute(): void; close(): void }> {
+  const pairs: [Socket, Socket][] = [];
+  const server: Server = createServer((near) => {
+    const far = connect(Number(to.port), to.hostname);
+    for (const socket of [near, far]) socket.on('error', () => {});
+    near.pipe(far).pipe(near);
+    pairs.push([near, far]);
+  });
+  const port = await freePort();
+  server.listen(port, '127.0.0.1');
+  await once(server, 'listening');
+  const url = new URL(to.href);
+  url.hostname = '127.0.0.1';
+  url.port = String(port);
+  return {
+    url: url.href,
+    mute() {
+      for (const [near, far] of pairs) {
+        near.unpipe();
+        far.unpipe();
+        near.pause();
+        far.pause();
+      }
+    },
+    close() {
+      for (const pair of pairs) for (const socket of pair) socket.destroy();
+      server.close();
+    },
+  };
+}
+
+test('[trap 18] [trap 38] connections to Redis that fall silent are made anew, by the API within its budget and by the worker', async () => {
+  const sale = await makeSale(world, { units: 100 });
+  const way = await mutableWay(new URL(world.redisUrl));
+  const api = await startApi(world, { REDIS_URL: way.url, REQUEST_TIMEOUT_MS: 1_000 });
+  const worker = await startWorkerHere(world, { REDIS_URL: way.url });
+  const order = (buyerId: string) =>
+    fetch(`${api.url}/api/flash-sales/${sale.id}/order`, { method: 'POST', headers: { 'x-user-id': buyerId } });
+  expect((await order('before')).status).toBe(200);
+  await allConfirmed(sale.id, 1, 10_000);
+  way.mute();
+  expect((await order('meanwhile')).status).toBe(503);
+  await eventually('orders are taken again', 8_000, async () => (await order('after')).status === 200);
+  await eventually('the worker confirms again', 45_000, async () => {
+    const numbers = (await gate.read(sale.id)).numbers;
+    return numbers?.reserved === 0 && numbers.sold >= 2;
+  });
+  await api.close();
+  await worker.stop();
+  way.close();
+});
