@@ -73,6 +73,10 @@ for i = 5, #KEYS do
         local left, at_us = string.match(bucket, '^([^:]+):(.+)$')
         local elapsed_us = math.max(0, now_us - tonumber(at_us))
         tokens = math.min(capacity, tonumber(left) + elapsed_us * refill_rate / 1000000)
+        if tonumber(at_us) > now_us then
+          -- The clock was set back: from now on the bucket refills by the new one, even where this order is refused.
+          buckets[KEYS[i]] = tokens
+        end
       end
     end
     if tokens < 1 then

@@ -18,7 +18,8 @@ local window = redis.call('HMGET', KEYS[1], 'second', 'present', 'previous')
 local present, previous = 0, 0
 if window[1] then
   local age = second - tonumber(window[1])
-  if age <= 0 then
+  -- A clock that was set back by a moment goes on in the second that was begun; set back further, the window starts anew.
+  if age == 0 or age == -1 then
     second, present, previous = tonumber(window[1]), tonumber(window[2]), tonumber(window[3])
   elseif age == 1 then
     previous = tonumber(window[2])

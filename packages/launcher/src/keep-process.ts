@@ -10,13 +10,16 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync } from 'node:fs';
-import { lastLines, openLog } from './log-file.ts';
+import { lastLines, openLog, rotateLog } from './log-file.ts';
 import { signalProcess } from './process-table.ts';
 
 /** sysexits.h: the configuration is wrong. The apps' mains end with it when starting again cannot help. */
 export const EX_CONFIG = 78;
 
 const LAST_WORDS = 20;
+
+/** Milliseconds between two looks at the size of a log. */
+const LOG_LOOK_MS = 10_000;
 
 export interface Backoff {
   /** Milliseconds before the first new start; doubled each time. */
@@ -96,12 +99,14 @@ class Keeper implements KeptProcess {
   #deaths = 0;
   #everReady = false;
   #stopping = false;
+  readonly #logTimer: NodeJS.Timeout;
 
   constructor(options: KeepOptions) {
     this.#options = options;
     this.#backoff = options.backoff ?? BACKOFF;
     this.name = options.name;
     this.logFile = options.logFile;
+    this.#logTimer = setInterval(() => rotateLog(this.logFile), LOG_LOOK_MS).unref();
     this.ready = new Promise((resolve, reject) => {
       this.#resolveReady = resolve;
       this.#rejectReady = reject;
@@ -191,6 +196,7 @@ class Keeper implements KeptProcess {
   async stop(timeoutMs: number): Promise<void> {
     this.#stopping = true;
     clearTimeout(this.#timer);
+    clearInterval(this.#logTimer);
     this.#rejectReady(new Error(`${this.name} was stopped before it was ready.`));
     const pid = this.#child?.pid;
     if (pid === undefined) return;
@@ -206,6 +212,7 @@ class Keeper implements KeptProcess {
   kill(): void {
     this.#stopping = true;
     clearTimeout(this.#timer);
+    clearInterval(this.#logTimer);
     const pid = this.#child?.pid;
     if (pid !== undefined && !signalProcess(-pid, 'SIGKILL')) signalProcess(pid, 'SIGKILL');
   }

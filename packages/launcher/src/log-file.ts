@@ -1,8 +1,8 @@
 /** The log file of a kept process: appended to by the process itself, rotated once it is large, read only for its end. */
-import { closeSync, fstatSync, mkdirSync, openSync, readSync, renameSync, statSync } from 'node:fs';
+import { closeSync, copyFileSync, fstatSync, mkdirSync, openSync, readSync, statSync, truncateSync } from 'node:fs';
 import { dirname } from 'node:path';
 
-/** Bytes above which the file is set aside as <name>.log.1 when its process starts: two files bound the disk it takes. */
+/** Bytes above which the file is set aside as <name>.log.1, looked at now and then: two files bound the disk it takes. */
 const ROTATE_ABOVE_BYTES = 20 * 1024 * 1024;
 
 /** Bytes at the end of the file that are looked through for the last words of a process. */
@@ -11,9 +11,19 @@ const LOOK_BACK_BYTES = 64 * 1024;
 /** Opens for appending. The child writes through the descriptor itself, so its log outlives us. */
 export function openLog(file: string): { fd: number; size: number } {
   mkdirSync(dirname(file), { recursive: true });
-  if ((statSync(file, { throwIfNoEntry: false })?.size ?? 0) > ROTATE_ABOVE_BYTES) renameSync(file, `${file}.1`);
+  rotateLog(file);
   const fd = openSync(file, 'a', 0o640);
   return { fd, size: fstatSync(fd).size };
+}
+
+/**
+ * Sets a large log aside. The process goes on writing through its descriptor, at the new end: it was opened for appending. Lines that
+ * come between the two steps are lost.
+ */
+export function rotateLog(file: string, aboveBytes = ROTATE_ABOVE_BYTES): void {
+  if ((statSync(file, { throwIfNoEntry: false })?.size ?? 0) <= aboveBytes) return;
+  copyFileSync(file, `${file}.1`);
+  truncateSync(file);
 }
 
 /** The last words of a process that has ended: what it printed plainly, or, where it did not, its last log lines. */
@@ -21,7 +31,8 @@ export function lastLines(file: string, from: number, count: number): string[] {
   const fd = openSync(file, 'r');
   try {
     const { size } = fstatSync(fd);
-    const start = Math.max(from, size - LOOK_BACK_BYTES, 0);
+    // The file is shorter than where we began to look: it was set aside meanwhile.
+    const start = Math.max(from > size ? 0 : from, size - LOOK_BACK_BYTES, 0);
     const buffer = Buffer.alloc(Math.max(size - start, 0));
     const read = readSync(fd, buffer, 0, buffer.length, start);
     const lines = buffer

@@ -1,5 +1,6 @@
 /** Who runs the sales: whoever has ADMIN_TOKEN. A browser may give it as the password of its own login window. */
 import { createHash, timingSafeEqual } from 'node:crypto';
+import { isIP } from 'node:net';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import fp from 'fastify-plugin';
 
@@ -28,7 +29,7 @@ export default fp<{ token: string }>(
     app.decorate('requireOperator', async (request: FastifyRequest, reply: FastifyReply) => {
       const [scheme, secret] = credentials(request);
       if (scheme !== 'bearer' || !isToken(secret)) return reply.problem('OPERATOR_REQUIRED');
-      request.operator = `admin from ${request.ip}`;
+      request.operator = `admin from ${address(request)}`;
       return undefined;
     });
     app.decorate('requireOperatorOrLogin', async (request: FastifyRequest, reply: FastifyReply) => {
@@ -37,12 +38,17 @@ export default fp<{ token: string }>(
       const colon = login.indexOf(':');
       const given = scheme === 'bearer' ? secret : login.slice(colon + 1);
       if ((scheme !== 'bearer' && colon < 0) || !isToken(given)) return reply.problem('OPERATOR_REQUIRED');
-      request.operator = `${(colon > 0 && login.slice(0, colon)) || 'admin'} from ${request.ip}`;
+      request.operator = `${(colon > 0 && login.slice(0, colon)) || 'admin'} from ${address(request)}`;
       return undefined;
     });
   },
   { name: 'operator-identity', dependencies: ['problems'] },
 );
+
+/** Behind a trusted proxy the address is text that a client may have sent: only a real one is put on record. */
+function address(request: FastifyRequest): string {
+  return isIP(request.ip) ? request.ip : 'an unknown address';
+}
 
 function credentials(request: FastifyRequest): [scheme: string, secret: string] {
   const header = request.headers.authorization ?? '';

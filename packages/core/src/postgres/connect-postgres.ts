@@ -1,6 +1,7 @@
 /** The pool of connections to the ledger, and the one way to run a transaction. */
 import pg from 'pg';
 import type { Logger } from 'pino';
+import { LOCK_WAIT_MS } from '../limits.ts';
 
 export type Pool = pg.Pool;
 export type Client = pg.PoolClient;
@@ -24,6 +25,7 @@ export function connectPostgres(options: {
     statement_timeout: options.timeoutMs,
     // For a server that is silent. Later than its own timeout, so that where it lives it is the one that says so.
     query_timeout: options.timeoutMs + 1_000,
+    lock_timeout: LOCK_WAIT_MS,
     // A process that is frozen in the middle of a transaction must not keep a sale's row from all others.
     idle_in_transaction_session_timeout: options.timeoutMs,
     idleTimeoutMillis: 30_000,

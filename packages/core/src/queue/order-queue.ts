@@ -94,7 +94,8 @@ export function createOrderQueue({ redis, prefix }: { redis: Redis; prefix: stri
       const counts = await queue.getJobCounts(...states);
       if (Object.values(counts).reduce((sum, count) => sum + count, 0) > SWEEP_QUEUE_LOOK_MAX) return null;
       const jobs = await queue.getJobs([...states], 0, -1);
-      return new Set(jobs.flatMap((job) => job?.data?.orders?.map((order) => order.order_id) ?? []));
+      // A job that cannot be read takes care of nothing.
+      return new Set(jobs.flatMap((job) => decodeJob(job?.data)?.orders.map((order) => order.id) ?? []));
     },
 
     async close(): Promise<void> {

@@ -215,6 +215,16 @@ describe("the buyer's bucket", () => {
     expect(words(await reserve(sale.id, [request(sale.id, 'quiet')], -1, BUCKET))).toEqual(['reserved']);
   });
 
+  test('a clock that was set back locks no buyer out', async () => {
+    const sale = await makeSale(world);
+    const inAnHour = (Date.now() + 3_600_000) * 1_000;
+    await world.redis.set(world.keys.sale(sale.id).bucket('ann'), `0.5:${inAnHour}`);
+    const fast = { capacity: 2, refillRate: 10 };
+    expect(words(await reserve(sale.id, [request(sale.id)], -1, fast))).toEqual(['buyer_limited']);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(words(await reserve(sale.id, [request(sale.id)], -1, fast))).toEqual(['reserved']);
+  });
+
   test('is gone an hour after it was last used', async () => {
     const sale = await makeSale(world);
     await reserve(sale.id, [request(sale.id, 'ann')], -1, BUCKET);

@@ -69,6 +69,14 @@ test('its counters are gone after 5 s', async () => {
   expect(ttl).toBeLessThanOrEqual(5_000);
 });
 
+test('a clock that was set back locks nobody out', async () => {
+  const { key, window } = makeWindow(10);
+  await beginningOfASecond();
+  const [second] = (await world.redis.time()) as unknown as [string, string];
+  await world.redis.hset(key, { second: Number(second) + 3_600, present: 10, previous: 10 });
+  expect((await window.take(10)).granted).toBe(10);
+});
+
 test('without a limit Redis is not asked', async () => {
   const { key, window } = makeWindow(0);
   expect((await window.take(100)).granted).toBe(-1);
