@@ -106,7 +106,7 @@ export const WORK_SOCKET_TIMEOUT_MS = 20_000;
  * Milliseconds that a transaction waits for a sale's row. Batches hold it for some tens; where somebody holds it for long, the
  * jobs of that sale must not keep every worker waiting, and those of other sales with them.
  */
-export const LOCK_WAIT_MS = 1_000;
+export const LOCK_WAIT_MS = 2_000;
 
 /** Oldest Redis that has what the scripts and BullMQ need, and is still maintained. */
 export const REDIS_MAJOR_MIN = 7;
