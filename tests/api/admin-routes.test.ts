@@ -1,4 +1,4 @@
-/** The operator's API and the queue board, over real HTTP. */
+/** The operator's API, over real HTTP. */
 import { openWorld, type World } from '@flash-sale/core/testing/world.ts';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import type { AnyJson } from '../any-json.ts';
@@ -289,64 +289,4 @@ test('what operators did is in the audit table, with who, when, before and after
     { action: 'change_stock', before: { allotment: 10 }, after: { allotment: 14, delta: 4 }, reason: 'more came' },
   ]);
   expect(Date.now() - rows[0].at.getTime()).toBeLessThan(10_000);
-});
-
-describe('the queue board', () => {
-  const login = { authorization: `Basic ${Buffer.from(`admin:${ADMIN_TOKEN}`).toString('base64')}` };
-
-  test('asks a browser to log in, and shows what each job carries', async () => {
-    const closed = await fetch(`${api.url}/admin/queues`);
-    expect([closed.status, closed.headers.get('www-authenticate')]).toEqual([
-      401,
-      'Basic realm="operator", charset="UTF-8"',
-    ]);
-    for (const path of [
-      '/admin/queues/api/queues',
-      '/admin/queues/static/x.js',
-      '/admin/queues/queue/confirm-orders',
-    ]) {
-      expect((await fetch(`${api.url}${path}`)).status, path).toBe(401);
-    }
-    const wrong = await fetch(`${api.url}/admin/queues`, { headers: { authorization: `Basic ${btoa('admin:nope')}` } });
-    expect(wrong.status).toBe(401);
-    const page = await fetch(`${api.url}/admin/queues`, { headers: login });
-    expect([page.status, page.headers.get('content-type')]).toEqual([200, 'text/html; charset=utf-8']);
-
-    const sale = newSale();
-    await admin('POST', '/sales', sale);
-    const placed = (await (await order(sale.product_id)).json()) as { order_id: string };
-    let found = '';
-    for (let i = 0; i < 50 && !found.includes(placed.order_id); i++) {
-      await new Promise((resolve) => setTimeout(resolve, 50));
-      const jobs = await fetch(
-        `${api.url}/admin/queues/api/queues?activeQueue=confirm-orders&status=completed&page=1&jobsPerPage=100`,
-        { headers: login },
-      );
-      found = await jobs.text();
-    }
-    expect(found).toContain(placed.order_id);
-    expect(found).toContain('"buyer_id":"ann"');
-  });
-
-  test.each([
-    ['POST', 'confirm-orders/add'],
-    ['PATCH', 'confirm-orders/job-1/update-data'],
-    ['PUT', 'confirm-orders/obliterate'],
-    ['PUT', 'confirm-orders/pause'],
-    ['PUT', 'pause'],
-    ['PUT', 'confirm-orders/job-1/clean'],
-  ])('%s …/%s: it shows and changes nothing, so that no other site can use the login either', async (method, path) => {
-    const answer = await fetch(`${api.url}/admin/queues/api/queues/${path}`, {
-      method,
-      headers: { ...login, 'content-type': 'application/json' },
-      body: '{"name":"confirm-orders","data":{"sale_id":"x","orders":[]}}',
-    });
-    expect([answer.status, ((await answer.json()) as { code: string }).code]).toEqual([403, 'BOARD_IS_READ_ONLY']);
-    expect(await api.parts.queue.bullQueue.isPaused()).toBe(false);
-  });
-
-  test('cannot be shown in a frame of another site', async () => {
-    const page = await fetch(`${api.url}/admin/queues`, { headers: login });
-    expect(page.headers.get('content-security-policy')).toBe("frame-ancestors 'none'");
-  });
 });
