@@ -137,7 +137,7 @@ function startProgress(pnpm, seconds) {
     process.stdout.write(`Installing packages with ${pnpm} (once; takes a minute or so) …\n`);
     return { show: () => {}, end: () => {} };
   }
-  let said = 'starting';
+  let said = 'fetching pnpm, then the packages, Node 24 and PostgreSQL among them (some 300 MB)';
   const draw = () => process.stdout.write(`\r\x1b[KInstalling packages with ${pnpm}: ${said}, ${seconds()} s`);
   const timer = setInterval(draw, PROGRESS_EVERY_MS);
   draw();

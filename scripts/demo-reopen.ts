@@ -2,18 +2,12 @@
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { reopenDemoSales } from '@flash-sale/launcher/demo-sales.ts';
-import { findSecret } from '@flash-sale/launcher/kept-secret.ts';
-import { readSettings } from '@flash-sale/launcher/settings.ts';
+import { findOperator } from '@flash-sale/launcher/running-system.ts';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
 try {
-  const { environment, dataFolder, apiUrl } = readSettings(root, process.env);
-  const adminToken = environment.ADMIN_TOKEN ?? findSecret(dataFolder, 'admin-token');
-  if (adminToken === undefined) {
-    throw new Error(`ADMIN_TOKEN is not set, and none is kept in ${dataFolder}/secrets. Type "npm start" first.`);
-  }
-  for (const line of await reopenDemoSales({ apiUrl, adminToken })) console.log(line);
+  for (const line of await reopenDemoSales(findOperator(root, process.env))) console.log(line);
 } catch (error) {
   console.error((error as Error).message);
   process.exitCode = 1;

@@ -1,5 +1,5 @@
 /**
- * pnpm load [scenario …] [--with k6|wrk] [--url http://…] [--units N] [--seconds N]
+ * npm run load -- [scenario …] [--with k6|wrk] [--url http://…] [--units N] [--seconds N]
  *
  * Lets a crowd order from a fresh sale of a running system, then holds the sale's numbers against what the crowd was
  * answered. The exit code says whether they agree, and whether every refusal was a lawful one.
@@ -7,8 +7,7 @@
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { findSecret } from '@flash-sale/launcher/kept-secret.ts';
-import { readSettings } from '@flash-sale/launcher/settings.ts';
+import { findOperator } from '@flash-sale/launcher/running-system.ts';
 import type { Crowd, CrowdTool } from './load/crowd.ts';
 import { endCheck } from './load/end-check.ts';
 import { k6 } from './load/k6-crowd.ts';
@@ -23,7 +22,7 @@ const LOOPBACK = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/;
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const tools: Record<string, CrowdTool> = { k6, wrk };
 const scenarios = readScenarios(join(root, 'k6', 'scenarios.json'));
-const usage = `pnpm load [${[...scenarios.keys(), 'all'].join('|')}] [--with k6|wrk] [--url http://…] [--units N] [--seconds N]`;
+const usage = `npm run load -- [${[...scenarios.keys(), 'all'].join('|')}] [--with k6|wrk] [--url http://…] [--units N] [--seconds N]`;
 
 const stopping = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
@@ -32,7 +31,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
 
 try {
   const { chosen, units, seconds, toolName, url } = readArguments();
-  const operator = findOperator(url);
+  const operator = operatorOf(url);
   const tool = await installedTool(toolName);
   let agreed = true;
   for (const scenario of chosen) agreed = (await run({ scenario, units, seconds, tool, operator })) && agreed;
@@ -81,20 +80,14 @@ function wholeNumber(option: string, text: string | undefined): number | undefin
 }
 
 /** Another machine is put under load only when its address was typed. */
-function findOperator(url: string | undefined): Operator {
-  const { environment, dataFolder, apiUrl } = readSettings(root, process.env);
+function operatorOf(url: string | undefined): Operator {
+  const { apiUrl, adminToken } = findOperator(root, process.env);
   const baseUrl = url ?? apiUrl;
   if (!URL.canParse(baseUrl)) throw new Error(`--url ${baseUrl} is no address. Expected: http://127.0.0.1:5001`);
   if (url === undefined && !LOOPBACK.test(new URL(baseUrl).hostname)) {
     throw new Error(`HOST leads to ${baseUrl}, which is not this machine's loopback. If you mean it: --url ${baseUrl}`);
   }
-  const token = environment.ADMIN_TOKEN ?? findSecret(dataFolder, 'admin-token');
-  if (token === undefined) {
-    throw new Error(
-      `ADMIN_TOKEN is not set, and none is kept in ${dataFolder}/secrets. Set the one of the system at ${baseUrl}, or type "npm start" first.`,
-    );
-  }
-  return { baseUrl, token };
+  return { baseUrl, token: adminToken };
 }
 
 /** The tool that was asked for; else k6, else wrk. */

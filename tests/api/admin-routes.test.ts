@@ -65,6 +65,7 @@ describe('[trap 8] only whoever has the token', () => {
       const id = sale.product_id;
       for (const [method, path, body] of [
         ['POST', '/sales', sale],
+        ['GET', '/sales', undefined],
         ['GET', `/sales/${id}`, undefined],
         ['POST', `/sales/${id}/pause`, undefined],
         ['POST', `/sales/${id}/resume`, undefined],
@@ -164,6 +165,16 @@ describe('a sale', () => {
     expect((await order(sale.product_id)).status).toBe(200);
     const backwards = { starts_at: sale.ends_at, ends_at: window.starts_at };
     expect((await admin('POST', `/sales/${sale.product_id}/window`, backwards)).status).toBe(400);
+  });
+
+  test('is in the list of all, in whatever state', async () => {
+    const paused = newSale();
+    await admin('POST', '/sales', paused);
+    await admin('POST', `/sales/${paused.product_id}/pause`);
+    const { status, body } = await admin('GET', '/sales');
+    expect(status).toBe(200);
+    expect(body.sales[0]).toMatchObject({ product_id: paused.product_id, state: 'paused', allotment: 10, sold: 0 });
+    expect(body.count).toBe(body.sales.length);
   });
 
   test('that nobody made: 404 everywhere', async () => {

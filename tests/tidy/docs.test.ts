@@ -76,6 +76,18 @@ test('docs/invariants.md and the tests name the same invariants', () => {
   expect([...kept].filter((name) => !documented.has(name))).toEqual([]);
 });
 
+test('docs/traps.md explains every trap that a test names, and no other', () => {
+  const documented = new Set(
+    [...read('docs/traps.md').matchAll(/^\| *(\d+) *\|/gm)].map((match) => match[1] as string),
+  );
+  const tested = new Set(
+    sourceFiles('.test.ts').flatMap((file) =>
+      [...file.text.matchAll(/\[trap (\d+)\]/g)].map((match) => match[1] as string),
+    ),
+  );
+  expect([...tested].sort()).toEqual([...documented].sort());
+});
+
 test('every command of package.json that a page names exists', () => {
   const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
   const unknown: string[] = [];

@@ -140,7 +140,7 @@ describe('orders that cannot be confirmed', () => {
     // A fault that is neither the data's nor the connection's: only orders that are confirmed run into it.
     await world.pool.query(`
       CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-        IF NEW.status = 'confirmed' THEN RAISE EXCEPTION 'broken' USING ERRCODE = 'XX000'; END IF; RETURN NEW; END $$;
+        IF NEW.status = 'confirmed' THEN RAISE EXCEPTION 'broken' USING ERRCODE = 'P0001'; END IF; RETURN NEW; END $$;
       CREATE TRIGGER refuse BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION refuse()`);
     const order = await gate.findReservation(sale.id, id);
     if (!order) throw new Error('no reservation');

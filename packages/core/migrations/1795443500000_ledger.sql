@@ -23,8 +23,8 @@ CREATE TABLE sales (
 -- Every batch updates its sale's row; room on the page keeps those updates off the index.
 ALTER TABLE sales SET (fillfactor = 50);
 
--- No foreign key to sales: an order that the ledger refuses because it knows no such sale must still end in a row, and the
--- key's row lock would stand in the way of the sold count. docs/decisions/0004 says more.
+-- No foreign key to sales: an order that the ledger refuses because it knows no such sale must still end in a row.
+-- docs/decisions/0004 says more.
 CREATE TABLE orders (
   id          text PRIMARY KEY,
   sale_id     text NOT NULL,

@@ -189,9 +189,8 @@ function sentence(name: string, found: string | undefined): string {
   const declared = EnvironmentSchema.properties[name as keyof Environment] as TSchema;
   const secret = name === 'ADMIN_TOKEN' || name.endsWith('_URL');
   const shown = found === undefined ? 'is not set' : secret ? 'has a value that does not fit' : `is "${found}"`;
-  const range =
-    declared.type === 'integer' ? ` Expected: a whole number from ${declared.minimum} to ${declared.maximum}.` : '';
-  return `${name} ${shown}. ${declared.description}${range}`;
+  const range = declared.type === 'integer' ? ` A whole number from ${declared.minimum} to ${declared.maximum}.` : '';
+  return `${name} ${shown}. Expected: ${declared.description}${range}`;
 }
 
 /** @throws EnvironmentError when a setting that this process cannot do without is not set */

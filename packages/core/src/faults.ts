@@ -55,14 +55,14 @@ export function awayPart(error: unknown): AwayPart | null {
 }
 
 /**
- * True where the fault lies in what was asked for, so that asking again cannot help: data that the ledger refuses (22, 23), a trigger
- * or a fault of its own that answers (P0, XX), or an error of ours. Every other state of PostgreSQL (no rights, no table, read-only …)
+ * True where the fault lies in what was asked for, so that asking again cannot help: data that the ledger refuses (22, 23, and P0
+ * from a trigger), or an error of ours. Every other state of PostgreSQL (no rights, no table, read-only …)
  * says that it is not in order now, and nobody's order is rejected for that.
  */
 export function isAboutTheOrder(error: unknown): boolean {
   if (awayPart(error) !== null) return false;
   const { code = '' } = (error ?? {}) as { code?: string };
-  return !/^[0-9A-Z]{5}$/.test(code) || /^(22|23|P0|XX)/.test(code);
+  return !/^[0-9A-Z]{5}$/.test(code) || /^(22|23|P0)/.test(code);
 }
 
 /** True where the command was not sent to Redis, or refused before it ran, so that nothing can have happened there. */

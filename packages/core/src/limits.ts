@@ -71,7 +71,7 @@ export const SALE_MEMORY_MS = 400;
 
 /**
  * Seconds that the catalogue in Redis (no numbers of stock) counts as fresh. An operator's change clears it; a read that began before
- * the change may write the old one back, so this is also the longest that another process can show it.
+ * the change may write the old one back, so this is also the longest that the old one can be shown.
  */
 export const CATALOGUE_TTL_S = 5;
 
@@ -80,6 +80,9 @@ export const CATALOGUE_KEPT_S = 3_600;
 
 /** Sales remembered in process memory, known and unknown ids together. */
 export const SALE_MEMORY_MAX = 10_000;
+
+/** Sales that the operator's list shows. */
+export const ADMIN_LIST_MAX = 200;
 
 /** Milliseconds that an answer of the parts counts as their health, so that probes cannot load them. */
 export const HEALTH_MEMORY_MS = 500;

@@ -43,15 +43,38 @@ export interface Operator {
   readonly adminToken: string;
 }
 
-/** @returns for each sale whether it was made now or was there */
-export async function makeDemoSales(operator: Operator): Promise<{ id: string; made: boolean }[]> {
-  const results: { id: string; made: boolean }[] = [];
+export interface FoundDemoSale {
+  readonly id: string;
+  /** Now, not by an earlier start. */
+  readonly made: boolean;
+  /** scheduled, active, paused, ended, or unknown while its stock is being brought up. */
+  readonly state: string;
+  /** Units. */
+  readonly available: number;
+}
+
+/** Makes those that do not exist. @returns how each stands */
+export async function makeDemoSales(operator: Operator): Promise<FoundDemoSale[]> {
+  const results: FoundDemoSale[] = [];
   for (const sale of DEMO_SALES) {
     const reply = await call(operator, 'POST', '/api/admin/sales', { ...sale, ...dayFromNow() });
     if (reply.status !== 201 && reply.status !== 409) throw unexpected(`make the sale ${sale.product_id}`, reply);
-    results.push({ id: sale.product_id, made: reply.status === 201 });
+    const { body } = await call(operator, 'GET', `/api/admin/sales/${sale.product_id}`);
+    results.push({
+      id: sale.product_id,
+      made: reply.status === 201,
+      state: String(body.state ?? 'unknown'),
+      available: Number(body.available ?? 0),
+    });
   }
   return results;
+}
+
+/** "product1 made", "product1 kept (sold out)" */
+export function describeDemoSale({ id, made, state, available }: FoundDemoSale): string {
+  if (made) return `${id} made`;
+  if (state !== 'active') return `${id} kept (${state})`;
+  return `${id} kept (${available === 0 ? 'sold out' : `${available} left`})`;
 }
 
 /**
@@ -79,8 +102,9 @@ export async function reopenDemoSales(operator: Operator): Promise<string[]> {
       const stock = await call(operator, 'POST', `${path}/stock`, { delta, reason: 'demo reopened' });
       if (!isGood(stock.status)) throw unexpected(`give units to ${sale.product_id}`, stock);
     }
-    const given = delta > 0 ? `${delta} units added` : 'no units added';
-    lines.push(`${sale.product_id}: open for a day, ${given}, ${Math.max(available, sale.units)} available`);
+    const given = delta > 0 ? `${delta} unit${delta === 1 ? '' : 's'} added` : 'no units added';
+    const cap = sale.per_buyer_limit ? '; buyers keep what they hold, so order as another X-User-ID' : '';
+    lines.push(`${sale.product_id}: open for a day, ${given}, ${Math.max(available, sale.units)} available${cap}`);
   }
   return lines;
 }

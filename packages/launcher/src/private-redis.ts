@@ -38,7 +38,7 @@ export async function startPrivateRedis(options: PrivateRedisOptions): Promise<P
   const portFile = join(dataFolder, 'port');
   for (let attempt = 1; ; attempt++) {
     const port = await keptPort(portFile);
-    const url = `redis://:${password}@127.0.0.1:${port}/0`;
+    const url = `redis://default:${password}@127.0.0.1:${port}/0`;
     const configFile = join(dataFolder, 'redis.conf');
     writeFileSync(configFile, configText({ found, dataFolder, port, password, more: options.config ?? [] }), {
       mode: 0o600,

@@ -21,21 +21,26 @@ export interface WelcomeFacts {
   /** Undefined when whoever started us has set it, and so knows it. */
   readonly adminToken: string | undefined;
   readonly demo: boolean;
+  /** false: a demo sale is over or sold out. */
+  readonly demoIsOpen: boolean;
   /** Folder. */
   readonly logs: string;
 }
 
-export function welcome({ apiUrl, adminToken, demo, logs }: WelcomeFacts): string {
+export function welcome({ apiUrl, adminToken, demo, demoIsOpen, logs }: WelcomeFacts): string {
   const tryIt = demo
     ? [
         'Order one unit, then read the order with the order_id of the reply:',
         `  curl -X POST ${apiUrl}/api/flash-sales/product1/order -H 'X-User-ID: alice'`,
         `  curl ${apiUrl}/api/orders/<order_id> -H 'X-User-ID: alice'`,
+        ...(demoIsOpen
+          ? []
+          : ['A demo sale is over or sold out. This, in another terminal, opens both again:', '  npm run demo:reopen']),
       ]
     : ['See the sales:', `  curl ${apiUrl}/api/flash-sales`];
   return [
     '',
-    'The sale is open.',
+    'The system runs.',
     stepLine('API', apiUrl),
     stepLine('Reference', `${apiUrl}/docs`),
     stepLine('Queues', `${apiUrl}/admin/queues (user admin, password: the operator's token)`),

@@ -13,7 +13,7 @@ import { join } from 'node:path';
 import { checkPostgres } from '@flash-sale/core/postgres/check-postgres.ts';
 import { migrateLedger } from '@flash-sale/core/postgres/migrate.ts';
 import { checkRedis } from '@flash-sale/core/redis/check-redis.ts';
-import { makeDemoSales } from './demo-sales.ts';
+import { describeDemoSale, makeDemoSales } from './demo-sales.ts';
 import { requireListenable } from './free-port.ts';
 import { type KeptProcess, keepProcess } from './keep-process.ts';
 import { keptSecret } from './kept-secret.ts';
@@ -22,6 +22,7 @@ import { startPrivateRedis } from './private-redis.ts';
 import { ownFolder, type PrivateServer } from './private-server.ts';
 import { signalProcess } from './process-table.ts';
 import { claimRunFile, endLeftovers, possibleLeftovers, type RunFile } from './run-file.ts';
+import { removeAddresses, writeAddresses } from './running-system.ts';
 import { readSettings, type Settings } from './settings.ts';
 import { type Say, stepLine, stepTimer, welcome } from './start-lines.ts';
 import { unlessAborted } from './wait-until.ts';
@@ -103,15 +104,19 @@ export class System {
       await this.#healthy();
       return `${what}, port ${environment.PORT}`;
     });
+    writeAddresses(this.#dataFolder, { apiUrl, redisUrl, databaseUrl, adminToken });
     const demo = environment.DEMO_SALES === 'on' && environment.NODE_ENV !== 'production';
+    let demoIsOpen = true;
     if (demo) {
       await this.#step('demo sales', async () => {
         const sales = await makeDemoSales({ apiUrl, adminToken });
-        return sales.map(({ id, made }) => `${id} ${made ? 'made' : 'kept'}`).join(', ');
+        demoIsOpen = sales.every(({ state, available }) => state === 'active' && available > 0);
+        return sales.map(describeDemoSale).join(', ');
       });
     }
     const made = environment.ADMIN_TOKEN === undefined;
-    say(welcome({ apiUrl, adminToken: made ? adminToken : undefined, demo, logs: join(this.#dataFolder, 'logs') }));
+    const logs = join(this.#dataFolder, 'logs');
+    say(welcome({ apiUrl, adminToken: made ? adminToken : undefined, demo, demoIsOpen, logs }));
   }
 
   /** Resolves when nothing of ours runs any more. Safe to call again, and after a start that failed. */
@@ -267,6 +272,7 @@ export class System {
     for (const group of [this.#apis, this.#workers, this.#servers]) {
       await Promise.all(group.map((part: KeptProcess | PrivateServer) => part.stop(timeoutMs)));
     }
+    removeAddresses(this.#dataFolder);
     this.#runFile?.release();
   }
 }

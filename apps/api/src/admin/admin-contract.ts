@@ -74,6 +74,28 @@ export const CreateSaleSchema = {
   response: { 201: AdminSaleSchema, ...problemResponses('INVALID_REQUEST', 'SALE_EXISTS', ...failures) },
 };
 
+export const ListAdminSalesSchema = {
+  ...common,
+  summary: 'The newest 200 sales, in every state',
+  response: {
+    200: Type.Object({
+      sales: Type.Array(
+        Type.Object({
+          product_id: Type.String(),
+          name: Type.String(),
+          state: Type.String({ description: 'scheduled, active, paused or ended, by the clock of the API.' }),
+          starts_at: InstantSchema,
+          ends_at: InstantSchema,
+          allotment: Type.Integer({ description: 'By the ledger.' }),
+          sold: Type.Integer({ description: 'By the ledger.' }),
+        }),
+      ),
+      count: Type.Integer(),
+    }),
+    ...problemResponses('OPERATOR_REQUIRED', 'ADDRESS_RATE_LIMITED', 'LEDGER_UNAVAILABLE'),
+  },
+};
+
 export const ReadAdminSaleSchema = {
   ...common,
   summary: 'All numbers of a sale',

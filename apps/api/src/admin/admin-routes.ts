@@ -9,6 +9,7 @@ import {
   ChangeStockSchema,
   ChangeWindowSchema,
   CreateSaleSchema,
+  ListAdminSalesSchema,
   PauseSaleSchema,
   ReadAdminSaleSchema,
   ResumeSaleSchema,
@@ -57,6 +58,20 @@ export const adminRoutes: FastifyPluginAsyncTypebox<{ manageSales: ReturnType<ty
     );
     if (made === 'exists') return reply.problem('SALE_EXISTS');
     return answer(reply.code(201), made);
+  });
+
+  app.get('/api/admin/sales', { schema: ListAdminSalesSchema }, async (_request, reply) => {
+    const sales = (await manageSales.list()).map((sale) => ({
+      product_id: sale.id,
+      name: sale.name,
+      state: saleState(sale, Date.now()),
+      starts_at: new Date(sale.startsAt).toISOString(),
+      ends_at: new Date(sale.endsAt).toISOString(),
+      allotment: sale.allotment,
+      sold: sale.sold,
+    }));
+    reply.header('cache-control', 'no-store');
+    return { sales, count: sales.length };
   });
 
   app.get('/api/admin/sales/:product_id', { schema: ReadAdminSaleSchema }, async (request, reply) =>

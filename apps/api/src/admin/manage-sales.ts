@@ -3,7 +3,7 @@
  * the worker's repair loop. Only the withdrawal of units asks the gate first, for only the gate knows what is promised.
  */
 import { awayPart } from '@flash-sale/core/faults.ts';
-import { MAX_ALLOTMENT } from '@flash-sale/core/limits.ts';
+import { ADMIN_LIST_MAX, MAX_ALLOTMENT } from '@flash-sale/core/limits.ts';
 import { carrySale, carryStockChange } from '@flash-sale/core/sales/carry-to-gate.ts';
 import type { Sale, StockNumbers } from '@flash-sale/core/sales/sale.ts';
 import type { LedgerSale, NewSale, Operator, SaleStore } from '@flash-sale/core/sales/sale-store.ts';
@@ -43,6 +43,9 @@ export function createManageSales(parts: {
   return {
     read,
 
+    /** The newest, by the ledger alone: a list must not ask the gate for each. */
+    list: (): Promise<LedgerSale[]> => sales.listNewest(ADMIN_LIST_MAX),
+
     async create(sale: NewSale, operator: Operator): Promise<Managed | 'exists'> {
       const made = await sales.create(sale, operator);
       return made ? carry(made) : 'exists';
@@ -73,6 +76,7 @@ export function createManageSales(parts: {
       if (begun === 'gate_closed') return 'recovering';
       if (begun === null) return 'no_such_sale';
       if (typeof begun === 'string') return begun;
+      if (begun.state === 'applied') return read(change.saleId);
       // From here on it is written down: whatever fails, it will be carried out, and must not be asked for anew.
       let decided: Awaited<ReturnType<typeof carryStockChange>>;
       try {

@@ -73,7 +73,10 @@ export function createSweep(parts: {
     const again = strands.filter((strand) => strand.handOvers < HAND_OVERS_MAX);
     if (again.length > 0) await handOver(saleId, again);
     const worn = strands.filter((strand) => strand.handOvers >= HAND_OVERS_MAX);
-    if (worn.length > 0) await giveUp({ saleId, orders: worn });
+    // Each for itself: one that cannot even be written as rejected must not keep the others from their end.
+    const faults: unknown[] = [];
+    for (const order of worn) await giveUp({ saleId, orders: [order] }).catch((error: unknown) => faults.push(error));
+    if (faults.length > 0) throw faults[0];
   }
 
   async function handOver(saleId: string, again: readonly Strand[]): Promise<void> {

@@ -99,6 +99,15 @@ export function createSaleStore(pool: Pool) {
       return rows.map(toSale);
     },
 
+    /** The newest sales, whatever their state. */
+    async listNewest(limit: number): Promise<LedgerSale[]> {
+      const { rows } = await pool.query<SaleRow>(
+        `SELECT ${SALE_COLUMNS} FROM sales ORDER BY created_at DESC, id LIMIT $1`,
+        [limit],
+      );
+      return rows.map(toSale);
+    },
+
     /** Every sale's id, for loops that must leave none out; a sale is one product, so there are few. */
     async listIds(): Promise<string[]> {
       const { rows } = await pool.query<{ id: string }>('SELECT id FROM sales ORDER BY id');
@@ -164,18 +173,20 @@ export function createSaleStore(pool: Pool) {
         if (earlier.rows[0]) return sameChange(earlier.rows[0], change) ? earlier.rows[0] : 'other_change';
         if (sale.gateVersion === 0) return 'gate_closed';
         if (sale.allotment + change.delta > maxAllotment) return 'too_many';
+        const { rows } = await client.query<StockChange>(
+          `INSERT INTO stock_changes (id, sale_id, delta, reason, actor, request_id)
+           VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING RETURNING ${CHANGE_COLUMNS}`,
+          [change.id, change.saleId, change.delta, change.reason, operator.actor, operator.requestId],
+        );
+        // Another sale's change took the id since we looked: only changes of one sale wait for each other.
+        if (!rows[0]) return 'other_change';
         if (change.delta > 0) {
           await client.query('UPDATE sales SET allotment = allotment + $2 WHERE id = $1', [
             change.saleId,
             change.delta,
           ]);
         }
-        const { rows } = await client.query<StockChange>(
-          `INSERT INTO stock_changes (id, sale_id, delta, reason, actor, request_id)
-           VALUES ($1, $2, $3, $4, $5, $6) RETURNING ${CHANGE_COLUMNS}`,
-          [change.id, change.saleId, change.delta, change.reason, operator.actor, operator.requestId],
-        );
-        return rows[0] as StockChange;
+        return rows[0];
       });
     },
 

@@ -1,0 +1,60 @@
+/**
+ * <data>/system.env: how to reach the system that runs on this data folder, while it runs. For commands in another terminal, which do
+ * not have the environment of the one that started it, and for a person's own tools: `set -a; . .data/system.env; set +a`
+ */
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseEnv } from 'node:util';
+import { findSecret } from './kept-secret.ts';
+import { readSettings } from './settings.ts';
+
+export interface SystemAddresses {
+  /** http://127.0.0.1:5001 */
+  readonly apiUrl: string;
+  readonly redisUrl: string;
+  readonly databaseUrl: string;
+  readonly adminToken: string;
+}
+
+const fileIn = (dataFolder: string): string => join(dataFolder, 'system.env');
+
+/** The file holds every secret of the system: nobody else may read it. */
+export function writeAddresses(dataFolder: string, addresses: SystemAddresses): void {
+  const { apiUrl, redisUrl, databaseUrl, adminToken } = addresses;
+  const variables = { API_URL: apiUrl, REDIS_URL: redisUrl, DATABASE_URL: databaseUrl, ADMIN_TOKEN: adminToken };
+  const text = Object.entries(variables).map(([name, value]) => `${name}='${value}'\n`);
+  writeFileSync(fileIn(dataFolder), text.join(''), { mode: 0o600 });
+}
+
+export function removeAddresses(dataFolder: string): void {
+  rmSync(fileIn(dataFolder), { force: true });
+}
+
+/**
+ * The operator's way to the system that a command means: its own settings go before what the system that
+ * runs on the data folder has written down.
+ *
+ * @throws Error with a sentence where no token is known
+ */
+export function findOperator(
+  root: string,
+  given: Record<string, string | undefined>,
+): { apiUrl: string; adminToken: string } {
+  const { variables, dataFolder, apiUrl } = readSettings(root, given);
+  const running = readAddresses(dataFolder);
+  const adminToken = variables.ADMIN_TOKEN || running.ADMIN_TOKEN || findSecret(dataFolder, 'admin-token');
+  if (!adminToken) {
+    throw new Error(
+      `ADMIN_TOKEN is not set, and no system keeps one in ${dataFolder}. Type "npm start" first, or set ADMIN_TOKEN.`,
+    );
+  }
+  return { apiUrl: variables.PORT || !running.API_URL ? apiUrl : running.API_URL, adminToken };
+}
+
+function readAddresses(dataFolder: string): Record<string, string | undefined> {
+  try {
+    return parseEnv(readFileSync(fileIn(dataFolder), 'utf8'));
+  } catch {
+    return {};
+  }
+}
