@@ -3,7 +3,13 @@ import { createAdmissionDesk, NothingReservedError } from '@flash-sale/api/order
 import type { OrderRequest, ReserveDecision } from '@flash-sale/core/stock/stock-gate.ts';
 import { expect, test } from 'vitest';
 
-const request = (orderId: string): OrderRequest => ({ orderId, buyerId: 'b', quantity: 1, requestId: 'r' });
+const request = (orderId: string): OrderRequest => ({
+  orderId,
+  buyerId: 'b',
+  quantity: 1,
+  requestId: 'r',
+  idempotencyKey: null,
+});
 const bucket = { capacity: 0, refillRate: 1 };
 
 function recorded(granted: number) {

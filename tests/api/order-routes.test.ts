@@ -172,7 +172,7 @@ test('[I7] what was told as confirmed is never pending again, whatever the gate 
   const read = () => call(`/api/orders/${body.order_id}`, { headers: { 'x-user-id': 'ann' } });
   await eventually('it is confirmed', 5_000, async () => (await read()).body.status === 'confirmed');
   // A Redis that lost its last second has the reservation again.
-  await world.redis.hset(world.keys.sale(sale.id).reservations, body.order_id, `1|${Date.now()}|r|ann`);
+  await world.redis.hset(world.keys.sale(sale.id).reservations, body.order_id, `1|${Date.now()}|r|0|ann`);
   expect((await read()).body.status).toBe('confirmed');
 });
 

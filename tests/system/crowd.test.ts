@@ -86,7 +86,7 @@ test('[I2] the control: the same crowd oversells without the gate, and the ledge
         await world.redis.hincrby(keys.gate, 'available', -1);
         await world.redis.hincrby(keys.gate, 'reserved', 1);
         const reservedAt = Date.now();
-        await world.redis.hset(keys.reservations, order.orderId, `1|${reservedAt}|r|${order.buyerId}`);
+        await world.redis.hset(keys.reservations, order.orderId, `1|${reservedAt}|r|0|${order.buyerId}`);
         return { outcome: { word: 'reserved', reservedAt, available: 0 }, tokensLeft: 0 };
       }),
     );

@@ -3,7 +3,7 @@
 --   other worker claims them at the same time and nobody claims them for ever if this one dies.
 -- KEYS
 --   1 unsettled      sorted set of order ids by the ms they were last handed over
---   2 reservations   hash order id -> quantity|reserved at ms|request id|buyer
+--   2 reservations   hash order id -> quantity|reserved at ms|request id|length of key|key, buyer
 --   3 hand overs     hash order id -> hand-overs by the sweep
 -- ARGV
 --   1 age            ms

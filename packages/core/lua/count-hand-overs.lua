@@ -2,7 +2,7 @@
 --   Counts one more hand-over by the sweep for each of these orders, so that one that ends every worker that takes it is
 --   given up some day. An order that has ended meanwhile is not counted: nothing would ever clear it.
 -- KEYS
---   1 reservations   hash order id -> quantity|reserved at ms|request id|buyer
+--   1 reservations   hash order id -> quantity|reserved at ms|request id|length of key|key, buyer
 --   2 hand overs     hash order id -> hand-overs by the sweep
 -- ARGV
 --   1.. order ids

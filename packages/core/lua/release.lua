@@ -3,7 +3,7 @@
 --   order without a reservation was settled or released before.
 -- KEYS
 --   1 gate           hash of the sale's settings and numbers
---   2 reservations   hash order id -> quantity|reserved at ms|request id|buyer
+--   2 reservations   hash order id -> quantity|reserved at ms|request id|length of key|key, buyer
 --   3 unsettled      sorted set of order ids by the ms they were last handed over
 --   4 hand overs     hash order id -> hand-overs by the sweep
 --   5 buyers         hash buyer -> units held (only where the sale has a cap)
@@ -22,8 +22,8 @@ for i = 1, #ARGV do
   local order_id = ARGV[i]
   local reservation = redis.call('HGET', KEYS[2], order_id)
   if reservation then
-    local quantity_text, buyer = string.match(reservation, '^(%d+)|%d+|[^|]*|(.*)$')
-    local quantity = tonumber(quantity_text)
+    local quantity_text, key_length, rest = string.match(reservation, '^(%d+)|%d+|[^|]*|(%d+)|(.*)$')
+    local quantity, buyer = tonumber(quantity_text), string.sub(rest, tonumber(key_length) + 1)
     redis.call('HDEL', KEYS[2], order_id)
     if redis.call('HEXISTS', KEYS[5], buyer) == 1 and redis.call('HINCRBY', KEYS[5], buyer, -quantity) <= 0 then
       redis.call('HDEL', KEYS[5], buyer)

@@ -1,23 +1,27 @@
 -- reserve
 --   Decides a batch of orders of one sale in the order they came, and takes the units of those that get them.
 --   Each order passes the buyer's bucket, then the system's permits, then the sale's own checks. Every order is decided
---   before the first write, for Redis does not roll back. A refusal by a limit takes neither a token nor a permit.
+--   before the first write, for Redis does not roll back. A refusal by a limit takes neither a token nor a permit. An order
+--   whose idempotency key has an order already is that order again, whatever the limits and the sale say by now.
 -- KEYS
 --   1 gate           hash of the sale's settings and numbers
---   2 reservations   hash order id -> quantity|reserved at ms|request id|buyer
+--   2 reservations   hash order id -> quantity|reserved at ms|request id|length of key|key, buyer
 --   3 unsettled      sorted set of order ids by the ms they were last handed over
 --   4 buyers         hash buyer -> units held (only where the sale has a cap)
---   5.. buckets      each order's buyer's bucket: tokens:at µs
+--   5 order keys     hash buyer, space, idempotency key -> order id, space, quantity
+--   6.. buckets      each order's buyer's bucket: tokens:at µs
 -- ARGV
 --   1 permits        orders that the system-wide window lets through; -1 = no such limit
 --   2 capacity       tokens in a full bucket; 0 = no limit per buyer
 --   3 refill rate    tokens a second
 --   4 bucket ttl     seconds
---   5.. orders       four each: order id, quantity, request id, buyer
+--   5.. orders       five each: order id, quantity, request id, buyer, idempotency key ('' = none)
 -- Returns
 --   unknown_sale
 --   decided, available, permits left, reserved at ms, then three for each order: word, number, the buyer's tokens left
 --     reserved           0
+--     replayed           order id; tokens are -1
+--     key_reused         0; tokens are -1: another quantity came with the same key
 --     buyer_limited      ms until the buyer's next token
 --     system_limited     0
 --     paused             0
@@ -27,7 +31,7 @@
 --     not_enough_units   units that are left
 --     over_buyer_limit   units that the buyer holds
 -- Keeps
---   I1 conservation, I2 never oversold, I6 buyer's cap
+--   I1 conservation, I2 never oversold, I4 one order a key, I6 buyer's cap
 local gate = redis.call('HMGET', KEYS[1], 'available', 'reserved', 'paused', 'starts_at', 'ends_at', 'per_buyer_limit')
 if not gate[1] then
   return { 'unknown_sale' }
@@ -53,18 +57,32 @@ elseif now_ms < starts_at then
 end
 
 -- What the batch has changed so far, by key, so that two orders of one buyer in one batch see each other.
-local buckets, held = {}, {}
+local buckets, held, keyed = {}, {}, {}
 local new_reservations, new_unsettled = {}, {}
 local reply = { 'decided', 0, 0, now_ms_text }
 local taken = 0
 
-for i = 5, #KEYS do
-  local at = 5 + (i - 5) * 4
+for i = 6, #KEYS do
+  local at = 5 + (i - 6) * 5
   local order_id, quantity, request_id, buyer = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2], ARGV[at + 3]
+  local order_key = ARGV[at + 4]
   local word, number = nil, 0
 
   local tokens = capacity
-  if capacity > 0 then
+  -- A buyer's id holds no space, so that buyer and key cannot be taken for another pair.
+  local key_field = buyer .. ' ' .. order_key
+  local known = order_key ~= '' and (keyed[key_field] or redis.call('HGET', KEYS[5], key_field))
+  if known then
+    local known_id, known_quantity = string.match(known, '^(%S+) (%d+)$')
+    if tonumber(known_quantity) == quantity then
+      word, number = 'replayed', known_id
+    else
+      word = 'key_reused'
+    end
+    tokens = -1
+  end
+
+  if not word and capacity > 0 then
     tokens = buckets[KEYS[i]]
     if not tokens then
       local bucket = redis.call('GET', KEYS[i])
@@ -117,7 +135,10 @@ for i = 5, #KEYS do
         end
         new_reservations[#new_reservations + 1] = order_id
         new_reservations[#new_reservations + 1] =
-          string.format('%d|%s|%s|%s', quantity, now_ms_text, request_id, buyer)
+          string.format('%d|%s|%s|%d|%s%s', quantity, now_ms_text, request_id, #order_key, order_key, buyer)
+        if order_key ~= '' then
+          keyed[key_field] = order_id .. ' ' .. quantity
+        end
         new_unsettled[#new_unsettled + 1] = now_ms_text
         new_unsettled[#new_unsettled + 1] = order_id
       end
@@ -136,6 +157,9 @@ if taken > 0 then
   redis.call('HSET', KEYS[1], 'available', available, 'reserved', reserved + taken)
   redis.call('HSET', KEYS[2], unpack(new_reservations))
   redis.call('ZADD', KEYS[3], unpack(new_unsettled))
+  for field, order in pairs(keyed) do
+    redis.call('HSET', KEYS[5], field, order)
+  end
   for buyer, units in pairs(held) do
     redis.call('HSET', KEYS[4], buyer, units)
   end

@@ -3,7 +3,7 @@
 --   end. An order without a reservation was settled or released before: nothing changes, so calling twice is safe.
 -- KEYS
 --   1 gate           hash of the sale's settings and numbers
---   2 reservations   hash order id -> quantity|reserved at ms|request id|buyer
+--   2 reservations   hash order id -> quantity|reserved at ms|request id|length of key|key, buyer
 --   3 unsettled      sorted set of order ids by the ms they were last handed over
 --   4 hand overs     hash order id -> hand-overs by the sweep
 -- ARGV

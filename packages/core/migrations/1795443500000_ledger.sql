@@ -36,10 +36,14 @@ CREATE TABLE orders (
   status      text NOT NULL CHECK (status IN ('confirmed', 'rejected')),
   reason      text CHECK ((status = 'rejected') = (reason IS NOT NULL)),
   request_id  text NOT NULL,
+  idempotency_key text, -- of a confirmed order that was placed with one
   created_at  timestamptz NOT NULL, -- when the gate reserved, by Redis' clock
   finished_at timestamptz NOT NULL DEFAULT now(),
   CHECK (status = 'rejected' OR (unit_price IS NOT NULL AND amount = quantity * unit_price AND currency IS NOT NULL))
 );
+
+-- I4: one order a key, even where Redis has forgotten the key.
+CREATE UNIQUE INDEX orders_once_by_key ON orders (sale_id, buyer_id, idempotency_key) WHERE idempotency_key IS NOT NULL;
 
 -- A change of stock happens in two places. The row says how far it has come, so that a crash between them is mended.
 CREATE TABLE stock_changes (

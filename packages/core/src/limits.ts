@@ -18,6 +18,9 @@ export const MAX_BUYER_ID_LENGTH = 128;
 /** Characters of a request id that a client may send; it is carried into the job and the logs. */
 export const MAX_REQUEST_ID_LENGTH = 64;
 
+/** Characters of an idempotency key: room for a UUID, or two of them. It is kept as long as the sale's keys are. */
+export const MAX_IDEMPOTENCY_KEY_LENGTH = 128;
+
 /** Bytes of a request's body. The largest lawful one (a new sale with a description) is under 4 KiB. */
 export const BODY_LIMIT_BYTES = 16 * 1024;
 

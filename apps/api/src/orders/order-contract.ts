@@ -10,6 +10,14 @@ export const PlaceOrderSchema = {
     'Takes the units at once or refuses at once. `accepted` is a promise: the units are held, and the order is on its way to the ledger.',
   security: [{ buyer: [] }],
   params: Type.Object({ product_id: Type.String() }),
+  headers: Type.Object({
+    'idempotency-key': Type.Optional(
+      Type.String({
+        description:
+          'Names this order: the same key of the same buyer gets the same order again, for ever, and takes nothing. 1 to 128 printable ASCII characters, in quotes or bare.',
+      }),
+    ),
+  }),
   body: Type.Object(
     {
       quantity: Type.Optional(
@@ -31,6 +39,7 @@ export const PlaceOrderSchema = {
     ...problemResponses(
       'INVALID_REQUEST',
       'INVALID_BUYER',
+      'INVALID_IDEMPOTENCY_KEY',
       'SALE_NOT_OPEN',
       'SALE_PAUSED',
       'SALE_ENDED',
@@ -41,6 +50,7 @@ export const PlaceOrderSchema = {
       'SALE_NOT_FOUND',
       'BODY_TOO_LARGE',
       'UNSUPPORTED_MEDIA_TYPE',
+      'IDEMPOTENCY_KEY_REUSED',
       'BUYER_RATE_LIMITED',
       'SYSTEM_RATE_LIMITED',
       'ADDRESS_RATE_LIMITED',

@@ -1,6 +1,7 @@
 /** POST an order, GET what became of it. Shape and identity here; deciding is place-order's. */
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
+import { MAX_IDEMPOTENCY_KEY_LENGTH } from '@flash-sale/core/limits.ts';
 import { SALE_ID_PATTERN } from '@flash-sale/core/sales/sale.ts';
 import type { BuyerBucketSettings } from '@flash-sale/core/stock/stock-gate.ts';
 import type { FastifyReply } from 'fastify';
@@ -17,6 +18,7 @@ interface Options {
 }
 
 const saleIdPattern = new RegExp(SALE_ID_PATTERN);
+const keyPattern = new RegExp(`^[\\x20-\\x7e]{1,${MAX_IDEMPOTENCY_KEY_LENGTH}}$`);
 
 export const orderRoutes: FastifyPluginAsyncTypebox<Options> = async (app, options) => {
   const { placeOrder, readOrder, bucket, systemLimit } = options;
@@ -30,14 +32,24 @@ export const orderRoutes: FastifyPluginAsyncTypebox<Options> = async (app, optio
     handler: async (request, reply) => {
       const { product_id: saleId } = request.params;
       if (!saleIdPattern.test(saleId)) return reply.problem('SALE_NOT_FOUND');
+      const idempotencyKey = readIdempotencyKey(request.headers['idempotency-key']);
+      if (idempotencyKey === 'malformed') return reply.problem('INVALID_IDEMPOTENCY_KEY');
       const quantity = request.body.quantity ?? 1;
-      const placed = await placeOrder({ saleId, buyerId: request.buyerId, quantity, requestId: request.id });
-      if (placed.kind !== 'decided') return refuseUndecided(reply, placed);
+      const { buyerId, id: requestId } = request;
+      const placed = await placeOrder({
+        saleId,
+        buyerId,
+        quantity,
+        requestId,
+        idempotencyKey: idempotencyKey?.key ?? null,
+      });
+      if (placed.kind !== 'decided') return refuseUndecided(reply, placed, idempotencyKey !== null);
       const { outcome } = placed.admission;
       describeLimits(reply, placed.admission, bucket, systemLimit);
-      if (outcome.word !== 'reserved') return refuse(reply, placed.admission);
+      if (outcome.word !== 'reserved' && outcome.word !== 'replayed') return refuse(reply, placed.admission);
+      if (outcome.word === 'replayed') reply.header('idempotency-replayed', 'true');
       return {
-        order_id: placed.orderId,
+        order_id: outcome.word === 'replayed' ? outcome.orderId : placed.orderId,
         status: 'accepted' as const,
         product_id: saleId,
         quantity,
@@ -55,7 +67,12 @@ export const orderRoutes: FastifyPluginAsyncTypebox<Options> = async (app, optio
   });
 };
 
-function refuseUndecided(reply: FastifyReply, placed: Exclude<PlaceOrderOutcome, { kind: 'decided' }>): FastifyReply {
+/** @param canRepeat a request with a key may be sent again: it gets the same order */
+function refuseUndecided(
+  reply: FastifyReply,
+  placed: Exclude<PlaceOrderOutcome, { kind: 'decided' }>,
+  canRepeat: boolean,
+): FastifyReply {
   switch (placed.kind) {
     case 'no_such_sale':
       return reply.problem('SALE_NOT_FOUND');
@@ -64,7 +81,14 @@ function refuseUndecided(reply: FastifyReply, placed: Exclude<PlaceOrderOutcome,
     case 'gate_away':
       return reply.problem('GATE_UNAVAILABLE', { detail: 'The stock cannot be reached. Nothing was taken.' });
     case 'unknown':
-      return reply.problem('OUTCOME_UNKNOWN', { order_id: placed.orderId });
+      return canRepeat
+        ? reply.problem('OUTCOME_UNKNOWN', {
+            order_id: placed.orderId,
+            retryable: true,
+            detail:
+              'The stock did not answer in time: the order may have been taken. Send the same request with the same key again.',
+          })
+        : reply.problem('OUTCOME_UNKNOWN', { order_id: placed.orderId });
   }
 }
 
@@ -86,10 +110,25 @@ function refuse(reply: FastifyReply, { outcome, system }: Admission): FastifyRep
       return reply.problem('NOT_ENOUGH_UNITS', { available: outcome.available });
     case 'over_buyer_limit':
       return reply.problem('BUYER_LIMIT', { holds: outcome.holds });
+    case 'key_reused':
+      return reply.problem('IDEMPOTENCY_KEY_REUSED');
     case 'reserved':
+    case 'replayed':
     case 'unknown_sale':
       throw new Error(`${outcome.word} is no refusal of the gate`);
   }
+}
+
+/**
+ * Idempotency-Key of the IETF draft "The Idempotency-Key HTTP Header Field": a string in quotes. A bare one, which most clients send, is
+ * taken as it stands.
+ */
+function readIdempotencyKey(header: string | string[] | undefined): { key: string } | null | 'malformed' {
+  if (header === undefined) return null;
+  if (typeof header !== 'string') return 'malformed';
+  const quoted = /^"((?:[^"\\]|\\["\\])*)"$/.exec(header);
+  const key = quoted ? (quoted[1] as string).replaceAll(/\\(["\\])/g, '$1') : header;
+  return keyPattern.test(key) && (quoted || !header.includes('"')) ? { key } : 'malformed';
 }
 
 /** RateLimit-Policy and RateLimit of the IETF draft "RateLimit header fields for HTTP", a policy for each layer. */
@@ -101,7 +140,7 @@ function describeLimits(
 ): void {
   const policies: string[] = [];
   const states: string[] = [];
-  if (bucket.capacity > 0) {
+  if (bucket.capacity > 0 && tokensLeft >= 0) {
     const untilFull = Math.ceil((bucket.capacity - tokensLeft) / bucket.refillRate);
     const reset = outcome.word === 'buyer_limited' ? Math.ceil(outcome.waitMs / 1000) : untilFull;
     policies.push(`"buyer";q=${bucket.capacity};w=${Math.ceil(bucket.capacity / bucket.refillRate)}`);

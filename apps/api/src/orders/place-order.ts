@@ -17,6 +17,7 @@ export interface PlaceOrder {
   /** Units. */
   readonly quantity: number;
   readonly requestId: string;
+  readonly idempotencyKey: string | null;
 }
 
 export type PlaceOrderOutcome =
@@ -38,11 +39,11 @@ export function createPlaceOrder(parts: {
   const { desk, handOver, sales, log } = parts;
 
   return async function placeOrder(wanted: PlaceOrder): Promise<PlaceOrderOutcome> {
-    const { saleId, buyerId, quantity, requestId } = wanted;
+    const { saleId, buyerId, quantity, requestId, idempotencyKey } = wanted;
     const orderId = newOrderId(saleId);
     let admission: Admission;
     try {
-      admission = await desk.admit(saleId, { orderId, buyerId, quantity, requestId });
+      admission = await desk.admit(saleId, { orderId, buyerId, quantity, requestId, idempotencyKey });
     } catch (error) {
       if (error instanceof NothingReservedError || nothingHappenedInRedis(error)) return { kind: 'gate_away' };
       log.warn(
@@ -53,7 +54,7 @@ export function createPlaceOrder(parts: {
     }
     const { outcome } = admission;
     if (outcome.word === 'reserved') {
-      const order = { id: orderId, buyerId, quantity, requestId, reservedAt: outcome.reservedAt };
+      const order = { id: orderId, buyerId, quantity, requestId, idempotencyKey, reservedAt: outcome.reservedAt };
       handOver.push(saleId, order);
       log.info({ order_id: orderId, sale_id: saleId, buyer_id: buyerId, quantity, reqId: requestId }, 'order accepted');
     } else if (outcome.word === 'unknown_sale') {

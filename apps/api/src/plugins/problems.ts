@@ -13,6 +13,11 @@ import fp from 'fastify-plugin';
 const table = {
   INVALID_REQUEST: [400, false, 'The request does not have the form that this route expects.'],
   INVALID_BUYER: [400, false, 'X-User-ID must be 1 to 128 printable ASCII characters without spaces.'],
+  INVALID_IDEMPOTENCY_KEY: [
+    400,
+    false,
+    'Idempotency-Key must be 1 to 128 printable ASCII characters, in quotes or bare.',
+  ],
   SALE_NOT_OPEN: [400, true, 'The sale has not begun.'],
   SALE_PAUSED: [400, true, 'The sale is paused.'],
   SALE_ENDED: [400, false, 'The sale is over.'],
@@ -36,6 +41,11 @@ const table = {
   CHANGE_ID_TAKEN: [409, false, 'Another change of stock has this change_id. Nothing was changed.'],
   BODY_TOO_LARGE: [413, false, 'The body is too large.'],
   UNSUPPORTED_MEDIA_TYPE: [415, false, 'Send the body as application/json, or send none.'],
+  IDEMPOTENCY_KEY_REUSED: [
+    422,
+    false,
+    'This Idempotency-Key belongs to an order with another body. Nothing was taken.',
+  ],
   HEADERS_TOO_LARGE: [431, false, 'The headers are too large.'],
   BUYER_RATE_LIMITED: [429, true, 'This buyer asks too often.'],
   SYSTEM_RATE_LIMITED: [429, true, 'More orders arrive than the system lets through in a second.'],
@@ -78,7 +88,10 @@ export const ProblemSchema = Type.Object(
 
 /** What a problem may say beyond its code. */
 export type ProblemFields = Partial<
-  Pick<Static<typeof ProblemSchema>, 'detail' | 'order_id' | 'change_id' | 'available' | 'holds' | 'retry_after_ms'>
+  Pick<
+    Static<typeof ProblemSchema>,
+    'detail' | 'retryable' | 'order_id' | 'change_id' | 'available' | 'holds' | 'retry_after_ms'
+  >
 >;
 
 /** Response schemas for the statuses of these codes, for the routes that may answer with them. */

@@ -21,6 +21,7 @@ const order = (saleId: string, changed: Partial<AcceptedOrder> = {}): AcceptedOr
   quantity: 1,
   reservedAt: 1_795_443_500_123,
   requestId: 'r1',
+  idempotencyKey: null,
   ...changed,
 });
 
@@ -136,6 +137,20 @@ test('orders of a sale that the ledger does not know end as rejected', async () 
   expect(await orders.confirm('unknown', [stray])).toMatchObject([
     { status: 'rejected', reason: 'LEDGER_UNKNOWN_SALE' },
   ]);
+});
+
+test('[I4] a second order under one key is rejected even where Redis has forgotten the key', async () => {
+  const sale = await makeSale(world);
+  const [first, second] = [order(sale.id, { idempotencyKey: 'k' }), order(sale.id, { idempotencyKey: 'k' })];
+  const other = order(sale.id, { idempotencyKey: 'k', buyerId: 'bob' });
+  await orders.confirm(sale.id, [first]);
+  const verdicts = new Map(
+    (await orders.confirm(sale.id, [second, other, first])).map((verdict) => [verdict.id, verdict]),
+  );
+  expect(verdicts.get(second.id)).toMatchObject({ status: 'rejected', reason: 'DUPLICATE_REQUEST' });
+  expect(verdicts.get(other.id)).toMatchObject({ status: 'confirmed' });
+  expect(verdicts.get(first.id)).toMatchObject({ status: 'confirmed', fresh: false });
+  expect(await sold(sale.id)).toBe(2);
 });
 
 describe('giving up', () => {

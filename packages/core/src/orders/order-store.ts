@@ -127,10 +127,14 @@ async function tryOne(
     reason = 'LEDGER_SOLD_OUT';
   } catch (error) {
     if (!isRefusedData(error)) throw error;
-    reason = 'LEDGER_REFUSED';
+    reason = isSecondOfItsKey(error) ? 'DUPLICATE_REQUEST' : 'LEDGER_REFUSED';
   }
   await client.query('ROLLBACK TO SAVEPOINT one_order');
   return reason;
+}
+
+function isSecondOfItsKey(error: unknown): boolean {
+  return (error as { constraint?: string }).constraint === 'orders_once_by_key';
 }
 
 /** A row that cannot even be written as rejected stays without a verdict; it must not take the others down with it. */
@@ -162,15 +166,16 @@ async function insertConfirmed(
   orders: readonly AcceptedOrder[],
 ): Promise<{ ids: string[]; units: number }> {
   const { rows } = await client.query<{ id: string; quantity: number }>(
-    `INSERT INTO orders (id, sale_id, buyer_id, quantity, unit_price, amount, currency, status, request_id, created_at)
+    `INSERT INTO orders (id, sale_id, buyer_id, quantity, unit_price, amount, currency, status, request_id, created_at,
+                         idempotency_key)
      SELECT o.id, s.id, o.buyer_id, o.quantity, s.flash_sale_price, o.quantity * s.flash_sale_price, s.currency,
-            'confirmed', o.request_id, to_timestamp(o.reserved_at / 1000.0)
-       FROM unnest($2::text[], $3::text[], $4::int[], $5::text[], $6::float8[])
-              AS o (id, buyer_id, quantity, request_id, reserved_at)
+            'confirmed', o.request_id, to_timestamp(o.reserved_at / 1000.0), o.idempotency_key
+       FROM unnest($2::text[], $3::text[], $4::int[], $5::text[], $6::float8[], $7::text[])
+              AS o (id, buyer_id, quantity, request_id, reserved_at, idempotency_key)
        JOIN sales s ON s.id = $1
      ON CONFLICT (id) DO NOTHING
      RETURNING id, quantity`,
-    [saleId, ...columns(orders)],
+    [saleId, ...columns(orders), orders.map((order) => order.idempotencyKey)],
   );
   return { ids: rows.map((row) => row.id), units: rows.reduce((sum, row) => sum + row.quantity, 0) };
 }

@@ -17,6 +17,8 @@ export interface AcceptedOrder {
   readonly reservedAt: number;
   /** Of the HTTP request that placed it; carried into the worker's lines. */
   readonly requestId: string;
+  /** Under which its buyer gets this order again; null where none was sent. */
+  readonly idempotencyKey: string | null;
 }
 
 /** Why an order that was accepted ended as `rejected`. Stable: it is stored in the ledger and shown to the buyer. */
@@ -25,6 +27,8 @@ export type RejectionReason =
   | 'LEDGER_SOLD_OUT'
   /** The ledger knows no such sale. */
   | 'LEDGER_UNKNOWN_SALE'
+  /** The ledger has another order of this buyer under the same idempotency key: Redis had forgotten it. */
+  | 'DUPLICATE_REQUEST'
   /** The ledger refused this row. */
   | 'LEDGER_REFUSED'
   /** Every attempt failed although the ledger answers. */

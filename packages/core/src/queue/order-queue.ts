@@ -27,6 +27,7 @@ const JobOrder = Type.Object({
     description: 'Milliseconds since 1970 by the clock of Redis.',
   }),
   request_id: Type.String(),
+  idempotency_key: Type.Optional(Type.String()),
 });
 
 /** What a job carries, as Bull Board shows it. */
@@ -111,6 +112,7 @@ function encode(order: AcceptedOrder): ConfirmOrdersJob['orders'][number] {
     quantity: order.quantity,
     reserved_at: order.reservedAt,
     request_id: order.requestId,
+    ...(order.idempotencyKey === null ? {} : { idempotency_key: order.idempotencyKey }),
   };
 }
 
@@ -125,6 +127,7 @@ export function decodeJob(data: unknown): OrderBatch | null {
       quantity: order.quantity,
       reservedAt: order.reserved_at,
       requestId: order.request_id,
+      idempotencyKey: order.idempotency_key ?? null,
     })),
   };
 }

@@ -9,6 +9,7 @@ export interface SaleKeys {
   readonly unsettled: string;
   readonly handOvers: string;
   readonly buyers: string;
+  readonly orderKeys: string;
   readonly stockChanges: string;
   bucket(buyerId: string): string;
 }
@@ -36,6 +37,7 @@ export function createKeys(prefix: string): Keys {
         unsettled: `${sale}:unsettled`,
         handOvers: `${sale}:hand-overs`,
         buyers: `${sale}:buyers`,
+        orderKeys: `${sale}:order-keys`,
         stockChanges: `${sale}:stock-changes`,
         bucket: (buyerId) => `${sale}:bucket:${buyerId}`,
       };

@@ -2,17 +2,19 @@
 import type { AcceptedOrder } from '../orders/order.ts';
 
 /**
- * @param record `quantity|reserved at ms|request id|buyer`; the buyer stands last because it may hold a "|"
+ * @param record `quantity|reserved at ms|request id|length of key|` and then key and buyer, which may hold a "|"
  * @returns null where the text is no such record
  */
 export function decodeReservation(id: string, record: string): AcceptedOrder | null {
-  const parts = /^(\d+)\|(\d+)\|([^|]*)\|(.+)$/s.exec(record);
+  const parts = /^(\d+)\|(\d+)\|([^|]*)\|(\d+)\|(.+)$/s.exec(record);
   if (!parts) return null;
+  const [keyLength, keyAndBuyer] = [Number(parts[4]), parts[5] as string];
   return {
     id,
     quantity: Number(parts[1]),
     reservedAt: Number(parts[2]),
     requestId: parts[3] as string,
-    buyerId: parts[4] as string,
+    idempotencyKey: keyLength === 0 ? null : keyAndBuyer.slice(0, keyLength),
+    buyerId: keyAndBuyer.slice(keyLength),
   };
 }

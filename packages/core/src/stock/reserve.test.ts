@@ -20,6 +20,7 @@ const request = (saleId: string, buyerId = 'ann', quantity = 1): OrderRequest =>
   buyerId,
   quantity,
   requestId: 'r1',
+  idempotencyKey: null,
 });
 
 async function reserve(
@@ -144,6 +145,67 @@ describe('[I6] the cap of a buyer', () => {
       'over_buyer_limit',
       'reserved',
     ]);
+  });
+});
+
+describe('[I4] an idempotency key', () => {
+  const keyed = (saleId: string, buyerId: string, idempotencyKey: string, quantity = 1): OrderRequest => ({
+    ...request(saleId, buyerId, quantity),
+    idempotencyKey,
+  });
+
+  test('[trap 28] 50 parallel orders with one key are one order, in one batch and in many', async () => {
+    const sale = await makeSale(world, { units: 10 });
+    const all = await Promise.all(
+      Array.from({ length: 10 }, () =>
+        reserve(
+          sale.id,
+          Array.from({ length: 5 }, () => keyed(sale.id, 'ann', 'k')),
+        ),
+      ),
+    );
+    expect(words(all.flat()).filter((word) => word === 'reserved')).toHaveLength(1);
+    const ids = new Set(all.flat().flatMap((outcome) => (outcome.word === 'replayed' ? [outcome.orderId] : [])));
+    expect(ids.size).toBe(1);
+    expect((await gate.read(sale.id)).numbers).toMatchObject({ available: 9, reserved: 1 });
+  });
+
+  test('[trap 26] gets its order again when all is sold, over, limited and released', async () => {
+    const sale = await makeSale(world, { units: 1, perBuyerLimit: 1 });
+    const first = keyed(sale.id, 'ann', 'k');
+    await reserve(sale.id, [first]);
+    await gate.configure({ ...sale, paused: true, endsAt: Date.now() - 1, version: 9 });
+    const again = () => gate.reserve(sale.id, [keyed(sale.id, 'ann', 'k')], 0, { capacity: 1, refillRate: 1 });
+    const { decisions, permitsLeft } = await again();
+    expect(decisions[0]).toMatchObject({ outcome: { word: 'replayed', orderId: first.orderId }, tokensLeft: -1 });
+    expect(permitsLeft).toBe(0);
+    await gate.release(sale.id, [first.orderId]);
+    expect((await again()).decisions[0]?.outcome).toMatchObject({ word: 'replayed', orderId: first.orderId });
+    expect(await world.redis.exists(world.keys.sale(sale.id).bucket('ann'))).toBe(0);
+  });
+
+  test('is tied to buyer and quantity, and a refusal does not use it up', async () => {
+    const sale = await makeSale(world, { units: 3 });
+    await reserve(sale.id, [keyed(sale.id, 'ann', 'k')]);
+    const outcomes = await reserve(sale.id, [
+      keyed(sale.id, 'ann', 'k', 2),
+      keyed(sale.id, 'bob', 'k'),
+      keyed(sale.id, 'bob', 'big', 5),
+      keyed(sale.id, 'bob', 'big', 1),
+    ]);
+    expect(words(outcomes)).toEqual(['key_reused', 'reserved', 'not_enough_units', 'reserved']);
+  });
+
+  test('stands in the reservation, whatever characters it and the buyer have', async () => {
+    const sale = await makeSale(world, { units: 3, perBuyerLimit: 1 });
+    const order = keyed(sale.id, 'b|1|c', 'k|12|x "y"');
+    await reserve(sale.id, [order]);
+    expect(await gate.findReservation(sale.id, order.orderId)).toMatchObject({
+      buyerId: 'b|1|c',
+      idempotencyKey: 'k|12|x "y"',
+    });
+    await gate.release(sale.id, [order.orderId]);
+    expect(await world.redis.exists(world.keys.sale(sale.id).buyers)).toBe(0);
   });
 });
 

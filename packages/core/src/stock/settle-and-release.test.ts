@@ -48,6 +48,7 @@ describe('settle', () => {
       buyerId: `b${i}`,
       quantity: 1,
       requestId: 'r',
+      idempotencyKey: null,
     }));
     for (let i = 0; i < 500; i += 100) {
       await gate.reserve(sale.id, orders.slice(i, i + 100), -1, { capacity: 0, refillRate: 1 });

@@ -16,11 +16,17 @@ export interface OrderRequest {
   /** Units. */
   readonly quantity: number;
   readonly requestId: string;
+  /** null = every request is an order of its own. */
+  readonly idempotencyKey: string | null;
 }
 
 /** What the gate says of one order. Times are milliseconds from now. */
 export type ReserveOutcome =
   | { readonly word: 'reserved'; readonly reservedAt: number; readonly available: number }
+  /** The key has this order already. */
+  | { readonly word: 'replayed'; readonly orderId: string; readonly available: number }
+  /** The key has an order of another quantity. */
+  | { readonly word: 'key_reused' }
   | { readonly word: 'buyer_limited'; readonly waitMs: number }
   | { readonly word: 'system_limited' }
   | { readonly word: 'not_open'; readonly waitMs: number }
@@ -28,7 +34,7 @@ export type ReserveOutcome =
   | { readonly word: 'not_enough_units'; readonly available: number }
   | { readonly word: 'over_buyer_limit'; readonly holds: number };
 
-/** An outcome, and the whole tokens that are left in the buyer's bucket. */
+/** An outcome, and the whole tokens that are left in the buyer's bucket; −1 where it was not looked at. */
 export interface ReserveDecision {
   readonly outcome: ReserveOutcome;
   readonly tokensLeft: number;
@@ -65,11 +71,11 @@ export function createStockGate({ redis, keys }: { redis: Redis; keys: Keys }) {
       bucket: BuyerBucketSettings,
     ): Promise<{ decisions: ReserveDecision[]; permitsLeft: number }> {
       const sale = keys.sale(saleId);
-      const names = [sale.gate, sale.reservations, sale.unsettled, sale.buyers];
+      const names = [sale.gate, sale.reservations, sale.unsettled, sale.buyers, sale.orderKeys];
       const args: (string | number)[] = [permits, bucket.capacity, bucket.refillRate, BUYER_BUCKET_TTL_S];
       for (const order of orders) {
         names.push(sale.bucket(order.buyerId));
-        args.push(order.orderId, order.quantity, order.requestId, order.buyerId);
+        args.push(order.orderId, order.quantity, order.requestId, order.buyerId, order.idempotencyKey ?? '');
       }
       const [word, ...rest] = await run('reserve', names, args);
       if (word === 'unknown_sale') {
@@ -81,7 +87,7 @@ export function createStockGate({ redis, keys }: { redis: Redis; keys: Keys }) {
       expectWord('reserve', word, 'decided');
       const [available, permitsLeft, reservedAt, ...each] = rest;
       const decisions = orders.map((_, i) => ({
-        outcome: readOutcome(each[3 * i], Number(each[3 * i + 1]), Number(available), Number(reservedAt)),
+        outcome: readOutcome(each[3 * i], each[3 * i + 1], Number(available), Number(reservedAt)),
         tokensLeft: Number(each[3 * i + 2]),
       }));
       return { decisions, permitsLeft: Number(permitsLeft) };
@@ -193,10 +199,15 @@ export function createStockGate({ redis, keys }: { redis: Redis; keys: Keys }) {
   };
 }
 
-function readOutcome(word: unknown, number: number, available: number, reservedAt: number): ReserveOutcome {
+function readOutcome(word: unknown, value: unknown, available: number, reservedAt: number): ReserveOutcome {
+  const number = Number(value);
   switch (word) {
     case 'reserved':
       return { word, reservedAt, available };
+    case 'replayed':
+      return { word, orderId: String(value), available };
+    case 'key_reused':
+      return { word };
     case 'buyer_limited':
     case 'not_open':
       return { word, waitMs: number };

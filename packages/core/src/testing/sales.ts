@@ -41,7 +41,7 @@ export async function reserveOne(
   orderId: string,
   { buyerId = 'buyer', quantity = 1 }: { buyerId?: string; quantity?: number } = {},
 ): Promise<void> {
-  const request = { orderId, buyerId, quantity, requestId: 'request' };
+  const request = { orderId, buyerId, quantity, requestId: 'request', idempotencyKey: null };
   const { decisions } = await gate.reserve(saleId, [request], -1, { capacity: 0, refillRate: 1 });
   if (decisions[0]?.outcome.word !== 'reserved') throw new Error(`not reserved: ${decisions[0]?.outcome.word}`);
 }
