@@ -81,6 +81,28 @@ test('[I3] [trap 34] a worker that freezes in a transaction does not keep its sa
   await worker.stop();
 });
 
+test('a sale whose row somebody holds does not keep the orders of other sales waiting', async () => {
+  const [held, free] = [await makeSale(world, { units: 10 }), await makeSale(world, { units: 10 })];
+  const holder = await world.pool.connect();
+  await holder.query('BEGIN');
+  await holder.query('SELECT FROM sales WHERE id = $1 FOR UPDATE', [held.id]);
+  await putOrder(held.id);
+  await putOrder(held.id);
+  await putOrder(free.id);
+  // One job at a time, and long statements: only the bound of the waiting for a row lets the third job have its turn.
+  const worker = await startWorkerHere(world, {
+    WORKER_CONCURRENCY: 1,
+    REQUEST_TIMEOUT_MS: 20_000,
+    STRAND_AGE_MS: 60_000,
+  });
+  await allConfirmed(free.id, 1, 12_000);
+  expect((await gate.read(held.id)).numbers).toMatchObject({ reserved: 2, sold: 0 });
+  await holder.query('ROLLBACK');
+  holder.release();
+  await allConfirmed(held.id, 2, 20_000);
+  await worker.stop();
+});
+
 test('PostgreSQL ends every connection in the middle of transactions: API and worker live on', async () => {
   const sale = await makeSale(world, { units: 100 });
   await slowInserts();
