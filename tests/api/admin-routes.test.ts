@@ -264,6 +264,22 @@ describe('stock', () => {
     expect(again.body).toMatchObject({ allotment: 15, available: 15, ledger: { allotment: 15 } });
   });
 
+  test('that was refused stays refused under its change_id, also where Redis has forgotten', async () => {
+    const sale = newSale();
+    await admin('POST', '/sales', sale);
+    const path = `/sales/${sale.product_id}/stock`;
+    const change = { delta: -11, reason: 'broken', change_id: `break-${sale.product_id}` };
+    expect((await admin('POST', path, change)).status).toBe(409);
+    await world.redis.del(world.keys.sale(String(sale.product_id)).stockChanges);
+    await admin('POST', path, { delta: 5, reason: 'more came' });
+    expect((await admin('POST', path, change)).body).toMatchObject({
+      status: 409,
+      code: 'UNITS_PROMISED',
+      available: 15,
+    });
+    expect((await admin('GET', `/sales/${sale.product_id}`)).body).toMatchObject({ allotment: 15, available: 15 });
+  });
+
   test('above the bound of the system: 409', async () => {
     const sale = newSale();
     await admin('POST', '/sales', sale);

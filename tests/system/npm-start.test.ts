@@ -149,6 +149,7 @@ test('from the first order to the end: stock survives restarts, the dead come ba
   const third = npmStart();
   expect(await third.exit).not.toBe(0);
   expect(third.output()).toContain('already');
+  expect(existsSync(join(folder, 'system.env'))).toBe(true);
 }, 180_000);
 
 test('a taken port, an address where nobody is, an old Redis, one that evicts: a sentence, and an exit code', async () => {

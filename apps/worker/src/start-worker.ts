@@ -56,7 +56,7 @@ export async function startWorker(settings: ServiceSettings, log: Logger): Promi
     confirm,
     giveUp,
     postpone: ({ saleId, orders: left }) =>
-      gate.forgetHandOvers(
+      gate.lowerHandOvers(
         saleId,
         left.map((order) => order.id),
       ),

@@ -26,9 +26,9 @@ const postgresWords = [
 
 /**
  * SQLSTATE: the server is gone, or cannot do its work now, and the same statement can succeed later. 08 connection, 25006 read-only
- * (a standby), 40 deadlock, 53 no room, 55P03 locked, 57 stopped or timed out, 58 its disk.
+ * (a standby), 25P0x a transaction that stood still for too long, 40 deadlock, 53 no room, 55P03 locked, 57 stopped or timed out, 58 its disk.
  */
-const postgresAwayStates = /^(08|40|53|57|58)...$|^25006$|^55P03$/;
+const postgresAwayStates = /^(08|40|53|57|58)...$|^25(006|P02|P03)$|^55P03$/;
 const networkCodes = new Set([
   'ECONNREFUSED',
   'ECONNRESET',

@@ -1,5 +1,15 @@
 /** The log file of a kept process: appended to by the process itself, rotated once it is large, read only for its end. */
-import { closeSync, copyFileSync, fstatSync, mkdirSync, openSync, readSync, statSync, truncateSync } from 'node:fs';
+import {
+  closeSync,
+  copyFileSync,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  rmSync,
+  statSync,
+  truncateSync,
+} from 'node:fs';
 import { dirname } from 'node:path';
 
 /** Bytes above which the file is set aside as <name>.log.1, looked at now and then: two files bound the disk it takes. */
@@ -18,12 +28,20 @@ export function openLog(file: string): { fd: number; size: number } {
 
 /**
  * Sets a large log aside. The process goes on writing through its descriptor, at the new end: it was opened for appending. Lines that
- * come between the two steps are lost.
+ * come between the two steps are lost, and all old ones where there is no room for the copy: a log must never end the system.
  */
 export function rotateLog(file: string, aboveBytes = ROTATE_ABOVE_BYTES): void {
-  if ((statSync(file, { throwIfNoEntry: false })?.size ?? 0) <= aboveBytes) return;
-  copyFileSync(file, `${file}.1`);
-  truncateSync(file);
+  try {
+    if ((statSync(file, { throwIfNoEntry: false })?.size ?? 0) <= aboveBytes) return;
+    try {
+      copyFileSync(file, `${file}.1`);
+    } catch {
+      rmSync(`${file}.1`, { force: true, recursive: true });
+    }
+    truncateSync(file);
+  } catch {
+    // The next look tries again.
+  }
 }
 
 /** The last words of a process that has ended: what it printed plainly, or, where it did not, its last log lines. */

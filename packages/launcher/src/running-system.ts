@@ -22,7 +22,9 @@ const fileIn = (dataFolder: string): string => join(dataFolder, 'system.env');
 export function writeAddresses(dataFolder: string, addresses: SystemAddresses): void {
   const { apiUrl, redisUrl, databaseUrl, adminToken } = addresses;
   const variables = { API_URL: apiUrl, REDIS_URL: redisUrl, DATABASE_URL: databaseUrl, ADMIN_TOKEN: adminToken };
-  const text = Object.entries(variables).map(([name, value]) => `${name}='${value}'\n`);
+  const text = Object.entries(variables).map(([name, value]) => `${name}='${value.replaceAll("'", '%27')}'\n`);
+  // Anew each time: the mode of a file that exists would stay as it is.
+  removeAddresses(dataFolder);
   writeFileSync(fileIn(dataFolder), text.join(''), { mode: 0o600 });
 }
 

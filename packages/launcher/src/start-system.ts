@@ -272,7 +272,8 @@ export class System {
     for (const group of [this.#apis, this.#workers, this.#servers]) {
       await Promise.all(group.map((part: KeptProcess | PrivateServer) => part.stop(timeoutMs)));
     }
-    removeAddresses(this.#dataFolder);
+    // Where the folder was not ours to take, its system's addresses are not ours to remove.
+    if (this.#runFile) removeAddresses(this.#dataFolder);
     this.#runFile?.release();
   }
 }

@@ -76,7 +76,12 @@ export function createManageSales(parts: {
       if (begun === 'gate_closed') return 'recovering';
       if (begun === null) return 'no_such_sale';
       if (typeof begun === 'string') return begun;
-      if (begun.state === 'applied') return read(change.saleId);
+      // Decided before: the gate is not asked again, for it may have forgotten.
+      if (begun.state !== 'pending') {
+        const found = await read(change.saleId);
+        if (begun.state === 'applied' || typeof found === 'string') return found;
+        return { refused: true, available: found.numbers.available };
+      }
       // From here on it is written down: whatever fails, it will be carried out, and must not be asked for anew.
       let decided: Awaited<ReturnType<typeof carryStockChange>>;
       try {

@@ -7,7 +7,7 @@ export const PlaceOrderSchema = {
   tags: ['orders'],
   summary: 'Order units of a sale',
   description:
-    'Takes the units at once or refuses at once. `accepted` is a promise: the units are held, and the order is on its way to the ledger.',
+    'Takes the units at once or refuses at once. `accepted` is a promise: the units are held, and the order is on its way to the ledger. A repeated request with the same key is told `accepted` again; what became of the order is at /api/orders/{order_id}.',
   security: [{ buyer: [] }],
   params: Type.Object({ product_id: Type.String() }),
   headers: Type.Object({

@@ -83,7 +83,7 @@ function refuseUndecided(
     case 'unknown':
       return canRepeat
         ? reply.problem('OUTCOME_UNKNOWN', {
-            order_id: placed.orderId,
+            // Not this attempt's id: an earlier one may hold the key.
             retryable: true,
             detail:
               'The stock did not answer in time: the order may have been taken. Send the same request with the same key again.',

@@ -11,8 +11,8 @@ import type { StockGate } from '@flash-sale/core/stock/stock-gate.ts';
 import type { Logger } from 'pino';
 
 interface Parts {
-  readonly gate: Pick<StockGate, 'settle' | 'release'>;
-  readonly orders: Pick<OrderStore, 'confirm'>;
+  readonly gate: Pick<StockGate, 'settle' | 'release' | 'pointKey'>;
+  readonly orders: Pick<OrderStore, 'confirm' | 'findByKey'>;
   readonly log: Logger;
 }
 
@@ -20,11 +20,27 @@ interface Parts {
 export async function confirmOrders({ gate, orders, log }: Parts, batch: OrderBatch): Promise<void> {
   const verdicts = await orders.confirm(batch.saleId, batch.orders);
   await followLedger({ gate, log }, batch, verdicts);
+  for (const verdict of verdicts) {
+    if (verdict.status === 'rejected' && verdict.reason === 'DUPLICATE_REQUEST')
+      await restoreKey({ gate, orders }, batch, verdict.id);
+  }
+}
+
+/** I4: Redis had forgotten a key, and gave it to a second order. From now on it leads to the first one again. */
+async function restoreKey(
+  { gate, orders }: Pick<Parts, 'gate' | 'orders'>,
+  batch: OrderBatch,
+  id: string,
+): Promise<void> {
+  const order = batch.orders.find((one) => one.id === id);
+  if (!order?.idempotencyKey) return;
+  const first = await orders.findByKey(batch.saleId, order.buyerId, order.idempotencyKey);
+  if (first) await gate.pointKey(batch.saleId, order.buyerId, order.idempotencyKey, first.id, first.quantity);
 }
 
 /** Brings the gate to what the ledger said, and writes one line for each order that it said it of just now. */
 export async function followLedger(
-  { gate, log }: Pick<Parts, 'gate' | 'log'>,
+  { gate, log }: { gate: Pick<StockGate, 'settle' | 'release'>; log: Logger },
   batch: OrderBatch,
   verdicts: readonly OrderVerdict[],
 ): Promise<void> {

@@ -4,7 +4,7 @@
  */
 import { STOCK_CHANGE_REPAIR_MS } from '@flash-sale/core/limits.ts';
 import { carrySale, carryStockChange } from '@flash-sale/core/sales/carry-to-gate.ts';
-import type { SaleStore } from '@flash-sale/core/sales/sale-store.ts';
+import type { LedgerSale, SaleStore, StockChange } from '@flash-sale/core/sales/sale-store.ts';
 import type { StockGate } from '@flash-sale/core/stock/stock-gate.ts';
 import type { Logger } from 'pino';
 
@@ -13,28 +13,33 @@ export function createSaleRepair(parts: { gate: StockGate; sales: SaleStore; log
   // Said once for each sale, not every turn.
   const lost = new Set<string>();
 
+  async function repairSale(sale: LedgerSale): Promise<void> {
+    if (sale.gateVersion === 0) log.info({ sale_id: sale.id }, 'the gate of a new sale is made');
+    if (await carrySale({ gate, sales }, sale)) lost.delete(sale.id);
+    else if (!lost.has(sale.id)) {
+      lost.add(sale.id);
+      log.error(
+        { sale_id: sale.id },
+        'redis has lost the gate of this sale: its orders are refused, nothing is made up',
+      );
+    }
+  }
+
+  async function finishChange(change: StockChange): Promise<void> {
+    const decided = await carryStockChange({ gate, sales }, change);
+    if (!decided) return;
+    log.warn({ sale_id: change.saleId, delta: change.delta, decided: decided.word }, 'a change of stock was finished');
+  }
+
   return {
-    /** One turn. @throws when ledger or gate cannot be reached */
+    /** One turn. One sale that cannot be repaired keeps no other from it. @throws the first fault, at the end */
     async runOnce(): Promise<void> {
-      for (const sale of await sales.listToCarry()) {
-        if (sale.gateVersion === 0) log.info({ sale_id: sale.id }, 'the gate of a new sale is made');
-        if (await carrySale({ gate, sales }, sale)) lost.delete(sale.id);
-        else if (!lost.has(sale.id)) {
-          lost.add(sale.id);
-          log.error(
-            { sale_id: sale.id },
-            'redis has lost the gate of this sale: its orders are refused, nothing is made up',
-          );
-        }
-      }
-      for (const change of await sales.listUnfinishedStockChanges(STOCK_CHANGE_REPAIR_MS)) {
-        const decided = await carryStockChange({ gate, sales }, change);
-        if (decided)
-          log.warn(
-            { sale_id: change.saleId, delta: change.delta, decided: decided.word },
-            'a change of stock was finished',
-          );
-      }
+      const faults: unknown[] = [];
+      const note = (fault: unknown): void => void faults.push(fault);
+      for (const sale of await sales.listToCarry()) await repairSale(sale).catch(note);
+      for (const change of await sales.listUnfinishedStockChanges(STOCK_CHANGE_REPAIR_MS))
+        await finishChange(change).catch(note);
+      if (faults.length > 0) throw faults[0];
     },
   };
 }

@@ -7,6 +7,7 @@
  *      order cannot take others down.
  *   5. Handed over too often: give it up.
  */
+import { awayPart } from '@flash-sale/core/faults.ts';
 import { HAND_OVERS_MAX, JOB_ORDERS_MAX, SWEEP_BATCH_MAX } from '@flash-sale/core/limits.ts';
 import type { OrderStore } from '@flash-sale/core/orders/order-store.ts';
 import type { OrderBatch, OrderQueue } from '@flash-sale/core/queue/order-queue.ts';
@@ -102,8 +103,8 @@ export function createSweep(parts: {
       // One sale that cannot be swept must not keep the others from it.
       const faults: unknown[] = [];
       for (const id of ids) await sweepSale(id).catch((error: unknown) => faults.push(error));
+      lookAtAll = faults.some((fault) => awayPart(fault) !== null);
       if (faults.length > 0) throw faults[0];
-      lookAtAll = false;
     },
   };
 }

@@ -70,6 +70,19 @@ export function createOrderStore(pool: Pool) {
       return rows.map(earlierVerdict);
     },
 
+    /** The confirmed order of this buyer under this key. */
+    async findByKey(
+      saleId: string,
+      buyerId: string,
+      idempotencyKey: string,
+    ): Promise<{ id: string; quantity: number } | null> {
+      const { rows } = await pool.query<{ id: string; quantity: number }>(
+        'SELECT id, quantity FROM orders WHERE sale_id = $1 AND buyer_id = $2 AND idempotency_key = $3',
+        [saleId, buyerId, idempotencyKey],
+      );
+      return rows[0] ?? null;
+    },
+
     async find(orderId: string): Promise<LedgerOrder | null> {
       const { rows } = await pool.query<LedgerOrder>(
         `SELECT id, sale_id AS "saleId", buyer_id AS "buyerId", quantity, trim_scale(unit_price)::text AS "unitPrice",

@@ -114,10 +114,13 @@ export function createSaleStore(pool: Pool) {
       return rows.map((row) => row.id);
     },
 
-    /** Sales whose gate is behind the ledger, and all that are not over: for the loop that brings them together again. */
+    /**
+     * Sales whose gate is behind the ledger, and all that are not over for a day: a Redis that came back without its last second may have
+     * an older end. For the loop that brings them together again.
+     */
     async listToCarry(): Promise<LedgerSale[]> {
       const { rows } = await pool.query<SaleRow>(
-        `SELECT ${SALE_COLUMNS} FROM sales WHERE gate_version < version OR ends_at > now() ORDER BY id`,
+        `SELECT ${SALE_COLUMNS} FROM sales WHERE gate_version < version OR ends_at > now() - interval '1 day' ORDER BY id`,
       );
       return rows.map(toSale);
     },

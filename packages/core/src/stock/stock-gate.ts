@@ -187,8 +187,21 @@ export function createStockGate({ redis, keys }: { redis: Redis; keys: Keys }) {
     },
 
     /** The orders' last worker lived to say what failed: they are not what ends workers, and are not given up for it. */
-    async forgetHandOvers(saleId: string, orderIds: readonly string[]): Promise<void> {
-      await redis.hdel(keys.sale(saleId).handOvers, ...orderIds);
+    async lowerHandOvers(saleId: string, orderIds: readonly string[]): Promise<void> {
+      const sale = keys.sale(saleId);
+      const [word] = await run('lower-hand-overs', [sale.reservations, sale.handOvers], orderIds);
+      expectWord('lower-hand-overs', word, 'lowered');
+    },
+
+    /** From now on the buyer's key leads to this order: the ledger has it under the key, and Redis had forgotten. */
+    async pointKey(
+      saleId: string,
+      buyerId: string,
+      idempotencyKey: string,
+      orderId: string,
+      quantity: number,
+    ): Promise<void> {
+      await redis.hset(keys.sale(saleId).orderKeys, `${buyerId} ${idempotencyKey}`, `${orderId} ${quantity}`);
     },
 
     async countHandOvers(saleId: string, orderIds: readonly string[]): Promise<void> {

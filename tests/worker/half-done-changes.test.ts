@@ -1,0 +1,111 @@
+/** What an operator began and a crash left half done: the worker's repair loop brings gate and ledger together. */
+import { createSaleStore } from '@flash-sale/core/sales/sale-store.ts';
+import { createStockGate, type StockGate } from '@flash-sale/core/stock/stock-gate.ts';
+import { makeSale } from '@flash-sale/core/testing/sales.ts';
+import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
+import { afterEach, beforeEach, expect, inject, test } from 'vitest';
+import { startWorkerHere } from '../running-system.ts';
+
+let world: World;
+let gate: StockGate;
+let workers: { stop(): Promise<void> }[];
+
+beforeEach(async () => {
+  world = await openWorld(inject('template'));
+  gate = createStockGate(world);
+  workers = [];
+});
+afterEach(async () => {
+  await Promise.all(workers.map((worker) => worker.stop()));
+  await world.close();
+});
+
+async function work(): Promise<void> {
+  workers.push(await startWorkerHere(world));
+}
+
+test('a sale without a gate gets it, and orders can be placed', async () => {
+  const sales = createSaleStore(world.pool);
+  const now = Date.now();
+  await sales.create(
+    {
+      id: 'half',
+      name: 'x',
+      description: null,
+      originalPrice: '1',
+      flashSalePrice: '1',
+      currency: 'USD',
+      units: 5,
+      startsAt: now,
+      endsAt: now + 60_000,
+      perBuyerLimit: 0,
+    },
+    { actor: 'test', requestId: 'r' },
+  );
+  await work();
+  await eventually('the gate is there', 5_000, async () => (await gate.read('half')).numbers?.available === 5);
+});
+
+test('a pause that did not reach the gate reaches it', async () => {
+  const sale = await makeSale(world);
+  await createSaleStore(world.pool).setPaused(sale.id, true, { actor: 'test', requestId: 'r' });
+  await work();
+  await eventually(
+    'the gate is paused',
+    5_000,
+    async () => (await world.redis.hget(world.keys.sale(sale.id).gate, 'paused')) === '1',
+  );
+});
+
+test('an end that was brought forward and did not reach the gate reaches it, though the sale is over by then', async () => {
+  const sale = await makeSale(world);
+  const now = Date.now();
+  const operator = { actor: 'test', requestId: 'r' };
+  await createSaleStore(world.pool).changeWindow(sale.id, now - 9_000_000, now - 8_000_000, operator);
+  await work();
+  const endsAt = async () => Number(await world.redis.hget(world.keys.sale(sale.id).gate, 'ends_at'));
+  await eventually('the gate has the new end', 5_000, async () => (await endsAt()) < now);
+});
+
+test('a gate that came back with its old end gets the new one again, though the sale is over by then', async () => {
+  const sale = await makeSale(world);
+  const { gate: key } = world.keys.sale(sale.id);
+  const before = await world.redis.hgetall(key);
+  const now = Date.now();
+  const operator = { actor: 'test', requestId: 'r' };
+  const ended = await createSaleStore(world.pool).changeWindow(sale.id, now - 90_000, now - 1_000, operator);
+  if (!ended) throw new Error('no sale');
+  await gate.configure(ended);
+  await createSaleStore(world.pool).markCarried(sale.id, ended.version);
+  // Redis lost its last second.
+  await world.redis.hset(key, before);
+  await work();
+  await eventually('the gate has the new end', 5_000, async () => Number(await world.redis.hget(key, 'ends_at')) < now);
+});
+
+test('a change of stock between ledger and gate is finished', async () => {
+  const sale = await makeSale(world);
+  await createSaleStore(world.pool).beginStockChange({ id: 'c', saleId: sale.id, delta: 3, reason: 'x' }, 100, {
+    actor: 'test',
+    requestId: 'r',
+  });
+  await world.pool.query(`UPDATE stock_changes SET created_at = now() - interval '1 minute'`);
+  await work();
+  await eventually('the gate has it', 5_000, async () => (await gate.read(sale.id)).numbers?.available === 13);
+  await eventually(
+    'it is finished',
+    5_000,
+    async () => (await createSaleStore(world.pool).listUnfinishedStockChanges(0)).length === 0,
+  );
+});
+
+test('[trap 6] a gate that Redis lost is not made anew, and somebody is told, once', async () => {
+  const sale = await makeSale(world);
+  await world.redis.del(world.keys.sale(sale.id).gate);
+  await work();
+  const told = () => world.lines.filter((line) => String(line.msg).startsWith('redis has lost the gate'));
+  await eventually('it is said', 5_000, () => told().length > 0);
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  expect(told()).toHaveLength(1);
+  expect((await gate.read(sale.id)).numbers).toBeNull();
+});
