@@ -77,11 +77,17 @@ test('[I2] the control: the same crowd oversells without the gate, and the ledge
   const sale = await makeSale(world, { units: 20 });
   const api = await startApi(world);
   const keys = world.keys.sale(sale.id);
-  // What many systems do: read the stock, decide in the process, take a unit. Three steps, and the crowd is in between.
+  // What many systems do: read the stock, decide in the process, take a unit. Three steps, and the crowd is in between: here as
+  // many as 40 of it have read before the first one takes.
+  let readers = 0;
+  const { promise: crowded, resolve: crowdIsThere } = Promise.withResolvers<void>();
   api.parts.gate.reserve = async (_saleId, orders) => {
     const decisions = await Promise.all(
       orders.map(async (order): Promise<ReserveDecision> => {
         const available = Number(await world.redis.hget(keys.gate, 'available'));
+        readers += 1;
+        if (readers === 40) crowdIsThere();
+        await crowded;
         if (available < 1) return { outcome: { word: 'sold_out' }, tokensLeft: 0 };
         await world.redis.hincrby(keys.gate, 'available', -1);
         await world.redis.hincrby(keys.gate, 'reserved', 1);
