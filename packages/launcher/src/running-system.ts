@@ -21,8 +21,16 @@ const fileIn = (dataFolder: string): string => join(dataFolder, 'system.env');
 /** The file holds every secret of the system: nobody else may read it. */
 export function writeAddresses(dataFolder: string, addresses: SystemAddresses): void {
   const { apiUrl, redisUrl, databaseUrl, adminToken } = addresses;
-  const variables = { API_URL: apiUrl, REDIS_URL: redisUrl, DATABASE_URL: databaseUrl, ADMIN_TOKEN: adminToken };
-  const text = Object.entries(variables).map(([name, value]) => `${name}='${value.replaceAll("'", '%27')}'\n`);
+  // Read by shells and by parseEnv, which escape a quote differently. In an address it can be written in another way; a token with one
+  // was set by somebody, who knows it, and is left out.
+  const address = (url: string): string => url.replaceAll("'", '%27');
+  const variables = {
+    API_URL: apiUrl,
+    REDIS_URL: address(redisUrl),
+    DATABASE_URL: address(databaseUrl),
+    ...(adminToken.includes("'") ? {} : { ADMIN_TOKEN: adminToken }),
+  };
+  const text = Object.entries(variables).map(([name, value]) => `${name}='${value}'\n`);
   // Anew each time: the mode of a file that exists would stay as it is.
   removeAddresses(dataFolder);
   writeFileSync(fileIn(dataFolder), text.join(''), { mode: 0o600 });

@@ -59,7 +59,7 @@ function view(order: LedgerOrder): OrderView {
     created_at: order.createdAt.toISOString(),
     finished_at: order.finishedAt.toISOString(),
     ...(order.reason === null ? {} : { reason: order.reason }),
-    // At most 13 significant digits (17 for an amount that is absurd): exact as a JSON number.
+    // Exact as a JSON number up to 15 significant digits: every price, and every amount below 100,000,000,000. The ledger has all.
     ...(order.unitPrice === null ? {} : { unit_price: Number(order.unitPrice) }),
     ...(order.amount === null ? {} : { amount: Number(order.amount) }),
     ...(order.currency === null ? {} : { currency: order.currency }),
