@@ -10,14 +10,14 @@
 -- Returns
 --   applied, available
 --   refused, available
---   unknown_sale
+--   recovering
 -- Keeps
---   I1 conservation, I2 never oversold
-local available = redis.call('HGET', KEYS[1], 'available')
-if not available then
-  return { 'unknown_sale' }
+--   I1 conservation, I2 never oversold, I11 one life at a time
+local gate = redis.call('HMGET', KEYS[1], 'run_id', 'available')
+if gate[1] ~= string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') then
+  return { 'recovering' }
 end
-available = tonumber(available)
+local available = tonumber(gate[2])
 local decided = redis.call('HGET', KEYS[2], ARGV[1])
 if decided then
   return { decided, available }

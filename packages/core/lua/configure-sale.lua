@@ -11,14 +11,14 @@
 -- Returns
 --   configured
 --   current
---   unknown_sale
+--   recovering
 -- Keeps
---   I8 an operator's last word holds
-local version = redis.call('HGET', KEYS[1], 'version')
-if not version then
-  return { 'unknown_sale' }
+--   I8 an operator's last word holds, I11 one life at a time
+local gate = redis.call('HMGET', KEYS[1], 'run_id', 'version')
+if gate[1] ~= string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') then
+  return { 'recovering' }
 end
-if tonumber(ARGV[1]) <= tonumber(version) then
+if tonumber(ARGV[1]) <= tonumber(gate[2]) then
   return { 'current' }
 end
 redis.call('HSET', KEYS[1], 'version', ARGV[1], 'paused', ARGV[2], 'starts_at', ARGV[3], 'ends_at', ARGV[4])

@@ -1,5 +1,6 @@
 -- open-sale
---   Makes the gate of a sale that never had one. A gate that exists is left as it is: stock is never reset.
+--   Makes the gate of a sale that never had one. A gate that exists is left as it is: stock is never reset. The gate is
+--   open in this life of Redis only: after a restart or a failover the server has another run id.
 -- KEYS
 --   1 gate             hash of the sale's settings and numbers
 -- ARGV
@@ -9,15 +10,17 @@
 --   4 per buyer limit  units one buyer may hold; 0 = no cap
 --   5 paused           1 or 0
 --   6 version          of the ledger's row that these settings came from
+--   7 epoch            of the ledger's row
 -- Returns
 --   opened
 --   exists
 -- Keeps
---   I1 conservation, I2 never oversold
+--   I1 conservation, I2 never oversold, I11 one life at a time
 if redis.call('EXISTS', KEYS[1]) == 1 then
   return { 'exists' }
 end
 redis.call('HSET', KEYS[1],
   'allotment', ARGV[1], 'available', ARGV[1], 'reserved', 0, 'sold', 0,
-  'starts_at', ARGV[2], 'ends_at', ARGV[3], 'per_buyer_limit', ARGV[4], 'paused', ARGV[5], 'version', ARGV[6])
+  'starts_at', ARGV[2], 'ends_at', ARGV[3], 'per_buyer_limit', ARGV[4], 'paused', ARGV[5], 'version', ARGV[6],
+  'epoch', ARGV[7], 'run_id', string.match(redis.call('INFO', 'server'), 'run_id:(%x+)'))
 return { 'opened' }

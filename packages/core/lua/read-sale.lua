@@ -6,13 +6,17 @@
 --   none
 -- Returns
 --   numbers, now ms, allotment, available, reserved, sold
+--   recovering, now ms
 --   unknown_sale, now ms
 -- Keeps
 --   nothing: it only reads
-local gate = redis.call('HMGET', KEYS[1], 'allotment', 'available', 'reserved', 'sold')
+local gate = redis.call('HMGET', KEYS[1], 'allotment', 'available', 'reserved', 'sold', 'run_id')
 local time = redis.call('TIME')
 local now_ms = string.format('%.0f', tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000))
-if not gate[1] then
+if not gate[1] and not gate[5] then
   return { 'unknown_sale', now_ms }
+end
+if gate[5] ~= string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') then
+  return { 'recovering', now_ms }
 end
 return { 'numbers', now_ms, gate[1], gate[2], gate[3], gate[4] }

@@ -1,6 +1,6 @@
 -- release
 --   Gives the units of these orders back to the sale, once: whoever removes the reservation returns its units, and an
---   order without a reservation was settled or released before.
+--   order without a reservation was settled or released before. In another epoch nothing is changed, as with settle.
 -- KEYS
 --   1 gate           hash of the sale's settings and numbers
 --   2 reservations   hash order id -> quantity|reserved at ms|request id|length of key|key, buyer
@@ -8,17 +8,19 @@
 --   4 hand overs     hash order id -> hand-overs by the sweep
 --   5 buyers         hash buyer -> units held (only where the sale has a cap)
 -- ARGV
---   1.. order ids
+--   1 epoch   that the caller speaks for
+--   2.. order ids
 -- Returns
 --   released, orders, units
---   unknown_sale
+--   other_epoch
 -- Keeps
---   I1 conservation, I5 a release adds units once, I6 buyer's cap
-if redis.call('EXISTS', KEYS[1]) == 0 then
-  return { 'unknown_sale' }
+--   I1 conservation, I5 a release adds units once, I6 buyer's cap, I11 one life at a time
+local gate = redis.call('HMGET', KEYS[1], 'run_id', 'epoch')
+if gate[1] ~= string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or gate[2] ~= ARGV[1] then
+  return { 'other_epoch' }
 end
 local orders, units = 0, 0
-for i = 1, #ARGV do
+for i = 2, #ARGV do
   local order_id = ARGV[i]
   local reservation = redis.call('HGET', KEYS[2], order_id)
   if reservation then
@@ -30,10 +32,10 @@ for i = 1, #ARGV do
     end
     redis.call('HINCRBY', KEYS[1], 'available', quantity)
     redis.call('HINCRBY', KEYS[1], 'reserved', -quantity)
+    redis.call('ZREM', KEYS[3], order_id)
+    redis.call('HDEL', KEYS[4], order_id)
     orders = orders + 1
     units = units + quantity
   end
-  redis.call('ZREM', KEYS[3], order_id)
-  redis.call('HDEL', KEYS[4], order_id)
 end
 return { 'released', orders, units }

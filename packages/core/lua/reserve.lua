@@ -2,7 +2,8 @@
 --   Decides a batch of orders of one sale in the order they came, and takes the units of those that get them.
 --   Each order passes the buyer's bucket, then the system's permits, then the sale's own checks. Every order is decided
 --   before the first write, for Redis does not roll back. A refusal by a limit takes neither a token nor a permit. An order
---   whose idempotency key has an order already is that order again, whatever the limits and the sale say by now.
+--   whose idempotency key has an order already is that order again, whatever the limits and the sale say by now. A gate
+--   that was opened under another life of Redis decides nothing.
 -- KEYS
 --   1 gate           hash of the sale's settings and numbers
 --   2 reservations   hash order id -> quantity|reserved at ms|request id|length of key|key, buyer
@@ -15,10 +16,12 @@
 --   2 capacity       tokens in a full bucket; 0 = no limit per buyer
 --   3 refill rate    tokens a second
 --   4 bucket ttl     seconds
---   5.. orders       five each: order id, quantity, request id, buyer, idempotency key ('' = none)
+--   5 backlog limit  orders of this sale that may be unsettled at a time
+--   6.. orders       five each: order id, quantity, request id, buyer, idempotency key ('' = none)
 -- Returns
 --   unknown_sale
---   decided, available, permits left, reserved at ms, then three for each order: word, number, the buyer's tokens left
+--   recovering
+--   decided, available, permits left, reserved at ms, epoch, then three for each order: word, number, the buyer's tokens left
 --     reserved           0
 --     replayed           order id; tokens are -1
 --     key_reused         0; tokens are -1: another quantity came with the same key
@@ -30,17 +33,23 @@
 --     sold_out           0
 --     not_enough_units   units that are left
 --     over_buyer_limit   units that the buyer holds
+--     ledger_behind      0
 -- Keeps
---   I1 conservation, I2 never oversold, I4 one order a key, I6 buyer's cap
-local gate = redis.call('HMGET', KEYS[1], 'available', 'reserved', 'paused', 'starts_at', 'ends_at', 'per_buyer_limit')
-if not gate[1] then
+--   I1 conservation, I2 never oversold, I4 one order a key, I6 buyer's cap, I11 one life at a time
+local gate = redis.call('HMGET', KEYS[1], 'available', 'reserved', 'paused', 'starts_at', 'ends_at', 'per_buyer_limit',
+  'run_id', 'epoch')
+if not gate[1] and not gate[7] then
   return { 'unknown_sale' }
+end
+if gate[7] ~= string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') then
+  return { 'recovering' }
 end
 local available, reserved = tonumber(gate[1]), tonumber(gate[2])
 local paused, starts_at, ends_at = gate[3] == '1', tonumber(gate[4]), tonumber(gate[5])
 local per_buyer_limit = tonumber(gate[6])
 local permits, capacity, refill_rate = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local bucket_ttl = ARGV[4]
+local backlog_free = tonumber(ARGV[5]) - redis.call('ZCARD', KEYS[3])
 
 local time = redis.call('TIME')
 local now_us = tonumber(time[1]) * 1000000 + tonumber(time[2])
@@ -59,11 +68,11 @@ end
 -- What the batch has changed so far, by key, so that two orders of one buyer in one batch see each other.
 local buckets, held, keyed = {}, {}, {}
 local new_reservations, new_unsettled = {}, {}
-local reply = { 'decided', 0, 0, now_ms_text }
+local reply = { 'decided', 0, 0, now_ms_text, gate[8] }
 local taken = 0
 
 for i = 6, #KEYS do
-  local at = 5 + (i - 6) * 5
+  local at = 6 + (i - 6) * 5
   local order_id, quantity, request_id, buyer = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2], ARGV[at + 3]
   local order_key = ARGV[at + 4]
   local word, number = nil, 0
@@ -126,8 +135,11 @@ for i = 6, #KEYS do
         word, number = 'over_buyer_limit', holds
       elseif quantity > available then
         word, number = 'not_enough_units', available
+      elseif backlog_free <= 0 then
+        word = 'ledger_behind'
       else
         word = 'reserved'
+        backlog_free = backlog_free - 1
         available = available - quantity
         taken = taken + quantity
         if per_buyer_limit > 0 then

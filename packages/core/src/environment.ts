@@ -89,6 +89,28 @@ export const EnvironmentSchema = Type.Object({
     minimum: 0,
     maximum: 10_000_000,
   }),
+  OVERLOAD_IN_FLIGHT: integer(
+    'Requests of the crowd that one API process answers at the same time; further ones are told 503; 0 = no bound.',
+    { default: 5_000, minimum: 0, maximum: 1_000_000 },
+  ),
+  OVERLOAD_LOOP_DELAY_MS: integer(
+    'Milliseconds that the event loop of an API process may run late before it lets in only a part of OVERLOAD_IN_FLIGHT; 0 = off.',
+    { default: 250, minimum: 0, maximum: 60_000 },
+  ),
+  MAX_CONNECTIONS: integer('Connections that one API process holds; further ones are closed at once.', {
+    default: 15_000,
+    minimum: 10,
+    maximum: 1_000_000,
+  }),
+  RECEIVE_TIMEOUT_MS: integer(
+    'Milliseconds that a client has to send a whole request, or to begin one on a new connection, before it is told 408.',
+    { default: 10_000, minimum: 500, maximum: 300_000 },
+  ),
+  KEEP_ALIVE_TIMEOUT_MS: integer('Milliseconds that a connection may stay open between two requests.', {
+    default: 72_000,
+    minimum: 500,
+    maximum: 600_000,
+  }),
   TRUST_PROXY: Type.String({
     default: '',
     description:
@@ -122,6 +144,22 @@ export const EnvironmentSchema = Type.Object({
     minimum: 50,
     maximum: 600_000,
   }),
+  JOB_LOCK_MS: integer(
+    "Milliseconds that a worker's hold on a job lasts without being renewed; half of it lies between two looks for jobs whose worker is gone.",
+    {
+      default: 6_000,
+      minimum: 500,
+      maximum: 600_000,
+    },
+  ),
+  BACKLOG_LIMIT: integer(
+    'Orders of one sale that may wait for the ledger at a time; above it orders are refused with 503 LEDGER_BEHIND.',
+    {
+      default: 50_000,
+      minimum: 1,
+      maximum: 10_000_000,
+    },
+  ),
   SHUTDOWN_TIMEOUT_MS: integer('Milliseconds that a process has to finish what it accepted once it is told to stop.', {
     default: 10_000,
     minimum: 500,

@@ -5,6 +5,16 @@
 
 export type AwayPart = 'redis' | 'postgres';
 
+/** The call was not made: the part has not answered for a while. */
+export class PartAwayError extends Error {
+  override name = 'PartAwayError';
+  readonly part: AwayPart;
+  constructor(part: AwayPart) {
+    super(`${part} does not answer; the call was not made`);
+    this.part = part;
+  }
+}
+
 const redisWords = [
   "isn't writeable and enableOfflineQueue", // not sent: no connection
   'Connection is closed.',
@@ -41,6 +51,7 @@ const networkCodes = new Set([
 
 /** @returns the part that could not be reached or could not do its work, or null where the fault is of another kind */
 export function awayPart(error: unknown): AwayPart | null {
+  if (error instanceof PartAwayError) return error.part;
   const { message = '', code = '' } = (error ?? {}) as { message?: string; code?: string };
   if (redisRefusals.test(message) || redisWords.some((words) => message.includes(words))) return 'redis';
   // The Redis client never lets a bare network error through to a command; the PostgreSQL client does.
@@ -55,6 +66,17 @@ export function awayPart(error: unknown): AwayPart | null {
 }
 
 /**
+ * True where the part was not heard of: no connection, or no reply in time. One that answers with a refusal (no room, a row that is held, a
+ * deadlock, still loading) is there, and others may be served by it.
+ */
+export function isSilent(error: unknown, part: AwayPart): boolean {
+  if (awayPart(error) !== part) return false;
+  const { message = '', code = '' } = (error ?? {}) as { message?: string; code?: string };
+  if (part === 'redis') return !redisRefusals.test(message);
+  return !/^[0-9A-Z]{5}$/.test(code) || /^(08|57)/.test(code);
+}
+
+/**
  * True where the fault lies in what was asked for, so that asking again cannot help: data that the ledger refuses (22, 23, and P0
  * from a trigger), or an error of ours. Every other state of PostgreSQL (no rights, no table, read-only …)
  * says that it is not in order now, and nobody's order is rejected for that.
@@ -65,8 +87,16 @@ export function isAboutTheOrder(error: unknown): boolean {
   return !/^[0-9A-Z]{5}$/.test(code) || /^(22|23|P0)/.test(code);
 }
 
+/**
+ * True where the server itself answers and only this work cannot be done now: somebody else holds the row. What is about other rows goes on.
+ */
+export function isRowHeld(error: unknown): boolean {
+  return (error as { code?: string } | null)?.code === '55P03';
+}
+
 /** True where the command was not sent to Redis, or refused before it ran, so that nothing can have happened there. */
 export function nothingHappenedInRedis(error: unknown): boolean {
+  if (error instanceof PartAwayError) return error.part === 'redis';
   const { message = '' } = (error ?? {}) as { message?: string };
   return message.includes("isn't writeable and enableOfflineQueue") || redisRefusals.test(message);
 }

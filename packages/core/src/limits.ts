@@ -24,6 +24,43 @@ export const MAX_IDEMPOTENCY_KEY_LENGTH = 128;
 /** Bytes of a request's body. The largest lawful one (a new sale with a description) is under 4 KiB. */
 export const BODY_LIMIT_BYTES = 16 * 1024;
 
+/** Bytes of a request's line and headers. A buyer's are under 1 KiB; room for a gateway's token and for the cookies of a browser. */
+export const HEADER_LIMIT_BYTES = 16 * 1024;
+
+/**
+ * Bytes that a connection may keep here before it is no longer read or written: a body that nobody asked for, answers that nobody
+ * fetches. As much as a lawful request is long; Node's own 64 KiB would be a gigabyte over all connections.
+ */
+export const CONNECTION_BUFFER_BYTES = 16 * 1024;
+
+/** Milliseconds between two looks for connections that take too long to send. Node's own is 30 s, and so would each bound be. */
+export const CONNECTION_CHECK_MS = 500;
+
+/** Milliseconds that a connection which was told what is wrong with it stays open, so that the words arrive before it is cut. */
+export const CONNECTION_LINGER_MS = 500;
+
+/** Connections that wait to be accepted: a crowd arrives at one moment. With Node's 511 the others try again after 1, 3 and 7 s. */
+export const LISTEN_BACKLOG = 4_096;
+
+/**
+ * Requests that a connection may have sent before their answers have left. Browsers and proxies wait for each; a thousand small ones
+ * fit into what is read at once, and take 40 MB here if their answers are not fetched.
+ */
+export const PIPELINED_MAX = 32;
+
+/** Milliseconds between two looks at how late the event loop runs: shedding begins and ends within this time, or within one turn. */
+export const LOOP_SAMPLE_MS = 100;
+
+/** Part of OVERLOAD_IN_FLIGHT that is let in while the event loop runs late: somebody is always served, and the loop catches up. */
+export const LATE_IN_FLIGHT_PART = 1 / 4;
+
+/** Requests that are let in at a time while the event loop runs late, where OVERLOAD_IN_FLIGHT is off or very high. */
+export const LATE_IN_FLIGHT_MAX = 1_000;
+
+/** Milliseconds that whoever is shed is told to wait: spread between the two, so that the crowd does not come back at one moment. */
+export const SHED_RETRY_MIN_MS = 500;
+export const SHED_RETRY_MAX_MS = 3_000;
+
 /** Orders that one call of the reserve script may carry: bounds the time that Redis is held to about a millisecond. */
 export const RESERVE_BATCH_MAX = 128;
 
@@ -35,15 +72,6 @@ export const SYSTEM_WINDOW_TTL_S = 5;
 
 /** Seconds after which a buyer's untouched bucket is gone (source document). */
 export const BUYER_BUCKET_TTL_S = 3_600;
-
-/**
- * Milliseconds that a worker's hold on a job lasts without being renewed. A job takes tens of milliseconds; after a worker was
- * killed its job is taken up again within JOB_LOCK_MS + 2 × STALLED_CHECK_MS, well inside the promised 30 s.
- */
-export const JOB_LOCK_MS = 6_000;
-
-/** Milliseconds between two looks for jobs whose worker is gone; such a job must be seen twice. */
-export const STALLED_CHECK_MS = 3_000;
 
 /** Attempts at one job before its orders are given up; with the backoff below the last one starts 15 s after the first. */
 export const CONFIRM_ATTEMPTS = 5;
@@ -65,6 +93,21 @@ export const SWEEP_BATCH_MAX = 500;
 
 /** Jobs that the sweep reads to learn what the queue is taking care of; with more waiting it leaves strands to the queue. */
 export const SWEEP_QUEUE_LOOK_MAX = 2_000;
+
+/** Milliseconds between two looks of a worker at the gates, to find one that is closed: most of the time that a sale stays closed. */
+export const GATE_WATCH_MS = 500;
+
+/**
+ * Milliseconds for which a rebuilder has the work to itself; renewed as it goes on. One that is killed keeps a sale closed for that much
+ * longer, one that is frozen for longer is overtaken, and refused when it wakes.
+ */
+export const REBUILD_LEASE_MS = 5_000;
+
+/** Fields, orders or rows that go together while a gate is made anew: a script call of a millisecond or two. */
+export const REBUILD_CHUNK = 1_000;
+
+/** Orders of the accepted-order log that gate and ledger are asked for together. */
+export const LOST_LOOK_CHUNK = 1_000;
 
 /** Hand-overs by the sweep after which an order is given up: something about it ends every worker that takes it. */
 export const HAND_OVERS_MAX = 8;
@@ -119,6 +162,27 @@ export const REDIS_MAJOR_MIN = 7;
 
 /** Oldest PostgreSQL that the ledger is tested with. */
 export const POSTGRES_MAJOR_MIN = 15;
+
+/** Calls to a part within BREAKER_WINDOW_MS below which its breaker does not open: one lost connection is no outage. */
+export const BREAKER_FAILURES_MIN = 5;
+
+/** Milliseconds over which a breaker counts; half of the calls within it must fail. */
+export const BREAKER_WINDOW_MS = 5_000;
+
+/** Milliseconds after which an open breaker lets one call through. */
+export const BREAKER_RETRY_MS = 500;
+
+/** Milliseconds that a worker waits before it tries again what a part that is away kept it from. */
+export const AWAY_RETRY_MS = 250;
+
+/** Milliseconds after which a job is taken up again that only waits for its own sale: a row that is held, a gate that is closed. */
+export const SALE_RETRY_MS = 1_000;
+
+/**
+ * Milliseconds between two adds of one API process to the queue. An order that comes first goes at once; those that follow share a job, so
+ * that an outage of minutes leaves ten jobs a second and not one for every order, and a backlog is worked off within the promised 30 s.
+ */
+export const HAND_OVER_PACE_MS = 100;
 
 /** Milliseconds that a process looks for Redis and PostgreSQL as it starts before it says that they are not there. */
 export const STARTUP_WAIT_MS = 10_000;

@@ -7,6 +7,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { parseEnv } from 'node:util';
 import type { Logger } from 'pino';
 import { type Environment, EnvironmentError, readEnvironment, requireSetting } from './environment.ts';
+import { awayPart } from './faults.ts';
 import { STARTUP_WAIT_MS } from './limits.ts';
 import { createLogger } from './logging.ts';
 import { checkPostgres, PostgresUnfitError } from './postgres/check-postgres.ts';
@@ -52,7 +53,13 @@ export async function runService(
   } catch (error) {
     const expected =
       error instanceof EnvironmentError || error instanceof RedisUnfitError || error instanceof PostgresUnfitError;
-    process.stderr.write(`${name}: ${expected ? error.message : ((error as Error).stack ?? String(error))}\n`);
+    const away = awayPart(error);
+    const sentence = expected
+      ? error.message
+      : away
+        ? `${away} went away while the process started (${(error as Error).message}). It may be started again.`
+        : ((error as Error).stack ?? String(error));
+    process.stderr.write(`${name}: ${sentence}\n`);
     process.exit(expected || isPortTaken(error) ? EXIT_CONFIGURATION : 1);
   }
 }

@@ -2,7 +2,7 @@
  * Orders in the ledger. `confirm` is the step that makes an order true; what it says once, it says for ever.
  */
 import { type Client, inTransaction, isRefusedData, type Pool } from '../postgres/connect-postgres.ts';
-import type { AcceptedOrder, OrderVerdict, RejectionReason } from './order.ts';
+import type { AcceptedOrder, OrderBatch, OrderVerdict, RejectionReason } from './order.ts';
 
 /** A finished order as its owner reads it. */
 export interface LedgerOrder {
@@ -20,6 +20,22 @@ export interface LedgerOrder {
   readonly finishedAt: Date;
 }
 
+/** What the ledger said of a batch. */
+export interface Confirmation {
+  readonly verdicts: OrderVerdict[];
+  /** In which the gate is to be told. */
+  readonly epoch: number;
+}
+
+/**
+ * Asks the gate of this epoch for the units of orders that an earlier one had accepted. Called while the sale's row is locked, and only
+ * for orders that the ledger does not have.
+ *
+ * @returns why those that cannot have them are rejected, by order id
+ * @throws where the gate is closed; then nothing is decided
+ */
+export type Adopt = (batch: OrderBatch) => Promise<ReadonlyMap<string, RejectionReason>>;
+
 interface VerdictRow {
   id: string;
   status: 'confirmed' | 'rejected';
@@ -35,18 +51,19 @@ export function createOrderStore(pool: Pool) {
     /**
      * Writes a batch of one sale's orders in one transaction, and raises the sale's sold count with them. Orders that the
      * ledger has already keep what it said of them. Rows that it refuses are singled out and end as rejected; the others
-     * are confirmed. A row that cannot even be written as rejected gets no verdict.
+     * are confirmed. A row that cannot even be written as rejected gets no verdict. Orders that were accepted in an earlier epoch of
+     * the gate must be adopted by the present one first.
      *
      * @throws when the ledger cannot be reached or the outcome is unknown; then nothing may be given back
      */
-    async confirm(saleId: string, orders: readonly AcceptedOrder[]): Promise<OrderVerdict[]> {
-      const unique = [...new Map(orders.map((order) => [order.id, order])).values()];
+    async confirm(batch: OrderBatch, adopt: Adopt): Promise<Confirmation> {
+      const unique = { ...batch, orders: [...new Map(batch.orders.map((order) => [order.id, order])).values()] };
       try {
-        return await inTransaction(pool, (client) => confirmWhole(client, saleId, unique));
+        return await inTransaction(pool, 'confirm-orders', (client) => confirmWhole(client, unique, adopt));
       } catch (error) {
         if (!(error instanceof NotAsAWhole) && !isRefusedData(error)) throw error;
       }
-      return inTransaction(pool, (client) => confirmOneByOne(client, saleId, unique));
+      return inTransaction(pool, 'confirm-orders', (client) => confirmOneByOne(client, unique, adopt));
     },
 
     /**
@@ -55,7 +72,7 @@ export function createOrderStore(pool: Pool) {
      * @throws when the ledger cannot be reached or the outcome is unknown; then nothing may be given back
      */
     async reject(saleId: string, orders: readonly AcceptedOrder[], reason: RejectionReason): Promise<OrderVerdict[]> {
-      return inTransaction(pool, async (client) => {
+      return inTransaction(pool, 'reject-orders', async (client) => {
         const ids = await insertRejected(client, saleId, orders, reason);
         const fresh = new Map(
           ids.map((id): [string, OrderVerdict] => [id, { id, status: 'rejected', reason, fresh: true }]),
@@ -77,7 +94,8 @@ export function createOrderStore(pool: Pool) {
       idempotencyKey: string,
     ): Promise<{ id: string; quantity: number } | null> {
       const { rows } = await pool.query<{ id: string; quantity: number }>(
-        'SELECT id, quantity FROM orders WHERE sale_id = $1 AND buyer_id = $2 AND idempotency_key = $3',
+        `SELECT id, quantity FROM orders
+          WHERE sale_id = $1 AND buyer_id = $2 AND idempotency_key = $3 AND status = 'confirmed'`,
         [saleId, buyerId, idempotencyKey],
       );
       return rows[0] ?? null;
@@ -99,23 +117,28 @@ export function createOrderStore(pool: Pool) {
 /** The sale is unknown or has no room for the whole batch: its orders must be looked at one by one. */
 class NotAsAWhole extends Error {}
 
-async function confirmWhole(client: Client, saleId: string, orders: readonly AcceptedOrder[]): Promise<OrderVerdict[]> {
-  if (!(await lockSale(client, saleId))) throw new NotAsAWhole();
+async function confirmWhole(client: Client, batch: OrderBatch, adopt: Adopt): Promise<Confirmation> {
+  const { saleId, orders } = batch;
+  const epoch = await lockSale(client, saleId);
+  if (epoch === null) throw new NotAsAWhole();
+  if (epoch > batch.epoch && (await adoptMissing(client, batch, epoch, adopt)).size > 0) throw new NotAsAWhole();
   const { ids, units } = await insertConfirmed(client, saleId, orders);
   if (units > 0 && !(await raiseSold(client, saleId, units))) throw new NotAsAWhole();
   const fresh = new Map(ids.map((id): [string, OrderVerdict] => [id, { id, status: 'confirmed', fresh: true }]));
-  return withEarlierVerdicts(client, orders, fresh);
+  return { verdicts: await withEarlierVerdicts(client, orders, fresh), epoch };
 }
 
-async function confirmOneByOne(
-  client: Client,
-  saleId: string,
-  orders: readonly AcceptedOrder[],
-): Promise<OrderVerdict[]> {
-  const known = await lockSale(client, saleId);
+async function confirmOneByOne(client: Client, batch: OrderBatch, adopt: Adopt): Promise<Confirmation> {
+  const { saleId, orders } = batch;
+  const epoch = await lockSale(client, saleId);
+  const refused =
+    epoch !== null && epoch > batch.epoch
+      ? await adoptMissing(client, batch, epoch, adopt)
+      : new Map<string, RejectionReason>();
   const fresh = new Map<string, OrderVerdict>();
   for (const order of orders) {
-    const reason = known ? await tryOne(client, saleId, order) : 'LEDGER_UNKNOWN_SALE';
+    const reason =
+      refused.get(order.id) ?? (epoch === null ? 'LEDGER_UNKNOWN_SALE' : await tryOne(client, saleId, order));
     if (reason === 'written') fresh.set(order.id, { id: order.id, status: 'confirmed', fresh: true });
     else if (reason !== 'known') {
       for (const id of await tryToReject(client, saleId, order, reason)) {
@@ -123,7 +146,20 @@ async function confirmOneByOne(
       }
     }
   }
-  return withEarlierVerdicts(client, orders, fresh);
+  return { verdicts: await withEarlierVerdicts(client, orders, fresh), epoch: epoch ?? batch.epoch };
+}
+
+/** I11: the gate was made anew since these orders were accepted. Those that the ledger lacks must hold units in it. */
+async function adoptMissing(
+  client: Client,
+  batch: OrderBatch,
+  epoch: number,
+  adopt: Adopt,
+): Promise<ReadonlyMap<string, RejectionReason>> {
+  const { rows } = await client.query<VerdictRow>(SELECT_VERDICTS, [batch.orders.map((order) => order.id)]);
+  const known = new Set(rows.map((row) => row.id));
+  const missing = batch.orders.filter((order) => !known.has(order.id));
+  return missing.length === 0 ? new Map() : adopt({ saleId: batch.saleId, epoch, orders: missing });
 }
 
 async function tryOne(
@@ -167,10 +203,17 @@ async function tryToReject(
   }
 }
 
-/** Batches of one sale queue at its row instead of meeting in a deadlock over the same orders. */
-async function lockSale(client: Client, saleId: string): Promise<boolean> {
-  const { rowCount } = await client.query('SELECT FROM sales WHERE id = $1 FOR NO KEY UPDATE', [saleId]);
-  return rowCount === 1;
+/**
+ * Batches of one sale queue at its row instead of meeting in a deadlock over the same orders, and the sale's epoch stays what it is until
+ * the transaction ends.
+ *
+ * @returns the epoch, or null where the sale is unknown
+ */
+async function lockSale(client: Client, saleId: string): Promise<number | null> {
+  const { rows } = await client.query<{ epoch: number }>('SELECT epoch FROM sales WHERE id = $1 FOR NO KEY UPDATE', [
+    saleId,
+  ]);
+  return rows[0]?.epoch ?? null;
 }
 
 async function insertConfirmed(
@@ -188,7 +231,7 @@ async function insertConfirmed(
        JOIN sales s ON s.id = $1
      ON CONFLICT (id) DO NOTHING
      RETURNING id, quantity`,
-    [saleId, ...columns(orders), orders.map((order) => order.idempotencyKey)],
+    [saleId, ...columns(orders)],
   );
   return { ids: rows.map((row) => row.id), units: rows.reduce((sum, row) => sum + row.quantity, 0) };
 }
@@ -209,10 +252,11 @@ async function insertRejected(
   reason: RejectionReason,
 ): Promise<string[]> {
   const { rows } = await client.query<{ id: string }>(
-    `INSERT INTO orders (id, sale_id, buyer_id, quantity, status, reason, request_id, created_at)
-     SELECT o.id, $1, o.buyer_id, o.quantity, 'rejected', $7, o.request_id, to_timestamp(o.reserved_at / 1000.0)
-       FROM unnest($2::text[], $3::text[], $4::int[], $5::text[], $6::float8[])
-              AS o (id, buyer_id, quantity, request_id, reserved_at)
+    `INSERT INTO orders (id, sale_id, buyer_id, quantity, status, reason, request_id, created_at, idempotency_key)
+     SELECT o.id, $1, o.buyer_id, o.quantity, 'rejected', $8, o.request_id, to_timestamp(o.reserved_at / 1000.0),
+            o.idempotency_key
+       FROM unnest($2::text[], $3::text[], $4::int[], $5::text[], $6::float8[], $7::text[])
+              AS o (id, buyer_id, quantity, request_id, reserved_at, idempotency_key)
      ON CONFLICT (id) DO NOTHING
      RETURNING id`,
     [saleId, ...columns(orders), reason],
@@ -227,6 +271,7 @@ function columns(orders: readonly AcceptedOrder[]): unknown[] {
     orders.map((order) => order.quantity),
     orders.map((order) => order.requestId),
     orders.map((order) => order.reservedAt),
+    orders.map((order) => order.idempotencyKey),
   ];
 }
 

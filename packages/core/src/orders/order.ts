@@ -21,6 +21,14 @@ export interface AcceptedOrder {
   readonly idempotencyKey: string | null;
 }
 
+/** Accepted orders of one sale that go together. */
+export interface OrderBatch {
+  readonly saleId: string;
+  /** Of the gate that accepted them; the lowest, where they are of several. */
+  readonly epoch: number;
+  readonly orders: readonly AcceptedOrder[];
+}
+
 /** Why an order that was accepted ended as `rejected`. Stable: it is stored in the ledger and shown to the buyer. */
 export type RejectionReason =
   /** The ledger's own count says that the allotment is sold: the gate was wrong. */
@@ -29,6 +37,10 @@ export type RejectionReason =
   | 'LEDGER_UNKNOWN_SALE'
   /** The ledger has another order of this buyer under the same idempotency key: Redis had forgotten it. */
   | 'DUPLICATE_REQUEST'
+  /** Redis had lost the order, and no unit was left for it when it was found again. */
+  | 'NO_ROOM_AFTER_LOSS'
+  /** Redis had lost the order, and its buyer has ordered again since, up to the cap. */
+  | 'OVER_CAP_AFTER_LOSS'
   /** The ledger refused this row. */
   | 'LEDGER_REFUSED'
   /** Every attempt failed although the ledger answers. */

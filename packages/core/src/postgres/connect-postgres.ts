@@ -2,6 +2,7 @@
 import pg from 'pg';
 import type { Logger } from 'pino';
 import { LOCK_WAIT_MS } from '../limits.ts';
+import { step, type Transaction } from '../steps.ts';
 
 export type Pool = pg.Pool;
 export type Client = pg.PoolClient;
@@ -44,8 +45,15 @@ export async function ping(pool: Pool): Promise<void> {
 /**
  * Runs `work` in one transaction: committed when it returns, rolled back when it throws. A connection whose outcome is
  * unknown is thrown away, not returned to the pool.
+ *
+ * @param name of what it writes; a process can be made to die at its steps. null: it only reads
  */
-export async function inTransaction<Result>(pool: Pool, work: (client: Client) => Promise<Result>): Promise<Result> {
+export async function inTransaction<Result>(
+  pool: Pool,
+  name: Transaction | null,
+  work: (client: Client) => Promise<Result>,
+): Promise<Result> {
+  if (name) step(name, 'begins');
   const client = await pool.connect();
   let broken: Error | undefined;
   // The pool listens only to connections that are idle; an error that nobody listens to would end the process.
@@ -56,7 +64,9 @@ export async function inTransaction<Result>(pool: Pool, work: (client: Client) =
   try {
     await client.query('BEGIN');
     const result = await work(client);
+    if (name) step(name, 'commits');
     await client.query('COMMIT');
+    if (name) step(name, 'done');
     return result;
   } catch (error) {
     await client.query('ROLLBACK').catch((failure: Error) => {

@@ -13,7 +13,8 @@ import {
   MAX_QUANTITY,
   SWEEP_QUEUE_LOOK_MAX,
 } from '../limits.ts';
-import type { AcceptedOrder } from '../orders/order.ts';
+import type { AcceptedOrder, OrderBatch } from '../orders/order.ts';
+import { step } from '../steps.ts';
 
 export const ORDER_QUEUE = 'confirm-orders';
 
@@ -33,15 +34,14 @@ const JobOrder = Type.Object({
 /** What a job carries, as Bull Board shows it. */
 const ConfirmOrdersJobSchema = Type.Object({
   sale_id: Type.String({ minLength: 1 }),
+  epoch: Type.Integer({
+    minimum: 0,
+    description: "Of the gate that accepted the orders; 0: found again by an operator's command.",
+  }),
   orders: Type.Array(JobOrder, { minItems: 1 }),
 });
 
 export type ConfirmOrdersJob = Static<typeof ConfirmOrdersJobSchema>;
-
-export interface OrderBatch {
-  readonly saleId: string;
-  readonly orders: readonly AcceptedOrder[];
-}
 
 export type OrderQueue = ReturnType<typeof createOrderQueue>;
 
@@ -70,19 +70,22 @@ export function createOrderQueue({ redis, prefix }: { redis: Redis; prefix: stri
      * @throws when Redis does not take them in time; then it is unknown which were added, and nothing may be given back
      */
     async add(batches: readonly OrderBatch[], ordersPerJob = JOB_ORDERS_MAX): Promise<void> {
-      const jobs = batches.flatMap(({ saleId, orders }) => {
+      const jobs = batches.flatMap(({ saleId, epoch, orders }) => {
         const parts = [];
         for (let at = 0; at < orders.length; at += ordersPerJob) {
           parts.push({
             name: ORDER_QUEUE,
-            data: { sale_id: saleId, orders: orders.slice(at, at + ordersPerJob).map(encode) },
+            data: { sale_id: saleId, epoch, orders: orders.slice(at, at + ordersPerJob).map(encode) },
             // A letter first: BullMQ takes an id of digits alone for one of its own.
             opts: { jobId: `job-${ulid()}` },
           });
         }
         return parts;
       });
-      if (jobs.length > 0) await queue.addBulk(jobs);
+      if (jobs.length === 0) return;
+      step('add-jobs', 'begins');
+      await queue.addBulk(jobs);
+      step('add-jobs', 'done');
     },
 
     /**
@@ -121,6 +124,7 @@ export function decodeJob(data: unknown): OrderBatch | null {
   if (!Value.Check(ConfirmOrdersJobSchema, data)) return null;
   return {
     saleId: data.sale_id,
+    epoch: data.epoch,
     orders: data.orders.map((order) => ({
       id: order.order_id,
       buyerId: order.buyer_id,

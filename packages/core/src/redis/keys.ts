@@ -11,6 +11,8 @@ export interface SaleKeys {
   readonly buyers: string;
   readonly orderKeys: string;
   readonly stockChanges: string;
+  /** String: who rebuilds the gate at this moment. */
+  readonly rebuilder: string;
   bucket(buyerId: string): string;
 }
 
@@ -39,6 +41,7 @@ export function createKeys(prefix: string): Keys {
         buyers: `${sale}:buyers`,
         orderKeys: `${sale}:order-keys`,
         stockChanges: `${sale}:stock-changes`,
+        rebuilder: `${sale}:rebuilder`,
         bucket: (buyerId) => `${sale}:bucket:${buyerId}`,
       };
     },

@@ -4,6 +4,7 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import type { Redis } from 'ioredis';
+import { step } from '../steps.ts';
 
 export interface LuaScript {
   /** File name without the ending, and the name of the command. */
@@ -90,15 +91,18 @@ export function defineScripts(redis: Redis): RunScript {
     });
   }
   const commands = redis as unknown as Record<string, (...args: (string | number)[]) => Promise<unknown[]>>;
-  return (name, keys, args) => {
+  return async (name, keys, args) => {
     const script = scripts.get(name);
     if (!script) throw new Error(`no script lua/${name}.lua`);
     if (script.keysRepeat ? keys.length < script.fixedKeys.length : keys.length !== script.fixedKeys.length) {
       throw new Error(`lua/${name}.lua declares ${script.fixedKeys.length} keys and was called with ${keys.length}`);
     }
     const command = commands[name] as (...args: (string | number)[]) => Promise<unknown[]>;
-    return script.keysRepeat
+    step(name, 'begins');
+    const reply = await (script.keysRepeat
       ? command.call(redis, keys.length, ...keys, ...args)
-      : command.call(redis, ...keys, ...args);
+      : command.call(redis, ...keys, ...args));
+    step(name, 'done');
+    return reply;
   };
 }

@@ -8,28 +8,31 @@ import type { SaleStore, StockChange } from './sale-store.ts';
 
 interface Parts {
   readonly gate: Pick<StockGate, 'open' | 'configure' | 'adjust'>;
-  readonly sales: Pick<SaleStore, 'markCarried' | 'finishStockChange'>;
+  readonly sales: Pick<SaleStore, 'markCarried' | 'claimOpening' | 'finishStockChange'>;
 }
 
 /**
  * Makes the gate of a new sale, or brings its window and pause up to date.
  *
- * @returns false where the gate was lost: it must be rebuilt, never made afresh with units that are sold
+ * @returns false where the gate is closed or was lost: a worker makes it anew from the ledger, and then this is done again
  */
 export async function carrySale({ gate, sales }: Parts, sale: Sale): Promise<boolean> {
-  if (sale.gateVersion === 0) await gate.open(sale);
+  if (sale.gateVersion === 0) {
+    const claimed = await sales.claimOpening(sale.id);
+    if (claimed) await gate.open(claimed);
+  }
   const reached = await gate.configure(sale);
   if (reached && sale.gateVersion < sale.version) await sales.markCarried(sale.id, sale.version);
   return reached;
 }
 
-/** @returns the gate's decision, or null where the gate was lost and nothing could be decided */
+/** @returns the gate's decision, or null where the gate is closed and nothing could be decided */
 export async function carryStockChange(
   { gate, sales }: Parts,
   change: StockChange,
 ): Promise<{ word: 'applied' | 'refused'; available: number } | null> {
   const decided = await gate.adjust(change.saleId, change.id, change.delta);
-  if (decided.word === 'unknown_sale') return null;
+  if (decided.word === 'recovering') return null;
   await sales.finishStockChange(change, decided.word);
   return decided;
 }

@@ -49,7 +49,7 @@ type SaleRow = Omit<LedgerSale, 'startsAt' | 'endsAt'> & { startsAt: Date; endsA
 const SALE_COLUMNS = `id, name, description, trim_scale(original_price)::text AS "originalPrice",
   trim_scale(flash_sale_price)::text AS "flashSalePrice", currency, allotment, sold,
   per_buyer_limit AS "perBuyerLimit", starts_at AS "startsAt", ends_at AS "endsAt", paused, version,
-  gate_version AS "gateVersion"`;
+  gate_version AS "gateVersion", epoch`;
 
 const CHANGE_COLUMNS = 'id, sale_id AS "saleId", delta, reason, state, actor, request_id AS "requestId"';
 
@@ -59,7 +59,7 @@ export function createSaleStore(pool: Pool) {
   return {
     /** @returns null where a sale of this id exists */
     async create(sale: NewSale, operator: Operator): Promise<Sale | null> {
-      return inTransaction(pool, async (client) => {
+      return inTransaction(pool, 'create-sale', async (client) => {
         const { rows } = await client.query<SaleRow>(
           `INSERT INTO sales (id, name, description, original_price, flash_sale_price, currency, allotment,
                               per_buyer_limit, starts_at, ends_at)
@@ -125,9 +125,35 @@ export function createSaleStore(pool: Pool) {
       return rows.map(toSale);
     },
 
+    /** Sales that must have a gate, those that are on first; without `all`, only those that are not over for a day. */
+    async listToWatch(all: boolean): Promise<LedgerSale[]> {
+      const { rows } = await pool.query<SaleRow>(
+        `SELECT ${SALE_COLUMNS} FROM sales WHERE gate_version > 0 AND ($1 OR ends_at > now() - interval '1 day')
+          ORDER BY (now() BETWEEN starts_at AND ends_at) DESC, starts_at`,
+        [all],
+      );
+      return rows.map(toSale);
+    },
+
     /** The gate has this version of the settings. */
     async markCarried(saleId: string, version: number): Promise<void> {
-      await pool.query('UPDATE sales SET gate_version = $2 WHERE id = $1 AND gate_version < $2', [saleId, version]);
+      await inTransaction(pool, 'mark-carried', (client) =>
+        client.query('UPDATE sales SET gate_version = $2 WHERE id = $1 AND gate_version < $2', [saleId, version]),
+      );
+    },
+
+    /**
+     * Before the first gate of a sale is made: whoever gets the sale here makes it. From now on a missing gate was lost, and is made from
+     * the ledger's orders. @returns null where somebody was faster
+     */
+    async claimOpening(saleId: string): Promise<Sale | null> {
+      return inTransaction(pool, 'mark-carried', async (client) => {
+        const { rows } = await client.query<SaleRow>(
+          `UPDATE sales SET gate_version = version WHERE id = $1 AND gate_version = 0 RETURNING ${SALE_COLUMNS}`,
+          [saleId],
+        );
+        return rows[0] ? toSale(rows[0]) : null;
+      });
     },
 
     /** @returns null where the sale is unknown; a sale that is in that state already is left as it is */
@@ -167,7 +193,7 @@ export function createSaleStore(pool: Pool) {
       maxAllotment: number,
       operator: Operator,
     ): Promise<StockChange | 'other_change' | 'too_many' | 'gate_closed' | null> {
-      return inTransaction(pool, async (client) => {
+      return inTransaction(pool, 'begin-stock-change', async (client) => {
         const sale = await lockSale(client, change.saleId);
         if (!sale) return null;
         const earlier = await client.query<StockChange>(`SELECT ${CHANGE_COLUMNS} FROM stock_changes WHERE id = $1`, [
@@ -195,7 +221,7 @@ export function createSaleStore(pool: Pool) {
 
     /** Last step of a change of stock, after the gate has decided. Done once, however many processes come to do it. */
     async finishStockChange(change: StockChange, decided: 'applied' | 'refused'): Promise<void> {
-      await inTransaction(pool, async (client) => {
+      await inTransaction(pool, 'finish-stock-change', async (client) => {
         const before = await lockSale(client, change.saleId);
         const { rowCount } = await client.query(
           `UPDATE stock_changes SET state = $2 WHERE id = $1 AND state = 'pending'`,
@@ -239,7 +265,8 @@ async function changeSale(
   action: 'pause' | 'resume' | 'change_window',
   update: (client: Client, before: LedgerSale) => Promise<{ rows: SaleRow[] } | null>,
 ): Promise<Sale | null> {
-  return inTransaction(pool, async (client) => {
+  const names = { pause: 'pause-sale', resume: 'resume-sale', change_window: 'change-window' } as const;
+  return inTransaction(pool, names[action], async (client) => {
     const before = await lockSale(client, saleId);
     if (!before) return null;
     const changed = await update(client, before);
@@ -252,6 +279,12 @@ async function changeSale(
 
 function sameChange(a: StockChange, b: { saleId: string; delta: number; reason: string }): boolean {
   return a.saleId === b.saleId && a.delta === b.delta && a.reason === b.reason;
+}
+
+/** The sale as a transaction sees it. */
+export async function readSale(client: Client, saleId: string): Promise<LedgerSale | null> {
+  const { rows } = await client.query<SaleRow>(`SELECT ${SALE_COLUMNS} FROM sales WHERE id = $1`, [saleId]);
+  return rows[0] ? toSale(rows[0]) : null;
 }
 
 async function lockSale(client: Client, saleId: string): Promise<LedgerSale | null> {

@@ -29,8 +29,10 @@ export interface Sale {
   readonly paused: boolean;
   /** Raised by every change of window or pause; an older one never overwrites a newer one in the gate. */
   readonly version: number;
-  /** Last version that reached the gate. 0 until the gate was made; afterwards a missing gate means that Redis lost it. */
+  /** Last version that reached the gate. 0 until somebody set out to make it; afterwards a missing gate is made from the ledger. */
   readonly gateVersion: number;
+  /** Of the gate's present life: raised each time it is made anew. */
+  readonly epoch: number;
 }
 
 /** What the gate (Redis) knows of a sale, all in units. allotment = available + reserved + sold. */

@@ -3,7 +3,8 @@ import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { newOrderId } from '../orders/order.ts';
 import { makeSale } from '../testing/sales.ts';
 import { openWorld, type World } from '../testing/world.ts';
-import { createStockGate, type OrderRequest, type ReserveOutcome, type StockGate } from './stock-gate.ts';
+import type { ReserveOutcome } from './gate-words.ts';
+import { createStockGate, type OrderRequest, type StockGate } from './stock-gate.ts';
 
 let world: World;
 let gate: StockGate;
@@ -35,7 +36,7 @@ async function reserve(
 const words = (outcomes: ReserveOutcome[]): string[] => outcomes.map((outcome) => outcome.word);
 
 describe('stock', () => {
-  test.each([1, 2, 10_000])('[I2] %i units: exactly that many are sold, in any batches', async (units) => {
+  test.each([1, 2, 10_000])('[I2] [trap 2] %i units: exactly that many are sold, in any batches', async (units) => {
     const sale = await makeSale(world, { units });
     const wanted = units + 50;
     const batches: Promise<ReserveOutcome[]>[] = [];
@@ -79,7 +80,7 @@ describe('stock', () => {
         Array.from({ length: 100 }, () => request(sale.id)),
       );
     expect((await gate.read(sale.id)).numbers).toMatchObject({ available: 0, reserved: 1 });
-    await gate.release(sale.id, [first.orderId]);
+    await gate.release(sale.id, 1, [first.orderId]);
     expect(words(await reserve(sale.id, [request(sale.id), request(sale.id)]))).toEqual(['reserved', 'sold_out']);
   });
 
@@ -139,8 +140,8 @@ describe('[I6] the cap of a buyer', () => {
     const sale = await makeSale(world, { units: 50, perBuyerLimit: 1 });
     const [kept, returned] = [request(sale.id, 'kept'), request(sale.id, 'returned')];
     await reserve(sale.id, [kept, returned]);
-    await gate.settle(sale.id, [kept.orderId]);
-    await gate.release(sale.id, [returned.orderId]);
+    await gate.settle(sale.id, 1, [kept.orderId]);
+    await gate.release(sale.id, 1, [returned.orderId]);
     expect(words(await reserve(sale.id, [request(sale.id, 'kept'), request(sale.id, 'returned')]))).toEqual([
       'over_buyer_limit',
       'reserved',
@@ -179,7 +180,7 @@ describe('[I4] an idempotency key', () => {
     const { decisions, permitsLeft } = await again();
     expect(decisions[0]).toMatchObject({ outcome: { word: 'replayed', orderId: first.orderId }, tokensLeft: -1 });
     expect(permitsLeft).toBe(0);
-    await gate.release(sale.id, [first.orderId]);
+    await gate.release(sale.id, 1, [first.orderId]);
     expect((await again()).decisions[0]?.outcome).toMatchObject({ word: 'replayed', orderId: first.orderId });
     expect(await world.redis.exists(world.keys.sale(sale.id).bucket('ann'))).toBe(0);
   });
@@ -204,7 +205,7 @@ describe('[I4] an idempotency key', () => {
       buyerId: 'b|1|c',
       idempotencyKey: 'k|12|x "y"',
     });
-    await gate.release(sale.id, [order.orderId]);
+    await gate.release(sale.id, 1, [order.orderId]);
     expect(await world.redis.exists(world.keys.sale(sale.id).buyers)).toBe(0);
   });
 });

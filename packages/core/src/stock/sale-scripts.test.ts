@@ -32,7 +32,7 @@ test('settings of a gate that is gone are not written', async () => {
   const sale = await makeSale(world);
   await world.redis.del(world.keys.sale(sale.id).gate);
   expect(await gate.configure({ ...sale, version: 9 })).toBe(false);
-  expect(await gate.adjust(sale.id, 'c1', 5)).toEqual({ word: 'unknown_sale' });
+  expect(await gate.adjust(sale.id, 'c1', 5)).toEqual({ word: 'recovering' });
   expect((await gate.read(sale.id)).numbers).toBeNull();
 });
 

@@ -29,15 +29,15 @@ describe('settle', () => {
   test('[I1] moves units from reserved to sold, once, however often and with whatever repeats it is called', async () => {
     const { saleId, ids } = await reserved([1, 2, 3]);
     const [a, b] = ids as [string, string, string];
-    expect(await gate.settle(saleId, [a, b, a])).toBe(2);
-    expect(await gate.settle(saleId, [a, b])).toBe(0);
+    expect(await gate.settle(saleId, 1, [a, b, a])).toBe(2);
+    expect(await gate.settle(saleId, 1, [a, b])).toBe(0);
     expect(await numbers(saleId)).toEqual({ allotment: 100, available: 94, reserved: 3, sold: 3 });
     expect(await gate.findReservation(saleId, a)).toBeNull();
   });
 
   test('of an order that nobody reserved changes nothing', async () => {
     const { saleId } = await reserved([1]);
-    expect(await gate.settle(saleId, [newOrderId(saleId)])).toBe(0);
+    expect(await gate.settle(saleId, 1, [newOrderId(saleId)])).toBe(0);
     expect(await numbers(saleId)).toEqual({ allotment: 100, available: 99, reserved: 1, sold: 0 });
   });
 
@@ -56,6 +56,7 @@ describe('settle', () => {
     expect(
       await gate.settle(
         sale.id,
+        1,
         orders.map((order) => order.orderId),
       ),
     ).toBe(500);
@@ -66,7 +67,7 @@ describe('settle', () => {
 describe('release', () => {
   test('[I5] 50 releases of one order at once give its units back once', async () => {
     const { saleId, ids } = await reserved([4], 10);
-    const given = await Promise.all(Array.from({ length: 50 }, () => gate.release(saleId, ids)));
+    const given = await Promise.all(Array.from({ length: 50 }, () => gate.release(saleId, 1, ids)));
     expect(given.reduce((sum, one) => sum + one, 0)).toBe(1);
     expect(await numbers(saleId)).toEqual({ allotment: 100, available: 100, reserved: 0, sold: 0 });
     expect(await world.redis.exists(world.keys.sale(saleId).buyers)).toBe(0);
@@ -75,17 +76,17 @@ describe('release', () => {
   test('[I7] after settling it changes nothing, and settling after it changes nothing', async () => {
     const { saleId, ids } = await reserved([1, 1]);
     const [settled, released] = ids as [string, string];
-    await gate.settle(saleId, [settled]);
-    await gate.release(saleId, [released]);
-    expect(await gate.release(saleId, [settled])).toBe(0);
-    expect(await gate.settle(saleId, [released])).toBe(0);
+    await gate.settle(saleId, 1, [settled]);
+    await gate.release(saleId, 1, [released]);
+    expect(await gate.release(saleId, 1, [settled])).toBe(0);
+    expect(await gate.settle(saleId, 1, [released])).toBe(0);
     expect(await numbers(saleId)).toEqual({ allotment: 100, available: 99, reserved: 0, sold: 1 });
   });
 
   test('settle and release of one order at once: exactly one of them counts', async () => {
     for (let i = 0; i < 20; i++) {
       const { saleId, ids } = await reserved([2]);
-      const [settled, released] = await Promise.all([gate.settle(saleId, ids), gate.release(saleId, ids)]);
+      const [settled, released] = await Promise.all([gate.settle(saleId, 1, ids), gate.release(saleId, 1, ids)]);
       expect(settled + released).toBe(1);
       const now = await numbers(saleId);
       expect((now?.available ?? 0) + (now?.sold ?? 0)).toBe(100);
@@ -112,7 +113,7 @@ describe('strands', () => {
     expect(strands).toMatchObject([
       { id: ids[0], buyerId: 'buyer|0', quantity: 2, requestId: 'request', handOvers: 2 },
     ]);
-    await gate.settle(saleId, ids);
+    await gate.settle(saleId, 1, ids);
     await gate.countHandOvers(saleId, ids);
     expect(await world.redis.exists(world.keys.sale(saleId).handOvers)).toBe(0);
   });

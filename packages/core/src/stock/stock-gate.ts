@@ -1,13 +1,24 @@
 /**
  * The gate: who gets a unit is decided here, in Redis, by the scripts of lua/. This file calls them and reads their words.
  * Every method is one atomic step. A word that it does not know is a fault of ours and throws.
+ *
+ * A gate is open in one life of Redis and has an epoch in it. Whoever wants to write says the epoch that he speaks for; in another
+ * one nothing is written, for there the gate was made anew from the ledger (gate-rebuild.ts).
  */
 import type { Redis } from 'ioredis';
 import { BUYER_BUCKET_TTL_S } from '../limits.ts';
-import type { AcceptedOrder } from '../orders/order.ts';
+import type { AcceptedOrder, OrderBatch, RejectionReason } from '../orders/order.ts';
 import type { Keys } from '../redis/keys.ts';
 import { defineScripts } from '../redis/lua-script.ts';
 import type { Sale, StockNumbers } from '../sales/sale.ts';
+import {
+  expectWord,
+  type GateCondition,
+  GateRecoveringError,
+  type ReserveDecision,
+  readOutcome,
+  refusalOf,
+} from './gate-words.ts';
 import { decodeReservation } from './reservation.ts';
 
 export interface OrderRequest {
@@ -18,26 +29,6 @@ export interface OrderRequest {
   readonly requestId: string;
   /** null = every request is an order of its own. */
   readonly idempotencyKey: string | null;
-}
-
-/** What the gate says of one order. Times are milliseconds from now. */
-export type ReserveOutcome =
-  | { readonly word: 'reserved'; readonly reservedAt: number; readonly available: number }
-  /** The key has this order already. */
-  | { readonly word: 'replayed'; readonly orderId: string; readonly available: number }
-  /** The key has an order of another quantity. */
-  | { readonly word: 'key_reused' }
-  | { readonly word: 'buyer_limited'; readonly waitMs: number }
-  | { readonly word: 'system_limited' }
-  | { readonly word: 'not_open'; readonly waitMs: number }
-  | { readonly word: 'paused' | 'ended' | 'sold_out' | 'unknown_sale' }
-  | { readonly word: 'not_enough_units'; readonly available: number }
-  | { readonly word: 'over_buyer_limit'; readonly holds: number };
-
-/** An outcome, and the whole tokens that are left in the buyer's bucket; −1 where it was not looked at. */
-export interface ReserveDecision {
-  readonly outcome: ReserveOutcome;
-  readonly tokensLeft: number;
 }
 
 export interface BuyerBucketSettings {
@@ -52,9 +43,21 @@ export interface Strand extends AcceptedOrder {
   readonly handOvers: number;
 }
 
+/** More orders than Redis could hold. */
+const NO_BACKLOG_LIMIT = 2 ** 40;
+
 export type StockGate = ReturnType<typeof createStockGate>;
 
-export function createStockGate({ redis, keys }: { redis: Redis; keys: Keys }) {
+/** @param backlogLimit orders of one sale that may wait for the ledger at a time; none where nobody is admitted through this gate */
+export function createStockGate({
+  redis,
+  keys,
+  backlogLimit = NO_BACKLOG_LIMIT,
+}: {
+  redis: Redis;
+  keys: Keys;
+  backlogLimit?: number;
+}) {
   const run = defineScripts(redis);
 
   return {
@@ -72,70 +75,123 @@ export function createStockGate({ redis, keys }: { redis: Redis; keys: Keys }) {
     ): Promise<{ decisions: ReserveDecision[]; permitsLeft: number }> {
       const sale = keys.sale(saleId);
       const names = [sale.gate, sale.reservations, sale.unsettled, sale.buyers, sale.orderKeys];
-      const args: (string | number)[] = [permits, bucket.capacity, bucket.refillRate, BUYER_BUCKET_TTL_S];
+      const args: (string | number)[] = [permits, bucket.capacity, bucket.refillRate, BUYER_BUCKET_TTL_S, backlogLimit];
       for (const order of orders) {
         names.push(sale.bucket(order.buyerId));
         args.push(order.orderId, order.quantity, order.requestId, order.buyerId, order.idempotencyKey ?? '');
       }
       const [word, ...rest] = await run('reserve', names, args);
-      if (word === 'unknown_sale') {
+      if (word === 'unknown_sale' || word === 'recovering') {
         return {
           decisions: orders.map(() => ({ outcome: { word }, tokensLeft: bucket.capacity })),
           permitsLeft: permits,
         };
       }
       expectWord('reserve', word, 'decided');
-      const [available, permitsLeft, reservedAt, ...each] = rest;
+      const [available, permitsLeft, reservedAt, epoch, ...each] = rest;
+      const shared = { available: Number(available), reservedAt: Number(reservedAt), epoch: Number(epoch) };
       const decisions = orders.map((_, i) => ({
-        outcome: readOutcome(each[3 * i], each[3 * i + 1], Number(available), Number(reservedAt)),
+        outcome: readOutcome(each[3 * i], each[3 * i + 1], shared),
         tokensLeft: Number(each[3 * i + 2]),
       }));
       return { decisions, permitsLeft: Number(permitsLeft) };
     },
 
-    /** Units from reserved to sold, for orders that the ledger has. @returns how many were still reserved */
-    async settle(saleId: string, orderIds: readonly string[]): Promise<number> {
+    /**
+     * Units from reserved to sold, for orders that the ledger has. In another epoch nothing is done, and nothing need be: the gate was, or
+     * will be, made anew from the ledger's orders.
+     *
+     * @returns how many were still reserved
+     */
+    async settle(saleId: string, epoch: number, orderIds: readonly string[]): Promise<number> {
       if (orderIds.length === 0) return 0;
       const sale = keys.sale(saleId);
       const [word, orders] = await run(
         'settle',
         [sale.gate, sale.reservations, sale.unsettled, sale.handOvers],
-        orderIds,
+        [epoch, ...orderIds],
       );
-      if (word === 'unknown_sale') return 0;
-      expectWord('settle', word, 'settled');
-      return Number(orders);
+      return expectWord('settle', word, 'settled', 'other_epoch') === 'settled' ? Number(orders) : 0;
     },
 
-    /** Units back to available, once. @returns how many orders still held some */
-    async release(saleId: string, orderIds: readonly string[]): Promise<number> {
+    /** Units back to available, once; in another epoch as with settle. @returns how many orders still held some */
+    async release(saleId: string, epoch: number, orderIds: readonly string[]): Promise<number> {
       if (orderIds.length === 0) return 0;
       const sale = keys.sale(saleId);
       const names = [sale.gate, sale.reservations, sale.unsettled, sale.handOvers, sale.buyers];
-      const [word, orders] = await run('release', names, orderIds);
-      if (word === 'unknown_sale') return 0;
-      expectWord('release', word, 'released');
-      return Number(orders);
+      const [word, orders] = await run('release', names, [epoch, ...orderIds]);
+      return expectWord('release', word, 'released', 'other_epoch') === 'released' ? Number(orders) : 0;
     },
 
-    /** The reservation of an order that the ledger need not know of yet; null where there is none. */
-    async findReservation(saleId: string, orderId: string): Promise<AcceptedOrder | null> {
-      const record = await redis.hget(keys.sale(saleId).reservations, orderId);
-      return record === null ? null : decodeReservation(orderId, record);
+    /**
+     * Units for orders of an earlier epoch, whose reservations Redis may have lost. Only while the ledger's row of the sale is locked and
+     * the ledger has none of them.
+     *
+     * @returns why those that cannot have them are refused, by order id
+     * @throws GateRecoveringError where the gate is not open in the batch's epoch
+     */
+    async adopt({ saleId, epoch, orders }: OrderBatch): Promise<ReadonlyMap<string, RejectionReason>> {
+      const sale = keys.sale(saleId);
+      const names = [sale.gate, sale.reservations, sale.unsettled, sale.buyers, sale.orderKeys];
+      const args = orders.flatMap((order) => [
+        order.id,
+        order.quantity,
+        order.reservedAt,
+        order.requestId,
+        order.buyerId,
+        order.idempotencyKey ?? '',
+      ]);
+      const [word, ...words] = await run('adopt-orders', names, [epoch, ...args]);
+      if (expectWord('adopt-orders', word, 'decided', 'other_epoch') === 'other_epoch')
+        throw new GateRecoveringError(saleId);
+      const refused = new Map<string, RejectionReason>();
+      for (const [i, order] of orders.entries()) {
+        const reason = refusalOf(words[i]);
+        if (reason) refused.set(order.id, reason);
+      }
+      return refused;
+    },
+
+    /**
+     * The reservation of an order that the ledger need not know of yet.
+     *
+     * @returns null where there is none; 'recovering' where there is none and the gate is closed, so that there may be one later
+     */
+    async findReservation(saleId: string, orderId: string): Promise<AcceptedOrder | 'recovering' | null> {
+      const sale = keys.sale(saleId);
+      const record = await redis.hget(sale.reservations, orderId);
+      if (record !== null) return decodeReservation(orderId, record);
+      const [word] = await run('read-sale', [sale.gate], []);
+      return expectWord('read-sale', word, 'numbers', 'recovering', 'unknown_sale') === 'numbers' ? null : 'recovering';
+    },
+
+    /** Those of the orders that hold units. */
+    async reservedAmong(saleId: string, orderIds: readonly string[]): Promise<Set<string>> {
+      if (orderIds.length === 0) return new Set();
+      const records = await redis.hmget(keys.sale(saleId).reservations, ...orderIds);
+      return new Set(orderIds.filter((_, i) => records[i] !== null));
     },
 
     /** Makes the gate of a sale that never had one; one that exists stays as it is. @returns whether it was made */
     async open(sale: Sale): Promise<boolean> {
-      const args = [sale.allotment, sale.startsAt, sale.endsAt, sale.perBuyerLimit, sale.paused ? 1 : 0, sale.version];
+      const args = [
+        sale.allotment,
+        sale.startsAt,
+        sale.endsAt,
+        sale.perBuyerLimit,
+        sale.paused ? 1 : 0,
+        sale.version,
+        sale.epoch,
+      ];
       const [word] = await run('open-sale', [keys.sale(sale.id).gate], args);
       return expectWord('open-sale', word, 'opened', 'exists') === 'opened';
     },
 
-    /** Brings window and pause from the ledger; older versions change nothing. @returns false where the gate is missing */
+    /** Brings window and pause from the ledger; older versions change nothing. @returns false where the gate is closed */
     async configure(sale: Sale): Promise<boolean> {
       const args = [sale.version, sale.paused ? 1 : 0, sale.startsAt, sale.endsAt];
       const [word] = await run('configure-sale', [keys.sale(sale.id).gate], args);
-      return expectWord('configure-sale', word, 'configured', 'current', 'unknown_sale') !== 'unknown_sale';
+      return expectWord('configure-sale', word, 'configured', 'current', 'recovering') !== 'recovering';
     },
 
     /** Adds (or, negative, withdraws) units; the same change id is decided once. */
@@ -143,39 +199,43 @@ export function createStockGate({ redis, keys }: { redis: Redis; keys: Keys }) {
       saleId: string,
       changeId: string,
       delta: number,
-    ): Promise<{ word: 'applied' | 'refused'; available: number } | { word: 'unknown_sale' }> {
+    ): Promise<{ word: 'applied' | 'refused'; available: number } | { word: 'recovering' }> {
       const sale = keys.sale(saleId);
       const [word, available] = await run('adjust-stock', [sale.gate, sale.stockChanges], [changeId, delta]);
-      const known = expectWord('adjust-stock', word, 'applied', 'refused', 'unknown_sale');
-      return known === 'unknown_sale' ? { word: known } : { word: known, available: Number(available) };
+      const known = expectWord('adjust-stock', word, 'applied', 'refused', 'recovering');
+      return known === 'recovering' ? { word: known } : { word: known, available: Number(available) };
     },
 
-    /** The numbers at one instant and Redis' clock (ms since 1970); numbers are null where the gate is missing. */
-    async read(saleId: string): Promise<{ now: number; numbers: StockNumbers | null }> {
+    /** The numbers at one instant and Redis' clock (ms since 1970); numbers are null where the gate is missing or closed. */
+    async read(saleId: string): Promise<{ now: number; numbers: StockNumbers | null; exists: boolean }> {
       const [word, now, ...numbers] = await run('read-sale', [keys.sale(saleId).gate], []);
-      if (expectWord('read-sale', word, 'numbers', 'unknown_sale') === 'unknown_sale') {
-        return { now: Number(now), numbers: null };
-      }
+      const known = expectWord('read-sale', word, 'numbers', 'recovering', 'unknown_sale');
+      if (known !== 'numbers') return { now: Number(now), numbers: null, exists: known === 'recovering' };
       const [allotment, available, reserved, sold] = numbers.map(Number) as [number, number, number, number];
-      return { now: Number(now), numbers: { allotment, available, reserved, sold } };
+      return { now: Number(now), numbers: { allotment, available, reserved, sold }, exists: true };
+    },
+
+    /** Whether the gate can be trusted. @param epoch of the ledger's row */
+    async check(saleId: string, epoch: number): Promise<GateCondition> {
+      const sale = keys.sale(saleId);
+      const [word] = await run('check-gate', [sale.gate, sale.reservations, sale.unsettled], [epoch]);
+      return expectWord('check-gate', word, 'sound', 'missing', 'other_server', 'closed', 'behind', 'inconsistent');
     },
 
     /**
      * Takes up to `limit` reservations that stayed unsettled for `ageMs`; nobody else gets them for as long again.
-     * Records that cannot be read are named apart: one of them must not keep the others from being cared for.
+     * Records that cannot be read are named apart: one of them must not keep the others from being cared for. A closed gate gives none.
      */
     async claimStrands(
       saleId: string,
       ageMs: number,
       limit: number,
-    ): Promise<{ strands: Strand[]; unreadable: string[] }> {
+    ): Promise<{ strands: Strand[]; unreadable: string[]; epoch: number }> {
       const sale = keys.sale(saleId);
-      const [word, ...rest] = await run(
-        'claim-strands',
-        [sale.unsettled, sale.reservations, sale.handOvers],
-        [ageMs, limit],
-      );
-      expectWord('claim-strands', word, 'claimed');
+      const names = [sale.gate, sale.unsettled, sale.reservations, sale.handOvers];
+      const [word, epoch, ...rest] = await run('claim-strands', names, [ageMs, limit]);
+      if (expectWord('claim-strands', word, 'claimed', 'recovering') === 'recovering')
+        return { strands: [], unreadable: [], epoch: 0 };
       const strands: Strand[] = [];
       const unreadable: string[] = [];
       for (let i = 0; i < rest.length; i += 3) {
@@ -183,7 +243,7 @@ export function createStockGate({ redis, keys }: { redis: Redis; keys: Keys }) {
         if (order) strands.push({ ...order, handOvers: Number(rest[i + 2]) });
         else unreadable.push(String(rest[i]));
       }
-      return { strands, unreadable };
+      return { strands, unreadable, epoch: Number(epoch) };
     },
 
     /** The orders' last worker lived to say what failed: they are not what ends workers, and are not given up for it. */
@@ -196,12 +256,14 @@ export function createStockGate({ redis, keys }: { redis: Redis; keys: Keys }) {
     /** From now on the buyer's key leads to this order: the ledger has it under the key, and Redis had forgotten. */
     async pointKey(
       saleId: string,
-      buyerId: string,
-      idempotencyKey: string,
-      orderId: string,
-      quantity: number,
+      epoch: number,
+      key: { buyerId: string; idempotencyKey: string },
+      order: { id: string; quantity: number },
     ): Promise<void> {
-      await redis.hset(keys.sale(saleId).orderKeys, `${buyerId} ${idempotencyKey}`, `${orderId} ${quantity}`);
+      const sale = keys.sale(saleId);
+      const args = [epoch, `${key.buyerId} ${key.idempotencyKey}`, `${order.id} ${order.quantity}`];
+      const [word] = await run('point-key', [sale.gate, sale.orderKeys], args);
+      expectWord('point-key', word, 'pointed', 'other_epoch');
     },
 
     async countHandOvers(saleId: string, orderIds: readonly string[]): Promise<void> {
@@ -210,35 +272,4 @@ export function createStockGate({ redis, keys }: { redis: Redis; keys: Keys }) {
       expectWord('count-hand-overs', word, 'counted');
     },
   };
-}
-
-function readOutcome(word: unknown, value: unknown, available: number, reservedAt: number): ReserveOutcome {
-  const number = Number(value);
-  switch (word) {
-    case 'reserved':
-      return { word, reservedAt, available };
-    case 'replayed':
-      return { word, orderId: String(value), available };
-    case 'key_reused':
-      return { word };
-    case 'buyer_limited':
-    case 'not_open':
-      return { word, waitMs: number };
-    case 'system_limited':
-    case 'paused':
-    case 'ended':
-    case 'sold_out':
-      return { word };
-    case 'not_enough_units':
-      return { word, available: number };
-    case 'over_buyer_limit':
-      return { word, holds: number };
-    default:
-      throw new Error(`lua/reserve.lua answered with a word that the gate does not know: ${String(word)}`);
-  }
-}
-
-function expectWord<Word extends string>(script: string, found: unknown, ...known: Word[]): Word {
-  if (known.includes(found as Word)) return found as Word;
-  throw new Error(`lua/${script}.lua answered with a word that the gate does not know: ${String(found)}`);
 }

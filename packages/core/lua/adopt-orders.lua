@@ -1,0 +1,63 @@
+-- adopt-orders
+--   Takes units for orders that were accepted in an earlier epoch and whose reservations Redis has lost: each gets its reservation
+--   again where there is still room for it. To be called only while the sale's row in the ledger is locked and the ledger has none
+--   of these orders; else one that was settled meanwhile would be counted twice.
+-- KEYS
+--   1 gate           hash of the sale's settings and numbers
+--   2 reservations   hash order id -> quantity|reserved at ms|request id|length of key|key, buyer
+--   3 unsettled      sorted set of order ids by the ms they were last handed over
+--   4 buyers         hash buyer -> units held (only where the sale has a cap)
+--   5 order keys     hash buyer, space, idempotency key -> order id, space, quantity
+-- ARGV
+--   1 epoch          that the caller speaks for
+--   2.. orders       six each: order id, quantity, reserved at ms, request id, buyer, idempotency key ('' = none)
+-- Returns
+--   other_epoch
+--   decided, then a word for each order
+--     adopted
+--     known              its reservation is there
+--     no_room            fewer units are available
+--     over_buyer_limit   the buyer has ordered again since, up to the cap
+--     key_taken          the buyer has another order under the key by now
+-- Keeps
+--   I1 conservation, I2 never oversold, I4 one order a key, I6 buyer's cap, I11 one life at a time
+local gate = redis.call('HMGET', KEYS[1], 'run_id', 'epoch', 'available', 'per_buyer_limit')
+if gate[1] ~= string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or gate[2] ~= ARGV[1] then
+  return { 'other_epoch' }
+end
+local available, per_buyer_limit = tonumber(gate[3]), tonumber(gate[4])
+local reply = { 'decided' }
+-- Each order is decided and then written, one after the other; none is refused once something of it was written.
+for i = 2, #ARGV, 6 do
+  local order_id, quantity, reserved_at, request_id = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2], ARGV[i + 3]
+  local buyer, order_key = ARGV[i + 4], ARGV[i + 5]
+  local key_field = buyer .. ' ' .. order_key
+  local keyed = order_key ~= '' and redis.call('HGET', KEYS[5], key_field)
+  local holds = per_buyer_limit > 0 and tonumber(redis.call('HGET', KEYS[4], buyer) or '0') or 0
+  local word
+  if redis.call('HEXISTS', KEYS[2], order_id) == 1 then
+    word = 'known'
+  elseif keyed and string.match(keyed, '^(%S+) ') ~= order_id then
+    word = 'key_taken'
+  elseif per_buyer_limit > 0 and holds + quantity > per_buyer_limit then
+    word = 'over_buyer_limit'
+  elseif quantity > available then
+    word = 'no_room'
+  else
+    word = 'adopted'
+    available = available - quantity
+    redis.call('HINCRBY', KEYS[1], 'available', -quantity)
+    redis.call('HINCRBY', KEYS[1], 'reserved', quantity)
+    redis.call('HSET', KEYS[2], order_id,
+      string.format('%d|%s|%s|%d|%s%s', quantity, reserved_at, request_id, #order_key, order_key, buyer))
+    redis.call('ZADD', KEYS[3], reserved_at, order_id)
+    if per_buyer_limit > 0 then
+      redis.call('HSET', KEYS[4], buyer, holds + quantity)
+    end
+    if order_key ~= '' then
+      redis.call('HSET', KEYS[5], key_field, order_id .. ' ' .. quantity)
+    end
+  end
+  reply[#reply + 1] = word
+end
+return reply

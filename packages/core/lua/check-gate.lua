@@ -1,0 +1,38 @@
+-- check-gate
+--   Says whether a sale's gate can be trusted: opened in this life of Redis and in the ledger's epoch, with its records in
+--   step with each other.
+-- KEYS
+--   1 gate           hash of the sale's settings and numbers
+--   2 reservations   hash order id -> quantity|reserved at ms|request id|length of key|key, buyer
+--   3 unsettled      sorted set of order ids by the ms they were last handed over
+-- ARGV
+--   1 epoch          of the ledger's row
+-- Returns
+--   sound
+--   missing
+--   other_server
+--   closed
+--   behind
+--   inconsistent
+-- Keeps
+--   nothing: it only reads
+local gate = redis.call('HMGET', KEYS[1], 'run_id', 'epoch', 'reserved')
+if not gate[1] and redis.call('EXISTS', KEYS[1]) == 0 then
+  return { 'missing' }
+end
+if gate[1] == '' then
+  return { 'closed' }
+end
+if gate[1] ~= string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') then
+  return { 'other_server' }
+end
+local epoch, reserved = tonumber(gate[2]), tonumber(gate[3])
+if epoch and epoch < tonumber(ARGV[1]) then
+  return { 'behind' }
+end
+local reservations = redis.call('HLEN', KEYS[2])
+if not epoch or not reserved or redis.call('ZCARD', KEYS[3]) ~= reservations
+  or (reserved > 0) ~= (reservations > 0) then
+  return { 'inconsistent' }
+end
+return { 'sound' }

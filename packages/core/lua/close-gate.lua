@@ -1,0 +1,32 @@
+-- close-gate
+--   First step of making a gate anew: from here on nothing is admitted and nobody but the rebuilder of this epoch writes.
+--   What can be made again from ledger and reservations is cleared. A rebuilder of an older epoch is refused. The life of
+--   Redis that it was closed in is kept, for the gate is opened in the same one or not at all.
+-- KEYS
+--   1 gate         hash of the sale's settings and numbers
+--   2 unsettled    sorted set of order ids by the ms they were last handed over
+--   3 hand overs   hash order id -> hand-overs by the sweep
+--   4 buyers       hash buyer -> units held (only where the sale has a cap)
+--   5 order keys   hash buyer, space, idempotency key -> order id, space, quantity
+-- ARGV
+--   1 epoch        that the rebuilder speaks for
+-- Returns
+--   closed
+--   other_epoch
+-- Keeps
+--   I11 one life at a time
+-- One that cannot be read was written by somebody else, and stops nobody.
+local epoch = tonumber(redis.call('HGET', KEYS[1], 'epoch') or '0') or 0
+if tonumber(ARGV[1]) < epoch then
+  return { 'other_epoch' }
+end
+if tonumber(ARGV[1]) == epoch and redis.call('HGET', KEYS[1], 'run_id') ~= '' then
+  return { 'other_epoch' }
+end
+redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'run_id', '',
+  'closed_in', string.match(redis.call('INFO', 'server'), 'run_id:(%x+)'))
+redis.call('UNLINK', KEYS[2])
+redis.call('UNLINK', KEYS[3])
+redis.call('UNLINK', KEYS[4])
+redis.call('UNLINK', KEYS[5])
+return { 'closed' }

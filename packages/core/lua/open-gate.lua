@@ -1,0 +1,38 @@
+-- open-gate
+--   Last step of making a gate anew: numbers and settings from the ledger and the reservations that were left. From here on it
+--   admits, in this life of Redis. Where that is not the life it was closed in (what was restored may be gone again), or the
+--   reservations are not those that the rebuilder counted, it must begin again.
+-- KEYS
+--   1 gate             hash of the sale's settings and numbers
+--   2 reservations     hash order id -> quantity|reserved at ms|request id|length of key|key, buyer
+--   3 unsettled        sorted set of order ids by the ms they were last handed over
+-- ARGV
+--   1 epoch            that the rebuilder speaks for
+--   2 allotment        units
+--   3 sold             units
+--   4 reserved         units
+--   5 orders           reservations that hold them
+--   6 starts at        ms since 1970
+--   7 ends at          ms since 1970
+--   8 per buyer limit  units one buyer may hold; 0 = no cap
+--   9 paused           1 or 0
+--   10 version         of the ledger's row that these settings came from
+-- Returns
+--   opened, available
+--   other_epoch
+-- Keeps
+--   I1 conservation, I2 never oversold, I11 one life at a time
+local gate = redis.call('HMGET', KEYS[1], 'epoch', 'run_id', 'closed_in')
+local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+local orders = tonumber(ARGV[5])
+if gate[1] ~= ARGV[1] or gate[2] ~= '' or gate[3] ~= run_id or redis.call('HLEN', KEYS[2]) ~= orders
+  or redis.call('ZCARD', KEYS[3]) ~= orders then
+  return { 'other_epoch' }
+end
+local available = tonumber(ARGV[2]) - tonumber(ARGV[3]) - tonumber(ARGV[4])
+redis.call('HSET', KEYS[1],
+  'allotment', ARGV[2], 'available', available, 'reserved', ARGV[4], 'sold', ARGV[3],
+  'starts_at', ARGV[6], 'ends_at', ARGV[7], 'per_buyer_limit', ARGV[8], 'paused', ARGV[9], 'version', ARGV[10],
+  'run_id', run_id)
+redis.call('HDEL', KEYS[1], 'closed_in')
+return { 'opened', available }

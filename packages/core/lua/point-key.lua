@@ -1,0 +1,20 @@
+-- point-key
+--   From now on the buyer's key leads to this order: the ledger has it under the key, and Redis had forgotten.
+-- KEYS
+--   1 gate         hash of the sale's settings and numbers
+--   2 order keys   hash buyer, space, idempotency key -> order id, space, quantity
+-- ARGV
+--   1 epoch        that the caller speaks for
+--   2 field        buyer, space, idempotency key
+--   3 order        order id, space, quantity
+-- Returns
+--   pointed
+--   other_epoch
+-- Keeps
+--   I4 one order a key, I11 one life at a time
+local gate = redis.call('HMGET', KEYS[1], 'run_id', 'epoch')
+if gate[1] ~= string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or gate[2] ~= ARGV[1] then
+  return { 'other_epoch' }
+end
+redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
+return { 'pointed' }

@@ -1,0 +1,19 @@
+-- restore-fields
+--   While a gate is made anew: writes fields of one of its hashes. Absolute values, so that a repeated call changes nothing.
+-- KEYS
+--   1 gate     hash of the sale's settings and numbers
+--   2 hash     that the fields belong to
+-- ARGV
+--   1 epoch    that the rebuilder speaks for
+--   2.. fields two each: field, value
+-- Returns
+--   restored
+--   other_epoch
+-- Keeps
+--   I11 one life at a time
+local gate = redis.call('HMGET', KEYS[1], 'epoch', 'run_id')
+if gate[1] ~= ARGV[1] or gate[2] ~= '' then
+  return { 'other_epoch' }
+end
+redis.call('HSET', KEYS[2], unpack(ARGV, 2))
+return { 'restored' }

@@ -1,0 +1,36 @@
+/** Whose fault a fault is, by what the client libraries say. */
+import { expect, test } from 'vitest';
+import { awayPart, isAboutTheOrder, isRowHeld, isSilent, nothingHappenedInRedis, PartAwayError } from './faults.ts';
+
+const fault = (message: string, code?: string) => Object.assign(new Error(message), code === undefined ? {} : { code });
+
+test.each([
+  ['redis', true, fault('Command timed out')],
+  ['redis', true, fault('Connection is closed.')],
+  ['redis', false, fault('OOM command not allowed when used memory > maxmemory')],
+  ['redis', false, fault('LOADING Redis is loading the dataset in memory')],
+  ['postgres', true, fault('connect ECONNREFUSED', 'ECONNREFUSED')],
+  ['postgres', true, fault('Query read timeout')],
+  ['postgres', true, fault('the database system is starting up', '57P03')],
+  ['postgres', false, fault('canceling statement due to lock timeout', '55P03')],
+  ['postgres', false, fault('deadlock detected', '40P01')],
+  ['postgres', false, fault('could not extend file', '53100')],
+] as const)('%s is away; unheard of: %s: %s', (part, silent, error) => {
+  expect(awayPart(error)).toBe(part);
+  expect(isSilent(error, part)).toBe(silent);
+  expect(isSilent(error, part === 'redis' ? 'postgres' : 'redis')).toBe(false);
+  expect(isAboutTheOrder(error)).toBe(false);
+});
+
+test('a call that a breaker refused did nothing, and says which part is away', () => {
+  expect(awayPart(new PartAwayError('redis'))).toBe('redis');
+  expect(nothingHappenedInRedis(new PartAwayError('redis'))).toBe(true);
+  expect(nothingHappenedInRedis(new PartAwayError('postgres'))).toBe(false);
+  expect(nothingHappenedInRedis(fault('Command timed out'))).toBe(false);
+});
+
+test('a row that is held is nobody’s absence; data that is refused is about the order', () => {
+  expect(isRowHeld(fault('canceling statement due to lock timeout', '55P03'))).toBe(true);
+  expect(isAboutTheOrder(fault('violates check constraint', '23514'))).toBe(true);
+  expect(awayPart(fault('violates check constraint', '23514'))).toBeNull();
+});

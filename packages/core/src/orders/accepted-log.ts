@@ -1,0 +1,50 @@
+/**
+ * The accepted-order log: the line "order accepted" that the API writes for each order it accepts. It is the one record of an order that
+ * lies outside of Redis before the ledger has it, so that an order is found again that Redis lost with its disk.
+ */
+import type { AcceptedOrder } from './order.ts';
+import { saleIdOf } from './order.ts';
+
+/** Message of the line. */
+export const ACCEPTED = 'order accepted';
+
+/** What the line says of the order, beside its message. */
+export function acceptedFields(saleId: string, order: AcceptedOrder): Record<string, string | number> {
+  return {
+    order_id: order.id,
+    sale_id: saleId,
+    buyer_id: order.buyerId,
+    quantity: order.quantity,
+    reserved_at: order.reservedAt,
+    ...(order.idempotencyKey === null ? {} : { idempotency_key: order.idempotencyKey }),
+    reqId: order.requestId,
+  };
+}
+
+/** @returns the order that a line of the API's log tells of, or null where it is another line, or cut off */
+export function readAccepted(line: string): { saleId: string; order: AcceptedOrder } | null {
+  // Most lines are none; parsing each would take minutes over the log of a large sale.
+  if (!line.includes(`"${ACCEPTED}"`)) return null;
+  let fields: Record<string, unknown>;
+  try {
+    // A collector may have put something of its own before the JSON.
+    fields = JSON.parse(line.slice(line.indexOf('{'))) as Record<string, unknown>;
+  } catch {
+    return null;
+  }
+  const { msg, order_id: id, buyer_id: buyerId, quantity, reserved_at: reservedAt, reqId, idempotency_key } = fields;
+  const saleId = typeof id === 'string' ? saleIdOf(id) : null;
+  if (msg !== ACCEPTED || saleId === null || typeof buyerId !== 'string') return null;
+  if (!Number.isSafeInteger(quantity) || !Number.isSafeInteger(reservedAt)) return null;
+  return {
+    saleId,
+    order: {
+      id: id as string,
+      buyerId,
+      quantity: quantity as number,
+      reservedAt: reservedAt as number,
+      requestId: String(reqId ?? ''),
+      idempotencyKey: typeof idempotency_key === 'string' ? idempotency_key : null,
+    },
+  };
+}

@@ -1,0 +1,127 @@
+/**
+ * What the ledger gives to a gate that is made anew: a number for its life, and everything that it must know. Where the epoch was raised, no
+ * order of an earlier one is confirmed any more before the gate is open (order-store.ts), so that what is read here stays true.
+ */
+import { type Client, inTransaction, type Pool } from '../postgres/connect-postgres.ts';
+import type { Sale } from './sale.ts';
+import { readSale, type StockChange } from './sale-store.ts';
+
+/** What was wrong with a gate, as lua/check-gate.lua says it; asked_for: a person wants it made anew. */
+export type EpochReason = 'missing' | 'other_server' | 'closed' | 'behind' | 'inconsistent' | 'asked_for';
+
+/** Rows that are fetched and handed on together. */
+const CHUNK = 1_000;
+
+export interface GateSource {
+  readonly sale: Sale & { readonly sold: number };
+  /** Every change that was decided or is under way. */
+  readonly changes: readonly StockChange[];
+  /** Units that a buyer's confirmed orders hold. */
+  buyers(take: (chunk: readonly { buyerId: string; units: number }[]) => Promise<void>): Promise<void>;
+  /** Orders that have an idempotency key; a confirmed one stands before a rejected one of the same key. */
+  keys(
+    take: (
+      chunk: readonly { buyerId: string; idempotencyKey: string; id: string; quantity: number }[],
+    ) => Promise<void>,
+  ): Promise<void>;
+}
+
+export type EpochStore = ReturnType<typeof createEpochStore>;
+
+export function createEpochStore(pool: Pool) {
+  return {
+    /**
+     * Raises the sale's epoch. Waits for confirmations that are under way: they are in what is read afterwards.
+     *
+     * @param closedMs milliseconds since admission was first seen to be closed
+     * @returns the new epoch, or null where the sale is unknown
+     */
+    async begin(saleId: string, reason: EpochReason, closedMs: number): Promise<number | null> {
+      return inTransaction(pool, 'begin-epoch', async (client) => {
+        const { rows } = await client.query<{ epoch: number }>(
+          'UPDATE sales SET epoch = epoch + 1 WHERE id = $1 RETURNING epoch',
+          [saleId],
+        );
+        const epoch = rows[0]?.epoch;
+        if (epoch === undefined) return null;
+        await client.query(
+          `INSERT INTO gate_epochs (sale_id, epoch, reason, noticed_at)
+           VALUES ($1, $2, $3, clock_timestamp() - make_interval(secs => $4 / 1000.0))`,
+          [saleId, epoch, reason, closedMs],
+        );
+        return epoch;
+      });
+    },
+
+    /** Writes down that the gate is open, and what it was made of. */
+    async finish(
+      saleId: string,
+      epoch: number,
+      made: { reserved: number; sold: number; lost: number; version: number },
+    ): Promise<void> {
+      await inTransaction(pool, 'finish-epoch', async (client) => {
+        await client.query(
+          `UPDATE gate_epochs SET opened_at = clock_timestamp(), reserved = $3, sold = $4, lost = $5
+            WHERE sale_id = $1 AND epoch = $2`,
+          [saleId, epoch, made.reserved, made.sold, made.lost],
+        );
+        await client.query('UPDATE sales SET gate_version = $2 WHERE id = $1 AND gate_version < $2', [
+          saleId,
+          made.version,
+        ]);
+      });
+    },
+
+    /** Reads all of it at one instant of the ledger. @returns null where the sale is unknown */
+    async read<Result>(saleId: string, work: (source: GateSource) => Promise<Result>): Promise<Result | null> {
+      return inTransaction(pool, null, async (client) => {
+        await client.query('SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY');
+        const sale = await readSale(client, saleId);
+        if (!sale) return null;
+        const { rows: changes } = await client.query<StockChange>(
+          `SELECT id, sale_id AS "saleId", delta, reason, state, actor, request_id AS "requestId"
+             FROM stock_changes WHERE sale_id = $1 ORDER BY created_at`,
+          [saleId],
+        );
+        return work({
+          sale,
+          changes,
+          buyers: (take) =>
+            inChunks(
+              client,
+              `SELECT buyer_id AS "buyerId", sum(quantity)::int AS units
+                 FROM orders WHERE sale_id = $1 AND status = 'confirmed' GROUP BY buyer_id`,
+              [saleId],
+              take,
+            ),
+          keys: (take) =>
+            inChunks(
+              client,
+              `SELECT DISTINCT ON (buyer_id, idempotency_key) buyer_id AS "buyerId", idempotency_key AS "idempotencyKey",
+                      id, quantity
+                 FROM orders WHERE sale_id = $1 AND idempotency_key IS NOT NULL
+                ORDER BY buyer_id, idempotency_key, (status = 'confirmed') DESC, id`,
+              [saleId],
+              take,
+            ),
+        });
+      });
+    },
+  };
+}
+
+/** A cursor, so that a sale of a million orders is never in memory as a whole. */
+async function inChunks<Row extends object>(
+  client: Client,
+  sql: string,
+  values: unknown[],
+  take: (chunk: readonly Row[]) => Promise<void>,
+): Promise<void> {
+  await client.query(`DECLARE gate_source NO SCROLL CURSOR FOR ${sql}`, values);
+  for (;;) {
+    const { rows } = await client.query<Row>(`FETCH FORWARD ${CHUNK} FROM gate_source`);
+    if (rows.length > 0) await take(rows);
+    if (rows.length < CHUNK) break;
+  }
+  await client.query('CLOSE gate_source');
+}

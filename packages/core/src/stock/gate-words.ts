@@ -1,0 +1,92 @@
+/** What the scripts' words mean: one place decodes them, and a word that nobody knows throws. */
+import type { RejectionReason } from '../orders/order.ts';
+
+/** What the gate says of one order. Times are milliseconds from now. */
+export type ReserveOutcome =
+  | { readonly word: 'reserved'; readonly reservedAt: number; readonly available: number; readonly epoch: number }
+  /** The key has this order already. */
+  | { readonly word: 'replayed'; readonly orderId: string; readonly available: number }
+  /** The key has an order of another quantity. */
+  | { readonly word: 'key_reused' }
+  | { readonly word: 'buyer_limited'; readonly waitMs: number }
+  | { readonly word: 'system_limited' }
+  | { readonly word: 'not_open'; readonly waitMs: number }
+  | { readonly word: 'paused' | 'ended' | 'sold_out' | 'unknown_sale' }
+  /** The gate is closed: Redis has another life, or the gate is being made anew. */
+  | { readonly word: 'recovering' }
+  /** Too many orders of this sale wait for the ledger. */
+  | { readonly word: 'ledger_behind' }
+  | { readonly word: 'not_enough_units'; readonly available: number }
+  | { readonly word: 'over_buyer_limit'; readonly holds: number };
+
+/** An outcome, and the whole tokens that are left in the buyer's bucket; −1 where it was not looked at. */
+export interface ReserveDecision {
+  readonly outcome: ReserveOutcome;
+  readonly tokensLeft: number;
+}
+
+/** What is wrong with a gate, or nothing. */
+export type GateCondition = 'sound' | 'missing' | 'other_server' | 'closed' | 'behind' | 'inconsistent';
+
+/** The gate is closed, or has another epoch than the caller spoke for: nothing was written, and later it may be. */
+export class GateRecoveringError extends Error {
+  override name = 'GateRecoveringError';
+  constructor(saleId: string) {
+    super(`the gate of ${saleId} is being made anew`);
+  }
+}
+
+/** @returns why an order cannot be adopted, or null where it holds units */
+export function refusalOf(word: unknown): RejectionReason | null {
+  switch (word) {
+    case 'adopted':
+    case 'known':
+      return null;
+    case 'no_room':
+      return 'NO_ROOM_AFTER_LOSS';
+    case 'over_buyer_limit':
+      return 'OVER_CAP_AFTER_LOSS';
+    case 'key_taken':
+      return 'DUPLICATE_REQUEST';
+    default:
+      throw new Error(`lua/adopt-orders.lua answered with a word that the gate does not know: ${String(word)}`);
+  }
+}
+
+/** @param value the number, or the order id, that stands beside the word */
+export function readOutcome(
+  word: unknown,
+  value: unknown,
+  shared: { available: number; reservedAt: number; epoch: number },
+): ReserveOutcome {
+  const number = Number(value);
+  switch (word) {
+    case 'reserved':
+      return { word, ...shared };
+    case 'replayed':
+      return { word, orderId: String(value), available: shared.available };
+    case 'key_reused':
+      return { word };
+    case 'buyer_limited':
+    case 'not_open':
+      return { word, waitMs: number };
+    case 'system_limited':
+    case 'paused':
+    case 'ended':
+    case 'sold_out':
+    case 'ledger_behind':
+      return { word };
+    case 'not_enough_units':
+      return { word, available: number };
+    case 'over_buyer_limit':
+      return { word, holds: number };
+    default:
+      throw new Error(`lua/reserve.lua answered with a word that the gate does not know: ${String(word)}`);
+  }
+}
+
+/** @throws where the script answered with a word that is not among those known */
+export function expectWord<Word extends string>(script: string, found: unknown, ...known: Word[]): Word {
+  if (known.includes(found as Word)) return found as Word;
+  throw new Error(`lua/${script}.lua answered with a word that the gate does not know: ${String(found)}`);
+}
