@@ -1,0 +1,161 @@
+/** What an audit says of a sale that is well, of one that moves, and how it is printed. */
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { newOrderId } from '../orders/order.ts';
+import { createStockGate } from '../stock/stock-gate.ts';
+import { AUDIT_BOUNDS, auditHere, codesOf } from '../testing/audited.ts';
+import { PlantedSale } from '../testing/planted-sale.ts';
+import { makeSale, reserveOne } from '../testing/sales.ts';
+import { openWorld, type World } from '../testing/world.ts';
+import type { AuditReport } from './audit-report.ts';
+import { auditSales, UnknownSaleError } from './audit-sale.ts';
+import { printAudit } from './print-audit.ts';
+
+let world: World;
+
+beforeAll(async () => {
+  world = await openWorld(inject('template'));
+});
+afterAll(() => world.close());
+
+const LONG_AGO_MS = 60_000;
+
+describe('a sale that is well', () => {
+  test('is clean, and printed as an equation', async () => {
+    const sale = await PlantedSale.make(world, { units: 10, perBuyerLimit: 2 });
+    const report = await auditHere(world, sale.id);
+    expect(report.sales).toEqual([
+      {
+        saleId: sale.id,
+        epoch: 1,
+        gate: 'open',
+        equation: { allotment: 10, available: 6, reserved: 1, held: 0, sold: 3, holds: true },
+        ledger: { allotment: 10, sold: 3, confirmed: 2, rejected: 1 },
+        live: false,
+        breaks: [],
+      },
+    ]);
+    expect(printAudit(report).split('\n')).toEqual([
+      `${sale.id}   gate open   epoch 1`,
+      '  gate     10 = 6 available + 1 reserved + 0 held + 3 sold   holds',
+      '  ledger   3 of 10 sold, 2 orders confirmed, 1 rejected',
+      '',
+      '1 sale, 1 look: clean',
+      '',
+    ]);
+  });
+
+  test('made and ordered from through the gate itself is clean', async () => {
+    const sale = await makeSale(world, { perBuyerLimit: 3 });
+    await reserveOne(createStockGate(world), sale.id, newOrderId(sale.id), { buyerId: 'ünï cödé', quantity: 2 });
+    expect(await auditHere(world, sale.id)).toMatchObject({
+      clean: true,
+      sales: [{ equation: { available: 8, reserved: 2 } }],
+    });
+  });
+
+  test('may have changes of stock on their way, and none that is finished', async () => {
+    const sale = await PlantedSale.make(world);
+    await sale.beginChange('added', 5);
+    expect(codesOf(await auditHere(world, sale.id))).toEqual([]);
+    await sale.move({ allotment: 5, available: 5 });
+    expect(codesOf(await auditHere(world, sale.id))).toEqual([]);
+    await sale.beginChange('withdrawn', -2);
+    await sale.move({ allotment: -2, available: -2 });
+    expect(codesOf(await auditHere(world, sale.id))).toEqual([]);
+    await world.pool.query(`UPDATE stock_changes SET state = 'applied' WHERE sale_id = $1`, [sale.id]);
+    await world.pool.query('UPDATE sales SET allotment = allotment - 2 WHERE id = $1', [sale.id]);
+    expect(codesOf(await auditHere(world, sale.id))).toEqual([]);
+    await sale.move({ allotment: -5, available: -5 });
+    expect(codesOf(await auditHere(world, sale.id))).toEqual(['ALLOTMENT_DIFFERS']);
+  });
+
+  test('may have been confirmed before Redis set its clock back', async () => {
+    const sale = await PlantedSale.make(world);
+    const order = await sale.reserve('eve', 1, { agoMs: -LONG_AGO_MS });
+    await sale.confirm(order, 'eve', 1, { agoMs: -LONG_AGO_MS });
+    expect(codesOf(await auditHere(world, sale.id))).toEqual([]);
+    await sale.settle(order);
+    expect(codesOf(await auditHere(world, sale.id))).toEqual([]);
+  });
+
+  test('may have old orders where its gate was made anew a moment ago', async () => {
+    const sale = await PlantedSale.make(world);
+    await sale.reserve('eve', 1, { agoMs: LONG_AGO_MS });
+    await world.pool.query('UPDATE sales SET epoch = 2 WHERE id = $1', [sale.id]);
+    await sale.set({ epoch: '2' });
+    await world.pool.query(
+      `INSERT INTO gate_epochs (sale_id, epoch, reason, noticed_at, opened_at)
+       VALUES ($1, 2, 'other_server', now() - interval '2 minutes', now() - interval '5 seconds')`,
+      [sale.id],
+    );
+    await sale.addJob([newOrderId(sale.id)], { epoch: 1, agoMs: LONG_AGO_MS });
+    expect(codesOf(await auditHere(world, sale.id))).toEqual([]);
+    await world.pool.query(`UPDATE gate_epochs SET opened_at = now() - interval '1 minute' WHERE sale_id = $1`, [
+      sale.id,
+    ]);
+    expect(codesOf(await auditHere(world, sale.id))).toEqual(['ORDER_STUCK', 'ORDER_STUCK']);
+  });
+});
+
+test('a gate that opens while it is waited for is judged then', async () => {
+  const sale = await PlantedSale.make(world);
+  const runId = (await world.redis.hget(sale.keys.gate, 'run_id')) as string;
+  await sale.set({ run_id: '' });
+  await sale.move({ available: 1 });
+  const { redis, pool, keys } = world;
+  const audited = auditSales({ redis, pool, keys, saleIds: [sale.id], looks: 3, pauseMs: 20, gatePatienceMs: 10_000 });
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  await sale.set({ run_id: runId });
+  expect(codesOf(await audited)).toEqual(['EQUATION_BROKEN']);
+});
+
+test('what is gone in a later look is no break', async () => {
+  const sale = await PlantedSale.make(world, { perBuyerLimit: 2 });
+  await sale.move({ available: -1, sold: 1 });
+  await world.redis.hincrby(sale.keys.buyers, 'ann', 1);
+  const { redis, pool, keys } = world;
+  const audited = auditSales({ redis, pool, keys, saleIds: [sale.id], looks: 5, pauseMs: 100 });
+  await new Promise((resolve) => setTimeout(resolve, 150));
+  await sale.move({ available: 1, sold: -1 });
+  await world.redis.hincrby(sale.keys.buyers, 'ann', -1);
+  const report = await audited;
+  expect(report).toMatchObject({ clean: true, sales: [{ live: true }] });
+  expect(report.looks).toBeGreaterThan(1);
+});
+
+test('one code is listed a hundred times, and the rest are counted', async () => {
+  const sale = await PlantedSale.make(world);
+  const lost = Array.from({ length: 130 }, (_, i) => [`buyer${i} key`, `${newOrderId(sale.id)} 1`]);
+  await world.redis.hset(sale.keys.orderKeys, ...lost.flat());
+  const { breaks } = (await auditHere(world, sale.id)).sales[0] as AuditReport['sales'][number];
+  expect(breaks).toHaveLength(101);
+  expect(breaks.at(-1)).toEqual({ code: 'ORDER_LOST', subject: '30 more', detail: 'There are 30 more of these.' });
+});
+
+test('without ids every sale is audited, and a sale that only a job knows', async () => {
+  const own = await openWorld(inject('template'));
+  try {
+    const sale = await PlantedSale.make(own);
+    const { redis, pool, keys } = own;
+    const audited = () => auditSales({ redis, pool, keys, ...AUDIT_BOUNDS });
+    expect(await audited()).toMatchObject({ clean: true, sales: [{ saleId: sale.id }] });
+    await sale.addJob([newOrderId('ghost')], { saleId: 'ghost' });
+    const report = await audited();
+    expect(report.sales.map(({ saleId }) => saleId)).toEqual([sale.id, 'ghost']);
+    expect(codesOf(report)).toEqual(['SALE_NOT_IN_LEDGER']);
+  } finally {
+    await own.close();
+  }
+});
+
+test('a sale that nobody knows cannot be audited', async () => {
+  await expect(auditHere(world, 'nobody-knows-it')).rejects.toThrow(UnknownSaleError);
+});
+
+test('what people read holds no control characters', async () => {
+  const sale = await PlantedSale.make(world);
+  await world.redis.zadd(sale.keys.unsettled, 1, '\u001b[2Jgone\n');
+  const report = await auditHere(world, sale.id);
+  expect(printAudit(report)).toContain('BREAK    UNSETTLED_WITHOUT_RESERVATION  �[2Jgone�  ');
+  expect(printAudit(report)).toMatch(/1 break\n$/);
+});

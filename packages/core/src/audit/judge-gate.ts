@@ -1,0 +1,106 @@
+/** What must be so within the gate alone. All of it was read at one instant, so that there is nothing to wait for. */
+import { type Equation, type GateState, type Suspect, suspect, units } from './audit-report.ts';
+import type { GateSnapshot } from './read-gate.ts';
+
+const NUMBERS = ['allotment', 'available', 'reserved', 'sold'] as const;
+/** Fields that a gate decides by, beside its numbers. */
+const SETTINGS = ['starts_at', 'ends_at', 'per_buyer_limit', 'paused', 'version', 'epoch'] as const;
+
+/** @param gateVersion the ledger's, 0: the gate was never made */
+export function gateState({ fields, runId }: GateSnapshot, gateVersion: number): GateState {
+  if (fields.size === 0) return gateVersion === 0 ? 'not opened yet' : 'missing';
+  return fields.get('run_id') === runId ? 'open' : 'closed';
+}
+
+/** @returns null where one of the numbers is none */
+export function readEquation({ fields }: GateSnapshot): Equation | null {
+  const [allotment, available, reserved, sold] = NUMBERS.map((name) => wholeNumber(fields.get(name)));
+  if (allotment == null || available == null || reserved == null || sold == null) return null;
+  return { allotment, available, reserved, held: 0, sold, holds: allotment === available + reserved + sold };
+}
+
+/** @returns null where the text is no whole number */
+export function wholeNumber(text: string | undefined): number | null {
+  return text !== undefined && /^-?\d{1,15}$/.test(text) ? Number(text) : null;
+}
+
+export function judgeGate(gate: GateSnapshot): Suspect[] {
+  if (gate.wrongType !== null) {
+    return [
+      suspect(
+        'GATE_UNREADABLE',
+        'keys',
+        `One of the sale's keys is of another type than it must be (${gate.wrongType}).`,
+      ),
+    ];
+  }
+  return [...judgeNumbers(gate), ...judgeRecords(gate)];
+}
+
+function judgeNumbers(gate: GateSnapshot): Suspect[] {
+  const unreadable = [...NUMBERS, ...SETTINGS].filter((name) => wholeNumber(gate.fields.get(name)) === null);
+  const found = unreadable.map((name) =>
+    suspect('GATE_UNREADABLE', name, `The gate's ${name} is ${shown(gate.fields.get(name))}: no whole number.`),
+  );
+  const equation = readEquation(gate);
+  if (!equation) return found;
+  for (const name of NUMBERS) {
+    if (equation[name] < 0)
+      found.push(suspect('NEGATIVE_UNITS', name, `The gate's ${name} is ${units(equation[name])}.`));
+  }
+  if (!equation.holds) {
+    const { allotment, available, reserved, held, sold } = equation;
+    const sum = available + reserved + held + sold;
+    found.push(
+      suspect(
+        'EQUATION_BROKEN',
+        'allotment',
+        `The allotment is ${units(allotment)}, and available, reserved, held and sold are ${sum} together.`,
+      ),
+    );
+  }
+  return [...found, ...judgeReserved(gate, equation.reserved)];
+}
+
+/** Units that are reserved belong to reservations. */
+function judgeReserved({ reservations }: GateSnapshot, reserved: number): Suspect[] {
+  let owned = 0;
+  for (const reservation of reservations.values()) {
+    // What a record holds that cannot be read is unknown, and with it the sum; the record is named by itself.
+    if (!reservation) return [];
+    owned += reservation.quantity;
+  }
+  if (reserved === owned) return [];
+  const detail = `The gate counts ${units(reserved)} reserved, and its ${reservations.size} reservations hold ${owned}.`;
+  return [suspect(reserved > owned ? 'UNITS_WITHOUT_OWNER' : 'UNITS_NOT_COUNTED', 'reserved', detail)];
+}
+
+function judgeRecords({ reservations, unsettled, handOvers }: GateSnapshot): Suspect[] {
+  const found: Suspect[] = [];
+  for (const [id, reservation] of reservations) {
+    if (!reservation)
+      found.push(suspect('RESERVATION_UNREADABLE', id, 'The record of this reservation cannot be read.'));
+    if (!unsettled.has(id)) {
+      found.push(
+        suspect('RESERVATION_NOT_WATCHED', id, 'This reservation is not among the unsettled, where the sweep looks.'),
+      );
+    }
+  }
+  for (const id of unsettled) {
+    if (!reservations.has(id)) {
+      found.push(suspect('UNSETTLED_WITHOUT_RESERVATION', id, 'This order is among the unsettled and holds nothing.'));
+    }
+  }
+  for (const id of handOvers) {
+    if (!reservations.has(id)) {
+      found.push(
+        suspect('HAND_OVER_WITHOUT_RESERVATION', id, 'Hand-overs of this order are counted and it holds nothing.'),
+      );
+    }
+  }
+  return found;
+}
+
+function shown(text: string | undefined): string {
+  return text === undefined ? 'not there' : JSON.stringify(text);
+}

@@ -1,0 +1,200 @@
+/**
+ * Orders, buyers and jobs, as gate and ledger have them together. Jobs were read first, then the gate, then the ledger: an order goes the
+ * same way, so that it is found in one of them at least.
+ */
+import { units as inUnits, type Suspect, suspect } from './audit-report.ts';
+import { readEquation } from './judge-gate.ts';
+import { seconds } from './judge-ledger.ts';
+import { type GateSnapshot, parseOrderKey } from './read-gate.ts';
+import type { AuditedJob } from './read-jobs.ts';
+import type { LedgerOrder, LedgerSnapshot } from './read-ledger.ts';
+
+export interface OrdersSeen {
+  readonly saleId: string;
+  readonly jobs: readonly AuditedJob[];
+  readonly gate: GateSnapshot;
+  readonly ledger: LedgerSnapshot;
+  readonly stuckAfterMs: number;
+}
+
+export function judgeOrders(seen: OrdersSeen): Suspect[] {
+  return [
+    ...judgeSold(seen),
+    ...judgeReservations(seen),
+    ...judgeJobs(seen),
+    ...judgeOrderKeys(seen),
+    ...(seen.ledger.sale.perBuyerLimit > 0 ? [...judgeBuyerCounts(seen), ...judgeCaps(seen)] : []),
+  ];
+}
+
+/**
+ * Confirmed orders of an earlier epoch may have been given units by the present gate after it was read: the clock does not tell.
+ *
+ * @returns those that may have been, by id
+ */
+function perhapsAdopted({ jobs, gate, ledger }: OrdersSeen): Map<string, LedgerOrder> {
+  const found = new Map<string, LedgerOrder>();
+  for (const job of jobs) {
+    if (job.epoch >= ledger.sale.epoch) continue;
+    for (const { id } of job.orders) {
+      const order = ledger.orders.get(id);
+      if (order?.status === 'confirmed' && !gate.reservations.has(id)) found.set(id, order);
+    }
+  }
+  return found;
+}
+
+function unitsOf(orders: Iterable<{ quantity: number }>): number {
+  let units = 0;
+  for (const { quantity } of orders) units += quantity;
+  return units;
+}
+
+/** What the ledger has confirmed is sold in the gate, or still reserved there because the gate has not heard of it. */
+function judgeSold(seen: OrdersSeen): Suspect[] {
+  const { gate, ledger } = seen;
+  const equation = readEquation(gate);
+  if (!equation) return [];
+  let unheard = 0;
+  for (const id of gate.reservations.keys()) {
+    const order = ledger.orders.get(id);
+    if (order?.status === 'confirmed') unheard += order.quantity;
+  }
+  const counted = equation.sold + unheard;
+  const { before, sameMs } = ledger.confirmed;
+  const least = before - unitsOf(perhapsAdopted(seen).values());
+  const most = before + sameMs;
+  if (counted >= least && counted <= most) return [];
+  const detail =
+    `The gate counts ${inUnits(equation.sold)} sold and has ${unheard} reserved that are confirmed; ` +
+    `confirmed orders of that time hold ${most}.`;
+  return counted > most
+    ? [suspect('UNITS_WITHOUT_OWNER', 'sold', detail, counted - most)]
+    : [suspect('UNITS_NOT_COUNTED', 'sold', detail, counted - least)];
+}
+
+function judgeReservations({ saleId, jobs, gate, ledger, stuckAfterMs }: OrdersSeen): Suspect[] {
+  const carriers = new Map(jobs.flatMap((job) => job.orders.map(({ id }) => [id, job.id] as const)));
+  const found: Suspect[] = [];
+  for (const [id, reservation] of gate.reservations) {
+    if (!reservation) continue;
+    const order = ledger.orders.get(id);
+    const { buyerId, quantity } = reservation;
+    if (order && (order.buyerId !== buyerId || order.quantity !== quantity || order.saleId !== saleId)) {
+      const row = `${inUnits(order.quantity)} of ${order.saleId} to ${order.buyerId}`;
+      found.push(
+        suspect('ORDER_DIFFERS', id, `Reserved are ${inUnits(quantity)} for ${buyerId}, ${order.status} ${row}.`),
+      );
+    }
+    const age = ageOf(reservation.reservedAt, gate, ledger);
+    if (age <= stuckAfterMs) continue;
+    const carrier = carriers.get(id);
+    const job = carrier === undefined ? 'no job carries it' : `job ${carrier} carries it`;
+    found.push(
+      order
+        ? suspect(
+            'VERDICT_NOT_FOLLOWED',
+            id,
+            `The ledger has this order as ${order.status}, and after ${seconds(age)} it is still reserved; ${job}.`,
+          )
+        : suspect('ORDER_STUCK', id, `Reserved are ${inUnits(quantity)}, for ${seconds(age)} without an end; ${job}.`),
+    );
+  }
+  return found;
+}
+
+/** ms that an order has had to come to its end: from its reservation, or from when its gate was made anew. */
+function ageOf(reservedAt: number, { at }: GateSnapshot, { sale }: LedgerSnapshot): number {
+  return Math.min(at - reservedAt, sale.openedMsAgo ?? Number.POSITIVE_INFINITY);
+}
+
+function judgeJobs({ jobs, gate, ledger, stuckAfterMs }: OrdersSeen): Suspect[] {
+  const found: Suspect[] = [];
+  for (const job of jobs) {
+    if (job.epoch > ledger.sale.epoch) {
+      const detail = `This job is of epoch ${job.epoch}, and the ledger is in ${ledger.sale.epoch}.`;
+      found.push(suspect('EPOCHS_DIFFER', job.id, detail));
+    }
+    for (const { id, reservedAt } of job.orders) {
+      if (gate.reservations.has(id) || ledger.orders.has(id)) continue;
+      if (job.epoch >= ledger.sale.epoch) {
+        const detail = `Job ${job.id} carries this order, which has neither a reservation nor an end: it would be confirmed.`;
+        found.push(suspect('JOB_WITHOUT_RESERVATION', id, detail));
+        continue;
+      }
+      // Redis lost its reservation; the worker that takes the job asks the gate for units again.
+      const age = ageOf(reservedAt, gate, ledger);
+      if (age <= stuckAfterMs) continue;
+      const detail = `Redis lost this order's reservation, and job ${job.id} has carried it for ${seconds(age)} without an end.`;
+      found.push(suspect('ORDER_STUCK', id, detail));
+    }
+  }
+  return found;
+}
+
+/** Of the candidates: a key leads to an order that there is, of the same buyer and quantity. */
+function judgeOrderKeys({ gate, ledger }: OrdersSeen): Suspect[] {
+  const found: Suspect[] = [];
+  for (const [field, value] of gate.orderKeys) {
+    if (value === null) continue;
+    const led = parseOrderKey(field, value);
+    const order = led && (gate.reservations.get(led.id) ?? ledger.orders.get(led.id));
+    if (!led)
+      found.push(suspect('ORDER_KEY_WRONG', field, `This order key leads to ${JSON.stringify(value)}: no order.`));
+    else if (!order && !gate.reservations.has(led.id)) {
+      found.push(
+        suspect('ORDER_LOST', led.id, `An order key of ${led.buyerId} leads to this order, and nobody has it.`),
+      );
+    } else if (order && (order.buyerId !== led.buyerId || order.quantity !== led.quantity)) {
+      const detail = `This order key leads to ${led.id}, which is of ${inUnits(order.quantity)} for ${order.buyerId}.`;
+      found.push(suspect('ORDER_KEY_WRONG', field, detail));
+    }
+  }
+  return found;
+}
+
+/** Of the candidates: the gate counts the units of a buyer's orders. */
+function judgeBuyerCounts(seen: OrdersSeen): Suspect[] {
+  const { gate, ledger } = seen;
+  // What a record holds that cannot be read, and for whom, is unknown.
+  if ([...gate.reservations.values()].includes(null)) return [];
+  const reserved = unitsByBuyer(gate.reservations.values());
+  const adopted = unitsByBuyer(perhapsAdopted(seen).values());
+  const found: Suspect[] = [];
+  for (const [buyerId, text] of gate.buyers) {
+    const counted = text === null ? 0 : Number(text);
+    const { before = 0, sameMs = 0 } = ledger.buyers.get(buyerId) ?? {};
+    const holds = (reserved.get(buyerId) ?? 0) + before;
+    const [least, most] = [holds - (adopted.get(buyerId) ?? 0), holds + sameMs];
+    if (counted >= least && counted <= most) continue;
+    const detail = `The gate counts ${text ?? 'no'} units of this buyer, and the orders hold ${most}.`;
+    const difference = Number.isNaN(counted) ? 0 : counted > most ? counted - most : counted - least;
+    found.push(suspect('BUYER_COUNT_WRONG', buyerId, detail, difference));
+  }
+  return found;
+}
+
+/** Confirmed and reserved orders together. */
+function judgeCaps({ gate, ledger }: OrdersSeen): Suspect[] {
+  const cap = ledger.sale.perBuyerLimit;
+  const over = new Map(ledger.overCap.map(({ buyerId, units }) => [buyerId, units]));
+  // A rejected order's reservation holds units only until the gate has heard of it.
+  const holding = [...gate.reservations].flatMap(([id, reservation]) =>
+    reservation && ledger.orders.get(id)?.status !== 'rejected' ? [reservation] : [],
+  );
+  for (const [buyerId, units] of unitsByBuyer(holding)) {
+    const holds = units + (ledger.buyers.get(buyerId)?.all ?? 0);
+    if (holds > cap) over.set(buyerId, holds);
+  }
+  return [...over].map(([buyerId, units]) =>
+    suspect('BUYER_OVER_CAP', buyerId, `This buyer holds ${inUnits(units)}, and the cap is ${cap}.`),
+  );
+}
+
+function unitsByBuyer(orders: Iterable<{ buyerId: string; quantity: number } | null>): Map<string, number> {
+  const units = new Map<string, number>();
+  for (const order of orders) {
+    if (order) units.set(order.buyerId, (units.get(order.buyerId) ?? 0) + order.quantity);
+  }
+  return units;
+}

@@ -1,0 +1,194 @@
+/** Breaks of single orders, buyers and jobs, by hand in Redis or PostgreSQL: the audit names that one and no other. */
+import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import { newOrderId } from '../orders/order.ts';
+import { allowAnyRow, auditHere, type BreakCase, codesOf, expectBreak } from '../testing/audited.ts';
+import { PlantedSale } from '../testing/planted-sale.ts';
+import { openWorld, type World } from '../testing/world.ts';
+
+let world: World;
+
+beforeAll(async () => {
+  world = await openWorld(inject('template'));
+  await allowAnyRow(world);
+});
+afterAll(() => world.close());
+
+const LONG_AGO_MS = 60_000;
+
+const cases: BreakCase[] = [
+  {
+    codes: 'ORDER_STUCK',
+    when: 'a reservation is old and no job carries it',
+    plant: (sale) => sale.reserve('eve', 1, { agoMs: LONG_AGO_MS }),
+  },
+  {
+    codes: 'ORDER_STUCK',
+    when: 'a job of an earlier epoch carries an old order that Redis lost',
+    async plant(sale) {
+      await world.pool.query('UPDATE sales SET epoch = 2 WHERE id = $1', [sale.id]);
+      await sale.set({ epoch: '2' });
+      const order = newOrderId(sale.id);
+      await sale.addJob([order], { epoch: 1, agoMs: LONG_AGO_MS });
+      return order;
+    },
+  },
+  {
+    codes: 'VERDICT_NOT_FOLLOWED',
+    when: 'a confirmed order stays reserved',
+    async plant(sale) {
+      const order = await sale.reserve('eve', 1, { agoMs: LONG_AGO_MS });
+      await sale.confirm(order, 'eve', 1, { agoMs: LONG_AGO_MS });
+      return order;
+    },
+  },
+  {
+    codes: 'VERDICT_NOT_FOLLOWED',
+    when: 'a rejected order stays reserved',
+    async plant(sale) {
+      const order = await sale.reserve('eve', 1, { agoMs: LONG_AGO_MS });
+      await sale.reject(order, 'eve');
+      return order;
+    },
+  },
+  {
+    codes: 'ORDER_DIFFERS',
+    when: 'the ledger has the order of another quantity than was reserved',
+    async plant(sale) {
+      const order = await sale.reserve('eve', 1);
+      await sale.reject(order, 'eve', 2);
+      return order;
+    },
+  },
+  {
+    codes: 'ORDER_LOST',
+    when: 'an order key leads to an order that nobody has',
+    async plant(sale) {
+      const order = newOrderId(sale.id);
+      await world.redis.hset(sale.keys.orderKeys, 'eve key', `${order} 1`);
+      return order;
+    },
+  },
+  {
+    codes: 'ORDER_KEY_WRONG',
+    when: 'an order key leads to nothing that is an order',
+    async plant(sale) {
+      await world.redis.hset(sale.keys.orderKeys, 'eve key', 'nowhere');
+      return 'eve key';
+    },
+  },
+  {
+    codes: 'ORDER_KEY_WRONG',
+    when: "an order key leads to somebody else's order",
+    async plant(sale) {
+      await world.redis.hset(sale.keys.orderKeys, 'eve key', `${sale.confirmed} 1`);
+      return 'eve key';
+    },
+  },
+  {
+    codes: 'KEY_TWICE',
+    when: 'two confirmed orders have one key',
+    async plant(sale) {
+      for (let i = 0; i < 2; i++) {
+        const order = await sale.reserve('eve');
+        await sale.confirm(order, 'eve', 1, { key: 'twice' });
+        await sale.settle(order);
+      }
+      return 'eve twice';
+    },
+  },
+  {
+    codes: 'ORDER_ROW_ILLEGAL',
+    when: 'a rejected order has no reason',
+    async plant(sale) {
+      await world.pool.query('UPDATE orders SET reason = NULL WHERE id = $1', [sale.rejected]);
+      return sale.rejected;
+    },
+  },
+  {
+    codes: 'ORDER_ROW_ILLEGAL',
+    when: 'an order has a status that there is not',
+    async plant(sale) {
+      await world.pool.query(`UPDATE orders SET status = 'maybe' WHERE id = $1`, [sale.rejected]);
+      return sale.rejected;
+    },
+  },
+  {
+    codes: 'AMOUNT_WRONG',
+    when: 'an amount is not quantity × price',
+    async plant(sale) {
+      await world.pool.query('UPDATE orders SET amount = amount + 0.01 WHERE id = $1', [sale.confirmed]);
+      return sale.confirmed;
+    },
+  },
+  {
+    codes: 'AMOUNT_WRONG',
+    when: 'a confirmed order has no price',
+    async plant(sale) {
+      await world.pool.query('UPDATE orders SET unit_price = NULL WHERE id = $1', [sale.confirmed]);
+      return sale.confirmed;
+    },
+  },
+  {
+    codes: 'BUYER_COUNT_WRONG',
+    when: 'the gate counts a unit too many of a buyer',
+    async plant(sale) {
+      await world.redis.hincrby(sale.keys.buyers, 'ann', 1);
+      return 'ann';
+    },
+  },
+  {
+    codes: 'BUYER_COUNT_WRONG',
+    when: 'the gate has forgotten what a buyer holds',
+    async plant(sale) {
+      await world.redis.hdel(sale.keys.buyers, 'bob');
+      return 'bob';
+    },
+  },
+  {
+    codes: 'BUYER_COUNT_WRONG',
+    when: 'the gate counts units of somebody who holds none',
+    async plant(sale) {
+      await world.redis.hset(sale.keys.buyers, 'nobody', 1);
+      return 'nobody';
+    },
+  },
+  {
+    codes: 'BUYER_OVER_CAP',
+    when: 'confirmed orders of a buyer are over the cap',
+    async plant(sale) {
+      const order = await sale.reserve('bob', 1);
+      await sale.confirm(order, 'bob');
+      await sale.settle(order);
+      return 'bob';
+    },
+  },
+  {
+    codes: 'BUYER_OVER_CAP',
+    when: 'confirmed and reserved orders of a buyer are over the cap together',
+    async plant(sale) {
+      await sale.reserve('bob', 1);
+      return 'bob';
+    },
+  },
+  {
+    codes: 'JOB_WITHOUT_RESERVATION',
+    when: 'a job carries an order that nobody reserved',
+    async plant(sale) {
+      const order = newOrderId(sale.id);
+      await sale.addJob([order]);
+      return order;
+    },
+  },
+];
+
+test.each(cases)('$codes: $when', (planted) => expectBreak(world, planted));
+
+test('JOB_UNREADABLE: the data of a job is not what the queue carries', async () => {
+  const sale = await PlantedSale.make(world);
+  const job = await sale.addRawJob('{"sale_id":7}');
+  const report = await auditHere(world, sale.id);
+  expect(report).toMatchObject({ clean: false, sales: [{ breaks: [] }], queue: { breaks: [{ subject: job }] } });
+  expect(codesOf(report)).toEqual(['JOB_UNREADABLE']);
+  await sale.removeJob(job);
+  expect((await auditHere(world, sale.id)).clean).toBe(true);
+});

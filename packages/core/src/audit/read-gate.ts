@@ -1,0 +1,123 @@
+/**
+ * What Redis has of a sale, raw: one MULTI, so that all of it is of one instant. Records are read here by the form that
+ * docs/redis-keys.md gives them, not by the code that writes them.
+ */
+import type { Redis } from 'ioredis';
+import type { SaleKeys } from '../redis/keys.ts';
+
+export interface Reservation {
+  readonly quantity: number;
+  /** ms since 1970 by Redis' clock. */
+  readonly reservedAt: number;
+  readonly buyerId: string;
+}
+
+/** Buyers and order keys that a survey found to differ, to be looked at again together with everything else. */
+export interface Candidates {
+  readonly buyers: readonly string[];
+  /** Fields of the order keys. */
+  readonly orderKeys: readonly string[];
+}
+
+export interface GateSnapshot {
+  /** ms since 1970 by Redis' clock. */
+  readonly at: number;
+  /** Of the server, in this life. */
+  readonly runId: string;
+  /** The gate as it stands; empty where there is none. */
+  readonly fields: ReadonlyMap<string, string>;
+  /** null: a record that cannot be read. */
+  readonly reservations: ReadonlyMap<string, Reservation | null>;
+  readonly unsettled: ReadonlySet<string>;
+  readonly handOvers: readonly string[];
+  /** Of the candidates; null where there is no such field. */
+  readonly buyers: ReadonlyMap<string, string | null>;
+  readonly orderKeys: ReadonlyMap<string, string | null>;
+  /** What Redis says of a key that is not of the type that it must be. */
+  readonly wrongType: string | null;
+}
+
+export async function readGate(redis: Redis, sale: SaleKeys, candidates: Candidates): Promise<GateSnapshot> {
+  const multi = redis
+    .multi()
+    .time()
+    .info('server')
+    .hgetall(sale.gate)
+    .hgetall(sale.reservations)
+    .zrange(sale.unsettled, '0', '-1')
+    .hkeys(sale.handOvers)
+    // Only to learn whether they are hashes at all.
+    .hlen(sale.buyers)
+    .hlen(sale.orderKeys);
+  // Redis takes no HMGET without fields.
+  if (candidates.buyers.length > 0) multi.hmget(sale.buyers, ...candidates.buyers);
+  if (candidates.orderKeys.length > 0) multi.hmget(sale.orderKeys, ...candidates.orderKeys);
+  const replies = (await multi.exec()) ?? [];
+  let wrongType: string | null = null;
+  const values = replies.map(([error, value]) => {
+    if (!error) return value;
+    if (!error.message.startsWith('WRONGTYPE')) throw error;
+    wrongType = error.message;
+    return null;
+  });
+  const [time, info, gate, reservations, unsettled, handOvers, , , ...rest] = values as [
+    [string, string],
+    string,
+    Record<string, string> | null,
+    Record<string, string> | null,
+    string[] | null,
+    string[] | null,
+    unknown,
+    unknown,
+    ...((string | null)[] | null)[],
+  ];
+  const buyers = candidates.buyers.length > 0 ? rest.shift() : [];
+  const orderKeys = candidates.orderKeys.length > 0 ? rest.shift() : [];
+  return {
+    at: milliseconds(time),
+    runId: /run_id:([0-9a-f]+)/.exec(info)?.[1] ?? '',
+    fields: new Map(Object.entries(gate ?? {})),
+    reservations: new Map(Object.entries(reservations ?? {}).map(([id, record]) => [id, parseReservation(record)])),
+    unsettled: new Set(unsettled ?? []),
+    handOvers: handOvers ?? [],
+    buyers: new Map(candidates.buyers.map((buyer, i) => [buyer, buyers?.[i] ?? null])),
+    orderKeys: new Map(candidates.orderKeys.map((field, i) => [field, orderKeys?.[i] ?? null])),
+    wrongType,
+  };
+}
+
+/** Redis' clock, and the gate as it stands a moment after the snapshot. */
+export async function readPulse(redis: Redis, sale: SaleKeys): Promise<{ at: number; numbers: string }> {
+  const [time, numbers] = ((await redis
+    .multi()
+    .time()
+    .hmget(sale.gate, 'allotment', 'available', 'reserved', 'sold')
+    .exec()) ?? []) as [[null, [string, string]], [unknown, string[] | null]];
+  return { at: milliseconds(time[1]), numbers: String(numbers[1]) };
+}
+
+/** @returns null where the text is not `quantity|reserved at ms|request id|length of key|` with key and buyer behind it */
+export function parseReservation(record: string): Reservation | null {
+  const [quantity, reservedAt, requestId, keyLength] = record.split('|', 4);
+  if (quantity === undefined || reservedAt === undefined || requestId === undefined || keyLength === undefined) {
+    return null;
+  }
+  if (![quantity, reservedAt, keyLength].every((part) => /^\d{1,15}$/.test(part)) || Number(quantity) < 1) return null;
+  const head = [quantity, reservedAt, requestId, keyLength, ''].join('|');
+  if (!record.startsWith(head)) return null;
+  // The script counts the key in bytes.
+  const buyerId = Buffer.from(record.slice(head.length)).subarray(Number(keyLength)).toString();
+  if (buyerId === '') return null;
+  return { quantity: Number(quantity), reservedAt: Number(reservedAt), buyerId };
+}
+
+/** `order id quantity`. @returns null where it is not that */
+export function parseOrderKey(field: string, value: string): { buyerId: string; id: string; quantity: number } | null {
+  const order = /^(\S+) (\d{1,9})$/.exec(value);
+  const buyerId = /^(\S+) ./s.exec(field)?.[1];
+  return order && buyerId ? { buyerId, id: order[1] as string, quantity: Number(order[2]) } : null;
+}
+
+function milliseconds([seconds, microseconds]: [string, string]): number {
+  return Number(seconds) * 1_000 + Math.floor(Number(microseconds) / 1_000);
+}
