@@ -1,0 +1,274 @@
+/**
+ * A sale's gate as the docs promise it, in plain TypeScript: what docs/invariants.md, docs/redis-keys.md and the headers of lua/ say, and
+ * nothing of how the scripts do it. gate-model.test.ts holds the scripts against it, word for word and field for field.
+ * Deciding a batch of orders stands in reserve-model.ts. Time is given to each method: the model has no clock.
+ */
+import type { AcceptedOrder, RejectionReason } from '../../orders/order.ts';
+import type { Sale, StockNumbers } from '../../sales/sale.ts';
+import type { GateCondition } from '../../stock/gate-words.ts';
+import type { Strand } from '../../stock/stock-gate.ts';
+
+/** A life of Redis: the one that goes on, or any other (the server was restarted, failed over, restored). */
+export type Life = 'present' | 'other';
+
+export interface GateFields {
+  epoch: number;
+  /** In which life of Redis it was opened; null = it is closed. */
+  openIn: Life | null;
+  /** In which life it was closed; null once it is open. */
+  closedIn: Life | null;
+  /** null where the gate was closed and never opened. */
+  numbers: { -readonly [Name in keyof StockNumbers]: number } | null;
+  settings: Pick<Sale, 'startsAt' | 'endsAt' | 'perBuyerLimit' | 'paused' | 'version'> | null;
+}
+
+export interface OpenGate extends GateFields {
+  numbers: NonNullable<GateFields['numbers']>;
+  settings: NonNullable<GateFields['settings']>;
+}
+
+export interface Bucket {
+  tokens: number;
+  /** Microseconds since 1970. */
+  at: number;
+}
+
+export interface OpeningUnits {
+  readonly allotment: number;
+  readonly sold: number;
+  readonly reserved: number;
+  readonly orders: number;
+}
+
+/** A buyer's key as the gate knows it: the buyer's id holds no space. */
+export const keyField = (buyerId: string, idempotencyKey: string): string => `${buyerId} ${idempotencyKey}`;
+
+export class GateModel {
+  /** null = Redis has no such gate. */
+  gate: GateFields | null = null;
+  readonly reservations = new Map<string, AcceptedOrder>();
+  /** Order id → ms since which nobody looked after it. */
+  readonly unsettled = new Map<string, number>();
+  readonly handOvers = new Map<string, number>();
+  readonly buyers = new Map<string, number>();
+  readonly orderKeys = new Map<string, { readonly id: string; readonly quantity: number }>();
+  readonly stockChanges = new Map<string, 'applied' | 'refused'>();
+  readonly buckets = new Map<string, Bucket>();
+
+  /** I11: only a gate that was opened in this life of Redis admits and takes writes. */
+  open(): OpenGate | null {
+    return this.gate?.openIn === 'present' ? (this.gate as OpenGate) : null;
+  }
+
+  /** I11: … and only from whoever speaks for its epoch. */
+  openFor(epoch: number): OpenGate | null {
+    const gate = this.open();
+    return gate?.epoch === epoch ? gate : null;
+  }
+
+  // How an order ends
+
+  /** @returns how many had a reservation */
+  settle(epoch: number, orderIds: readonly string[]): number {
+    const gate = this.openFor(epoch);
+    if (!gate) return 0;
+    const ending = [...new Set(orderIds)].flatMap((id) => this.reservations.get(id) ?? []);
+    for (const { id, quantity } of ending) {
+      gate.numbers.reserved -= quantity;
+      gate.numbers.sold += quantity;
+      this.forget(id);
+    }
+    return ending.length;
+  }
+
+  /** @returns how many had a reservation */
+  release(epoch: number, orderIds: readonly string[]): number {
+    const gate = this.openFor(epoch);
+    if (!gate) return 0;
+    let released = 0;
+    for (const id of orderIds) {
+      const order = this.reservations.get(id);
+      // What a lost hash of reservations left behind stays: it is how the loss is noticed.
+      if (!order) continue;
+      this.forget(id);
+      released += 1;
+      gate.numbers.reserved -= order.quantity;
+      gate.numbers.available += order.quantity;
+      const held = this.buyers.get(order.buyerId);
+      if (held !== undefined && held > order.quantity) this.buyers.set(order.buyerId, held - order.quantity);
+      else this.buyers.delete(order.buyerId);
+    }
+    return released;
+  }
+
+  private forget(orderId: string): void {
+    this.reservations.delete(orderId);
+    this.unsettled.delete(orderId);
+    this.handOvers.delete(orderId);
+  }
+
+  /** Writes an order that gets its units; whoever calls has made sure that it may have them. */
+  take(gate: OpenGate, order: AcceptedOrder): void {
+    gate.numbers.available -= order.quantity;
+    gate.numbers.reserved += order.quantity;
+    this.reservations.set(order.id, order);
+    this.unsettled.set(order.id, order.reservedAt);
+    if (gate.settings.perBuyerLimit > 0) {
+      this.buyers.set(order.buyerId, (this.buyers.get(order.buyerId) ?? 0) + order.quantity);
+    }
+    if (order.idempotencyKey !== null) {
+      this.orderKeys.set(keyField(order.buyerId, order.idempotencyKey), { id: order.id, quantity: order.quantity });
+    }
+  }
+
+  /** I6: units that he would hold beyond the cap. */
+  overCap(gate: OpenGate, buyerId: string, quantity: number): boolean {
+    const { perBuyerLimit } = gate.settings;
+    return perBuyerLimit > 0 && (this.buyers.get(buyerId) ?? 0) + quantity > perBuyerLimit;
+  }
+
+  /** @returns why orders are refused, by id */
+  adopt(epoch: number, orders: readonly AcceptedOrder[]): Map<string, RejectionReason> | 'other_epoch' {
+    const gate = this.openFor(epoch);
+    if (!gate) return 'other_epoch';
+    const refused = new Map<string, RejectionReason>();
+    for (const order of orders) {
+      if (this.reservations.has(order.id)) continue;
+      const { idempotencyKey, buyerId, quantity } = order;
+      const ofKey = idempotencyKey === null ? undefined : this.orderKeys.get(keyField(buyerId, idempotencyKey));
+      if (ofKey && ofKey.id !== order.id) refused.set(order.id, 'DUPLICATE_REQUEST');
+      else if (this.overCap(gate, buyerId, quantity)) refused.set(order.id, 'OVER_CAP_AFTER_LOSS');
+      else if (quantity > gate.numbers.available) refused.set(order.id, 'NO_ROOM_AFTER_LOSS');
+      else this.take(gate, order);
+    }
+    return refused;
+  }
+
+  pointKey(epoch: number, field: string, order: { id: string; quantity: number }): void {
+    if (this.openFor(epoch)) this.orderKeys.set(field, order);
+  }
+
+  // The sweep
+
+  claimStrands(
+    ageMs: number,
+    limit: number,
+    nowMs: number,
+  ): { strands: Strand[]; unreadable: string[]; epoch: number } {
+    const gate = this.open();
+    if (!gate) return { strands: [], unreadable: [], epoch: 0 };
+    const due = [...this.unsettled]
+      .filter(([, since]) => since <= nowMs - ageMs)
+      .sort(([idA, a], [idB, b]) => a - b || (idA < idB ? -1 : 1))
+      .slice(0, limit);
+    const strands: Strand[] = [];
+    for (const [id] of due) {
+      const order = this.reservations.get(id);
+      this.unsettled.set(id, nowMs);
+      if (order) strands.push({ ...order, handOvers: this.handOvers.get(id) ?? 0 });
+    }
+    return { strands, unreadable: [], epoch: gate.epoch };
+  }
+
+  countHandOvers(orderIds: readonly string[]): void {
+    for (const id of orderIds) if (this.reservations.has(id)) this.handOvers.set(id, (this.handOvers.get(id) ?? 0) + 1);
+  }
+
+  lowerHandOvers(orderIds: readonly string[]): void {
+    for (const id of orderIds) if (this.reservations.has(id) && this.handOvers.has(id)) this.handOvers.set(id, 1);
+  }
+
+  // Operators
+
+  openSale(sale: Sale): boolean {
+    if (this.gate) return false;
+    const numbers = { allotment: sale.allotment, available: sale.allotment, reserved: 0, sold: 0 };
+    this.gate = { epoch: sale.epoch, openIn: 'present', closedIn: null, numbers, settings: settingsOf(sale) };
+    return true;
+  }
+
+  /** @returns false where it did not reach the gate. I8: an older version, or the same again, changes nothing. */
+  configure(sale: Sale): boolean {
+    const gate = this.open();
+    if (!gate) return false;
+    if (sale.version > gate.settings.version) {
+      gate.settings = { ...settingsOf(sale), perBuyerLimit: gate.settings.perBuyerLimit };
+    }
+    return true;
+  }
+
+  adjust(changeId: string, delta: number): { word: 'applied' | 'refused'; available: number } | { word: 'recovering' } {
+    const gate = this.open();
+    if (!gate) return { word: 'recovering' };
+    let word = this.stockChanges.get(changeId);
+    if (!word) {
+      word = gate.numbers.available + delta < 0 ? 'refused' : 'applied';
+      this.stockChanges.set(changeId, word);
+      if (word === 'applied') {
+        gate.numbers.allotment += delta;
+        gate.numbers.available += delta;
+      }
+    }
+    return { word, available: gate.numbers.available };
+  }
+
+  read(): { numbers: StockNumbers | null; exists: boolean } {
+    const gate = this.open();
+    return { numbers: gate ? { ...gate.numbers } : null, exists: this.gate !== null };
+  }
+
+  findReservation(orderId: string): AcceptedOrder | 'recovering' | null {
+    return this.reservations.get(orderId) ?? (this.open() ? null : 'recovering');
+  }
+
+  /** @param epoch of the ledger */
+  check(epoch: number): GateCondition {
+    if (!this.gate) return 'missing';
+    if (this.gate.openIn === null) return 'closed';
+    const gate = this.open();
+    if (!gate) return 'other_server';
+    if (gate.epoch < epoch) return 'behind';
+    const held = this.reservations.size;
+    return this.unsettled.size === held && gate.numbers.reserved > 0 === held > 0 ? 'sound' : 'inconsistent';
+  }
+
+  // Making the gate anew
+
+  /** An open gate is closed by a higher epoch only; one that is closed, also by the same rebuilder again. */
+  close(epoch: number): 'done' | 'other_epoch' {
+    const present = this.gate;
+    if (present && (epoch < present.epoch || (epoch === present.epoch && present.openIn !== null)))
+      return 'other_epoch';
+    this.gate = {
+      epoch,
+      openIn: null,
+      closedIn: 'present',
+      numbers: present?.numbers ?? null,
+      settings: present?.settings ?? null,
+    };
+    for (const made of [this.unsettled, this.handOvers, this.buyers, this.orderKeys]) made.clear();
+    return 'done';
+  }
+
+  /** A step between closing and opening: only the rebuilder that closed the gate last may take it. */
+  rebuild(epoch: number, write: () => void): 'done' | 'other_epoch' {
+    if (this.gate?.epoch !== epoch || this.gate.openIn !== null) return 'other_epoch';
+    write();
+    return 'done';
+  }
+
+  openGate(sale: Sale, epoch: number, units: OpeningUnits): number | 'other_epoch' {
+    const { gate, reservations, unsettled } = this;
+    if (gate?.epoch !== epoch || gate.openIn !== null || gate.closedIn !== 'present') return 'other_epoch';
+    if (reservations.size !== units.orders || unsettled.size !== units.orders) return 'other_epoch';
+    const { allotment, sold, reserved } = units;
+    const available = allotment - sold - reserved;
+    const numbers = { allotment, available, reserved, sold };
+    this.gate = { epoch, openIn: 'present', closedIn: null, numbers, settings: settingsOf(sale) };
+    return available;
+  }
+}
+
+function settingsOf({ startsAt, endsAt, perBuyerLimit, paused, version }: Sale): NonNullable<GateFields['settings']> {
+  return { startsAt, endsAt, perBuyerLimit, paused, version };
+}

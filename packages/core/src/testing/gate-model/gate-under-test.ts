@@ -1,0 +1,201 @@
+/**
+ * The real thing of the model-based tests: a sale of its own in a real Redis, called through the stock gate and read raw, all its keys in one
+ * round trip. Many sequences run at once on one connection; each has its own sale and so its own keys.
+ *
+ * Time. The scripts ask Redis what time it is, and the model cannot. So each look at the state brings Redis' clock along: whatever a command
+ * wrote must lie between the looks before and after it. Within these bounds the model takes over the instant that Redis wrote (reserved at,
+ * claimed at, a bucket's at), and everything that follows from it is compared exactly. Words are certain all the same, by the values that
+ * the commands choose: windows of sales lie decades away, buckets fill up within a microsecond or never, strands are
+ * claimed at once, after an hour, or never. What is therefore not covered, and by which test it is:
+ *   - the edges of a window, and waiting for one: `reserve.test.ts` (the window of a sale, by the clock of Redis);
+ *   - buckets that fill up at ordinary rates, and when they are gone: `reserve.test.ts` (the buyer's bucket);
+ *   - strands that become old enough as time passes: `settle-and-release.test.ts` (strands);
+ *   - calls that overlap: Redis carries scripts out one after the other, which `tests/system/crowd.test.ts` sees from outside.
+ */
+import { inspect, isDeepStrictEqual } from 'node:util';
+import type { Redis } from 'ioredis';
+import type { AcceptedOrder } from '../../orders/order.ts';
+import type { Keys, SaleKeys } from '../../redis/keys.ts';
+import { createGateRebuild, type GateRebuild } from '../../stock/gate-rebuild.ts';
+import { GateRecoveringError } from '../../stock/gate-words.ts';
+import { createStockGate, type StockGate } from '../../stock/stock-gate.ts';
+import type { Bucket, GateModel, Life } from './gate-model.ts';
+
+/** Buyers and keys of all sequences; with the characters that records and fields are divided by. */
+export const BUYERS = ['ann', 'b|1|c', 'eve'] as const;
+export const ORDER_KEYS = ['k', 'k|12|x "y"'] as const;
+
+/** Orders that may be unsettled, of a process that is set up tightly. */
+export const TIGHT_BACKLOG = 3;
+
+/** The run id of another life of Redis. */
+export const OTHER_RUN_ID = '0'.repeat(40);
+
+/** A difference between Redis and the model. */
+export class ModelMismatch extends Error {
+  override name = 'ModelMismatch';
+}
+
+/** @param what is said only where they differ: to say it takes longer than to compare. @throws ModelMismatch */
+export function expectSame(what: () => string, inRedis: unknown, inModel: unknown): void {
+  if (isDeepStrictEqual(inRedis, inModel)) return;
+  const show = (value: unknown): string => inspect(value, { depth: 8, breakLength: 140, sorted: true });
+  throw new ModelMismatch(`${what()}\n  in Redis: ${show(inRedis)}\n  in the model: ${show(inModel)}`);
+}
+
+/** Everything that Redis has of a sale. */
+export interface RawSale {
+  gate: Record<string, string>;
+  reservations: Record<string, string>;
+  handOvers: Record<string, string>;
+  buyers: Record<string, string>;
+  orderKeys: Record<string, string>;
+  stockChanges: Record<string, string>;
+  /** Order id → score. */
+  unsettled: Record<string, string>;
+}
+
+/** A look at a sale: its records, and Redis' clock. */
+export interface Look {
+  readonly raw: RawSale;
+  readonly buckets: Map<string, Bucket>;
+  /** Microseconds since 1970: of the look before, and of this one. What a command did lies between. */
+  readonly fromUs: number;
+  readonly toUs: number;
+}
+
+const HASHES = ['gate', 'reservations', 'handOvers', 'buyers', 'orderKeys', 'stockChanges'] as const;
+
+/** All keys of a sale as JSON. A script, for the sake of one instant and one round trip; it has a command's name on the connection. */
+const LOOK = `
+local found = { redis.call('TIME') }
+for i = 1, 6 do found[#found + 1] = redis.call('HGETALL', KEYS[i]) end
+found[#found + 1] = redis.call('ZRANGE', KEYS[7], 0, -1, 'WITHSCORES')
+for i = 8, #KEYS do found[#found + 1] = { redis.call('GET', KEYS[i]), redis.call('TTL', KEYS[i]) } end
+return cjson.encode(found)`;
+
+export interface SaleUnderTest {
+  readonly id: string;
+  readonly redis: Redis;
+  readonly keys: SaleKeys;
+  /** Of a process without, and of one with a backlog limit. */
+  readonly gates: { readonly generous: StockGate; readonly tight: StockGate };
+  readonly rebuild: GateRebuild;
+  look(): Promise<Look>;
+  /** The model's state as Redis would have it. */
+  expected(model: GateModel): RawSale;
+  remove(): Promise<unknown>;
+}
+
+export type GateUnderTest = Awaited<ReturnType<typeof createGateUnderTest>>;
+
+export async function createGateUnderTest({ redis, keys }: { redis: Redis; keys: Keys }) {
+  const gates = {
+    generous: createStockGate({ redis, keys }),
+    tight: createStockGate({ redis, keys, backlogLimit: TIGHT_BACKLOG }),
+  };
+  const rebuild = createGateRebuild({ redis, keys });
+  redis.defineCommand('lookAtSale', { lua: LOOK });
+  const { lookAtSale } = redis as unknown as { lookAtSale(count: number, ...names: string[]): Promise<string> };
+  const runId = /run_id:(\w+)/.exec(await redis.info('server'))?.[1] as string;
+  let sales = 0;
+
+  return {
+    /** A new sale, of which Redis knows nothing yet. */
+    sale(): SaleUnderTest {
+      sales += 1;
+      const id = `sale${sales}`;
+      const names = keys.sale(id);
+      const buckets = BUYERS.map((buyer) => names.bucket(buyer));
+      const all = [...HASHES.map((hash) => names[hash]), names.unsettled, ...buckets];
+      let fromUs = 0;
+      return {
+        id,
+        redis,
+        keys: names,
+        gates,
+        rebuild,
+        async look() {
+          const look = readLook(await lookAtSale.call(redis, all.length, ...all), fromUs);
+          fromUs = look.toUs;
+          return look;
+        },
+        expected: (model) => expectedRaw(model, runId),
+        remove: () => redis.unlink(...all, names.rebuilder),
+      };
+    },
+  };
+}
+
+/** What was refused because another epoch has the gate. */
+export async function unlessOtherEpoch<Reply>(work: Promise<Reply>): Promise<Reply | 'other_epoch'> {
+  return work.catch((error: unknown) => {
+    if (error instanceof GateRecoveringError) return 'other_epoch';
+    throw error;
+  });
+}
+
+function readLook(json: string, fromUs: number): Look {
+  const [time, ...found] = JSON.parse(json) as [[string, string], ...unknown[]];
+  const records = found.slice(0, HASHES.length + 1).map(pairs);
+  const raw = Object.fromEntries([...HASHES, 'unsettled'].map((name, i) => [name, records[i]])) as unknown as RawSale;
+  const buckets = new Map<string, Bucket>();
+  for (const [i, entry] of found.slice(HASHES.length + 1).entries()) {
+    const [text, ttl] = entry as [string | false, number];
+    if (text === false) continue;
+    const [tokens, at] = text.split(':').map(Number) as [number, number];
+    // A sequence takes far less than the hundred seconds between these.
+    if (ttl <= 3_500 || ttl > 3_600) throw new ModelMismatch(`a bucket is kept for ${ttl} s`);
+    buckets.set(BUYERS[i] as string, { tokens, at });
+  }
+  return {
+    raw,
+    buckets,
+    fromUs,
+    toUs: Number(time[0]) * 1e6 + Number(time[1]),
+  };
+}
+
+/** An empty list is an empty object in Redis' JSON. */
+function pairs(flat: unknown): Record<string, string> {
+  const record: Record<string, string> = {};
+  if (Array.isArray(flat)) for (let i = 0; i < flat.length; i += 2) record[flat[i]] = flat[i + 1];
+  return record;
+}
+
+function expectedRaw(model: GateModel, runId: string): RawSale {
+  const idOf = (life: Life | null): string => (life === null ? '' : life === 'present' ? runId : OTHER_RUN_ID);
+  const gate: Record<string, string> = {};
+  if (model.gate) {
+    const { epoch, openIn, closedIn, numbers, settings } = model.gate;
+    gate.epoch = String(epoch);
+    gate.run_id = idOf(openIn);
+    if (closedIn !== null) gate.closed_in = idOf(closedIn);
+    for (const [name, units] of Object.entries(numbers ?? {})) gate[name] = String(units);
+    if (settings) {
+      gate.starts_at = String(settings.startsAt);
+      gate.ends_at = String(settings.endsAt);
+      gate.per_buyer_limit = String(settings.perBuyerLimit);
+      gate.paused = settings.paused ? '1' : '0';
+      gate.version = String(settings.version);
+    }
+  }
+  return {
+    gate,
+    reservations: texts(model.reservations, recordOf),
+    handOvers: texts(model.handOvers, String),
+    buyers: texts(model.buyers, String),
+    orderKeys: texts(model.orderKeys, ({ id, quantity }) => `${id} ${quantity}`),
+    stockChanges: texts(model.stockChanges, String),
+    unsettled: texts(model.unsettled, String),
+  };
+}
+
+function recordOf({ quantity, reservedAt, requestId, idempotencyKey, buyerId }: AcceptedOrder): string {
+  const key = idempotencyKey ?? '';
+  return `${quantity}|${reservedAt}|${requestId}|${key.length}|${key}${buyerId}`;
+}
+
+function texts<Value>(map: ReadonlyMap<string, Value>, text: (value: Value) => string): Record<string, string> {
+  return Object.fromEntries([...map].map(([field, value]) => [field, text(value)]));
+}

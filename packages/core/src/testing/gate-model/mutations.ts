@@ -1,0 +1,211 @@
+/**
+ * Guards of the scripts, each with the text that takes it away: what gate-model-mutations.test.ts breaks, one at a time. A line of a script
+ * that is changed so that its text here is no longer found fails the test, and wants its mutation written anew.
+ */
+
+export interface Mutation {
+  readonly script: string;
+  /** What is broken. */
+  readonly without: string;
+  /** Stands once in the script. */
+  readonly text: string;
+  readonly becomes: string;
+}
+
+const LIFE = "gate[1] ~= string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')";
+
+const of = (script: string, ...lines: (readonly [without: string, text: string, becomes: string])[]): Mutation[] =>
+  lines.map(([without, text, becomes]) => ({ script, without, text, becomes }));
+
+/** Of scripts that write only for whoever speaks for the gate's epoch, in its life. */
+const ofEpoch = (script: string): Mutation[] =>
+  of(script, ['the epoch of the caller', ' or gate[2] ~= ARGV[1]', ''], ['the life of Redis', `${LIFE} or `, '']);
+
+/** Of the rebuilder's scripts. */
+const ofRebuilder = (script: string): Mutation[] =>
+  of(
+    script,
+    ['the epoch of the rebuilder', "gate[1] ~= ARGV[1] or gate[2] ~= ''", "gate[2] ~= ''"],
+    ['asking whether the gate is closed', "gate[1] ~= ARGV[1] or gate[2] ~= ''", 'gate[1] ~= ARGV[1]'],
+  );
+
+/** Of scripts that want the gate open, in any epoch. */
+const ofLife = (script: string): Mutation[] =>
+  of(
+    script,
+    ['the life of Redis', LIFE, "(gate[1] or '') == ''"],
+    ['asking whether the gate is open', LIFE, "gate[1] and gate[1] ~= '' and false"],
+  );
+
+const reserve = of(
+  'reserve',
+  ['sold out', 'elseif available == 0 then', 'elseif false then'],
+  ['enough units', 'elseif quantity > available then', 'elseif false then'],
+  ['the cap', 'if per_buyer_limit > 0 and holds + quantity > per_buyer_limit then', 'if false then'],
+  ['what the batch gave the buyer', 'holds = held[buyer] or tonumber(', 'holds = tonumber('],
+  ['the key', "(keyed[key_field] or redis.call('HGET', KEYS[5], key_field))", 'keyed[key_field]'],
+  [
+    "the batch's own keys",
+    "(keyed[key_field] or redis.call('HGET', KEYS[5], key_field))",
+    "redis.call('HGET', KEYS[5], key_field)",
+  ],
+  ["the key's quantity", 'if tonumber(known_quantity) == quantity then', 'if true then'],
+  ['the backlog', 'elseif backlog_free <= 0 then', 'elseif false then'],
+  ['the backlog of the batch', 'backlog_free = backlog_free - 1', ''],
+  [
+    'the life of Redis',
+    "if gate[7] ~= string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') then",
+    "if gate[7] == '' then",
+  ],
+  ['permits', 'if not word and permits == 0 then', 'if false then'],
+  ['counting permits', 'permits = permits - 1', ''],
+  ['tokens', 'if tokens < 1 then', 'if false then'],
+  ['what the batch took from the bucket', 'tokens = buckets[KEYS[i]]', 'tokens = nil'],
+  ['a full bucket', 'tokens = math.min(capacity, tonumber(left)', 'tokens = math.max(0, tonumber(left)'],
+  ['a clock that was set back', 'if tonumber(at_us) > now_us then', 'if false then'],
+  ['the end of the sale', 'if now_ms >= ends_at then', 'if false then'],
+  ['the pause', 'elseif paused then', 'elseif false then'],
+  ['the beginning of the sale', 'elseif now_ms < starts_at then', 'elseif false then'],
+  ['the outbox', "redis.call('HSET', KEYS[2], unpack(new_reservations))", ''],
+  ['the eyes of the sweep', "redis.call('ZADD', KEYS[3], unpack(new_unsettled))", ''],
+  ['writing the keys', "redis.call('HSET', KEYS[5], field, order)", ''],
+  ['writing what buyers hold', "redis.call('HSET', KEYS[4], buyer, units)", ''],
+);
+
+const endings = [
+  ...ofEpoch('settle'),
+  ...of(
+    'settle',
+    ['counting a repeated id once', 'not seen[order_id] and ', ''],
+    ['ending the reservation', "redis.call('HDEL', KEYS[2], unpack(ended))", ''],
+    ['taking it from the sweep', "redis.call('ZREM', KEYS[3], unpack(ended))", ''],
+    ['forgetting the hand-overs', "redis.call('HDEL', KEYS[4], unpack(ended))", ''],
+    ['units sold', "redis.call('HINCRBY', KEYS[1], 'sold', units)", ''],
+  ),
+  ...ofEpoch('release'),
+  ...of(
+    'release',
+    ['ending the reservation', "redis.call('HDEL', KEYS[2], order_id)", ''],
+    ['giving back what the buyer held', "redis.call('HINCRBY', KEYS[5], buyer, -quantity) <= 0", 'false'],
+    ['taking it from the sweep', "redis.call('ZREM', KEYS[3], order_id)", ''],
+    ['forgetting the hand-overs', "redis.call('HDEL', KEYS[4], order_id)", ''],
+    ['units given back', "redis.call('HINCRBY', KEYS[1], 'available', quantity)", ''],
+  ),
+  ...ofEpoch('adopt-orders'),
+  ...of(
+    'adopt-orders',
+    ['asking whether it is there', "if redis.call('HEXISTS', KEYS[2], order_id) == 1 then", 'if false then'],
+    ['the key', "elseif keyed and string.match(keyed, '^(%S+) ') ~= order_id then", 'elseif false then'],
+    ['the order of the key itself', " and string.match(keyed, '^(%S+) ') ~= order_id then", ' then'],
+    ['the cap', 'elseif per_buyer_limit > 0 and holds + quantity > per_buyer_limit then', 'elseif false then'],
+    ['enough units', 'elseif quantity > available then', 'elseif false then'],
+    ['what the batch took', 'available = available - quantity', ''],
+    ['the eyes of the sweep', "redis.call('ZADD', KEYS[3], reserved_at, order_id)", ''],
+    ['writing what the buyer holds', "redis.call('HSET', KEYS[4], buyer, holds + quantity)", ''],
+    ['writing the key', "redis.call('HSET', KEYS[5], key_field, order_id .. ' ' .. quantity)", ''],
+  ),
+  ...ofEpoch('point-key'),
+];
+
+const care = [
+  ...ofLife('claim-strands'),
+  ...of(
+    'claim-strands',
+    ['a new clock', "redis.call('ZADD', KEYS[2], string.format('%.0f', now_ms), order_id)", ''],
+    ['the age', "string.format('%.0f', now_ms - tonumber(ARGV[1]))", "'+inf'"],
+    ['the limit', "'LIMIT', 0, ARGV[2]", "'LIMIT', 0, 100"],
+  ),
+  ...of('count-hand-overs', ['asking whether it has ended', "redis.call('HEXISTS', KEYS[1], ARGV[i]) == 1", 'true']),
+  ...of(
+    'lower-hand-overs',
+    ['asking whether it has ended', "redis.call('HEXISTS', KEYS[1], ARGV[i]) == 1 and ", ''],
+    ['asking whether it was counted', " and redis.call('HEXISTS', KEYS[2], ARGV[i]) == 1", ''],
+  ),
+  ...ofLife('adjust-stock'),
+  ...of(
+    'adjust-stock',
+    ['deciding once', 'if decided then', 'if false then'],
+    ['what was promised', 'if available + delta < 0 then', 'if false then'],
+    ['remembering a refusal', "redis.call('HSET', KEYS[2], ARGV[1], 'refused')", ''],
+    ['remembering that it was done', "redis.call('HSET', KEYS[2], ARGV[1], 'applied')", ''],
+    ['the allotment', "redis.call('HINCRBY', KEYS[1], 'allotment', delta)", ''],
+  ),
+  ...ofLife('configure-sale'),
+  ...of('configure-sale', ['the version', 'if tonumber(ARGV[1]) <= tonumber(gate[2]) then', 'if false then']),
+  ...of('configure-sale', [
+    'the same version',
+    'if tonumber(ARGV[1]) <= tonumber(gate[2]) then',
+    'if tonumber(ARGV[1]) < tonumber(gate[2]) then',
+  ]),
+  ...of('open-sale', ['asking whether it exists', "if redis.call('EXISTS', KEYS[1]) == 1 then", 'if false then']),
+  ...of('read-sale', [
+    'the life of Redis',
+    "gate[5] ~= string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')",
+    "gate[5] == ''",
+  ]),
+  ...of('read-sale', [
+    'asking whether the gate is open',
+    "gate[5] ~= string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')",
+    "gate[5] == 'x'",
+  ]),
+];
+
+const rebuilding = [
+  ...of(
+    'check-gate',
+    ['a closed gate', "if gate[1] == '' then", 'if false then'],
+    ['the life of Redis', `if ${LIFE} then`, 'if false then'],
+    ['the epoch of the ledger', 'if epoch and epoch < tonumber(ARGV[1]) then', 'if false then'],
+    ['what the sweep does not see', "redis.call('ZCARD', KEYS[3]) ~= reservations\n  or ", ''],
+    ['units without a reservation', '\n  or (reserved > 0) ~= (reservations > 0)', ''],
+  ),
+  ...of(
+    'close-gate',
+    ['a higher epoch', 'if tonumber(ARGV[1]) < epoch then', 'if false then'],
+    [
+      'a gate that is open in this epoch',
+      "if tonumber(ARGV[1]) == epoch and redis.call('HGET', KEYS[1], 'run_id') ~= '' then",
+      'if false then',
+    ],
+    ['closing', "'run_id', '',", "'run_id', redis.call('HGET', KEYS[1], 'run_id') or '',"],
+    ['clearing what the sweep sees', "redis.call('UNLINK', KEYS[2])", ''],
+    ['clearing the hand-overs', "redis.call('UNLINK', KEYS[3])", ''],
+    ['clearing what buyers hold', "redis.call('UNLINK', KEYS[4])", ''],
+    ['clearing the keys', "redis.call('UNLINK', KEYS[5])", ''],
+  ),
+  ...ofRebuilder('drop-reservations'),
+  ...of('drop-reservations', ['forgetting the hand-overs', "redis.call('HDEL', KEYS[3], unpack(ARGV, 2))", '']),
+  ...ofRebuilder('restore-fields'),
+  ...ofRebuilder('restore-unsettled'),
+  ...of(
+    'open-gate',
+    ['the epoch of the rebuilder', "gate[1] ~= ARGV[1] or gate[2] ~= ''", "gate[2] ~= ''"],
+    ['the life it was closed in', ' or gate[3] ~= run_id', ''],
+    ['the reservations that were counted', " or redis.call('HLEN', KEYS[2]) ~= orders", ''],
+    ['the orders that the sweep sees', "\n  or redis.call('ZCARD', KEYS[3]) ~= orders", ''],
+    ['forgetting in which life it was closed', "redis.call('HDEL', KEYS[1], 'closed_in')", ''],
+    ['opening in this life', "'run_id', run_id)", "'run_id', gate[2])"],
+  ),
+];
+
+export const gateMutations: readonly Mutation[] = [...reserve, ...endings, ...care, ...rebuilding];
+
+export const windowMutations: readonly Mutation[] = [
+  ...of(
+    'take-permits',
+    ['the limit', 'local granted = math.min(wanted, free)', 'local granted = wanted'],
+    ['the previous second', '- previous * (1 - fraction)', ''],
+    ['the fading of the previous second', '- previous * (1 - fraction)', '- previous'],
+    ['what has become the previous second', 'previous = tonumber(window[2])', ''],
+    ['a clock that was set back by a moment', ' or age == -1 then', ' then'],
+    ['a clock that was set back further', 'if age == 0 or age == -1 then', 'if age < 1 then'],
+    ['the time to live', "redis.call('EXPIRE', KEYS[1], ARGV[3])", ''],
+  ),
+  ...of(
+    'return-permits',
+    ['the second', 'if age == 0 then', 'if age >= 0 then'],
+    ['the second before', 'elseif age == 1 then', 'elseif false then'],
+    ['the bound of the present second', 'math.max(0, tonumber(window[2]) - unused)', 'tonumber(window[2]) - unused'],
+    ['the bound of the previous second', 'math.max(0, tonumber(window[3]) - unused)', 'tonumber(window[3]) - unused'],
+  ),
+];

@@ -1,0 +1,123 @@
+/** The steps of making a gate anew, each done in Redis and in the model, also by a rebuilder that another one has overtaken. */
+import type { AcceptedOrder } from '../../orders/order.ts';
+import type { ModelWorld } from './gate-command.ts';
+import { type SaleUnderTest, unlessOtherEpoch } from './gate-under-test.ts';
+import type { LedgerModel, Restoration } from './ledger-model.ts';
+
+export const STEPS = ['close', 'sift', 'restore', 'open'] as const;
+export type Step = (typeof STEPS)[number];
+
+/** Somebody who makes the gate anew, at some point of it. */
+export interface Rebuilder {
+  readonly epoch: number;
+  next: number;
+  /** Reservations that the ledger has no word on, once they were sifted. */
+  left: readonly AcceptedOrder[];
+  /** What it restored, once it has. */
+  restoration: Restoration | null;
+}
+
+/** What a step came to: one word for each call that it made, and for opening the units. */
+export interface StepReply {
+  readonly words: readonly unknown[];
+  readonly left: readonly AcceptedOrder[];
+  readonly restoration: Restoration | null;
+}
+
+/** What a step is told, but for what the rebuilder found by itself. */
+export interface StepPlan {
+  readonly step: Step;
+  readonly rebuilder: Rebuilder;
+  readonly ledger: LedgerModel;
+}
+
+const byId = (a: AcceptedOrder, b: AcceptedOrder): number => (a.id < b.id ? -1 : 1);
+
+/** A step that was refused does not keep the rebuilder from its next one: each must be refused by itself. */
+export async function takeStep(real: SaleUnderTest, { step, rebuilder, ledger }: StepPlan): Promise<StepReply> {
+  const { rebuild, id } = real;
+  const { epoch } = rebuilder;
+  let { left, restoration } = rebuilder;
+  const words: unknown[] = [];
+  const call = async (work: Promise<unknown>): Promise<void> => {
+    words.push((await unlessOtherEpoch(work)) ?? 'done');
+  };
+  if (step === 'close') await call(rebuild.close(id, epoch));
+  else if (step === 'sift') {
+    const found: AcceptedOrder[] = [];
+    for await (const { orders, unreadable } of rebuild.reservations(id)) {
+      found.push(...orders);
+      words.push(...unreadable);
+    }
+    left = found.filter((order) => !ledger.verdictOf(order.id)).sort(byId);
+    const ended = found.filter((order) => ledger.verdictOf(order.id)).map((order) => order.id);
+    if (ended.length > 0) await call(rebuild.drop(id, epoch, ended));
+  } else if (step === 'restore') {
+    restoration = ledger.restoration(left, await rebuild.decidedChanges(id, [...ledger.changes.keys()]));
+    const { surplus, kept, stockChanges, buyers, orderKeys } = restoration;
+    const keyFields = orderKeys.map(([field, order]) => [field, `${order.id} ${order.quantity}`] as const);
+    if (stockChanges.length > 0) await call(rebuild.restoreFields(id, epoch, 'stockChanges', stockChanges));
+    if (surplus.length > 0) await call(rebuild.drop(id, epoch, surplus));
+    if (kept.length > 0) await call(rebuild.restoreUnsettled(id, epoch, kept));
+    if (buyers.length > 0) await call(rebuild.restoreFields(id, epoch, 'buyers', buyers));
+    if (keyFields.length > 0) await call(rebuild.restoreFields(id, epoch, 'orderKeys', keyFields));
+  } else if (restoration) await call(rebuild.open(ledger.sale, epoch, restoration.units));
+  return { words, left, restoration };
+}
+
+/** The same step in the model; the rebuilder goes on from there. */
+export function predictStep(world: ModelWorld, { step, rebuilder }: StepPlan): StepReply {
+  const { gate, ledger } = world;
+  const { epoch } = rebuilder;
+  const words: unknown[] = [];
+  const write = (deed: () => void): void => {
+    words.push(gate.rebuild(epoch, deed));
+  };
+  if (step === 'close') words.push(gate.close(epoch));
+  else if (step === 'sift') {
+    const found = [...gate.reservations.values()];
+    rebuilder.left = found.filter((order) => !ledger.verdictOf(order.id)).sort(byId);
+    const ended = found.filter((order) => ledger.verdictOf(order.id));
+    if (ended.length > 0)
+      write(() =>
+        drop(
+          gate,
+          ended.map(({ id }) => id),
+        ),
+      );
+  } else if (step === 'restore') {
+    rebuilder.restoration = ledger.restoration(rebuilder.left, gate.stockChanges);
+    const { surplus, kept, stockChanges, buyers, orderKeys } = rebuilder.restoration;
+    if (stockChanges.length > 0) write(() => setAll(gate.stockChanges, stockChanges));
+    if (surplus.length > 0) {
+      write(() => drop(gate, surplus));
+    }
+    if (kept.length > 0)
+      write(() =>
+        setAll(
+          gate.unsettled,
+          kept.map((order) => [order.id, order.reservedAt] as const),
+        ),
+      );
+    if (buyers.length > 0) write(() => setAll(gate.buyers, buyers));
+    if (orderKeys.length > 0) write(() => setAll(gate.orderKeys, orderKeys));
+    for (const id of surplus) ledger.reject(id);
+  } else if (rebuilder.restoration) {
+    const opened = gate.openGate(ledger.sale, epoch, rebuilder.restoration.units);
+    words.push(opened);
+    if (opened !== 'other_epoch') world.torn = false;
+  }
+  rebuilder.next = STEPS.indexOf(step) + 1;
+  return { words, left: rebuilder.left, restoration: rebuilder.restoration };
+}
+
+function drop(gate: ModelWorld['gate'], orderIds: readonly string[]): void {
+  for (const id of orderIds) {
+    gate.reservations.delete(id);
+    gate.handOvers.delete(id);
+  }
+}
+
+function setAll<Value>(map: Map<string, Value>, entries: readonly (readonly [string, Value])[]): void {
+  for (const [field, value] of entries) map.set(field, value);
+}

@@ -1,0 +1,129 @@
+/** How the gate decides a batch of orders, as the docs promise it. Part of gate-model.ts. */
+import type { ReserveDecision, ReserveOutcome } from '../../stock/gate-words.ts';
+import type { BuyerBucketSettings, OrderRequest } from '../../stock/stock-gate.ts';
+import { type Bucket, type GateModel, keyField, type OpenGate } from './gate-model.ts';
+
+export interface ReserveCall {
+  readonly orders: readonly OrderRequest[];
+  /** −1 = no limit. */
+  readonly permits: number;
+  readonly bucket: BuyerBucketSettings;
+  readonly backlogLimit: number;
+}
+
+export interface ReserveReply {
+  decisions: ReserveDecision[];
+  permitsLeft: number;
+}
+
+/** Orders are decided one after the other, each with what the ones before it took. @param nowUs microseconds since 1970 */
+export function reserve(model: GateModel, call: ReserveCall, nowUs: number): ReserveReply {
+  const gate = model.open();
+  if (!gate) {
+    const outcome = { word: model.gate ? 'recovering' : 'unknown_sale' } as const;
+    return {
+      decisions: call.orders.map(() => ({ outcome, tokensLeft: call.bucket.capacity })),
+      permitsLeft: call.permits,
+    };
+  }
+  let permits = call.permits;
+  const decisions = call.orders.map((order): ReserveDecision => {
+    const repeated = ofKey(model, order);
+    if (repeated) return { outcome: repeated, tokensLeft: -1 };
+
+    const tokens = new BuyersTokens(model, order.buyerId, call.bucket, nowUs);
+    const limited = tokens.refusal() ?? (permits === 0 ? ({ word: 'system_limited' } as const) : null);
+    if (limited) return { outcome: limited, tokensLeft: tokens.whole() };
+    // Both limits have let it through: it costs a token and a permit, whatever the sale says.
+    tokens.takeOne();
+    if (permits > 0) permits -= 1;
+
+    const nowMs = Math.floor(nowUs / 1000);
+    const refused = ofSale(model, gate, order, call.backlogLimit, nowMs);
+    if (!refused) {
+      const { orderId: id, buyerId, quantity, requestId, idempotencyKey } = order;
+      model.take(gate, { id, buyerId, quantity, requestId, idempotencyKey, reservedAt: nowMs });
+    }
+    const outcome = refused ?? { word: 'reserved', reservedAt: nowMs, available: 0, epoch: gate.epoch };
+    return { outcome, tokensLeft: tokens.whole() };
+  });
+  // What is available is told once for the whole batch, as it is after the last order.
+  const { available } = gate.numbers;
+  return {
+    decisions: decisions.map(({ outcome, tokensLeft }) => ({
+      outcome: outcome.word === 'reserved' || outcome.word === 'replayed' ? { ...outcome, available } : outcome,
+      tokensLeft,
+    })),
+    permitsLeft: permits,
+  };
+}
+
+/** I4: a key has one order for ever, and costs nothing to ask for again. */
+function ofKey(model: GateModel, { buyerId, idempotencyKey, quantity }: OrderRequest): ReserveOutcome | null {
+  const first = idempotencyKey === null ? undefined : model.orderKeys.get(keyField(buyerId, idempotencyKey));
+  if (!first) return null;
+  return first.quantity === quantity ? { word: 'replayed', orderId: first.id, available: 0 } : { word: 'key_reused' };
+}
+
+/** What the sale itself has against an order; what has nothing to do with the order comes first. */
+function ofSale(
+  model: GateModel,
+  gate: OpenGate,
+  { buyerId, quantity }: OrderRequest,
+  backlogLimit: number,
+  nowMs: number,
+): ReserveOutcome | null {
+  const { startsAt, endsAt, paused } = gate.settings;
+  const { available } = gate.numbers;
+  if (nowMs >= endsAt) return { word: 'ended' };
+  if (paused) return { word: 'paused' };
+  if (nowMs < startsAt) return { word: 'not_open', waitMs: startsAt - nowMs };
+  if (available === 0) return { word: 'sold_out' };
+  if (model.overCap(gate, buyerId, quantity)) {
+    return { word: 'over_buyer_limit', holds: model.buyers.get(buyerId) ?? 0 };
+  }
+  if (quantity > available) return { word: 'not_enough_units', available };
+  if (model.unsettled.size >= backlogLimit) return { word: 'ledger_behind' };
+  return null;
+}
+
+/** A buyer's bucket at one instant. It is full until it is used, and fills up as time passes. */
+class BuyersTokens {
+  private readonly limited: boolean;
+  private readonly bucket: Bucket;
+  private readonly model: GateModel;
+  private readonly buyerId: string;
+  private readonly refillRate: number;
+
+  constructor(model: GateModel, buyerId: string, { capacity, refillRate }: BuyerBucketSettings, nowUs: number) {
+    this.model = model;
+    this.buyerId = buyerId;
+    this.refillRate = refillRate;
+    this.limited = capacity > 0;
+    const kept = model.buckets.get(buyerId);
+    const refilled = kept ? kept.tokens + (Math.max(0, nowUs - kept.at) * refillRate) / 1e6 : capacity;
+    this.bucket = { tokens: Math.min(capacity, refilled), at: nowUs };
+    // Redis' clock was set back: the bucket lives by the new one at once, or it would stay empty until the old time comes again.
+    if (this.limited && kept && kept.at > nowUs) this.keep();
+  }
+
+  refusal(): ReserveOutcome | null {
+    const missing = 1 - this.bucket.tokens;
+    if (!this.limited || missing <= 0) return null;
+    return { word: 'buyer_limited', waitMs: Math.ceil((missing * 1000) / this.refillRate) };
+  }
+
+  takeOne(): void {
+    if (!this.limited) return;
+    this.bucket.tokens -= 1;
+    this.keep();
+  }
+
+  whole(): number {
+    return Math.floor(this.bucket.tokens);
+  }
+
+  private keep(): void {
+    this.model.buckets.set(this.buyerId, this.bucket);
+  }
+}
