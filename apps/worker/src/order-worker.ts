@@ -1,15 +1,26 @@
-/** Takes jobs from the queue: one job is one batch of accepted orders of one sale. */
-import { awayPart, isAboutTheOrder } from '@flash-sale/core/faults.ts';
-import { CONFIRM_ATTEMPTS, JOB_LOCK_MS, STALLED_CHECK_MS } from '@flash-sale/core/limits.ts';
-import { type ConfirmOrdersJob, decodeJob, ORDER_QUEUE, type OrderBatch } from '@flash-sale/core/queue/order-queue.ts';
-import { type Job, UnrecoverableError, Worker } from 'bullmq';
+/**
+ * Takes jobs from the queue: one job is one batch of accepted orders of one sale.
+ *   A part is away:        the job is held until it answers again. No attempt is used up, and no further job is taken.
+ *   Only its sale waits:   the job goes back for a second (its row is held, its gate is being made anew). No attempt is used up.
+ *   Something else failed: an attempt is used up; after the last one the orders are given up, or left to the sweep.
+ */
+import { awayPart, isAboutTheOrder, isRowHeld } from '@flash-sale/core/faults.ts';
+import { AWAY_RETRY_MS, CONFIRM_ATTEMPTS, SALE_RETRY_MS } from '@flash-sale/core/limits.ts';
+import type { OrderBatch } from '@flash-sale/core/orders/order.ts';
+import { type ConfirmOrdersJob, decodeJob, ORDER_QUEUE } from '@flash-sale/core/queue/order-queue.ts';
+import { step } from '@flash-sale/core/steps.ts';
+import { GateRecoveringError } from '@flash-sale/core/stock/gate-words.ts';
+import { DelayedError, type Job, UnrecoverableError, Worker } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { Logger } from 'pino';
+
+/** Times that a job is tried in one attempt although the ledger answers. */
+const TRIES_WHILE_THERE = 3;
 
 export interface OrderWorker {
   /** False once it was told to stop. */
   isRunning(): boolean;
-  /** Resolves when the jobs at work are done. */
+  /** Resolves when the jobs at work are done, or are back in the queue. */
   close(): Promise<void>;
 }
 
@@ -17,52 +28,95 @@ export function startOrderWorker(options: {
   redis: Redis;
   prefix: string;
   concurrency: number;
+  /** Milliseconds that the hold on a job lasts. */
+  jobLockMs: number;
   confirm: (batch: OrderBatch) => Promise<void>;
   giveUp: (batch: OrderBatch) => Promise<void>;
-  /** Called where the last attempt failed because a server was away. */
+  /** Whether PostgreSQL answers. */
+  ledgerAnswers: () => Promise<boolean>;
+  /** Called where the last attempt failed because the ledger could not do its work. */
   postpone: (batch: OrderBatch) => Promise<void>;
   log: Logger;
 }): OrderWorker {
-  const { confirm, giveUp, postpone, log } = options;
+  const { confirm, ledgerAnswers, giveUp, postpone, log } = options;
+  let stopping = false;
+  /** Said once as a part goes and once as it is back, not for every job. */
+  let waitingFor: string | null = null;
 
-  async function take(job: Job<ConfirmOrdersJob>): Promise<void> {
+  async function take(job: Job<ConfirmOrdersJob>, token?: string): Promise<void> {
+    step('take-job', 'begins');
     const batch = decodeJob(job.data);
     if (!batch) {
       // Its orders, if it had any, are still reservations: the sweep hands them over again from there.
       log.error({ job: job.id }, 'a job cannot be read');
       throw new UnrecoverableError('the data of this job cannot be read');
     }
-    try {
-      await confirm(batch);
-    } catch (error) {
-      const last = job.attemptsMade + 1 >= (job.opts.attempts ?? CONFIRM_ATTEMPTS);
-      const about = {
-        job: job.id,
-        attempt: job.attemptsMade + 1,
-        orders: batch.orders.length,
-        err: (error as Error).message,
-      };
-      log.warn(
-        { ...about, away: awayPart(error) },
-        last ? 'the last attempt at a job failed' : 'an attempt at a job failed',
-      );
-      // Nobody is told "rejected" because a server was away or ailing: the sweep hands those over again.
-      if (last) await (isAboutTheOrder(error) ? giveUp(batch) : postpone(batch));
-      throw error;
+    let failedWhileThere = 0;
+    for (;;) {
+      try {
+        await confirm(batch);
+        if (waitingFor) log.info({ part: waitingFor }, 'orders are confirmed again');
+        waitingFor = null;
+        step('take-job', 'done');
+        return;
+      } catch (error) {
+        // The server answers, and this job fails again and again: it may be at fault itself.
+        if (awayPart(error) === 'postgres' && !isRowHeld(error) && (await ledgerAnswers())) failedWhileThere += 1;
+        if (failedWhileThere === TRIES_WHILE_THERE || !(await mayGoOn(job, token, error)))
+          throw await failed(job, batch, error as Error);
+      }
     }
+  }
+
+  /**
+   * @returns whether to try again now; false where an attempt is used up
+   * @throws DelayedError where the job went back to the queue
+   */
+  async function mayGoOn(job: Job<ConfirmOrdersJob>, token: string | undefined, error: unknown): Promise<boolean> {
+    const part = awayPart(error);
+    const onlyItsSale = error instanceof GateRecoveringError || isRowHeld(error);
+    if (part === null && !onlyItsSale) return false;
+    if (!onlyItsSale && !stopping) {
+      if (!waitingFor)
+        log.warn(
+          { part, err: (error as Error).message },
+          'orders cannot be confirmed; they wait, and no attempt is used up',
+        );
+      waitingFor = part;
+      do await new Promise((resolve) => setTimeout(resolve, AWAY_RETRY_MS));
+      while (part === 'postgres' && !stopping && !(await ledgerAnswers()));
+      return true;
+    }
+    await job.moveToDelayed(Date.now() + SALE_RETRY_MS, token);
+    throw new DelayedError();
+  }
+
+  async function failed(job: Job<ConfirmOrdersJob>, batch: OrderBatch, error: Error): Promise<Error> {
+    const attempt = job.attemptsMade + 1;
+    const last = attempt >= (job.opts.attempts ?? CONFIRM_ATTEMPTS);
+    log.warn(
+      { job: job.id, attempt, orders: batch.orders.length, err: error.message },
+      last ? 'the last attempt at a job failed' : 'an attempt at a job failed',
+    );
+    // Nobody is told "rejected" because the ledger was ailing: the sweep hands those over again.
+    if (last) await (isAboutTheOrder(error) ? giveUp(batch) : postpone(batch));
+    return error;
   }
 
   const worker = new Worker<ConfirmOrdersJob>(ORDER_QUEUE, take, {
     connection: options.redis,
     prefix: options.prefix,
     concurrency: options.concurrency,
-    lockDuration: JOB_LOCK_MS,
-    stalledInterval: STALLED_CHECK_MS,
+    lockDuration: options.jobLockMs,
+    stalledInterval: options.jobLockMs / 2,
   });
   worker.on('error', (error) => log.debug({ err: error.message }, 'queue connection'));
   worker.on('stalled', (jobId) => log.warn({ job: jobId }, 'a worker died at this job; it is taken up again'));
   return {
     isRunning: () => worker.isRunning(),
-    close: () => worker.close(),
+    close: () => {
+      stopping = true;
+      return worker.close();
+    },
   };
 }

@@ -1,25 +1,30 @@
 /** The worker, composed: connections, the order worker, and the loops that repair. */
+import { behindBreaker, createBreaker } from '@flash-sale/core/circuit-breaker.ts';
 import { EnvironmentError } from '@flash-sale/core/environment.ts';
-import { WORKER_ALIVE_S } from '@flash-sale/core/limits.ts';
+import { GATE_WATCH_MS, WORKER_ALIVE_S } from '@flash-sale/core/limits.ts';
+import type { OrderBatch } from '@flash-sale/core/orders/order.ts';
 import { createOrderStore } from '@flash-sale/core/orders/order-store.ts';
-import { connectPostgres } from '@flash-sale/core/postgres/connect-postgres.ts';
-import { createOrderQueue, type OrderBatch } from '@flash-sale/core/queue/order-queue.ts';
+import { connectPostgres, ping } from '@flash-sale/core/postgres/connect-postgres.ts';
+import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
 import { connectForWork } from '@flash-sale/core/redis/connect-redis.ts';
 import { createKeys } from '@flash-sale/core/redis/keys.ts';
 import { createWorkerSign } from '@flash-sale/core/redis/worker-sign.ts';
 import type { ServiceSettings } from '@flash-sale/core/run-service.ts';
+import { createEpochStore } from '@flash-sale/core/sales/epoch-store.ts';
 import { createSaleStore } from '@flash-sale/core/sales/sale-store.ts';
+import { createGateRebuild } from '@flash-sale/core/stock/gate-rebuild.ts';
 import { createStockGate } from '@flash-sale/core/stock/stock-gate.ts';
 import type { Logger } from 'pino';
 import { startOrderWorker } from './order-worker.ts';
 import { confirmOrders } from './orders/confirm-orders.ts';
 import { giveUpOrders } from './orders/give-up-orders.ts';
 import { createLoop } from './recovery/loop.ts';
+import { createGateWatch } from './recovery/rebuild-gates.ts';
 import { createSaleRepair } from './recovery/repair-sales.ts';
 import { createSweep } from './recovery/sweep-strands.ts';
 
-/** Connections that the loops need besides those of the jobs. */
-const LOOP_CONNECTIONS = 2;
+/** Connections that the loops need besides those of the jobs: one each, and a second one for the gate that is made anew. */
+const LOOP_CONNECTIONS = 4;
 
 /** @throws EnvironmentError where the jobs would wait for each other's database connections */
 export async function startWorker(settings: ServiceSettings, log: Logger): Promise<{ stop(): Promise<void> }> {
@@ -42,8 +47,10 @@ export async function startWorker(settings: ServiceSettings, log: Logger): Promi
   });
 
   const gate = createStockGate({ redis: atGate.redis, keys });
-  const orders = createOrderStore(pool);
-  const sales = createSaleStore(pool);
+  const breaker = createBreaker('postgres', log);
+  const orders = behindBreaker(breaker, createOrderStore(pool));
+  const sales = behindBreaker(breaker, createSaleStore(pool));
+  const epochs = behindBreaker(breaker, createEpochStore(pool));
   const queue = createOrderQueue({ redis: atQueue.redis, prefix: keys.queuePrefix });
   const sign = createWorkerSign({ redis: atGate.redis, keys });
   const confirm = (batch: OrderBatch): Promise<void> => confirmOrders({ gate, orders, log }, batch);
@@ -53,7 +60,15 @@ export async function startWorker(settings: ServiceSettings, log: Logger): Promi
     redis: atQueue.redis,
     prefix: keys.queuePrefix,
     concurrency: settings.WORKER_CONCURRENCY,
+    jobLockMs: settings.JOB_LOCK_MS,
     confirm,
+    ledgerAnswers: () =>
+      breaker
+        .call(() => ping(pool))
+        .then(
+          () => true,
+          () => false,
+        ),
     giveUp,
     postpone: ({ saleId, orders: left }) =>
       gate.lowerHandOvers(
@@ -64,8 +79,11 @@ export async function startWorker(settings: ServiceSettings, log: Logger): Promi
   });
   const sweep = createSweep({ gate, orders, sales, queue, giveUp, strandAgeMs: settings.STRAND_AGE_MS, log });
   const repair = createSaleRepair({ gate, sales, log });
+  const rebuild = createGateRebuild({ redis: atGate.redis, keys });
+  const watch = createGateWatch({ gate, rebuild, epochs, orders, sales, log });
   const intervalMs = settings.SWEEP_INTERVAL_MS;
   const loops = [
+    createLoop({ name: 'watch gates', intervalMs: GATE_WATCH_MS, runOnce: watch.runOnce, log }),
     createLoop({ name: 'sweep strands', intervalMs, runOnce: sweep.runOnce, log }),
     createLoop({ name: 'repair sales', intervalMs, runOnce: repair.runOnce, log }),
     createLoop({
@@ -83,6 +101,7 @@ export async function startWorker(settings: ServiceSettings, log: Logger): Promi
     async stop() {
       await Promise.all([worker.close(), ...loops.map((loop) => loop.stop())]);
       await queue.close();
+      breaker.close();
       await Promise.all([atGate.close(), atQueue.close(), pool.end()]);
     },
   };

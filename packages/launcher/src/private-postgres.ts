@@ -30,7 +30,7 @@ const MAX_CONNECTIONS = 200;
 const READY_WITHIN_MS = 60_000;
 
 export interface PrivatePostgresOptions extends PrivateServerOptions {
-  /** false: does not wait for the disk (data that is thrown away). A killed process still loses nothing. */
+  /** false: does not wait for the disk (data that is thrown away): the whole server, killed, may have lost what it committed just then. */
   readonly durable?: boolean;
 }
 

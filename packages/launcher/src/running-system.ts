@@ -61,6 +61,28 @@ export function findOperator(
   return { apiUrl: variables.PORT || !running.API_URL ? apiUrl : running.API_URL, adminToken };
 }
 
+/**
+ * The servers of the system that a command means: its own settings go before what the system that runs on the data folder has written
+ * down.
+ *
+ * @throws Error with a sentence where none are known
+ */
+export function findServers(
+  root: string,
+  given: Record<string, string | undefined>,
+): { redisUrl: string; databaseUrl: string } {
+  const { variables, dataFolder } = readSettings(root, given);
+  const running = readAddresses(dataFolder);
+  const redisUrl = variables.REDIS_URL || running.REDIS_URL;
+  const databaseUrl = variables.DATABASE_URL || running.DATABASE_URL;
+  if (!redisUrl || !databaseUrl) {
+    throw new Error(
+      `${redisUrl ? 'DATABASE_URL' : 'REDIS_URL'} is not set, and no system runs on ${dataFolder}. Type "npm start" first, or set REDIS_URL and DATABASE_URL.`,
+    );
+  }
+  return { redisUrl, databaseUrl };
+}
+
 function readAddresses(dataFolder: string): Record<string, string | undefined> {
   try {
     return parseEnv(readFileSync(fileIn(dataFolder), 'utf8'));

@@ -4,25 +4,25 @@
  *   2. The gate follows: confirmed orders settle, rejected ones give their units back.
  * A crash after 1 leaves reservations; doing it all again changes nothing in the ledger and mends the gate.
  */
-import type { OrderVerdict } from '@flash-sale/core/orders/order.ts';
+import type { OrderBatch, OrderVerdict } from '@flash-sale/core/orders/order.ts';
 import type { OrderStore } from '@flash-sale/core/orders/order-store.ts';
-import type { OrderBatch } from '@flash-sale/core/queue/order-queue.ts';
 import type { StockGate } from '@flash-sale/core/stock/stock-gate.ts';
 import type { Logger } from 'pino';
 
 interface Parts {
-  readonly gate: Pick<StockGate, 'settle' | 'release' | 'pointKey'>;
+  readonly gate: Pick<StockGate, 'settle' | 'release' | 'adopt' | 'pointKey'>;
   readonly orders: Pick<OrderStore, 'confirm' | 'findByKey'>;
   readonly log: Logger;
 }
 
 /** @throws when ledger or gate cannot be reached; then the whole step is to be done again */
 export async function confirmOrders({ gate, orders, log }: Parts, batch: OrderBatch): Promise<void> {
-  const verdicts = await orders.confirm(batch.saleId, batch.orders);
-  await followLedger({ gate, log }, batch, verdicts);
+  const { verdicts, epoch } = await orders.confirm(batch, gate.adopt);
+  const confirmed = { ...batch, epoch };
+  await followLedger({ gate, log }, confirmed, verdicts);
   for (const verdict of verdicts) {
     if (verdict.status === 'rejected' && verdict.reason === 'DUPLICATE_REQUEST')
-      await restoreKey({ gate, orders }, batch, verdict.id);
+      await restoreKey({ gate, orders }, confirmed, verdict.id);
   }
 }
 
@@ -35,7 +35,8 @@ async function restoreKey(
   const order = batch.orders.find((one) => one.id === id);
   if (!order?.idempotencyKey) return;
   const first = await orders.findByKey(batch.saleId, order.buyerId, order.idempotencyKey);
-  if (first) await gate.pointKey(batch.saleId, order.buyerId, order.idempotencyKey, first.id, first.quantity);
+  const key = { buyerId: order.buyerId, idempotencyKey: order.idempotencyKey };
+  if (first) await gate.pointKey(batch.saleId, batch.epoch, key, first);
 }
 
 /** Brings the gate to what the ledger said, and writes one line for each order that it said it of just now. */
@@ -46,8 +47,8 @@ export async function followLedger(
 ): Promise<void> {
   const ids = (status: OrderVerdict['status']): string[] =>
     verdicts.filter((verdict) => verdict.status === status).map((verdict) => verdict.id);
-  await gate.settle(batch.saleId, ids('confirmed'));
-  await gate.release(batch.saleId, ids('rejected'));
+  await gate.settle(batch.saleId, batch.epoch, ids('confirmed'));
+  await gate.release(batch.saleId, batch.epoch, ids('rejected'));
 
   const requestIds = new Map(batch.orders.map((order) => [order.id, order.requestId]));
   for (const verdict of verdicts) {

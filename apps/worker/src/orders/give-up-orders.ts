@@ -2,8 +2,8 @@
  * Ends orders that cannot be confirmed although the ledger answers. The ledger is told first: its row decides, so that a
  * confirmation that is still under way somewhere and this one cannot both win. Only then do the units go back.
  */
+import type { OrderBatch } from '@flash-sale/core/orders/order.ts';
 import type { OrderStore } from '@flash-sale/core/orders/order-store.ts';
-import type { OrderBatch } from '@flash-sale/core/queue/order-queue.ts';
 import type { StockGate } from '@flash-sale/core/stock/stock-gate.ts';
 import type { Logger } from 'pino';
 import { followLedger } from './confirm-orders.ts';

@@ -10,19 +10,10 @@ import type { Logger } from 'pino';
 
 export function createSaleRepair(parts: { gate: StockGate; sales: SaleStore; log: Logger }) {
   const { gate, sales, log } = parts;
-  // Said once for each sale, not every turn.
-  const lost = new Set<string>();
-
   async function repairSale(sale: LedgerSale): Promise<void> {
     if (sale.gateVersion === 0) log.info({ sale_id: sale.id }, 'the gate of a new sale is made');
-    if (await carrySale({ gate, sales }, sale)) lost.delete(sale.id);
-    else if (!lost.has(sale.id)) {
-      lost.add(sale.id);
-      log.error(
-        { sale_id: sale.id },
-        'redis has lost the gate of this sale: its orders are refused, nothing is made up',
-      );
-    }
+    // A gate that is closed is made anew by the watch, and is carried to in a later turn.
+    await carrySale({ gate, sales }, sale);
   }
 
   async function finishChange(change: StockChange): Promise<void> {

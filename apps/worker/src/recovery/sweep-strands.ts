@@ -9,8 +9,9 @@
  */
 import { awayPart } from '@flash-sale/core/faults.ts';
 import { HAND_OVERS_MAX, JOB_ORDERS_MAX, SWEEP_BATCH_MAX } from '@flash-sale/core/limits.ts';
+import type { OrderBatch } from '@flash-sale/core/orders/order.ts';
 import type { OrderStore } from '@flash-sale/core/orders/order-store.ts';
-import type { OrderBatch, OrderQueue } from '@flash-sale/core/queue/order-queue.ts';
+import type { OrderQueue } from '@flash-sale/core/queue/order-queue.ts';
 import type { SaleStore } from '@flash-sale/core/sales/sale-store.ts';
 import type { StockGate, Strand } from '@flash-sale/core/stock/stock-gate.ts';
 import type { Logger } from 'pino';
@@ -47,14 +48,14 @@ export function createSweep(parts: {
 
   /** @returns whether there may be more */
   async function sweepBatch(saleId: string): Promise<boolean> {
-    const { strands, unreadable } = await gate.claimStrands(saleId, strandAgeMs, SWEEP_BATCH_MAX);
+    const { strands, unreadable, epoch } = await gate.claimStrands(saleId, strandAgeMs, SWEEP_BATCH_MAX);
     for (const id of unreadable)
       log.error({ order_id: id, sale_id: saleId }, 'a reservation cannot be read: somebody wrote to it');
     if (strands.length === 0) return false;
     const more = strands.length + unreadable.length === SWEEP_BATCH_MAX;
 
     const verdicts = await orders.verdictsOf(strands.map((strand) => strand.id));
-    await followLedger({ gate, log }, { saleId, orders: strands }, verdicts);
+    await followLedger({ gate, log }, { saleId, epoch, orders: strands }, verdicts);
 
     const ended = new Set(verdicts.map((verdict) => verdict.id));
     const open = strands.filter((strand) => !ended.has(strand.id));
@@ -64,23 +65,24 @@ export function createSweep(parts: {
     // A queue too long to look through is being worked off: these are most likely in it, and will be looked at again.
     if (underWay === null) return false;
     await handOverAgain(
-      saleId,
+      { saleId, epoch },
       open.filter((strand) => !underWay.has(strand.id)),
     );
     return more;
   }
 
-  async function handOverAgain(saleId: string, strands: readonly Strand[]): Promise<void> {
+  async function handOverAgain(of: { saleId: string; epoch: number }, strands: readonly Strand[]): Promise<void> {
     const again = strands.filter((strand) => strand.handOvers < HAND_OVERS_MAX);
-    if (again.length > 0) await handOver(saleId, again);
+    if (again.length > 0) await handOver(of, again);
     const worn = strands.filter((strand) => strand.handOvers >= HAND_OVERS_MAX);
     // Each for itself: one that cannot even be written as rejected must not keep the others from their end.
     const faults: unknown[] = [];
-    for (const order of worn) await giveUp({ saleId, orders: [order] }).catch((error: unknown) => faults.push(error));
+    for (const order of worn) await giveUp({ ...of, orders: [order] }).catch((error: unknown) => faults.push(error));
     if (faults.length > 0) throw faults[0];
   }
 
-  async function handOver(saleId: string, again: readonly Strand[]): Promise<void> {
+  async function handOver(of: { saleId: string; epoch: number }, again: readonly Strand[]): Promise<void> {
+    const { saleId } = of;
     log.warn({ sale_id: saleId, orders: again.length, first: again[0]?.id }, 'stranded orders are handed over again');
     await gate.countHandOvers(
       saleId,
@@ -88,8 +90,8 @@ export function createSweep(parts: {
     );
     const first = again.filter((strand) => strand.handOvers === 0);
     const repeated = again.filter((strand) => strand.handOvers > 0);
-    if (first.length > 0) await queue.add([{ saleId, orders: first }], JOB_ORDERS_MAX);
-    if (repeated.length > 0) await queue.add([{ saleId, orders: repeated }], 1);
+    if (first.length > 0) await queue.add([{ ...of, orders: first }], JOB_ORDERS_MAX);
+    if (repeated.length > 0) await queue.add([{ ...of, orders: repeated }], 1);
   }
 
   return {

@@ -1,0 +1,216 @@
+/**
+ * Makes gates anew that cannot be trusted any more: Redis was restarted, failed over, restored or emptied, or a gate's records are not in step
+ * with each other. Admission closed by itself as that happened; here it is opened again.
+ *   1. Take the lease, so that no other worker does the same.
+ *   2. The ledger raises the sale's epoch. From here on it confirms no order of an older one before the gate is open.
+ *   3. Close the gate in Redis, in this epoch. From here on nobody but us writes to it.
+ *   4. Sift the reservations that are left: those that the ledger has are dropped; the others go on.
+ *   5. Restore what each buyer holds, the idempotency keys and the decided changes of stock, from the ledger and those reservations.
+ *   6. Open it, with the ledger's numbers.
+ * Killed anywhere, it is begun again in a higher epoch; frozen and woken, it is refused.
+ */
+import { randomUUID } from 'node:crypto';
+import { REBUILD_CHUNK } from '@flash-sale/core/limits.ts';
+import type { AcceptedOrder, OrderVerdict } from '@flash-sale/core/orders/order.ts';
+import type { OrderStore } from '@flash-sale/core/orders/order-store.ts';
+import type { EpochReason, EpochStore, GateSource } from '@flash-sale/core/sales/epoch-store.ts';
+import type { LedgerSale, SaleStore } from '@flash-sale/core/sales/sale-store.ts';
+import type { GateRebuild } from '@flash-sale/core/stock/gate-rebuild.ts';
+import type { StockGate } from '@flash-sale/core/stock/stock-gate.ts';
+import type { Logger } from 'pino';
+
+/** Every so many turns all sales are looked at, however old: two minutes at the usual interval. */
+const FULL_TURN_EVERY = 240;
+
+export function createGateWatch(parts: {
+  gate: Pick<StockGate, 'check'>;
+  rebuild: GateRebuild;
+  epochs: EpochStore;
+  orders: Pick<OrderStore, 'verdictsOf' | 'reject'>;
+  sales: Pick<SaleStore, 'listToWatch'>;
+  log: Logger;
+}) {
+  const { gate, rebuild, epochs, orders, sales, log } = parts;
+  /** Since when (performance.now) each closed gate was seen to be so. */
+  const closedSince = new Map<string, number>();
+  let turns = 0;
+  let lookAtAll = true;
+
+  /** @returns false where another worker is at it */
+  async function remake(saleId: string, reason: EpochReason, closedMs: number): Promise<boolean> {
+    const token = randomUUID();
+    if (!(await rebuild.takeLease(saleId, token))) return false;
+    try {
+      const epoch = await epochs.begin(saleId, reason, closedMs);
+      if (epoch === null) return true;
+      log.warn({ sale_id: saleId, epoch, reason }, 'the gate is closed and is made anew');
+      await rebuild.close(saleId, epoch);
+      const left = await sift(saleId, epoch);
+      const made = await epochs.read(saleId, (source) => restore(source, epoch, left));
+      if (!made) return true;
+      await epochs.finish(saleId, epoch, made);
+      log.warn({ sale_id: saleId, epoch, reason, ...made }, 'the gate is open again');
+      return true;
+    } finally {
+      await rebuild.returnLease(saleId, token).catch(() => {});
+    }
+  }
+
+  /** Drops the reservations that the ledger has a word on. @returns the others, by order id */
+  async function sift(saleId: string, epoch: number): Promise<Map<string, AcceptedOrder>> {
+    const left = new Map<string, AcceptedOrder>();
+    for await (const { orders: found, unreadable } of rebuild.reservations(saleId)) {
+      const ended = new Set<string>(unreadable);
+      for (const id of unreadable)
+        log.error(
+          { order_id: id, sale_id: saleId },
+          'a reservation cannot be read and is dropped; find its order with: pnpm recover:orders',
+        );
+      const verdicts = await orders.verdictsOf(found.map((order) => order.id));
+      for (const verdict of verdicts) ended.add(verdict.id);
+      for (const order of found) if (!ended.has(order.id)) left.set(order.id, order);
+      if (ended.size > 0) await rebuild.drop(saleId, epoch, [...ended]);
+      await rebuild.renewLease(saleId);
+    }
+    return left;
+  }
+
+  async function restore(
+    source: GateSource,
+    epoch: number,
+    left: Map<string, AcceptedOrder>,
+  ): Promise<{ reserved: number; sold: number; lost: number; version: number }> {
+    const { sale } = source;
+    const allotment = await restoreChanges(source, epoch);
+    const lost = await giveUpSurplus(sale, epoch, left, allotment);
+    const kept = [...left.values()];
+    const reserved = unitsOf(kept);
+    await rebuild.restoreUnsettled(sale.id, epoch, kept);
+    if (sale.perBuyerLimit > 0) await restoreBuyers(source, epoch, kept);
+    await restoreKeys(source, epoch, kept);
+    await rebuild.open(sale, epoch, { allotment, sold: sale.sold, reserved, orders: kept.length });
+    return { reserved, sold: sale.sold, lost, version: sale.version };
+  }
+
+  /**
+   * A decided change must not be decided again. One that is still under way: units that are added are in the ledger's allotment already, so
+   * it is applied; units that are withdrawn are not, so it is applied only where the gate had done so and still knows.
+   *
+   * @returns the gate's allotment
+   */
+  async function restoreChanges({ sale, changes }: GateSource, epoch: number): Promise<number> {
+    const pending = changes.filter((change) => change.state === 'pending');
+    const known = await rebuild.decidedChanges(
+      sale.id,
+      pending.map((change) => change.id),
+    );
+    let allotment = sale.allotment;
+    const fields: [string, string][] = [];
+    for (const change of changes) {
+      if (change.state !== 'pending') fields.push([change.id, change.state]);
+      else if (change.delta > 0) fields.push([change.id, 'applied']);
+      else if (known.get(change.id) === 'applied') allotment += change.delta;
+    }
+    await rebuild.restoreFields(sale.id, epoch, 'stockChanges', fields);
+    return allotment;
+  }
+
+  /**
+   * Reservations beyond the allotment are none that this gate gave (somebody restored or wrote to it): the newest of them end as rejected.
+   *
+   * @returns how many
+   */
+  async function giveUpSurplus(
+    sale: LedgerSale,
+    epoch: number,
+    left: Map<string, AcceptedOrder>,
+    allotment: number,
+  ): Promise<number> {
+    const surplus: AcceptedOrder[] = [];
+    let units = unitsOf(left.values());
+    const newestFirst = [...left.values()].sort((a, b) => b.reservedAt - a.reservedAt);
+    for (const order of newestFirst) {
+      if (sale.sold + units <= allotment) break;
+      surplus.push(order);
+      units -= order.quantity;
+    }
+    for (let at = 0; at < surplus.length; at += REBUILD_CHUNK) {
+      const chunk = surplus.slice(at, at + REBUILD_CHUNK);
+      const verdicts: OrderVerdict[] = await orders.reject(sale.id, chunk, 'NO_ROOM_AFTER_LOSS');
+      await rebuild.drop(
+        sale.id,
+        epoch,
+        verdicts.map((verdict) => verdict.id),
+      );
+      for (const { id } of verdicts) {
+        left.delete(id);
+        log.warn({ order_id: id, sale_id: sale.id, reason: 'NO_ROOM_AFTER_LOSS' }, 'order rejected');
+      }
+    }
+    return surplus.length;
+  }
+
+  async function restoreBuyers({ sale, buyers }: GateSource, epoch: number, kept: AcceptedOrder[]): Promise<void> {
+    const reservedBy = new Map<string, number>();
+    for (const { buyerId, quantity } of kept) reservedBy.set(buyerId, (reservedBy.get(buyerId) ?? 0) + quantity);
+    await buyers(async (chunk) => {
+      const fields = chunk.map(({ buyerId, units }) => {
+        const both = units + (reservedBy.get(buyerId) ?? 0);
+        reservedBy.delete(buyerId);
+        return [buyerId, both] as const;
+      });
+      await rebuild.restoreFields(sale.id, epoch, 'buyers', fields);
+      await rebuild.renewLease(sale.id);
+    });
+    await rebuild.restoreFields(sale.id, epoch, 'buyers', [...reservedBy]);
+  }
+
+  async function restoreKeys({ sale, keys }: GateSource, epoch: number, kept: AcceptedOrder[]): Promise<void> {
+    const field = (buyerId: string, key: string): string => `${buyerId} ${key}`;
+    const ofKept = kept.flatMap(({ id, buyerId, idempotencyKey, quantity }) =>
+      idempotencyKey === null ? [] : [[field(buyerId, idempotencyKey), `${id} ${quantity}`] as const],
+    );
+    // The ledger's come second: where both know the key, its word stands.
+    await rebuild.restoreFields(sale.id, epoch, 'orderKeys', ofKept);
+    await keys(async (chunk) => {
+      const fields = chunk.map(
+        ({ buyerId, idempotencyKey, id, quantity }) => [field(buyerId, idempotencyKey), `${id} ${quantity}`] as const,
+      );
+      await rebuild.restoreFields(sale.id, epoch, 'orderKeys', fields);
+      await rebuild.renewLease(sale.id);
+    });
+  }
+
+  async function watch(sale: LedgerSale): Promise<void> {
+    const condition = await gate.check(sale.id, sale.epoch);
+    if (condition === 'sound') {
+      closedSince.delete(sale.id);
+      return;
+    }
+    const since = closedSince.get(sale.id) ?? performance.now();
+    closedSince.set(sale.id, since);
+    const done = await remake(sale.id, condition, performance.now() - since);
+    if (done) closedSince.delete(sale.id);
+  }
+
+  return {
+    /** One turn. One gate that cannot be made keeps no other from it. @throws the first fault, at the end */
+    async runOnce(): Promise<void> {
+      const all = lookAtAll || turns % FULL_TURN_EVERY === 0;
+      turns += 1;
+      lookAtAll = true;
+      const faults: unknown[] = [];
+      for (const sale of await sales.listToWatch(all)) {
+        await watch(sale).catch((fault: unknown) => faults.push(fault));
+      }
+      lookAtAll = faults.length > 0;
+      if (faults.length > 0) throw faults[0];
+    },
+  };
+}
+
+function unitsOf(orders: Iterable<AcceptedOrder>): number {
+  let units = 0;
+  for (const order of orders) units += order.quantity;
+  return units;
+}
