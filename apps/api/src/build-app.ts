@@ -1,8 +1,15 @@
 /** The API, composed: plugins and routes in the order in which a request meets them. Opens nothing, listens nowhere. */
 import { randomUUID } from 'node:crypto';
+import type { Server } from 'node:http';
 import type { Environment } from '@flash-sale/core/environment.ts';
-import { BODY_LIMIT_BYTES, MAX_REQUEST_ID_LENGTH } from '@flash-sale/core/limits.ts';
-import fastify, { type FastifyBaseLogger, type FastifyServerOptions, LogController } from 'fastify';
+import {
+  BODY_LIMIT_BYTES,
+  CONNECTION_BUFFER_BYTES,
+  CONNECTION_CHECK_MS,
+  HEADER_LIMIT_BYTES,
+  MAX_REQUEST_ID_LENGTH,
+} from '@flash-sale/core/limits.ts';
+import fastify, { type FastifyBaseLogger, type FastifyHttpOptions, LogController } from 'fastify';
 import { adminRoutes } from './admin/admin-routes.ts';
 import { createManageSales } from './admin/manage-sales.ts';
 import { queueBoard } from './admin/queue-board.ts';
@@ -16,8 +23,10 @@ import { createReadOrder } from './orders/read-order.ts';
 import addressLimit from './plugins/address-limit.ts';
 import apiReference from './plugins/api-reference.ts';
 import buyerIdentity from './plugins/buyer-identity.ts';
+import connectionBounds from './plugins/connection-bounds.ts';
 import jsonBody from './plugins/json-body.ts';
 import operatorIdentity from './plugins/operator-identity.ts';
+import overload from './plugins/overload.ts';
 import problems, { sendConnectionError, sendFrameworkError } from './plugins/problems.ts';
 import refusalCount from './plugins/refusal-count.ts';
 import { createSaleReader } from './sales/read-sales.ts';
@@ -32,6 +41,8 @@ export async function buildApp(settings: ApiSettings, parts: Parts, log: Fastify
 
   await app.register(refusalCount);
   await app.register(problems);
+  await app.register(connectionBounds, { most: settings.MAX_CONNECTIONS });
+  await app.register(overload, { inFlight: settings.OVERLOAD_IN_FLIGHT, loopDelayMs: settings.OVERLOAD_LOOP_DELAY_MS });
   await app.register(addressLimit, { perSecond: settings.IP_RATE_LIMIT });
   app.setNotFoundHandler((_request, reply) => void reply.problem('NOT_FOUND'));
   await app.register(jsonBody);
@@ -51,11 +62,11 @@ export async function buildApp(settings: ApiSettings, parts: Parts, log: Fastify
     log,
   });
 
-  await app.register(healthRoutes, { probes: parts.probes });
+  await app.register(healthRoutes, { probes: parts.probes, breakers: parts.breakers });
   await app.register(saleRoutes, { saleReader });
   await app.register(orderRoutes, {
     placeOrder,
-    readOrder: createReadOrder({ gate, orders }),
+    readOrder: createReadOrder({ gate, orders, sales: saleReader }),
     bucket,
     systemLimit: settings.GLOBAL_RATE_LIMIT,
   });
@@ -69,7 +80,7 @@ export async function buildApp(settings: ApiSettings, parts: Parts, log: Fastify
   return app;
 }
 
-function serverOptions(settings: ApiSettings, log: FastifyBaseLogger): FastifyServerOptions {
+function serverOptions(settings: ApiSettings, log: FastifyBaseLogger): FastifyHttpOptions<Server> {
   return {
     loggerInstance: log,
     // A line for each request would cost more than most requests do; refusals are counted instead.
@@ -88,6 +99,17 @@ function serverOptions(settings: ApiSettings, log: FastifyBaseLogger): FastifySe
     // Connections that are kept alive are served until the server has closed them.
     return503OnClosing: false,
     forceCloseConnections: 'idle',
-    requestTimeout: settings.REQUEST_TIMEOUT_MS * 2,
+    requestTimeout: settings.RECEIVE_TIMEOUT_MS,
+    keepAliveTimeout: settings.KEEP_ALIVE_TIMEOUT_MS,
+    // On which nothing moves: an answer that is not fetched. Longer than any answer takes to be made.
+    connectionTimeout: Math.max(settings.KEEP_ALIVE_TIMEOUT_MS, settings.REQUEST_TIMEOUT_MS * 5),
+    http: {
+      // Also of a connection that sends nothing at all.
+      headersTimeout: settings.RECEIVE_TIMEOUT_MS,
+      requestTimeout: settings.RECEIVE_TIMEOUT_MS,
+      connectionsCheckingInterval: CONNECTION_CHECK_MS,
+      maxHeaderSize: HEADER_LIMIT_BYTES,
+      highWaterMark: CONNECTION_BUFFER_BYTES,
+    },
   };
 }

@@ -1,4 +1,5 @@
 /** Opens what the API works with: two connections to Redis, a pool to PostgreSQL, and the stores upon them. */
+import { behindBreaker, createBreaker } from '@flash-sale/core/circuit-breaker.ts';
 import { createOrderStore } from '@flash-sale/core/orders/order-store.ts';
 import { connectPostgres, ping } from '@flash-sale/core/postgres/connect-postgres.ts';
 import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
@@ -30,16 +31,18 @@ export async function connectParts(settings: ServiceSettings, log: Logger) {
   });
   await Promise.all([atGate.redis.connect(), atQueue.redis.connect()]);
   const { redis } = atGate;
+  const breakers = { redis: createBreaker('redis', log), postgres: createBreaker('postgres', log) };
   const queue = createOrderQueue({ redis: atQueue.redis, prefix: keys.queuePrefix });
   const workerSign = createWorkerSign({ redis, keys });
 
   return {
-    gate: createStockGate({ redis, keys }),
-    systemWindow: createSystemWindow({ redis, keys, limit: settings.GLOBAL_RATE_LIMIT }),
-    catalogueCache: createCatalogueCache({ redis, keys }),
-    orders: createOrderStore(pool),
-    sales: createSaleStore(pool),
+    gate: behindBreaker(breakers.redis, createStockGate({ redis, keys, backlogLimit: settings.BACKLOG_LIMIT })),
+    systemWindow: behindBreaker(breakers.redis, createSystemWindow({ redis, keys, limit: settings.GLOBAL_RATE_LIMIT })),
+    catalogueCache: behindBreaker(breakers.redis, createCatalogueCache({ redis, keys })),
+    orders: behindBreaker(breakers.postgres, createOrderStore(pool)),
+    sales: behindBreaker(breakers.postgres, createSaleStore(pool)),
     queue,
+    breakers,
     /** Each throws, or hangs, where its part does not answer. */
     probes: {
       redis: async (): Promise<void> => void (await redis.ping()),
@@ -50,6 +53,7 @@ export async function connectParts(settings: ServiceSettings, log: Logger) {
     },
     async close(): Promise<void> {
       await queue.close();
+      for (const breaker of Object.values(breakers)) breaker.close();
       await Promise.all([atGate.close(), atQueue.close(), pool.end()]);
     },
   };

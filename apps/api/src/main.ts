@@ -1,5 +1,6 @@
 /** The API process: connects, listens, and stops when it is told to. */
 import { requireSetting } from '@flash-sale/core/environment.ts';
+import { LISTEN_BACKLOG } from '@flash-sale/core/limits.ts';
 import { runService } from '@flash-sale/core/run-service.ts';
 import { buildApp } from './build-app.ts';
 import { connectParts } from './connect-parts.ts';
@@ -11,6 +12,7 @@ await runService('api', process.env, async (settings, log) => {
   await app.listen({
     host: settings.HOST,
     port: settings.PORT,
+    backlog: LISTEN_BACKLOG,
     // Several processes on one port: the kernel spreads the connections (Linux).
     ...(settings.API_PROCESSES > 1 ? { reusePort: true } : {}),
   });

@@ -1,19 +1,28 @@
 /** Whether the process lives, whether it can take orders, and whether every part answers. */
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
+import type { Breaker } from '@flash-sale/core/circuit-breaker.ts';
 import { HEALTH_MEMORY_MS, HEALTH_TIMEOUT_MS } from '@flash-sale/core/limits.ts';
 import { Type } from '@sinclair/typebox';
 
 type Probes = Record<'redis' | 'postgres' | 'worker', () => Promise<void>>;
 
 const PartSchema = Type.Union([Type.Literal('ok'), Type.Literal('does not answer')]);
+const BreakerSchema = Type.Union([Type.Literal('closed'), Type.Literal('open'), Type.Literal('half_open')]);
 const HealthSchema = Type.Object({
   status: Type.Union([Type.Literal('ok'), Type.Literal('unavailable')]),
   parts: Type.Object({ redis: PartSchema, postgres: PartSchema, worker: PartSchema }),
+  breakers: Type.Object(
+    { redis: BreakerSchema, postgres: BreakerSchema },
+    { description: 'Of this process. open: calls to the part are refused at once, until it answers again.' },
+  ),
   unavailable: Type.Array(Type.String(), { description: 'Names of the parts that do not answer.' }),
 });
 
-export const healthRoutes: FastifyPluginAsyncTypebox<{ probes: Probes }> = async (app, { probes }) => {
+export const healthRoutes: FastifyPluginAsyncTypebox<{
+  probes: Probes;
+  breakers: Record<'redis' | 'postgres', Pick<Breaker, 'state'>>;
+}> = async (app, { probes, breakers }) => {
   const remembered = new Map<string, { askedAt: number; answer: Promise<boolean> }>();
 
   /** Asks a part at most once within HEALTH_MEMORY_MS, however many probes come, and gives it HEALTH_TIMEOUT_MS. */
@@ -44,6 +53,7 @@ export const healthRoutes: FastifyPluginAsyncTypebox<{ probes: Probes }> = async
       return {
         status: unavailable.length === 0 ? ('ok' as const) : ('unavailable' as const),
         parts: { redis: word(redis), postgres: word(postgres), worker: word(worker) },
+        breakers: { redis: breakers.redis.state(), postgres: breakers.postgres.state() },
         unavailable,
       };
     },

@@ -7,12 +7,8 @@
  * A quiet system has batches of one. Nothing waits for a timer.
  */
 import { RESERVE_BATCH_MAX } from '@flash-sale/core/limits.ts';
-import type {
-  BuyerBucketSettings,
-  OrderRequest,
-  ReserveDecision,
-  StockGate,
-} from '@flash-sale/core/stock/stock-gate.ts';
+import type { ReserveDecision } from '@flash-sale/core/stock/gate-words.ts';
+import type { BuyerBucketSettings, OrderRequest, StockGate } from '@flash-sale/core/stock/stock-gate.ts';
 import type { Permits, SystemWindow } from '@flash-sale/core/stock/system-window.ts';
 
 /** A decision, and what the system-wide window said as it was made. */

@@ -1,21 +1,28 @@
 /**
- * Hands accepted orders to the queue, off the reply's path: one add in flight, the next one carries what came meanwhile.
+ * Hands accepted orders to the queue, off the reply's path: one add in flight, the next one carries what came meanwhile, and
+ * what came within HAND_OVER_PACE_MS of the last one.
  * The reservation is the outbox: whatever is lost here (a crash, a failed add, an unknown outcome) the worker's sweep finds
  * there and hands over again. So nothing is tried twice here, and nothing is given back.
  */
-import type { AcceptedOrder } from '@flash-sale/core/orders/order.ts';
-import type { OrderBatch, OrderQueue } from '@flash-sale/core/queue/order-queue.ts';
+import { HAND_OVER_PACE_MS } from '@flash-sale/core/limits.ts';
+import type { AcceptedOrder, OrderBatch } from '@flash-sale/core/orders/order.ts';
+import type { OrderQueue } from '@flash-sale/core/queue/order-queue.ts';
 import type { FastifyBaseLogger } from 'fastify';
 
 export type HandOver = ReturnType<typeof createHandOver>;
 
 export function createHandOver({ queue, log }: { queue: Pick<OrderQueue, 'add'>; log: FastifyBaseLogger }) {
-  let waiting = new Map<string, AcceptedOrder[]>();
+  let waiting = new Map<string, { epoch: number; orders: AcceptedOrder[] }>();
   let running: Promise<void> | null = null;
+  let lastAddAt = Number.NEGATIVE_INFINITY;
+  let draining = false;
 
   async function run(): Promise<void> {
     while (waiting.size > 0) {
-      const batches: OrderBatch[] = [...waiting].map(([saleId, orders]) => ({ saleId, orders }));
+      const early = lastAddAt + HAND_OVER_PACE_MS - performance.now();
+      if (early > 0 && !draining) await new Promise((resolve) => setTimeout(resolve, early));
+      lastAddAt = performance.now();
+      const batches: OrderBatch[] = [...waiting].map(([saleId, batch]) => ({ saleId, ...batch }));
       waiting = new Map();
       try {
         await queue.add(batches);
@@ -31,16 +38,20 @@ export function createHandOver({ queue, log }: { queue: Pick<OrderQueue, 'add'>;
   }
 
   return {
-    push(saleId: string, order: AcceptedOrder): void {
-      const orders = waiting.get(saleId);
-      if (orders) orders.push(order);
-      else waiting.set(saleId, [order]);
+    /** @param epoch of the gate that accepted it */
+    push(saleId: string, epoch: number, order: AcceptedOrder): void {
+      const batch = waiting.get(saleId);
+      if (batch) {
+        batch.epoch = Math.min(batch.epoch, epoch);
+        batch.orders.push(order);
+      } else waiting.set(saleId, { epoch, orders: [order] });
       // The run begins in a turn of its own, so that the reply goes out first.
       running ??= new Promise((resolve) => setImmediate(resolve)).then(run);
     },
 
     /** Resolves when everything that was pushed is in the queue, or left to the sweep. */
     async drain(): Promise<void> {
+      draining = true;
       while (running) await running;
     },
   };

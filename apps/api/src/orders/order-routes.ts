@@ -62,6 +62,7 @@ export const orderRoutes: FastifyPluginAsyncTypebox<Options> = async (app, optio
     const found = await readOrder(request.params.order_id, request.buyerId);
     if (found === 'no_such_order') return reply.problem('ORDER_NOT_FOUND');
     if (found === 'gate_away') return reply.problem('GATE_UNAVAILABLE');
+    if (found === 'recovering') return reply.problem('SALE_RECOVERING');
     reply.header('cache-control', 'private, no-store');
     return found;
   });
@@ -77,7 +78,7 @@ function refuseUndecided(
     case 'no_such_sale':
       return reply.problem('SALE_NOT_FOUND');
     case 'recovering':
-      return reply.problem('SALE_RECOVERING');
+      return reply.problem('SALE_RECOVERING', { detail: "The sale's stock is being brought up. Nothing was taken." });
     case 'gate_away':
       return reply.problem('GATE_UNAVAILABLE', { detail: 'The stock cannot be reached. Nothing was taken.' });
     case 'unknown':
@@ -112,8 +113,11 @@ function refuse(reply: FastifyReply, { outcome, system }: Admission): FastifyRep
       return reply.problem('BUYER_LIMIT', { holds: outcome.holds });
     case 'key_reused':
       return reply.problem('IDEMPOTENCY_KEY_REUSED');
+    case 'ledger_behind':
+      return reply.problem('LEDGER_BEHIND');
     case 'reserved':
     case 'replayed':
+    case 'recovering':
     case 'unknown_sale':
       throw new Error(`${outcome.word} is no refusal of the gate`);
   }

@@ -5,7 +5,9 @@
  *   3. Accepted: it is handed over to the queue. Refused: the outcome says why.
  */
 import { nothingHappenedInRedis } from '@flash-sale/core/faults.ts';
+import { ACCEPTED, acceptedFields } from '@flash-sale/core/orders/accepted-log.ts';
 import { newOrderId } from '@flash-sale/core/orders/order.ts';
+import { step } from '@flash-sale/core/steps.ts';
 import type { FastifyBaseLogger } from 'fastify';
 import type { SaleReader } from '../sales/read-sales.ts';
 import { type Admission, type AdmissionDesk, NothingReservedError } from './admission-desk.ts';
@@ -23,7 +25,7 @@ export interface PlaceOrder {
 export type PlaceOrderOutcome =
   | { readonly kind: 'decided'; readonly orderId: string; readonly admission: Admission }
   | { readonly kind: 'no_such_sale' }
-  /** The ledger knows the sale, the gate does not: it is not opened yet, or was lost. */
+  /** The gate is closed: Redis was restarted or lost it, and a worker makes it anew; or it is not opened yet. */
   | { readonly kind: 'recovering' }
   /** The question never left this process, or Redis refused to look at it: nothing was taken. */
   | { readonly kind: 'gate_away' }
@@ -41,6 +43,7 @@ export function createPlaceOrder(parts: {
   return async function placeOrder(wanted: PlaceOrder): Promise<PlaceOrderOutcome> {
     const { saleId, buyerId, quantity, requestId, idempotencyKey } = wanted;
     const orderId = newOrderId(saleId);
+    step('receive-order', 'begins');
     let admission: Admission;
     try {
       admission = await desk.admit(saleId, { orderId, buyerId, quantity, requestId, idempotencyKey });
@@ -55,8 +58,11 @@ export function createPlaceOrder(parts: {
     const { outcome } = admission;
     if (outcome.word === 'reserved') {
       const order = { id: orderId, buyerId, quantity, requestId, idempotencyKey, reservedAt: outcome.reservedAt };
-      handOver.push(saleId, order);
-      log.info({ order_id: orderId, sale_id: saleId, buyer_id: buyerId, quantity, reqId: requestId }, 'order accepted');
+      handOver.push(saleId, outcome.epoch, order);
+      log.info(acceptedFields(saleId, order), ACCEPTED);
+      step('receive-order', 'done');
+    } else if (outcome.word === 'recovering') {
+      return { kind: 'recovering' };
     } else if (outcome.word === 'unknown_sale') {
       return (await sales.find(saleId)) ? { kind: 'recovering' } : { kind: 'no_such_sale' };
     }

@@ -7,6 +7,7 @@ import { awayPart } from '@flash-sale/core/faults.ts';
 import { saleIdOf } from '@flash-sale/core/orders/order.ts';
 import type { LedgerOrder, OrderStore } from '@flash-sale/core/orders/order-store.ts';
 import type { StockGate } from '@flash-sale/core/stock/stock-gate.ts';
+import type { SaleReader } from '../sales/read-sales.ts';
 
 export interface OrderView {
   readonly order_id: string;
@@ -21,9 +22,13 @@ export interface OrderView {
   readonly reason?: string;
 }
 
-export type ReadOrderOutcome = OrderView | 'no_such_order' | 'gate_away';
+export type ReadOrderOutcome = OrderView | 'no_such_order' | 'gate_away' | 'recovering';
 
-export function createReadOrder(parts: { gate: Pick<StockGate, 'findReservation'>; orders: Pick<OrderStore, 'find'> }) {
+export function createReadOrder(parts: {
+  gate: Pick<StockGate, 'findReservation'>;
+  orders: Pick<OrderStore, 'find'>;
+  sales: Pick<SaleReader, 'find'>;
+}) {
   /**
    * Someone else's order is answered like one that does not exist.
    *
@@ -39,6 +44,8 @@ export function createReadOrder(parts: { gate: Pick<StockGate, 'findReservation'
     const order = await parts.orders.find(orderId);
     if (order) return order.buyerId === buyerId ? view(order) : 'no_such_order';
     if (reservation === 'gate_away') return 'gate_away';
+    // Without a gate there may be a sale that Redis lost, or none at all.
+    if (reservation === 'recovering') return (await parts.sales.find(saleId)) ? 'recovering' : 'no_such_order';
     if (reservation?.buyerId !== buyerId) return 'no_such_order';
     return {
       order_id: orderId,

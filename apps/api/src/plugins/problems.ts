@@ -6,6 +6,7 @@ import { randomUUID } from 'node:crypto';
 import { STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import { awayPart } from '@flash-sale/core/faults.ts';
+import { CONNECTION_LINGER_MS } from '@flash-sale/core/limits.ts';
 import { type Static, Type } from '@sinclair/typebox';
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import fp from 'fastify-plugin';
@@ -51,9 +52,11 @@ const table = {
   SYSTEM_RATE_LIMITED: [429, true, 'More orders arrive than the system lets through in a second.'],
   ADDRESS_RATE_LIMITED: [429, true, 'Too many requests come from this address.'],
   INTERNAL: [500, true, 'Something broke on our side. The request id leads to the line in the log.'],
+  OVERLOADED: [503, true, 'More requests arrive than this process can answer. Nothing was taken.'],
   GATE_UNAVAILABLE: [503, true, 'The stock cannot be reached.'],
+  LEDGER_BEHIND: [503, true, 'Too many orders of this sale wait to be written down. Nothing was taken.'],
   LEDGER_UNAVAILABLE: [503, true, 'The ledger cannot be reached.'],
-  SALE_RECOVERING: [503, true, "The sale's stock is being brought up. Nothing was taken."],
+  SALE_RECOVERING: [503, true, "The sale's stock is being brought up."],
   STOCK_CHANGE_PENDING: [
     503,
     false,
@@ -196,8 +199,13 @@ export function sendFrameworkError(error: FastifyError, request: FastifyRequest,
   reply.code(body.status).type('application/problem+json').send(JSON.stringify(body));
 }
 
+/** Connections that were told what is wrong with them. */
+const lingering = new WeakSet<Socket>();
+
 /** For what is no HTTP, or more of it than is allowed: there is a socket and no request. */
 export function sendConnectionError(error: Error & { code?: string }, socket: Socket): void {
+  // What comes after the words below: the rest of what was too much. It is thrown away until the connection is cut.
+  if (lingering.has(socket)) return;
   if (error.code === 'ECONNRESET' || socket.destroyed || !socket.writable) {
     socket.destroy();
     return;
@@ -214,6 +222,10 @@ export function sendConnectionError(error: Error & { code?: string }, socket: So
     `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Type: application/problem+json\r\n` +
       `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
   );
+  // The other side need not close its half, and then nobody would: Node asks for a connection that is too slow only once.
+  lingering.add(socket);
+  const cut = setTimeout(() => socket.destroy(), CONNECTION_LINGER_MS).unref();
+  socket.once('close', () => clearTimeout(cut));
 }
 
 export default fp(

@@ -17,6 +17,8 @@ import type { SaleView } from './sale-contract.ts';
 const KEPT_AFTER_END_MS = 3_600_000;
 
 interface LiveNumbers {
+  /** Whether there is a gate, be it closed. */
+  readonly exists: boolean;
   /** Milliseconds since 1970 by Redis' clock, as the numbers were read. */
   readonly now: number;
   readonly readAt: number;
@@ -71,8 +73,8 @@ export function createSaleReader(parts: {
     const known = current.find((sale) => sale.id === saleId);
     if (known) return known;
     // Every sale that was ever open has a gate. Made-up ids end here, at Redis, and never reach PostgreSQL.
-    const { numbers } = await live.forceFetch(saleId);
-    return numbers === null ? null : (await others.forceFetch(saleId)).sale;
+    const { exists } = await live.forceFetch(saleId);
+    return !exists ? null : (await others.forceFetch(saleId)).sale;
   }
 
   async function view(sale: Sale): Promise<{ product: SaleView; now: number }> {

@@ -36,7 +36,7 @@ export const ListSalesSchema = {
       count: Type.Integer(),
       server_time: Type.String({ format: 'date-time' }),
     }),
-    ...problemResponses('ADDRESS_RATE_LIMITED', 'GATE_UNAVAILABLE', 'LEDGER_UNAVAILABLE'),
+    ...problemResponses('ADDRESS_RATE_LIMITED', 'OVERLOADED', 'GATE_UNAVAILABLE', 'LEDGER_UNAVAILABLE'),
   },
 };
 
@@ -46,6 +46,12 @@ export const ReadSaleSchema = {
   params: Type.Object({ product_id: Type.String() }),
   response: {
     200: Type.Object({ product: SaleViewSchema, server_time: Type.String({ format: 'date-time' }) }),
-    ...problemResponses('SALE_NOT_FOUND', 'ADDRESS_RATE_LIMITED', 'GATE_UNAVAILABLE', 'LEDGER_UNAVAILABLE'),
+    ...problemResponses(
+      'SALE_NOT_FOUND',
+      'ADDRESS_RATE_LIMITED',
+      'OVERLOADED',
+      'GATE_UNAVAILABLE',
+      'LEDGER_UNAVAILABLE',
+    ),
   },
 };

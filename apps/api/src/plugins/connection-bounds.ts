@@ -1,0 +1,38 @@
+/**
+ * What connections may take of this process: how many there may be, and how many requests each may send without waiting.
+ * How long they may take, and how long their headers may be, stands in the server's options (build-app.ts).
+ */
+import type { Socket } from 'node:net';
+import { PIPELINED_MAX } from '@flash-sale/core/limits.ts';
+import fp from 'fastify-plugin';
+
+/** Under which a connection counts its requests whose answers have not left. */
+const unanswered = Symbol('unanswered');
+type Connection = Socket & { [unanswered]?: number };
+
+export default fp<{ most: number }>(
+  async (app, { most }) => {
+    app.server.maxConnections = most;
+    app.server.on('drop', () => app.countRefusal('CONNECTION_DROPPED'));
+
+    // Ahead of the router, so that no kind of request is left out.
+    app.server.prependListener('request', (request, response) => {
+      const connection: Connection = request.socket;
+      const count = (connection[unanswered] ?? 0) + 1;
+      connection[unanswered] = count;
+      if (count <= PIPELINED_MAX) {
+        response.once('finish', () => {
+          connection[unanswered] = (connection[unanswered] ?? 1) - 1;
+        });
+      } else if (!connection.destroyed) {
+        app.countRefusal('CONNECTION_FLOODED');
+        connection.destroy();
+      }
+    });
+    // What was read together with the request that was one too many: nobody is there.
+    app.addHook('onRequest', (request, _reply, next) => {
+      if (!request.raw.socket.destroyed) next();
+    });
+  },
+  { name: 'connection-bounds', dependencies: ['refusal-count'] },
+);
