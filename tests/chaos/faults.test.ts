@@ -1,0 +1,47 @@
+/** The plan of faults and the random numbers behind it: the same for the same seed, and enough of each. */
+import { expect, test } from 'vitest';
+import { planFaults, USUAL_KINDS } from './faults.ts';
+import { freshSeed, Random } from './seeded-random.ts';
+
+const plan = (seed: string, minutes: number) =>
+  planFaults({ random: new Random(seed), totalMs: minutes * 60_000, apis: 2, workers: 2, kinds: USUAL_KINDS });
+
+test('the same seed makes the same numbers, whatever was drawn beside', () => {
+  const [one, other] = [new Random('seed'), new Random('seed')];
+  for (let i = 0; i < 100; i++) other.next();
+  const draws = (random: Random) => Array.from({ length: 5 }, () => random.integer(0, 1e9));
+  expect(draws(other.fork('buyer'))).toEqual(draws(one.fork('buyer')));
+  expect(draws(one.fork('buyer'))).not.toEqual(draws(one.fork('operator')));
+  expect(draws(new Random('a'))).not.toEqual(draws(new Random('b')));
+});
+
+test('numbers are spread evenly', () => {
+  const random = new Random('even');
+  const tenths = Array.from({ length: 10 }, () => 0);
+  for (let i = 0; i < 10_000; i++) {
+    const tenth = random.integer(0, 9);
+    tenths[tenth] = (tenths[tenth] ?? 0) + 1;
+  }
+  for (const count of tenths) expect(Math.abs(count - 1_000)).toBeLessThan(150);
+});
+
+test('the same seed makes the same plan, another one another', () => {
+  expect(plan('seed', 2)).toEqual(plan('seed', 2));
+  expect(plan('seed', 2)).not.toEqual(plan('other', 2));
+});
+
+test('ten minutes have far more than a hundred kills, a third of a minute has two of each kind at least', () => {
+  for (const seed of ['a', 'b', freshSeed()]) {
+    expect(plan(seed, 10).faults.filter((fault) => fault.kind === 'kill').length).toBeGreaterThan(120);
+    const kinds = Map.groupBy(plan(seed, 0.3).faults, (fault) => fault.kind);
+    expect(Math.min(...USUAL_KINDS.map((kind) => kinds.get(kind)?.length ?? 0))).toBeGreaterThan(1);
+  }
+});
+
+test('a calm has no faults, and no fault lasts into it', () => {
+  const { storms, faults } = plan('seed', 5);
+  expect(storms.length).toBeGreaterThan(3);
+  for (const { at, lastsMs } of faults) {
+    expect(storms.some((storm) => at >= storm.from && at + lastsMs <= storm.until + 50)).toBe(true);
+  }
+});

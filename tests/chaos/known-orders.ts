@@ -1,0 +1,54 @@
+/** What the auditor remembers of orders, of the calls that asked for them, and of idempotency keys. */
+import { type Call, type QuestionOf, type Reply, wordOf } from './history.ts';
+
+/** An order whose id somebody was told. */
+export interface KnownOrder {
+  readonly id: string;
+  readonly saleId: string;
+  readonly buyerId: string;
+  readonly quantity: number;
+  readonly key: string | null;
+  /** Earliest call that can have made it. */
+  readonly from: number;
+  /** When somebody first knew that it holds units; Infinity until then. */
+  takenBy: number;
+  /** When its buyer was told "accepted"; Infinity where he never was. */
+  acceptedAt: number;
+  /** A reply that does not say that it repeats an earlier one. */
+  fresh: number;
+  terminal: { status: 'confirmed' | 'rejected'; at: number } | null;
+  /** Whoever was told about it, in his words. */
+  readonly story: string[];
+  /** Its buyer was told that it is not there, and Redis was emptied after it was made. */
+  gone: boolean;
+}
+
+/** A call for an order, and what is known of it. */
+export interface Attempt {
+  readonly asked: QuestionOf<'order'>;
+  readonly sentAt: number;
+  word: string;
+  open: boolean;
+  orderId: string | null;
+}
+
+export interface KeyUse {
+  orderId: string | null;
+  knownAt: number;
+  readonly quantities: Map<number, number>;
+}
+
+/** Lines of an order's story: how it began is what matters. */
+const STORY_MAX = 40;
+
+/** Notes a call about an order, for whoever reads the evidence. */
+export function tell(order: KnownOrder, call: Call, reply: Reply): void {
+  const seconds = (ms: number): string => (ms / 1_000).toFixed(3);
+  const { asked } = call;
+  if (order.story.length >= STORY_MAX) return;
+  const status = typeof reply.body.status === 'string' ? ` ${reply.body.status}` : '';
+  order.story.push(
+    `${seconds(call.sentAt)}–${seconds(reply.endedAt)} call-${call.n} ${call.api} ${asked.kind}` +
+      `${'buyerId' in asked ? ` of ${asked.buyerId}` : ''}: ${reply.status} ${wordOf(reply)}${status}${reply.replayed ? ' (replayed)' : ''}`,
+  );
+}

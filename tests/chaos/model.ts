@@ -1,0 +1,301 @@
+/**
+ * The auditor: an in-memory model of the sales that is told of every call and every reply, and judges each. It knows the contract and
+ * nothing of the product. What only the end can tell (was there really nothing left?) it keeps in the books of the sales; judge-end.ts
+ * asks them.
+ *
+ * A call that nobody answered may have been carried out, at any time after it was sent. So the model reckons with bounds: what must have
+ * been, and what can have been.
+ */
+import { type Call, isOutcomeOpen, type QuestionOf, type Reply, wordOf } from './history.ts';
+import { judgeOperators, judgePage, type Must, type OperatorsQuestion } from './judge-sales.ts';
+import { type Attempt, type KeyUse, type KnownOrder, tell } from './known-orders.ts';
+import { formFaults, RULES, type Rules } from './reply-rules.ts';
+import { SaleBook } from './sale-book.ts';
+import { Weather } from './weather.ts';
+
+export type LieKind = 'lie' | 'oversold' | 'leaked' | 'lost' | 'stuck' | 'fell';
+
+export interface Lie {
+  readonly kind: LieKind;
+  readonly sentence: string;
+  readonly at: number;
+  /** Number of the call that it was told to; 0 for the end state. */
+  readonly n: number;
+  readonly orderId: string | null;
+}
+
+const TERMINAL = new Set(['confirmed', 'rejected']);
+
+export class Auditor {
+  readonly rules: Rules;
+  readonly weather: Weather;
+  readonly sales = new Map<string, SaleBook>();
+  readonly orders = new Map<string, KnownOrder>();
+  readonly attempts = new Map<number, Attempt>();
+  readonly lies: Lie[] = [];
+  /** Replies by "kind status word". */
+  readonly tally = new Map<string, number>();
+  readonly #keys = new Map<string, KeyUse>();
+  readonly #settings = new Map<number, (endedAt: number | null) => void>();
+
+  constructor(rules: Rules = RULES, workers: readonly string[] = ['worker-1', 'worker-2']) {
+    this.rules = rules;
+    this.weather = new Weather(workers);
+  }
+
+  accuse(kind: LieKind, sentence: string, at: number, n = 0, orderId: string | null = null): void {
+    this.lies.push({ kind, sentence, at, n, orderId });
+  }
+
+  /** A process ended by itself. One that starts may give up while its servers are ailing; one that was ready may not. */
+  fell(name: string, how: string, wasReady: boolean, at: number): void {
+    const ailing = this.weather.excuses('start', name, false, at, at);
+    if (wasReady || !ailing) this.accuse('fell', `${name} ended by itself: ${how}`, at);
+  }
+
+  /** Acknowledged orders of which nobody has read yet how they ended. */
+  unfinished(): KnownOrder[] {
+    return [...this.orders.values()].filter(
+      (order) => order.acceptedAt < Infinity && order.terminal === null && !order.gone,
+    );
+  }
+
+  /** Redis was emptied after it was made, and nobody had seen it in the ledger. */
+  mayBeGone(order: KnownOrder): boolean {
+    return this.rules.redisMayLose && order.terminal === null && this.weather.redisWasEmptiedAfter(order.from);
+  }
+
+  /** Called as a question is sent. */
+  begun(call: Call): void {
+    const { asked, n, sentAt } = call;
+    switch (asked.kind) {
+      case 'order': {
+        this.attempts.set(n, { asked, sentAt, word: 'under_way', open: true, orderId: null });
+        const use = this.#keyUse(asked);
+        if (use && !use.quantities.has(asked.quantity)) use.quantities.set(asked.quantity, sentAt);
+        return;
+      }
+      case 'make_sale':
+        if (!this.sales.has(asked.saleId))
+          this.sales.set(asked.saleId, new SaleBook(call as Call<QuestionOf<'make_sale'>>));
+        return;
+      case 'pause':
+      case 'resume':
+      case 'move_window':
+        this.#settings.set(
+          n,
+          this.#book(asked.saleId).beginSetting(call as Call<QuestionOf<'pause' | 'resume' | 'move_window'>>),
+        );
+        return;
+      case 'change_stock': {
+        const { changes } = this.#book(asked.saleId);
+        const { changeId: id, delta } = asked;
+        if (!changes.has(id)) changes.set(id, { id, delta, from: sentAt, until: Infinity, told: null, open: false });
+        return;
+      }
+    }
+  }
+
+  /** Called as it ended; judges the reply. */
+  ended(call: Call, reply: Reply): void {
+    const word = wordOf(reply);
+    const counted = `${call.asked.kind} ${reply.status || '–'} ${word}`;
+    this.tally.set(counted, (this.tally.get(counted) ?? 0) + 1);
+    const must = (holds: boolean, sentence: string, orderId: string | null = null): void => {
+      if (!holds) this.accuse('lie', sentence, reply.endedAt, call.n, orderId);
+    };
+    for (const fault of formFaults(call, reply, this.weather, this.rules)) must(false, fault);
+    switch (call.asked.kind) {
+      case 'order':
+        this.#judgeOrder(call as Call<QuestionOf<'order'>>, reply, must);
+        return;
+      case 'read_order':
+        this.#judgeRead(call as Call<QuestionOf<'read_order'>>, reply, must);
+        return;
+      case 'read_sale':
+        judgePage(
+          call as Call<QuestionOf<'read_sale'>>,
+          reply,
+          this.#book(call.asked.saleId),
+          this.weather,
+          this.rules,
+          must,
+        );
+        return;
+      default:
+        judgeOperators(
+          call as Call<OperatorsQuestion>,
+          reply,
+          this.#book(call.asked.saleId),
+          must,
+          this.#settings.get(call.n),
+        );
+        this.#settings.delete(call.n);
+    }
+  }
+
+  #judgeOrder(call: Call<QuestionOf<'order'>>, reply: Reply, must: Must): void {
+    const { asked, n, sentAt } = call;
+    const word = wordOf(reply);
+    const attempt = this.attempts.get(n) as Attempt;
+    attempt.word = word;
+    attempt.open = isOutcomeOpen(reply);
+    const use = this.#keyUse(asked);
+    const book = this.#book(asked.saleId);
+    const number = Number(reply.body.available ?? reply.body.holds ?? reply.body.remaining ?? Number.NaN);
+    const say = (said: string): void => {
+      book.words.push({
+        n,
+        word: said,
+        sentAt,
+        endedAt: reply.endedAt,
+        buyerId: asked.buyerId,
+        quantity: asked.quantity,
+        number,
+      });
+    };
+    if (word === 'OUTCOME_UNKNOWN' && asked.key === null) {
+      const id = reply.body.order_id;
+      must(typeof id === 'string', 'OUTCOME_UNKNOWN without a key and without the order_id to ask for');
+      if (typeof id === 'string') this.#know(id, call, reply);
+      return;
+    }
+    if (word === 'IDEMPOTENCY_KEY_REUSED') {
+      const other = [...(use?.quantities ?? [])].some(
+        ([used, from]) => used !== asked.quantity && from <= reply.endedAt,
+      );
+      must(other, 'IDEMPOTENCY_KEY_REUSED, and no other quantity was ever sent with this key');
+      const known = use?.orderId ? this.orders.get(use.orderId) : undefined;
+      must(
+        known?.quantity !== asked.quantity,
+        'IDEMPOTENCY_KEY_REUSED for the quantity of its order',
+        known?.id ?? null,
+      );
+      return;
+    }
+    if (word !== 'ok') {
+      if (reply.how !== 'replied' || reply.status >= 500) {
+        if (word === 'SALE_RECOVERING') say(word);
+        return;
+      }
+      const keyHasOrder = use?.orderId != null && use.knownAt <= sentAt;
+      must(!keyHasOrder, `${word}, and the key had its order`, use?.orderId ?? null);
+      say(word);
+      return;
+    }
+    this.#judgeAccepted(call, reply, use, must);
+    say(reply.replayed ? 'replayed' : 'accepted');
+  }
+
+  #judgeAccepted(call: Call<QuestionOf<'order'>>, reply: Reply, use: KeyUse | null, must: Must): void {
+    const { asked, n } = call;
+    const { order_id: id, status, product_id, quantity, remaining } = reply.body;
+    must(reply.status === 200 && status === 'accepted', `accepted as ${reply.status} ${String(status)}`);
+    must(typeof id === 'string' && id.startsWith(`${asked.saleId}-`), `the order id ${String(id)} is not of this sale`);
+    if (typeof id !== 'string') return;
+    (this.attempts.get(n) as Attempt).orderId = id;
+    must(product_id === asked.saleId && quantity === asked.quantity, 'accepted something else than was asked for', id);
+    must(Number.isInteger(remaining) && Number(remaining) >= 0, `${String(remaining)} remaining`, id);
+    must(!reply.replayed || asked.key !== null, 'replayed without a key', id);
+    const before = this.orders.get(id);
+    if (before) {
+      const same = before.buyerId === asked.buyerId && before.saleId === asked.saleId;
+      must(same, `order ${id} was given to ${before.buyerId} and to ${asked.buyerId}`, id);
+      must(before.key !== null && before.key === asked.key, 'two requests without the same key got one order', id);
+      must(
+        before.quantity === asked.quantity,
+        `the order has ${before.quantity} units, and ${asked.quantity} were told`,
+        id,
+      );
+    }
+    const order = this.#know(id, call, reply);
+    order.acceptedAt = Math.min(order.acceptedAt, reply.endedAt);
+    order.takenBy = Math.min(order.takenBy, reply.endedAt);
+    if (!reply.replayed) {
+      order.fresh += 1;
+      must(order.fresh === 1, 'the same order was accepted twice, and neither reply says that it repeats', id);
+    }
+    if (use) {
+      const earlier = use.orderId === null ? undefined : this.orders.get(use.orderId);
+      if (earlier && this.mayBeGone(earlier)) use.orderId = id;
+      must(use.orderId === null || use.orderId === id, `one key has two orders: ${use.orderId} and ${id}`, id);
+      use.orderId ??= id;
+      use.knownAt = Math.min(use.knownAt, reply.endedAt);
+    }
+    must(order.terminal?.status !== 'rejected', 'accepted, and it was rejected', id);
+  }
+
+  #judgeRead(call: Call<QuestionOf<'read_order'>>, reply: Reply, must: Must): void {
+    const { orderId: id, buyerId } = call.asked;
+    const order = this.orders.get(id);
+    const word = wordOf(reply);
+    if (order) tell(order, call, reply);
+    if (word === 'ORDER_NOT_FOUND') {
+      if (order?.buyerId !== buyerId) return;
+      if (order.terminal === null && this.mayBeGone(order)) {
+        order.gone = true;
+        return;
+      }
+      must(order.takenBy > call.sentAt, 'ORDER_NOT_FOUND for its buyer, who had been told that it is there', id);
+      return;
+    }
+    if (word !== 'ok') return;
+    must(order !== undefined, `the order ${id}, which nobody was told of, can be read`, id);
+    if (!order) return;
+    must(order.buyerId === buyerId, `the order of ${order.buyerId} is shown to ${buyerId}`, id);
+    const { body, endedAt } = reply;
+    const status = String(body.status);
+    must(['pending', 'confirmed', 'rejected'].includes(status), `status ${status}`, id);
+    must(
+      body.order_id === id && body.product_id === order.saleId && body.quantity === order.quantity,
+      'another order is shown than was asked for',
+      id,
+    );
+    order.takenBy = Math.min(order.takenBy, endedAt);
+    if (status === 'confirmed') {
+      const cents = Math.round(Number(body.amount) * 100);
+      const price = this.#book(order.saleId).priceCents;
+      must(
+        cents === price * order.quantity,
+        `amount ${String(body.amount)} for ${order.quantity} × ${price / 100}`,
+        id,
+      );
+    }
+    if (status === 'rejected') must(this.rules.redisMayLose, `rejected: ${String(body.reason)}`, id);
+    const { terminal } = order;
+    if (terminal) {
+      const backwards = status !== terminal.status && (TERMINAL.has(status) || call.sentAt >= terminal.at);
+      must(!backwards, `${status} after ${terminal.status}: a status moved backwards`, id);
+    } else if (TERMINAL.has(status)) order.terminal = { status: status as 'confirmed' | 'rejected', at: endedAt };
+  }
+
+  #know(id: string, call: Call<QuestionOf<'order'>>, reply: Reply): KnownOrder {
+    const { saleId, buyerId, quantity, key } = call.asked;
+    let order = this.orders.get(id);
+    if (!order) {
+      const from = Math.min(call.sentAt, this.#keyUse(call.asked)?.quantities.get(quantity) ?? call.sentAt);
+      const unknown = { takenBy: Infinity, acceptedAt: Infinity, fresh: 0, terminal: null, story: [], gone: false };
+      order = { id, saleId, buyerId, quantity, key, from, ...unknown };
+      this.orders.set(id, order);
+    }
+    tell(order, call, reply);
+    return order;
+  }
+
+  #keyUse({ saleId, buyerId, key }: QuestionOf<'order'>): KeyUse | null {
+    if (key === null) return null;
+    const name = `${saleId} ${buyerId} ${key}`;
+    let use = this.#keys.get(name);
+    if (!use) {
+      use = { orderId: null, knownAt: Infinity, quantities: new Map() };
+      this.#keys.set(name, use);
+    }
+    return use;
+  }
+
+  #book(saleId: string): SaleBook {
+    const book = this.sales.get(saleId);
+    if (!book) throw new Error(`nobody made the sale ${saleId}`);
+    return book;
+  }
+}

@@ -1,0 +1,114 @@
+/** What every reply must keep, whatever it is about: its form, its code, its time, and a reason for each failure. No product code. */
+import { type Call, type Question, type Reply, wordOf } from './history.ts';
+import type { Weather } from './weather.ts';
+
+/** The contract's codes (docs/openapi.json) and their statuses, written down here a second time on purpose. */
+const STATUS_OF: Readonly<Record<string, number>> = {
+  INVALID_REQUEST: 400,
+  SALE_NOT_OPEN: 400,
+  SALE_PAUSED: 400,
+  SALE_ENDED: 400,
+  SOLD_OUT: 400,
+  NOT_ENOUGH_UNITS: 400,
+  BUYER_LIMIT: 400,
+  SALE_NOT_FOUND: 404,
+  ORDER_NOT_FOUND: 404,
+  REQUEST_TOO_SLOW: 408,
+  SALE_EXISTS: 409,
+  UNITS_PROMISED: 409,
+  IDEMPOTENCY_KEY_REUSED: 422,
+  GATE_UNAVAILABLE: 503,
+  LEDGER_UNAVAILABLE: 503,
+  SALE_RECOVERING: 503,
+  STOCK_CHANGE_PENDING: 503,
+  OUTCOME_UNKNOWN: 503,
+  LEDGER_BEHIND: 503,
+  OVERLOADED: 503,
+};
+
+/** Codes that each question may be answered with, beyond those that say that a part is ailing. */
+const REFUSALS: Readonly<Record<Question['kind'], readonly string[]>> = {
+  order: [
+    'SALE_NOT_OPEN',
+    'SALE_PAUSED',
+    'SALE_ENDED',
+    'SOLD_OUT',
+    'NOT_ENOUGH_UNITS',
+    'BUYER_LIMIT',
+    'SALE_NOT_FOUND',
+    'IDEMPOTENCY_KEY_REUSED',
+  ],
+  read_order: ['ORDER_NOT_FOUND'],
+  read_sale: ['SALE_NOT_FOUND'],
+  make_sale: ['SALE_EXISTS'],
+  pause: ['SALE_NOT_FOUND'],
+  resume: ['SALE_NOT_FOUND'],
+  move_window: ['SALE_NOT_FOUND'],
+  change_stock: ['SALE_NOT_FOUND', 'UNITS_PROMISED'],
+  read_numbers: ['SALE_NOT_FOUND'],
+};
+
+export interface Rules {
+  /** REQUEST_TIMEOUT_MS of the processes. */
+  readonly requestTimeoutMs: number;
+  /** Milliseconds that a busy machine may add to a reply. */
+  readonly slackMs: number;
+  /** Milliseconds in which every acknowledged order must end once all parts are up. */
+  readonly terminalWithinMs: number;
+  /** Redis may be emptied: what it had promised, and the ledger had not, may be gone. */
+  readonly redisMayLose: boolean;
+}
+
+export const RULES: Rules = { requestTimeoutMs: 2_000, slackMs: 1_500, terminalWithinMs: 30_000, redisMayLose: false };
+
+const isOperators = (kind: Question['kind']): boolean =>
+  ['make_sale', 'pause', 'resume', 'move_window', 'change_stock', 'read_numbers'].includes(kind);
+
+/**
+ * Milliseconds that a reply may take. An order waits for Redis. Reading waits for Redis, then for a connection to PostgreSQL, then for its
+ * answer (a second more than the limit, for a server that is silent); an operator's change does that for several steps in a row.
+ */
+function budgetMs(kind: Question['kind'], word: string, rules: Rules): number {
+  const { requestTimeoutMs: limit, slackMs } = rules;
+  const ledger = 2 * limit + 1_000;
+  if (kind === 'order') {
+    // Only a sale that the gate does not have is looked for in the catalogue and the ledger.
+    const looked = ['SALE_NOT_FOUND', 'SALE_RECOVERING', 'LEDGER_UNAVAILABLE'].includes(word);
+    return (looked ? 2 * limit + ledger : limit) + slackMs;
+  }
+  if (kind === 'read_order') return limit + ledger + slackMs;
+  if (kind === 'read_sale') return 2 * limit + ledger + slackMs;
+  return 4 * ledger + slackMs;
+}
+
+/** @returns what is wrong with the reply as such */
+export function formFaults(call: Call, reply: Reply, weather: Weather, rules: Rules): string[] {
+  const faults: string[] = [];
+  const { kind } = call.asked;
+  const word = wordOf(reply);
+  const took = reply.endedAt - call.sentAt;
+  const allowed = budgetMs(kind, word, rules);
+  if (took > allowed && took - weather.stoodStill(call.api, call.sentAt, reply.endedAt) > allowed) {
+    faults.push(`late: ${word} after ${took.toFixed(0)} ms, and ${allowed} ms are allowed`);
+  }
+  if (reply.how === 'broken' || reply.how === 'refused_connection') {
+    if (!weather.wasKilled(call.api, call.sentAt, reply.endedAt)) {
+      faults.push(`${reply.how}, and ${call.api} was not killed`);
+    }
+    return faults;
+  }
+  if (reply.how !== 'replied' || word === 'ok') return faults;
+  if (STATUS_OF[word] !== reply.status) faults.push(`status ${reply.status} with code ${word}`);
+  if (!reply.contentType.startsWith('application/problem+json')) faults.push(`${word} as ${reply.contentType}`);
+  if (typeof reply.body.retryable !== 'boolean') faults.push(`${word} without retryable`);
+  if (reply.status === 503 && !/^[1-9]\d*$/.test(reply.retryAfter ?? '')) faults.push(`${word} without Retry-After`);
+  const ailing = reply.status >= 500 || word === 'REQUEST_TOO_SLOW';
+  if (ailing) {
+    if (!weather.excuses(word, call.api, isOperators(kind), call.sentAt, reply.endedAt)) {
+      faults.push(`${word}, and nothing that it speaks of was ailing`);
+    }
+  } else if (!REFUSALS[kind].includes(word) && STATUS_OF[word] !== undefined) {
+    faults.push(`${word} as the answer to ${kind}`);
+  }
+  return faults;
+}

@@ -1,0 +1,180 @@
+/** Asks the API over HTTP as a buyer or an operator would, and hands question and answer to whoever listens. */
+import { Agent, request } from 'node:http';
+import type { Call, Question, Reply } from './history.ts';
+
+export interface Target {
+  readonly name: string;
+  readonly url: string;
+}
+
+interface HttpQuestion {
+  readonly method: 'GET' | 'POST';
+  readonly path: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string | null;
+}
+
+/** Milliseconds after which a client goes away: longer than any reply may take. */
+const PATIENCE_MS: Partial<Record<Question['kind'], number>> = { order: 8_000, read_order: 10_000, read_sale: 12_000 };
+const OPERATORS_PATIENCE_MS = 25_000;
+
+export class Caller {
+  readonly #agents = new Map<string, Agent>();
+  readonly #listener: { begun(call: Call): void; ended(call: Call, reply: Reply): void };
+  readonly #adminToken: string;
+  #n = 0;
+  underWay = 0;
+
+  constructor(adminToken: string, listener: { begun(call: Call): void; ended(call: Call, reply: Reply): void }) {
+    this.#adminToken = adminToken;
+    this.#listener = listener;
+  }
+
+  /** Calls so far. */
+  get calls(): number {
+    return this.#n;
+  }
+
+  /** @param hangUpAfterMs the client goes away after this, whether it was answered or not */
+  ask(target: Target, asked: Question, hangUpAfterMs?: number): Promise<Reply> {
+    const call: Call = { n: ++this.#n, api: target.name, asked, sentAt: performance.now() };
+    const { method, path, headers, body } = this.#asHttp(asked);
+    this.#listener.begun(call);
+    this.underWay += 1;
+    return new Promise((resolve) => {
+      let over = false;
+      const end = (how: Reply['how'], more: Partial<Reply> = {}): void => {
+        if (over) return;
+        over = true;
+        clearTimeout(timer);
+        const nothing = { status: 0, body: {}, contentType: '', retryAfter: null, replayed: false };
+        const reply: Reply = { ...nothing, ...more, how, endedAt: performance.now() };
+        this.underWay -= 1;
+        this.#listener.ended(call, reply);
+        resolve(reply);
+      };
+      const sent = request(
+        new URL(path, target.url),
+        {
+          agent: this.#agentOf(target.name),
+          method,
+          headers: {
+            ...headers,
+            'x-request-id': `call-${call.n}`,
+            ...(body === null
+              ? { 'content-length': '0' }
+              : { 'content-type': 'application/json', 'content-length': String(Buffer.byteLength(body)) }),
+          },
+        },
+        (response) => {
+          const chunks: Buffer[] = [];
+          response.on('data', (chunk: Buffer) => chunks.push(chunk));
+          response.on('error', () => end('broken'));
+          response.on('close', () => end('broken'));
+          response.on('end', () =>
+            end('replied', {
+              status: response.statusCode ?? 0,
+              body: parsed(Buffer.concat(chunks).toString()),
+              contentType: response.headers['content-type'] ?? '',
+              retryAfter: response.headers['retry-after'] ?? null,
+              replayed: response.headers['idempotency-replayed'] === 'true',
+            }),
+          );
+        },
+      );
+      sent.on('error', (error: NodeJS.ErrnoException) =>
+        end(error.code === 'ECONNREFUSED' ? 'refused_connection' : 'broken'),
+      );
+      const patience = PATIENCE_MS[asked.kind] ?? OPERATORS_PATIENCE_MS;
+      const goAway = (how: 'timed_out' | 'hung_up') => () => {
+        end(how);
+        sent.destroy();
+      };
+      const timer =
+        hangUpAfterMs === undefined
+          ? setTimeout(goAway('timed_out'), patience)
+          : setTimeout(goAway('hung_up'), hangUpAfterMs);
+      sent.end(body ?? undefined);
+    });
+  }
+
+  close(): void {
+    for (const agent of this.#agents.values()) agent.destroy();
+    this.#agents.clear();
+  }
+
+  #agentOf(name: string): Agent {
+    let agent = this.#agents.get(name);
+    if (!agent) {
+      agent = new Agent({ keepAlive: true, maxSockets: Number.POSITIVE_INFINITY });
+      this.#agents.set(name, agent);
+    }
+    return agent;
+  }
+
+  #asHttp(asked: Question): HttpQuestion {
+    if (asked.kind === 'order') {
+      const path = `/api/flash-sales/${asked.saleId}/order`;
+      const key: Record<string, string> = asked.key === null ? {} : { 'idempotency-key': asked.key };
+      const body = asked.quantity === 1 ? null : JSON.stringify({ quantity: asked.quantity });
+      return { method: 'POST', path, headers: { 'x-user-id': asked.buyerId, ...key }, body };
+    }
+    if (asked.kind === 'read_order') {
+      const path = `/api/orders/${asked.orderId}`;
+      return { method: 'GET', path, headers: { 'x-user-id': asked.buyerId }, body: null };
+    }
+    if (asked.kind === 'read_sale') {
+      return { method: 'GET', path: `/api/flash-sales/${asked.saleId}`, headers: {}, body: null };
+    }
+    return this.#asOperator(asked);
+  }
+
+  #asOperator(asked: Exclude<Question, { kind: 'order' | 'read_order' | 'read_sale' }>): HttpQuestion {
+    const headers = { authorization: `Bearer ${this.#adminToken}` };
+    const sale = `/api/admin/sales/${asked.saleId}`;
+    const post = (path: string, body: object | null): HttpQuestion => ({
+      method: 'POST',
+      path,
+      headers,
+      body: body && JSON.stringify(body),
+    });
+    switch (asked.kind) {
+      case 'read_numbers':
+        return { method: 'GET', path: sale, headers, body: null };
+      case 'pause':
+      case 'resume':
+        return post(`${sale}/${asked.kind}`, null);
+      case 'move_window':
+        return post(`${sale}/window`, { starts_at: instant(asked.startsAt), ends_at: instant(asked.endsAt) });
+      case 'change_stock':
+        return post(`${sale}/stock`, { delta: asked.delta, change_id: asked.changeId, reason: 'chaos' });
+      case 'make_sale': {
+        const price = (asked.priceCents / 100).toFixed(2);
+        return post('/api/admin/sales', {
+          product_id: asked.saleId,
+          name: asked.saleId,
+          original_price: price,
+          flash_sale_price: price,
+          units: asked.units,
+          per_buyer_limit: asked.cap,
+          starts_at: instant(asked.startsAt),
+          ends_at: instant(asked.endsAt),
+        });
+      }
+    }
+  }
+}
+
+/** A time of our clock as an instant of everybody's. */
+function instant(time: number): string {
+  return new Date(Date.now() + (time - performance.now())).toISOString();
+}
+
+function parsed(text: string): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
+  } catch {
+    return {};
+  }
+}

@@ -1,0 +1,126 @@
+/** The way that can be made bad: what each badness does to a connection, and that it is good again afterwards. */
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+import { eventually } from '@flash-sale/core/testing/world.ts';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { freePort } from '../free-port.ts';
+import { TcpProxy } from './tcp-proxy.ts';
+
+let server: Server;
+let served: Socket[];
+let way: TcpProxy;
+let clients: Socket[];
+
+beforeEach(async () => {
+  served = [];
+  clients = [];
+  server = createServer((socket) => {
+    served.push(socket);
+    socket.on('error', () => {});
+    socket.pipe(socket);
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  way = await TcpProxy.listen(await freePort(), (server.address() as AddressInfo).port);
+});
+afterEach(async () => {
+  for (const socket of [...clients, ...served]) socket.destroy();
+  await way.close();
+  server.close();
+});
+
+interface Client {
+  readonly socket: Socket;
+  readonly text: () => string;
+  readonly error: () => string | undefined;
+}
+
+async function client(): Promise<Client> {
+  const socket = connect(way.port, '127.0.0.1');
+  clients.push(socket);
+  let [text, error]: [string, string | undefined] = ['', undefined];
+  socket.on('data', (bytes) => (text += bytes));
+  socket.on('error', (fault: NodeJS.ErrnoException) => (error = fault.code));
+  await once(socket, 'connect');
+  return { socket, text: () => text, error: () => error };
+}
+
+const echoes = async (asked: Client, word: string): Promise<void> => {
+  asked.socket.write(word);
+  await eventually(`"${word}" comes back`, 2_000, () => asked.text().endsWith(word));
+};
+
+const aWhile = (ms = 80) => new Promise((resolve) => setTimeout(resolve, ms));
+
+test('carries both ways, and a connection that ends ends on the other side', async () => {
+  const one = await client();
+  await echoes(one, 'hello');
+  one.socket.end();
+  await eventually('the server sees the end', 2_000, () => served[0]?.destroyed === true);
+  await eventually('nothing is left', 2_000, () => way.connections === 0);
+});
+
+test('slow: each chunk comes later, in its order', async () => {
+  const one = await client();
+  way.delay('up', 60);
+  way.delay('down', 60);
+  const from = performance.now();
+  one.socket.write('a');
+  await echoes(one, 'b');
+  expect(performance.now() - from).toBeGreaterThan(115);
+  expect(one.text()).toBe('ab');
+  way.delay('up', 0);
+  way.delay('down', 0);
+  await echoes(one, 'c');
+});
+
+test('black-holed: bytes and ends are taken and kept, also those of new connections; then all of it arrives', async () => {
+  const one = await client();
+  await echoes(one, 'before');
+  way.hold('down');
+  const other = await client();
+  one.socket.write('kept');
+  other.socket.write('too');
+  await aWhile();
+  expect([one.text(), other.text()]).toEqual(['before', '']);
+  way.hold('up');
+  one.socket.resetAndDestroy();
+  await aWhile();
+  expect(served[0]?.destroyed).toBe(false);
+  for (const direction of ['up', 'down'] as const) way.release(direction);
+  await eventually('what was kept arrives', 2_000, () => other.text() === 'too');
+  await eventually('the reset arrives', 2_000, () => served[0]?.destroyed === true);
+});
+
+test('cut: both sides are reset, and a new connection works', async () => {
+  const one = await client();
+  await echoes(one, 'before');
+  way.cut();
+  await eventually('both sides know', 2_000, () => one.error() === 'ECONNRESET' && served[0]?.destroyed === true);
+  await echoes(await client(), 'again');
+});
+
+test('refused: nobody listens until it is over', async () => {
+  await way.refuse();
+  await expect(client()).rejects.toThrow('ECONNREFUSED');
+  await way.heal();
+  await echoes(await client(), 'again');
+});
+
+test('half-open: one side is gone, and the other is not told', async () => {
+  const one = await client();
+  await echoes(one, 'before');
+  way.orphan('near');
+  await eventually('the server knows', 2_000, () => served[0]?.destroyed === true);
+  one.socket.write('into the void');
+  await aWhile();
+  expect([one.text(), one.error(), way.orphans]).toEqual(['before', undefined, 1]);
+  const other = await client();
+  await echoes(other, 'new ones work');
+  way.orphan('far');
+  await eventually('the client knows', 2_000, () => other.error() === 'ECONNRESET');
+  await aWhile();
+  expect(served[1]?.destroyed).toBe(false);
+  await way.heal();
+  await eventually('both are told at last', 2_000, () => one.error() === 'ECONNRESET' && served[1]?.destroyed === true);
+  expect(way.orphans).toBe(0);
+});

@@ -1,0 +1,240 @@
+/**
+ * A way from a process to a server that can be made bad while it is in use: slow, black-holed (bytes are taken and kept, and so are the
+ * words that a connection ends), cut (RST to both sides), refused, or half-open (one side is gone, and the other is not told).
+ */
+import { once } from 'node:events';
+import { connect, createServer, type Server, type Socket } from 'node:net';
+
+/** As the process sees it: `up` carries what it sends to the server. */
+export type Direction = 'up' | 'down';
+
+/** Bytes that wait in one direction before the sender is made to wait. */
+const WAITING_MAX = 1 << 20;
+
+type Item = { readonly dueAt: number } & ({ readonly bytes: Buffer } | { readonly end: 'fin' | 'rst' });
+
+/** One direction of one connection. */
+class Lane {
+  delayMs = 0;
+  held = false;
+  readonly #from: Socket;
+  readonly #to: Socket;
+  #items: Item[] = [];
+  #waiting = 0;
+  #timer: NodeJS.Timeout | undefined;
+  #over = false;
+
+  constructor(from: Socket, to: Socket) {
+    this.#from = from;
+    this.#to = to;
+    from.on('data', (bytes: Buffer) => {
+      this.#waiting += bytes.length;
+      if (this.#waiting > WAITING_MAX) from.pause();
+      this.#push({ dueAt: performance.now() + this.delayMs, bytes });
+    });
+    from.on('end', () => this.#push({ dueAt: performance.now() + this.delayMs, end: 'fin' }));
+    from.on('close', (hadError) => {
+      if (hadError) this.#push({ dueAt: performance.now() + this.delayMs, end: 'rst' });
+    });
+  }
+
+  #push(item: Item): void {
+    if (this.#over) return;
+    this.#items.push(item);
+    this.flow();
+  }
+
+  /** Sends on what is due. */
+  flow(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    if (this.held || this.#over) return;
+    const now = performance.now();
+    let next = this.#items[0];
+    while (next !== undefined && next.dueAt <= now) {
+      this.#items.shift();
+      this.#send(next);
+      next = this.#items[0];
+    }
+    if (next !== undefined && !this.#over) this.#timer = setTimeout(() => this.flow(), Math.max(1, next.dueAt - now));
+  }
+
+  #send(item: Item): void {
+    if ('end' in item) {
+      if (item.end === 'rst') this.#to.resetAndDestroy();
+      else this.#to.end();
+      return;
+    }
+    this.#waiting -= item.bytes.length;
+    if (this.#waiting <= WAITING_MAX && this.#from.isPaused()) this.#from.resume();
+    if (!this.#to.destroyed && this.#to.writable) this.#to.write(item.bytes);
+  }
+
+  /** Whatever waits is thrown away, and nothing is carried any more; what still comes is taken and forgotten. */
+  stop(): void {
+    this.#over = true;
+    clearTimeout(this.#timer);
+    this.#items = [];
+    if (!this.#from.destroyed) this.#from.resume();
+  }
+}
+
+interface Link {
+  readonly near: Socket;
+  readonly far: Socket;
+  readonly lanes: Readonly<Record<Direction, Lane>>;
+}
+
+export class TcpProxy {
+  readonly #links = new Set<Link>();
+  /** Sides that were left open when the other one went away without a word, and which side each is. */
+  readonly #orphans = new Map<Socket, 'near' | 'far'>();
+  readonly #delayMs: Record<Direction, number> = { up: 0, down: 0 };
+  readonly #held: Record<Direction, boolean> = { up: false, down: false };
+  #server: Server | undefined;
+  #closed = false;
+  readonly port: number;
+  /** Where the server listens, on the loopback. */
+  targetPort: number;
+
+  private constructor(port: number, targetPort: number) {
+    this.port = port;
+    this.targetPort = targetPort;
+  }
+
+  static async listen(port: number, targetPort: number): Promise<TcpProxy> {
+    const proxy = new TcpProxy(port, targetPort);
+    await proxy.#listen();
+    return proxy;
+  }
+
+  async #listen(): Promise<void> {
+    const server = createServer({ allowHalfOpen: true }, (near) => this.#accept(near));
+    server.listen({ port: this.port, host: '127.0.0.1' });
+    await once(server, 'listening');
+    server.on('error', () => {});
+    this.#server = server;
+  }
+
+  #accept(near: Socket): void {
+    const far = connect({ port: this.targetPort, host: '127.0.0.1', allowHalfOpen: true, noDelay: true });
+    near.setNoDelay(true);
+    const lanes = { up: new Lane(near, far), down: new Lane(far, near) };
+    for (const direction of ['up', 'down'] as const) {
+      lanes[direction].delayMs = this.#delayMs[direction];
+      lanes[direction].held = this.#held[direction];
+    }
+    const link: Link = { near, far, lanes };
+    this.#links.add(link);
+    for (const socket of [near, far]) {
+      socket.on('error', () => {});
+      socket.on('close', () => {
+        if (near.destroyed && far.destroyed) this.#links.delete(link);
+      });
+    }
+  }
+
+  /** Each chunk arrives this much later; 0 ends it. */
+  delay(direction: Direction, delayMs: number): void {
+    this.#delayMs[direction] = delayMs;
+    for (const link of this.#links) link.lanes[direction].delayMs = delayMs;
+  }
+
+  /** Takes everything and carries nothing, for connections that are there and those that come. */
+  hold(direction: Direction): void {
+    this.#held[direction] = true;
+    for (const link of this.#links) link.lanes[direction].held = true;
+  }
+
+  /** What was held arrives now, in its order. */
+  release(direction: Direction): void {
+    this.#held[direction] = false;
+    for (const link of this.#links) {
+      link.lanes[direction].held = false;
+      link.lanes[direction].flow();
+    }
+  }
+
+  /** Ends every connection with RST on both sides; what was on its way is lost. */
+  cut(): void {
+    for (const { near, far, lanes } of this.#links) {
+      lanes.up.stop();
+      lanes.down.stop();
+      near.resetAndDestroy();
+      far.resetAndDestroy();
+    }
+    this.#links.clear();
+    this.forgetOrphans();
+  }
+
+  /**
+   * Half-open: every connection loses one side, and the side that stays is not told: it can send, and nobody hears it. New connections work.
+   *
+   * @param stays near: the process believes in its connection; far: the server does
+   */
+  orphan(stays: 'near' | 'far'): void {
+    for (const { near, far, lanes } of this.#links) {
+      lanes.up.stop();
+      lanes.down.stop();
+      const [left, gone] = stays === 'near' ? [near, far] : [far, near];
+      gone.resetAndDestroy();
+      if (left.destroyed) continue;
+      this.#orphans.set(left, stays);
+      left.on('end', () => left.destroy());
+      left.on('close', () => this.#orphans.delete(left));
+    }
+    this.#links.clear();
+  }
+
+  /** Connections that the process still believes in, and that are gone. */
+  get orphans(): number {
+    return [...this.#orphans.values()].filter((side) => side === 'near').length;
+  }
+
+  forgetOrphans(): void {
+    for (const socket of this.#orphans.keys()) socket.resetAndDestroy();
+    this.#orphans.clear();
+  }
+
+  get connections(): number {
+    return this.#links.size;
+  }
+
+  /** Nobody listens any more: new connections are refused. Those that are there are cut. */
+  async refuse(): Promise<void> {
+    const server = this.#server;
+    this.#server = undefined;
+    if (!server) return;
+    const closed = new Promise((resolve) => server.close(resolve));
+    this.cut();
+    await closed;
+  }
+
+  async accept(): Promise<void> {
+    for (let attempt = 1; this.#server === undefined && !this.#closed; attempt++) {
+      try {
+        await this.#listen();
+      } catch (error) {
+        // Somebody's outgoing connection may have the port for a moment.
+        if (attempt === 100) throw error;
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+    }
+  }
+
+  /** Carries again as if nothing had been. */
+  async heal(): Promise<void> {
+    for (const direction of ['up', 'down'] as const) {
+      this.delay(direction, 0);
+      this.release(direction);
+    }
+    this.forgetOrphans();
+    await this.accept();
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.refuse();
+    this.cut();
+  }
+}

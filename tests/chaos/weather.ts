@@ -1,0 +1,132 @@
+/**
+ * Which faults were on when, and what a reply may be excused by. A reply that says 503 is right while a part that it needs is ailing, and
+ * for a stated time afterwards; at any other time it is a lie.
+ */
+
+/** A part that a fault can hit: redis, postgres, api-1, worker-2, or a way between two, api-1>redis. */
+export type PartName = string;
+
+export interface FaultTime {
+  readonly part: PartName;
+  readonly kind: string;
+  readonly from: number;
+  /** Infinity while it is on. */
+  until: number;
+}
+
+/** Milliseconds after a fault's end in which its traces may still be told: connections are made anew, a gate is rebuilt. */
+const GRACE_MS = { default: 5_000, SALE_RECOVERING: 10_000, STOCK_CHANGE_PENDING: 10_000 } as const;
+
+/** Faults that change nothing for anybody: what they throw away is loaded again unnoticed. */
+const WITHOUT_EXCUSE = new Set(['flush_scripts']);
+
+export class Weather {
+  readonly faults: FaultTime[] = [];
+  /** When Redis was launched again after each of its ends. */
+  readonly redisStarts: number[] = [];
+  readonly #workers: readonly string[];
+
+  constructor(workers: readonly string[]) {
+    this.#workers = workers;
+  }
+
+  /** @returns to be called with the time at which the fault is over and the part works again */
+  begin(part: PartName, kind: string, from: number): (until: number) => void {
+    const fault: FaultTime = { part, kind, from, until: Number.POSITIVE_INFINITY };
+    this.faults.push(fault);
+    return (until) => {
+      fault.until = Math.min(fault.until, until);
+    };
+  }
+
+  /** Whether a fault is, or was a moment ago, on one of the parts that the reply speaks of. */
+  excuses(code: string, api: string, isOperators: boolean, sentAt: number, endedAt: number): boolean {
+    // Any one worker makes a gate anew: that another one is ailing is no excuse.
+    if (code === 'SALE_RECOVERING') return sentAt <= this.workingSince(endedAt) + GRACE_MS.SALE_RECOVERING;
+    const grace = code in GRACE_MS ? GRACE_MS[code as keyof typeof GRACE_MS] : GRACE_MS.default;
+    const concerned = concernedParts(code, api, isOperators);
+    return this.faults.some(
+      (fault) =>
+        fault.from <= endedAt &&
+        fault.until + grace >= sentAt &&
+        !WITHOUT_EXCUSE.has(fault.kind) &&
+        concerned.test(fault.part),
+    );
+  }
+
+  /**
+   * Since when, seen from `time`, Redis, PostgreSQL and one and the same worker with its ways to them had no fault: all that it takes to
+   * bring orders and gates in order. Infinity where they have one just now.
+   */
+  workingSince(time: number): number {
+    return Math.min(
+      ...this.#workers.map((worker) => {
+        const needed = new RegExp(`^(machine|redis|postgres|${worker}(>.+)?)$`);
+        let since = Number.NEGATIVE_INFINITY;
+        for (const { part, kind, from, until } of this.faults) {
+          if (from > time || WITHOUT_EXCUSE.has(kind) || !needed.test(part)) continue;
+          since = Math.max(since, until > time ? Number.POSITIVE_INFINITY : until);
+        }
+        return since;
+      }),
+    );
+  }
+
+  /** Milliseconds of the time between the two in which the part (or the machine that carries all of us) stood still. */
+  stoodStill(part: PartName, sentAt: number, endedAt: number): number {
+    return (
+      this.#overlap(sentAt, endedAt, (fault) => fault.part === part && ['stop', 'kill'].includes(fault.kind)) +
+      this.#overlap(sentAt, endedAt, (fault) => fault.part === 'machine')
+    );
+  }
+
+  /** True where the process was killed, or was starting, at some time between the two (or just before). */
+  wasKilled(part: PartName, sentAt: number, endedAt: number): boolean {
+    const slack = 1_000;
+    return this.faults.some(
+      (fault) =>
+        fault.part === part && fault.kind === 'kill' && fault.from <= endedAt + slack && fault.until + slack >= sentAt,
+    );
+  }
+
+  /** Redis was emptied at some time after this. */
+  redisWasEmptiedAfter(time: number): boolean {
+    return this.faults.some((fault) => fault.kind === 'lose_redis' && fault.until >= time);
+  }
+
+  redisEndedBetween(from: number, until: number): boolean {
+    return this.faults.some(
+      (fault) =>
+        fault.part === 'redis' &&
+        ['kill', 'restart', 'lose_redis'].includes(fault.kind) &&
+        fault.until >= from &&
+        fault.from <= until,
+    );
+  }
+
+  #overlap(from: number, until: number, counts: (fault: FaultTime) => boolean): number {
+    let sum = 0;
+    for (const fault of this.faults) {
+      if (fault.from < until && fault.until > from && counts(fault)) {
+        sum += Math.min(fault.until, until) - Math.max(fault.from, from);
+      }
+    }
+    return sum;
+  }
+}
+
+/** Parts whose faults a reply with this code can speak of. */
+function concernedParts(code: string, api: string, isOperators: boolean): RegExp {
+  switch (code) {
+    case 'GATE_UNAVAILABLE':
+    case 'OUTCOME_UNKNOWN':
+      return new RegExp(`^(machine|redis|${api}|${api}>redis)$`);
+    case 'LEDGER_UNAVAILABLE':
+      // Whoever stands still in a transaction holds a sale's row, and an operator's change waits for it.
+      return isOperators
+        ? /^(machine|postgres|api-\d+|worker-\d+|.+>postgres|worker-\d+>redis|redis)$/
+        : new RegExp(`^(machine|postgres|${api}|${api}>postgres)$`);
+    default:
+      return /./;
+  }
+}

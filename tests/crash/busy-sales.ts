@@ -1,0 +1,276 @@
+/**
+ * Sales in which everything happens all the time, so that every step is reached within seconds: a crowd with and without keys, operators,
+ * orders that the ledger refuses, orders that nobody takes care of, gates that are lost. Each part repeats by itself until it is stopped.
+ */
+import { randomInt } from 'node:crypto';
+import { newOrderId } from '@flash-sale/core/orders/order.ts';
+import { createOrderQueue, ORDER_QUEUE } from '@flash-sale/core/queue/order-queue.ts';
+import { createSaleStore } from '@flash-sale/core/sales/sale-store.ts';
+import { createStockGate } from '@flash-sale/core/stock/stock-gate.ts';
+import { makeSale } from '@flash-sale/core/testing/sales.ts';
+import type { World } from '@flash-sale/core/testing/world.ts';
+import { ADMIN_TOKEN } from '../running-system.ts';
+
+/** The ledger refuses this buyer's orders. */
+const REFUSED = 'refused-by-the-ledger';
+/** So many of those below: they end only when the ledger is well again. */
+const AILING_MAX = 40;
+/** The ledger cannot write this buyer's orders, and says that the fault is its own. */
+const AILING = 'ailing-ledger';
+
+export interface BusySales {
+  /** Orders that a reply of 200 named, with their buyer. */
+  readonly accepted: ReadonlyMap<string, string>;
+  /** Replies of the crowd by code. */
+  readonly replies: Readonly<Record<string, number>>;
+  /** Faults of the parts that make it busy, other than those that a killed process explains. */
+  readonly faults: readonly string[];
+  stop(): Promise<void>;
+}
+
+/** @param urls of the APIs; a request goes to any of them */
+export async function keepBusy(world: World, urls: () => readonly string[]): Promise<BusySales> {
+  const gate = createStockGate(world);
+  const sales = createSaleStore(world.pool);
+  const atQueue = world.redis.duplicate({ maxRetriesPerRequest: null });
+  // Redis may be what is killed.
+  atQueue.on('error', () => {});
+  const queue = createOrderQueue({ redis: atQueue, prefix: world.keys.queuePrefix });
+  const accepted = new Map<string, string>();
+  const replies: Record<string, number> = {};
+  const faults: string[] = [];
+  const stopping = new AbortController();
+  const operator = { actor: 'test', requestId: 'test' };
+  let number = 0;
+  const unique = (): number => number++;
+
+  await world.pool.query(`
+    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'refused' USING ERRCODE = '23514'; END $$;
+    CREATE TRIGGER refuse BEFORE INSERT ON orders FOR EACH ROW
+      WHEN (NEW.buyer_id = '${REFUSED}' AND NEW.status = 'confirmed') EXECUTE FUNCTION refuse();
+    CREATE FUNCTION ail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no rights' USING ERRCODE = '42501'; END $$;
+    CREATE TRIGGER ail BEFORE INSERT ON orders FOR EACH ROW WHEN (NEW.buyer_id = '${AILING}') EXECUTE FUNCTION ail()`);
+  const crowded = await makeSale(world, { id: 'crowded', units: 1_500_000, perBuyerLimit: 1_000 });
+  const operated = await makeSale(world, { id: 'operated', units: 1_000 });
+  const stranded = await makeSale(world, { id: 'stranded', units: 1_000_000 });
+  // Several, because a rebuilder that is killed keeps its sale closed for the time of its lease.
+  const shaken = await Promise.all(
+    Array.from({ length: 6 }, (_, i) => makeSale(world, { id: `shaken-${i}`, units: 100_000, perBuyerLimit: 1_000 })),
+  );
+  let ailingOrders = 0;
+
+  async function send(
+    path: string,
+    body: object | null,
+    headers: Record<string, string>,
+  ): Promise<Record<string, unknown> | null> {
+    const up = urls();
+    if (up.length === 0) return null;
+    try {
+      const response = await fetch(`${up[randomInt(up.length)]}${path}`, {
+        method: 'POST',
+        headers: { ...headers, ...(body ? { 'content-type': 'application/json' } : {}) },
+        ...(body ? { body: JSON.stringify(body) } : {}),
+        signal: AbortSignal.timeout(5_000),
+      });
+      return (await response.json()) as Record<string, unknown>;
+    } catch {
+      // The process was killed, or stands still: the buyer knows nothing.
+      return null;
+    }
+  }
+
+  async function order(saleId: string, buyerId: string, key?: string, quantity = 1): Promise<string | null> {
+    const reply = await send(
+      `/api/flash-sales/${saleId}/order`,
+      { quantity },
+      { 'x-user-id': buyerId, ...(key ? { 'idempotency-key': key } : {}) },
+    );
+    const word = reply === null ? 'BROKEN' : String(reply.code ?? reply.status);
+    replies[word] = (replies[word] ?? 0) + 1;
+    if (word !== 'accepted') return null;
+    accepted.set(reply?.order_id as string, buyerId);
+    return reply?.order_id as string;
+  }
+
+  const operate = (path: string, body: object | null = null) =>
+    send(`/api/admin/sales${path}`, body, { authorization: `Bearer ${ADMIN_TOKEN}` });
+
+  /** An order that holds units and that no job carries. */
+  async function strand(saleId: string, buyerId: string, quantity = 1) {
+    const request = { orderId: newOrderId(saleId), buyerId, quantity, requestId: 'strand', idempotencyKey: null };
+    const { decisions } = await gate.reserve(saleId, [request], -1, { capacity: 0, refillRate: 1 });
+    const outcome = decisions[0]?.outcome;
+    if (outcome?.word !== 'reserved') return null;
+    const { reservedAt, epoch } = outcome;
+    return {
+      saleId,
+      epoch,
+      orders: [{ id: request.orderId, buyerId, quantity, requestId: 'strand', reservedAt, idempotencyKey: null }],
+    };
+  }
+
+  const parts: Record<string, () => Promise<void>> = {
+    async crowd() {
+      await Promise.all(
+        Array.from({ length: 8 }, async () => {
+          const buyer = `buyer-${unique()}`;
+          const key = randomInt(2) === 0 ? `key-${unique()}` : undefined;
+          await order(crowded.id, buyer, key, 1 + randomInt(3));
+          if (key && randomInt(4) === 0) await order(crowded.id, buyer, key);
+        }),
+      );
+    },
+    /** Asks far more than one buyer may, so that permits come back. */
+    async flooder() {
+      await Promise.all(Array.from({ length: 12 }, () => order(crowded.id, 'flooder')));
+    },
+    async operators() {
+      const startsAt = new Date(Date.now() - 60_000).toISOString();
+      const endsAt = new Date(Date.now() + 3_600_000 + unique()).toISOString();
+      const made = {
+        product_id: `made-${unique()}`,
+        name: 'Made',
+        original_price: '2',
+        flash_sale_price: '1',
+        units: 5,
+        starts_at: startsAt,
+        ends_at: endsAt,
+      };
+      await operate('', made);
+      await operate(`/${operated.id}/pause`);
+      await operate(`/${operated.id}/resume`);
+      await operate(`/${operated.id}/window`, { starts_at: startsAt, ends_at: endsAt });
+      await operate(`/${operated.id}/stock`, { delta: randomInt(2) === 0 ? 3 : -2, reason: 'busy' });
+      for (const url of urls())
+        await fetch(`${url}/api/flash-sales/${crowded.id}`, { signal: AbortSignal.timeout(5_000) }).catch(() => {});
+    },
+    /** What a crashed API leaves of an operator's work. */
+    async halfDone() {
+      const id = `half-done-${unique()}`;
+      const sale = {
+        id,
+        name: 'Half done',
+        description: null,
+        originalPrice: '2',
+        flashSalePrice: '1',
+        currency: 'USD',
+        units: 5,
+        startsAt: Date.now() - 60_000,
+        endsAt: Date.now() + 3_600_000,
+        perBuyerLimit: 0,
+      };
+      await sales.create(sale, operator);
+      const change = `change-${unique()}`;
+      await sales.beginStockChange(
+        { id: change, saleId: operated.id, delta: 1, reason: 'half done' },
+        2_000_000,
+        operator,
+      );
+      await world.pool.query(`UPDATE stock_changes SET created_at = now() - interval '1 minute' WHERE id = $1`, [
+        change,
+      ]);
+      await sales.setPaused(operated.id, true, operator);
+      await sales.setPaused(operated.id, false, operator);
+    },
+    async refused() {
+      await order(stranded.id, REFUSED);
+      await strand(stranded.id, `strand-${unique()}`);
+    },
+    /** Handed over too often: to be given up. */
+    async worn() {
+      const batch = await strand(stranded.id, `worn-${unique()}`);
+      const id = batch?.orders[0]?.id;
+      if (id) await world.redis.hset(world.keys.sale(stranded.id).handOvers, id, 8);
+    },
+    /** Its last attempt fails for a fault of the ledger. */
+    async ailing() {
+      if (ailingOrders++ >= AILING_MAX) return pause(200);
+      const batch = await strand(stranded.id, AILING);
+      if (!batch) return;
+      const [one] = batch.orders as [(typeof batch.orders)[number]];
+      await world.redis.hset(world.keys.sale(stranded.id).handOvers, one.id, 1);
+      const data = { order_id: one.id, buyer_id: AILING, quantity: 1, reserved_at: one.reservedAt, request_id: 'r' };
+      await queue.bullQueue.add(
+        ORDER_QUEUE,
+        { sale_id: stranded.id, epoch: batch.epoch, orders: [data] },
+        { attempts: 1 },
+      );
+    },
+    /** Redis forgets a key whose order the ledger has, and the buyer asks again. */
+    async forgottenKey() {
+      const [buyer, key] = [`forgotten-${unique()}`, 'key'];
+      const first = await order(stranded.id, buyer, key);
+      if (!first) return;
+      if (!(await untilConfirmed(first))) return;
+      await world.redis.hdel(world.keys.sale(stranded.id).orderKeys, `${buyer} ${key}`);
+      // This one is not promised to be confirmed: it is the second of its key.
+      const second = await order(stranded.id, buyer, key);
+      if (second) accepted.delete(second);
+    },
+    /** The gate is lost with an order that is in a job, one that is reserved, and one that the ledger has and that is reserved all the same. */
+    async lostGate() {
+      const sale = shaken[randomInt(shaken.length)] as (typeof shaken)[number];
+      const buyer = `settled-${unique()}`;
+      const keys = world.keys.sale(sale.id);
+      const [inJob, reserved, settled] = [
+        await strand(sale.id, `in-job-${unique()}`),
+        await strand(sale.id, `reserved-${unique()}`),
+        await order(sale.id, buyer, `key-${unique()}`),
+      ];
+      if (!inJob || !reserved || !settled) return;
+      if (!(await untilConfirmed(settled))) return;
+      await world.redis
+        .multi()
+        .hset(keys.gate, 'run_id', 'f'.repeat(40))
+        .hset(keys.reservations, settled, `1|${Date.now()}|r|0|${buyer}`)
+        .hdel(keys.reservations, (inJob.orders[0] as { id: string }).id)
+        .exec();
+      // Before that the ledger would take the order as one of the present epoch.
+      await untilEpochAfter(sale.id, inJob.epoch);
+      await queue.add([inJob]);
+    },
+  };
+
+  async function untilEpochAfter(saleId: string, epoch: number): Promise<void> {
+    for (let tries = 0; tries < 100 && !stopping.signal.aborted; tries++) {
+      const { rows } = await world.pool.query('SELECT 1 FROM sales WHERE id = $1 AND epoch > $2', [saleId, epoch]);
+      if (rows.length > 0) return;
+      await pause(50);
+    }
+  }
+
+  async function untilConfirmed(id: string): Promise<boolean> {
+    for (let tries = 0; tries < 100 && !stopping.signal.aborted; tries++) {
+      const { rows } = await world.pool.query('SELECT 1 FROM orders WHERE id = $1', [id]);
+      if (rows.length > 0) return true;
+      await pause(50);
+    }
+    return false;
+  }
+
+  // New sales without end would make every loss of Redis longer.
+  const slow = new Set(['operators', 'halfDone']);
+  const running = Object.entries(parts).map(async ([name, part]) => {
+    while (!stopping.signal.aborted) {
+      await part().catch((error: Error) => faults.push(`${name}: ${error.message}`));
+      await pause(slow.has(name) ? 1_000 : 100);
+    }
+  });
+
+  return {
+    accepted,
+    replies,
+    faults,
+    async stop() {
+      stopping.abort();
+      await Promise.all(running);
+      await world.pool.query('DROP TRIGGER refuse ON orders; DROP TRIGGER ail ON orders');
+      await queue.close();
+    },
+  };
+}
+
+function pause(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
