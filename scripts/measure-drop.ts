@@ -5,9 +5,8 @@
  *
  *   pnpm measure:drop [--buyers 20000] [--units 1000] [--connections 200] [--write]
  */
-import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { cpus, tmpdir, totalmem } from 'node:os';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -16,6 +15,7 @@ import { System } from '@flash-sale/launcher/start-system.ts';
 import pg from 'pg';
 import { type CrowdReport, percentile, sendCrowd } from '../tests/crowd.ts';
 import { freePort } from '../tests/free-port.ts';
+import { measuredBy } from './measured-by.ts';
 
 const PROMISED_MS = 30_000;
 const ADMIN_TOKEN = 'measured-and-thrown-away';
@@ -170,11 +170,6 @@ async function judge(run: string, url: string, databaseUrl: string, crowd: Crowd
 }
 
 function page(results: readonly Measured[]): string {
-  const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: root, encoding: 'utf8' }).trim();
-  const changed = execFileSync('git', ['status', '--porcelain', '--', 'apps', 'packages'], {
-    cwd: root,
-    encoding: 'utf8',
-  }).trim();
   const table = results.map(({ run, crowd, settledMs, available, confirmedRows }) => {
     const replies = Object.entries(crowd.tally)
       .sort(([a], [b]) => a.localeCompare(b))
@@ -198,11 +193,7 @@ ${table.join('\n')}
 by then is told \`BUYER_LIMIT\`, and the order is in the ledger. In each run every reply of 200 has its row in the ledger, of
 that buyer, under that order id; no buyer has two.
 
-- Command: \`pnpm measure:drop --buyers ${buyers} --units ${units} --connections ${connections} --write\`
-- Commit: ${commit}${changed ? ' with changes' : ''}
-- Machine: ${cpus().length} × ${cpus()[0]?.model.trim()}, ${Math.round(totalmem() / 2 ** 30)} GiB, ${process.platform}; Node ${process.version}
-- Date: ${new Date().toISOString().slice(0, 10)}
-`;
+${measuredBy(`pnpm measure:drop --buyers ${buyers} --units ${units} --connections ${connections} --write`)}`;
 }
 
 const results: Measured[] = [];

@@ -1,6 +1,7 @@
 /** The admission desk: orders of one turn go to the gate together, and each gets its own outcome. */
 import { createAdmissionDesk, NothingReservedError } from '@flash-sale/api/orders/admission-desk.ts';
-import type { OrderRequest, ReserveDecision } from '@flash-sale/core/stock/stock-gate.ts';
+import type { ReserveDecision } from '@flash-sale/core/stock/gate-words.ts';
+import type { OrderRequest } from '@flash-sale/core/stock/stock-gate.ts';
 import { expect, test } from 'vitest';
 
 const request = (orderId: string): OrderRequest => ({

@@ -28,6 +28,7 @@ test('health names the part that does not answer, and says ok when all do', asyn
   expect(silent.body).toEqual({
     status: 'unavailable',
     parts: { redis: 'ok', postgres: 'ok', worker: 'does not answer' },
+    breakers: { redis: 'closed', postgres: 'closed' },
     unavailable: ['worker'],
   });
   const worker = await startWorkerHere(world);

@@ -2,7 +2,8 @@
 
 import type { Sale } from '@flash-sale/core/sales/sale.ts';
 import { createSaleStore } from '@flash-sale/core/sales/sale-store.ts';
-import { createStockGate, type ReserveDecision } from '@flash-sale/core/stock/stock-gate.ts';
+import type { ReserveDecision } from '@flash-sale/core/stock/gate-words.ts';
+import { createStockGate } from '@flash-sale/core/stock/stock-gate.ts';
 import { makeSale } from '@flash-sale/core/testing/sales.ts';
 import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
 import { afterEach, beforeEach, describe, expect, inject, test, vi } from 'vitest';
@@ -93,7 +94,8 @@ test('[I2] the control: the same crowd oversells without the gate, and the ledge
         await world.redis.hincrby(keys.gate, 'reserved', 1);
         const reservedAt = Date.now();
         await world.redis.hset(keys.reservations, order.orderId, `1|${reservedAt}|r|0|${order.buyerId}`);
-        return { outcome: { word: 'reserved', reservedAt, available: 0 }, tokensLeft: 0 };
+        await world.redis.zadd(keys.unsettled, reservedAt, order.orderId);
+        return { outcome: { word: 'reserved', reservedAt, available: 0, epoch: 1 }, tokensLeft: 0 };
       }),
     );
     return { decisions, permitsLeft: 0 };

@@ -33,8 +33,8 @@ async function putOrder(saleId: string): Promise<void> {
   const id = newOrderId(saleId);
   await reserveOne(gate, saleId, id);
   const order = await gate.findReservation(saleId, id);
-  if (!order) throw new Error('no reservation');
-  await queue.add([{ saleId, orders: [order] }]);
+  if (!order || order === 'recovering') throw new Error('no reservation');
+  await queue.add([{ saleId, epoch: 1, orders: [order] }]);
   await queue.close();
 }
 

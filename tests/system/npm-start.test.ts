@@ -152,7 +152,7 @@ test('from the first order to the end: stock survives restarts, the dead come ba
   expect(existsSync(join(folder, 'system.env'))).toBe(true);
 }, 180_000);
 
-test('a taken port, an address where nobody is, an old Redis, one that evicts: a sentence, and an exit code', async () => {
+test('[trap 32] a taken port, an address where nobody is, an old Redis, one that evicts: a sentence, and an exit code', async () => {
   const server = createServer().listen(port, '127.0.0.1');
   await once(server, 'listening');
   const taken = npmStart();

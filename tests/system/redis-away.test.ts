@@ -79,7 +79,7 @@ test('[trap 18] silent: 503 within the budget, with the id of the order that may
   );
 });
 
-test('[trap 38] killed and started again: 503 meanwhile, then API and worker go on by themselves', async () => {
+test('[trap 9] [trap 38] killed and started again: 503 meanwhile, then API and worker go on by themselves', async () => {
   const sale = await makeSale(world);
   await order(sale.id, 'before');
   await eventually(
@@ -94,6 +94,12 @@ test('[trap 38] killed and started again: 503 meanwhile, then API and worker go 
   for (let i = 0; i < 20 && away.body.code === 'OUTCOME_UNKNOWN'; i++) away = await order(sale.id, 'meanwhile');
   expect([away.status, away.body.code]).toEqual([503, 'GATE_UNAVAILABLE']);
   expect(away.body.detail).toContain('Nothing was taken');
+  // No second way sells it: the ledger has nobody's order of that time.
+  const { rows } = await world.pool.query(
+    `SELECT count(*)::int AS n FROM orders WHERE sale_id = $1 AND buyer_id = 'meanwhile'`,
+    [sale.id],
+  );
+  expect(rows[0].n).toBe(0);
   expect(away.milliseconds).toBeLessThan(BUDGET_MS + MARGIN_MS);
   await eventually('orders are taken again', 15_000, async () => (await order(sale.id, 'after')).status === 200);
   await eventually('the worker confirms again', 15_000, async () => {

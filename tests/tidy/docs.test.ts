@@ -88,13 +88,13 @@ test('docs/traps.md explains every trap that a test names, and no other', () => 
   expect([...tested].sort()).toEqual([...documented].sort());
 });
 
-test('every command of package.json that a page names exists', () => {
+test('[trap 37] every command of package.json that a page names exists', () => {
   const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
   const unknown: string[] = [];
   for (const { path, text } of pages) {
     if (path === 'CHANGELOG.md') continue;
     for (const [, name] of text.matchAll(
-      /\b(?:pnpm|npm run) (?!install|exec|add|dlx|deploy|store|through|and\b|is\b|or\b|run\b)([a-z]+(?::[a-z]+)*)\b(?!\.)/g,
+      /\b(?:pnpm|npm run) (?!install|exec|add|dlx|deploy|store|through|and\b|is\b|or\b|run\b)([a-z]+(?:[:-][a-z]+)*)\b(?!\.)/g,
     )) {
       if (!((name as string) in scripts) && text.includes(`\`pnpm ${name}`)) unknown.push(`${path}: ${name}`);
     }

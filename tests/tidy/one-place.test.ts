@@ -27,13 +27,33 @@ test('Redis keys are spelled in keys.ts', () => {
   ).toEqual([]);
 });
 
-test('SQL stands in the stores and in core/postgres', () => {
+test('SQL stands in the stores and in core/postgres, and in the audit, which judges them', () => {
   expect(
     offenders(
       /\b(SELECT|INSERT INTO|UPDATE|DELETE FROM|TRUNCATE|CREATE TABLE)\b/,
-      /-store\.ts$|core\/src\/postgres\/|launcher\/src\/private-postgres\.ts$/,
+      /-store\.ts$|core\/src\/(postgres|audit)\/|launcher\/src\/private-postgres\.ts$/,
     ),
   ).toEqual([]);
+});
+
+test('[trap 33] nothing asks Redis for all keys, or for a whole hash, list or set of a sale', () => {
+  const whole =
+    /\b(redis|client|connection)\.(keys|hgetall|hkeys|hvals|smembers|lrange|zrange|scanStream)\(|call\('(KEYS|SCAN|HGETALL|HKEYS|HVALS|SMEMBERS|LRANGE|ZRANGE)'/;
+  // The audit reads everything; it is typed by a person, and stands on nobody's way.
+  expect(offenders(whole, /core\/src\/audit\//)).toEqual([]);
+  for (const { path, text } of sourceFiles('.lua')) expect(whole.test(text), path).toBe(false);
+});
+
+test('every write is a step at which a crash is tried: a script, a named transaction, or a call of the queue', () => {
+  // What is not about orders or stock: the catalogue's copy, the sign of life, the rebuilder's lease.
+  expect(
+    offenders(
+      /\b(redis|atGate|client)\.(set|hset|hdel|hincrby|del|unlink|zadd|zrem|incr|pexpire|expire|eval|multi|pipeline)\(/,
+      /redis\/(catalogue-cache|worker-sign)\.ts$|stock\/gate-rebuild\.ts$|core\/src\/audit\//,
+    ),
+  ).toEqual([]);
+  expect(offenders(/\bpool\.query\([^)]*\b(INSERT|UPDATE|DELETE)\b/s, /^$/)).toEqual([]);
+  expect(offenders(/\.addBulk\(|\bqueue\.add\('/, /queue\/order-queue\.ts$/)).toEqual([]);
 });
 
 test('statuses of refusals stand in problems.ts; only health says 503 by itself', () => {

@@ -70,8 +70,8 @@ describe('strands [I3]', () => {
     const sale = await makeSale(world);
     const [id] = (await accepted(sale.id, 1)) as [string];
     const order = await gate.findReservation(sale.id, id);
-    if (!order) throw new Error('no reservation');
-    await createOrderStore(world.pool).confirm(sale.id, [order]);
+    if (!order || order === 'recovering') throw new Error('no reservation');
+    await createOrderStore(world.pool).confirm({ saleId: sale.id, epoch: 1, orders: [order] }, gate.adopt);
     await work();
     await allEnded(sale.id);
     expect((await gate.read(sale.id)).numbers).toMatchObject({ sold: 1, available: 9 });
@@ -82,9 +82,9 @@ describe('strands [I3]', () => {
     const sale = await makeSale(world);
     const [id] = (await accepted(sale.id, 1)) as [string];
     const order = await gate.findReservation(sale.id, id);
-    if (!order) throw new Error('no reservation');
-    await queue.add([{ saleId: sale.id, orders: [order] }]);
-    await queue.add([{ saleId: sale.id, orders: [order] }]);
+    if (!order || order === 'recovering') throw new Error('no reservation');
+    await queue.add([{ saleId: sale.id, epoch: 1, orders: [order] }]);
+    await queue.add([{ saleId: sale.id, epoch: 1, orders: [order] }]);
     await work();
     await allEnded(sale.id);
     expect(await statuses()).toEqual({ confirmed: 1 });
@@ -95,9 +95,9 @@ describe('strands [I3]', () => {
     const sale = await makeSale(world);
     const ids = await accepted(sale.id, 2);
     const order = await gate.findReservation(sale.id, ids[0] as string);
-    if (!order) throw new Error('no reservation');
+    if (!order || order === 'recovering') throw new Error('no reservation');
     await queue.bullQueue.pause();
-    await queue.add([{ saleId: sale.id, orders: [order] }]);
+    await queue.add([{ saleId: sale.id, epoch: 1, orders: [order] }]);
     await work();
     await eventually(
       'the other one is handed over',
@@ -143,11 +143,12 @@ describe('orders that cannot be confirmed', () => {
         IF NEW.status = 'confirmed' THEN RAISE EXCEPTION 'broken' USING ERRCODE = 'P0001'; END IF; RETURN NEW; END $$;
       CREATE TRIGGER refuse BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION refuse()`);
     const order = await gate.findReservation(sale.id, id);
-    if (!order) throw new Error('no reservation');
+    if (!order || order === 'recovering') throw new Error('no reservation');
     await queue.bullQueue.add(
       ORDER_QUEUE,
       {
         sale_id: sale.id,
+        epoch: 1,
         orders: [
           { order_id: id, buyer_id: order.buyerId, quantity: 1, reserved_at: order.reservedAt, request_id: 'r' },
         ],
@@ -170,12 +171,12 @@ describe('orders that cannot be confirmed', () => {
       CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no room' USING ERRCODE = '53100'; END $$;
       CREATE TRIGGER full_disk BEFORE INSERT ON orders FOR EACH ROW WHEN (NEW.status = 'confirmed') EXECUTE FUNCTION full_disk()`);
     const order = await gate.findReservation(sale.id, id);
-    if (!order) throw new Error('no reservation');
+    if (!order || order === 'recovering') throw new Error('no reservation');
     for (let i = 0; i < 8; i++) await gate.countHandOvers(sale.id, [id]);
     const data = { order_id: id, buyer_id: order.buyerId, quantity: 1, reserved_at: order.reservedAt, request_id: 'r' };
     await queue.bullQueue.add(
       ORDER_QUEUE,
-      { sale_id: sale.id, orders: [data] },
+      { sale_id: sale.id, epoch: 1, orders: [data] },
       { attempts: 2, backoff: { type: 'fixed', delay: 20 } },
     );
     await work({ STRAND_AGE_MS: 1_500 });
@@ -229,9 +230,9 @@ describe('a worker process', () => {
     const sale = await makeSale(world, { units: 400 });
     const ids = await accepted(sale.id, 200);
     const orders = (await Promise.all(ids.map((id) => gate.findReservation(sale.id, id)))).filter(
-      (order) => order !== null,
+      (order) => order !== null && order !== 'recovering',
     );
-    await queue.add([{ saleId: sale.id, orders }], 1);
+    await queue.add([{ saleId: sale.id, epoch: 1, orders }], 1);
     const first = await startProcess(world, 'worker', { STRAND_AGE_MS: '60000', WORKER_CONCURRENCY: '1' });
     await eventually('it has begun', 10_000, async () => ((await statuses()).confirmed ?? 0) > 5);
     expect(await first.stop()).toBe(0);
@@ -245,7 +246,7 @@ describe('a worker process', () => {
 
   test('with a wrong setting ends with a sentence and code 78', async () => {
     await expect(startProcess(world, 'worker', { DATABASE_POOL_SIZE: 'many' })).rejects.toThrow(
-      'ended with code 78:\nworker: DATABASE_POOL_SIZE is "many".',
+      'ended (78) before it was ready:\nworker: DATABASE_POOL_SIZE is "many".',
     );
     await expect(startProcess(world, 'worker', { WORKER_CONCURRENCY: '9' })).rejects.toThrow(
       'DATABASE_POOL_SIZE is 10: too small',
@@ -253,7 +254,7 @@ describe('a worker process', () => {
     await expect(startProcess(world, 'api', { ADMIN_TOKEN: '' })).rejects.toThrow('ADMIN_TOKEN is not set.');
     await world.pool.query('DELETE FROM migrations');
     await expect(startProcess(world, 'worker')).rejects.toThrow(
-      /ended with code 78:\nworker: The ledger's tables are not up to date/,
+      /ended \(78\) before it was ready:\nworker: The ledger's tables are not up to date/,
     );
   });
 });

@@ -3,7 +3,7 @@ import { createSaleStore } from '@flash-sale/core/sales/sale-store.ts';
 import { createStockGate, type StockGate } from '@flash-sale/core/stock/stock-gate.ts';
 import { makeSale } from '@flash-sale/core/testing/sales.ts';
 import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
-import { afterEach, beforeEach, expect, inject, test } from 'vitest';
+import { afterEach, beforeEach, inject, test } from 'vitest';
 import { startWorkerHere } from '../running-system.ts';
 
 let world: World;
@@ -97,15 +97,4 @@ test('a change of stock between ledger and gate is finished', async () => {
     5_000,
     async () => (await createSaleStore(world.pool).listUnfinishedStockChanges(0)).length === 0,
   );
-});
-
-test('[trap 6] a gate that Redis lost is not made anew, and somebody is told, once', async () => {
-  const sale = await makeSale(world);
-  await world.redis.del(world.keys.sale(sale.id).gate);
-  await work();
-  const told = () => world.lines.filter((line) => String(line.msg).startsWith('redis has lost the gate'));
-  await eventually('it is said', 5_000, () => told().length > 0);
-  await new Promise((resolve) => setTimeout(resolve, 500));
-  expect(told()).toHaveLength(1);
-  expect((await gate.read(sale.id)).numbers).toBeNull();
 });

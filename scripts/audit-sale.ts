@@ -1,0 +1,49 @@
+/**
+ * pnpm audit:sale [id …] [--json]
+ *
+ * Says whether the numbers of each sale add up, by Redis, PostgreSQL and the queue as they are. It changes nothing, and may be asked
+ * while a crowd orders. Exit code 0: clean; 1: something is wrong; 2: it could not look.
+ */
+import { dirname } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { auditSales } from '@flash-sale/core/audit/audit-sale.ts';
+import { connectForAudit } from '@flash-sale/core/audit/connect-audit.ts';
+import { printAudit } from '@flash-sale/core/audit/print-audit.ts';
+import { createKeys } from '@flash-sale/core/redis/keys.ts';
+import { findServers } from '@flash-sale/launcher/running-system.ts';
+import { readSettings } from '@flash-sale/launcher/settings.ts';
+
+const usage = 'pnpm audit:sale [id …] [--json]';
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+
+try {
+  process.exitCode = (await audit(readArguments())) ? 0 : 1;
+} catch (error) {
+  process.stderr.write(`${(error as Error).message}\n`);
+  process.exitCode = 2;
+}
+
+function readArguments(): { saleIds: string[]; json: boolean } {
+  try {
+    const options = { json: { type: 'boolean', default: false } } as const;
+    const { values, positionals } = parseArgs({ options, allowPositionals: true });
+    return { saleIds: positionals, json: values.json };
+  } catch (error) {
+    throw new Error(`${(error as Error).message}\nUsage: ${usage}`);
+  }
+}
+
+/** @returns whether all is well */
+async function audit({ saleIds, json }: { saleIds: readonly string[]; json: boolean }): Promise<boolean> {
+  const keys = createKeys(readSettings(root, process.env).environment.KEY_PREFIX);
+  const { redis, pool, close } = await connectForAudit(findServers(root, process.env));
+  try {
+    const asked = saleIds.length > 0 ? { saleIds } : {};
+    const report = await auditSales({ redis, pool, keys, ...asked });
+    process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : printAudit(report));
+    return report.clean;
+  } finally {
+    await close();
+  }
+}

@@ -1,0 +1,145 @@
+/** The auditor beside a crowd: it must be right while everything moves, and it must find a leak in the middle of it. */
+import type { AuditReport } from '@flash-sale/core/audit/audit-report.ts';
+import { auditSales } from '@flash-sale/core/audit/audit-sale.ts';
+import { newOrderId } from '@flash-sale/core/orders/order.ts';
+import type { Sale } from '@flash-sale/core/sales/sale.ts';
+import { makeSale } from '@flash-sale/core/testing/sales.ts';
+import { openWorld, type World } from '@flash-sale/core/testing/world.ts';
+import { afterEach, beforeEach, expect, inject, test, vi } from 'vitest';
+import { sendCrowd } from '../crowd.ts';
+import { ADMIN_TOKEN, type RunningApi, startApi, startWorkerHere } from '../running-system.ts';
+
+vi.setConfig({ testTimeout: 120_000 });
+
+const AUDITS = 20;
+const CONNECTIONS = 200;
+
+let world: World;
+let api: RunningApi;
+let worker: { stop(): Promise<void> };
+let sale: Sale;
+
+beforeEach(async () => {
+  world = await openWorld(inject('template'));
+  api = await startApi(world);
+  worker = await startWorkerHere(world);
+  // So many that the crowd is never sold out, and a cap that it never reaches: what each buyer holds is counted.
+  sale = await makeSale(world, { units: 1_000_000, perBuyerLimit: 100_000 });
+});
+afterEach(async () => {
+  await api.close();
+  await worker.stop();
+  await world.close();
+});
+
+const audit = (): Promise<AuditReport> => {
+  const { redis, pool, keys } = world;
+  // Crowd, API, worker and auditor share this process: how far the worker is behind is not what is asked here.
+  return auditSales({ redis, pool, keys, pauseMs: 100, stuckAfterMs: 300_000 });
+};
+const breaksOf = ({ sales, queue }: AuditReport) => [...sales.flatMap(({ breaks }) => breaks), ...queue.breaks];
+
+/** The same buyers order again and again until `work` is done; some with a key, and an operator changes the sale meanwhile. */
+async function duringCrowd<Result>(work: () => Promise<Result>): Promise<Result> {
+  let done = false;
+  const untilDone = async (act: (turn: number) => Promise<unknown>): Promise<void> => {
+    for (let turn = 0; !done; turn++) await act(turn);
+  };
+  const headers = { 'content-type': 'application/json', authorization: `Bearer ${ADMIN_TOKEN}` };
+  const post = async (path: string, more: Record<string, string>, body: object): Promise<void> => {
+    const response = await fetch(`${api.url}/api/${path}`, {
+      method: 'POST',
+      headers: { ...headers, ...more },
+      body: JSON.stringify(body),
+    });
+    await response.arrayBuffer();
+  };
+  const crowd = untilDone(() => sendCrowd({ url: api.url, saleId: sale.id, buyers: 1_000, connections: CONNECTIONS }));
+  const withKeys = untilDone((turn) =>
+    post(
+      `flash-sales/${sale.id}/order`,
+      { 'x-user-id': `keyed-${turn % 7}`, 'idempotency-key': `key-${Math.floor(turn / 2)}` },
+      { quantity: 2 },
+    ),
+  );
+  const operator = untilDone((turn) =>
+    post(`admin/sales/${sale.id}/stock`, {}, { delta: turn % 2 === 0 ? 5 : -5, reason: 'the truck came' }),
+  );
+  try {
+    return await work();
+  } finally {
+    done = true;
+    await Promise.all([crowd, withKeys, operator]);
+  }
+}
+
+test(`audited ${AUDITS} times under ${CONNECTIONS} connections, it is clean each time, and when all is still`, async () => {
+  const reports = await duringCrowd(async () => {
+    const all: AuditReport[] = [];
+    for (let i = 0; i < AUDITS; i++) all.push(await audit());
+    return all;
+  });
+  expect(reports.flatMap(breaksOf)).toEqual([]);
+  expect(reports.filter(({ sales }) => sales[0]?.live).length).toBeGreaterThan(AUDITS / 2);
+  const still = await audit();
+  expect(still).toMatchObject({ clean: true, sales: [{ equation: { holds: true } }] });
+  expect(still.sales[0]?.ledger.confirmed).toBeGreaterThan(1_000);
+});
+
+test('a gate that is made anew in the middle of the crowd, twice, is no break', async () => {
+  const { gate, reservations, unsettled } = world.keys.sale(sale.id);
+  const reports = await duringCrowd(async () => {
+    const all: AuditReport[] = [];
+    for (let i = 0; i < AUDITS; i++) {
+      if (i === 5) await world.redis.hset(gate, 'run_id', 'of-another-life');
+      if (i === 10) await world.redis.del(gate, reservations, unsettled);
+      all.push(await audit());
+    }
+    return all;
+  });
+  expect(reports.flatMap(breaksOf)).toEqual([]);
+  expect((await audit()).sales[0]).toMatchObject({ epoch: 3, gate: 'open', breaks: [] });
+});
+
+test('the control: leaks that are planted under the same crowd are found', async () => {
+  const { gate, buyers, orderKeys } = world.keys.sale(sale.id);
+  const found = await duringCrowd(async () => {
+    const codes: Record<string, string[]> = {};
+    const plant = async (what: string, deed: () => Promise<unknown>): Promise<void> => {
+      await deed();
+      codes[what] = [...new Set(breaksOf(await audit()).map(({ code }) => code))].sort();
+    };
+    await plant('a unit is sold to nobody', () =>
+      world.redis.multi().hincrby(gate, 'available', -1).hincrby(gate, 'sold', 1).exec(),
+    );
+    await plant('and given back', () =>
+      world.redis.multi().hincrby(gate, 'available', 1).hincrby(gate, 'sold', -1).exec(),
+    );
+    await plant('a buyer is counted one unit too many', () => world.redis.hincrby(buyers, 'buyer-1', 1));
+    await plant('and no more', () => world.redis.hincrby(buyers, 'buyer-1', -1));
+    const lost = newOrderId(sale.id);
+    await plant('an order is lost', () => world.redis.hset(orderKeys, 'keyed-1 lost', `${lost} 1`));
+    await plant('and found', () => world.redis.hdel(orderKeys, 'keyed-1 lost'));
+    await plant('an order is confirmed that nobody reserved', async () => {
+      await world.pool.query(
+        `WITH sold AS (UPDATE sales SET sold = sold + 1 WHERE id = $2)
+         INSERT INTO orders (id, sale_id, buyer_id, quantity, unit_price, amount, currency, status, request_id, created_at)
+         VALUES ($1, $2, 'mallory', 1, 1, 1, 'USD', 'confirmed', 'r', now() - interval '1 second')`,
+        [lost, sale.id],
+      );
+      await world.redis.hset(buyers, 'mallory', 1);
+    });
+    await plant('and a unit comes out of nowhere', () => world.redis.hincrby(gate, 'available', 1));
+    return codes;
+  });
+  expect(found).toEqual({
+    'a unit is sold to nobody': ['UNITS_WITHOUT_OWNER'],
+    'and given back': [],
+    'a buyer is counted one unit too many': ['BUYER_COUNT_WRONG'],
+    'and no more': [],
+    'an order is lost': ['ORDER_LOST'],
+    'and found': [],
+    'an order is confirmed that nobody reserved': ['UNITS_NOT_COUNTED'],
+    'and a unit comes out of nowhere': ['EQUATION_BROKEN', 'UNITS_NOT_COUNTED'],
+  });
+});

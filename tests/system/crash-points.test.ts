@@ -1,0 +1,162 @@
+/**
+ * [I3] Every step between the receipt of a request and a terminal state: a process is killed there, under load, and started again. Meanwhile
+ * and in the end the audit finds nothing wrong, and every order that was accepted is confirmed.
+ */
+import { fileURLToPath } from 'node:url';
+import { auditSales } from '@flash-sale/core/audit/audit-sale.ts';
+import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
+import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import { type BusySales, keepBusy } from '../crash/busy-sales.ts';
+import { type CrashPoint, crashPoints, type Service } from '../crash/steps-table.ts';
+import { freePort } from '../free-port.ts';
+import { type ServiceProcess, startProcess } from '../running-system.ts';
+
+/** Processes that die side by side; the others of their kind live. */
+const SIDE_BY_SIDE = { api: 2, worker: 3 } as const;
+const REACHED_WITHIN_MS = 30_000;
+const SETTINGS = {
+  GLOBAL_RATE_LIMIT: '100000',
+  RATE_LIMIT_TOKENS: '6',
+  TOKEN_REFILL_RATE: '1',
+  JOB_LOCK_MS: '1500',
+  STRAND_AGE_MS: '700',
+  SWEEP_INTERVAL_MS: '150',
+  LOG_LEVEL: 'warn',
+};
+const preload = fileURLToPath(new URL('../crash/die-at-step.ts', import.meta.url));
+
+let world: World;
+let busy: BusySales;
+const urls = new Set<string>();
+const living = new Set<ServiceProcess>();
+/** What came of each point: null where the process died there and the audit was clean. */
+const outcomes = new Map<string, string | null>();
+
+const name = ({ step, service }: CrashPoint): string => `${service} at ${step}`;
+
+async function start(
+  service: Service,
+  more: Record<string, string> = {},
+): Promise<ServiceProcess & { url: string | null }> {
+  const port = service === 'api' ? await freePort() : 0;
+  const started = await startProcess(world, service, { ...SETTINGS, ...(port ? { PORT: String(port) } : {}), ...more });
+  const url = port ? `http://127.0.0.1:${port}` : null;
+  if (url) urls.add(url);
+  living.add(started);
+  started.child.once('exit', () => {
+    living.delete(started);
+    if (url) urls.delete(url);
+  });
+  return { ...started, url };
+}
+
+async function auditBreaks(): Promise<string[]> {
+  const { redis, pool, keys } = world;
+  // Orders that the ledger cannot take for now are meant to wait.
+  const report = await auditSales({ redis, pool, keys, stuckAfterMs: 600_000 });
+  return report.sales.flatMap((sale) =>
+    sale.breaks.map((found) => `${sale.saleId}: ${found.code} ${found.subject} ${found.detail}`),
+  );
+}
+
+async function dieAt(point: CrashPoint): Promise<void> {
+  // Not the first time: under load, in the middle of other work.
+  const often = /^(reserve|settle|take-job|confirm-orders|add-jobs|receive-order|take-permits|check-gate)/.test(
+    point.step,
+  );
+  const settings = { NODE_OPTIONS: `--import=${preload}`, DIE_AT_STEP: point.step, DIE_AT_TIME: often ? '5' : '1' };
+  try {
+    const dying = await start(point.service, settings);
+    await eventually('it is reached', REACHED_WITHIN_MS, () => hasEnded(dying)).finally(() => dying.kill());
+    outcomes.set(name(point), dying.child.signalCode === 'SIGKILL' ? null : `it ended by itself:\n${dying.output()}`);
+  } catch (error) {
+    // A step of a loop may be reached before the process says that it is ready.
+    const { message } = error as Error;
+    outcomes.set(name(point), message.includes('(SIGKILL) before it was ready') ? null : message);
+  }
+}
+
+const hasEnded = ({ child }: ServiceProcess): boolean => child.exitCode !== null || child.signalCode !== null;
+
+beforeAll(async () => {
+  world = await openWorld(inject('template'));
+  // They live through all of it, as in a system with more than one of each.
+  await Promise.all([start('api'), start('worker')]);
+  busy = await keepBusy(world, () => [...urls]);
+  const points = crashPoints();
+  const breaks: string[] = [];
+  let killing = true;
+  const auditing = (async () => {
+    while (killing) {
+      breaks.push(...(await auditBreaks()));
+      await new Promise((resolve) => setTimeout(resolve, 1_000));
+    }
+  })();
+  await Promise.all(
+    (['api', 'worker'] as const).map(async (service) => {
+      const waiting = points.filter((point) => point.service === service);
+      await Promise.all(
+        Array.from({ length: SIDE_BY_SIDE[service] }, async () => {
+          for (let point = waiting.shift(); point; point = waiting.shift()) await dieAt(point);
+        }),
+      );
+    }),
+  );
+  killing = false;
+  await auditing;
+  outcomes.set('the audit meanwhile', breaks.length === 0 ? null : breaks.join('\n'));
+  await busy.stop();
+}, 600_000);
+afterAll(async () => {
+  await Promise.all([...living].map((process) => process.kill()));
+  await world.close();
+});
+
+test.each(crashPoints().map(name))('killed: %s', (point) => {
+  expect(outcomes.get(point)).toBeNull();
+});
+
+test('[I1] the audit found nothing wrong meanwhile, on sales in which everything moves', () => {
+  expect(outcomes.get('the audit meanwhile')).toBeNull();
+});
+
+test('[I3] [trap 10] [trap 17] every order that was accepted is confirmed, under the id that its buyer was given', async () => {
+  expect(busy.accepted.size).toBeGreaterThan(500);
+  const unfinished = async (): Promise<string[]> => {
+    const { rows } = await world.pool.query('SELECT id FROM orders WHERE id = ANY($1)', [[...busy.accepted.keys()]]);
+    const ended = new Set(rows.map((row) => row.id));
+    return [...busy.accepted.keys()].filter((id) => !ended.has(id));
+  };
+  await eventually('every order has ended', 30_000, async () => (await unfinished()).length === 0).catch(
+    async (error) => {
+      expect(await unfinished(), (error as Error).message).toEqual([]);
+    },
+  );
+  const { rows } = await world.pool.query('SELECT id, buyer_id, status, reason FROM orders WHERE id = ANY($1)', [
+    [...busy.accepted.keys()],
+  ]);
+  const wrong = rows.filter(
+    (row) =>
+      row.buyer_id !== busy.accepted.get(row.id) || (row.status !== 'confirmed' && row.reason !== 'LEDGER_REFUSED'),
+  );
+  expect(wrong).toEqual([]);
+  expect(busy.faults).toEqual([]);
+});
+
+test('[I1] [I3] at rest the audit is clean, and nothing is reserved any more', async () => {
+  const reserved = async (): Promise<string[]> => {
+    const { rows } = await world.pool.query('SELECT id FROM sales ORDER BY id');
+    const left: string[] = [];
+    for (const { id } of rows) {
+      const units = await world.redis.hget(world.keys.sale(id).gate, 'reserved');
+      if (units !== '0') left.push(`${id}: ${units}`);
+    }
+    return left;
+  };
+  await eventually('nothing is reserved', 45_000, async () => (await reserved()).length === 0).catch(async () => {
+    expect(await reserved()).toEqual([]);
+  });
+  const { redis, pool, keys } = world;
+  const report = await auditSales({ redis, pool, keys });
+  expect(report.sales.flatMap((sale) => sale.breaks)).toEqual([]);
+}, 60_000);

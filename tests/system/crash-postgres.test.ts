@@ -1,0 +1,25 @@
+/** PostgreSQL is killed at the steps of its transactions: what was committed stays, what was not is done again, and no attempt is used up. */
+import { beforeAll, expect, test } from 'vitest';
+import { type KilledServerReport, killServerAt, pointName } from '../crash/killed-server.ts';
+import { crashPoints } from '../crash/steps-table.ts';
+
+const STEPS = /^(confirm-orders|reject-orders|begin-epoch|finish-epoch|finish-stock-change):(commits|done)$/;
+const points = crashPoints().filter(({ step }) => STEPS.test(step));
+
+let report: KilledServerReport;
+beforeAll(async () => {
+  report = await killServerAt('postgres', points);
+}, 600_000);
+
+test.each(points.map(pointName))('PostgreSQL killed: %s', (point) => {
+  expect(report.outcomes.get(point)).toBeNull();
+});
+
+test('[I1] [I11] the audit found nothing wrong, meanwhile and in the end', () => {
+  expect(report.breaks).toEqual([]);
+});
+
+test('[I3] [trap 12] every order that was accepted is confirmed within 30 s', () => {
+  expect(report.accepted).toBeGreaterThan(300);
+  expect(report.unconfirmed).toEqual([]);
+});

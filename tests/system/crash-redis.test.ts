@@ -1,0 +1,25 @@
+/** Redis is killed at the steps of an order's way and of a gate's rebuilding, with `appendfsync always`: nothing that was answered is lost. */
+import { beforeAll, expect, test } from 'vitest';
+import { type KilledServerReport, killServerAt, pointName } from '../crash/killed-server.ts';
+import { crashPoints } from '../crash/steps-table.ts';
+
+const STEPS = /^(reserve|settle|release|adopt-orders|close-gate|open-gate):|^add-jobs:done|^take-job:done/;
+const points = crashPoints().filter(({ step }) => STEPS.test(step));
+
+let report: KilledServerReport;
+beforeAll(async () => {
+  report = await killServerAt('redis', points);
+}, 600_000);
+
+test.each(points.map(pointName))('Redis killed: %s', (point) => {
+  expect(report.outcomes.get(point)).toBeNull();
+});
+
+test('[I1] [I11] the audit found nothing wrong, meanwhile and in the end', () => {
+  expect(report.breaks).toEqual([]);
+});
+
+test('[I3] every order that was accepted is confirmed within 30 s', () => {
+  expect(report.accepted).toBeGreaterThan(300);
+  expect(report.unconfirmed).toEqual([]);
+});

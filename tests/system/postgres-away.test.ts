@@ -1,0 +1,119 @@
+/** The ledger is away: refusing, or silent. Orders are accepted up to the backlog's limit, the worker waits, and all is confirmed afterwards. */
+
+import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
+import { makeSale } from '@flash-sale/core/testing/sales.ts';
+import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
+import { afterEach, beforeEach, expect, inject, test } from 'vitest';
+import type { AnyJson } from '../any-json.ts';
+import { TcpProxy } from '../chaos/tcp-proxy.ts';
+import { sendCrowd } from '../crowd.ts';
+import { freePort } from '../free-port.ts';
+import { type RunningApi, startApi, startWorkerHere } from '../running-system.ts';
+
+const BUDGET_MS = 600;
+const BACKLOG = 300;
+
+let world: World;
+let way: TcpProxy;
+let api: RunningApi;
+let worker: { stop(): Promise<void> };
+
+beforeEach(async () => {
+  world = await openWorld(inject('template'));
+  const url = new URL(world.databaseUrl);
+  way = await TcpProxy.listen(await freePort(), Number(url.port));
+  url.port = String(way.port);
+  const settings = { DATABASE_URL: url.href, REQUEST_TIMEOUT_MS: BUDGET_MS, BACKLOG_LIMIT: BACKLOG };
+  [api, worker] = await Promise.all([startApi(world, settings), startWorkerHere(world, settings)]);
+});
+afterEach(async () => {
+  await way.heal();
+  await Promise.all([api.close(), worker.stop()]);
+  await way.close();
+  await world.close();
+});
+
+const health = async (): Promise<AnyJson> => (await fetch(`${api.url}/health`)).json();
+
+test.each([
+  ['refuses', () => way.refuse()],
+  ['is silent', async () => way.hold('down')],
+] as const)(
+  '[trap 12] it %s: a bounded backlog, then LEDGER_BEHIND; no attempt is used up; then all are confirmed',
+  async (_, goAway) => {
+    const sale = await makeSale(world, { units: 5_000 });
+    // The catalogue is known, as in a sale that is on.
+    await fetch(`${api.url}/api/flash-sales/${sale.id}`);
+    await goAway();
+    const crowd = await sendCrowd({ url: api.url, saleId: sale.id, buyers: 800, connections: 20 });
+    expect(crowd.tally).toEqual({ '200 accepted': BACKLOG, '503 LEDGER_BEHIND': 800 - BACKLOG });
+
+    const refused = await fetch(`${api.url}/api/flash-sales/${sale.id}/order`, {
+      method: 'POST',
+      headers: { 'x-user-id': 'ann' },
+    });
+    expect(refused.headers.get('retry-after')).not.toBeNull();
+    expect(await refused.json()).toMatchObject({
+      code: 'LEDGER_BEHIND',
+      retryable: true,
+      detail: expect.stringContaining('Nothing was taken'),
+    });
+
+    // Longer than all attempts of a job would have lasted with the ledger answering "no" at once.
+    const queue = createOrderQueue({
+      redis: world.redis.duplicate({ maxRetriesPerRequest: null }),
+      prefix: world.keys.queuePrefix,
+    });
+    await new Promise((resolve) => setTimeout(resolve, 6_000));
+    const jobs = await queue.bullQueue.getJobs(['active', 'wait', 'delayed', 'failed']);
+    expect(jobs.length).toBeGreaterThan(0);
+    expect(jobs.filter((job) => job.attemptsMade > 0)).toEqual([]);
+    expect(world.lines.filter((line) => line.msg === 'an attempt at a job failed')).toEqual([]);
+    await queue.close();
+
+    await way.heal();
+    await eventually('all are confirmed', 30_000, async () => {
+      const { rows } = await world.pool.query(`SELECT count(*)::int AS n FROM orders WHERE status = 'confirmed'`);
+      return rows[0].n === BACKLOG;
+    });
+    const after = await fetch(`${api.url}/api/flash-sales/${sale.id}/order`, {
+      method: 'POST',
+      headers: { 'x-user-id': 'ann' },
+    });
+    expect(after.status).toBe(200);
+  },
+  60_000,
+);
+
+test('[trap 18] reads that hang are refused at once by the breaker, health says so, and it closes by itself', async () => {
+  const sale = await makeSale(world);
+  const read = async (): Promise<{ code: string; milliseconds: number }> => {
+    const startedAt = performance.now();
+    const response = await fetch(`${api.url}/api/orders/${sale.id}-01ARZ3NDEKTSV4RRFFQ69G5FAV`, {
+      headers: { 'x-user-id': 'ann' },
+    });
+    return { code: ((await response.json()) as AnyJson).code, milliseconds: performance.now() - startedAt };
+  };
+  expect((await read()).code).toBe('ORDER_NOT_FOUND');
+  way.hold('down');
+  const hung = await Promise.all(Array.from({ length: 8 }, read));
+  expect(new Set(hung.map(({ code }) => code))).toEqual(new Set(['LEDGER_UNAVAILABLE']));
+  // Open, or with one call on trial.
+  await eventually('the breaker is open', 5_000, async () => {
+    await read();
+    return (await health()).breakers.postgres !== 'closed';
+  });
+  const quick = await Promise.all(Array.from({ length: 20 }, read));
+  const fast = quick.filter(({ milliseconds }) => milliseconds < BUDGET_MS / 2);
+  // One of them may be the one on trial.
+  expect(fast.length).toBeGreaterThanOrEqual(19);
+  expect(await health()).toMatchObject({
+    parts: { redis: 'ok', postgres: 'does not answer' },
+    unavailable: ['postgres'],
+  });
+  await way.heal();
+  await eventually('the breaker is closed', 10_000, async () => {
+    const { code } = await read();
+    return code === 'ORDER_NOT_FOUND' && (await health()).breakers.postgres === 'closed';
+  });
+}, 40_000);

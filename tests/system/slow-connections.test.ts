@@ -1,0 +1,267 @@
+/** Connections that send slowly, too much or nothing, in real processes: each is bounded, and buyers beside them are served. */
+import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readFileSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
+import { BODY_LIMIT_BYTES, CONNECTION_CHECK_MS, CONNECTION_LINGER_MS, PIPELINED_MAX } from '@flash-sale/core/limits.ts';
+import type { Sale } from '@flash-sale/core/sales/sale.ts';
+import { makeSale } from '@flash-sale/core/testing/sales.ts';
+import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, inject, test } from 'vitest';
+import { freePort } from '../free-port.ts';
+import { type ServiceProcess, startProcess } from '../running-system.ts';
+
+/** A busy machine may notice this much later that a time is over. */
+const MARGIN_MS = 1_500;
+
+let world: World;
+let sale: Sale;
+let api: ServiceProcess | null = null;
+let port: number;
+let connections: Connection[];
+
+beforeAll(async () => {
+  world = await openWorld(inject('template'));
+  sale = await makeSale(world, { units: 100_000 });
+});
+afterAll(() => world.close());
+beforeEach(() => {
+  connections = [];
+});
+afterEach(async () => {
+  for (const { socket } of connections) socket.destroy();
+  await api?.kill();
+  api = null;
+});
+
+async function startBounded(settings: Record<string, string>): Promise<ServiceProcess> {
+  port = await freePort();
+  api = await startProcess(world, 'api', { PORT: String(port), ...settings });
+  return api;
+}
+
+interface Connection {
+  readonly socket: Socket;
+  /** What the API said, up to 100 kilobytes. */
+  said: string;
+  /** Milliseconds after which the API cut the connection for good, or null. */
+  cutAfterMs: number | null;
+}
+
+/** A client that never closes its half by itself, and sends `drip` ten times a second, also after the API has closed its own. */
+function open(text: string, drip = ''): Connection {
+  const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
+  const connection: Connection = { socket, said: '', cutAfterMs: null };
+  const startedAt = performance.now();
+  let ended = false;
+  const dripping = setInterval(() => {
+    if (drip !== '' || ended) socket.write(drip || 'x');
+  }, 100);
+  socket.on('data', (data) => {
+    if (connection.said.length < 100_000) connection.said += data.toString();
+  });
+  socket.on('end', () => (ended = true));
+  socket.on('error', () => {});
+  socket.on('close', () => {
+    clearInterval(dripping);
+    connection.cutAfterMs = performance.now() - startedAt;
+  });
+  socket.write(text);
+  connections.push(connection);
+  return connection;
+}
+
+const many = (count: number, text: string, drip?: string): Connection[] =>
+  Array.from({ length: count }, () => open(text, drip));
+
+const headers = 'Host: x\r\nX-User-ID: slow\r\nContent-Type: application/json\r\n';
+const orderLine = () => `POST /api/flash-sales/${sale.id}/order HTTP/1.1\r\n`;
+const statusOf = (connection: Connection): number => Number(connection.said.split(' ')[1] ?? 0);
+
+async function expectServed(): Promise<void> {
+  const url = `http://127.0.0.1:${port}`;
+  const [health, placed] = await Promise.all([
+    fetch(`${url}/health/live`, { signal: AbortSignal.timeout(5_000) }),
+    fetch(`${url}/api/flash-sales/${sale.id}/order`, {
+      method: 'POST',
+      headers: { 'x-user-id': 'ann', 'content-type': 'application/json' },
+      body: '{"quantity":1}',
+      signal: AbortSignal.timeout(5_000),
+    }),
+  ]);
+  expect([health.status, placed.status]).toEqual([200, 200]);
+}
+
+/** Megabytes that the process keeps in memory; 0 where the system does not say. */
+function memoryOf({ child }: ServiceProcess): number {
+  const status = `/proc/${child.pid}/status`;
+  return existsSync(status) ? Number(/VmRSS:\s+(\d+)/.exec(readFileSync(status, 'utf8'))?.[1]) / 1024 : 0;
+}
+
+test('silent connections, slow headers and slow bodies are told 408 and cut in time, even where the client keeps its half open', async () => {
+  const RECEIVE_MS = 1_000;
+  await startBounded({ RECEIVE_TIMEOUT_MS: String(RECEIVE_MS) });
+  const slow = [
+    ...many(30, ''),
+    ...many(30, `${orderLine()}X-Slow: `, 'x'),
+    ...many(30, `${orderLine()}${headers}Content-Length: 5000\r\n\r\n{`, ' '),
+    ...many(30, `${orderLine()}${headers}Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n`, '1\r\n \r\n'),
+  ];
+  await expectServed();
+  const mostMs = RECEIVE_MS + CONNECTION_CHECK_MS + CONNECTION_LINGER_MS + MARGIN_MS;
+  await eventually('all are cut', mostMs + MARGIN_MS, () => slow.every((one) => one.cutAfterMs !== null));
+  expect(new Set(slow.map(statusOf))).toEqual(new Set([408]));
+  expect(new Set(slow.map((one) => /"code":"(\w+)"/.exec(one.said)?.[1]))).toEqual(new Set(['REQUEST_TOO_SLOW']));
+  expect(Math.max(...slow.map((one) => one.cutAfterMs as number))).toBeLessThan(mostMs);
+  await expectServed();
+});
+
+test('headers above the bound are 431, bodies above it 413: declared, in chunks, and without an end', async () => {
+  const process = await startBounded({});
+  const before = memoryOf(process);
+  const long = 'x'.repeat(20_000);
+  const endless = 'x'.repeat(1_000_000);
+  const cases: [number, string, Connection][] = [
+    [431, 'HEADERS_TOO_LARGE', open(`GET /health/live HTTP/1.1\r\nHost: x\r\nX-Long: ${long}\r\n\r\n`)],
+    [431, 'HEADERS_TOO_LARGE', open(`GET /${long} HTTP/1.1\r\nHost: x\r\n\r\n`)],
+    [431, 'HEADERS_TOO_LARGE', open(`GET /health/live HTTP/1.1\r\nHost: x\r\n${'A: b\r\n'.repeat(200_000)}`)],
+    [413, 'BODY_TOO_LARGE', open(`${orderLine()}${headers}Content-Length: 10000000000\r\n\r\n`)],
+    [413, 'BODY_TOO_LARGE', open(`${orderLine()}${headers}Content-Length: ${BODY_LIMIT_BYTES + 1}\r\n\r\n${long}`)],
+    [413, 'BODY_TOO_LARGE', open(`${orderLine()}${headers}Transfer-Encoding: chunked\r\n\r\nF4240\r\n${endless}\r\n`)],
+    [
+      413,
+      'BODY_TOO_LARGE',
+      open(`${orderLine()}${headers}Transfer-Encoding: chunked\r\n\r\n${'1\r\n \r\n'.repeat(20_000)}`),
+    ],
+  ];
+  for (const [status, code, connection] of cases) {
+    await eventually(`${status} is told and the connection cut`, 3_000, () => connection.cutAfterMs !== null);
+    expect([statusOf(connection), connection.said.includes(code)]).toEqual([status, true]);
+  }
+  // The longest lawful one, in one piece and byte by byte.
+  const body = `{"quantity":1${' '.repeat(BODY_LIMIT_BYTES - 14)}}`;
+  const bytes = [...body].map((byte) => `1\r\n${byte}\r\n`).join('');
+  const lawful = [
+    open(`${orderLine()}${headers}Content-Length: ${BODY_LIMIT_BYTES}\r\n\r\n${body}`),
+    open(`${orderLine()}${headers}Transfer-Encoding: chunked\r\n\r\n${bytes}0\r\n\r\n`),
+  ];
+  await eventually('both are taken', 3_000, () => lawful.every((one) => one.said.includes('accepted')));
+  // 40 of them without an end: kept as the pieces in which they come they would be 200 MB.
+  const pieces = many(40, `${orderLine()}${headers}Transfer-Encoding: chunked\r\n\r\n${bytes}`);
+  await Promise.all(pieces.map(({ socket }) => socket.writableLength === 0 || once(socket, 'drain')));
+  await new Promise((resolve) => setTimeout(resolve, 1_000));
+  await expectServed();
+  expect(memoryOf(process) - before).toBeLessThan(120);
+});
+
+test('whoever sends some requests ahead is answered in turn; who sends a flood, or fetches no answers, is cut and takes no memory', async () => {
+  const process = await startBounded({ REQUEST_TIMEOUT_MS: '600', KEEP_ALIVE_TIMEOUT_MS: '2000' });
+  await expectServed();
+  const before = memoryOf(process);
+  const read = `GET /api/flash-sales/${sale.id} HTTP/1.1\r\nHost: x\r\n\r\n`;
+  const lost = 'GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n';
+  const polite = open(lost.repeat(10) + read.repeat(PIPELINED_MAX - 10));
+  const answers = () => [...polite.said.matchAll(/HTTP\/1\.1 (\d+)/g)].map((match) => match[1]);
+  await eventually('all are answered', 3_000, () => answers().length === PIPELINED_MAX);
+  expect(answers()).toEqual(answers().sort().reverse());
+
+  const floods = [
+    ...many(5, read.repeat(5_000)),
+    ...many(5, lost.repeat(5_000)),
+    ...many(5, 'GET /%zz HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(5_000)),
+  ];
+  await eventually('floods are cut', 5_000, () => floods.every((one) => one.cutAfterMs !== null));
+  // As many as are allowed at a time, again and again, and not one answer is fetched.
+  const deaf = many(50, read.repeat(PIPELINED_MAX - 2), read.repeat(PIPELINED_MAX - 2));
+  for (const { socket } of deaf) socket.pause();
+  await new Promise((resolve) => setTimeout(resolve, 1_000));
+  await expectServed();
+  expect(memoryOf(process) - before).toBeLessThan(250);
+  for (const one of deaf) one.socket.destroy();
+  await process.stop();
+  expect(process.output()).toMatch(/"CONNECTION_FLOODED":\d\d/);
+});
+
+test('a connection on which an answer is not fetched is cut', async () => {
+  await startBounded({ REQUEST_TIMEOUT_MS: '200', KEEP_ALIVE_TIMEOUT_MS: '1000' });
+  // The answer is longer than what the two systems keep for a connection.
+  const deaf = open('GET /docs/static/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(12));
+  deaf.socket.pause();
+  // Node looks twice whether something was fetched in between.
+  await new Promise((resolve) => setTimeout(resolve, 2_000 + MARGIN_MS));
+  deaf.socket.resume();
+  await eventually('it is cut', 2_000, () => deaf.cutAfterMs !== null);
+  await expectServed();
+});
+
+/** As many as this process and the API, each with its own bound of open files, can hold. */
+function idleCount(): number {
+  const open = execFileSync('sh', ['-c', 'ulimit -n'], { encoding: 'utf8' }).trim();
+  const most = open === 'unlimited' ? Number.POSITIVE_INFINITY : Number(open);
+  return Math.min(10_000, most - 500);
+}
+
+test('10,000 idle connections: memory stays bounded, buyers beside them are served, and they are closed in time', async () => {
+  const IDLE_MS = 3_000;
+  const count = idleCount();
+  if (count < 10_000)
+    console.warn(`only ${count} connections: this system lets a process open no more files (ulimit -n)`);
+  const process = await startBounded({
+    RECEIVE_TIMEOUT_MS: String(IDLE_MS + 1_000),
+    KEEP_ALIVE_TIMEOUT_MS: String(IDLE_MS),
+  });
+  await expectServed();
+  const before = memoryOf(process);
+  let answered = 0;
+  let closed = 0;
+  let lastAnswerAt = 0;
+  const sockets: Socket[] = [];
+  for (let i = 0; i < count; i++) {
+    const socket = connect(port, '127.0.0.1');
+    sockets.push(socket);
+    socket.on('error', () => {});
+    socket.on('close', () => (closed += 1));
+    socket.resume();
+    // Nine of ten ask once and then stay; the others never say a word.
+    if (i % 10 === 0) continue;
+    socket.write('GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n');
+    socket.once('data', () => {
+      answered += 1;
+      lastAnswerAt = performance.now();
+    });
+    if (i % 500 === 0) await once(socket, 'connect');
+  }
+  await eventually('all are connected', 8_000, () => answered >= Math.floor(count * 0.9));
+  const grown = memoryOf(process) - before;
+  const startedAt = performance.now();
+  await expectServed();
+  expect(performance.now() - startedAt).toBeLessThan(MARGIN_MS);
+  console.log(`${count} idle connections: ${Math.round(grown)} MB, ${((grown * 1024) / count).toFixed(1)} KiB each`);
+  // Some 20 KiB each.
+  expect(grown).toBeLessThan(400);
+  await eventually('all are closed', 12_000, () => closed === count);
+  // Node adds a second to what it promises the client.
+  expect(performance.now() - lastAnswerAt).toBeLessThan(
+    6_000 + CONNECTION_CHECK_MS + CONNECTION_LINGER_MS + 2 * MARGIN_MS,
+  );
+  await expectServed();
+}, 30_000);
+
+test('above MAX_CONNECTIONS further ones are dropped and counted, the others live, and a free place is taken again', async () => {
+  const process = await startBounded({ MAX_CONNECTIONS: '50' });
+  const held = many(50, `GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n`);
+  await eventually('50 are connected', 3_000, () => held.every((one) => statusOf(one) === 200));
+  const surplus = many(20, `GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n`);
+  await eventually('the surplus is dropped', 3_000, () => surplus.every((one) => one.cutAfterMs !== null));
+  expect(surplus.map(statusOf)).toEqual(surplus.map(() => 0));
+  for (const one of held) {
+    one.said = '';
+    one.socket.write(`${orderLine()}${headers}Content-Length: 0\r\n\r\n`);
+  }
+  await eventually('the others order', 3_000, () => held.every((one) => one.said.includes('accepted')));
+  for (const one of held.slice(0, 10)) one.socket.destroy();
+  await eventually('there is room again', 3_000, async () => (await expectServed().catch(() => 'no')) !== 'no');
+  for (const one of held) one.socket.destroy();
+  await process.stop();
+  expect(process.output()).toMatch(/"refusals":\{[^}]*"CONNECTION_DROPPED":(2\d|[3-9]\d)/);
+});

@@ -1,0 +1,315 @@
+/** A gate that Redis lost, in part or whole, is made anew from the ledger and the reservations that are left. */
+import { newOrderId } from '@flash-sale/core/orders/order.ts';
+import { createOrderStore } from '@flash-sale/core/orders/order-store.ts';
+import { createEpochStore } from '@flash-sale/core/sales/epoch-store.ts';
+import type { Sale } from '@flash-sale/core/sales/sale.ts';
+import { createSaleStore } from '@flash-sale/core/sales/sale-store.ts';
+import { createGateRebuild } from '@flash-sale/core/stock/gate-rebuild.ts';
+import { GateRecoveringError } from '@flash-sale/core/stock/gate-words.ts';
+import { createStockGate, type StockGate } from '@flash-sale/core/stock/stock-gate.ts';
+import { makeSale } from '@flash-sale/core/testing/sales.ts';
+import { openWorld, type World } from '@flash-sale/core/testing/world.ts';
+import { confirmOrders } from '@flash-sale/worker/orders/confirm-orders.ts';
+import { createGateWatch } from '@flash-sale/worker/recovery/rebuild-gates.ts';
+import { afterEach, beforeEach, expect, inject, test } from 'vitest';
+
+let world: World;
+let gate: StockGate;
+
+beforeEach(async () => {
+  world = await openWorld(inject('template'));
+  gate = createStockGate(world);
+});
+afterEach(() => world.close());
+
+const parts = () => ({
+  gate,
+  rebuild: createGateRebuild(world),
+  epochs: createEpochStore(world.pool),
+  orders: createOrderStore(world.pool),
+  sales: createSaleStore(world.pool),
+  log: world.log,
+});
+const watchOnce = (changed: Partial<ReturnType<typeof parts>> = {}): Promise<void> =>
+  createGateWatch({ ...parts(), ...changed }).runOnce();
+
+const numbers = async (saleId: string) => (await gate.read(saleId)).numbers;
+
+interface Wanted {
+  buyerId?: string;
+  quantity?: number;
+  key?: string;
+}
+
+/** @returns the gate's word, and the order's id where it holds units */
+async function order(sale: Sale, { buyerId = 'ann', quantity = 1, key }: Wanted = {}) {
+  const request = { orderId: newOrderId(sale.id), buyerId, quantity, requestId: 'r', idempotencyKey: key ?? null };
+  const { decisions } = await gate.reserve(sale.id, [request], -1, { capacity: 0, refillRate: 1 });
+  const outcome = decisions[0]?.outcome;
+  return { word: outcome?.word, id: outcome?.word === 'replayed' ? outcome.orderId : request.orderId };
+}
+
+async function batchOf(sale: Sale, id: string, epoch = 1) {
+  const reservation = await gate.findReservation(sale.id, id);
+  if (!reservation || reservation === 'recovering') throw new Error('no reservation');
+  return { saleId: sale.id, epoch, orders: [reservation] };
+}
+
+const confirm = (batch: Awaited<ReturnType<typeof batchOf>>): Promise<void> =>
+  confirmOrders({ gate, orders: createOrderStore(world.pool), log: world.log }, batch);
+
+async function confirmed(sale: Sale, wanted: Wanted = {}): Promise<string> {
+  const { id } = await order(sale, wanted);
+  await confirm(await batchOf(sale, id));
+  return id;
+}
+
+/** As FLUSHALL would, for this sale. */
+async function lose(sale: Sale, ...only: ('gate' | 'reservations' | 'unsettled')[]): Promise<void> {
+  const keys = world.keys.sale(sale.id);
+  const all = [keys.gate, keys.reservations, keys.unsettled, keys.handOvers, keys.buyers, keys.orderKeys];
+  await world.redis.del(...(only.length > 0 ? only.map((name) => keys[name]) : [...all, keys.stockChanges]));
+}
+
+const verdict = async (id: string) =>
+  (await world.pool.query('SELECT status, reason FROM orders WHERE id = $1', [id])).rows[0];
+const epochs = async (sale: Sale) =>
+  (
+    await world.pool.query('SELECT epoch, reason, opened_at FROM gate_epochs WHERE sale_id = $1 ORDER BY epoch', [
+      sale.id,
+    ])
+  ).rows;
+
+test('[I11] [trap 6] a gate that is gone: nothing is admitted, and it comes back with what the ledger has sold', async () => {
+  const sale = await makeSale(world, { units: 10 });
+  await confirmed(sale, { quantity: 3 });
+  await lose(sale);
+  expect((await order(sale)).word).toBe('unknown_sale');
+  await watchOnce();
+  expect(await numbers(sale.id)).toEqual({ allotment: 10, available: 7, reserved: 0, sold: 3 });
+  expect(await epochs(sale)).toMatchObject([{ epoch: 2, reason: 'missing', opened_at: expect.any(Date) }]);
+  expect((await order(sale)).word).toBe('reserved');
+});
+
+test('[I11] another life of Redis admits nothing and takes no writes, though every key is there; reservations go on', async () => {
+  const sale = await makeSale(world, { units: 10, perBuyerLimit: 3 });
+  const sold = await confirmed(sale, { quantity: 2 });
+  const pending = await order(sale, { buyerId: 'bob', quantity: 3 });
+  const before = await batchOf(sale, pending.id);
+  // As an AOF that was loaded by another server: the numbers are there, and the run id is not this server's.
+  await world.redis.hset(world.keys.sale(sale.id).gate, 'run_id', 'f'.repeat(40));
+  expect((await order(sale)).word).toBe('recovering');
+  expect(await gate.settle(sale.id, 1, [pending.id])).toBe(0);
+  expect(await gate.release(sale.id, 1, [pending.id])).toBe(0);
+  expect(await gate.adjust(sale.id, 'c', 5)).toEqual({ word: 'recovering' });
+  expect(await gate.configure({ ...sale, version: 9 })).toBe(false);
+  expect((await gate.claimStrands(sale.id, 0, 10)).strands).toEqual([]);
+  await watchOnce();
+  expect(await epochs(sale)).toMatchObject([{ epoch: 2, reason: 'other_server' }]);
+  expect(await numbers(sale.id)).toEqual({ allotment: 10, available: 5, reserved: 3, sold: 2 });
+  expect((await order(sale, { buyerId: 'bob' })).word).toBe('over_buyer_limit');
+  expect((await order(sale, { quantity: 2 })).word).toBe('over_buyer_limit');
+  // The job of the earlier epoch is still under way.
+  await confirm(before);
+  expect(await verdict(pending.id)).toEqual({ status: 'confirmed', reason: null });
+  expect(await numbers(sale.id)).toEqual({ allotment: 10, available: 5, reserved: 0, sold: 5 });
+  expect(await gate.release(sale.id, 2, [sold])).toBe(0);
+});
+
+test('[I11] settling that comes late, for an epoch that is over, changes nothing: the ledger was counted', async () => {
+  const sale = await makeSale(world, { units: 10 });
+  const { id } = await order(sale, { quantity: 4 });
+  const batch = await batchOf(sale, id);
+  await createOrderStore(world.pool).confirm(batch, gate.adopt);
+  await world.redis.hset(world.keys.sale(sale.id).gate, 'run_id', 'f'.repeat(40));
+  await watchOnce();
+  expect(await numbers(sale.id)).toEqual({ allotment: 10, available: 6, reserved: 0, sold: 4 });
+  expect(await gate.settle(sale.id, 1, [id])).toBe(0);
+  expect(await gate.settle(sale.id, 2, [id])).toBe(0);
+  expect(await numbers(sale.id)).toEqual({ allotment: 10, available: 6, reserved: 0, sold: 4 });
+});
+
+test('[I11] an order that Redis lost while a worker had it is adopted by the new gate, and counts once', async () => {
+  const sale = await makeSale(world, { units: 3, perBuyerLimit: 3 });
+  const { id } = await order(sale, { quantity: 2 });
+  const inTheWorkersHands = await batchOf(sale, id);
+  await lose(sale);
+  // While the gate is away the ledger does not take it: it must be known first whether there is room.
+  await createSaleStore(world.pool).find(sale.id);
+  await createEpochStore(world.pool).begin(sale.id, 'missing', 0);
+  await expect(confirm(inTheWorkersHands)).rejects.toThrow(GateRecoveringError);
+  expect(await verdict(id)).toBeUndefined();
+  await watchOnce();
+  expect(await numbers(sale.id)).toEqual({ allotment: 3, available: 3, reserved: 0, sold: 0 });
+  await Promise.all([confirm(inTheWorkersHands), confirm(inTheWorkersHands)]);
+  expect(await verdict(id)).toEqual({ status: 'confirmed', reason: null });
+  expect(await numbers(sale.id)).toEqual({ allotment: 3, available: 1, reserved: 0, sold: 2 });
+  expect((await order(sale, { quantity: 1 })).word).toBe('reserved');
+  expect((await order(sale, { quantity: 1 })).word).toBe('sold_out');
+});
+
+test('[I2] [I11] lost orders for which there is no room any more are rejected; later promises are kept', async () => {
+  const sale = await makeSale(world, { units: 3, perBuyerLimit: 2 });
+  const lost = await order(sale, { buyerId: 'lost', quantity: 2 });
+  const capped = await order(sale, { buyerId: 'ann', quantity: 1 });
+  const [lostBatch, cappedBatch] = [await batchOf(sale, lost.id), await batchOf(sale, capped.id)];
+  await lose(sale);
+  await watchOnce();
+  const later = await order(sale, { buyerId: 'ann', quantity: 2 });
+  expect(later.word).toBe('reserved');
+  await confirm(lostBatch);
+  await confirm(cappedBatch);
+  expect(await verdict(lost.id)).toEqual({ status: 'rejected', reason: 'NO_ROOM_AFTER_LOSS' });
+  expect(await verdict(capped.id)).toEqual({ status: 'rejected', reason: 'OVER_CAP_AFTER_LOSS' });
+  await confirm(await batchOf(sale, later.id, 2));
+  expect(await verdict(later.id)).toEqual({ status: 'confirmed', reason: null });
+  expect(await numbers(sale.id)).toEqual({ allotment: 3, available: 1, reserved: 0, sold: 2 });
+});
+
+test('[I4] [I11] [trap 28] keys lead to their orders in the new gate: of confirmed, rejected and pending ones', async () => {
+  const sale = await makeSale(world, { units: 10 });
+  const done = await confirmed(sale, { key: 'done' });
+  const given = await order(sale, { buyerId: 'bob', key: 'given up' });
+  const givenBatch = await batchOf(sale, given.id);
+  await createOrderStore(world.pool).reject(sale.id, givenBatch.orders, 'GAVE_UP');
+  await gate.release(sale.id, 1, [given.id]);
+  const pending = await order(sale, { buyerId: 'cid', key: 'pending' });
+  await world.redis.hset(world.keys.sale(sale.id).gate, 'run_id', '');
+  await watchOnce();
+  expect(await order(sale, { key: 'done' })).toEqual({ word: 'replayed', id: done });
+  expect(await order(sale, { buyerId: 'bob', key: 'given up' })).toEqual({ word: 'replayed', id: given.id });
+  expect(await order(sale, { buyerId: 'cid', key: 'pending' })).toEqual({ word: 'replayed', id: pending.id });
+  expect((await order(sale, { key: 'done', quantity: 2 })).word).toBe('key_reused');
+  await lose(sale);
+  await watchOnce();
+  expect(await order(sale, { key: 'done' })).toEqual({ word: 'replayed', id: done });
+  expect(await order(sale, { buyerId: 'bob', key: 'given up' })).toEqual({ word: 'replayed', id: given.id });
+});
+
+test('changes of stock are neither lost nor done twice', async () => {
+  const sale = await makeSale(world, { units: 10 });
+  const sales = createSaleStore(world.pool);
+  const operator = { actor: 'test', requestId: 'r' };
+  const begin = (id: string, delta: number) =>
+    sales.beginStockChange({ id, saleId: sale.id, delta, reason: 'x' }, 100, operator);
+  await begin('added', 5);
+  await begin('withdrawn', -2);
+  await begin('not decided', -1);
+  await gate.adjust(sale.id, 'withdrawn', -2);
+  await world.redis.hset(world.keys.sale(sale.id).gate, 'run_id', 'f'.repeat(40));
+  await watchOnce();
+  expect(await numbers(sale.id)).toEqual({ allotment: 13, available: 13, reserved: 0, sold: 0 });
+  expect(await gate.adjust(sale.id, 'added', 5)).toEqual({ word: 'applied', available: 13 });
+  expect(await gate.adjust(sale.id, 'withdrawn', -2)).toEqual({ word: 'applied', available: 13 });
+  expect(await gate.adjust(sale.id, 'not decided', -1)).toEqual({ word: 'applied', available: 12 });
+});
+
+test('the operator’s last word is in the new gate', async () => {
+  const sale = await makeSale(world);
+  await createSaleStore(world.pool).setPaused(sale.id, true, { actor: 'test', requestId: 'r' });
+  await lose(sale);
+  await watchOnce();
+  expect((await order(sale)).word).toBe('paused');
+});
+
+test.each(['reservations', 'unsettled'] as const)(
+  'a gate whose %s are gone is not in step, and is made anew',
+  async (name) => {
+    const sale = await makeSale(world, { units: 10 });
+    const { id } = await order(sale, { quantity: 2 });
+    await lose(sale, name);
+    await watchOnce();
+    expect(await epochs(sale)).toMatchObject([{ epoch: 2, reason: 'inconsistent' }]);
+    const left = name === 'reservations' ? 0 : 2;
+    expect(await numbers(sale.id)).toEqual({ allotment: 10, available: 10 - left, reserved: left, sold: 0 });
+    expect((await gate.claimStrands(sale.id, 0, 10)).strands.map((strand) => strand.id)).toEqual(left ? [id] : []);
+  },
+);
+
+test('reservations beyond the allotment (somebody wrote to the gate) are given up, the newest first', async () => {
+  const sale = await makeSale(world, { units: 5 });
+  const first = await order(sale, { quantity: 3 });
+  const keys = world.keys.sale(sale.id);
+  await world.redis.hset(keys.gate, 'available', 10);
+  // Newest by the millisecond.
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  const second = await order(sale, { quantity: 4, buyerId: 'bob' });
+  await world.redis.del(keys.unsettled);
+  await watchOnce();
+  expect(await verdict(second.id)).toEqual({ status: 'rejected', reason: 'NO_ROOM_AFTER_LOSS' });
+  expect(await numbers(sale.id)).toEqual({ allotment: 5, available: 2, reserved: 3, sold: 0 });
+  expect((await gate.claimStrands(sale.id, 0, 10)).strands.map((strand) => strand.id)).toEqual([first.id]);
+});
+
+test('[trap 34] a rebuilder that stands still for longer than its lease is overtaken, and refused when it goes on', async () => {
+  const sale = await makeSale(world, { units: 10 });
+  await confirmed(sale, { quantity: 3 });
+  await lose(sale);
+  const { rebuild } = parts();
+  let goOn = (): void => {};
+  let stands = (): void => {};
+  const standing = new Promise<void>((resolve) => (stands = resolve));
+  const frozen = watchOnce({
+    rebuild: {
+      ...rebuild,
+      open: async (...args) => {
+        await new Promise<void>((resolve) => {
+          goOn = resolve;
+          stands();
+        });
+        return rebuild.open(...args);
+      },
+    },
+  });
+  await standing;
+  await watchOnce();
+  expect(await numbers(sale.id), 'the lease keeps others out').toBeNull();
+  await world.redis.del(world.keys.sale(sale.id).rebuilder);
+  await watchOnce();
+  expect((await order(sale, { quantity: 5 })).word).toBe('reserved');
+  goOn();
+  await expect(frozen).rejects.toThrow(GateRecoveringError);
+  expect(await numbers(sale.id)).toEqual({ allotment: 10, available: 2, reserved: 5, sold: 3 });
+  expect(await epochs(sale)).toMatchObject([
+    { epoch: 2, opened_at: null },
+    { epoch: 3, reason: 'closed', opened_at: expect.any(Date) },
+  ]);
+});
+
+test('workers that find a closed gate at the same moment make it once', async () => {
+  const sale = await makeSale(world);
+  await lose(sale);
+  await Promise.all([watchOnce(), watchOnce(), watchOnce(), watchOnce()]);
+  expect(await epochs(sale)).toHaveLength(1);
+  expect(await numbers(sale.id)).toMatchObject({ available: 10 });
+});
+
+test('20,000 confirmed and 3,000 reserved orders, with keys and caps: all there again', async () => {
+  const sale = await makeSale(world, { units: 30_000, perBuyerLimit: 5 });
+  await world.pool.query(
+    `INSERT INTO orders (id, sale_id, buyer_id, quantity, unit_price, amount, currency, status, request_id, created_at, idempotency_key)
+     SELECT $1 || '-' || lpad(n::text, 26, '0'), $1, 'buyer-' || (n % 10000), 1, 1, 1, 'USD', 'confirmed', 'r', now(), 'k' || n
+       FROM generate_series(1, 20000) n`,
+    [sale.id],
+  );
+  await world.pool.query('UPDATE sales SET sold = 20000 WHERE id = $1', [sale.id]);
+  for (let at = 0; at < 3_000; at += 100) {
+    const batch = Array.from({ length: 100 }, (_, i) => ({
+      orderId: newOrderId(sale.id),
+      buyerId: `buyer-${at + i}`,
+      quantity: 1,
+      requestId: 'r',
+      idempotencyKey: null,
+    }));
+    await gate.reserve(sale.id, batch, -1, { capacity: 0, refillRate: 1 });
+  }
+  await world.redis.hset(world.keys.sale(sale.id).gate, 'run_id', 'f'.repeat(40));
+  await watchOnce();
+  expect(await numbers(sale.id)).toEqual({ allotment: 30_000, available: 7_000, reserved: 3_000, sold: 20_000 });
+  const keys = world.keys.sale(sale.id);
+  expect(await world.redis.hlen(keys.orderKeys)).toBe(20_000);
+  expect(await world.redis.hlen(keys.buyers)).toBe(10_000);
+  expect(await world.redis.hget(keys.buyers, 'buyer-5')).toBe('3');
+  expect(await world.redis.hget(keys.buyers, 'buyer-5000')).toBe('2');
+  expect(await world.redis.zcard(keys.unsettled)).toBe(3_000);
+});
