@@ -9,6 +9,9 @@ import type { World } from './world.ts';
 
 let count = 0;
 
+/** ms that an order is old where a test does not say: what is of the very millisecond of a look, the audit lets pass in that look. */
+const ORDER_AGE_MS = 10;
+
 export class PlantedSale {
   readonly id: string;
   readonly keys: SaleKeys;
@@ -73,7 +76,7 @@ export class PlantedSale {
   }
 
   /** @returns the order's id */
-  async reserve(buyer: string, quantity = 1, { agoMs = 0, key = '' } = {}): Promise<string> {
+  async reserve(buyer: string, quantity = 1, { agoMs = ORDER_AGE_MS, key = '' } = {}): Promise<string> {
     const { redis } = this.#world;
     const id = newOrderId(this.id);
     const at = Math.round((await this.#now()) - agoMs);
@@ -85,7 +88,7 @@ export class PlantedSale {
     return id;
   }
 
-  async confirm(id: string, buyer: string, quantity = 1, { agoMs = 0, key = '' } = {}): Promise<void> {
+  async confirm(id: string, buyer: string, quantity = 1, { agoMs = ORDER_AGE_MS, key = '' } = {}): Promise<void> {
     const { pool } = this.#world;
     await pool.query(
       `INSERT INTO orders (id, sale_id, buyer_id, quantity, unit_price, amount, currency, status, request_id, created_at,
