@@ -20,6 +20,7 @@ function recorded(granted: number) {
   let failNext: Error | null = null;
   const desk = createAdmissionDesk({
     bucket,
+    whenDecided: () => {},
     gate: {
       async reserve(saleId, orders, permits) {
         calls.push({ saleId, orders: orders.map((order) => order.orderId), permits });

@@ -4,7 +4,7 @@
  */
 import { randomInt } from 'node:crypto';
 import { newOrderId } from '@flash-sale/core/orders/order.ts';
-import { createOrderQueue, ORDER_QUEUE } from '@flash-sale/core/queue/order-queue.ts';
+import { createOrderQueue, encodeJob, ORDER_QUEUE } from '@flash-sale/core/queue/order-queue.ts';
 import { createSaleStore } from '@flash-sale/core/sales/sale-store.ts';
 import { createStockGate } from '@flash-sale/core/stock/stock-gate.ts';
 import { makeSale } from '@flash-sale/core/testing/sales.ts';
@@ -190,12 +190,7 @@ export async function keepBusy(world: World, urls: () => readonly string[]): Pro
       if (!batch) return;
       const [one] = batch.orders as [(typeof batch.orders)[number]];
       await world.redis.hset(world.keys.sale(stranded.id).handOvers, one.id, 1);
-      const data = { order_id: one.id, buyer_id: AILING, quantity: 1, reserved_at: one.reservedAt, request_id: 'r' };
-      await queue.bullQueue.add(
-        ORDER_QUEUE,
-        { sale_id: stranded.id, epoch: batch.epoch, orders: [data] },
-        { attempts: 1 },
-      );
+      await queue.bullQueue.add(ORDER_QUEUE, encodeJob({ ...batch, orders: [one] }), { attempts: 1 });
     },
     /** Redis forgets a key whose order the ledger has, and the buyer asks again. */
     async forgottenKey() {

@@ -1,7 +1,7 @@
 /** The worker: confirming, giving up, and what its loops mend. Each test breaks the order's way at another place. */
 import { newOrderId } from '@flash-sale/core/orders/order.ts';
 import { createOrderStore } from '@flash-sale/core/orders/order-store.ts';
-import { createOrderQueue, ORDER_QUEUE, type OrderQueue } from '@flash-sale/core/queue/order-queue.ts';
+import { createOrderQueue, encodeJob, ORDER_QUEUE, type OrderQueue } from '@flash-sale/core/queue/order-queue.ts';
 import { createSaleStore } from '@flash-sale/core/sales/sale-store.ts';
 import { createStockGate, type StockGate } from '@flash-sale/core/stock/stock-gate.ts';
 import { makeSale, reserveOne } from '@flash-sale/core/testing/sales.ts';
@@ -144,17 +144,10 @@ describe('orders that cannot be confirmed', () => {
       CREATE TRIGGER refuse BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION refuse()`);
     const order = await gate.findReservation(sale.id, id);
     if (!order || order === 'recovering') throw new Error('no reservation');
-    await queue.bullQueue.add(
-      ORDER_QUEUE,
-      {
-        sale_id: sale.id,
-        epoch: 1,
-        orders: [
-          { order_id: id, buyer_id: order.buyerId, quantity: 1, reserved_at: order.reservedAt, request_id: 'r' },
-        ],
-      },
-      { attempts: 3, backoff: { type: 'fixed', delay: 50 } },
-    );
+    await queue.bullQueue.add(ORDER_QUEUE, encodeJob({ saleId: sale.id, epoch: 1, orders: [order] }), {
+      attempts: 3,
+      backoff: { type: 'fixed', delay: 50 },
+    });
     await work({ STRAND_AGE_MS: 60_000 });
     await allEnded(sale.id);
     expect(await statuses()).toEqual({ GAVE_UP: 1 });
@@ -173,12 +166,10 @@ describe('orders that cannot be confirmed', () => {
     const order = await gate.findReservation(sale.id, id);
     if (!order || order === 'recovering') throw new Error('no reservation');
     for (let i = 0; i < 8; i++) await gate.countHandOvers(sale.id, [id]);
-    const data = { order_id: id, buyer_id: order.buyerId, quantity: 1, reserved_at: order.reservedAt, request_id: 'r' };
-    await queue.bullQueue.add(
-      ORDER_QUEUE,
-      { sale_id: sale.id, epoch: 1, orders: [data] },
-      { attempts: 2, backoff: { type: 'fixed', delay: 20 } },
-    );
+    await queue.bullQueue.add(ORDER_QUEUE, encodeJob({ saleId: sale.id, epoch: 1, orders: [order] }), {
+      attempts: 2,
+      backoff: { type: 'fixed', delay: 20 },
+    });
     await work({ STRAND_AGE_MS: 1_500 });
     await eventually('the last attempt failed', 5_000, async () => (await queue.bullQueue.getFailedCount()) === 1);
     expect(await statuses()).toEqual({});

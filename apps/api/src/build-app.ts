@@ -10,6 +10,7 @@ import {
   MAX_REQUEST_ID_LENGTH,
 } from '@flash-sale/core/limits.ts';
 import fastify, { type FastifyBaseLogger, type FastifyHttpOptions, LogController } from 'fastify';
+import type { Logger } from 'pino';
 import { adminRoutes } from './admin/admin-routes.ts';
 import { createManageSales } from './admin/manage-sales.ts';
 import { queueBoard } from './admin/queue-board.ts';
@@ -18,7 +19,7 @@ import { healthRoutes } from './health/health-routes.ts';
 import { createAdmissionDesk } from './orders/admission-desk.ts';
 import { createHandOver } from './orders/hand-over.ts';
 import { orderRoutes } from './orders/order-routes.ts';
-import { createPlaceOrder } from './orders/place-order.ts';
+import { createAcceptance, createPlaceOrder } from './orders/place-order.ts';
 import { createReadOrder } from './orders/read-order.ts';
 import addressLimit from './plugins/address-limit.ts';
 import apiReference from './plugins/api-reference.ts';
@@ -36,7 +37,7 @@ export type ApiSettings = Environment & { ADMIN_TOKEN: string };
 
 const requestIdPattern = new RegExp(`^[A-Za-z0-9._:-]{1,${MAX_REQUEST_ID_LENGTH}}$`);
 
-export async function buildApp(settings: ApiSettings, parts: Parts, log: FastifyBaseLogger) {
+export async function buildApp(settings: ApiSettings, parts: Parts, log: Logger) {
   const app = fastify(serverOptions(settings, log));
 
   await app.register(refusalCount);
@@ -55,12 +56,9 @@ export async function buildApp(settings: ApiSettings, parts: Parts, log: Fastify
   const { gate, systemWindow, catalogueCache, sales, orders, queue } = parts;
   const saleReader = createSaleReader({ gate, catalogueCache, sales, log });
   const handOver = createHandOver({ queue, log });
-  const placeOrder = createPlaceOrder({
-    desk: createAdmissionDesk({ gate, systemWindow, bucket }),
-    handOver,
-    sales: saleReader,
-    log,
-  });
+  const whenDecided = createAcceptance({ handOver, log });
+  const desk = createAdmissionDesk({ gate, systemWindow, bucket, whenDecided });
+  const placeOrder = createPlaceOrder({ desk, sales: saleReader, log });
 
   await app.register(healthRoutes, { probes: parts.probes, breakers: parts.breakers });
   await app.register(saleRoutes, { saleReader });

@@ -15,7 +15,7 @@
 --   1 permits        orders that the system-wide window lets through; -1 = no such limit
 --   2 capacity       tokens in a full bucket; 0 = no limit per buyer
 --   3 refill rate    tokens a second
---   4 bucket ttl     seconds
+--   4 bucket ttl     seconds that a bucket is kept at most; it is gone once it would be full again
 --   5 backlog limit  orders of this sale that may be unsettled at a time
 --   6.. orders       five each: order id, quantity, request id, buyer, idempotency key ('' = none)
 -- Returns
@@ -48,7 +48,7 @@ local available, reserved = tonumber(gate[1]), tonumber(gate[2])
 local paused, starts_at, ends_at = gate[3] == '1', tonumber(gate[4]), tonumber(gate[5])
 local per_buyer_limit = tonumber(gate[6])
 local permits, capacity, refill_rate = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local bucket_ttl = ARGV[4]
+local bucket_ttl = tonumber(ARGV[4])
 local backlog_free = tonumber(ARGV[5]) - redis.call('ZCARD', KEYS[3])
 
 local time = redis.call('TIME')
@@ -65,22 +65,42 @@ elseif now_ms < starts_at then
   closed_word, closed_number = 'not_open', starts_at - now_ms
 end
 
+-- What there is of the batch's buckets, buyers and keys: one command each, however many orders there are.
+local orders = #KEYS - 5
+local buyers, key_fields = {}, {}
+for n = 1, orders do
+  local at = 1 + n * 5
+  buyers[n] = ARGV[at + 3]
+  if ARGV[at + 4] ~= '' then
+    -- A buyer's id holds no space, so that buyer and key cannot be taken for another pair.
+    key_fields[#key_fields + 1] = ARGV[at + 3] .. ' ' .. ARGV[at + 4]
+  end
+end
+local bucket_texts = capacity > 0 and redis.call('MGET', unpack(KEYS, 6)) or {}
+local holdings = per_buyer_limit > 0 and redis.call('HMGET', KEYS[4], unpack(buyers)) or {}
+local known_orders = {}
+if #key_fields > 0 then
+  for n, order in ipairs(redis.call('HMGET', KEYS[5], unpack(key_fields))) do
+    known_orders[key_fields[n]] = order
+  end
+end
+
 -- What the batch has changed so far, by key, so that two orders of one buyer in one batch see each other.
 local buckets, held, keyed = {}, {}, {}
 local new_reservations, new_unsettled = {}, {}
 local reply = { 'decided', 0, 0, now_ms_text, gate[8] }
 local taken = 0
 
-for i = 6, #KEYS do
-  local at = 6 + (i - 6) * 5
-  local order_id, quantity, request_id, buyer = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2], ARGV[at + 3]
-  local order_key = ARGV[at + 4]
+for n = 1, orders do
+  local at = 1 + n * 5
+  local order_id, quantity_text, request_id, buyer = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  local order_key, bucket_key = ARGV[at + 4], KEYS[5 + n]
+  local quantity = tonumber(quantity_text)
   local word, number = nil, 0
 
   local tokens = capacity
-  -- A buyer's id holds no space, so that buyer and key cannot be taken for another pair.
-  local key_field = buyer .. ' ' .. order_key
-  local known = order_key ~= '' and (keyed[key_field] or redis.call('HGET', KEYS[5], key_field))
+  local key_field = order_key ~= '' and buyer .. ' ' .. order_key
+  local known = key_field and (keyed[key_field] or known_orders[key_field])
   if known then
     local known_id, known_quantity = string.match(known, '^(%S+) (%d+)$')
     if tonumber(known_quantity) == quantity then
@@ -92,9 +112,9 @@ for i = 6, #KEYS do
   end
 
   if not word and capacity > 0 then
-    tokens = buckets[KEYS[i]]
+    tokens = buckets[bucket_key]
     if not tokens then
-      local bucket = redis.call('GET', KEYS[i])
+      local bucket = bucket_texts[n]
       tokens = capacity
       if bucket then
         local left, at_us = string.match(bucket, '^([^:]+):(.+)$')
@@ -102,7 +122,7 @@ for i = 6, #KEYS do
         tokens = math.min(capacity, tonumber(left) + elapsed_us * refill_rate / 1000000)
         if tonumber(at_us) > now_us then
           -- The clock was set back: from now on the bucket refills by the new one, even where this order is refused.
-          buckets[KEYS[i]] = tokens
+          buckets[bucket_key] = tokens
         end
       end
     end
@@ -120,7 +140,7 @@ for i = 6, #KEYS do
     end
     if capacity > 0 then
       tokens = tokens - 1
-      buckets[KEYS[i]] = tokens
+      buckets[bucket_key] = tokens
     end
     if closed_word then
       word, number = closed_word, closed_number
@@ -129,7 +149,7 @@ for i = 6, #KEYS do
     else
       local holds = 0
       if per_buyer_limit > 0 then
-        holds = held[buyer] or tonumber(redis.call('HGET', KEYS[4], buyer) or '0')
+        holds = held[buyer] or tonumber(holdings[n] or '0')
       end
       if per_buyer_limit > 0 and holds + quantity > per_buyer_limit then
         word, number = 'over_buyer_limit', holds
@@ -146,10 +166,10 @@ for i = 6, #KEYS do
           held[buyer] = holds + quantity
         end
         new_reservations[#new_reservations + 1] = order_id
-        new_reservations[#new_reservations + 1] =
-          string.format('%d|%s|%s|%d|%s%s', quantity, now_ms_text, request_id, #order_key, order_key, buyer)
-        if order_key ~= '' then
-          keyed[key_field] = order_id .. ' ' .. quantity
+        new_reservations[#new_reservations + 1] = quantity_text .. '|' .. now_ms_text .. '|' .. request_id .. '|' ..
+          #order_key .. '|' .. order_key .. buyer
+        if key_field then
+          keyed[key_field] = order_id .. ' ' .. quantity_text
         end
         new_unsettled[#new_unsettled + 1] = now_ms_text
         new_unsettled[#new_unsettled + 1] = order_id
@@ -161,19 +181,31 @@ for i = 6, #KEYS do
   reply[#reply + 1] = math.floor(tokens)
 end
 
+-- Fields and values of a table in a row, as HSET takes them.
+local function in_a_row(fields)
+  local row = {}
+  for field, value in pairs(fields) do
+    row[#row + 1] = field
+    row[#row + 1] = value
+  end
+  return unpack(row)
+end
+
 -- From here on only writes.
 for key, tokens in pairs(buckets) do
-  redis.call('SET', key, string.format('%.6f:%s', tokens, now_us_text), 'EX', bucket_ttl)
+  -- A full bucket and none are the same. A few seconds more, so that whoever orders again at once finds his.
+  local kept_for = math.min(bucket_ttl, 5 + math.ceil((capacity - tokens) / refill_rate))
+  redis.call('SET', key, string.format('%.6f:%s', tokens, now_us_text), 'EX', kept_for)
 end
 if taken > 0 then
   redis.call('HSET', KEYS[1], 'available', available, 'reserved', reserved + taken)
   redis.call('HSET', KEYS[2], unpack(new_reservations))
   redis.call('ZADD', KEYS[3], unpack(new_unsettled))
-  for field, order in pairs(keyed) do
-    redis.call('HSET', KEYS[5], field, order)
+  if next(keyed) then
+    redis.call('HSET', KEYS[5], in_a_row(keyed))
   end
-  for buyer, units in pairs(held) do
-    redis.call('HSET', KEYS[4], buyer, units)
+  if next(held) then
+    redis.call('HSET', KEYS[4], in_a_row(held))
   end
 end
 reply[2] = available

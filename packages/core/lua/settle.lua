@@ -19,11 +19,11 @@ local gate = redis.call('HMGET', KEYS[1], 'run_id', 'epoch')
 if gate[1] ~= string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or gate[2] ~= ARGV[1] then
   return { 'other_epoch' }
 end
+local reservations = redis.call('HMGET', KEYS[2], unpack(ARGV, 2))
 local seen, ended, units = {}, {}, 0
 for i = 2, #ARGV do
-  local order_id = ARGV[i]
-  local reservation = not seen[order_id] and redis.call('HGET', KEYS[2], order_id)
-  if reservation then
+  local order_id, reservation = ARGV[i], reservations[i - 1]
+  if reservation and not seen[order_id] then
     seen[order_id] = true
     ended[#ended + 1] = order_id
     units = units + tonumber(string.match(reservation, '^(%d+)|'))

@@ -65,7 +65,7 @@ export const SHED_RETRY_MAX_MS = 3_000;
 export const RESERVE_BATCH_MAX = 128;
 
 /** Orders that one job may carry: one transaction of some milliseconds, small enough to single out by rows. */
-export const JOB_ORDERS_MAX = 500;
+export const JOB_ORDERS_MAX = 1_000;
 
 /** Seconds after which the counters of the system-wide window are gone (source document). */
 export const SYSTEM_WINDOW_TTL_S = 5;

@@ -1,5 +1,5 @@
 /** One way to write lines, for every process: JSON, with secrets struck out. */
-import { type Logger, pino } from 'pino';
+import { type Logger, pino, symbols } from 'pino';
 
 /** Places where a token or a password may stand in what is logged. */
 export const REDACTED_PATHS = [
@@ -23,4 +23,24 @@ export function createLogger(service: string, level: string): Logger {
     redact: { paths: REDACTED_PATHS, censor: '[redacted]' },
     formatters: { level: (label) => ({ level: label }) },
   });
+}
+
+/** What a line of a batch says beside its message. Nothing in it is struck out: name only fields that hold no secret. */
+export type LineFields = Readonly<Record<string, string | number | null | undefined>>;
+
+/**
+ * Writes a line for each order of a batch, all of them in one piece: as pino would write them one by one with `log.info`, for a tenth of the
+ * time (docs/measurements/steps.md). Whether the level lets them through is the caller's to ask.
+ */
+export function writeLines(log: Logger, message: string, batch: readonly LineFields[]): void {
+  if (batch.length === 0) return;
+  const { [symbols.streamSym]: stream, [symbols.chindingsSym]: bindings } = log as unknown as {
+    [symbols.streamSym]: { write(text: string): void };
+    [symbols.chindingsSym]: string;
+  };
+  const begin = `{"level":"info","time":"${new Date().toISOString()}"${bindings},`;
+  const end = `,"msg":${JSON.stringify(message)}}\n`;
+  let text = '';
+  for (const fields of batch) text += begin + JSON.stringify(fields).slice(1, -1) + end;
+  stream.write(text);
 }

@@ -2,8 +2,9 @@
  * Brings the orders of one turn of the event loop to the gate together.
  *   1. `admit` collects what arrives in the same turn.
  *   2. At the end of the turn the system-wide window is asked once for all of them.
- *   3. One call of the reserve script for each sale (and each RESERVE_BATCH_MAX orders) decides; each caller gets its own outcome.
- *   4. Permits that a buyer's own limit left unused go back.
+ *   3. One call of the reserve script for each sale (and each RESERVE_BATCH_MAX orders) decides.
+ *   4. `whenDecided` is told of the batch (those that got units are handed over), then each caller gets his own outcome.
+ *   5. Permits that a buyer's own limit left unused go back.
  * A quiet system has batches of one. Nothing waits for a timer.
  */
 import { RESERVE_BATCH_MAX } from '@flash-sale/core/limits.ts';
@@ -13,6 +14,14 @@ import type { Permits, SystemWindow } from '@flash-sale/core/stock/system-window
 
 /** A decision, and what the system-wide window said as it was made. */
 export interface Admission extends ReserveDecision {
+  readonly system: Permits;
+}
+
+/** What the gate said of a batch of one sale: decisions stand in the order of their requests. */
+export interface DecidedBatch {
+  readonly saleId: string;
+  readonly requests: readonly OrderRequest[];
+  readonly decisions: readonly ReserveDecision[];
   readonly system: Permits;
 }
 
@@ -32,25 +41,25 @@ interface Waiting {
 
 export type AdmissionDesk = ReturnType<typeof createAdmissionDesk>;
 
+/** @param parts.whenDecided must not throw: units are taken already */
 export function createAdmissionDesk(parts: {
   gate: Pick<StockGate, 'reserve'>;
   systemWindow: Pick<SystemWindow, 'take' | 'giveBack'>;
   bucket: BuyerBucketSettings;
+  whenDecided: (batch: DecidedBatch) => void;
 }) {
-  const { gate, systemWindow, bucket } = parts;
+  const { gate, systemWindow, bucket, whenDecided } = parts;
   let arrived: Waiting[] = [];
 
-  async function decideBatch(
-    saleId: string,
-    batch: readonly Waiting[],
-    permits: Permits,
-    share: number,
-  ): Promise<number> {
+  async function decideBatch(batch: readonly Waiting[], system: Permits, share: number): Promise<number> {
     try {
+      const { saleId } = batch[0] as Waiting;
       const requests = batch.map((waiting) => waiting.request);
       const { decisions, permitsLeft } = await gate.reserve(saleId, requests, share, bucket);
+      whenDecided({ saleId, requests, decisions, system });
       batch.forEach((waiting, i) => {
-        waiting.resolve({ ...(decisions[i] as ReserveDecision), system: permits });
+        const { outcome, tokensLeft } = decisions[i] as ReserveDecision;
+        waiting.resolve({ outcome, tokensLeft, system });
       });
       return permitsLeft;
     } catch (error) {
@@ -71,24 +80,24 @@ export function createAdmissionDesk(parts: {
     const decided = batches(turn).map((batch) => {
       const share = free < 0 ? -1 : Math.min(free, batch.length);
       free -= Math.max(0, share);
-      return decideBatch((batch[0] as Waiting).saleId, batch, permits, share);
+      return decideBatch(batch, permits, share);
     });
     const unused = (await Promise.all(decided)).reduce((sum, left) => sum + Math.max(0, left), 0);
     // Not waited for, and not tried again: a lost return costs the crowd some permits of this one second.
     if (unused > 0) systemWindow.giveBack(permits, unused).catch(() => {});
   }
 
+  function endTurn(): void {
+    const turn = arrived;
+    arrived = [];
+    void decideTurn(turn);
+  }
+
   return {
     /** @throws NothingReservedError, or whatever Redis threw; then it is unknown whether the order holds units */
     admit(saleId: string, request: OrderRequest): Promise<Admission> {
       return new Promise((resolve, reject) => {
-        if (arrived.length === 0) {
-          setImmediate(() => {
-            const turn = arrived;
-            arrived = [];
-            void decideTurn(turn);
-          });
-        }
+        if (arrived.length === 0) setImmediate(endTurn);
         arrived.push({ saleId, request, resolve, reject });
       });
     },

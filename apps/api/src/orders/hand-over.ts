@@ -38,13 +38,13 @@ export function createHandOver({ queue, log }: { queue: Pick<OrderQueue, 'add'>;
   }
 
   return {
-    /** @param epoch of the gate that accepted it */
-    push(saleId: string, epoch: number, order: AcceptedOrder): void {
+    /** @param epoch of the gate that accepted them */
+    push(saleId: string, epoch: number, orders: readonly AcceptedOrder[]): void {
       const batch = waiting.get(saleId);
       if (batch) {
         batch.epoch = Math.min(batch.epoch, epoch);
-        batch.orders.push(order);
-      } else waiting.set(saleId, { epoch, orders: [order] });
+        for (const order of orders) batch.orders.push(order);
+      } else waiting.set(saleId, { epoch, orders: [...orders] });
       // The run begins in a turn of its own, so that the reply goes out first.
       running ??= new Promise((resolve) => setImmediate(resolve)).then(run);
     },

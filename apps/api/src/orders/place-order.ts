@@ -2,15 +2,16 @@
  * Decides one order.
  *   1. It gets its id.
  *   2. The admission desk asks limits and gate, together with what else arrived in this turn.
- *   3. Accepted: it is handed over to the queue. Refused: the outcome says why.
+ *   3. Those of the batch that got units are written down and handed over together (`createAcceptance`). Refused: the outcome says why.
  */
 import { nothingHappenedInRedis } from '@flash-sale/core/faults.ts';
+import { writeLines } from '@flash-sale/core/logging.ts';
 import { ACCEPTED, acceptedFields } from '@flash-sale/core/orders/accepted-log.ts';
-import { newOrderId } from '@flash-sale/core/orders/order.ts';
+import { type AcceptedOrder, newOrderId } from '@flash-sale/core/orders/order.ts';
 import { step } from '@flash-sale/core/steps.ts';
-import type { FastifyBaseLogger } from 'fastify';
+import type { Logger } from 'pino';
 import type { SaleReader } from '../sales/read-sales.ts';
-import { type Admission, type AdmissionDesk, NothingReservedError } from './admission-desk.ts';
+import { type Admission, type AdmissionDesk, type DecidedBatch, NothingReservedError } from './admission-desk.ts';
 import type { HandOver } from './hand-over.ts';
 
 export interface PlaceOrder {
@@ -32,22 +33,48 @@ export type PlaceOrderOutcome =
   /** The question was sent and no answer came: the order may hold units, and then it will be confirmed. */
   | { readonly kind: 'unknown'; readonly orderId: string };
 
-export function createPlaceOrder(parts: {
-  desk: AdmissionDesk;
-  handOver: HandOver;
-  sales: Pick<SaleReader, 'find'>;
-  log: FastifyBaseLogger;
-}) {
-  const { desk, handOver, sales, log } = parts;
+/** What becomes of the orders of a batch that got units, before any of them is answered: a line in the log each, and the hand-over. */
+export function createAcceptance({ handOver, log }: { handOver: HandOver; log: Logger }) {
+  return function accept({ saleId, requests, decisions }: DecidedBatch): void {
+    const orders: AcceptedOrder[] = [];
+    let epoch = 0;
+    for (let i = 0; i < requests.length; i++) {
+      const outcome = decisions[i]?.outcome;
+      if (outcome?.word !== 'reserved') continue;
+      const { orderId: id, buyerId, quantity, requestId, idempotencyKey } = requests[i] as DecidedBatch['requests'][0];
+      orders.push({ id, buyerId, quantity, requestId, idempotencyKey, reservedAt: outcome.reservedAt });
+      epoch = outcome.epoch;
+    }
+    if (orders.length === 0) return;
+    handOver.push(saleId, epoch, orders);
+    writeLines(
+      log,
+      ACCEPTED,
+      orders.map((order) => acceptedFields(saleId, order)),
+    );
+    step('receive-order', 'done');
+  };
+}
 
-  return async function placeOrder(wanted: PlaceOrder): Promise<PlaceOrderOutcome> {
+export function createPlaceOrder(parts: { desk: AdmissionDesk; sales: Pick<SaleReader, 'find'>; log: Logger }) {
+  const { desk, sales, log } = parts;
+
+  return function placeOrder(wanted: PlaceOrder): Promise<PlaceOrderOutcome> {
     const { saleId, buyerId, quantity, requestId, idempotencyKey } = wanted;
     const orderId = newOrderId(saleId);
     step('receive-order', 'begins');
-    let admission: Admission;
-    try {
-      admission = await desk.admit(saleId, { orderId, buyerId, quantity, requestId, idempotencyKey });
-    } catch (error) {
+
+    function decided(admission: Admission): PlaceOrderOutcome | Promise<PlaceOrderOutcome> {
+      const { word } = admission.outcome;
+      if (word === 'recovering') return { kind: 'recovering' };
+      if (word === 'unknown_sale') return findOut();
+      return { kind: 'decided', orderId, admission };
+    }
+    /** There is no gate of it: it may be a sale whose gate is being made. */
+    async function findOut(): Promise<PlaceOrderOutcome> {
+      return { kind: (await sales.find(saleId)) ? 'recovering' : 'no_such_sale' };
+    }
+    function failed(error: unknown): PlaceOrderOutcome {
       if (error instanceof NothingReservedError || nothingHappenedInRedis(error)) return { kind: 'gate_away' };
       log.warn(
         { order_id: orderId, reqId: requestId, err: (error as Error).message },
@@ -55,17 +82,6 @@ export function createPlaceOrder(parts: {
       );
       return { kind: 'unknown', orderId };
     }
-    const { outcome } = admission;
-    if (outcome.word === 'reserved') {
-      const order = { id: orderId, buyerId, quantity, requestId, idempotencyKey, reservedAt: outcome.reservedAt };
-      handOver.push(saleId, outcome.epoch, order);
-      log.info(acceptedFields(saleId, order), ACCEPTED);
-      step('receive-order', 'done');
-    } else if (outcome.word === 'recovering') {
-      return { kind: 'recovering' };
-    } else if (outcome.word === 'unknown_sale') {
-      return (await sales.find(saleId)) ? { kind: 'recovering' } : { kind: 'no_such_sale' };
-    }
-    return { kind: 'decided', orderId, admission };
+    return desk.admit(saleId, { orderId, buyerId, quantity, requestId, idempotencyKey }).then(decided, failed);
   };
 }

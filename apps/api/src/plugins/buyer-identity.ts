@@ -10,7 +10,7 @@ declare module 'fastify' {
   }
   interface FastifyInstance {
     /** onRequest hook: 401 without a buyer. */
-    requireBuyer(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply | undefined>;
+    requireBuyer(request: FastifyRequest, reply: FastifyReply, next: () => void): void;
   }
 }
 
@@ -19,12 +19,12 @@ const buyerPattern = new RegExp(`^[\\x21-\\x7e]{1,${MAX_BUYER_ID_LENGTH}}$`);
 export default fp(
   async (app) => {
     app.decorateRequest('buyerId', '');
-    app.decorate('requireBuyer', async (request: FastifyRequest, reply: FastifyReply) => {
+    app.decorate('requireBuyer', (request: FastifyRequest, reply: FastifyReply, next: () => void) => {
       const id = request.headers['x-user-id'];
-      if (id === undefined || id === '') return reply.problem('BUYER_REQUIRED');
-      if (typeof id !== 'string' || !buyerPattern.test(id)) return reply.problem('INVALID_BUYER');
+      if (id === undefined || id === '') return void reply.problem('BUYER_REQUIRED');
+      if (typeof id !== 'string' || !buyerPattern.test(id)) return void reply.problem('INVALID_BUYER');
       request.buyerId = id;
-      return undefined;
+      next();
     });
   },
   { name: 'buyer-identity', dependencies: ['problems'] },

@@ -4,6 +4,7 @@
  *   2. The gate follows: confirmed orders settle, rejected ones give their units back.
  * A crash after 1 leaves reservations; doing it all again changes nothing in the ledger and mends the gate.
  */
+import { writeLines } from '@flash-sale/core/logging.ts';
 import type { OrderBatch, OrderVerdict } from '@flash-sale/core/orders/order.ts';
 import type { OrderStore } from '@flash-sale/core/orders/order-store.ts';
 import type { StockGate } from '@flash-sale/core/stock/stock-gate.ts';
@@ -50,11 +51,13 @@ export async function followLedger(
   await gate.settle(batch.saleId, batch.epoch, ids('confirmed'));
   await gate.release(batch.saleId, batch.epoch, ids('rejected'));
 
-  const requestIds = new Map(batch.orders.map((order) => [order.id, order.requestId]));
-  for (const verdict of verdicts) {
-    if (!verdict.fresh) continue;
-    const line = { order_id: verdict.id, sale_id: batch.saleId, reqId: requestIds.get(verdict.id) };
-    if (verdict.status === 'confirmed') log.info(line, 'order confirmed');
-    else log.warn({ ...line, reason: verdict.reason }, 'order rejected');
+  const fresh = verdicts.filter((verdict) => verdict.fresh);
+  const requestIds = new Map(fresh.length > 0 ? batch.orders.map((order) => [order.id, order.requestId]) : []);
+  const line = ({ id }: OrderVerdict) => ({ order_id: id, sale_id: batch.saleId, reqId: requestIds.get(id) });
+  if (log.isLevelEnabled('info')) {
+    writeLines(log, 'order confirmed', fresh.filter((verdict) => verdict.status === 'confirmed').map(line));
+  }
+  for (const verdict of fresh) {
+    if (verdict.status === 'rejected') log.warn({ ...line(verdict), reason: verdict.reason }, 'order rejected');
   }
 }

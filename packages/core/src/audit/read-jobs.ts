@@ -73,10 +73,10 @@ function parseJob(id: string, text: string): AuditedJob | null {
   const { sale_id: saleId, epoch, orders } = data as Record<string, unknown>;
   if (!isText(saleId) || !isWhole(epoch, 0) || !Array.isArray(orders) || orders.length === 0) return null;
   const carried: { id: string; reservedAt: number }[] = [];
-  for (const order of orders as Record<string, unknown>[]) {
-    const { order_id: orderId, buyer_id: buyerId, quantity, reserved_at: reservedAt } = order ?? {};
-    if (!isText(orderId) || !isText(buyerId) || !isWhole(quantity, 1) || !isWhole(reservedAt, 0)) return null;
-    carried.push({ id: orderId, reservedAt });
+  for (const order of orders as unknown[]) {
+    const [rest, buyerId, quantity, reservedAt] = Array.isArray(order) ? order : [];
+    if (!isText(rest) || !isText(buyerId) || !isWhole(quantity, 1) || !isWhole(reservedAt, 0)) return null;
+    carried.push({ id: `${saleId}-${rest}`, reservedAt });
   }
   return { id, saleId, epoch, orders: carried };
 }

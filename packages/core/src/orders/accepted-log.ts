@@ -9,14 +9,14 @@ import { saleIdOf } from './order.ts';
 export const ACCEPTED = 'order accepted';
 
 /** What the line says of the order, beside its message. */
-export function acceptedFields(saleId: string, order: AcceptedOrder): Record<string, string | number> {
+export function acceptedFields(saleId: string, order: AcceptedOrder) {
   return {
     order_id: order.id,
     sale_id: saleId,
     buyer_id: order.buyerId,
     quantity: order.quantity,
     reserved_at: order.reservedAt,
-    ...(order.idempotencyKey === null ? {} : { idempotency_key: order.idempotencyKey }),
+    idempotency_key: order.idempotencyKey ?? undefined,
     reqId: order.requestId,
   };
 }

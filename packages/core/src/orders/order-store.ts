@@ -122,10 +122,12 @@ async function confirmWhole(client: Client, batch: OrderBatch, adopt: Adopt): Pr
   const epoch = await lockSale(client, saleId);
   if (epoch === null) throw new NotAsAWhole();
   if (epoch > batch.epoch && (await adoptMissing(client, batch, epoch, adopt)).size > 0) throw new NotAsAWhole();
-  const { ids, units } = await insertConfirmed(client, saleId, orders);
+  const { written, units } = await insertConfirmed(client, saleId, orders);
   if (units > 0 && !(await raiseSold(client, saleId, units))) throw new NotAsAWhole();
-  const fresh = new Map(ids.map((id): [string, OrderVerdict] => [id, { id, status: 'confirmed', fresh: true }]));
-  return { verdicts: await withEarlierVerdicts(client, orders, fresh), epoch };
+  // Nearly always: none of them was there before, so that nobody need be asked which.
+  if (written === orders.length)
+    return { verdicts: orders.map(({ id }) => ({ id, status: 'confirmed', fresh: true })), epoch };
+  return { verdicts: await verdictsOfThisTransaction(client, orders), epoch };
 }
 
 async function confirmOneByOne(client: Client, batch: OrderBatch, adopt: Adopt): Promise<Confirmation> {
@@ -216,24 +218,27 @@ async function lockSale(client: Client, saleId: string): Promise<number | null> 
   return rows[0]?.epoch ?? null;
 }
 
+/** @returns how many of them were not there before, and their units */
 async function insertConfirmed(
   client: Client,
   saleId: string,
   orders: readonly AcceptedOrder[],
-): Promise<{ ids: string[]; units: number }> {
-  const { rows } = await client.query<{ id: string; quantity: number }>(
-    `INSERT INTO orders (id, sale_id, buyer_id, quantity, unit_price, amount, currency, status, request_id, created_at,
-                         idempotency_key)
-     SELECT o.id, s.id, o.buyer_id, o.quantity, s.flash_sale_price, o.quantity * s.flash_sale_price, s.currency,
-            'confirmed', o.request_id, to_timestamp(o.reserved_at / 1000.0), o.idempotency_key
-       FROM unnest($2::text[], $3::text[], $4::int[], $5::text[], $6::float8[], $7::text[])
-              AS o (id, buyer_id, quantity, request_id, reserved_at, idempotency_key)
-       JOIN sales s ON s.id = $1
-     ON CONFLICT (id) DO NOTHING
-     RETURNING id, quantity`,
+): Promise<{ written: number; units: number }> {
+  const { rows } = await client.query<{ written: number; units: number }>(
+    `WITH written AS (
+       INSERT INTO orders (id, sale_id, buyer_id, quantity, unit_price, amount, currency, status, request_id, created_at,
+                           idempotency_key)
+       SELECT o.id, s.id, o.buyer_id, o.quantity, s.flash_sale_price, o.quantity * s.flash_sale_price, s.currency,
+              'confirmed', o.request_id, to_timestamp(o.reserved_at / 1000.0), o.idempotency_key
+         FROM unnest($2::text[], $3::text[], $4::int[], $5::text[], $6::float8[], $7::text[])
+                AS o (id, buyer_id, quantity, request_id, reserved_at, idempotency_key)
+         JOIN sales s ON s.id = $1
+       ON CONFLICT (id) DO NOTHING
+       RETURNING quantity)
+     SELECT count(*)::int AS written, coalesce(sum(quantity), 0)::int AS units FROM written`,
     [saleId, ...columns(orders)],
   );
-  return { ids: rows.map((row) => row.id), units: rows.reduce((sum, row) => sum + row.quantity, 0) };
+  return rows[0] as { written: number; units: number };
 }
 
 /** I2: the guard against oversell. @returns false where the allotment has no room */
@@ -273,6 +278,15 @@ function columns(orders: readonly AcceptedOrder[]): unknown[] {
     orders.map((order) => order.reservedAt),
     orders.map((order) => order.idempotencyKey),
   ];
+}
+
+/** Verdicts of all of them; `fresh` are those whose rows this very transaction has written. */
+async function verdictsOfThisTransaction(client: Client, orders: readonly AcceptedOrder[]): Promise<OrderVerdict[]> {
+  const { rows } = await client.query<VerdictRow & { fresh: boolean }>(
+    `SELECT id, status, reason, xmin = pg_current_xact_id()::xid AS fresh FROM orders WHERE id = ANY($1)`,
+    [orders.map((order) => order.id)],
+  );
+  return rows.map((row) => ({ ...earlierVerdict(row), fresh: row.fresh }));
 }
 
 /** Adds what the ledger said earlier of the orders that were not written just now. */

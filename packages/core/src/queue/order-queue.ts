@@ -1,6 +1,6 @@
 /** The queue between the gate and the ledger: one kind of job, carrying accepted orders of one sale. */
 import { type Static, Type } from '@sinclair/typebox';
-import { Value } from '@sinclair/typebox/value';
+import { TypeCompiler } from '@sinclair/typebox/compiler';
 import { Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
 import { ulid } from 'ulid';
@@ -13,33 +13,36 @@ import {
   MAX_QUANTITY,
   SWEEP_QUEUE_LOOK_MAX,
 } from '../limits.ts';
-import type { AcceptedOrder, OrderBatch } from '../orders/order.ts';
+import type { OrderBatch } from '../orders/order.ts';
 import { step } from '../steps.ts';
 
 export const ORDER_QUEUE = 'confirm-orders';
 
-const JobOrder = Type.Object({
-  order_id: Type.String({ minLength: 1 }),
-  buyer_id: Type.String({ minLength: 1 }),
-  quantity: Type.Integer({ minimum: 1, maximum: MAX_QUANTITY }),
-  reserved_at: Type.Integer({
-    minimum: 0,
-    maximum: 8.64e15,
-    description: 'Milliseconds since 1970 by the clock of Redis.',
-  }),
-  request_id: Type.String(),
-  idempotency_key: Type.Optional(Type.String()),
-});
-
-/** What a job carries, as Bull Board shows it. */
+/**
+ * What a job carries, as Bull Board shows it. Orders are rows without names: the names would be half of what Redis keeps and sends.
+ * `id` is that of the order without the sale's in front, `reserved at` is ms since 1970 by the clock of Redis.
+ */
 const ConfirmOrdersJobSchema = Type.Object({
   sale_id: Type.String({ minLength: 1 }),
   epoch: Type.Integer({
     minimum: 0,
     description: "Of the gate that accepted the orders; 0: found again by an operator's command.",
   }),
-  orders: Type.Array(JobOrder, { minItems: 1 }),
+  columns: Type.Literal('id, buyer, quantity, reserved at, request id, idempotency key'),
+  orders: Type.Array(
+    Type.Tuple([
+      Type.String({ minLength: 1 }),
+      Type.String({ minLength: 1 }),
+      Type.Integer({ minimum: 1, maximum: MAX_QUANTITY }),
+      Type.Integer({ minimum: 0, maximum: 8.64e15 }),
+      Type.String(),
+      Type.Union([Type.String(), Type.Null()]),
+    ]),
+    { minItems: 1 },
+  ),
 });
+
+const isConfirmOrdersJob = TypeCompiler.Compile(ConfirmOrdersJobSchema);
 
 export type ConfirmOrdersJob = Static<typeof ConfirmOrdersJobSchema>;
 
@@ -75,7 +78,7 @@ export function createOrderQueue({ redis, prefix }: { redis: Redis; prefix: stri
         for (let at = 0; at < orders.length; at += ordersPerJob) {
           parts.push({
             name: ORDER_QUEUE,
-            data: { sale_id: saleId, epoch, orders: orders.slice(at, at + ordersPerJob).map(encode) },
+            data: encodeJob({ saleId, epoch, orders: orders.slice(at, at + ordersPerJob) }),
             // A letter first: BullMQ takes an id of digits alone for one of its own.
             opts: { jobId: `job-${ulid()}` },
           });
@@ -108,30 +111,36 @@ export function createOrderQueue({ redis, prefix }: { redis: Redis; prefix: stri
   };
 }
 
-function encode(order: AcceptedOrder): ConfirmOrdersJob['orders'][number] {
+/** What `add` writes. */
+export function encodeJob({ saleId, epoch, orders }: OrderBatch): ConfirmOrdersJob {
   return {
-    order_id: order.id,
-    buyer_id: order.buyerId,
-    quantity: order.quantity,
-    reserved_at: order.reservedAt,
-    request_id: order.requestId,
-    ...(order.idempotencyKey === null ? {} : { idempotency_key: order.idempotencyKey }),
+    sale_id: saleId,
+    epoch,
+    columns: 'id, buyer, quantity, reserved at, request id, idempotency key',
+    orders: orders.map((order) => [
+      order.id.slice(saleId.length + 1),
+      order.buyerId,
+      order.quantity,
+      order.reservedAt,
+      order.requestId,
+      order.idempotencyKey,
+    ]),
   };
 }
 
 /** @returns null where the data is not what `add` writes: a poisoned job */
 export function decodeJob(data: unknown): OrderBatch | null {
-  if (!Value.Check(ConfirmOrdersJobSchema, data)) return null;
+  if (!isConfirmOrdersJob.Check(data)) return null;
   return {
     saleId: data.sale_id,
     epoch: data.epoch,
-    orders: data.orders.map((order) => ({
-      id: order.order_id,
-      buyerId: order.buyer_id,
-      quantity: order.quantity,
-      reservedAt: order.reserved_at,
-      requestId: order.request_id,
-      idempotencyKey: order.idempotency_key ?? null,
+    orders: data.orders.map(([id, buyerId, quantity, reservedAt, requestId, idempotencyKey]) => ({
+      id: `${data.sale_id}-${id}`,
+      buyerId,
+      quantity,
+      reservedAt,
+      requestId,
+      idempotencyKey,
     })),
   };
 }

@@ -288,12 +288,17 @@ describe("the buyer's bucket", () => {
     expect(words(await reserve(sale.id, [request(sale.id)], -1, fast))).toEqual(['reserved']);
   });
 
-  test('is gone an hour after it was last used', async () => {
+  test('is gone soon after it would be full again, and after an hour at most', async () => {
     const sale = await makeSale(world);
-    await reserve(sale.id, [request(sale.id, 'ann')], -1, BUCKET);
-    const ttl = await world.redis.ttl(world.keys.sale(sale.id).bucket('ann'));
-    expect(ttl).toBeGreaterThan(3_590);
-    expect(ttl).toBeLessThanOrEqual(3_600);
+    const ttlOf = (buyer: string): Promise<number> => world.redis.ttl(world.keys.sale(sale.id).bucket(buyer));
+    const orders = [request(sale.id, 'ann'), request(sale.id, 'ann'), request(sale.id, 'ann')];
+    // Three tokens at one in ten seconds, and at one in ten thousand.
+    await reserve(sale.id, orders, -1, { capacity: 5, refillRate: 0.1 });
+    expect(await ttlOf('ann')).toBeGreaterThan(30);
+    expect(await ttlOf('ann')).toBeLessThanOrEqual(35);
+    await reserve(sale.id, [request(sale.id, 'bob')], -1, { capacity: 5, refillRate: 0.0001 });
+    expect(await ttlOf('bob')).toBeGreaterThan(3_590);
+    expect(await ttlOf('bob')).toBeLessThanOrEqual(3_600);
   });
 
   test('without permits an order is refused, and its token stays', async () => {

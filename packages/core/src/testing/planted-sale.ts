@@ -2,6 +2,7 @@
  * A sale whose records a test writes by hand, step by step as the system would: so that a test can leave a step out, and see who notices.
  */
 import { newOrderId } from '../orders/order.ts';
+import { encodeJob } from '../queue/order-queue.ts';
 import type { SaleKeys } from '../redis/keys.ts';
 import type { NewSale, SaleStore } from '../sales/sale-store.ts';
 import { makeSale } from './sales.ts';
@@ -132,13 +133,14 @@ export class PlantedSale {
   async addJob(orders: string[], { saleId = this.id, epoch = 1, agoMs = 0 } = {}): Promise<string> {
     const at = Math.round((await this.#now()) - agoMs);
     const carried = orders.map((id) => ({
-      order_id: id,
-      buyer_id: 'cy',
+      id,
+      buyerId: 'cy',
       quantity: 1,
-      reserved_at: at,
-      request_id: 'request',
+      reservedAt: at,
+      requestId: 'request',
+      idempotencyKey: null,
     }));
-    return this.addRawJob(JSON.stringify({ sale_id: saleId, epoch, orders: carried }));
+    return this.addRawJob(JSON.stringify(encodeJob({ saleId, epoch, orders: carried })));
   }
 
   async addRawJob(data: string): Promise<string> {

@@ -55,7 +55,18 @@ export async function openWorld(template: string, ownRedisUrl?: string): Promise
   const pool = new pg.Pool({ connectionString: databaseUrl, max: 12 });
   pool.on('error', () => {});
   const lines: Record<string, unknown>[] = [];
-  const log = pino({ level: 'debug' }, { write: (line: string) => void lines.push(JSON.parse(line)) });
+  const log = pino(
+    { level: 'debug' },
+    {
+      write: (text: string) =>
+        void lines.push(
+          ...text
+            .trimEnd()
+            .split('\n')
+            .map((line) => JSON.parse(line)),
+        ),
+    },
+  );
   return {
     redisUrl,
     databaseUrl,

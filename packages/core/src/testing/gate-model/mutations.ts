@@ -43,12 +43,8 @@ const reserve = of(
   ['enough units', 'elseif quantity > available then', 'elseif false then'],
   ['the cap', 'if per_buyer_limit > 0 and holds + quantity > per_buyer_limit then', 'if false then'],
   ['what the batch gave the buyer', 'holds = held[buyer] or tonumber(', 'holds = tonumber('],
-  ['the key', "(keyed[key_field] or redis.call('HGET', KEYS[5], key_field))", 'keyed[key_field]'],
-  [
-    "the batch's own keys",
-    "(keyed[key_field] or redis.call('HGET', KEYS[5], key_field))",
-    "redis.call('HGET', KEYS[5], key_field)",
-  ],
+  ['the key', '(keyed[key_field] or known_orders[key_field])', 'keyed[key_field]'],
+  ["the batch's own keys", '(keyed[key_field] or known_orders[key_field])', 'known_orders[key_field]'],
   ["the key's quantity", 'if tonumber(known_quantity) == quantity then', 'if true then'],
   ['the backlog', 'elseif backlog_free <= 0 then', 'elseif false then'],
   ['the backlog of the batch', 'backlog_free = backlog_free - 1', ''],
@@ -60,7 +56,7 @@ const reserve = of(
   ['permits', 'if not word and permits == 0 then', 'if false then'],
   ['counting permits', 'permits = permits - 1', ''],
   ['tokens', 'if tokens < 1 then', 'if false then'],
-  ['what the batch took from the bucket', 'tokens = buckets[KEYS[i]]', 'tokens = nil'],
+  ['what the batch took from the bucket', 'tokens = buckets[bucket_key]', 'tokens = nil'],
   ['a full bucket', 'tokens = math.min(capacity, tonumber(left)', 'tokens = math.max(0, tonumber(left)'],
   ['a clock that was set back', 'if tonumber(at_us) > now_us then', 'if false then'],
   ['the end of the sale', 'if now_ms >= ends_at then', 'if false then'],
@@ -68,15 +64,15 @@ const reserve = of(
   ['the beginning of the sale', 'elseif now_ms < starts_at then', 'elseif false then'],
   ['the outbox', "redis.call('HSET', KEYS[2], unpack(new_reservations))", ''],
   ['the eyes of the sweep', "redis.call('ZADD', KEYS[3], unpack(new_unsettled))", ''],
-  ['writing the keys', "redis.call('HSET', KEYS[5], field, order)", ''],
-  ['writing what buyers hold', "redis.call('HSET', KEYS[4], buyer, units)", ''],
+  ['writing the keys', "redis.call('HSET', KEYS[5], in_a_row(keyed))", ''],
+  ['writing what buyers hold', "redis.call('HSET', KEYS[4], in_a_row(held))", ''],
 );
 
 const endings = [
   ...ofEpoch('settle'),
   ...of(
     'settle',
-    ['counting a repeated id once', 'not seen[order_id] and ', ''],
+    ['counting a repeated id once', ' and not seen[order_id] then', ' then'],
     ['ending the reservation', "redis.call('HDEL', KEYS[2], unpack(ended))", ''],
     ['taking it from the sweep', "redis.call('ZREM', KEYS[3], unpack(ended))", ''],
     ['forgetting the hand-overs', "redis.call('HDEL', KEYS[4], unpack(ended))", ''],

@@ -1,0 +1,47 @@
+/**
+ * What everything is held against: Fastify as it comes, answering a POST of the same request with a reply of the same shape, and nothing
+ * behind it. Process and logger are those of the API: production, pino at level info, no line for a request.
+ * It says {ready, port} to whoever started it.
+ */
+import { createLogger } from '@flash-sale/core/logging.ts';
+import fastify, { LogController } from 'fastify';
+
+const app = fastify({
+  loggerInstance: createLogger('bare', 'info'),
+  logController: new LogController({ disableRequestLogging: true }),
+});
+
+const reply = {
+  order_id: 'bench-01M84FV0GBEWEG3KFY5RHQXVFB',
+  status: 'accepted',
+  product_id: 'bench',
+  quantity: 1,
+  remaining: 1_000_000,
+};
+
+app.post(
+  '/api/flash-sales/:product_id/order',
+  {
+    schema: {
+      body: { type: 'object', properties: { quantity: { type: 'integer', minimum: 1 } } },
+      response: {
+        200: {
+          type: 'object',
+          properties: {
+            order_id: { type: 'string' },
+            status: { type: 'string' },
+            product_id: { type: 'string' },
+            quantity: { type: 'integer' },
+            remaining: { type: 'integer' },
+          },
+        },
+      },
+    },
+  },
+  async () => reply,
+);
+
+const address = await app.listen({ host: '127.0.0.1', port: 0, backlog: 4_096 });
+process.on('SIGTERM', () => void app.close());
+process.on('disconnect', () => process.exit(0));
+process.send?.({ ready: true, port: Number(new URL(address).port) });

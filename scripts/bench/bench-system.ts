@@ -1,0 +1,247 @@
+/**
+ * A system of its own for measuring: Redis (AOF every second) and PostgreSQL as `npm start` runs them, API and worker processes in
+ * production mode with their logs in files, and a bare Fastify beside them. All in a folder that is thrown away.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, mkdirSync, mkdtempSync, openSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { migrateLedger } from '@flash-sale/core/postgres/migrate.ts';
+import { type PrivateServers, startPrivateServers } from '@flash-sale/launcher/private-servers.ts';
+import { Redis } from 'ioredis';
+import pg from 'pg';
+import { freePort } from '../../tests/free-port.ts';
+import { cpuMs } from './cpu-time.ts';
+
+const root = fileURLToPath(new URL('../../', import.meta.url));
+const ADMIN_TOKEN = 'measured-and-thrown-away';
+
+/** Processes whose CPU time is counted apart. */
+export type Part = 'api' | 'worker' | 'redis' | 'postgres';
+
+export interface SaleNumbers {
+  readonly allotment: number;
+  readonly available: number;
+  readonly reserved: number;
+  readonly sold: number;
+}
+
+export interface BenchOptions {
+  readonly apis?: number;
+  readonly workers?: number;
+  /** Instead of the raised limits. */
+  readonly settings?: Readonly<Record<string, string>>;
+  /** Of Node, for the API and worker processes (profiles). */
+  readonly nodeArgs?: Partial<Record<'api' | 'worker', readonly string[]>>;
+}
+
+/** Limits that no run reaches, and everything else as it comes: what is measured is the whole way with every check in it. */
+const RAISED = {
+  GLOBAL_RATE_LIMIT: '1000000',
+  BACKLOG_LIMIT: '10000000',
+  OVERLOAD_IN_FLIGHT: '5000',
+};
+
+export class BenchSystem {
+  readonly folder: string;
+  readonly servers: PrivateServers;
+  readonly redis: Redis;
+  readonly ledger: pg.Pool;
+  /** http://127.0.0.1:port of the API and of the bare server. */
+  readonly url: string;
+  readonly bareUrl: string;
+  /** From the start of the first API process until it said that it is ready. */
+  readonly startMs: number;
+  readonly #children: ReadonlyMap<string, ChildProcess>;
+  #sales = 0;
+
+  private constructor(facts: {
+    folder: string;
+    servers: PrivateServers;
+    children: ReadonlyMap<string, ChildProcess>;
+    url: string;
+    bareUrl: string;
+    startMs: number;
+  }) {
+    this.folder = facts.folder;
+    this.servers = facts.servers;
+    this.#children = facts.children;
+    this.url = facts.url;
+    this.bareUrl = facts.bareUrl;
+    this.startMs = facts.startMs;
+    this.redis = new Redis(facts.servers.redisUrl);
+    this.ledger = new pg.Pool({ connectionString: facts.servers.databaseUrl, max: 2 });
+  }
+
+  static async start({ apis = 1, workers = 1, settings = {}, nodeArgs = {} }: BenchOptions = {}): Promise<BenchSystem> {
+    const folder = mkdtempSync(join(tmpdir(), 'flash-sale-bench-'));
+    // PostgreSQL runs under another account when we are root.
+    chmodSync(folder, 0o711);
+    mkdirSync(join(folder, 'servers'), { mode: 0o711 });
+    const children = new Map<string, ChildProcess>();
+    let servers: PrivateServers | undefined;
+    try {
+      servers = await startPrivateServers({
+        folder: join(folder, 'servers'),
+        distFolder: join(root, '.data', 'redis-dist'),
+      });
+      await migrateLedger(servers.databaseUrl);
+      const port = await freePort();
+      const env = {
+        PATH: process.env.PATH,
+        NODE_ENV: 'production',
+        HOST: '127.0.0.1',
+        PORT: String(port),
+        API_PROCESSES: String(apis),
+        REDIS_URL: servers.redisUrl,
+        DATABASE_URL: servers.databaseUrl,
+        ADMIN_TOKEN,
+        ...RAISED,
+        ...settings,
+      };
+      const begin = async (kind: 'api' | 'worker', number: number): Promise<void> => {
+        const main = join(root, 'apps', kind, 'src', 'main.ts');
+        const started = await startProcess(
+          [...(nodeArgs[kind] ?? []), main],
+          env,
+          join(folder, `${kind}-${number}.log`),
+        );
+        children.set(`${kind}-${number}`, started.child);
+      };
+      const startedAt = performance.now();
+      await begin('api', 1);
+      const startMs = performance.now() - startedAt;
+      for (let i = 2; i <= apis; i++) await begin('api', i);
+      for (let i = 1; i <= workers; i++) await begin('worker', i);
+      const bare = await startProcess(
+        [join(root, 'scripts', 'bench', 'bare-server.ts')],
+        { PATH: process.env.PATH, NODE_ENV: 'production' },
+        join(folder, 'bare.log'),
+      );
+      children.set('bare', bare.child);
+      return new BenchSystem({
+        folder,
+        servers,
+        children,
+        startMs,
+        url: `http://127.0.0.1:${port}`,
+        bareUrl: `http://127.0.0.1:${bare.message.port}`,
+      });
+    } catch (error) {
+      for (const child of children.values()) child.kill('SIGKILL');
+      await servers?.stop();
+      rmSync(folder, { recursive: true, force: true });
+      throw error;
+    }
+  }
+
+  /** @returns pids by name: api-1, worker-1, bare */
+  pid(name: string): number {
+    const pid = this.#children.get(name)?.pid;
+    if (pid === undefined) throw new Error(`there is no process ${name}`);
+    return pid;
+  }
+
+  /** CPU time that each part has used so far, ms. */
+  cpu(): Record<Part, number> {
+    const of = (kind: string): number =>
+      [...this.#children]
+        .filter(([name]) => name.startsWith(kind))
+        .reduce((sum, [, child]) => sum + cpuMs(child.pid ?? 0), 0);
+    return {
+      api: of('api-'),
+      worker: of('worker-'),
+      redis: cpuMs(this.servers.redis.pid ?? 0),
+      postgres: cpuMs(this.servers.postgres.pid ?? 0),
+    };
+  }
+
+  /** A sale that is on for an hour. @returns its id */
+  async makeSale({ units = 2_000_000, perBuyerLimit = 1 } = {}): Promise<string> {
+    this.#sales += 1;
+    const id = `bench${this.#sales}`;
+    const now = Date.now();
+    const response = await fetch(`${this.url}/api/admin/sales`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${ADMIN_TOKEN}`, 'content-type': 'application/json' },
+      body: JSON.stringify({
+        product_id: id,
+        name: 'Measured',
+        original_price: '199.99',
+        flash_sale_price: '99.99',
+        units,
+        per_buyer_limit: perBuyerLimit,
+        starts_at: new Date(now - 1_000).toISOString(),
+        ends_at: new Date(now + 3_600_000).toISOString(),
+      }),
+    });
+    if (response.status !== 201) throw new Error(`the sale was not made: ${response.status} ${await response.text()}`);
+    return id;
+  }
+
+  /** What the gate says of a sale. */
+  async numbers(saleId: string): Promise<SaleNumbers> {
+    const headers = { authorization: `Bearer ${ADMIN_TOKEN}` };
+    const response = await fetch(`${this.url}/api/admin/sales/${saleId}`, { headers });
+    if (!response.ok) throw new Error(`the sale's numbers: ${response.status} ${await response.text()}`);
+    return (await response.json()) as SaleNumbers;
+  }
+
+  /** Confirmed units of a sale, from the sale's own row. */
+  async soldInLedger(saleId: string): Promise<number> {
+    const { rows } = await this.ledger.query<{ sold: number }>('SELECT sold FROM sales WHERE id = $1', [saleId]);
+    return rows[0]?.sold ?? 0;
+  }
+
+  /** Waits until every order of the sale is in the ledger and settled. @returns ms that it took. @throws after a minute */
+  async settled(saleId: string): Promise<number> {
+    const startedAt = performance.now();
+    for (;;) {
+      const { reserved, sold } = await this.numbers(saleId);
+      if (reserved === 0) {
+        const inLedger = await this.soldInLedger(saleId);
+        if (inLedger !== sold) throw new Error(`the gate sold ${sold}, the ledger ${inLedger}`);
+        return performance.now() - startedAt;
+      }
+      if (performance.now() - startedAt > 60_000)
+        throw new Error(`${reserved} units are still reserved after a minute`);
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(
+      [...this.#children.values()].map(async (child) => {
+        if (child.exitCode !== null || child.signalCode !== null) return;
+        const gone = once(child, 'exit');
+        child.kill('SIGTERM');
+        const force = setTimeout(() => child.kill('SIGKILL'), 15_000);
+        await gone;
+        clearTimeout(force);
+      }),
+    );
+    this.redis.disconnect();
+    await this.ledger.end();
+    await this.servers.stop();
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
+interface Started {
+  readonly child: ChildProcess;
+  readonly message: { readonly port?: number };
+}
+
+/** @returns once the process has said that it is ready */
+async function startProcess(args: readonly string[], env: NodeJS.ProcessEnv, logFile: string): Promise<Started> {
+  const log = openSync(logFile, 'a');
+  const child = spawn(process.execPath, args, { env, stdio: ['ignore', log, log, 'ipc'] });
+  const message = await new Promise<Started['message']>((resolve, reject) => {
+    child.once('message', (said) => resolve(said as Started['message']));
+    child.once('exit', (code) => reject(new Error(`a process ended (${code}) before it was ready; see ${logFile}`)));
+    child.once('error', reject);
+  });
+  return { child, message };
+}
