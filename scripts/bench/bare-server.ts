@@ -42,6 +42,6 @@ app.post(
 );
 
 const address = await app.listen({ host: '127.0.0.1', port: 0, backlog: 4_096 });
-process.on('SIGTERM', () => void app.close());
+process.on('SIGTERM', () => void app.close().then(() => process.exit(0)));
 process.on('disconnect', () => process.exit(0));
 process.send?.({ ready: true, port: Number(new URL(address).port) });

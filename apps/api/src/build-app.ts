@@ -18,7 +18,9 @@ import type { Parts } from './connect-parts.ts';
 import { healthRoutes } from './health/health-routes.ts';
 import { createAdmissionDesk } from './orders/admission-desk.ts';
 import { createHandOver } from './orders/hand-over.ts';
+import { createKnownRefusals } from './orders/known-refusals.ts';
 import { orderRoutes } from './orders/order-routes.ts';
+import { createPermitLease } from './orders/permit-lease.ts';
 import { createAcceptance, createPlaceOrder } from './orders/place-order.ts';
 import { createReadOrder } from './orders/read-order.ts';
 import addressLimit from './plugins/address-limit.ts';
@@ -56,14 +58,25 @@ export async function buildApp(settings: ApiSettings, parts: Parts, log: Logger)
   const { gate, systemWindow, catalogueCache, sales, orders, queue } = parts;
   const saleReader = createSaleReader({ gate, catalogueCache, sales, log });
   const handOver = createHandOver({ queue, log });
-  const whenDecided = createAcceptance({ handOver, log });
-  const desk = createAdmissionDesk({ gate, systemWindow, bucket, whenDecided });
+  const knownRefusals = createKnownRefusals();
+  await parts.listenForNews(knownRefusals.forget);
+  const accept = createAcceptance({ handOver, log });
+  const desk = createAdmissionDesk({
+    gate,
+    systemWindow: createPermitLease(systemWindow),
+    bucket,
+    whenDecided(batch) {
+      accept(batch);
+      knownRefusals.learn(batch);
+    },
+  });
   const placeOrder = createPlaceOrder({ desk, sales: saleReader, log });
 
   await app.register(healthRoutes, { probes: parts.probes, breakers: parts.breakers });
   await app.register(saleRoutes, { saleReader });
   await app.register(orderRoutes, {
     placeOrder,
+    knownRefusals,
     readOrder: createReadOrder({ gate, orders, sales: saleReader }),
     bucket,
     systemLimit: settings.GLOBAL_RATE_LIMIT,

@@ -4,8 +4,9 @@ import { createOrderStore } from '@flash-sale/core/orders/order-store.ts';
 import { connectPostgres, ping } from '@flash-sale/core/postgres/connect-postgres.ts';
 import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
 import { createCatalogueCache } from '@flash-sale/core/redis/catalogue-cache.ts';
-import { connectForRequests } from '@flash-sale/core/redis/connect-redis.ts';
+import { connectForRequests, connectForWork } from '@flash-sale/core/redis/connect-redis.ts';
 import { createKeys } from '@flash-sale/core/redis/keys.ts';
+import { listenForNews } from '@flash-sale/core/redis/sale-news.ts';
 import { createWorkerSign } from '@flash-sale/core/redis/worker-sign.ts';
 import type { ServiceSettings } from '@flash-sale/core/run-service.ts';
 import { createSaleStore } from '@flash-sale/core/sales/sale-store.ts';
@@ -31,6 +32,9 @@ export async function connectParts(settings: ServiceSettings, log: Logger) {
   });
   await Promise.all([atGate.redis.connect(), atQueue.redis.connect()]);
   const { redis } = atGate;
+  // A third one, because a connection that listens can do nothing else.
+  const atNews = connectForWork({ url: settings.REDIS_URL, name: 'api-news', log });
+  await atNews.redis.connect();
   const breakers = { redis: createBreaker('redis', log), postgres: createBreaker('postgres', log) };
   const queue = createOrderQueue({ redis: atQueue.redis, prefix: keys.queuePrefix });
   const workerSign = createWorkerSign({ redis, keys });
@@ -42,6 +46,8 @@ export async function connectParts(settings: ServiceSettings, log: Logger) {
     orders: behindBreaker(breakers.postgres, createOrderStore(pool)),
     sales: behindBreaker(breakers.postgres, createSaleStore(pool)),
     queue,
+    /** @param onNews see listenForNews */
+    listenForNews: (onNews: (saleId: string | null) => void) => listenForNews({ redis: atNews.redis, keys }, onNews),
     breakers,
     /** Each throws, or hangs, where its part does not answer. */
     probes: {
@@ -54,7 +60,7 @@ export async function connectParts(settings: ServiceSettings, log: Logger) {
     async close(): Promise<void> {
       await queue.close();
       for (const breaker of Object.values(breakers)) breaker.close();
-      await Promise.all([atGate.close(), atQueue.close(), pool.end()]);
+      await Promise.all([atGate.close(), atQueue.close(), atNews.close(), pool.end()]);
     },
   };
 }

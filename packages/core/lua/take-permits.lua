@@ -8,7 +8,7 @@
 --   2 wanted   orders
 --   3 ttl      seconds
 -- Returns
---   permits, granted, second, remaining, ms until a permit can be had again
+--   permits, granted, second, remaining, ms until a permit can be had again, ms that are left of the second
 -- Keeps
 --   I9 the system's limit
 local limit, wanted = tonumber(ARGV[1]), tonumber(ARGV[2])
@@ -41,4 +41,4 @@ if granted < wanted then
   end
   wait_ms = math.ceil(slides * 1000)
 end
-return { 'permits', granted, second, free - granted, wait_ms }
+return { 'permits', granted, second, free - granted, wait_ms, math.floor((1 - fraction) * 1000) }

@@ -70,6 +70,16 @@ export const JOB_ORDERS_MAX = 1_000;
 /** Seconds after which the counters of the system-wide window are gone (source document). */
 export const SYSTEM_WINDOW_TTL_S = 5;
 
+/**
+ * Of the permits that a process leases ahead: how many for each that it needs just now, and at most which part of the limit. Eight turns
+ * of the event loop then share a round trip, and processes that fall idle keep a fiftieth of the limit from the others, for PERMIT_LEASE_MS.
+ */
+export const PERMITS_AHEAD = 8;
+export const PERMITS_AHEAD_PART = 1 / 50;
+
+/** Milliseconds that leased permits may be used, and never longer than the second that they count in. */
+export const PERMIT_LEASE_MS = 50;
+
 /** Seconds after which a buyer's untouched bucket is gone (source document). */
 export const BUYER_BUCKET_TTL_S = 3_600;
 
@@ -114,6 +124,15 @@ export const HAND_OVERS_MAX = 8;
 
 /** Milliseconds that a sale's numbers may stay in process memory: half of the promised second, so that age + fetch stay under it. */
 export const SALE_MEMORY_MS = 400;
+
+/**
+ * Milliseconds for which a process tells a refusal from memory before it asks the gate again: with the round trip well under the promised
+ * second, also where the news that it is over was lost.
+ */
+export const KNOWN_REFUSAL_MS = 400;
+
+/** Buyers remembered as asking too often, in each process: some 10 MB. Further ones cost a round trip again. */
+export const KNOWN_LIMITED_BUYERS_MAX = 100_000;
 
 /**
  * Seconds that the catalogue in Redis (no numbers of stock) counts as fresh. An operator's change clears it; a read that began before

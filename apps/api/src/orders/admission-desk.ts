@@ -12,9 +12,9 @@ import type { ReserveDecision } from '@flash-sale/core/stock/gate-words.ts';
 import type { BuyerBucketSettings, OrderRequest, StockGate } from '@flash-sale/core/stock/stock-gate.ts';
 import type { Permits, SystemWindow } from '@flash-sale/core/stock/system-window.ts';
 
-/** A decision, and what the system-wide window said as it was made. */
+/** A decision, and what the system-wide window said as it was made; null where it was told from memory. */
 export interface Admission extends ReserveDecision {
-  readonly system: Permits;
+  readonly system: Permits | null;
 }
 
 /** What the gate said of a batch of one sale: decisions stand in the order of their requests. */
@@ -23,6 +23,8 @@ export interface DecidedBatch {
   readonly requests: readonly OrderRequest[];
   readonly decisions: readonly ReserveDecision[];
   readonly system: Permits;
+  /** When the gate was asked, ms of performance.now(). */
+  readonly askedAt: number;
 }
 
 /** The orders never reached the gate, so that nothing can have been taken. */
@@ -55,8 +57,9 @@ export function createAdmissionDesk(parts: {
     try {
       const { saleId } = batch[0] as Waiting;
       const requests = batch.map((waiting) => waiting.request);
+      const askedAt = performance.now();
       const { decisions, permitsLeft } = await gate.reserve(saleId, requests, share, bucket);
-      whenDecided({ saleId, requests, decisions, system });
+      whenDecided({ saleId, requests, decisions, system, askedAt });
       batch.forEach((waiting, i) => {
         const { outcome, tokensLeft } = decisions[i] as ReserveDecision;
         waiting.resolve({ outcome, tokensLeft, system });

@@ -6,12 +6,14 @@ import { SALE_ID_PATTERN } from '@flash-sale/core/sales/sale.ts';
 import type { BuyerBucketSettings } from '@flash-sale/core/stock/stock-gate.ts';
 import type { FastifyReply } from 'fastify';
 import type { Admission } from './admission-desk.ts';
+import type { KnownRefusals } from './known-refusals.ts';
 import { PlaceOrderSchema, ReadOrderSchema } from './order-contract.ts';
 import type { createPlaceOrder, PlaceOrderOutcome } from './place-order.ts';
 import type { createReadOrder } from './read-order.ts';
 
 interface Options {
   placeOrder: ReturnType<typeof createPlaceOrder>;
+  knownRefusals: Pick<KnownRefusals, 'of'>;
   readOrder: ReturnType<typeof createReadOrder>;
   bucket: BuyerBucketSettings;
   systemLimit: number;
@@ -21,11 +23,22 @@ const saleIdPattern = new RegExp(SALE_ID_PATTERN);
 const keyPattern = new RegExp(`^[\\x20-\\x7e]{1,${MAX_IDEMPOTENCY_KEY_LENGTH}}$`);
 
 export const orderRoutes: FastifyPluginAsyncTypebox<Options> = async (app, options) => {
-  const { placeOrder, readOrder, bucket, systemLimit } = options;
+  const { placeOrder, knownRefusals, readOrder, bucket, systemLimit } = options;
   app.addHook('onRequest', app.requireBuyer);
 
   app.post('/api/flash-sales/:product_id/order', {
     schema: PlaceOrderSchema,
+    // Before the body is looked at: it cannot change the answer.
+    onRequest: (request, reply, next) => {
+      if (request.headers['idempotency-key'] !== undefined) return next();
+      const { product_id: saleId } = request.params as { product_id: string };
+      const known = knownRefusals.of(saleId, request.buyerId);
+      if (known === null) return next();
+      const admission: Admission = { outcome: known.outcome, tokensLeft: -1, system: null };
+      if (known.outcome.word === 'buyer_limited')
+        describeLimits(reply, { ...admission, tokensLeft: 0 }, bucket, systemLimit);
+      refuse(reply, admission, known.waitMs);
+    },
     preValidation: (request, _reply, next) => {
       request.body ??= {};
       next();
@@ -43,7 +56,8 @@ export const orderRoutes: FastifyPluginAsyncTypebox<Options> = async (app, optio
           if (placed.kind !== 'decided') return void refuseUndecided(reply, placed, idempotencyKey !== null);
           const { outcome } = placed.admission;
           describeLimits(reply, placed.admission, bucket, systemLimit);
-          if (outcome.word !== 'reserved' && outcome.word !== 'replayed') return void refuse(reply, placed.admission);
+          if (outcome.word !== 'reserved' && outcome.word !== 'replayed')
+            return void refuse(reply, placed.admission, placed.admission.system?.waitMs ?? 0);
           if (outcome.word === 'replayed') reply.header('idempotency-replayed', 'true');
           reply.send({
             order_id: outcome.word === 'replayed' ? outcome.orderId : placed.orderId,
@@ -97,12 +111,13 @@ function refuseUndecided(
   }
 }
 
-function refuse(reply: FastifyReply, { outcome, system }: Admission): FastifyReply {
+/** @param waitMs until the system's next permit */
+function refuse(reply: FastifyReply, { outcome }: Admission, waitMs: number): FastifyReply {
   switch (outcome.word) {
     case 'buyer_limited':
       return reply.problem('BUYER_RATE_LIMITED', { retry_after_ms: outcome.waitMs });
     case 'system_limited':
-      return reply.problem('SYSTEM_RATE_LIMITED', { retry_after_ms: system.waitMs });
+      return reply.problem('SYSTEM_RATE_LIMITED', { retry_after_ms: waitMs });
     case 'not_open':
       return reply.problem('SALE_NOT_OPEN', { retry_after_ms: outcome.waitMs });
     case 'paused':
@@ -154,7 +169,7 @@ function describeLimits(
     policies.push(`"buyer";q=${bucket.capacity};w=${Math.ceil(bucket.capacity / bucket.refillRate)}`);
     states.push(`"buyer";r=${tokensLeft};t=${reset}`);
   }
-  if (systemLimit > 0) {
+  if (systemLimit > 0 && system !== null) {
     policies.push(`"system";q=${systemLimit};w=1`);
     states.push(`"system";r=${system.remaining};t=1`);
   }

@@ -146,7 +146,26 @@ function problem(this: FastifyReply, code: ProblemCode, fields: ProblemFields = 
   }
   return this.code(status)
     .type('application/problem+json')
-    .send(problemBody(code, this.request.id, fields));
+    .send(problemText(code, this.request.id, fields));
+}
+
+/** What every problem of a code begins with, up to the request's id: made once, because refusals are most of what a crowd is told. */
+const beginnings = new Map<ProblemCode, string>();
+
+/** problemBody as JSON. Request ids hold no character that JSON would escape. */
+function problemText(code: ProblemCode, requestId: string, fields: ProblemFields): string {
+  if (fields.detail !== undefined || fields.retryable !== undefined)
+    return JSON.stringify(problemBody(code, requestId, fields));
+  let text = beginnings.get(code);
+  if (text === undefined) {
+    text = JSON.stringify(problemBody(code, '', {})).slice(0, -2);
+    beginnings.set(code, text);
+  }
+  text += `${requestId}"`;
+  for (const [name, value] of Object.entries(fields)) {
+    if (value !== undefined) text += `,"${name}":${JSON.stringify(value)}`;
+  }
+  return `${text}}`;
 }
 
 function problemBody(code: ProblemCode, requestId: string, fields: ProblemFields): Static<typeof ProblemSchema> {

@@ -20,6 +20,10 @@ export interface Keys {
   sale(saleId: string): SaleKeys;
   /** Hash: the system-wide sliding window. */
   readonly systemWindow: string;
+  /** Channel: something changed that may end a refusal of this sale. The message is the sale's id. */
+  newsOf(saleId: string): string;
+  /** Pattern of the channels of all sales. */
+  readonly newsOfAll: string;
   /** String: the catalogue as JSON. */
   readonly catalogue: string;
   /** String: a worker's sign of life. */
@@ -46,6 +50,8 @@ export function createKeys(prefix: string): Keys {
       };
     },
     systemWindow: `${prefix}:{system}:window`,
+    newsOf: (saleId) => `${prefix}:{${saleId}}:news`,
+    newsOfAll: `${prefix}:{*}:news`,
     catalogue: `${prefix}:{system}:catalogue`,
     workerAlive: `${prefix}:{system}:worker-alive`,
     queuePrefix: `{${prefix}}`,

@@ -10,6 +10,7 @@ import { BUYER_BUCKET_TTL_S } from '../limits.ts';
 import type { AcceptedOrder, OrderBatch, RejectionReason } from '../orders/order.ts';
 import type { Keys } from '../redis/keys.ts';
 import { defineScripts } from '../redis/lua-script.ts';
+import { createSaleNews } from '../redis/sale-news.ts';
 import type { Sale, StockNumbers } from '../sales/sale.ts';
 import {
   expectWord,
@@ -59,6 +60,7 @@ export function createStockGate({
   backlogLimit?: number;
 }) {
   const run = defineScripts(redis);
+  const news = createSaleNews({ redis, keys });
 
   return {
     /**
@@ -120,7 +122,9 @@ export function createStockGate({
       const sale = keys.sale(saleId);
       const names = [sale.gate, sale.reservations, sale.unsettled, sale.handOvers, sale.buyers];
       const [word, orders] = await run('release', names, [epoch, ...orderIds]);
-      return expectWord('release', word, 'released', 'other_epoch') === 'released' ? Number(orders) : 0;
+      const released = expectWord('release', word, 'released', 'other_epoch') === 'released' ? Number(orders) : 0;
+      if (released > 0) news.tell(saleId);
+      return released;
     },
 
     /**
@@ -191,7 +195,9 @@ export function createStockGate({
     async configure(sale: Sale): Promise<boolean> {
       const args = [sale.version, sale.paused ? 1 : 0, sale.startsAt, sale.endsAt];
       const [word] = await run('configure-sale', [keys.sale(sale.id).gate], args);
-      return expectWord('configure-sale', word, 'configured', 'current', 'recovering') !== 'recovering';
+      const known = expectWord('configure-sale', word, 'configured', 'current', 'recovering');
+      if (known === 'configured') news.tell(sale.id);
+      return known !== 'recovering';
     },
 
     /** Adds (or, negative, withdraws) units; the same change id is decided once. */
@@ -203,6 +209,7 @@ export function createStockGate({
       const sale = keys.sale(saleId);
       const [word, available] = await run('adjust-stock', [sale.gate, sale.stockChanges], [changeId, delta]);
       const known = expectWord('adjust-stock', word, 'applied', 'refused', 'recovering');
+      if (known === 'applied' && delta > 0) news.tell(saleId);
       return known === 'recovering' ? { word: known } : { word: known, available: Number(available) };
     },
 

@@ -17,11 +17,13 @@ export interface Permits {
   readonly remaining: number;
   /** Milliseconds until a refused order may find a permit. */
   readonly waitMs: number;
+  /** Milliseconds that were left of `second`. */
+  readonly secondLeftMs: number;
 }
 
 export type SystemWindow = ReturnType<typeof createSystemWindow>;
 
-const UNLIMITED: Permits = { granted: -1, second: 0, remaining: 0, waitMs: 0 };
+const UNLIMITED: Permits = { granted: -1, second: 0, remaining: 0, waitMs: 0, secondLeftMs: 0 };
 
 /** @param limit orders a second for the whole system; 0 = none, and Redis is not asked */
 export function createSystemWindow({ redis, keys, limit }: { redis: Redis; keys: Keys; limit: number }) {
@@ -31,7 +33,7 @@ export function createSystemWindow({ redis, keys, limit }: { redis: Redis; keys:
 
     async take(wanted: number): Promise<Permits> {
       if (limit === 0) return UNLIMITED;
-      const [word, granted, second, remaining, waitMs] = await run(
+      const [word, granted, second, remaining, waitMs, secondLeftMs] = await run(
         'take-permits',
         [keys.systemWindow],
         [limit, wanted, SYSTEM_WINDOW_TTL_S],
@@ -42,6 +44,7 @@ export function createSystemWindow({ redis, keys, limit }: { redis: Redis; keys:
         second: Number(second),
         remaining: Number(remaining),
         waitMs: Number(waitMs),
+        secondLeftMs: Number(secondLeftMs),
       };
     },
 

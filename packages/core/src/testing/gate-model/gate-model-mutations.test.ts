@@ -15,7 +15,7 @@ import { createWindowUnderTest, windowProperty } from './window-commands.ts';
 
 /** Sequences are looked through until one shows it: mostly the first ten, at most some hundreds. gate-model.test.ts runs 10,000. */
 const SEQUENCES_MAX = 2_000;
-const TIMEOUT_MS = 60_000;
+const TIMEOUT_MS = 180_000;
 
 let world: World;
 const scripts = new Map(loadLuaScripts().map((script) => [script.name, script]));

@@ -113,7 +113,10 @@ function expectedTake(
     return null;
   const granted = Math.min(wanted, free);
   const after = { ...counts, present: counts.present + granted };
-  const reply = { granted, second: counts.second, remaining: free - granted };
+  const left = ({ fraction }: Instant): number => Math.floor((1 - fraction) * 1000);
+  const { secondLeftMs } = told;
+  if (secondLeftMs > left(begin) || secondLeftMs < left(end)) return null;
+  const reply = { granted, second: counts.second, remaining: free - granted, secondLeftMs };
   if (granted === wanted) return { reply: { ...reply, waitMs: 0 }, after };
   // That just so many were free says more exactly when it was. One millisecond is left to the rounding.
   const soonest = Math.max(begin.fraction, free === 0 ? 0 : fractionOf(counts, limit, free));

@@ -1,0 +1,57 @@
+/**
+ * The system-wide window, asked for more permits than one turn needs, so that the next turns need not ask at all. What was leased counts in
+ * the window from the start, so that the limit is never passed; it is used within PERMIT_LEASE_MS and within the second that it counts in,
+ * or goes back.
+ */
+import { PERMIT_LEASE_MS, PERMITS_AHEAD, PERMITS_AHEAD_PART } from '@flash-sale/core/limits.ts';
+import type { Permits, SystemWindow } from '@flash-sale/core/stock/system-window.ts';
+
+type Window = Pick<SystemWindow, 'take' | 'giveBack' | 'limit'>;
+
+/** @param now ms of a clock that only goes forward */
+export function createPermitLease(window: Window, now: () => number = () => performance.now()): Window {
+  const { limit } = window;
+  let lease: { readonly permits: Permits; left: number; readonly endsAt: number } | null = null;
+
+  /** Nobody waits for it: lost permits are missing for the rest of their second. */
+  function endLease(): void {
+    if (lease && lease.left > 0) window.giveBack(lease.permits, lease.left).catch(() => {});
+    lease = null;
+  }
+
+  async function takeAhead(wanted: number): Promise<Permits> {
+    const ahead = Math.floor(Math.min(wanted * PERMITS_AHEAD, limit * PERMITS_AHEAD_PART));
+    const askedAt = now();
+    const permits = await window.take(wanted + ahead);
+    if (permits.granted <= wanted) return permits;
+    endLease();
+    const forMs = Math.min(PERMIT_LEASE_MS, permits.secondLeftMs);
+    const mine = { permits, left: permits.granted - wanted, endsAt: askedAt + forMs };
+    lease = mine;
+    // What a process that falls idle does not use is there for the others.
+    setTimeout(() => lease === mine && endLease(), forMs).unref();
+    return { ...permits, granted: wanted };
+  }
+
+  return {
+    limit,
+
+    /** At once, as long as the lease lasts. */
+    take(wanted) {
+      if (limit === 0) return window.take(wanted);
+      if (lease && lease.left >= wanted && now() < lease.endsAt) {
+        lease.left -= wanted;
+        const { permits, left } = lease;
+        return Promise.resolve({ ...permits, granted: wanted, remaining: permits.remaining + left });
+      }
+      endLease();
+      return takeAhead(wanted);
+    },
+
+    /** To the lease while it lasts, else to the window. */
+    async giveBack(permits, unused) {
+      if (lease && lease.permits.second === permits.second && now() < lease.endsAt) lease.left += unused;
+      else await window.giveBack(permits, unused);
+    },
+  };
+}
