@@ -9,11 +9,16 @@ function git(...args: string[]): string {
   return execFileSync('git', args, { cwd: root, encoding: 'utf8' }).trim();
 }
 
+/** Of the code that runs: "1a2b3c4", or "1a2b3c4 with changes". */
+export function commitNow(): string {
+  const changed = git('status', '--porcelain', '--', 'apps', 'packages') !== '';
+  return `${git('rev-parse', '--short', 'HEAD')}${changed ? ' with changes' : ''}`;
+}
+
 /** @param command as it is typed again */
 export function measuredBy(command: string): string {
-  const changed = git('status', '--porcelain', '--', 'apps', 'packages') !== '';
   return `- Command: \`${command}\`
-- Commit: ${git('rev-parse', '--short', 'HEAD')}${changed ? ' with changes' : ''}
+- Commit: ${commitNow()}
 - Machine: ${thisMachine()}
 - Date: ${new Date().toISOString().slice(0, 10)}
 `;

@@ -54,13 +54,15 @@ export class BenchSystem {
   readonly bareUrl: string;
   /** From the start of the first API process until it said that it is ready. */
   readonly startMs: number;
-  readonly #children: ReadonlyMap<string, ChildProcess>;
+  readonly #children: Map<string, ChildProcess>;
+  readonly #beginWorker: (number: number) => Promise<void>;
   #sales = 0;
 
   private constructor(facts: {
     folder: string;
     servers: PrivateServers;
-    children: ReadonlyMap<string, ChildProcess>;
+    children: Map<string, ChildProcess>;
+    beginWorker: (number: number) => Promise<void>;
     url: string;
     bareUrl: string;
     startMs: number;
@@ -68,6 +70,7 @@ export class BenchSystem {
     this.folder = facts.folder;
     this.servers = facts.servers;
     this.#children = facts.children;
+    this.#beginWorker = facts.beginWorker;
     this.url = facts.url;
     this.bareUrl = facts.bareUrl;
     this.startMs = facts.startMs;
@@ -125,6 +128,7 @@ export class BenchSystem {
         folder,
         servers,
         children,
+        beginWorker: (number) => begin('worker', number),
         startMs,
         url: `http://127.0.0.1:${port}`,
         bareUrl: `http://127.0.0.1:${bare.message.port}`,
@@ -135,6 +139,11 @@ export class BenchSystem {
       rmSync(folder, { recursive: true, force: true });
       throw error;
     }
+  }
+
+  /** For a system that was started without one. */
+  addWorker(): Promise<void> {
+    return this.#beginWorker(1);
   }
 
   /** @returns pids by name: api-1, worker-1, bare */

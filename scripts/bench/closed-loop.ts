@@ -33,6 +33,8 @@ export async function closedLoop(options: {
   mode?: Mode;
   /** Buyers of one run are not those of another, except where both are given the same name. */
   run?: string;
+  /** Ends it before its time. */
+  signal?: AbortSignal;
 }): Promise<ClosedLoop> {
   const { url, saleId, connections, seconds, mode = 'fresh' } = options;
   runs += 1;
@@ -42,6 +44,8 @@ export async function closedLoop(options: {
   const child = spawn('wrk', [...args, `${url}/api/flash-sales/${saleId}/order`, '--', mode, run], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
+  // wrk sums up what it has when it is interrupted.
+  options.signal?.addEventListener('abort', () => child.kill('SIGINT'), { once: true });
   let output = '';
   let generatorCpuMs = 0;
   child.stdout.on('data', (text) => (output += text));

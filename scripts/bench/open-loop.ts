@@ -1,0 +1,166 @@
+/**
+ * An open loop: requests are sent at the times of a plan, whether or not earlier ones were answered, and each is timed from the moment at
+ * which it was due. So a server that stalls is charged for everybody who came meanwhile (no "coordinated omission": Gil Tene).
+ * Own code, in a process of its own: k6 keeps such a plan, too, and costs twenty times the CPU time of what is measured; wrk and autocannon
+ * are closed loops. HTTP is as little as the two servers here need: one reply after another on a connection, each with a Content-Length.
+ *
+ *   node scripts/bench/open-loop.ts '{"url":…,"path":…,"rate":…,"seconds":…,"connections":…,"run":…}'
+ */
+import { execFile } from 'node:child_process';
+import { connect, type Socket } from 'node:net';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+
+export interface OpenLoopPlan {
+  readonly url: string;
+  readonly path: string;
+  /** Requests a second; null: each connection asks again at once, until `count` have been sent. */
+  readonly rate: number | null;
+  readonly seconds: number;
+  /** Requests in all, where there is no rate. */
+  readonly count?: number;
+  readonly connections: number;
+  /** Part of the buyers' names. */
+  readonly run: string;
+}
+
+export interface OpenLoopResult {
+  readonly sent: number;
+  /** By status. */
+  readonly byStatus: Record<string, number>;
+  /** Not answered within 5 s after the last was due. */
+  readonly unanswered: number;
+  /** ms from when a request was due, of the replies of 2xx. */
+  readonly latencyMs: { readonly p50: number; readonly p90: number; readonly p99: number; readonly max: number };
+  /** ms that the plan ran late by at most: what the generator itself adds. */
+  readonly lateMs: { readonly p50: number; readonly p99: number };
+  readonly cpuMs: number;
+}
+
+const body = '{"quantity":1}';
+const DRAIN_MS = 5_000;
+
+/** A connection that sends one request at a time; what is due meanwhile waits in front of it. */
+class Line {
+  readonly socket: Socket;
+  busy = false;
+  #buffer = '';
+  #due = 0;
+  readonly #done: (line: Line, status: string, dueAt: number) => void;
+
+  constructor(port: number, host: string, done: (line: Line, status: string, dueAt: number) => void) {
+    this.#done = done;
+    this.socket = connect({ port, host, noDelay: true });
+    this.socket.setEncoding('latin1');
+    this.socket.on('data', (text) => this.#read(String(text)));
+  }
+
+  send(text: string, dueAt: number): void {
+    this.busy = true;
+    this.#due = dueAt;
+    this.socket.write(text, 'latin1');
+  }
+
+  #read(text: string): void {
+    this.#buffer = this.#buffer === '' ? text : this.#buffer + text;
+    const head = this.#buffer.indexOf('\r\n\r\n');
+    if (head < 0) return;
+    const length = /\r\ncontent-length: (\d+)/i.exec(this.#buffer.slice(0, head))?.[1];
+    if (this.#buffer.length < head + 4 + Number(length)) return;
+    const status = this.#buffer.slice(9, 12);
+    this.#buffer = '';
+    this.busy = false;
+    this.#done(this, status, this.#due);
+  }
+}
+
+function percentile(sorted: Float64Array, part: number): number {
+  return sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))] ?? 0;
+}
+
+async function play(plan: OpenLoopPlan): Promise<OpenLoopResult> {
+  const target = new URL(plan.url);
+  const total = plan.rate === null ? (plan.count ?? 0) : Math.floor(plan.rate * plan.seconds);
+  const latencies: number[] = [];
+  const lateness: number[] = [];
+  const byStatus: Record<string, number> = {};
+  const idle: Line[] = [];
+  /** Due times of requests for which no connection is free. */
+  const waiting: number[] = [];
+  let nextWaiting = 0;
+  let answered = 0;
+  let sent = 0;
+  const head =
+    `POST ${plan.path} HTTP/1.1\r\nHost: ${target.host}\r\nContent-Type: application/json\r\n` +
+    `Content-Length: ${body.length}\r\nX-User-ID: ${plan.run}-`;
+
+  function send(line: Line, dueAt: number): void {
+    sent += 1;
+    line.send(`${head}${sent}\r\n\r\n${body}`, dueAt);
+  }
+  function done(line: Line, status: string, dueAt: number): void {
+    answered += 1;
+    byStatus[status] = (byStatus[status] ?? 0) + 1;
+    if (status.startsWith('2')) latencies.push(performance.now() - dueAt);
+    const due = waiting[nextWaiting];
+    if (due === undefined) return void idle.push(line);
+    nextWaiting += 1;
+    send(line, plan.rate === null ? performance.now() : due);
+  }
+  const lines = Array.from({ length: plan.connections }, () => new Line(Number(target.port), target.hostname, done));
+  await Promise.all(lines.map((line) => new Promise((resolve) => line.socket.once('connect', resolve))));
+  idle.push(...lines);
+
+  const startedAt = performance.now();
+  const cpuBefore = process.cpuUsage();
+  const gapMs = plan.rate === null ? 0 : 1_000 / plan.rate;
+  let planned = 0;
+  await new Promise<void>((resolve) => {
+    const turn = (): void => {
+      const at = performance.now();
+      while (planned < total) {
+        const dueAt = startedAt + planned * gapMs;
+        if (dueAt > at) break;
+        planned += 1;
+        lateness.push(at - dueAt);
+        const line = idle.pop();
+        if (line) send(line, dueAt);
+        else waiting.push(dueAt);
+      }
+      if (planned >= total && (answered >= total || at - startedAt > plan.seconds * 1_000 + DRAIN_MS)) return resolve();
+      // A timer of a millisecond: a busy loop would take the core from what is measured.
+      setTimeout(turn, 1);
+    };
+    turn();
+  });
+  for (const line of lines) line.socket.destroy();
+  const { user, system } = process.cpuUsage(cpuBefore);
+  const sorted = Float64Array.from(latencies).sort();
+  const late = Float64Array.from(lateness).sort();
+  return {
+    sent,
+    byStatus,
+    unanswered: total - answered,
+    latencyMs: {
+      p50: percentile(sorted, 0.5),
+      p90: percentile(sorted, 0.9),
+      p99: percentile(sorted, 0.99),
+      max: sorted.at(-1) ?? 0,
+    },
+    lateMs: { p50: percentile(late, 0.5), p99: percentile(late, 0.99) },
+    cpuMs: (user + system) / 1_000,
+  };
+}
+
+/** Plays the plan in a process of its own, so that it is timed by nobody else's event loop. */
+export async function openLoop(plan: OpenLoopPlan): Promise<OpenLoopResult> {
+  const file = fileURLToPath(import.meta.url);
+  const { stdout } = await promisify(execFile)(process.execPath, [file, JSON.stringify(plan)]);
+  return JSON.parse(stdout) as OpenLoopResult;
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const result = await play(JSON.parse(process.argv[2] ?? '') as OpenLoopPlan);
+  process.stdout.write(`${JSON.stringify(result)}\n`);
+  process.exit(0);
+}

@@ -1,0 +1,118 @@
+/** Open loops: how long accepted orders take at a part of the capacity, and what becomes of a crowd that asks for more than that. */
+import type { BenchSystem } from './bench-system.ts';
+import { type OpenLoopResult, openLoop } from './open-loop.ts';
+import { type Spread, spreadOf } from './spread.ts';
+
+export interface OpenResult {
+  /** Part of the capacity that was asked for. */
+  readonly part: number;
+  readonly perSecond: number;
+  readonly p50: Spread;
+  readonly p99: Spread;
+  readonly bareP50: Spread;
+  readonly bareP99: Spread;
+  /** p99 divided by the bare server's of the same round. */
+  readonly ratio: Spread;
+  /** What the generator itself was late by, ms at the 99th percentile. */
+  readonly lateP99: Spread;
+}
+
+/** As many as wait for an answer at a time on a machine that keeps up; more only wait in front of the server. */
+const CONNECTIONS = 200;
+
+let runs = 0;
+
+function ask(url: string, saleId: string, plan: { rate: number; seconds: number; connections: number }) {
+  runs += 1;
+  return openLoop({ url, path: `/api/flash-sales/${saleId}/order`, run: `o${process.pid.toString(36)}${runs}`, ...plan });
+}
+
+export async function openRounds(
+  system: BenchSystem,
+  options: { capacity: number; parts: readonly number[]; rounds: number; seconds: number },
+): Promise<OpenResult[]> {
+  const { capacity, parts, rounds, seconds } = options;
+  const results: OpenResult[] = [];
+  for (const part of parts) {
+    const plan = { rate: Math.round(capacity * part), seconds, connections: CONNECTIONS };
+    const [ours, bare]: [OpenLoopResult[], OpenLoopResult[]] = [[], []];
+    for (let round = 0; round < rounds; round++) {
+      bare.push(await ask(system.bareUrl, 'bench', plan));
+      const saleId = await system.makeSale();
+      ours.push(await ask(system.url, saleId, plan));
+      await system.settled(saleId);
+    }
+    const p99 = (list: readonly OpenLoopResult[]): number[] => list.map(({ latencyMs }) => latencyMs.p99);
+    const p50 = (list: readonly OpenLoopResult[]): number[] => list.map(({ latencyMs }) => latencyMs.p50);
+    results.push({
+      part,
+      perSecond: plan.rate,
+      p50: spreadOf(p50(ours)),
+      p99: spreadOf(p99(ours)),
+      bareP50: spreadOf(p50(bare)),
+      bareP99: spreadOf(p99(bare)),
+      ratio: spreadOf(p99(ours).map((ms, i) => ms / (p99(bare)[i] as number))),
+      lateP99: spreadOf([...ours, ...bare].map(({ lateMs }) => lateMs.p99)),
+    });
+  }
+  return results;
+}
+
+export interface PressureResult {
+  /** Requests a second that were asked for. */
+  readonly asked: number;
+  /** Accepted a second, and p99 of them in ms. */
+  readonly accepted: Spread;
+  readonly p99: Spread;
+  /** The same with as many requests as the system can just answer: the best. */
+  readonly best: Spread;
+  readonly bestP99: Spread;
+  readonly shed: Spread;
+  readonly unanswered: number;
+}
+
+/** Twice the capacity, over more connections than may be answered at a time; in turns with a closed loop, which is the best there is. */
+export async function pressureRounds(
+  system: BenchSystem,
+  { capacity, rounds, seconds }: { capacity: number; rounds: number; seconds: number },
+): Promise<PressureResult> {
+  const rate = Math.round(capacity * 2);
+  const [best, bestP99, accepted, p99, shed]: [number[], number[], number[], number[], number[]] = [[], [], [], [], []];
+  let unanswered = 0;
+  for (let round = 0; round < rounds; round++) {
+    for (const twice of [false, true]) {
+      const saleId = await system.makeSale();
+      const count = Math.round(capacity * seconds);
+      const startedAt = performance.now();
+      const found = twice
+        ? await ask(system.url, saleId, { rate, seconds, connections: 2_000 })
+        : await openLoop({
+            url: system.url,
+            path: `/api/flash-sales/${saleId}/order`,
+            run: `b${process.pid.toString(36)}${round}`,
+            rate: null,
+            count,
+            seconds,
+            connections: 200,
+          });
+      const took = (performance.now() - startedAt) / 1_000;
+      const ok = found.byStatus['200'] ?? 0;
+      (twice ? accepted : best).push(ok / (twice ? seconds : took));
+      (twice ? p99 : bestP99).push(found.latencyMs.p99);
+      if (twice) {
+        shed.push((found.byStatus['503'] ?? 0) / found.sent);
+        unanswered += found.unanswered;
+      }
+      await system.settled(saleId);
+    }
+  }
+  return {
+    asked: rate,
+    accepted: spreadOf(accepted),
+    p99: spreadOf(p99),
+    best: spreadOf(best),
+    bestP99: spreadOf(bestP99),
+    shed: spreadOf(shed),
+    unanswered,
+  };
+}
