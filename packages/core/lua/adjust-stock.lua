@@ -14,7 +14,9 @@
 -- Keeps
 --   I1 conservation, I2 never oversold, I11 one life at a time
 local gate = redis.call('HMGET', KEYS[1], 'run_id', 'available')
-if gate[1] ~= string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') then
+local life = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+  .. ' ' .. string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
+if gate[1] ~= life then
   return { 'recovering' }
 end
 local available = tonumber(gate[2])

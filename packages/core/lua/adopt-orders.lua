@@ -22,7 +22,9 @@
 -- Keeps
 --   I1 conservation, I2 never oversold, I4 one order a key, I6 buyer's cap, I11 one life at a time
 local gate = redis.call('HMGET', KEYS[1], 'run_id', 'epoch', 'available', 'per_buyer_limit')
-if gate[1] ~= string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or gate[2] ~= ARGV[1] then
+local life = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+  .. ' ' .. string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
+if gate[1] ~= life or gate[2] ~= ARGV[1] then
   return { 'other_epoch' }
 end
 local available, per_buyer_limit = tonumber(gate[3]), tonumber(gate[4])

@@ -23,8 +23,10 @@ end
 if tonumber(ARGV[1]) == epoch and redis.call('HGET', KEYS[1], 'run_id') ~= '' then
   return { 'other_epoch' }
 end
+local life = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+  .. ' ' .. string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
 redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'run_id', '',
-  'closed_in', string.match(redis.call('INFO', 'server'), 'run_id:(%x+)'))
+  'closed_in', life)
 redis.call('UNLINK', KEYS[2])
 redis.call('UNLINK', KEYS[3])
 redis.call('UNLINK', KEYS[4])

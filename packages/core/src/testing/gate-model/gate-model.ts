@@ -8,8 +8,8 @@ import type { Sale, StockNumbers } from '../../sales/sale.ts';
 import type { GateCondition } from '../../stock/gate-words.ts';
 import type { Strand } from '../../stock/stock-gate.ts';
 
-/** A life of Redis: the one that goes on, or any other (the server was restarted, failed over, restored). */
-export type Life = 'present' | 'other';
+/** A life of Redis: the one that goes on; one of another process (restarted, failed over); or of other data in the same process (promoted). */
+export type Life = 'present' | 'other_process' | 'other_data';
 
 export interface GateFields {
   epoch: number;

@@ -28,8 +28,8 @@ export const ORDER_KEYS = ['k', 'k|12|x "y"'] as const;
 /** Orders that may be unsettled, of a process that is set up tightly. */
 export const TIGHT_BACKLOG = 3;
 
-/** The run id of another life of Redis. */
-export const OTHER_RUN_ID = '0'.repeat(40);
+/** The run id, or the replication id, of another life of Redis. */
+const OTHER_ID = '0'.repeat(40);
 
 /** A difference between Redis and the model. */
 export class ModelMismatch extends Error {
@@ -82,6 +82,8 @@ export interface SaleUnderTest {
   readonly gates: { readonly generous: StockGate; readonly tight: StockGate };
   readonly rebuild: GateRebuild;
   look(): Promise<Look>;
+  /** How a life of Redis is written into a gate. */
+  nameOf(life: Life): string;
   /** The model's state as Redis would have it. */
   expected(model: GateModel): RawSale;
   remove(): Promise<unknown>;
@@ -98,6 +100,9 @@ export async function createGateUnderTest({ redis, keys }: { redis: Redis; keys:
   redis.defineCommand('lookAtSale', { lua: LOOK });
   const { lookAtSale } = redis as unknown as { lookAtSale(count: number, ...names: string[]): Promise<string> };
   const runId = /run_id:(\w+)/.exec(await redis.info('server'))?.[1] as string;
+  const dataId = /master_replid:(\w+)/.exec(await redis.info('replication'))?.[1] as string;
+  const nameOf = (life: Life): string =>
+    `${life === 'other_process' ? OTHER_ID : runId} ${life === 'other_data' ? OTHER_ID : dataId}`;
   let sales = 0;
 
   return {
@@ -120,7 +125,8 @@ export async function createGateUnderTest({ redis, keys }: { redis: Redis; keys:
           fromUs = look.toUs;
           return look;
         },
-        expected: (model) => expectedRaw(model, runId),
+        nameOf,
+        expected: (model) => expectedRaw(model, nameOf),
         remove: () => redis.unlink(...all, names.rebuilder),
       };
     },
@@ -163,14 +169,13 @@ function pairs(flat: unknown): Record<string, string> {
   return record;
 }
 
-function expectedRaw(model: GateModel, runId: string): RawSale {
-  const idOf = (life: Life | null): string => (life === null ? '' : life === 'present' ? runId : OTHER_RUN_ID);
+function expectedRaw(model: GateModel, nameOf: (life: Life) => string): RawSale {
   const gate: Record<string, string> = {};
   if (model.gate) {
     const { epoch, openIn, closedIn, numbers, settings } = model.gate;
     gate.epoch = String(epoch);
-    gate.run_id = idOf(openIn);
-    if (closedIn !== null) gate.closed_in = idOf(closedIn);
+    gate.run_id = openIn === null ? '' : nameOf(openIn);
+    if (closedIn !== null) gate.closed_in = nameOf(closedIn);
     for (const [name, units] of Object.entries(numbers ?? {})) gate[name] = String(units);
     if (settings) {
       gate.starts_at = String(settings.startsAt);
