@@ -29,10 +29,12 @@ export interface Confirmation {
 
 /**
  * Asks the gate of this epoch for the units of orders that an earlier one had accepted. Called while the sale's row is locked, and only
- * for orders that the ledger does not have.
+ * for orders that the ledger does not have. PostgreSQL may end a transaction that stands still, and the question may come to the gate
+ * when the row is another's: so the epoch that it carries is the one that was read under the lock, and the gate knows which of these
+ * orders have ended since.
  *
  * @returns why those that cannot have them are rejected, by order id
- * @throws where the gate is closed; then nothing is decided
+ * @throws where the gate is closed, or an order has ended since; then nothing is decided, and the ledger is to be asked again
  */
 export type Adopt = (batch: OrderBatch) => Promise<ReadonlyMap<string, RejectionReason>>;
 

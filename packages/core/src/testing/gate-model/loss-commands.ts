@@ -70,7 +70,16 @@ const goOn = (drawn: GoingOn): GateCommand =>
     predict: predictStep,
   });
 
-const PARTS = ['gate', 'reservations', 'unsettled', 'handOvers', 'buyers', 'orderKeys', 'stockChanges'] as const;
+const PARTS = [
+  'gate',
+  'reservations',
+  'unsettled',
+  'handOvers',
+  'buyers',
+  'orderKeys',
+  'stockChanges',
+  'earlierOrders',
+] as const;
 type Part = (typeof PARTS)[number];
 const isAll = (parts: readonly Part[]): boolean => parts.length === PARTS.length;
 

@@ -105,6 +105,13 @@ const endings = [
   ...of(
     'adopt-orders',
     ['asking whether it is there', "if redis.call('HEXISTS', KEYS[2], order_id) == 1 then", 'if false then'],
+    ['asking whether it has ended', "elseif redis.call('SISMEMBER', KEYS[6], order_id) == 1 then", 'elseif false then'],
+    ['remembering that it is known', "word = 'known'\n    redis.call('SADD', KEYS[6], order_id)", "word = 'known'"],
+    [
+      'remembering that it was adopted',
+      "redis.call('ZADD', KEYS[3], reserved_at, order_id)\n    redis.call('SADD', KEYS[6], order_id)",
+      "redis.call('ZADD', KEYS[3], reserved_at, order_id)",
+    ],
     ['the key', "elseif keyed and string.match(keyed, '^(%S+) ') ~= order_id then", 'elseif false then'],
     ['the order of the key itself', " and string.match(keyed, '^(%S+) ') ~= order_id then", ' then'],
     ['the cap', 'elseif per_buyer_limit > 0 and holds + quantity > per_buyer_limit then', 'elseif false then'],
@@ -174,11 +181,13 @@ const rebuilding = [
     ['clearing the hand-overs', "redis.call('UNLINK', KEYS[3])", ''],
     ['clearing what buyers hold', "redis.call('UNLINK', KEYS[4])", ''],
     ['clearing the keys', "redis.call('UNLINK', KEYS[5])", ''],
+    ['forgetting what the gate before had', "redis.call('UNLINK', KEYS[6])", ''],
   ),
   ...ofRebuilder('drop-reservations'),
   ...of('drop-reservations', ['forgetting the hand-overs', "redis.call('HDEL', KEYS[3], unpack(ARGV, 2))", '']),
   ...ofRebuilder('restore-fields'),
   ...ofRebuilder('restore-unsettled'),
+  ...of('restore-unsettled', ['remembering that it is here', "redis.call('SADD', KEYS[3], ARGV[i])", '']),
   ...of(
     'open-gate',
     ['the epoch of the rebuilder', "gate[1] ~= ARGV[1] or gate[2] ~= ''", "gate[2] ~= ''"],
