@@ -219,15 +219,25 @@ export function createSaleStore(pool: Pool) {
       });
     },
 
-    /** Last step of a change of stock, after the gate has decided. Done once, however many processes come to do it. */
-    async finishStockChange(change: StockChange, decided: 'applied' | 'refused'): Promise<void> {
-      await inTransaction(pool, 'finish-stock-change', async (client) => {
+    /**
+     * Last step of a change of stock, after the gate has decided. Done once, however many processes come to do it.
+     *
+     * @param epoch of the gate that decided. Where the ledger is in a higher one, that gate is gone, and the one that was made anew from a
+     * change under way may know nothing of its word: the change stays pending.
+     * @returns false where it does, and the gate is to be asked again
+     */
+    async finishStockChange(
+      change: StockChange,
+      { word: decided, epoch }: { word: 'applied' | 'refused'; epoch: number },
+    ): Promise<boolean> {
+      return inTransaction(pool, 'finish-stock-change', async (client) => {
         const before = await lockSale(client, change.saleId);
+        if (before && before.epoch > epoch) return false;
         const { rowCount } = await client.query(
           `UPDATE stock_changes SET state = $2 WHERE id = $1 AND state = 'pending'`,
           [change.id, decided],
         );
-        if (rowCount === 0 || !before) return;
+        if (rowCount === 0 || !before) return true;
         if (decided === 'applied' && change.delta < 0) {
           await client.query('UPDATE sales SET allotment = allotment + $2 WHERE id = $1', [
             change.saleId,
@@ -243,6 +253,7 @@ export function createSaleStore(pool: Pool) {
           after: { allotment: decided === 'applied' ? base + change.delta : base, delta: change.delta, decided },
           reason: change.reason,
         });
+        return true;
       });
     },
 

@@ -197,16 +197,17 @@ export function createStockGate({
       return expectWord('configure-sale', word, 'configured', 'current', 'recovering') !== 'recovering';
     },
 
-    /** Adds (or, negative, withdraws) units; the same change id is decided once. */
+    /** Adds (or, negative, withdraws) units; the same change id is decided once. `epoch` is the gate's: only in it does its word hold. */
     async adjust(
       saleId: string,
       changeId: string,
       delta: number,
-    ): Promise<{ word: 'applied' | 'refused'; available: number } | { word: 'recovering' }> {
+    ): Promise<{ word: 'applied' | 'refused'; available: number; epoch: number } | { word: 'recovering' }> {
       const sale = keys.sale(saleId);
-      const [word, available] = await run('adjust-stock', [sale.gate, sale.stockChanges], [changeId, delta]);
+      const [word, available, epoch] = await run('adjust-stock', [sale.gate, sale.stockChanges], [changeId, delta]);
       const known = expectWord('adjust-stock', word, 'applied', 'refused', 'recovering');
-      return known === 'recovering' ? { word: known } : { word: known, available: Number(available) };
+      if (known === 'recovering') return { word: known };
+      return { word: known, available: Number(available), epoch: Number(epoch) };
     },
 
     /** The numbers at one instant and Redis' clock (ms since 1970); numbers are null where the gate is missing or closed. */

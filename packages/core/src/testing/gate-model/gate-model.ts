@@ -6,7 +6,7 @@
 import type { AcceptedOrder, RejectionReason } from '../../orders/order.ts';
 import type { Sale, StockNumbers } from '../../sales/sale.ts';
 import type { GateCondition } from '../../stock/gate-words.ts';
-import type { Strand } from '../../stock/stock-gate.ts';
+import type { StockGate, Strand } from '../../stock/stock-gate.ts';
 
 /** A life of Redis: the one that goes on; one of another process (restarted, failed over); or of other data in the same process (promoted). */
 export type Life = 'present' | 'other_process' | 'other_data';
@@ -210,7 +210,7 @@ export class GateModel {
     return true;
   }
 
-  adjust(changeId: string, delta: number): { word: 'applied' | 'refused'; available: number } | { word: 'recovering' } {
+  adjust(changeId: string, delta: number): Awaited<ReturnType<StockGate['adjust']>> {
     const gate = this.open();
     if (!gate) return { word: 'recovering' };
     let word = this.stockChanges.get(changeId);
@@ -222,7 +222,7 @@ export class GateModel {
         gate.numbers.available += delta;
       }
     }
-    return { word, available: gate.numbers.available };
+    return { word, available: gate.numbers.available, epoch: gate.epoch };
   }
 
   read(): { numbers: StockNumbers | null; exists: boolean } {
