@@ -167,15 +167,18 @@ export function createGateWatch(parts: {
 
   async function restoreKeys({ sale, keys }: GateSource, epoch: number, kept: AcceptedOrder[]): Promise<void> {
     const field = (buyerId: string, key: string): string => `${buyerId} ${key}`;
-    const ofKept = kept.flatMap(({ id, buyerId, idempotencyKey, quantity }) =>
-      idempotencyKey === null ? [] : [[field(buyerId, idempotencyKey), `${id} ${quantity}`] as const],
+    const ofKept = new Map(
+      kept.flatMap(({ id, buyerId, idempotencyKey, quantity }) =>
+        idempotencyKey === null ? [] : [[field(buyerId, idempotencyKey), `${id} ${quantity}`] as const],
+      ),
     );
-    // The ledger's come second: where both know the key, its word stands.
-    await rebuild.restoreFields(sale.id, epoch, 'orderKeys', ofKept);
+    // A confirmed order's word stands above that of one that is under way, and that above a rejected one's: it was given up for this one.
+    await rebuild.restoreFields(sale.id, epoch, 'orderKeys', [...ofKept]);
     await keys(async (chunk) => {
-      const fields = chunk.map(
-        ({ buyerId, idempotencyKey, id, quantity }) => [field(buyerId, idempotencyKey), `${id} ${quantity}`] as const,
-      );
+      const fields = chunk.flatMap(({ buyerId, idempotencyKey, id, quantity, confirmed }) => {
+        const name = field(buyerId, idempotencyKey);
+        return confirmed || !ofKept.has(name) ? [[name, `${id} ${quantity}`] as const] : [];
+      });
       await rebuild.restoreFields(sale.id, epoch, 'orderKeys', fields);
       await rebuild.renewLease(sale.id);
     });

@@ -18,10 +18,10 @@ export interface GateSource {
   readonly changes: readonly StockChange[];
   /** Units that a buyer's confirmed orders hold. */
   buyers(take: (chunk: readonly { buyerId: string; units: number }[]) => Promise<void>): Promise<void>;
-  /** Orders that have an idempotency key; a confirmed one stands before a rejected one of the same key. */
+  /** One order for each idempotency key: the confirmed one, or where there is none the first that was rejected. */
   keys(
     take: (
-      chunk: readonly { buyerId: string; idempotencyKey: string; id: string; quantity: number }[],
+      chunk: readonly { buyerId: string; idempotencyKey: string; id: string; quantity: number; confirmed: boolean }[],
     ) => Promise<void>,
   ): Promise<void>;
 }
@@ -98,7 +98,7 @@ export function createEpochStore(pool: Pool) {
             inChunks(
               client,
               `SELECT DISTINCT ON (buyer_id, idempotency_key) buyer_id AS "buyerId", idempotency_key AS "idempotencyKey",
-                      id, quantity
+                      id, quantity, status = 'confirmed' AS confirmed
                  FROM orders WHERE sale_id = $1 AND idempotency_key IS NOT NULL
                 ORDER BY buyer_id, idempotency_key, (status = 'confirmed') DESC, id`,
               [saleId],

@@ -1,0 +1,82 @@
+/** What goes wrong on the way while a gate is made anew, or had gone wrong before: it comes to its end all the same, and says the truth. */
+import { newOrderId, type OrderBatch } from '@flash-sale/core/orders/order.ts';
+import { createOrderStore } from '@flash-sale/core/orders/order-store.ts';
+import { createEpochStore } from '@flash-sale/core/sales/epoch-store.ts';
+import type { Sale } from '@flash-sale/core/sales/sale.ts';
+import { createSaleStore } from '@flash-sale/core/sales/sale-store.ts';
+import { createGateRebuild } from '@flash-sale/core/stock/gate-rebuild.ts';
+import { createStockGate, type StockGate } from '@flash-sale/core/stock/stock-gate.ts';
+import { makeSale } from '@flash-sale/core/testing/sales.ts';
+import { openWorld, type World } from '@flash-sale/core/testing/world.ts';
+import { confirmOrders } from '@flash-sale/worker/orders/confirm-orders.ts';
+import { createGateWatch } from '@flash-sale/worker/recovery/rebuild-gates.ts';
+import { afterEach, beforeEach, expect, inject, test } from 'vitest';
+
+let world: World;
+let gate: StockGate;
+
+beforeEach(async () => {
+  world = await openWorld(inject('template'));
+  gate = createStockGate(world);
+});
+afterEach(() => world.close());
+
+const parts = () => ({
+  gate,
+  rebuild: createGateRebuild(world),
+  epochs: createEpochStore(world.pool),
+  orders: createOrderStore(world.pool),
+  sales: createSaleStore(world.pool),
+  log: world.log,
+});
+const watchOnce = (changed: Partial<ReturnType<typeof parts>> = {}): Promise<void> =>
+  createGateWatch({ ...parts(), ...changed }).runOnce();
+
+/** @returns the gate's word, and the order's id where it holds units */
+async function order(
+  sale: Sale,
+  { buyerId = 'ann', quantity = 1, key }: { buyerId?: string; quantity?: number; key?: string },
+) {
+  const request = { orderId: newOrderId(sale.id), buyerId, quantity, requestId: 'r', idempotencyKey: key ?? null };
+  const { decisions } = await gate.reserve(sale.id, [request], -1, { capacity: 0, refillRate: 1 });
+  const outcome = decisions[0]?.outcome;
+  return { word: outcome?.word, id: outcome?.word === 'replayed' ? outcome.orderId : request.orderId };
+}
+
+async function batchOf(sale: Sale, id: string, epoch = 1): Promise<OrderBatch> {
+  const reservation = await gate.findReservation(sale.id, id);
+  if (!reservation || reservation === 'recovering') throw new Error('no reservation');
+  return { saleId: sale.id, epoch, orders: [reservation] };
+}
+
+const confirm = (batch: OrderBatch): Promise<void> =>
+  confirmOrders({ gate, orders: createOrderStore(world.pool), log: world.log }, batch);
+
+/** Everything of the sale, or all but the reservations: then Redis lives another life. */
+async function lose(sale: Sale, what: 'all' | 'life'): Promise<void> {
+  const keys = world.keys.sale(sale.id);
+  if (what === 'life') await world.redis.hset(keys.gate, 'run_id', 'of another life');
+  else await world.redis.del(keys.gate, keys.reservations, keys.unsettled, keys.buyers, keys.orderKeys);
+}
+
+const verdict = async (id: string) =>
+  (await world.pool.query('SELECT status, reason FROM orders WHERE id = $1', [id])).rows[0];
+
+test('[I4] [I11] a key leads to the order that is under way, not to one of the key that was rejected for its sake', async () => {
+  const sale = await makeSale(world, { units: 10 });
+  const first = await order(sale, { key: 'k' });
+  const firstBatch = await batchOf(sale, first.id);
+  await lose(sale, 'all');
+  await watchOnce();
+  const second = await order(sale, { key: 'k' });
+  expect(second).toMatchObject({ word: 'reserved' });
+  await confirm(firstBatch);
+  expect(await verdict(first.id)).toEqual({ status: 'rejected', reason: 'DUPLICATE_REQUEST' });
+  await lose(sale, 'life');
+  await watchOnce();
+  expect(await order(sale, { key: 'k' })).toEqual({ word: 'replayed', id: second.id });
+  await confirm(await batchOf(sale, second.id, 3));
+  await lose(sale, 'life');
+  await watchOnce();
+  expect(await order(sale, { key: 'k' })).toEqual({ word: 'replayed', id: second.id });
+});
