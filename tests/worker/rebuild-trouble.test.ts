@@ -59,6 +59,9 @@ async function lose(sale: Sale, what: 'all' | 'life'): Promise<void> {
   else await world.redis.del(keys.gate, keys.reservations, keys.unsettled, keys.buyers, keys.orderKeys);
 }
 
+const numbers = async (sale: Sale) => (await gate.read(sale.id)).numbers;
+const epochs = async (sale: Sale) =>
+  (await world.pool.query('SELECT epoch, reason FROM gate_epochs WHERE sale_id = $1 ORDER BY epoch', [sale.id])).rows;
 const verdict = async (id: string) =>
   (await world.pool.query('SELECT status, reason FROM orders WHERE id = $1', [id])).rows[0];
 
@@ -79,4 +82,24 @@ test('[I4] [I11] a key leads to the order that is under way, not to one of the k
   await lose(sale, 'life');
   await watchOnce();
   expect(await order(sale, { key: 'k' })).toEqual({ word: 'replayed', id: second.id });
+});
+
+test('[I11] a worker that saw a closed gate, and comes to it when another one has opened it, leaves it open', async () => {
+  const sale = await makeSale(world, { units: 10 });
+  await lose(sale, 'life');
+  // Each on a connection of its own: what one has seen says nothing of what the other has done.
+  const redis = world.redis.duplicate();
+  const late = createStockGate({ redis, keys: world.keys });
+  let looks = 0;
+  const check: StockGate['check'] = async (...args) => {
+    const condition = await late.check(...args);
+    looks += 1;
+    if (looks === 1) await watchOnce();
+    return condition;
+  };
+  await watchOnce({ gate: { ...late, check }, rebuild: createGateRebuild({ redis, keys: world.keys }) });
+  redis.disconnect();
+  expect(await epochs(sale)).toEqual([{ epoch: 2, reason: 'other_server' }]);
+  expect(await order(sale, {})).toMatchObject({ word: 'reserved' });
+  expect(await numbers(sale)).toEqual({ allotment: 10, available: 9, reserved: 1, sold: 0 });
 });

@@ -1,7 +1,7 @@
 /**
  * Makes gates anew that cannot be trusted any more: Redis was restarted, failed over, restored or emptied, or a gate's records are not in step
  * with each other. Admission closed by itself as that happened; here it is opened again.
- *   1. Take the lease, so that no other worker does the same.
+ *   1. Take the lease, so that no other worker does the same, and look again.
  *   2. The ledger raises the sale's epoch. From here on it confirms no order of an older one before the gate is open.
  *   3. Close the gate in Redis, in this epoch. From here on nobody but us writes to it.
  *   4. Sift the reservations that are left: those that the ledger has are dropped; the others go on.
@@ -13,9 +13,10 @@ import { randomUUID } from 'node:crypto';
 import { REBUILD_CHUNK } from '@flash-sale/core/limits.ts';
 import type { AcceptedOrder, OrderVerdict } from '@flash-sale/core/orders/order.ts';
 import type { OrderStore } from '@flash-sale/core/orders/order-store.ts';
-import type { EpochReason, EpochStore, GateSource } from '@flash-sale/core/sales/epoch-store.ts';
+import type { EpochStore, GateSource } from '@flash-sale/core/sales/epoch-store.ts';
 import type { LedgerSale, SaleStore } from '@flash-sale/core/sales/sale-store.ts';
 import type { GateRebuild } from '@flash-sale/core/stock/gate-rebuild.ts';
+import type { GateCondition } from '@flash-sale/core/stock/gate-words.ts';
 import type { StockGate } from '@flash-sale/core/stock/stock-gate.ts';
 import type { Logger } from 'pino';
 
@@ -27,7 +28,7 @@ export function createGateWatch(parts: {
   rebuild: GateRebuild;
   epochs: EpochStore;
   orders: Pick<OrderStore, 'verdictsOf' | 'reject'>;
-  sales: Pick<SaleStore, 'listToWatch'>;
+  sales: Pick<SaleStore, 'listToWatch' | 'find'>;
   log: Logger;
 }) {
   const { gate, rebuild, epochs, orders, sales, log } = parts;
@@ -37,10 +38,13 @@ export function createGateWatch(parts: {
   let lookAtAll = true;
 
   /** @returns false where another worker is at it */
-  async function remake(saleId: string, reason: EpochReason, closedMs: number): Promise<boolean> {
+  async function remake(saleId: string, closedMs: number): Promise<boolean> {
     const token = randomUUID();
     if (!(await rebuild.takeLease(saleId, token))) return false;
     try {
+      // Between our look and the lease another worker may have made it: an open gate is not closed for that.
+      const reason = await conditionOf(saleId);
+      if (reason === null || reason === 'sound') return true;
       const epoch = await epochs.begin(saleId, reason, closedMs);
       if (epoch === null) return true;
       log.warn({ sale_id: saleId, epoch, reason }, 'the gate is closed and is made anew');
@@ -54,6 +58,12 @@ export function createGateWatch(parts: {
     } finally {
       await rebuild.returnLease(saleId, token).catch(() => {});
     }
+  }
+
+  /** @returns null where the sale is unknown */
+  async function conditionOf(saleId: string): Promise<GateCondition | null> {
+    const sale = await sales.find(saleId);
+    return sale && gate.check(saleId, sale.epoch);
   }
 
   /** Drops the reservations that the ledger has a word on. @returns the others, by order id */
@@ -192,7 +202,7 @@ export function createGateWatch(parts: {
     }
     const since = closedSince.get(sale.id) ?? performance.now();
     closedSince.set(sale.id, since);
-    const done = await remake(sale.id, condition, performance.now() - since);
+    const done = await remake(sale.id, performance.now() - since);
     if (done) closedSince.delete(sale.id);
   }
 
