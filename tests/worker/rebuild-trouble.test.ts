@@ -103,3 +103,26 @@ test('[I11] a worker that saw a closed gate, and comes to it when another one ha
   expect(await order(sale, {})).toMatchObject({ word: 'reserved' });
   expect(await numbers(sale)).toEqual({ allotment: 10, available: 9, reserved: 1, sold: 0 });
 });
+
+test('[I11] a reservation beyond the allotment that cannot even be written as rejected does not keep the sale closed', async () => {
+  const sale = await makeSale(world, { units: 5 });
+  const first = await order(sale, { quantity: 5 });
+  await world.redis.hset(world.keys.sale(sale.id).gate, 'available', 10);
+  // Newest by the millisecond.
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  const bad = await order(sale, { buyerId: 'bad' });
+  const good = await order(sale, { buyerId: 'bob', quantity: 2 });
+  await world.pool.query(`
+    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'refused' USING ERRCODE = '23514'; END $$;
+    CREATE TRIGGER refuse BEFORE INSERT ON orders FOR EACH ROW WHEN (NEW.buyer_id = 'bad') EXECUTE FUNCTION refuse()`);
+  await lose(sale, 'life');
+  await watchOnce();
+  expect(await numbers(sale)).toEqual({ allotment: 5, available: 0, reserved: 5, sold: 0 });
+  expect(await verdict(good.id)).toEqual({ status: 'rejected', reason: 'NO_ROOM_AFTER_LOSS' });
+  expect(await verdict(bad.id)).toBeUndefined();
+  expect(await verdict(first.id)).toBeUndefined();
+  const told = world.lines.filter((line) => line.level === 50).map((line) => [line.order_id, line.msg]);
+  expect(told).toEqual([[bad.id, expect.stringContaining('is dropped')]]);
+  await confirm(await batchOf(sale, first.id, 2));
+  expect(await verdict(first.id)).toEqual({ status: 'confirmed', reason: null });
+});

@@ -127,6 +127,7 @@ export function createGateWatch(parts: {
 
   /**
    * Reservations beyond the allotment are none that this gate gave (somebody restored or wrote to it): the newest of them end as rejected.
+   * One that cannot even be written as that is dropped: it must not keep the sale closed.
    *
    * @returns how many
    */
@@ -147,14 +148,17 @@ export function createGateWatch(parts: {
     for (let at = 0; at < surplus.length; at += REBUILD_CHUNK) {
       const chunk = surplus.slice(at, at + REBUILD_CHUNK);
       const verdicts: OrderVerdict[] = await orders.reject(sale.id, chunk, 'NO_ROOM_AFTER_LOSS');
+      const written = new Set(verdicts.map((verdict) => verdict.id));
       await rebuild.drop(
         sale.id,
         epoch,
-        verdicts.map((verdict) => verdict.id),
+        chunk.map((order) => order.id),
       );
-      for (const { id } of verdicts) {
+      for (const { id } of chunk) {
         left.delete(id);
-        log.warn({ order_id: id, sale_id: sale.id, reason: 'NO_ROOM_AFTER_LOSS' }, 'order rejected');
+        const line = { order_id: id, sale_id: sale.id, reason: 'NO_ROOM_AFTER_LOSS' };
+        if (written.has(id)) log.warn(line, 'order rejected');
+        else log.error(line, 'a reservation beyond the allotment cannot be written as rejected, and is dropped');
       }
     }
     return surplus.length;

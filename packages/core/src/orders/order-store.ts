@@ -69,17 +69,31 @@ export function createOrderStore(pool: Pool) {
     },
 
     /**
-     * Ends orders as rejected, unless the ledger has them already: then its word stands.
+     * Ends orders as rejected, unless the ledger has them already: then its word stands. Where it refuses a row, each is written for
+     * itself; one that cannot even be written as rejected gets no verdict.
      *
      * @throws when the ledger cannot be reached or the outcome is unknown; then nothing may be given back
      */
     async reject(saleId: string, orders: readonly AcceptedOrder[], reason: RejectionReason): Promise<OrderVerdict[]> {
-      return inTransaction(pool, 'reject-orders', async (client) => {
-        const ids = await insertRejected(client, saleId, orders, reason);
-        const fresh = new Map(
-          ids.map((id): [string, OrderVerdict] => [id, { id, status: 'rejected', reason, fresh: true }]),
-        );
-        return withEarlierVerdicts(client, orders, fresh);
+      const rejectWith = (write: (client: Client) => Promise<string[]>): Promise<OrderVerdict[]> =>
+        inTransaction(pool, 'reject-orders', async (client) => {
+          const fresh = new Map(
+            (await write(client)).map((id): [string, OrderVerdict] => [
+              id,
+              { id, status: 'rejected', reason, fresh: true },
+            ]),
+          );
+          return withEarlierVerdicts(client, orders, fresh);
+        });
+      try {
+        return await rejectWith((client) => insertRejected(client, saleId, orders, reason));
+      } catch (error) {
+        if (!isRefusedData(error)) throw error;
+      }
+      return rejectWith(async (client) => {
+        const ids: string[] = [];
+        for (const order of orders) ids.push(...(await tryToReject(client, saleId, order, reason)));
+        return ids;
       });
     },
 
