@@ -1,6 +1,9 @@
 /** What goes wrong on the way while a gate is made anew, or had gone wrong before: it comes to its end all the same, and says the truth. */
+
+import { REBUILD_LEASE_MS } from '@flash-sale/core/limits.ts';
 import { newOrderId, type OrderBatch } from '@flash-sale/core/orders/order.ts';
 import { createOrderStore } from '@flash-sale/core/orders/order-store.ts';
+import { connectPostgres } from '@flash-sale/core/postgres/connect-postgres.ts';
 import { createEpochStore } from '@flash-sale/core/sales/epoch-store.ts';
 import type { Sale } from '@flash-sale/core/sales/sale.ts';
 import { createSaleStore } from '@flash-sale/core/sales/sale-store.ts';
@@ -126,3 +129,63 @@ test('[I11] a reservation beyond the allotment that cannot even be written as re
   await confirm(await batchOf(sale, first.id, 2));
   expect(await verdict(first.id)).toEqual({ status: 'confirmed', reason: null });
 });
+
+/** Milliseconds that the ledger takes over each order of the sale, and that a request's statement may take. */
+const SLOW_MS = 1_500;
+const STATEMENT_MS = 300;
+
+test('[I11] a ledger that takes longer over a large sale than a request may last: the gate is made anew all the same', async () => {
+  const sale = await makeSale(world, { units: 10, perBuyerLimit: 5 });
+  const { id } = await order(sale, { key: 'k', quantity: 2 });
+  await confirm(await batchOf(sale, id));
+  await order(sale, { buyerId: 'bob' });
+  await lose(sale, 'life');
+  // The table as it would be with millions of rows.
+  await world.pool.query(`
+    ALTER TABLE orders RENAME TO orders_kept;
+    CREATE VIEW orders AS SELECT orders_kept.* FROM orders_kept, LATERAL pg_sleep(${SLOW_MS / 1_000})`);
+  const { databaseUrl: url, log } = world;
+  const pool = connectPostgres({ url, size: 2, timeoutMs: STATEMENT_MS, name: 'impatient', log });
+  const rebuild = createGateRebuild(world);
+  const watch = watchOnce({
+    epochs: createEpochStore(pool),
+    rebuild: {
+      ...rebuild,
+      // Nor may the transaction be ended that waits for Redis meanwhile.
+      async restoreUnsettled(...args) {
+        await new Promise((resolve) => setTimeout(resolve, 2 * STATEMENT_MS));
+        await rebuild.restoreUnsettled(...args);
+      },
+    },
+  });
+  await watch.finally(() => pool.end());
+  expect(await numbers(sale)).toEqual({ allotment: 10, available: 7, reserved: 1, sold: 2 });
+  expect(await order(sale, { key: 'k', quantity: 2 })).toEqual({ word: 'replayed', id });
+  expect((await order(sale, { quantity: 4 })).word).toBe('over_buyer_limit');
+  expect((await order(sale, { buyerId: 'bob', quantity: 5 })).word).toBe('over_buyer_limit');
+});
+
+test('[I11] a rebuilder that waits for the ledger for longer than its lease keeps it, and is not overtaken', async () => {
+  const sale = await makeSale(world);
+  await lose(sale, 'life');
+  const { read } = createEpochStore(world.pool);
+  let reading = (): void => {};
+  const began = new Promise<void>((resolve) => (reading = resolve));
+  const slow = watchOnce({
+    epochs: {
+      ...createEpochStore(world.pool),
+      async read(...args) {
+        reading();
+        await new Promise((resolve) => setTimeout(resolve, REBUILD_LEASE_MS * 1.3));
+        return read(...args);
+      },
+    },
+  });
+  await began;
+  await new Promise((resolve) => setTimeout(resolve, REBUILD_LEASE_MS * 1.15));
+  await watchOnce();
+  expect(await numbers(sale), 'still the first one’s').toBeNull();
+  await slow;
+  expect(await epochs(sale)).toEqual([{ epoch: 2, reason: 'other_server' }]);
+  expect(await numbers(sale)).toMatchObject({ available: 10 });
+}, 20_000);

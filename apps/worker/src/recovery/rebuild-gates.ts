@@ -10,7 +10,7 @@
  * Killed anywhere, it is begun again in a higher epoch; frozen and woken, it is refused.
  */
 import { randomUUID } from 'node:crypto';
-import { REBUILD_CHUNK } from '@flash-sale/core/limits.ts';
+import { REBUILD_CHUNK, REBUILD_LEASE_MS } from '@flash-sale/core/limits.ts';
 import type { AcceptedOrder, OrderVerdict } from '@flash-sale/core/orders/order.ts';
 import type { OrderStore } from '@flash-sale/core/orders/order-store.ts';
 import type { EpochStore, GateSource } from '@flash-sale/core/sales/epoch-store.ts';
@@ -41,6 +41,9 @@ export function createGateWatch(parts: {
   async function remake(saleId: string, closedMs: number): Promise<boolean> {
     const token = randomUUID();
     if (!(await rebuild.takeLease(saleId, token))) return false;
+    // The ledger may take longer over one statement than a lease lasts: others would begin again and again, and none come to the end. Who is
+    // frozen does not renew it.
+    const renewing = setInterval(() => void rebuild.renewLease(saleId).catch(() => {}), REBUILD_LEASE_MS / 3);
     try {
       // Between our look and the lease another worker may have made it: an open gate is not closed for that.
       const reason = await conditionOf(saleId);
@@ -56,6 +59,7 @@ export function createGateWatch(parts: {
       log.warn({ sale_id: saleId, epoch, reason, ...made }, 'the gate is open again');
       return true;
     } finally {
+      clearInterval(renewing);
       await rebuild.returnLease(saleId, token).catch(() => {});
     }
   }
@@ -80,7 +84,6 @@ export function createGateWatch(parts: {
       for (const verdict of verdicts) ended.add(verdict.id);
       for (const order of found) if (!ended.has(order.id)) left.set(order.id, order);
       if (ended.size > 0) await rebuild.drop(saleId, epoch, [...ended]);
-      await rebuild.renewLease(saleId);
     }
     return left;
   }
@@ -174,7 +177,6 @@ export function createGateWatch(parts: {
         return [buyerId, both] as const;
       });
       await rebuild.restoreFields(sale.id, epoch, 'buyers', fields);
-      await rebuild.renewLease(sale.id);
     });
     await rebuild.restoreFields(sale.id, epoch, 'buyers', [...reservedBy]);
   }
@@ -194,7 +196,6 @@ export function createGateWatch(parts: {
         return confirmed || !ofKept.has(name) ? [[name, `${id} ${quantity}`] as const] : [];
       });
       await rebuild.restoreFields(sale.id, epoch, 'orderKeys', fields);
-      await rebuild.renewLease(sale.id);
     });
   }
 

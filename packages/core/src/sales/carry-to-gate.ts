@@ -3,8 +3,8 @@
  * it again for whatever a crash left half done. Every step may be repeated.
  */
 import type { StockGate } from '../stock/stock-gate.ts';
-import type { Sale } from './sale.ts';
-import type { SaleStore, StockChange } from './sale-store.ts';
+import type { Sale, StockChange } from './sale.ts';
+import type { SaleStore } from './sale-store.ts';
 
 interface Parts {
   readonly gate: Pick<StockGate, 'open' | 'configure' | 'adjust'>;

@@ -3,7 +3,7 @@
  * about it in operator_actions are one transaction.
  */
 import { type Client, inTransaction, type Pool } from '../postgres/connect-postgres.ts';
-import type { Sale } from './sale.ts';
+import type { Sale, StockChange, StockDecision } from './sale.ts';
 
 /** Who does something, for the record. */
 export interface Operator {
@@ -24,18 +24,6 @@ export interface NewSale {
   readonly startsAt: number;
   readonly endsAt: number;
   readonly perBuyerLimit: number;
-}
-
-/** A change of stock on its way through ledger and gate. */
-export interface StockChange {
-  readonly id: string;
-  readonly saleId: string;
-  /** Units; negative withdraws. */
-  readonly delta: number;
-  readonly reason: string;
-  readonly state: 'pending' | 'applied' | 'refused';
-  readonly actor: string;
-  readonly requestId: string;
 }
 
 /** A sale with the ledger's own count of units. */
@@ -222,14 +210,9 @@ export function createSaleStore(pool: Pool) {
     /**
      * Last step of a change of stock, after the gate has decided. Done once, however many processes come to do it.
      *
-     * @param epoch of the gate that decided. Where the ledger is in a higher one, that gate is gone, and the one that was made anew from a
-     * change under way may know nothing of its word: the change stays pending.
-     * @returns false where it does, and the gate is to be asked again
+     * @returns false where the gate was made anew since, maybe without the change: it stays pending, and the new one is to be asked
      */
-    async finishStockChange(
-      change: StockChange,
-      { word: decided, epoch }: { word: 'applied' | 'refused'; epoch: number },
-    ): Promise<boolean> {
+    async finishStockChange(change: StockChange, { word: decided, epoch }: StockDecision): Promise<boolean> {
       return inTransaction(pool, 'finish-stock-change', async (client) => {
         const before = await lockSale(client, change.saleId);
         if (before && before.epoch > epoch) return false;
