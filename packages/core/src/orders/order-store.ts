@@ -28,10 +28,8 @@ export interface Confirmation {
 }
 
 /**
- * Asks the gate of this epoch for the units of orders that an earlier one had accepted. Called while the sale's row is locked, and only
- * for orders that the ledger does not have. PostgreSQL may end a transaction that stands still, and the question may come to the gate
- * when the row is another's: so the epoch that it carries is the one that was read under the lock, and the gate knows which of these
- * orders have ended since.
+ * Asks the gate for the units of orders of an earlier epoch that the ledger lacks, in the epoch that was read with that under the lock of
+ * the sale's row. The question may come late, when the row is another's: the gate knows which of these orders have ended since.
  *
  * @returns why those that cannot have them are rejected, by order id
  * @throws where the gate is closed, or an order has ended since; then nothing is decided, and the ledger is to be asked again
@@ -77,12 +75,8 @@ export function createOrderStore(pool: Pool) {
     async reject(saleId: string, orders: readonly AcceptedOrder[], reason: RejectionReason): Promise<OrderVerdict[]> {
       const rejectWith = (write: (client: Client) => Promise<string[]>): Promise<OrderVerdict[]> =>
         inTransaction(pool, 'reject-orders', async (client) => {
-          const fresh = new Map(
-            (await write(client)).map((id): [string, OrderVerdict] => [
-              id,
-              { id, status: 'rejected', reason, fresh: true },
-            ]),
-          );
+          const fresh = new Map<string, OrderVerdict>();
+          for (const id of await write(client)) fresh.set(id, { id, status: 'rejected', reason, fresh: true });
           return withEarlierVerdicts(client, orders, fresh);
         });
       try {
