@@ -1,9 +1,15 @@
 /** What an operator began and a crash left half done: the worker's repair loop brings gate and ledger together. */
+import { createOrderStore } from '@flash-sale/core/orders/order-store.ts';
+import { carryStockChange } from '@flash-sale/core/sales/carry-to-gate.ts';
+import { createEpochStore } from '@flash-sale/core/sales/epoch-store.ts';
 import { createSaleStore } from '@flash-sale/core/sales/sale-store.ts';
+import { createGateRebuild } from '@flash-sale/core/stock/gate-rebuild.ts';
 import { createStockGate, type StockGate } from '@flash-sale/core/stock/stock-gate.ts';
 import { makeSale } from '@flash-sale/core/testing/sales.ts';
 import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
-import { afterEach, beforeEach, inject, test } from 'vitest';
+import { createGateWatch } from '@flash-sale/worker/recovery/rebuild-gates.ts';
+import { createSaleRepair } from '@flash-sale/worker/recovery/repair-sales.ts';
+import { afterEach, beforeEach, expect, inject, test } from 'vitest';
 import { startWorkerHere } from '../running-system.ts';
 
 let world: World;
@@ -98,3 +104,43 @@ test('a change of stock between ledger and gate is finished', async () => {
     async () => (await createSaleStore(world.pool).listUnfinishedStockChanges(0)).length === 0,
   );
 });
+
+test.each([
+  ['a withdrawal', -2, 10],
+  ['an addition', 3, 13],
+])(
+  '[I1] [I11] %s whose gate is lost before the ledger hears of it is decided by the new gate, and both agree',
+  async (_, delta, between) => {
+    const sale = await makeSale(world, { units: 10 });
+    const sales = createSaleStore(world.pool);
+    const operator = { actor: 'test', requestId: 'r' };
+    const change = await sales.beginStockChange({ id: 'c', saleId: sale.id, delta, reason: 'x' }, 100, operator);
+    if (!change || typeof change === 'string') throw new Error('not begun');
+    const keys = world.keys.sale(sale.id);
+    const [orders, epochs] = [createOrderStore(world.pool), createEpochStore(world.pool)];
+    const watch = createGateWatch({ gate, rebuild: createGateRebuild(world), epochs, orders, sales, log: world.log });
+    // While it waits for the sale's row in the ledger, Redis loses what the gate has just done, and the gate is made anew.
+    const losing = {
+      ...gate,
+      async adjust(...args: Parameters<StockGate['adjust']>) {
+        const decided = await gate.adjust(...args);
+        expect(decided).toEqual({ word: 'applied', available: 10 + delta, epoch: 1 });
+        await world.redis.del(keys.gate, keys.stockChanges);
+        await watch.runOnce();
+        return decided;
+      },
+    };
+    expect(await carryStockChange({ gate: losing, sales }, change), 'nobody is told that it is done').toBeNull();
+    const allotments = async () => [
+      (await gate.read(sale.id)).numbers?.allotment,
+      (await sales.find(sale.id))?.allotment,
+    ];
+    expect(await allotments()).toEqual([between, between]);
+    await world.pool.query(`UPDATE stock_changes SET created_at = now() - interval '1 minute'`);
+    await createSaleRepair({ gate, sales, log: world.log }).runOnce();
+    expect(await allotments()).toEqual([10 + delta, 10 + delta]);
+    expect(await sales.listUnfinishedStockChanges(0)).toEqual([]);
+    await createSaleRepair({ gate, sales, log: world.log }).runOnce();
+    expect(await allotments()).toEqual([10 + delta, 10 + delta]);
+  },
+);

@@ -199,9 +199,9 @@ test('changes of stock are neither lost nor done twice', async () => {
   await world.redis.hset(world.keys.sale(sale.id).gate, 'run_id', 'f'.repeat(40));
   await watchOnce();
   expect(await numbers(sale.id)).toEqual({ allotment: 13, available: 13, reserved: 0, sold: 0 });
-  expect(await gate.adjust(sale.id, 'added', 5)).toEqual({ word: 'applied', available: 13 });
-  expect(await gate.adjust(sale.id, 'withdrawn', -2)).toEqual({ word: 'applied', available: 13 });
-  expect(await gate.adjust(sale.id, 'not decided', -1)).toEqual({ word: 'applied', available: 12 });
+  expect(await gate.adjust(sale.id, 'added', 5)).toEqual({ word: 'applied', available: 13, epoch: 2 });
+  expect(await gate.adjust(sale.id, 'withdrawn', -2)).toEqual({ word: 'applied', available: 13, epoch: 2 });
+  expect(await gate.adjust(sale.id, 'not decided', -1)).toEqual({ word: 'applied', available: 12, epoch: 2 });
 });
 
 test('the operator’s last word is in the new gate', async () => {

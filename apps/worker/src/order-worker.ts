@@ -1,7 +1,8 @@
 /**
  * Takes jobs from the queue: one job is one batch of accepted orders of one sale.
  *   A part is away:        the job is held until it answers again. No attempt is used up, and no further job is taken.
- *   Only its sale waits:   the job goes back for a second (its row is held, its gate is being made anew). No attempt is used up.
+ *   Only its sale waits:   the job goes back for a second (its row is held, its gate is being made anew, an order
+ *                         has ended since the ledger was asked). No attempt is used up.
  *   Something else failed: an attempt is used up; after the last one the orders are given up, or left to the sweep.
  */
 import { awayPart, isAboutTheOrder, isRowHeld } from '@flash-sale/core/faults.ts';
@@ -9,7 +10,7 @@ import { AWAY_RETRY_MS, CONFIRM_ATTEMPTS, SALE_RETRY_MS } from '@flash-sale/core
 import type { OrderBatch } from '@flash-sale/core/orders/order.ts';
 import { type ConfirmOrdersJob, decodeJob, ORDER_QUEUE } from '@flash-sale/core/queue/order-queue.ts';
 import { step } from '@flash-sale/core/steps.ts';
-import { GateRecoveringError } from '@flash-sale/core/stock/gate-words.ts';
+import { GateRecoveringError, OrderEndedError } from '@flash-sale/core/stock/gate-words.ts';
 import { DelayedError, type Job, UnrecoverableError, Worker } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { Logger } from 'pino';
@@ -74,7 +75,7 @@ export function startOrderWorker(options: {
    */
   async function mayGoOn(job: Job<ConfirmOrdersJob>, token: string | undefined, error: unknown): Promise<boolean> {
     const part = awayPart(error);
-    const onlyItsSale = error instanceof GateRecoveringError || isRowHeld(error);
+    const onlyItsSale = error instanceof GateRecoveringError || error instanceof OrderEndedError || isRowHeld(error);
     if (part === null && !onlyItsSale) return false;
     if (!onlyItsSale && !stopping) {
       if (!waitingFor)

@@ -8,25 +8,27 @@
 --   1 change id
 --   2 delta           units; negative withdraws
 -- Returns
---   applied, available
---   refused, available
+--   applied, available, epoch
+--   refused, available, epoch
 --   recovering
 -- Keeps
 --   I1 conservation, I2 never oversold, I11 one life at a time
-local gate = redis.call('HMGET', KEYS[1], 'run_id', 'available')
-if gate[1] ~= string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') then
+local gate = redis.call('HMGET', KEYS[1], 'run_id', 'available', 'epoch')
+local life = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+  .. ' ' .. string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
+if gate[1] ~= life then
   return { 'recovering' }
 end
 local available = tonumber(gate[2])
 local decided = redis.call('HGET', KEYS[2], ARGV[1])
 if decided then
-  return { decided, available }
+  return { decided, available, gate[3] }
 end
 local delta = tonumber(ARGV[2])
 if available + delta < 0 then
   redis.call('HSET', KEYS[2], ARGV[1], 'refused')
-  return { 'refused', available }
+  return { 'refused', available, gate[3] }
 end
 redis.call('HSET', KEYS[2], ARGV[1], 'applied')
 redis.call('HINCRBY', KEYS[1], 'allotment', delta)
-return { 'applied', redis.call('HINCRBY', KEYS[1], 'available', delta) }
+return { 'applied', redis.call('HINCRBY', KEYS[1], 'available', delta), gate[3] }

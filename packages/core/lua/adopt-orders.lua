@@ -1,13 +1,15 @@
 -- adopt-orders
 --   Takes units for orders that were accepted in an earlier epoch and whose reservations Redis has lost: each gets its reservation
---   again where there is still room for it. To be called only while the sale's row in the ledger is locked and the ledger has none
---   of these orders; else one that was settled meanwhile would be counted twice.
+--   again where there is still room for it. The ledger is asked first, under the lock of the sale's row, and has none of these orders;
+--   but PostgreSQL may take that lock away from whoever stands still, and a command may come long after it was sent. So the gate
+--   remembers which orders of earlier epochs it has had: one of them that has no reservation any more has ended meanwhile.
 -- KEYS
---   1 gate           hash of the sale's settings and numbers
---   2 reservations   hash order id -> quantity|reserved at ms|request id|length of key|key, buyer
---   3 unsettled      sorted set of order ids by the ms they were last handed over
---   4 buyers         hash buyer -> units held (only where the sale has a cap)
---   5 order keys     hash buyer, space, idempotency key -> order id, space, quantity
+--   1 gate             hash of the sale's settings and numbers
+--   2 reservations     hash order id -> quantity|reserved at ms|request id|length of key|key, buyer
+--   3 unsettled        sorted set of order ids by the ms they were last handed over
+--   4 buyers           hash buyer -> units held (only where the sale has a cap)
+--   5 order keys       hash buyer, space, idempotency key -> order id, space, quantity
+--   6 earlier orders   set of order ids of earlier epochs that this gate has, or has had
 -- ARGV
 --   1 epoch          that the caller speaks for
 --   2.. orders       six each: order id, quantity, reserved at ms, request id, buyer, idempotency key ('' = none)
@@ -16,13 +18,16 @@
 --   decided, then a word for each order
 --     adopted
 --     known              its reservation is there
+--     ended              its reservation was there in this epoch: the ledger has it by now, and is to be asked again
 --     no_room            fewer units are available
 --     over_buyer_limit   the buyer has ordered again since, up to the cap
 --     key_taken          the buyer has another order under the key by now
 -- Keeps
 --   I1 conservation, I2 never oversold, I4 one order a key, I6 buyer's cap, I11 one life at a time
 local gate = redis.call('HMGET', KEYS[1], 'run_id', 'epoch', 'available', 'per_buyer_limit')
-if gate[1] ~= string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or gate[2] ~= ARGV[1] then
+local life = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+  .. ' ' .. string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
+if gate[1] ~= life or gate[2] ~= ARGV[1] then
   return { 'other_epoch' }
 end
 local available, per_buyer_limit = tonumber(gate[3]), tonumber(gate[4])
@@ -37,6 +42,9 @@ for i = 2, #ARGV, 6 do
   local word
   if redis.call('HEXISTS', KEYS[2], order_id) == 1 then
     word = 'known'
+    redis.call('SADD', KEYS[6], order_id)
+  elseif redis.call('SISMEMBER', KEYS[6], order_id) == 1 then
+    word = 'ended'
   elseif keyed and string.match(keyed, '^(%S+) ') ~= order_id then
     word = 'key_taken'
   elseif per_buyer_limit > 0 and holds + quantity > per_buyer_limit then
@@ -51,6 +59,7 @@ for i = 2, #ARGV, 6 do
     redis.call('HSET', KEYS[2], order_id,
       string.format('%d|%s|%s|%d|%s%s', quantity, reserved_at, request_id, #order_key, order_key, buyer))
     redis.call('ZADD', KEYS[3], reserved_at, order_id)
+    redis.call('SADD', KEYS[6], order_id)
     if per_buyer_limit > 0 then
       redis.call('HSET', KEYS[4], buyer, holds + quantity)
     end

@@ -23,7 +23,9 @@ end
 if gate[1] == '' then
   return { 'closed' }
 end
-if gate[1] ~= string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') then
+local life = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+  .. ' ' .. string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
+if gate[1] ~= life then
   return { 'other_server' }
 end
 local epoch, reserved = tonumber(gate[2]), tonumber(gate[3])

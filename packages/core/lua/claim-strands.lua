@@ -15,7 +15,9 @@
 -- Keeps
 --   I3 every accepted order ends, I11 one life at a time
 local gate = redis.call('HMGET', KEYS[1], 'run_id', 'epoch')
-if gate[1] ~= string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') then
+local life = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+  .. ' ' .. string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
+if gate[1] ~= life then
   return { 'recovering' }
 end
 local time = redis.call('TIME')

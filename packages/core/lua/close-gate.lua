@@ -3,11 +3,12 @@
 --   What can be made again from ledger and reservations is cleared. A rebuilder of an older epoch is refused. The life of
 --   Redis that it was closed in is kept, for the gate is opened in the same one or not at all.
 -- KEYS
---   1 gate         hash of the sale's settings and numbers
---   2 unsettled    sorted set of order ids by the ms they were last handed over
---   3 hand overs   hash order id -> hand-overs by the sweep
---   4 buyers       hash buyer -> units held (only where the sale has a cap)
---   5 order keys   hash buyer, space, idempotency key -> order id, space, quantity
+--   1 gate             hash of the sale's settings and numbers
+--   2 unsettled        sorted set of order ids by the ms they were last handed over
+--   3 hand overs       hash order id -> hand-overs by the sweep
+--   4 buyers           hash buyer -> units held (only where the sale has a cap)
+--   5 order keys       hash buyer, space, idempotency key -> order id, space, quantity
+--   6 earlier orders   set of order ids of earlier epochs that this gate has, or has had
 -- ARGV
 --   1 epoch        that the rebuilder speaks for
 -- Returns
@@ -23,10 +24,13 @@ end
 if tonumber(ARGV[1]) == epoch and redis.call('HGET', KEYS[1], 'run_id') ~= '' then
   return { 'other_epoch' }
 end
+local life = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+  .. ' ' .. string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
 redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'run_id', '',
-  'closed_in', string.match(redis.call('INFO', 'server'), 'run_id:(%x+)'))
+  'closed_in', life)
 redis.call('UNLINK', KEYS[2])
 redis.call('UNLINK', KEYS[3])
 redis.call('UNLINK', KEYS[4])
 redis.call('UNLINK', KEYS[5])
+redis.call('UNLINK', KEYS[6])
 return { 'closed' }

@@ -15,7 +15,9 @@
 -- Keeps
 --   I8 an operator's last word holds, I11 one life at a time
 local gate = redis.call('HMGET', KEYS[1], 'run_id', 'version')
-if gate[1] ~= string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') then
+local life = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+  .. ' ' .. string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
+if gate[1] ~= life then
   return { 'recovering' }
 end
 if tonumber(ARGV[1]) <= tonumber(gate[2]) then

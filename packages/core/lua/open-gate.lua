@@ -23,9 +23,10 @@
 -- Keeps
 --   I1 conservation, I2 never oversold, I11 one life at a time
 local gate = redis.call('HMGET', KEYS[1], 'epoch', 'run_id', 'closed_in')
-local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+local life = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+  .. ' ' .. string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
 local orders = tonumber(ARGV[5])
-if gate[1] ~= ARGV[1] or gate[2] ~= '' or gate[3] ~= run_id or redis.call('HLEN', KEYS[2]) ~= orders
+if gate[1] ~= ARGV[1] or gate[2] ~= '' or gate[3] ~= life or redis.call('HLEN', KEYS[2]) ~= orders
   or redis.call('ZCARD', KEYS[3]) ~= orders then
   return { 'other_epoch' }
 end
@@ -33,6 +34,6 @@ local available = tonumber(ARGV[2]) - tonumber(ARGV[3]) - tonumber(ARGV[4])
 redis.call('HSET', KEYS[1],
   'allotment', ARGV[2], 'available', available, 'reserved', ARGV[4], 'sold', ARGV[3],
   'starts_at', ARGV[6], 'ends_at', ARGV[7], 'per_buyer_limit', ARGV[8], 'paused', ARGV[9], 'version', ARGV[10],
-  'run_id', run_id)
+  'run_id', life)
 redis.call('HDEL', KEYS[1], 'closed_in')
 return { 'opened', available }

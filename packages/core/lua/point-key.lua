@@ -13,7 +13,9 @@
 -- Keeps
 --   I4 one order a key, I11 one life at a time
 local gate = redis.call('HMGET', KEYS[1], 'run_id', 'epoch')
-if gate[1] ~= string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or gate[2] ~= ARGV[1] then
+local life = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+  .. ' ' .. string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
+if gate[1] ~= life or gate[2] ~= ARGV[1] then
   return { 'other_epoch' }
 end
 redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])

@@ -16,7 +16,9 @@ local now_ms = string.format('%.0f', tonumber(time[1]) * 1000 + math.floor(tonum
 if not gate[1] and not gate[5] then
   return { 'unknown_sale', now_ms }
 end
-if gate[5] ~= string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') then
+local life = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+  .. ' ' .. string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
+if gate[5] ~= life then
   return { 'recovering', now_ms }
 end
 return { 'numbers', now_ms, gate[1], gate[2], gate[3], gate[4] }

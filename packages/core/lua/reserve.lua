@@ -41,7 +41,9 @@ local gate = redis.call('HMGET', KEYS[1], 'available', 'reserved', 'paused', 'st
 if not gate[1] and not gate[7] then
   return { 'unknown_sale' }
 end
-if gate[7] ~= string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') then
+local life = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+  .. ' ' .. string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
+if gate[7] ~= life then
   return { 'recovering' }
 end
 local available, reserved = tonumber(gate[1]), tonumber(gate[2])

@@ -12,6 +12,7 @@ test.each([
   ['postgres', true, fault('connect ECONNREFUSED', 'ECONNREFUSED')],
   ['postgres', true, fault('Query read timeout')],
   ['postgres', true, fault('the database system is starting up', '57P03')],
+  ['postgres', true, fault('canceling statement due to statement timeout', '57014')],
   ['postgres', false, fault('canceling statement due to lock timeout', '55P03')],
   ['postgres', false, fault('deadlock detected', '40P01')],
   ['postgres', false, fault('could not extend file', '53100')],

@@ -37,6 +37,10 @@ const postgresWords = [
 /**
  * SQLSTATE: the server is gone, or cannot do its work now, and the same statement can succeed later. 08 connection, 25006 read-only
  * (a standby), 25P0x a transaction that stood still for too long, 40 deadlock, 53 no room, 55P03 locked, 57 stopped or timed out, 58 its disk.
+ *
+ * 57014 is our own statement_timeout, and stays among them: a ledger whose disk or processor hangs says nothing else, and whoever took it for
+ * an answer would reject orders for it. Work that takes long by itself has a bound of its own (REBUILD_STATEMENT_MS), so that it does not
+ * look like that; and one such statement in a minute is too few to open a breaker.
  */
 const postgresAwayStates = /^(08|40|53|57|58)...$|^25(006|P02|P03)$|^55P03$/;
 const networkCodes = new Set([

@@ -113,6 +113,13 @@ export const GATE_WATCH_MS = 500;
  */
 export const REBUILD_LEASE_MS = 5_000;
 
+/**
+ * Milliseconds that one statement of a rebuild's reading may take, and that its transaction may wait between two of them. A request's bound
+ * is too short: the orders of a large sale (MAX_ALLOTMENT) are sorted before the first row comes. It only reads, and holds nobody up; it must
+ * end all the same, for the sale is closed meanwhile.
+ */
+export const REBUILD_STATEMENT_MS = 60_000;
+
 /** Fields, orders or rows that go together while a gate is made anew: a script call of a millisecond or two. */
 export const REBUILD_CHUNK = 1_000;
 

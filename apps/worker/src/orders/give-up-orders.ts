@@ -14,8 +14,15 @@ interface Parts {
   readonly log: Logger;
 }
 
-/** @throws when ledger or gate cannot be reached; then the orders stay as they are and the sweep finds them */
+/**
+ * @throws when ledger or gate cannot be reached, or an order cannot even be written as rejected; those stay as they are and the sweep
+ * finds them
+ */
 export async function giveUpOrders({ gate, orders, log }: Parts, batch: OrderBatch): Promise<void> {
   const verdicts = await orders.reject(batch.saleId, batch.orders, 'GAVE_UP');
   await followLedger({ gate, log }, batch, verdicts);
+  const ended = new Set(verdicts.map((verdict) => verdict.id));
+  const left = batch.orders.filter((order) => !ended.has(order.id));
+  if (left.length > 0)
+    throw new Error(`the ledger refuses even a rejection of ${left.map((order) => order.id).join(', ')}`);
 }

@@ -1,7 +1,7 @@
 /**
  * Makes gates anew that cannot be trusted any more: Redis was restarted, failed over, restored or emptied, or a gate's records are not in step
  * with each other. Admission closed by itself as that happened; here it is opened again.
- *   1. Take the lease, so that no other worker does the same.
+ *   1. Take the lease, so that no other worker does the same, and look again.
  *   2. The ledger raises the sale's epoch. From here on it confirms no order of an older one before the gate is open.
  *   3. Close the gate in Redis, in this epoch. From here on nobody but us writes to it.
  *   4. Sift the reservations that are left: those that the ledger has are dropped; the others go on.
@@ -10,12 +10,13 @@
  * Killed anywhere, it is begun again in a higher epoch; frozen and woken, it is refused.
  */
 import { randomUUID } from 'node:crypto';
-import { REBUILD_CHUNK } from '@flash-sale/core/limits.ts';
+import { REBUILD_CHUNK, REBUILD_LEASE_MS } from '@flash-sale/core/limits.ts';
 import type { AcceptedOrder, OrderVerdict } from '@flash-sale/core/orders/order.ts';
 import type { OrderStore } from '@flash-sale/core/orders/order-store.ts';
-import type { EpochReason, EpochStore, GateSource } from '@flash-sale/core/sales/epoch-store.ts';
+import type { EpochStore, GateSource } from '@flash-sale/core/sales/epoch-store.ts';
 import type { LedgerSale, SaleStore } from '@flash-sale/core/sales/sale-store.ts';
 import type { GateRebuild } from '@flash-sale/core/stock/gate-rebuild.ts';
+import type { GateCondition } from '@flash-sale/core/stock/gate-words.ts';
 import type { StockGate } from '@flash-sale/core/stock/stock-gate.ts';
 import type { Logger } from 'pino';
 
@@ -27,7 +28,7 @@ export function createGateWatch(parts: {
   rebuild: GateRebuild;
   epochs: EpochStore;
   orders: Pick<OrderStore, 'verdictsOf' | 'reject'>;
-  sales: Pick<SaleStore, 'listToWatch'>;
+  sales: Pick<SaleStore, 'listToWatch' | 'find'>;
   log: Logger;
 }) {
   const { gate, rebuild, epochs, orders, sales, log } = parts;
@@ -37,10 +38,16 @@ export function createGateWatch(parts: {
   let lookAtAll = true;
 
   /** @returns false where another worker is at it */
-  async function remake(saleId: string, reason: EpochReason, closedMs: number): Promise<boolean> {
+  async function remake(saleId: string, closedMs: number): Promise<boolean> {
     const token = randomUUID();
     if (!(await rebuild.takeLease(saleId, token))) return false;
+    // The ledger may take longer over one statement than a lease lasts: others would begin again and again, and none come to the end. Who is
+    // frozen does not renew it.
+    const renewing = setInterval(() => void rebuild.renewLease(saleId).catch(() => {}), REBUILD_LEASE_MS / 3);
     try {
+      // Between our look and the lease another worker may have made it: an open gate is not closed for that.
+      const reason = await conditionOf(saleId);
+      if (reason === null || reason === 'sound') return true;
       const epoch = await epochs.begin(saleId, reason, closedMs);
       if (epoch === null) return true;
       log.warn({ sale_id: saleId, epoch, reason }, 'the gate is closed and is made anew');
@@ -52,8 +59,15 @@ export function createGateWatch(parts: {
       log.warn({ sale_id: saleId, epoch, reason, ...made }, 'the gate is open again');
       return true;
     } finally {
+      clearInterval(renewing);
       await rebuild.returnLease(saleId, token).catch(() => {});
     }
+  }
+
+  /** @returns null where the sale is unknown */
+  async function conditionOf(saleId: string): Promise<GateCondition | null> {
+    const sale = await sales.find(saleId);
+    return sale && gate.check(saleId, sale.epoch);
   }
 
   /** Drops the reservations that the ledger has a word on. @returns the others, by order id */
@@ -70,7 +84,6 @@ export function createGateWatch(parts: {
       for (const verdict of verdicts) ended.add(verdict.id);
       for (const order of found) if (!ended.has(order.id)) left.set(order.id, order);
       if (ended.size > 0) await rebuild.drop(saleId, epoch, [...ended]);
-      await rebuild.renewLease(saleId);
     }
     return left;
   }
@@ -117,6 +130,7 @@ export function createGateWatch(parts: {
 
   /**
    * Reservations beyond the allotment are none that this gate gave (somebody restored or wrote to it): the newest of them end as rejected.
+   * One that cannot even be written as that is dropped: it must not keep the sale closed.
    *
    * @returns how many
    */
@@ -137,14 +151,17 @@ export function createGateWatch(parts: {
     for (let at = 0; at < surplus.length; at += REBUILD_CHUNK) {
       const chunk = surplus.slice(at, at + REBUILD_CHUNK);
       const verdicts: OrderVerdict[] = await orders.reject(sale.id, chunk, 'NO_ROOM_AFTER_LOSS');
+      const written = new Set(verdicts.map((verdict) => verdict.id));
       await rebuild.drop(
         sale.id,
         epoch,
-        verdicts.map((verdict) => verdict.id),
+        chunk.map((order) => order.id),
       );
-      for (const { id } of verdicts) {
+      for (const { id } of chunk) {
         left.delete(id);
-        log.warn({ order_id: id, sale_id: sale.id, reason: 'NO_ROOM_AFTER_LOSS' }, 'order rejected');
+        const line = { order_id: id, sale_id: sale.id, reason: 'NO_ROOM_AFTER_LOSS' };
+        if (written.has(id)) log.warn(line, 'order rejected');
+        else log.error(line, 'a reservation beyond the allotment cannot be written as rejected, and is dropped');
       }
     }
     return surplus.length;
@@ -160,24 +177,25 @@ export function createGateWatch(parts: {
         return [buyerId, both] as const;
       });
       await rebuild.restoreFields(sale.id, epoch, 'buyers', fields);
-      await rebuild.renewLease(sale.id);
     });
     await rebuild.restoreFields(sale.id, epoch, 'buyers', [...reservedBy]);
   }
 
   async function restoreKeys({ sale, keys }: GateSource, epoch: number, kept: AcceptedOrder[]): Promise<void> {
     const field = (buyerId: string, key: string): string => `${buyerId} ${key}`;
-    const ofKept = kept.flatMap(({ id, buyerId, idempotencyKey, quantity }) =>
-      idempotencyKey === null ? [] : [[field(buyerId, idempotencyKey), `${id} ${quantity}`] as const],
+    const ofKept = new Map(
+      kept.flatMap(({ id, buyerId, idempotencyKey, quantity }) =>
+        idempotencyKey === null ? [] : [[field(buyerId, idempotencyKey), `${id} ${quantity}`] as const],
+      ),
     );
-    // The ledger's come second: where both know the key, its word stands.
-    await rebuild.restoreFields(sale.id, epoch, 'orderKeys', ofKept);
+    // A confirmed order's word stands above that of one that is under way, and that above a rejected one's: it was given up for this one.
+    await rebuild.restoreFields(sale.id, epoch, 'orderKeys', [...ofKept]);
     await keys(async (chunk) => {
-      const fields = chunk.map(
-        ({ buyerId, idempotencyKey, id, quantity }) => [field(buyerId, idempotencyKey), `${id} ${quantity}`] as const,
-      );
+      const fields = chunk.flatMap(({ buyerId, idempotencyKey, id, quantity, confirmed }) => {
+        const name = field(buyerId, idempotencyKey);
+        return confirmed || !ofKept.has(name) ? [[name, `${id} ${quantity}`] as const] : [];
+      });
       await rebuild.restoreFields(sale.id, epoch, 'orderKeys', fields);
-      await rebuild.renewLease(sale.id);
     });
   }
 
@@ -189,7 +207,7 @@ export function createGateWatch(parts: {
     }
     const since = closedSince.get(sale.id) ?? performance.now();
     closedSince.set(sale.id, since);
-    const done = await remake(sale.id, condition, performance.now() - since);
+    const done = await remake(sale.id, performance.now() - since);
     if (done) closedSince.delete(sale.id);
   }
 

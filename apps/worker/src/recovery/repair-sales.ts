@@ -4,7 +4,8 @@
  */
 import { STOCK_CHANGE_REPAIR_MS } from '@flash-sale/core/limits.ts';
 import { carrySale, carryStockChange } from '@flash-sale/core/sales/carry-to-gate.ts';
-import type { LedgerSale, SaleStore, StockChange } from '@flash-sale/core/sales/sale-store.ts';
+import type { StockChange } from '@flash-sale/core/sales/sale.ts';
+import type { LedgerSale, SaleStore } from '@flash-sale/core/sales/sale-store.ts';
 import type { StockGate } from '@flash-sale/core/stock/stock-gate.ts';
 import type { Logger } from 'pino';
 

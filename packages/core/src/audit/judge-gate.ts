@@ -7,9 +7,9 @@ const NUMBERS = ['allotment', 'available', 'reserved', 'sold'] as const;
 const SETTINGS = ['starts_at', 'ends_at', 'per_buyer_limit', 'paused', 'version', 'epoch'] as const;
 
 /** @param gateVersion the ledger's, 0: the gate was never made */
-export function gateState({ fields, runId }: GateSnapshot, gateVersion: number): GateState {
+export function gateState({ fields, life }: GateSnapshot, gateVersion: number): GateState {
   if (fields.size === 0) return gateVersion === 0 ? 'not opened yet' : 'missing';
-  return fields.get('run_id') === runId ? 'open' : 'closed';
+  return fields.get('run_id') === life ? 'open' : 'closed';
 }
 
 /** @returns null where one of the numbers is none */

@@ -22,8 +22,8 @@ export interface Candidates {
 export interface GateSnapshot {
   /** ms since 1970 by Redis' clock. */
   readonly at: number;
-  /** Of the server, in this life. */
-  readonly runId: string;
+  /** Of Redis: run id of the server and replication id of its data, as the gate names them. */
+  readonly life: string;
   /** The gate as it stands; empty where there is none. */
   readonly fields: ReadonlyMap<string, string>;
   /** null: a record that cannot be read. */
@@ -42,6 +42,7 @@ export async function readGate(redis: Redis, sale: SaleKeys, candidates: Candida
     .multi()
     .time()
     .info('server')
+    .info('replication')
     .hgetall(sale.gate)
     .hgetall(sale.reservations)
     .zrange(sale.unsettled, '0', '-1')
@@ -60,8 +61,9 @@ export async function readGate(redis: Redis, sale: SaleKeys, candidates: Candida
     wrongType = error.message;
     return null;
   });
-  const [time, info, gate, reservations, unsettled, handOvers, , , ...rest] = values as [
+  const [time, server, replication, gate, reservations, unsettled, handOvers, , , ...rest] = values as [
     [string, string],
+    string,
     string,
     Record<string, string> | null,
     Record<string, string> | null,
@@ -75,7 +77,7 @@ export async function readGate(redis: Redis, sale: SaleKeys, candidates: Candida
   const orderKeys = candidates.orderKeys.length > 0 ? rest.shift() : [];
   return {
     at: milliseconds(time),
-    runId: /run_id:([0-9a-f]+)/.exec(info)?.[1] ?? '',
+    life: `${/run_id:([0-9a-f]+)/.exec(server)?.[1]} ${/master_replid:([0-9a-f]+)/.exec(replication)?.[1]}`,
     fields: new Map(Object.entries(gate ?? {})),
     reservations: new Map(Object.entries(reservations ?? {}).map(([id, record]) => [id, parseReservation(record)])),
     unsettled: new Set(unsettled ?? []),

@@ -28,11 +28,11 @@ export interface Confirmation {
 }
 
 /**
- * Asks the gate of this epoch for the units of orders that an earlier one had accepted. Called while the sale's row is locked, and only
- * for orders that the ledger does not have.
+ * Asks the gate for the units of orders of an earlier epoch that the ledger lacks, in the epoch that was read with that under the lock of
+ * the sale's row. The question may come late, when the row is another's: the gate knows which of these orders have ended since.
  *
  * @returns why those that cannot have them are rejected, by order id
- * @throws where the gate is closed; then nothing is decided
+ * @throws where the gate is closed, or an order has ended since; then nothing is decided, and the ledger is to be asked again
  */
 export type Adopt = (batch: OrderBatch) => Promise<ReadonlyMap<string, RejectionReason>>;
 
@@ -67,17 +67,27 @@ export function createOrderStore(pool: Pool) {
     },
 
     /**
-     * Ends orders as rejected, unless the ledger has them already: then its word stands.
+     * Ends orders as rejected, unless the ledger has them already: then its word stands. Where it refuses a row, each is written for
+     * itself; one that cannot even be written as rejected gets no verdict.
      *
      * @throws when the ledger cannot be reached or the outcome is unknown; then nothing may be given back
      */
     async reject(saleId: string, orders: readonly AcceptedOrder[], reason: RejectionReason): Promise<OrderVerdict[]> {
-      return inTransaction(pool, 'reject-orders', async (client) => {
-        const ids = await insertRejected(client, saleId, orders, reason);
-        const fresh = new Map(
-          ids.map((id): [string, OrderVerdict] => [id, { id, status: 'rejected', reason, fresh: true }]),
-        );
-        return withEarlierVerdicts(client, orders, fresh);
+      const rejectWith = (write: (client: Client) => Promise<string[]>): Promise<OrderVerdict[]> =>
+        inTransaction(pool, 'reject-orders', async (client) => {
+          const fresh = new Map<string, OrderVerdict>();
+          for (const id of await write(client)) fresh.set(id, { id, status: 'rejected', reason, fresh: true });
+          return withEarlierVerdicts(client, orders, fresh);
+        });
+      try {
+        return await rejectWith((client) => insertRejected(client, saleId, orders, reason));
+      } catch (error) {
+        if (!isRefusedData(error)) throw error;
+      }
+      return rejectWith(async (client) => {
+        const ids: string[] = [];
+        for (const order of orders) ids.push(...(await tryToReject(client, saleId, order, reason)));
+        return ids;
       });
     },
 

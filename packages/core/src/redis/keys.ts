@@ -11,6 +11,8 @@ export interface SaleKeys {
   readonly buyers: string;
   readonly orderKeys: string;
   readonly stockChanges: string;
+  /** Set: orders of earlier epochs that this gate has, or has had. */
+  readonly earlierOrders: string;
   /** String: who rebuilds the gate at this moment. */
   readonly rebuilder: string;
   bucket(buyerId: string): string;
@@ -45,6 +47,7 @@ export function createKeys(prefix: string): Keys {
         buyers: `${sale}:buyers`,
         orderKeys: `${sale}:order-keys`,
         stockChanges: `${sale}:stock-changes`,
+        earlierOrders: `${sale}:earlier-orders`,
         rebuilder: `${sale}:rebuilder`,
         bucket: (buyerId) => `${sale}:bucket:${buyerId}`,
       };

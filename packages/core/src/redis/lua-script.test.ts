@@ -8,6 +8,12 @@ const body = (source: string): string => source.replaceAll(/--.*$/gm, '');
 const indexes = (source: string, table: 'KEYS' | 'ARGV'): Set<number> =>
   new Set([...body(source).matchAll(new RegExp(`${table}\\[(\\d+)\\]`, 'g'))].map((match) => Number(match[1])));
 
+/** What a gate was opened in, in the same words everywhere: the process, and the data that it has. */
+const LIFE = `
+local life = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+  .. ' ' .. string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
+`;
+
 describe.each(loadLuaScripts().map((script) => [script.name, script] as const))('%s.lua', (_name, script) => {
   test('reads each key and argument that it declares, and declares each that it reads', () => {
     for (const [table, fixed, repeats] of [
@@ -31,6 +37,11 @@ describe.each(loadLuaScripts().map((script) => [script.name, script] as const))(
     for (const [, , key] of body(script.source).matchAll(/redis\.call\('(?!INFO)([A-Z]+)'(?:, ([^,)]+))?/g)) {
       if (key !== undefined) expect(key).toMatch(/^(KEYS\[\w+\]|unpack\(KEYS|key)$/);
     }
+  });
+
+  test('[I11] asks for the life of Redis in the same words as all others, or not at all', () => {
+    const asked = script.source.split("'INFO'").length - 1;
+    expect(asked, 'of both halves').toBe(script.source.includes(LIFE) ? 2 : 0);
   });
 
   test('answers with the words that it declares, and declares those that it answers', () => {

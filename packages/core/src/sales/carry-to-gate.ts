@@ -3,8 +3,8 @@
  * it again for whatever a crash left half done. Every step may be repeated.
  */
 import type { StockGate } from '../stock/stock-gate.ts';
-import type { Sale } from './sale.ts';
-import type { SaleStore, StockChange } from './sale-store.ts';
+import type { Sale, StockChange } from './sale.ts';
+import type { SaleStore } from './sale-store.ts';
 
 interface Parts {
   readonly gate: Pick<StockGate, 'open' | 'configure' | 'adjust'>;
@@ -26,13 +26,13 @@ export async function carrySale({ gate, sales }: Parts, sale: Sale): Promise<boo
   return reached;
 }
 
-/** @returns the gate's decision, or null where the gate is closed and nothing could be decided */
+/** @returns the gate's decision, or null where the gate is closed, or is another one by now: then it is to be asked again */
 export async function carryStockChange(
   { gate, sales }: Parts,
   change: StockChange,
 ): Promise<{ word: 'applied' | 'refused'; available: number } | null> {
   const decided = await gate.adjust(change.saleId, change.id, change.delta);
   if (decided.word === 'recovering') return null;
-  await sales.finishStockChange(change, decided.word);
-  return decided;
+  const finished = await sales.finishStockChange(change, decided);
+  return finished ? decided : null;
 }

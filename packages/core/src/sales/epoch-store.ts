@@ -2,9 +2,10 @@
  * What the ledger gives to a gate that is made anew: a number for its life, and everything that it must know. Where the epoch was raised, no
  * order of an earlier one is confirmed any more before the gate is open (order-store.ts), so that what is read here stays true.
  */
+import { REBUILD_STATEMENT_MS } from '../limits.ts';
 import { type Client, inTransaction, type Pool } from '../postgres/connect-postgres.ts';
-import type { Sale } from './sale.ts';
-import { readSale, type StockChange } from './sale-store.ts';
+import type { Sale, StockChange } from './sale.ts';
+import { readSale } from './sale-store.ts';
 
 /** What was wrong with a gate, as lua/check-gate.lua says it; asked_for: a person wants it made anew. */
 export type EpochReason = 'missing' | 'other_server' | 'closed' | 'behind' | 'inconsistent' | 'asked_for';
@@ -18,10 +19,10 @@ export interface GateSource {
   readonly changes: readonly StockChange[];
   /** Units that a buyer's confirmed orders hold. */
   buyers(take: (chunk: readonly { buyerId: string; units: number }[]) => Promise<void>): Promise<void>;
-  /** Orders that have an idempotency key; a confirmed one stands before a rejected one of the same key. */
+  /** One order for each idempotency key: the confirmed one, or where there is none the first that was rejected. */
   keys(
     take: (
-      chunk: readonly { buyerId: string; idempotencyKey: string; id: string; quantity: number }[],
+      chunk: readonly { buyerId: string; idempotencyKey: string; id: string; quantity: number; confirmed: boolean }[],
     ) => Promise<void>,
   ): Promise<void>;
 }
@@ -72,10 +73,17 @@ export function createEpochStore(pool: Pool) {
       });
     },
 
-    /** Reads all of it at one instant of the ledger. @returns null where the sale is unknown */
+    /**
+     * Reads all of it at one instant of the ledger. Such a sale may be large: its statements have a time of their own.
+     *
+     * @returns null where the sale is unknown
+     */
     async read<Result>(saleId: string, work: (source: GateSource) => Promise<Result>): Promise<Result | null> {
       return inTransaction(pool, null, async (client) => {
         await client.query('SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY');
+        await client.query(`SET LOCAL statement_timeout = ${REBUILD_STATEMENT_MS}`);
+        // What is read is written to Redis between two statements.
+        await client.query(`SET LOCAL idle_in_transaction_session_timeout = ${REBUILD_STATEMENT_MS}`);
         const sale = await readSale(client, saleId);
         if (!sale) return null;
         const { rows: changes } = await client.query<StockChange>(
@@ -98,7 +106,7 @@ export function createEpochStore(pool: Pool) {
             inChunks(
               client,
               `SELECT DISTINCT ON (buyer_id, idempotency_key) buyer_id AS "buyerId", idempotency_key AS "idempotencyKey",
-                      id, quantity
+                      id, quantity, status = 'confirmed' AS confirmed
                  FROM orders WHERE sale_id = $1 AND idempotency_key IS NOT NULL
                 ORDER BY buyer_id, idempotency_key, (status = 'confirmed') DESC, id`,
               [saleId],
@@ -118,8 +126,10 @@ async function inChunks<Row extends object>(
   take: (chunk: readonly Row[]) => Promise<void>,
 ): Promise<void> {
   await client.query(`DECLARE gate_source NO SCROLL CURSOR FOR ${sql}`, values);
+  // Of the client, for a server that is silent: later than the server's own.
+  const fetching = { text: `FETCH FORWARD ${CHUNK} FROM gate_source`, query_timeout: REBUILD_STATEMENT_MS + 1_000 };
   for (;;) {
-    const { rows } = await client.query<Row>(`FETCH FORWARD ${CHUNK} FROM gate_source`);
+    const { rows } = await client.query<Row>(fetching);
     if (rows.length > 0) await take(rows);
     if (rows.length < CHUNK) break;
   }

@@ -42,8 +42,8 @@ test('each action is recorded with who, before and after; one that changes nothi
     operator,
   );
   if (!change || typeof change === 'string') throw new Error('not begun');
-  await sales.finishStockChange(change, 'applied');
-  await sales.finishStockChange(change, 'applied');
+  await sales.finishStockChange(change, { word: 'applied', epoch: 1 });
+  await sales.finishStockChange(change, { word: 'applied', epoch: 1 });
   expect(await actions(sale.id)).toMatchObject([
     { action: 'create', before: null, after: { id: sale.id, allotment: 10 } },
     {

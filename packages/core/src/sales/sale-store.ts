@@ -3,7 +3,7 @@
  * about it in operator_actions are one transaction.
  */
 import { type Client, inTransaction, type Pool } from '../postgres/connect-postgres.ts';
-import type { Sale } from './sale.ts';
+import type { Sale, StockChange, StockDecision } from './sale.ts';
 
 /** Who does something, for the record. */
 export interface Operator {
@@ -24,18 +24,6 @@ export interface NewSale {
   readonly startsAt: number;
   readonly endsAt: number;
   readonly perBuyerLimit: number;
-}
-
-/** A change of stock on its way through ledger and gate. */
-export interface StockChange {
-  readonly id: string;
-  readonly saleId: string;
-  /** Units; negative withdraws. */
-  readonly delta: number;
-  readonly reason: string;
-  readonly state: 'pending' | 'applied' | 'refused';
-  readonly actor: string;
-  readonly requestId: string;
 }
 
 /** A sale with the ledger's own count of units. */
@@ -219,15 +207,20 @@ export function createSaleStore(pool: Pool) {
       });
     },
 
-    /** Last step of a change of stock, after the gate has decided. Done once, however many processes come to do it. */
-    async finishStockChange(change: StockChange, decided: 'applied' | 'refused'): Promise<void> {
-      await inTransaction(pool, 'finish-stock-change', async (client) => {
+    /**
+     * Last step of a change of stock, after the gate has decided. Done once, however many processes come to do it.
+     *
+     * @returns false where the gate was made anew since, maybe without the change: it stays pending, and the new one is to be asked
+     */
+    async finishStockChange(change: StockChange, { word: decided, epoch }: StockDecision): Promise<boolean> {
+      return inTransaction(pool, 'finish-stock-change', async (client) => {
         const before = await lockSale(client, change.saleId);
+        if (before && before.epoch > epoch) return false;
         const { rowCount } = await client.query(
           `UPDATE stock_changes SET state = $2 WHERE id = $1 AND state = 'pending'`,
           [change.id, decided],
         );
-        if (rowCount === 0 || !before) return;
+        if (rowCount === 0 || !before) return true;
         if (decided === 'applied' && change.delta < 0) {
           await client.query('UPDATE sales SET allotment = allotment + $2 WHERE id = $1', [
             change.saleId,
@@ -243,6 +236,7 @@ export function createSaleStore(pool: Pool) {
           after: { allotment: decided === 'applied' ? base + change.delta : base, delta: change.delta, decided },
           reason: change.reason,
         });
+        return true;
       });
     },
 

@@ -35,6 +35,25 @@ export interface Sale {
   readonly epoch: number;
 }
 
+/** A change of stock on its way through ledger and gate. */
+export interface StockChange {
+  readonly id: string;
+  readonly saleId: string;
+  /** Units; negative withdraws. */
+  readonly delta: number;
+  readonly reason: string;
+  readonly state: 'pending' | 'applied' | 'refused';
+  readonly actor: string;
+  readonly requestId: string;
+}
+
+/** What a gate decided of a change of stock. */
+export interface StockDecision {
+  readonly word: 'applied' | 'refused';
+  /** Of that gate: once there is another one, the word counts no more. */
+  readonly epoch: number;
+}
+
 /** What the gate (Redis) knows of a sale, all in units. allotment = available + reserved + sold. */
 export interface StockNumbers {
   readonly allotment: number;

@@ -64,7 +64,7 @@ export function createGateRebuild({ redis, keys }: { redis: Redis; keys: Keys })
     /** From here on nothing is admitted, and what can be made again is cleared. @throws GateRecoveringError */
     async close(saleId: string, epoch: number): Promise<void> {
       const sale = keys.sale(saleId);
-      const names = [sale.gate, sale.unsettled, sale.handOvers, sale.buyers, sale.orderKeys];
+      const names = [sale.gate, sale.unsettled, sale.handOvers, sale.buyers, sale.orderKeys, sale.earlierOrders];
       const [word] = await run('close-gate', names, [epoch]);
       expectEpoch(saleId, 'close-gate', word, 'closed');
     },
@@ -111,7 +111,11 @@ export function createGateRebuild({ redis, keys }: { redis: Redis; keys: Keys })
       const sale = keys.sale(saleId);
       await inChunks(orders, async (chunk) => {
         const members = chunk.flatMap((order) => [order.reservedAt, order.id]);
-        const [word] = await run('restore-unsettled', [sale.gate, sale.unsettled], [epoch, ...members]);
+        const [word] = await run(
+          'restore-unsettled',
+          [sale.gate, sale.unsettled, sale.earlierOrders],
+          [epoch, ...members],
+        );
         expectEpoch(saleId, 'restore-unsettled', word, 'restored');
       });
     },

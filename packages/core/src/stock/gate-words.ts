@@ -36,6 +36,14 @@ export class GateRecoveringError extends Error {
   }
 }
 
+/** An order that was to be adopted was in this gate already, and has ended meanwhile: the ledger knows how, and is to be asked again. */
+export class OrderEndedError extends Error {
+  override name = 'OrderEndedError';
+  constructor(orderId: string) {
+    super(`${orderId} has ended since the ledger was asked for it`);
+  }
+}
+
 /** @returns why an order cannot be adopted, or null where it holds units */
 export function refusalOf(word: unknown): RejectionReason | null {
   switch (word) {

@@ -38,9 +38,9 @@ test('settings of a gate that is gone are not written', async () => {
 
 test('a change of stock is decided once, whatever happens in between', async () => {
   const sale = await makeSale(world, { units: 5 });
-  expect(await gate.adjust(sale.id, 'add', 3)).toEqual({ word: 'applied', available: 8 });
-  expect(await gate.adjust(sale.id, 'add', 3)).toEqual({ word: 'applied', available: 8 });
-  expect(await gate.adjust(sale.id, 'too much', -9)).toEqual({ word: 'refused', available: 8 });
+  expect(await gate.adjust(sale.id, 'add', 3)).toEqual({ word: 'applied', available: 8, epoch: 1 });
+  expect(await gate.adjust(sale.id, 'add', 3)).toEqual({ word: 'applied', available: 8, epoch: 1 });
+  expect(await gate.adjust(sale.id, 'too much', -9)).toEqual({ word: 'refused', available: 8, epoch: 1 });
   await gate.adjust(sale.id, 'more', 100);
   expect(await gate.adjust(sale.id, 'too much', -9)).toMatchObject({ word: 'refused' });
   expect((await gate.read(sale.id)).numbers).toEqual({ allotment: 108, available: 108, reserved: 0, sold: 0 });
@@ -49,7 +49,7 @@ test('a change of stock is decided once, whatever happens in between', async () 
 test('[I1] a withdrawal never takes a unit that was promised', async () => {
   const sale = await makeSale(world, { units: 3 });
   await reserveOne(gate, sale.id, newOrderId(sale.id), { quantity: 2 });
-  expect(await gate.adjust(sale.id, 'w1', -2)).toEqual({ word: 'refused', available: 1 });
-  expect(await gate.adjust(sale.id, 'w2', -1)).toEqual({ word: 'applied', available: 0 });
+  expect(await gate.adjust(sale.id, 'w1', -2)).toEqual({ word: 'refused', available: 1, epoch: 1 });
+  expect(await gate.adjust(sale.id, 'w2', -1)).toEqual({ word: 'applied', available: 0, epoch: 1 });
   expect((await gate.read(sale.id)).numbers).toEqual({ allotment: 2, available: 0, reserved: 2, sold: 0 });
 });

@@ -16,6 +16,7 @@ import {
   expectWord,
   type GateCondition,
   GateRecoveringError,
+  OrderEndedError,
   type ReserveDecision,
   readOutcome,
   refusalOf,
@@ -128,15 +129,16 @@ export function createStockGate({
     },
 
     /**
-     * Units for orders of an earlier epoch, whose reservations Redis may have lost. Only while the ledger's row of the sale is locked and
-     * the ledger has none of them.
+     * Units for orders of an earlier epoch, whose reservations Redis may have lost. Only where the ledger has none of them, and in the
+     * epoch that was read with that, under the lock of the sale's row. It may come late: then it changes nothing that has ended.
      *
      * @returns why those that cannot have them are refused, by order id
      * @throws GateRecoveringError where the gate is not open in the batch's epoch
+     * @throws OrderEndedError where one of them has ended since the ledger was asked; what the others were given they keep
      */
     async adopt({ saleId, epoch, orders }: OrderBatch): Promise<ReadonlyMap<string, RejectionReason>> {
       const sale = keys.sale(saleId);
-      const names = [sale.gate, sale.reservations, sale.unsettled, sale.buyers, sale.orderKeys];
+      const names = [sale.gate, sale.reservations, sale.unsettled, sale.buyers, sale.orderKeys, sale.earlierOrders];
       const args = orders.flatMap((order) => [
         order.id,
         order.quantity,
@@ -150,6 +152,7 @@ export function createStockGate({
         throw new GateRecoveringError(saleId);
       const refused = new Map<string, RejectionReason>();
       for (const [i, order] of orders.entries()) {
+        if (words[i] === 'ended') throw new OrderEndedError(order.id);
         const reason = refusalOf(words[i]);
         if (reason) refused.set(order.id, reason);
       }
@@ -200,17 +203,18 @@ export function createStockGate({
       return known !== 'recovering';
     },
 
-    /** Adds (or, negative, withdraws) units; the same change id is decided once. */
+    /** Adds (or, negative, withdraws) units; the same change id is decided once. `epoch` is the gate's: only in it does its word hold. */
     async adjust(
       saleId: string,
       changeId: string,
       delta: number,
-    ): Promise<{ word: 'applied' | 'refused'; available: number } | { word: 'recovering' }> {
+    ): Promise<{ word: 'applied' | 'refused'; available: number; epoch: number } | { word: 'recovering' }> {
       const sale = keys.sale(saleId);
-      const [word, available] = await run('adjust-stock', [sale.gate, sale.stockChanges], [changeId, delta]);
+      const [word, available, epoch] = await run('adjust-stock', [sale.gate, sale.stockChanges], [changeId, delta]);
       const known = expectWord('adjust-stock', word, 'applied', 'refused', 'recovering');
+      if (known === 'recovering') return { word: known };
       if (known === 'applied' && delta > 0) news.tell(saleId);
-      return known === 'recovering' ? { word: known } : { word: known, available: Number(available) };
+      return { word: known, available: Number(available), epoch: Number(epoch) };
     },
 
     /** The numbers at one instant and Redis' clock (ms since 1970); numbers are null where the gate is missing or closed. */

@@ -137,7 +137,7 @@ const adjustCommand = fc
         act: ({ id, gates }, plan) => gates.generous.adjust(id, plan.change, plan.delta),
         predict({ gate, ledger }, plan) {
           const reply = gate.adjust(plan.change, plan.delta);
-          if (reply.word !== 'recovering' && !drawn.dies) ledger.finishChange(plan.change, reply.word);
+          if (reply.word !== 'recovering' && !drawn.dies) ledger.finishChange(plan.change, reply);
           return reply;
         },
       }),

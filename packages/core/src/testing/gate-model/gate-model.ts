@@ -6,10 +6,10 @@
 import type { AcceptedOrder, RejectionReason } from '../../orders/order.ts';
 import type { Sale, StockNumbers } from '../../sales/sale.ts';
 import type { GateCondition } from '../../stock/gate-words.ts';
-import type { Strand } from '../../stock/stock-gate.ts';
+import type { StockGate, Strand } from '../../stock/stock-gate.ts';
 
-/** A life of Redis: the one that goes on, or any other (the server was restarted, failed over, restored). */
-export type Life = 'present' | 'other';
+/** A life of Redis: the one that goes on; one of another process (restarted, failed over); or of other data in the same process (promoted). */
+export type Life = 'present' | 'other_process' | 'other_data';
 
 export interface GateFields {
   epoch: number;
@@ -53,6 +53,8 @@ export class GateModel {
   readonly buyers = new Map<string, number>();
   readonly orderKeys = new Map<string, { readonly id: string; readonly quantity: number }>();
   readonly stockChanges = new Map<string, 'applied' | 'refused'>();
+  /** Orders of earlier epochs that this gate has, or has had. */
+  readonly earlierOrders = new Set<string>();
   readonly buckets = new Map<string, Bucket>();
 
   /** I11: only a gate that was opened in this life of Redis admits and takes writes. */
@@ -127,21 +129,32 @@ export class GateModel {
     return perBuyerLimit > 0 && (this.buyers.get(buyerId) ?? 0) + quantity > perBuyerLimit;
   }
 
-  /** @returns why orders are refused, by id */
-  adopt(epoch: number, orders: readonly AcceptedOrder[]): Map<string, RejectionReason> | 'other_epoch' {
+  /** @returns why orders are refused, by id; 'ended' where one of them was here and is no more: that one is left alone */
+  adopt(epoch: number, orders: readonly AcceptedOrder[]): Map<string, RejectionReason> | 'other_epoch' | 'ended' {
     const gate = this.openFor(epoch);
     if (!gate) return 'other_epoch';
     const refused = new Map<string, RejectionReason>();
+    let ended = false;
     for (const order of orders) {
-      if (this.reservations.has(order.id)) continue;
+      if (this.reservations.has(order.id)) {
+        this.earlierOrders.add(order.id);
+        continue;
+      }
+      if (this.earlierOrders.has(order.id)) {
+        ended = true;
+        continue;
+      }
       const { idempotencyKey, buyerId, quantity } = order;
       const ofKey = idempotencyKey === null ? undefined : this.orderKeys.get(keyField(buyerId, idempotencyKey));
       if (ofKey && ofKey.id !== order.id) refused.set(order.id, 'DUPLICATE_REQUEST');
       else if (this.overCap(gate, buyerId, quantity)) refused.set(order.id, 'OVER_CAP_AFTER_LOSS');
       else if (quantity > gate.numbers.available) refused.set(order.id, 'NO_ROOM_AFTER_LOSS');
-      else this.take(gate, order);
+      else {
+        this.take(gate, order);
+        this.earlierOrders.add(order.id);
+      }
     }
-    return refused;
+    return ended ? 'ended' : refused;
   }
 
   pointKey(epoch: number, field: string, order: { id: string; quantity: number }): void {
@@ -197,7 +210,7 @@ export class GateModel {
     return true;
   }
 
-  adjust(changeId: string, delta: number): { word: 'applied' | 'refused'; available: number } | { word: 'recovering' } {
+  adjust(changeId: string, delta: number): Awaited<ReturnType<StockGate['adjust']>> {
     const gate = this.open();
     if (!gate) return { word: 'recovering' };
     let word = this.stockChanges.get(changeId);
@@ -209,7 +222,7 @@ export class GateModel {
         gate.numbers.available += delta;
       }
     }
-    return { word, available: gate.numbers.available };
+    return { word, available: gate.numbers.available, epoch: gate.epoch };
   }
 
   read(): { numbers: StockNumbers | null; exists: boolean } {
@@ -246,7 +259,7 @@ export class GateModel {
       numbers: present?.numbers ?? null,
       settings: present?.settings ?? null,
     };
-    for (const made of [this.unsettled, this.handOvers, this.buyers, this.orderKeys]) made.clear();
+    for (const made of [this.unsettled, this.handOvers, this.buyers, this.orderKeys, this.earlierOrders]) made.clear();
     return 'done';
   }
 

@@ -17,7 +17,7 @@ import type { Redis } from 'ioredis';
 import type { AcceptedOrder } from '../../orders/order.ts';
 import type { Keys, SaleKeys } from '../../redis/keys.ts';
 import { createGateRebuild, type GateRebuild } from '../../stock/gate-rebuild.ts';
-import { GateRecoveringError } from '../../stock/gate-words.ts';
+import { GateRecoveringError, OrderEndedError } from '../../stock/gate-words.ts';
 import { createStockGate, type StockGate } from '../../stock/stock-gate.ts';
 import type { Bucket, GateModel, Life } from './gate-model.ts';
 
@@ -28,8 +28,8 @@ export const ORDER_KEYS = ['k', 'k|12|x "y"'] as const;
 /** Orders that may be unsettled, of a process that is set up tightly. */
 export const TIGHT_BACKLOG = 3;
 
-/** The run id of another life of Redis. */
-export const OTHER_RUN_ID = '0'.repeat(40);
+/** The run id, or the replication id, of another life of Redis. */
+const OTHER_ID = '0'.repeat(40);
 
 /** A difference between Redis and the model. */
 export class ModelMismatch extends Error {
@@ -53,6 +53,8 @@ export interface RawSale {
   stockChanges: Record<string, string>;
   /** Order id → score. */
   unsettled: Record<string, string>;
+  /** By id. */
+  earlierOrders: string[];
 }
 
 /** A look at a sale: its records, and Redis' clock. */
@@ -71,7 +73,8 @@ const LOOK = `
 local found = { redis.call('TIME') }
 for i = 1, 6 do found[#found + 1] = redis.call('HGETALL', KEYS[i]) end
 found[#found + 1] = redis.call('ZRANGE', KEYS[7], 0, -1, 'WITHSCORES')
-for i = 8, #KEYS do found[#found + 1] = { redis.call('GET', KEYS[i]), redis.call('TTL', KEYS[i]) } end
+table.insert(found, redis.call('SMEMBERS', KEYS[8]))
+for i = 9, #KEYS do found[#found + 1] = { redis.call('GET', KEYS[i]), redis.call('TTL', KEYS[i]) } end
 return cjson.encode(found)`;
 
 export interface SaleUnderTest {
@@ -82,6 +85,8 @@ export interface SaleUnderTest {
   readonly gates: { readonly generous: StockGate; readonly tight: StockGate };
   readonly rebuild: GateRebuild;
   look(): Promise<Look>;
+  /** How a life of Redis is written into a gate. */
+  nameOf(life: Life): string;
   /** The model's state as Redis would have it. */
   expected(model: GateModel): RawSale;
   remove(): Promise<unknown>;
@@ -98,6 +103,9 @@ export async function createGateUnderTest({ redis, keys }: { redis: Redis; keys:
   redis.defineCommand('lookAtSale', { lua: LOOK });
   const { lookAtSale } = redis as unknown as { lookAtSale(count: number, ...names: string[]): Promise<string> };
   const runId = /run_id:(\w+)/.exec(await redis.info('server'))?.[1] as string;
+  const dataId = /master_replid:(\w+)/.exec(await redis.info('replication'))?.[1] as string;
+  const nameOf = (life: Life): string =>
+    `${life === 'other_process' ? OTHER_ID : runId} ${life === 'other_data' ? OTHER_ID : dataId}`;
   let sales = 0;
 
   return {
@@ -107,7 +115,7 @@ export async function createGateUnderTest({ redis, keys }: { redis: Redis; keys:
       const id = `sale${sales}`;
       const names = keys.sale(id);
       const buckets = BUYERS.map((buyer) => names.bucket(buyer));
-      const all = [...HASHES.map((hash) => names[hash]), names.unsettled, ...buckets];
+      const all = [...HASHES.map((hash) => names[hash]), names.unsettled, names.earlierOrders, ...buckets];
       let fromUs = 0;
       return {
         id,
@@ -120,17 +128,19 @@ export async function createGateUnderTest({ redis, keys }: { redis: Redis; keys:
           fromUs = look.toUs;
           return look;
         },
-        expected: (model) => expectedRaw(model, runId),
+        nameOf,
+        expected: (model) => expectedRaw(model, nameOf),
         remove: () => redis.unlink(...all, names.rebuilder),
       };
     },
   };
 }
 
-/** What was refused because another epoch has the gate. */
-export async function unlessOtherEpoch<Reply>(work: Promise<Reply>): Promise<Reply | 'other_epoch'> {
+/** What was refused because another epoch has the gate, or an order has ended. */
+export async function unlessOtherEpoch<Reply>(work: Promise<Reply>): Promise<Reply | 'other_epoch' | 'ended'> {
   return work.catch((error: unknown) => {
     if (error instanceof GateRecoveringError) return 'other_epoch';
+    if (error instanceof OrderEndedError) return 'ended';
     throw error;
   });
 }
@@ -138,9 +148,13 @@ export async function unlessOtherEpoch<Reply>(work: Promise<Reply>): Promise<Rep
 function readLook(json: string, fromUs: number): Look {
   const [time, ...found] = JSON.parse(json) as [[string, string], ...unknown[]];
   const records = found.slice(0, HASHES.length + 1).map(pairs);
-  const raw = Object.fromEntries([...HASHES, 'unsettled'].map((name, i) => [name, records[i]])) as unknown as RawSale;
+  const earlier = found[HASHES.length + 1];
+  const raw = {
+    ...Object.fromEntries([...HASHES, 'unsettled'].map((name, i) => [name, records[i]])),
+    earlierOrders: Array.isArray(earlier) ? earlier.sort() : [],
+  } as unknown as RawSale;
   const buckets = new Map<string, Bucket>();
-  for (const [i, entry] of found.slice(HASHES.length + 1).entries()) {
+  for (const [i, entry] of found.slice(HASHES.length + 2).entries()) {
     const [text, ttl] = entry as [string | false, number];
     if (text === false) continue;
     const [tokens, at] = text.split(':').map(Number) as [number, number];
@@ -163,14 +177,13 @@ function pairs(flat: unknown): Record<string, string> {
   return record;
 }
 
-function expectedRaw(model: GateModel, runId: string): RawSale {
-  const idOf = (life: Life | null): string => (life === null ? '' : life === 'present' ? runId : OTHER_RUN_ID);
+function expectedRaw(model: GateModel, nameOf: (life: Life) => string): RawSale {
   const gate: Record<string, string> = {};
   if (model.gate) {
     const { epoch, openIn, closedIn, numbers, settings } = model.gate;
     gate.epoch = String(epoch);
-    gate.run_id = idOf(openIn);
-    if (closedIn !== null) gate.closed_in = idOf(closedIn);
+    gate.run_id = openIn === null ? '' : nameOf(openIn);
+    if (closedIn !== null) gate.closed_in = nameOf(closedIn);
     for (const [name, units] of Object.entries(numbers ?? {})) gate[name] = String(units);
     if (settings) {
       gate.starts_at = String(settings.startsAt);
@@ -188,6 +201,7 @@ function expectedRaw(model: GateModel, runId: string): RawSale {
     orderKeys: texts(model.orderKeys, ({ id, quantity }) => `${id} ${quantity}`),
     stockChanges: texts(model.stockChanges, String),
     unsettled: texts(model.unsettled, String),
+    earlierOrders: [...model.earlierOrders].sort(),
   };
 }
 

@@ -65,8 +65,10 @@ export class LedgerModel {
     return delta;
   }
 
-  finishChange(changeId: string, word: 'applied' | 'refused'): void {
+  /** @param epoch of the gate that decided: the word of one that is gone is not taken */
+  finishChange(changeId: string, { word, epoch }: { word: 'applied' | 'refused'; epoch: number }): void {
     const change = this.changes.get(changeId);
+    if (this.sale.epoch > epoch) return;
     if (change?.state !== 'pending') return;
     change.state = word;
     if (word === 'applied' && change.delta < 0) this.allot(change.delta);

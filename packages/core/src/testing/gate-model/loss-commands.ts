@@ -2,7 +2,8 @@
 import fc from 'fast-check';
 import { changeHandOvers, checkGate, claimStrands } from './care-commands.ts';
 import { type GateCommand, gateCommand, type ModelWorld } from './gate-command.ts';
-import { BUYERS, expectSame, OTHER_RUN_ID } from './gate-under-test.ts';
+import type { Life } from './gate-model.ts';
+import { BUYERS, expectSame } from './gate-under-test.ts';
 import { predictStep, type Rebuilder, STEPS, type StepPlan, type StepReply, takeStep } from './rebuild-steps.ts';
 
 const begin = (world: ModelWorld): Rebuilder => {
@@ -69,7 +70,16 @@ const goOn = (drawn: GoingOn): GateCommand =>
     predict: predictStep,
   });
 
-const PARTS = ['gate', 'reservations', 'unsettled', 'handOvers', 'buyers', 'orderKeys', 'stockChanges'] as const;
+const PARTS = [
+  'gate',
+  'reservations',
+  'unsettled',
+  'handOvers',
+  'buyers',
+  'orderKeys',
+  'stockChanges',
+  'earlierOrders',
+] as const;
 type Part = (typeof PARTS)[number];
 const isAll = (parts: readonly Part[]): boolean => parts.length === PARTS.length;
 
@@ -98,17 +108,17 @@ const lose = (drawn: readonly Part[]): GateCommand =>
   });
 
 /** Redis lives another life, and its records have come along: the gate says in which life it was opened, or closed. */
-const liveAnotherLife = (): GateCommand =>
+const liveAnotherLife = (life: Exclude<Life, 'present'>): GateCommand =>
   gateCommand({
     name: 'Redis lives another life',
-    drawn: null,
+    drawn: life,
     can: ({ gate }) => gate.gate !== null,
     plan: (world) => (world.gate.gate?.openIn === null ? 'closed_in' : 'run_id'),
-    async act({ redis, keys }, field) {
-      await redis.hset(keys.gate, field, OTHER_RUN_ID);
+    async act({ redis, keys, nameOf }, field) {
+      await redis.hset(keys.gate, field, nameOf(life));
     },
     predict({ gate: { gate } }, field) {
-      if (gate) gate[field === 'run_id' ? 'openIn' : 'closedIn'] = 'other';
+      if (gate) gate[field === 'run_id' ? 'openIn' : 'closedIn'] = life;
     },
   });
 
@@ -138,7 +148,10 @@ const DISTURBANCES: Record<string, () => GateCommand> = {
   'the reservations are lost': () => lose(['reservations']),
   'what the sweep sees is lost': () => lose(['unsettled']),
   'all is lost': () => lose(PARTS),
-  'another life': liveAnotherLife,
+  'another process': () => liveAnotherLife('other_process'),
+  'other data': () => liveAnotherLife('other_data'),
+  // A sweep had claimed them before the gate was closed.
+  'hand-overs are counted': () => changeHandOvers({ script: 'count', numbers: [...Array(12).keys()] }),
 };
 
 /** A rebuilder is disturbed after one of its steps, does not notice, and goes on to the end. */
@@ -173,7 +186,7 @@ const loseCommand = fc
     inARow(`a loss, and then ${next}`, [lose(parts), ...(AFTERWARDS[next] as () => GateCommand[])()]),
   );
 
-const otherLifeCommand = fc.constant(null).map(liveAnotherLife);
+const otherLifeCommand = fc.constantFrom('other_process' as const, 'other_data' as const).map(liveAnotherLife);
 
 /** The clock of Redis was an hour ahead when a bucket was written. */
 const clockSetBackCommand = fc.record({ buyerId: fc.constantFrom(...BUYERS), tokens: fc.constantFrom(0, 1) }).map(
@@ -197,7 +210,7 @@ export const lossCommands = [
   { weight: 7, arbitrary: goOnCommand },
   { weight: 2, arbitrary: disturbedRebuildCommand },
   { weight: 2, arbitrary: loseCommand },
-  { weight: 1, arbitrary: otherLifeCommand },
+  { weight: 2, arbitrary: otherLifeCommand },
   { weight: 1, arbitrary: clockSetBackCommand },
 ];
 

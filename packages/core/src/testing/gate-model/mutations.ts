@@ -12,14 +12,26 @@ export interface Mutation {
   readonly becomes: string;
 }
 
-const LIFE = "gate[1] ~= string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')";
-
 const of = (script: string, ...lines: (readonly [without: string, text: string, becomes: string])[]): Mutation[] =>
   lines.map(([without, text, becomes]) => ({ script, without, text, becomes }));
 
+/** Each half of Redis' life: of a closed gate there is none, so that such a gate stays closed. */
+const half = (found: string, part: string): string =>
+  `string.match(${found} or '', '${part}') ~= string.match(life, '${part}')`;
+
+/** Taken away: the process of Redis, or the data that it has. @param found what the gate was opened in */
+const lives = (script: string, found: string): Mutation[] =>
+  of(
+    script,
+    ['the process of Redis', `${found} ~= life`, `${half(found, ' %x+$')}`],
+    ['the data of Redis', `${found} ~= life`, `${half(found, '^%x+ ')}`],
+  );
+
 /** Of scripts that write only for whoever speaks for the gate's epoch, in its life. */
-const ofEpoch = (script: string): Mutation[] =>
-  of(script, ['the epoch of the caller', ' or gate[2] ~= ARGV[1]', ''], ['the life of Redis', `${LIFE} or `, '']);
+const ofEpoch = (script: string): Mutation[] => [
+  ...of(script, ['the epoch of the caller', ' or gate[2] ~= ARGV[1]', '']),
+  ...lives(script, 'gate[1]'),
+];
 
 /** Of the rebuilder's scripts. */
 const ofRebuilder = (script: string): Mutation[] =>
@@ -30,12 +42,14 @@ const ofRebuilder = (script: string): Mutation[] =>
   );
 
 /** Of scripts that want the gate open, in any epoch. */
-const ofLife = (script: string): Mutation[] =>
-  of(
-    script,
-    ['the life of Redis', LIFE, "(gate[1] or '') == ''"],
-    ['asking whether the gate is open', LIFE, "gate[1] and gate[1] ~= '' and false"],
-  );
+const ofLife = (script: string): Mutation[] => [
+  ...lives(script, 'gate[1]'),
+  ...of(script, [
+    'asking whether the gate is open',
+    'gate[1] ~= life',
+    "gate[1] and gate[1] ~= '' and gate[1] ~= life",
+  ]),
+];
 
 const reserve = of(
   'reserve',
@@ -48,11 +62,6 @@ const reserve = of(
   ["the key's quantity", 'if tonumber(known_quantity) == quantity then', 'if true then'],
   ['the backlog', 'elseif backlog_free <= 0 then', 'elseif false then'],
   ['the backlog of the batch', 'backlog_free = backlog_free - 1', ''],
-  [
-    'the life of Redis',
-    "if gate[7] ~= string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') then",
-    "if gate[7] == '' then",
-  ],
   ['permits', 'if not word and permits == 0 then', 'if false then'],
   ['counting permits', 'permits = permits - 1', ''],
   ['tokens', 'if tokens < 1 then', 'if false then'],
@@ -67,6 +76,7 @@ const reserve = of(
   ['writing the keys', "redis.call('HSET', KEYS[5], in_a_row(keyed))", ''],
   ['writing what buyers hold', "redis.call('HSET', KEYS[4], in_a_row(held))", ''],
 );
+const reserveLives = lives('reserve', 'gate[7]');
 
 const endings = [
   ...ofEpoch('settle'),
@@ -91,6 +101,13 @@ const endings = [
   ...of(
     'adopt-orders',
     ['asking whether it is there', "if redis.call('HEXISTS', KEYS[2], order_id) == 1 then", 'if false then'],
+    ['asking whether it has ended', "elseif redis.call('SISMEMBER', KEYS[6], order_id) == 1 then", 'elseif false then'],
+    ['remembering that it is known', "word = 'known'\n    redis.call('SADD', KEYS[6], order_id)", "word = 'known'"],
+    [
+      'remembering that it was adopted',
+      "redis.call('ZADD', KEYS[3], reserved_at, order_id)\n    redis.call('SADD', KEYS[6], order_id)",
+      "redis.call('ZADD', KEYS[3], reserved_at, order_id)",
+    ],
     ['the key', "elseif keyed and string.match(keyed, '^(%S+) ') ~= order_id then", 'elseif false then'],
     ['the order of the key itself', " and string.match(keyed, '^(%S+) ') ~= order_id then", ' then'],
     ['the cap', 'elseif per_buyer_limit > 0 and holds + quantity > per_buyer_limit then', 'elseif false then'],
@@ -134,23 +151,15 @@ const care = [
     'if tonumber(ARGV[1]) < tonumber(gate[2]) then',
   ]),
   ...of('open-sale', ['asking whether it exists', "if redis.call('EXISTS', KEYS[1]) == 1 then", 'if false then']),
-  ...of('read-sale', [
-    'the life of Redis',
-    "gate[5] ~= string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')",
-    "gate[5] == ''",
-  ]),
-  ...of('read-sale', [
-    'asking whether the gate is open',
-    "gate[5] ~= string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')",
-    "gate[5] == 'x'",
-  ]),
+  ...lives('read-sale', 'gate[5]'),
+  ...of('read-sale', ['asking whether the gate is open', 'gate[5] ~= life', "gate[5] ~= '' and gate[5] ~= life"]),
 ];
 
 const rebuilding = [
+  ...lives('check-gate', 'gate[1]'),
   ...of(
     'check-gate',
     ['a closed gate', "if gate[1] == '' then", 'if false then'],
-    ['the life of Redis', `if ${LIFE} then`, 'if false then'],
     ['the epoch of the ledger', 'if epoch and epoch < tonumber(ARGV[1]) then', 'if false then'],
     ['what the sweep does not see', "redis.call('ZCARD', KEYS[3]) ~= reservations\n  or ", ''],
     ['units without a reservation', '\n  or (reserved > 0) ~= (reservations > 0)', ''],
@@ -168,23 +177,25 @@ const rebuilding = [
     ['clearing the hand-overs', "redis.call('UNLINK', KEYS[3])", ''],
     ['clearing what buyers hold', "redis.call('UNLINK', KEYS[4])", ''],
     ['clearing the keys', "redis.call('UNLINK', KEYS[5])", ''],
+    ['forgetting what the gate before had', "redis.call('UNLINK', KEYS[6])", ''],
   ),
   ...ofRebuilder('drop-reservations'),
   ...of('drop-reservations', ['forgetting the hand-overs', "redis.call('HDEL', KEYS[3], unpack(ARGV, 2))", '']),
   ...ofRebuilder('restore-fields'),
   ...ofRebuilder('restore-unsettled'),
+  ...of('restore-unsettled', ['remembering that it is here', "redis.call('SADD', KEYS[3], ARGV[i])", '']),
   ...of(
     'open-gate',
     ['the epoch of the rebuilder', "gate[1] ~= ARGV[1] or gate[2] ~= ''", "gate[2] ~= ''"],
-    ['the life it was closed in', ' or gate[3] ~= run_id', ''],
     ['the reservations that were counted', " or redis.call('HLEN', KEYS[2]) ~= orders", ''],
     ['the orders that the sweep sees', "\n  or redis.call('ZCARD', KEYS[3]) ~= orders", ''],
     ['forgetting in which life it was closed', "redis.call('HDEL', KEYS[1], 'closed_in')", ''],
-    ['opening in this life', "'run_id', run_id)", "'run_id', gate[2])"],
+    ['opening in this life', "'run_id', life)", "'run_id', gate[2])"],
   ),
+  ...lives('open-gate', 'gate[3]'),
 ];
 
-export const gateMutations: readonly Mutation[] = [...reserve, ...endings, ...care, ...rebuilding];
+export const gateMutations: readonly Mutation[] = [...reserve, ...reserveLives, ...endings, ...care, ...rebuilding];
 
 export const windowMutations: readonly Mutation[] = [
   ...of(

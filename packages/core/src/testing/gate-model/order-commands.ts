@@ -33,7 +33,7 @@ const numbers = fc.array(fc.nat({ max: 30 }), { minLength: 1, maxLength: 4 });
 const claim = fc.record({ buyerId, quantity, idempotencyKey });
 
 /** Why orders are refused, by id. */
-type Adopted = ReadonlyMap<string, RejectionReason> | 'other_epoch';
+type Adopted = ReadonlyMap<string, RejectionReason> | 'other_epoch' | 'ended';
 
 const reserveCommand = fc
   .record({
@@ -154,14 +154,19 @@ const releaseCommand = ending.map(
     }),
 );
 
-/** Orders that were accepted and have no verdict, and orders that were accepted by a gate that is gone, with all that knew of them. */
+/**
+ * Orders that were accepted and have no verdict; such that the gate has had since the ledger was asked, whatever became of them: the question
+ * comes late; and orders that were accepted by a gate that is gone, with all that knew of them.
+ */
 const adoptCommand = fc.record({ numbers, strangers: fc.array(claim, { maxLength: 3 }), epoch }).map(
   (drawn): GateCommand =>
     gateCommand({
       name: 'adopt',
       drawn,
       plan(world) {
-        const known = pick(world.accepted, drawn.numbers).filter((order) => !world.ledger.verdictOf(order.id));
+        const known = pick(world.accepted, drawn.numbers).filter(
+          ({ id }) => !world.ledger.verdictOf(id) || world.gate.earlierOrders.has(id),
+        );
         const strangers = drawn.strangers.map(
           (order, i): AcceptedOrder => ({
             ...order,

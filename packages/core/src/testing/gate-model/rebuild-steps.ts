@@ -93,12 +93,13 @@ export function predictStep(world: ModelWorld, { step, rebuilder }: StepPlan): S
       write(() => drop(gate, surplus));
     }
     if (kept.length > 0)
-      write(() =>
+      write(() => {
         setAll(
           gate.unsettled,
           kept.map((order) => [order.id, order.reservedAt] as const),
-        ),
-      );
+        );
+        for (const { id } of kept) gate.earlierOrders.add(id);
+      });
     if (buyers.length > 0) write(() => setAll(gate.buyers, buyers));
     if (orderKeys.length > 0) write(() => setAll(gate.orderKeys, orderKeys));
     for (const id of surplus) ledger.reject(id);
