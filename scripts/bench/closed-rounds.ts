@@ -2,14 +2,14 @@
  * Closed loops in turns: bare, then each kind of order, then bare again. A ratio is always that of two runs of the same round, so that a
  * machine whose speed drifts does not decide.
  */
-import { type BenchSystem, type Part } from './bench-system.ts';
+import type { BenchSystem, Part } from './bench-system.ts';
 import { type ClosedLoop, closedLoop, type Mode } from './closed-loop.ts';
 import { memoryOf } from './cpu-time.ts';
 import { type Spread, spreadOf } from './spread.ts';
 
 export type Kind = 'accepted' | 'sold_out' | 'limited' | 'replayed';
 
-export interface KindResult {
+interface KindResult {
   /** Requests a second, divided by the bare server's of the same round. */
   readonly ratio: Spread;
   readonly rate: Spread;

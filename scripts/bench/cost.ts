@@ -32,7 +32,10 @@ async function orderAll(system: BenchSystem, saleId: string, count: number): Pro
 }
 
 /** Sales of each size, so many of the small ones that they can be timed. */
-export async function costBySize(system: BenchSystem, sizes: readonly { orders: number; sales: number }[]): Promise<SizeResult[]> {
+export async function costBySize(
+  system: BenchSystem,
+  sizes: readonly { orders: number; sales: number }[],
+): Promise<SizeResult[]> {
   const results: SizeResult[] = [];
   for (const { orders, sales } of sizes) {
     const ids: string[] = [];
@@ -61,13 +64,16 @@ export interface RedisCost {
 async function redisNumbers(system: BenchSystem): Promise<Map<string, number>> {
   const text = `${await system.redis.info('commandstats')}${await system.redis.info('persistence')}${await system.redis.info('memory')}`;
   const numbers = new Map<string, number>();
-  for (const [, name, calls] of text.matchAll(/^cmdstat_(\S+?):calls=(\d+)/gm)) numbers.set(String(name), Number(calls));
-  for (const [, name, value] of text.matchAll(/^(aof_current_size|used_memory):(\d+)/gm)) numbers.set(String(name), Number(value));
+  for (const [, name, calls] of text.matchAll(/^cmdstat_(\S+?):calls=(\d+)/gm))
+    numbers.set(String(name), Number(calls));
+  for (const [, name, value] of text.matchAll(/^(aof_current_size|used_memory):(\d+)/gm))
+    numbers.set(String(name), Number(value));
   return numbers;
 }
 
 /** What clients send by themselves; everything else is called in scripts. */
-const SENT_BY_CLIENTS = /^(evalsha|eval|ping|info|client\||multi|exec|script\||publish|psubscribe|hello|auth|select|config\||bzpopmin|command|set|get|pexpire)$/;
+const SENT_BY_CLIENTS =
+  /^(evalsha|eval|ping|info|client\||multi|exec|script\||publish|psubscribe|hello|auth|select|config\||bzpopmin|command|set|get|pexpire)$/;
 
 export async function redisCost(system: BenchSystem, orders: number): Promise<RedisCost> {
   const saleId = await system.makeSale();
@@ -125,7 +131,9 @@ export async function memoryOfOrders(count: number): Promise<MemoryResult> {
     await system.redis.call('MEMORY', 'PURGE');
     return {
       perLiveOrder: (live - empty) / count,
-      perConfirmedOrder: ((await system.redis.call('MEMORY', 'USAGE', `flash-sale:{${saleId}}:buyers`, 'SAMPLES', '0')) as number) / (count + 1_000),
+      perConfirmedOrder:
+        ((await system.redis.call('MEMORY', 'USAGE', `flash-sale:{${saleId}}:buyers`, 'SAMPLES', '0')) as number) /
+        (count + 1_000),
       refusals: count,
       grownByRefusals: refused - live,
     };

@@ -103,7 +103,10 @@ async function play(plan: OpenLoopPlan): Promise<OpenLoopResult> {
     byStatus[status] = (byStatus[status] ?? 0) + 1;
     if (status.startsWith('2')) latencies.push(performance.now() - dueAt);
     const due = waiting[nextWaiting];
-    if (due === undefined) return void idle.push(line);
+    if (due === undefined) {
+      idle.push(line);
+      return;
+    }
     nextWaiting += 1;
     send(line, plan.rate === null ? performance.now() : due);
   }
@@ -127,7 +130,10 @@ async function play(plan: OpenLoopPlan): Promise<OpenLoopResult> {
         if (line) send(line, dueAt);
         else waiting.push(dueAt);
       }
-      if (planned >= total && (answered >= total || at - startedAt > plan.seconds * 1_000 + DRAIN_MS)) return resolve();
+      if (planned >= total && (answered >= total || at - startedAt > plan.seconds * 1_000 + DRAIN_MS)) {
+        resolve();
+        return;
+      }
       // A timer of a millisecond: a busy loop would take the core from what is measured.
       setTimeout(turn, 1);
     };

@@ -24,7 +24,12 @@ let runs = 0;
 
 function ask(url: string, saleId: string, plan: { rate: number; seconds: number; connections: number }) {
   runs += 1;
-  return openLoop({ url, path: `/api/flash-sales/${saleId}/order`, run: `o${process.pid.toString(36)}${runs}`, ...plan });
+  return openLoop({
+    url,
+    path: `/api/flash-sales/${saleId}/order`,
+    run: `o${process.pid.toString(36)}${runs}`,
+    ...plan,
+  });
 }
 
 export async function openRounds(
@@ -71,6 +76,9 @@ export interface PressureResult {
   readonly unanswered: number;
 }
 
+/** OVERLOAD_IN_FLIGHT of that system: as many as it answers in some 30 ms. */
+export const PRESSURE_IN_FLIGHT = 400;
+
 /** Twice the capacity, over more connections than may be answered at a time; in turns with a closed loop, which is the best there is. */
 export async function pressureRounds(
   system: BenchSystem,
@@ -89,7 +97,7 @@ export async function pressureRounds(
         : await openLoop({
             url: system.url,
             path: `/api/flash-sales/${saleId}/order`,
-            run: `b${process.pid.toString(36)}${round}`,
+            run: `b${process.pid.toString(36)}${++runs}`,
             rate: null,
             count,
             seconds,

@@ -1,0 +1,198 @@
+/** docs/measurements/speed.md: the figures in tables, each beside what is asked of it. */
+import type { ClosedResult, Kind } from './closed-rounds.ts';
+import type { BenchResults } from './results.ts';
+import { inWords, type Spread } from './spread.ts';
+
+const KINDS: Record<Kind, string> = {
+  accepted: 'accepted orders',
+  sold_out: 'refused: sold out',
+  limited: 'refused: asks too often',
+  replayed: 'replayed with an Idempotency-Key',
+};
+
+export function page(results: BenchResults): string {
+  return `# Speed
+
+Every figure is a ratio within one run, or CPU time for an order: absolute ones say little on machines that are shared. _Bare_ is Fastify as it
+comes (\`scripts/bench/bare-server.ts\`): it answers a POST of the same request with a reply of the same shape, validates both, has the same
+logger, and nothing behind it. The system is whole and in production mode: every check is on, limits are raised so that none is reached, each
+buyer may hold one unit, each order is logged, handed to the queue, confirmed in the ledger and settled while the load goes on. Crowd, API,
+worker, Redis and PostgreSQL share the machine. Medians of the rounds, with the lowest and the highest in brackets.
+
+![Requests a second and latency](speed.svg)
+
+## What was asked for
+
+${target(results)}
+
+## Closed loops
+
+${results.closed.map(closedTable).join('\n\n')}
+
+The generator is not the bottleneck: wrk needed ${inWords(busiest(results).generatorUs, 0)} µs of CPU a request, so that one core of it would ask
+${(1_000_000 / busiest(results).generatorUs.median / 1_000).toFixed(0)},000 times a second or so. It does take that time from the same two cores.
+
+## Open loops
+
+Requests are sent when they are due, and timed from then on.
+
+| load | p50, ms | p99, ms | bare p50, ms | bare p99, ms | p99 ÷ bare | generator late by, p99 ms |
+| --- | --- | --- | --- | --- | --- | --- |
+${results.open.map((one) => `| ${one.part * 100} % (${one.perSecond}/s) | ${inWords(one.p50, 1)} | ${inWords(one.p99, 1)} | ${inWords(one.bareP50, 1)} | ${inWords(one.bareP99, 1)} | ${inWords(one.ratio)} | ${inWords(one.lateP99, 1)} |`).join('\n')}
+
+## Twice what it can give
+
+${results.pressure.asked} requests a second over 2,000 connections, in turns with 200 connections that ask as fast as they are answered.
+
+|  | accepted a second | p99, ms |
+| --- | --- | --- |
+| 200 connections, as fast as they are answered | ${inWords(results.pressure.best, 0)} | ${inWords(results.pressure.bestP99, 0)} |
+| twice the capacity | ${inWords(results.pressure.accepted, 0)} | ${inWords(results.pressure.p99, 0)} |
+
+Shed at once with 503 \`OVERLOADED\`: ${inWords({ ...results.pressure.shed, ...percent(results.pressure.shed) }, 0)} % of the requests. Without an answer: ${results.pressure.unanswered}. Here the crowd itself takes a good part of the two cores from those who serve it.
+
+## An order's cost
+
+µs of CPU time for an accepted order, by the size of the sale it is in:
+
+| orders in the sale | all | API | worker | Redis | PostgreSQL |
+| --- | --- | --- | --- | --- | --- |
+${results.sizes.map(({ orders, cpuUs, byPart }) => `| ${orders.toLocaleString('en')} | ${cpuUs.toFixed(1)} | ${byPart.api.toFixed(1)} | ${byPart.worker.toFixed(1)} | ${byPart.redis.toFixed(1)} | ${byPart.postgres.toFixed(1)} |`).join('\n')}
+
+- Redis: ${results.redis.clientCommands.toFixed(2)} commands of clients and ${results.redis.scriptCommands.toFixed(2)} within scripts for an order; ${results.redis.aofBytes.toFixed(0)} bytes of its file; ${results.redis.ledgerBytes.toFixed(0)} bytes of the ledger.
+- Memory of Redis: ${results.memory.perLiveOrder.toFixed(0)} bytes for an order that is reserved and in a job; ${results.memory.perConfirmedOrder.toFixed(0)} for one that is confirmed (what its buyer holds). Over ${results.memory.refusals.toLocaleString('en')} refusals it grew by ${results.memory.grownByRefusals} bytes.
+
+With more processes on the same two cores (throughput cannot grow here; cost could):
+
+| API processes | workers | API | worker | Redis | PostgreSQL | accepted ÷ bare |
+| --- | --- | --- | --- | --- | --- | --- |
+${results.scale.map(({ apis, workers, cpuUs, ratio }) => `| ${apis} | ${workers} | ${cpuUs.api.toFixed(1)} | ${cpuUs.worker.toFixed(1)} | ${cpuUs.redis.toFixed(1)} | ${cpuUs.postgres.toFixed(1)} | ${ratio.toFixed(2)} |`).join('\n')}
+
+## The source document's scenarios
+
+Its headline figures are of Flask on a machine that it does not name; they stand here as they are there. Its command lines run as they are
+(\`pnpm load <scenario> --with wrk\`).
+
+| connections | document, req/s | document, mean ms | here: accepted/s | here: p50 / p99, ms | sold out/s |
+| --- | --- | --- | --- | --- | --- |
+${[
+  [10, 500, 15],
+  [50, 1_200, 39],
+  [500, 2_500, 103],
+]
+  .map(([connections, perSecond, ms]) => documentRow(results, connections as number, perSecond as number, ms as number))
+  .join('\n')}
+
+Others, measured earlier on a machine of this kind in the same way (accepted ÷ bare at 50 and at 200 connections):
+
+| system | accepted | sold out | rows in the ledger |
+| --- | --- | --- | --- |
+| this one | ${ratioAt(results, 50, 'accepted')} and ${ratioAt(results, 200, 'accepted')} | ${ratioAt(results, 200, 'sold_out')} (200) | ${results.drop.rate.median.toFixed(0)} a second, while the load goes on |
+| lugassawan/flash-sale @86c0b93 (NestJS on Fastify, BullMQ, PostgreSQL) | 0.10 and 0.13 | 0.16 and 0.21 | 457 a second, after the load |
+| Nexi77/nestjs-high-concurrency-flash-sale @eb8b562 | 0.15 and 0.17 | 0.23 and 0.26 | 224 a second |
+| the source document's own code (Flask's server) | 0.02 | – | no ledger |
+| its design under gunicorn | 0.05 | – | no ledger |
+
+- Command: \`${results.command}\`
+- Commit: ${results.commit}
+- Machine: ${results.machine}; ${results.servers.join(', ')}
+- Writing to disk: ${results.fsync}
+- Generator: ${results.generator}
+- Date: ${results.at}; the whole result is in [speed.json](speed.json)
+`;
+}
+
+function busiest(results: BenchResults): ClosedResult {
+  return results.closed.find(({ connections }) => connections === 200) as ClosedResult;
+}
+
+function ratioAt(results: BenchResults, connections: number, kind: Kind): string {
+  return results.closed.find((one) => one.connections === connections)?.kinds[kind]?.ratio.median.toFixed(2) ?? '–';
+}
+
+function percent({ median, min, max }: Spread): { median: number; min: number; max: number } {
+  return { median: median * 100, min: min * 100, max: max * 100 };
+}
+
+function target(results: BenchResults): string {
+  const at200 = busiest(results);
+  const at50 = results.closed.find(({ connections }) => connections === 50);
+  const half = results.open.find(({ part }) => part === 0.5);
+  const sizes = results.sizes.map(({ cpuUs }) => cpuUs);
+  const spread = (Math.max(...sizes) - Math.min(...sizes)) / Math.min(...sizes);
+  const at500 = results.closed.find(({ connections }) => connections === 500);
+  const rows: [what: string, asked: string, found: string, reached: boolean][] = [];
+  const ratio = (what: string, least: number, found: Spread | undefined): void =>
+    void rows.push([what, `≥ ${least.toFixed(2)}`, found ? inWords(found) : '–', (found?.median ?? 0) >= least]);
+  ratio('accepted orders/s ÷ bare POST/s, 200 connections', 0.7, at200.kinds.accepted?.ratio);
+  ratio('the same at 50 connections', 0.5, at50?.kinds.accepted?.ratio);
+  ratio('sold-out refusals/s ÷ bare', 0.95, at200.kinds.sold_out?.ratio);
+  ratio('limited refusals/s ÷ bare', 0.85, at200.kinds.limited?.ratio);
+  ratio(
+    `orders in the ledger/s over a drop of ${results.drop.units.toLocaleString('en')} ÷ bare`,
+    0.55,
+    results.drop.ratio,
+  );
+  rows.push(
+    [
+      'p99 of accepted at 50 % of capacity ÷ bare',
+      '≤ 3',
+      half ? inWords(half.ratio) : '–',
+      (half?.ratio.median ?? 9) <= 3,
+    ],
+    [
+      'CPU time an order, 1,000 to 1,000,000 in a sale',
+      'within 10 %',
+      `${(spread * 100).toFixed(0)} % apart`,
+      spread <= 0.1,
+    ],
+    [
+      'Redis memory a live order',
+      '≤ 300 bytes',
+      `${results.memory.perLiveOrder.toFixed(0)} bytes`,
+      results.memory.perLiveOrder <= 300,
+    ],
+    [
+      `its growth over ${results.memory.refusals.toLocaleString('en')} refusals`,
+      '0',
+      `${results.memory.grownByRefusals} bytes`,
+      results.memory.grownByRefusals < results.memory.refusals,
+    ],
+    [
+      'API resident memory under 500 connections',
+      '< 150 MB',
+      `${((at500?.apiMemoryBytes ?? 0) / 1e6).toFixed(0)} MB`,
+      (at500?.apiMemoryBytes ?? 1e9) < 150e6,
+    ],
+    ['API start to ready', '< 2 s', `${(results.startMs / 1_000).toFixed(1)} s`, results.startMs < 2_000],
+  );
+  return `| what | asked | found | reached |
+| --- | --- | --- | --- |
+${rows.map(([what, asked, found, reached]) => `| ${what} | ${asked} | ${found} | ${reached ? 'yes' : 'no'} |`).join('\n')}`;
+}
+
+function closedTable(result: ClosedResult): string {
+  const { connections, bare, kinds } = result;
+  const rows = Object.entries(kinds).map(([kind, { rate, ratio, p50, p99, cpuUs }]) => {
+    const cpu = Object.values(cpuUs)
+      .map((us) => us.toFixed(1))
+      .join(' + ');
+    return `| ${KINDS[kind as Kind]} | ${inWords(rate, 0)} | ${inWords(ratio)} | ${inWords(p50, 1)} | ${inWords(p99, 1)} | ${cpu} |`;
+  });
+  const ledger = kinds.accepted
+    ? `\n\nIn the ledger as the load ended: ${inWords(result.inLedgerAtEnd)} of the accepted; all settled ${inWords(result.settledMs, 0)} ms later.`
+    : '';
+  return `### ${connections} connections
+
+|  | a second | ÷ bare | p50, ms | p99, ms | CPU µs each: API + worker + Redis + PostgreSQL |
+| --- | --- | --- | --- | --- | --- |
+| bare | ${inWords(bare.rate, 0)} | 1 | ${inWords(bare.p50, 1)} | ${inWords(bare.p99, 1)} | – |
+${rows.join('\n')}${ledger}`;
+}
+
+function documentRow(results: BenchResults, connections: number, perSecond: number, ms: number): string {
+  const found = results.closed.find((one) => one.connections === connections)?.kinds;
+  const soldOut = found?.sold_out?.rate.median.toFixed(0) ?? '–';
+  const accepted = found?.accepted;
+  return `| ${connections} | ${perSecond} | ${ms} | ${accepted?.rate.median.toFixed(0) ?? '–'} | ${accepted?.p50.median.toFixed(1) ?? '–'} / ${accepted?.p99.median.toFixed(1) ?? '–'} | ${soldOut} |`;
+}
