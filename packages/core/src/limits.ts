@@ -62,7 +62,7 @@ export const SHED_RETRY_MIN_MS = 500;
 export const SHED_RETRY_MAX_MS = 3_000;
 
 /** Orders that one call of the reserve script may carry: bounds the time that Redis is held to about a millisecond. */
-export const RESERVE_BATCH_MAX = 128;
+export const RESERVE_BATCH_MAX = 64;
 
 /** Orders that one job may carry: one transaction of some milliseconds, small enough to single out by rows. */
 export const JOB_ORDERS_MAX = 1_000;

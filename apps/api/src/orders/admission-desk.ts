@@ -1,8 +1,8 @@
 /**
  * Brings the orders of one turn of the event loop to the gate together.
- *   1. `admit` collects what arrives in the same turn.
- *   2. At the end of the turn the system-wide window is asked once for all of them.
- *   3. One call of the reserve script for each sale (and each RESERVE_BATCH_MAX orders) decides.
+ *   1. `admit` collects what arrives in the same turn, up to RESERVE_BATCH_MAX.
+ *   2. At the end of the turn, or once they are so many, the system-wide window is asked once for all of them.
+ *   3. One call of the reserve script for each sale decides.
  *   4. `whenDecided` is told of the batch (those that got units are handed over), then each caller gets his own outcome.
  *   5. Permits that a buyer's own limit left unused go back.
  * A quiet system has batches of one. Nothing waits for a timer.
@@ -80,7 +80,7 @@ export function createAdmissionDesk(parts: {
       return;
     }
     let free = permits.granted;
-    const decided = batches(turn).map((batch) => {
+    const decided = Array.from(bySale(turn), (batch) => {
       const share = free < 0 ? -1 : Math.min(free, batch.length);
       free -= Math.max(0, share);
       return decideBatch(batch, permits, share);
@@ -90,35 +90,40 @@ export function createAdmissionDesk(parts: {
     if (unused > 0) systemWindow.giveBack(permits, unused).catch(() => {});
   }
 
-  function endTurn(): void {
+  let turnEnds = false;
+
+  function ask(): void {
     const turn = arrived;
     arrived = [];
-    void decideTurn(turn);
+    if (turn.length > 0) void decideTurn(turn);
+  }
+  function endTurn(): void {
+    turnEnds = false;
+    ask();
   }
 
   return {
     /** @throws NothingReservedError, or whatever Redis threw; then it is unknown whether the order holds units */
     admit(saleId: string, request: OrderRequest): Promise<Admission> {
       return new Promise((resolve, reject) => {
-        if (arrived.length === 0) setImmediate(endTurn);
         arrived.push({ saleId, request, resolve, reject });
+        // Redis decides while this process still reads what else has arrived.
+        if (arrived.length === RESERVE_BATCH_MAX) ask();
+        if (turnEnds) return;
+        turnEnds = true;
+        setImmediate(endTurn);
       });
     },
   };
 }
 
-/** Groups by sale, keeps the order of arrival within each, and cuts at RESERVE_BATCH_MAX. */
-function batches(turn: readonly Waiting[]): Waiting[][] {
-  const open = new Map<string, Waiting[]>();
-  const all: Waiting[][] = [];
+/** By sale, each in the order of arrival. */
+function bySale(turn: readonly Waiting[]): Iterable<Waiting[]> {
+  const batches = new Map<string, Waiting[]>();
   for (const waiting of turn) {
-    let batch = open.get(waiting.saleId);
-    if (!batch || batch.length === RESERVE_BATCH_MAX) {
-      batch = [];
-      open.set(waiting.saleId, batch);
-      all.push(batch);
-    }
-    batch.push(waiting);
+    const batch = batches.get(waiting.saleId);
+    if (batch) batch.push(waiting);
+    else batches.set(waiting.saleId, [waiting]);
   }
-  return all;
+  return batches.values();
 }
