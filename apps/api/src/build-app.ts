@@ -28,6 +28,7 @@ import apiReference from './plugins/api-reference.ts';
 import buyerIdentity from './plugins/buyer-identity.ts';
 import connectionBounds from './plugins/connection-bounds.ts';
 import jsonBody from './plugins/json-body.ts';
+import noStore from './plugins/no-store.ts';
 import operatorIdentity from './plugins/operator-identity.ts';
 import overload from './plugins/overload.ts';
 import problems, { sendConnectionError, sendFrameworkError } from './plugins/problems.ts';
@@ -42,6 +43,8 @@ const requestIdPattern = new RegExp(`^[A-Za-z0-9._:-]{1,${MAX_REQUEST_ID_LENGTH}
 export async function buildApp(settings: ApiSettings, parts: Parts, log: Logger) {
   const app = fastify(serverOptions(settings, log));
 
+  // First, so that the refusals of all that follows are not stored either.
+  await app.register(noStore);
   await app.register(refusalCount);
   await app.register(problems);
   await app.register(connectionBounds, { most: settings.MAX_CONNECTIONS });

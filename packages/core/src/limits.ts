@@ -129,8 +129,20 @@ export const LOST_LOOK_CHUNK = 1_000;
 /** Hand-overs by the sweep after which an order is given up: something about it ends every worker that takes it. */
 export const HAND_OVERS_MAX = 8;
 
-/** Milliseconds that a sale's numbers may stay in process memory: half of the promised second, so that age + fetch stay under it. */
+/** Milliseconds that a sale's numbers may stay in process memory: under half of the promised second, so that age + fetch stay under it. */
 export const SALE_MEMORY_MS = 400;
+
+/**
+ * Milliseconds for which the answer to a read of sales is kept at least, though a number in it comes of age: a list would else be made
+ * anew for each of its sales. Together with SALE_MEMORY_MS half of the promised second.
+ */
+export const SALE_ANSWER_MS_MIN = 100;
+
+/** Answers to reads of sales in process memory, none of them for a made-up id; one is under 6 KB, so 6 MB at most. */
+export const SALE_ANSWERS_MAX = 1_000;
+
+/** Seconds for which a CDN may keep such an answer. Caches count in whole seconds, so it is the least, and doubles the promised second. */
+export const SALE_CDN_S = 1;
 
 /**
  * Milliseconds for which a process tells a refusal from memory before it asks the gate again: with the round trip well under the promised

@@ -1,16 +1,18 @@
 /**
  * Reads of sales, for a crowd that reloads.
+ *   Answers:   process memory: the text as it is sent. Kept as long as what it was made of, so that it adds nothing to its age.
  *   Settings:  process memory, then Redis (the catalogue), then PostgreSQL.
- *   Numbers:   process memory, then the gate. Never older than SALE_MEMORY_MS plus the time of the fetch.
+ *   Numbers:   process memory, then the gate. Never older than SALE_MEMORY_MS, or than the asking for them took.
  * Callers that miss the memory at the same moment share one fetch.
  */
-import { SALE_MEMORY_MAX, SALE_MEMORY_MS } from '@flash-sale/core/limits.ts';
+import { SALE_ANSWER_MS_MIN, SALE_ANSWERS_MAX, SALE_MEMORY_MAX, SALE_MEMORY_MS } from '@flash-sale/core/limits.ts';
 import type { CatalogueCache } from '@flash-sale/core/redis/catalogue-cache.ts';
-import { type Sale, type StockNumbers, saleState } from '@flash-sale/core/sales/sale.ts';
+import type { Sale, StockNumbers } from '@flash-sale/core/sales/sale.ts';
 import type { SaleStore } from '@flash-sale/core/sales/sale-store.ts';
 import type { StockGate } from '@flash-sale/core/stock/stock-gate.ts';
 import type { FastifyBaseLogger } from 'fastify';
 import { LRUCache } from 'lru-cache';
+import { makeAnswer, type SaleAnswer, viewSale } from './sale-answer.ts';
 import type { SaleView } from './sale-contract.ts';
 
 /** A sale stays in the catalogue for an hour after its end, so that "it is over" is as cheap to say as "it is on". */
@@ -21,8 +23,17 @@ interface LiveNumbers {
   readonly exists: boolean;
   /** Milliseconds since 1970 by Redis' clock, as the numbers were read. */
   readonly now: number;
+  /** When the gate was asked, and when it answered: milliseconds by this process' own clock, which nobody sets. */
+  readonly askedAt: number;
   readonly readAt: number;
   readonly numbers: StockNumbers | null;
+}
+
+interface LiveView {
+  readonly product: SaleView;
+  /** Milliseconds since 1970 by Redis' clock. */
+  readonly now: number;
+  readonly askedAt: number;
 }
 
 export type SaleReader = ReturnType<typeof createSaleReader>;
@@ -65,8 +76,54 @@ export function createSaleReader(parts: {
     max: SALE_MEMORY_MAX,
     ttl: SALE_MEMORY_MS,
     ignoreFetchAbort: true,
-    fetchMethod: async (saleId) => ({ ...(await gate.read(saleId)), readAt: Date.now() }),
+    fetchMethod: async (saleId, _stale, { options }) => {
+      const askedAt = performance.now();
+      const found = await gate.read(saleId);
+      const readAt = performance.now();
+      // What a slow gate answers has its age already.
+      options.ttl = Math.max(1, SALE_MEMORY_MS - Math.ceil(readAt - askedAt));
+      return { ...found, askedAt, readAt };
+    },
   });
+  const answers = new LRUCache<string, SaleAnswer, Sale>({
+    max: SALE_ANSWERS_MAX,
+    ttl: SALE_MEMORY_MS,
+    ignoreFetchAbort: true,
+    fetchMethod: async (saleId, _stale, { options, context: sale }) => {
+      const { product, now, askedAt } = await view(sale);
+      const listed = catalogues.peek('current')?.includes(sale);
+      const settingsMs = listed ? catalogues.getRemainingTTL('current') : others.getRemainingTTL(saleId);
+      options.ttl = keepMs(settingsMs, [sale], now);
+      return makeAnswer({ product, server_time: new Date(now).toISOString() }, askedAt);
+    },
+  });
+  const lists = new LRUCache<'current', SaleAnswer>({
+    max: 1,
+    ttl: SALE_MEMORY_MS,
+    ignoreFetchAbort: true,
+    fetchMethod: async (_key, _stale, { options }) => {
+      const current = await catalogues.forceFetch('current');
+      const views = await Promise.all(current.map(view));
+      const now = views[0]?.now ?? Date.now();
+      const products = views.flatMap(({ product }) => (product.state === 'active' ? [product] : []));
+      options.ttl = keepMs(catalogues.getRemainingTTL('current'), current, now);
+      return makeAnswer(
+        { flash_sales: products, count: products.length, server_time: new Date(now).toISOString() },
+        Math.min(performance.now(), ...views.map(({ askedAt }) => askedAt)),
+      );
+    },
+  });
+
+  /**
+   * Milliseconds for which an answer is kept: as long as everything that it was made of, and not beyond the instant at which one of
+   * its sales begins or ends.
+   */
+  function keepMs(settingsMs: number, sales: readonly Sale[], now: number): number {
+    const numbersMs = Math.min(...sales.map(({ id }) => live.getRemainingTTL(id)));
+    const turns = sales.flatMap(({ startsAt, endsAt }) => [startsAt - now, endsAt - now]).filter((ms) => ms > 0);
+    const freshMs = Math.max(SALE_ANSWER_MS_MIN, Math.min(settingsMs, numbersMs));
+    return Math.max(1, Math.ceil(Math.min(freshMs, ...turns)));
+  }
 
   async function find(saleId: string): Promise<Sale | null> {
     const current = await catalogues.forceFetch('current');
@@ -77,56 +134,44 @@ export function createSaleReader(parts: {
     return !exists ? null : (await others.forceFetch(saleId)).sale;
   }
 
-  async function view(sale: Sale): Promise<{ product: SaleView; now: number }> {
-    const { now: readTime, readAt, numbers } = await live.forceFetch(sale.id);
+  async function view(sale: Sale): Promise<LiveView> {
+    const { now: readTime, askedAt, readAt, numbers } = await live.forceFetch(sale.id);
     // The window is judged by Redis' clock, moved on by the time that the numbers lay in memory.
-    const now = readTime + (Date.now() - readAt);
-    return { product: toView(sale, numbers, now), now };
+    const now = readTime + Math.floor(performance.now() - readAt);
+    return { product: viewSale(sale, numbers, now), now, askedAt };
   }
 
   return {
     find,
 
     /** @returns null where there is no such sale. @throws while neither Redis nor PostgreSQL answers */
-    async read(saleId: string): Promise<{ product: SaleView; now: number } | null> {
+    async read(saleId: string): Promise<SaleAnswer | null> {
+      const kept = answers.get(saleId);
+      if (kept) return kept;
+      // Asked first: what does not exist takes no place among the answers.
       const sale = await find(saleId);
-      return sale && view(sale);
+      return sale && answers.forceFetch(saleId, { context: sale });
     },
 
     /** Active sales with units remaining. */
-    async list(): Promise<{ products: SaleView[]; now: number }> {
-      const views = await Promise.all((await catalogues.forceFetch('current')).map(view));
-      const active = views.filter(({ product }) => product.state === 'active').map(({ product }) => product);
-      return { products: active, now: views[0]?.now ?? Date.now() };
+    async list(): Promise<SaleAnswer> {
+      return lists.get('current') ?? lists.forceFetch('current');
     },
 
     /**
-     * An operator changed this sale: what is remembered here is forgotten, and so is the copy in Redis. Fetches under way go on
-     * for those who wait for them (ignoreFetchAbort).
+     * An operator changed this sale: the copy in Redis is forgotten, and what is remembered here after it, so that nobody fills the
+     * memory from the old copy. Fetches under way go on for those who wait for them (ignoreFetchAbort), and are not kept.
      */
     async forget(saleId: string): Promise<void> {
-      catalogues.clear();
-      others.delete(saleId);
-      live.delete(saleId);
-      await catalogueCache.clear();
+      try {
+        await catalogueCache.clear();
+      } finally {
+        catalogues.clear();
+        others.delete(saleId);
+        live.delete(saleId);
+        answers.delete(saleId);
+        lists.clear();
+      }
     },
-  };
-}
-
-function toView(sale: Sale, numbers: StockNumbers | null, now: number): SaleView {
-  const state = saleState(sale, now);
-  const soldOut = state === 'active' && numbers?.available === 0;
-  return {
-    id: sale.id,
-    name: sale.name,
-    description: sale.description,
-    original_price: Number(sale.originalPrice),
-    flash_sale_price: Number(sale.flashSalePrice),
-    currency: sale.currency,
-    starts_at: new Date(sale.startsAt).toISOString(),
-    ends_at: new Date(sale.endsAt).toISOString(),
-    state: numbers === null ? 'recovering' : soldOut ? 'sold_out' : state,
-    remaining: numbers?.available ?? null,
-    per_buyer_limit: sale.perBuyerLimit,
   };
 }

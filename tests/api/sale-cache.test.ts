@@ -1,0 +1,306 @@
+/** What caches are told of reads of sales and of everything else, and that an answer which is made once is neither old nor wrong. */
+import { request } from 'node:http';
+import { makeSale } from '@flash-sale/core/testing/sales.ts';
+import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
+import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import type { AnyJson } from '../any-json.ts';
+import { ADMIN_TOKEN, type RunningApi, startApi } from '../running-system.ts';
+
+const SHARED = 'public, max-age=0, s-maxage=1';
+const PRIVATE = 'private, no-store';
+
+interface Look {
+  readonly status: number;
+  readonly headers: Record<string, string | undefined>;
+  readonly text: string;
+}
+
+let world: World;
+let api: RunningApi;
+
+beforeAll(async () => {
+  world = await openWorld(inject('template'));
+  api = await startApi(world);
+});
+afterAll(async () => {
+  await api.close();
+  await world.close();
+});
+
+/** node:http and not fetch(), which has a cache control of its own. */
+function look(path: string, headers: Record<string, string> = {}, method = 'GET'): Promise<Look> {
+  return new Promise((resolve, reject) => {
+    const sent = request(`${api.url}${path}`, { method, headers }, async (response) => {
+      let text = '';
+      for await (const chunk of response.setEncoding('utf8')) text += chunk;
+      resolve({ status: response.statusCode as number, headers: response.headers as Look['headers'], text });
+    });
+    sent.on('error', reject).end();
+  });
+}
+
+async function read(saleId: string): Promise<AnyJson> {
+  return JSON.parse((await look(`/api/flash-sales/${saleId}`)).text);
+}
+
+const order = (saleId: string, buyer: string): Promise<Look> =>
+  look(`/api/flash-sales/${saleId}/order`, { 'x-user-id': buyer }, 'POST');
+
+const operate = (saleId: string, word: 'pause' | 'resume'): Promise<Look> =>
+  look(`/api/admin/sales/${saleId}/${word}`, { authorization: `Bearer ${ADMIN_TOKEN}` }, 'POST');
+
+/** Makes looks that belong to one answer: again where the answer became another meanwhile. */
+async function withinOneAnswer(path: string, looks: (etag: string) => Promise<Look>[]): Promise<Look[]> {
+  let seen: Look[] = [];
+  await eventually('the answer stays for some looks', 10_000, async () => {
+    const { etag } = (await look(path)).headers;
+    seen = await Promise.all(looks(etag as string));
+    return (await look(path)).headers.etag === etag;
+  });
+  return seen;
+}
+
+test('an answer keeps its entity tag while it lasts, and another number has another', async () => {
+  const sale = await makeSale(world);
+  for (const path of ['/api/flash-sales', `/api/flash-sales/${sale.id}`]) {
+    const looks = await withinOneAnswer(path, () => Array.from({ length: 30 }, () => look(path)));
+    expect(new Set(looks.map(({ headers }) => headers.etag)).size).toBe(1);
+    expect(new Set(looks.map(({ text }) => text)).size).toBe(1);
+    expect(looks[0]?.headers).toMatchObject({ etag: expect.stringMatching(/^"[\w-]{22}"$/), age: '0' });
+  }
+  const texts = new Map<string, Set<string>>();
+  const until = Date.now() + 1_500;
+  for (let buyer = 0; Date.now() < until; buyer++) {
+    if (buyer % 20 === 0) await order(sale.id, `b${buyer}`);
+    const { headers, text } = await look(`/api/flash-sales/${sale.id}`);
+    const etag = headers.etag as string;
+    texts.set(etag, (texts.get(etag) ?? new Set()).add(text));
+  }
+  expect(texts.size).toBeGreaterThan(2);
+  for (const under of texts.values()) expect(under.size).toBe(1);
+  expect(new Set([...texts.values()].flatMap((under) => [...under])).size).toBe(texts.size);
+});
+
+test('If-None-Match: 304 without a body for a tag, a weak one, one in a list and *; the whole answer otherwise', async () => {
+  const sale = await makeSale(world);
+  for (const path of ['/api/flash-sales', `/api/flash-sales/${sale.id}`]) {
+    const known = (etag: string) => [etag, `W/${etag}`, `"other", ${etag}`, `W/"other",W/${etag} , "third"`, '*'];
+    const unknown = (etag: string) => ['"other"', 'W/"other", "third"', etag.slice(1, -1), etag.toLowerCase(), ''];
+    const ask = (tag: string) => look(path, { 'if-none-match': tag });
+    for (const { status, text, headers } of await withinOneAnswer(path, (etag) => known(etag).map(ask))) {
+      expect([status, text]).toEqual([304, '']);
+      expect(headers).toMatchObject({
+        etag: expect.any(String),
+        'cache-control': SHARED,
+        age: '0',
+        date: expect.any(String),
+      });
+      expect(headers).not.toHaveProperty('content-length');
+      expect(headers).not.toHaveProperty('content-type');
+    }
+    for (const { status, text } of await withinOneAnswer(path, (etag) => unknown(etag).map(ask))) {
+      expect([status, JSON.parse(text).server_time]).toEqual([200, expect.any(String)]);
+    }
+    // What fetch() adds of itself where a page sets If-None-Match.
+    const [added] = await withinOneAnswer(path, (etag) => [
+      look(path, { 'if-none-match': etag, 'cache-control': 'no-cache', pragma: 'no-cache' }),
+    ]);
+    expect(added?.status).toBe(304);
+  }
+});
+
+test('HEAD tells the headers of GET, and no body', async () => {
+  const sale = await makeSale(world, { description: 'Ünïcode 秒杀' });
+  for (const path of ['/api/flash-sales', `/api/flash-sales/${sale.id}`, '/api/flash-sales/made-up']) {
+    const looks = path.endsWith('made-up')
+      ? await Promise.all([look(path), look(path, {}, 'HEAD')])
+      : await withinOneAnswer(path, (etag) => [
+          look(path),
+          look(path, {}, 'HEAD'),
+          look(path, { 'if-none-match': etag }, 'HEAD'),
+        ]);
+    const [whole, head, unchanged] = looks.map((one): Look => ({ ...one, headers: { ...one.headers, date: '' } }));
+    expect(head).toEqual({ ...whole, text: '' });
+    expect(Number(head?.headers['content-length'])).toBe(Buffer.byteLength(whole?.text as string));
+    expect([unchanged?.status ?? 304, unchanged?.text ?? '']).toEqual([304, '']);
+  }
+});
+
+test('sales may be kept by a CDN for a second; orders, health, the operator and what is refused never; nothing varies', async () => {
+  const sale = await makeSale(world);
+  const placed = await order(sale.id, 'ann');
+  const own = `/api/orders/${JSON.parse(placed.text).order_id}`;
+  const looks: [string, Look, number, string][] = [
+    ['the list', await look('/api/flash-sales'), 200, SHARED],
+    ['a sale', await look(`/api/flash-sales/${sale.id}`), 200, SHARED],
+    ['a made-up sale', await look('/api/flash-sales/made-up'), 404, SHARED],
+    ['what is no id', await look('/api/flash-sales/No%20Id'), 404, SHARED],
+    ['no address', await look('/api/nothing'), 404, PRIVATE],
+    ['an order', placed, 200, PRIVATE],
+    ['an order without a buyer', await look(`/api/flash-sales/${sale.id}/order`, {}, 'POST'), 401, PRIVATE],
+    ['an order of no sale', await order('made-up', 'ann'), 404, PRIVATE],
+    ["a buyer's order", await look(own, { 'x-user-id': 'ann' }), 200, PRIVATE],
+    ["another buyer's order", await look(own, { 'x-user-id': 'bob' }), 404, PRIVATE],
+    ['health', await look('/health'), 503, PRIVATE],
+    ['live', await look('/health/live'), 200, PRIVATE],
+    ['ready', await look('/health/ready'), 200, PRIVATE],
+    [
+      'the operator',
+      await look(`/api/admin/sales/${sale.id}`, { authorization: `Bearer ${ADMIN_TOKEN}` }),
+      200,
+      'no-store',
+    ],
+    ['a stranger as operator', await look(`/api/admin/sales/${sale.id}`), 401, PRIVATE],
+  ];
+  const { gate } = api.parts;
+  const kept = gate.read;
+  gate.read = () =>
+    Promise.reject(Object.assign(new Error('connect ECONNREFUSED'), { code: 'ECONNREFUSED', part: 'redis' }));
+  try {
+    await eventually(
+      'nothing is remembered',
+      2_000,
+      async () => (await look(`/api/flash-sales/${sale.id}`)).status !== 200,
+    );
+    looks.push(['a sale, the gate is away', await look(`/api/flash-sales/${sale.id}`), 503, PRIVATE]);
+    looks.push(['the list, the gate is away', await look('/api/flash-sales'), 503, PRIVATE]);
+  } finally {
+    gate.read = kept;
+  }
+  for (const [what, { status, headers }, expectedStatus, cacheControl] of looks) {
+    expect([what, status, headers['cache-control']]).toEqual([what, expectedStatus, cacheControl]);
+    expect([what, headers.vary]).toEqual([what, undefined]);
+    expect([what, 'etag' in headers]).toEqual([what, status === 200 && cacheControl === SHARED]);
+  }
+});
+
+test('who is shed is told that nobody may keep it', async () => {
+  const sale = await makeSale(world);
+  const narrow = await startApi(world, { OVERLOAD_IN_FLIGHT: 1 });
+  try {
+    const looks = await Promise.all(
+      Array.from({ length: 20 }, () => fetch(`${narrow.url}/api/flash-sales/${sale.id}`)),
+    );
+    const shed = looks.filter(({ status }) => status === 503);
+    expect(shed.length).toBeGreaterThan(0);
+    for (const { headers } of shed) expect(headers.get('cache-control')).toBe(PRIVATE);
+  } finally {
+    await narrow.close();
+  }
+});
+
+test('no number that is told has been untrue for a second, in the list and in the sale, while units are sold', async () => {
+  const sale = await makeSale(world, { units: 500 });
+  /** The instant at which so many units were no longer left. */
+  const untrueSince = new Map<number, number>();
+  const until = Date.now() + 2_500;
+  const sell = async () => {
+    for (let left = 500; Date.now() < until; left--) {
+      expect((await order(sale.id, `b${left}`)).status).toBe(200);
+      untrueSince.set(left, Date.now());
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  };
+  const ages: number[] = [];
+  const watch = async (path: string, remaining: (body: AnyJson) => number | undefined) => {
+    while (Date.now() < until) {
+      const askedAt = Date.now();
+      const left = remaining(JSON.parse((await look(path)).text));
+      if (left !== undefined) ages.push(askedAt - (untrueSince.get(left) ?? askedAt));
+      await new Promise((resolve) => setTimeout(resolve, 3));
+    }
+  };
+  await Promise.all([
+    sell(),
+    watch(`/api/flash-sales/${sale.id}`, (body) => body.product?.remaining),
+    watch('/api/flash-sales', (body) => body.flash_sales.find(({ id }: AnyJson) => id === sale.id)?.remaining),
+  ]);
+  expect(ages.length).toBeGreaterThan(50);
+  expect(Math.max(...ages)).toBeGreaterThan(100);
+  expect(Math.max(...ages)).toBeLessThan(1_000);
+});
+
+test('a gate that takes a second to answer: Age says so, and a CDN has no second left to add', async () => {
+  const sale = await makeSale(world);
+  const { gate } = api.parts;
+  const kept = gate.read;
+  gate.read = async (id) => {
+    const found = await kept(id);
+    await new Promise((resolve) => setTimeout(resolve, 1_050));
+    return found;
+  };
+  try {
+    for (const path of [`/api/flash-sales/${sale.id}`, '/api/flash-sales']) {
+      await eventually('a slow answer', 5_000, async () => (await look(path)).headers.age === '1');
+    }
+  } finally {
+    gate.read = kept;
+  }
+});
+
+test('300 reads of a sale and of the list cost a handful of commands of Redis, and are a handful of answers', async () => {
+  const sale = await makeSale(world);
+  await Promise.all([look(`/api/flash-sales/${sale.id}`), look('/api/flash-sales')]);
+  const watcher = await world.redis.duplicate().monitor();
+  const commands: string[][] = [];
+  watcher.on('monitor', (_time: string, args: string[], source: string) => {
+    // What a script does inside is its own.
+    if (source !== 'lua' && args.some((arg) => arg.includes(world.prefix))) commands.push(args);
+  });
+  const startedAt = Date.now();
+  const looks = await Promise.all(
+    Array.from({ length: 300 }, (_, i) => look(i % 2 ? '/api/flash-sales' : `/api/flash-sales/${sale.id}`)),
+  );
+  const periods = Math.ceil((Date.now() - startedAt) / 400) + 1;
+  await world.redis.get(`${world.prefix}-end`);
+  await eventually('all commands were seen', 2_000, () =>
+    commands.some((args) => args.includes(`${world.prefix}-end`)),
+  );
+  watcher.disconnect();
+  expect(looks.every(({ status }) => status === 200)).toBe(true);
+  // Each period: the catalogue, and the numbers of each current sale, once; a few answers, as these come of age apart.
+  const current = (await api.parts.catalogueCache.read())?.sales.length ?? 0;
+  expect(commands.length - 1).toBeLessThanOrEqual(periods * (4 + current));
+  expect(new Set(looks.map(({ headers }) => headers.etag)).size).toBeLessThanOrEqual(periods * 4);
+});
+
+test('an operator who changes a sale through this process sees it in the next read, whoever reads meanwhile', async () => {
+  const sale = await makeSale(world);
+  const { catalogueCache } = api.parts;
+  const clear = catalogueCache.clear;
+  // While the copy in Redis is being forgotten, the crowd reads it and could fill the memory from it.
+  catalogueCache.clear = async () => {
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    return clear();
+  };
+  let busy = true;
+  const crowd = Array.from({ length: 5 }, async () => {
+    while (busy) await read(sale.id);
+  });
+  const listed = async () =>
+    JSON.parse((await look('/api/flash-sales')).text).flash_sales.some(({ id }: AnyJson) => id === sale.id);
+  for (let i = 0; i < 15; i++) {
+    expect((await operate(sale.id, 'pause')).status).toBe(200);
+    expect([(await read(sale.id)).product.state, await listed()]).toEqual(['paused', false]);
+    expect((await operate(sale.id, 'resume')).status).toBe(200);
+    expect([(await read(sale.id)).product.state, await listed()]).toEqual(['active', true]);
+  }
+  busy = false;
+  catalogueCache.clear = clear;
+  await Promise.all(crowd);
+});
+
+test('an answer does not outlast the instant at which its sale begins', async () => {
+  const startsAt = Date.now() + 1_000;
+  const sale = await makeSale(world, { startsAt, endsAt: startsAt + 60_000 });
+  const late: number[] = [];
+  for (let active = false; !active; await new Promise((resolve) => setTimeout(resolve, 5))) {
+    const askedAt = Date.now();
+    const { product } = await read(sale.id);
+    active = product?.state === 'active';
+    if (!active) late.push(askedAt - startsAt);
+  }
+  expect(late.length).toBeGreaterThan(10);
+  // Without that it would be up to 400.
+  expect(Math.max(...late)).toBeLessThan(100);
+});
