@@ -35,6 +35,7 @@ const BOUNDS = {
   'crowd: bytes into Redis, an order': [470, 'reserve, job, settle'],
   'crowd: bytes out of Redis, an order': [170, 'the job to the worker, and replies'],
   'crowd: bytes of the append-only file, an order': [665, 'what the scripts wrote'],
+  'crowd: bytes of the ledger, an order': [345, 'its row, and its place in each index, in whole pages'],
   'crowd: lines in the log, an order': [2, 'accepted, by the API; confirmed, by the worker'],
   'alone: commands from clients, an order': [11.5, 'script calls, and BullMQ waiting for work'],
   'alone: commands inside scripts, an order': [91, 'three quarters of them are of BullMQ'],
@@ -188,6 +189,15 @@ async function statementsDuring(work: () => Promise<void>): Promise<number> {
   return statements;
 }
 
+/** Bytes of rows and indexes of orders, in whole pages. */
+async function ledgerBytes(): Promise<number> {
+  const { rows } = await world.pool.query(
+    `SELECT pg_relation_size('orders') + (SELECT sum(pg_relation_size(indexrelid))
+       FROM pg_index WHERE indrelid = 'orders'::regclass) AS bytes`,
+  );
+  return Number(rows[0].bytes);
+}
+
 const inBursts = (orders: number) => async (): Promise<void> => {
   for (let sent = 0; sent < orders; sent += BURST) await burst(BURST);
 };
@@ -201,7 +211,9 @@ test('1,000 orders in bursts of 50, as a crowd sends them', async () => {
   const statements = await statementsDuring(inBursts(orders));
   const after = await flowOf(world.redis);
   const logged = linesWithOrder(lines);
+  const ledgerBefore = await ledgerBytes();
   const carried = await carriedDuring(inBursts(orders));
+  const ledgerAfter = await ledgerBytes();
   hold({
     'crowd: commands from clients, an order': carried.clients.length / orders,
     'crowd: commands inside scripts, an order': (carried.all.length - carried.clients.length) / orders,
@@ -211,6 +223,7 @@ test('1,000 orders in bursts of 50, as a crowd sends them', async () => {
     'crowd: bytes into Redis, an order': (after.received - before.received) / orders,
     'crowd: bytes out of Redis, an order': (after.sent - before.sent) / orders,
     'crowd: bytes of the append-only file, an order': (after.appended - before.appended) / orders,
+    'crowd: bytes of the ledger, an order': (ledgerAfter - ledgerBefore) / orders,
     'crowd: lines in the log, an order': logged / orders,
   });
 }, 120_000);
