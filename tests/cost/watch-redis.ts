@@ -1,0 +1,91 @@
+/**
+ * Every command that a Redis carries out, by who sent it: MONITOR, which says of each whether a client or a script called it.
+ * Counts do not depend on the clock, so that what is counted here may be held against a bound on any machine.
+ */
+import { createHash, randomUUID } from 'node:crypto';
+import { readdirSync, readFileSync } from 'node:fs';
+import { eventually } from '@flash-sale/core/testing/world.ts';
+import { Redis } from 'ioredis';
+
+const luaFolder = new URL('../../packages/core/lua/', import.meta.url);
+
+export interface Carried {
+  /** Lower case. */
+  readonly command: string;
+  /** Name of the connection that sent it, or on whose behalf a script did. */
+  readonly sender: string;
+  /** Of lua/, without .lua; 'other' for BullMQ's; null where no script is involved. */
+  readonly script: string | null;
+  /** Called by the script; else it came from the sender itself. */
+  readonly inside: boolean;
+}
+
+export interface RedisWatch {
+  /** What was carried out since `start`, with all that was asked before this call in it. */
+  since(start: number): Promise<Carried[]>;
+  /** For `since`. */
+  now(): Promise<number>;
+  close(): void;
+}
+
+/** @param url of a Redis that nobody else uses. Connections that are opened later have no name here */
+export async function watchRedis(url: string): Promise<RedisWatch> {
+  const redis = new Redis(url);
+  const list = (await redis.call('CLIENT', 'LIST')) as string;
+  const names = new Map([...list.matchAll(/\baddr=(\S+).*?\bname=(\S*)/g)].map(([, addr, name]) => [addr, name]));
+  const scripts = scriptNames();
+  const carried: Carried[] = [];
+  const marks = new Map<string, number>();
+  let call = { sender: '', script: null as string | null };
+  const monitor = await redis.monitor();
+  monitor.on('monitor', (_time: string, args: string[], source: string) => {
+    const command = (args[0] as string).toLowerCase();
+    if (command === 'echo') return void marks.set(args[1] as string, carried.length);
+    if (source === 'lua') return void carried.push({ command, ...call, inside: true });
+    const hash = command === 'evalsha' ? args[1] : command === 'eval' ? sha1(args[1] as string) : null;
+    const script = hash ? (scripts.get(hash) ?? 'other') : null;
+    call = { sender: names.get(source) ?? '', script };
+    carried.push({ command, ...call, inside: false });
+  });
+
+  /** Index behind all that Redis has carried out by now. */
+  async function now(): Promise<number> {
+    const mark = randomUUID();
+    await redis.echo(mark);
+    await eventually('MONITOR has told of it', 10_000, () => marks.has(mark));
+    return marks.get(mark) as number;
+  }
+  return {
+    now,
+    since: async (start) => carried.slice(start, await now()),
+    close: () => {
+      monitor.disconnect();
+      redis.disconnect();
+    },
+  };
+}
+
+const sha1 = (text: string): string => createHash('sha1').update(text).digest('hex');
+
+/** SHA1 → name of the project's own scripts. */
+function scriptNames(): Map<string, string> {
+  return new Map(
+    readdirSync(luaFolder).map((file) => [
+      sha1(readFileSync(new URL(file, luaFolder), 'utf8')),
+      file.replace(/\.lua$/, ''),
+    ]),
+  );
+}
+
+/** Waits for an answer: a command, or a whole MULTI … EXEC, which is sent in one piece. */
+export function roundTrips(carried: readonly Carried[]): number {
+  let trips = 0;
+  const inMulti = new Set<string>();
+  for (const { command, sender, inside } of carried) {
+    if (inside) continue;
+    if (command === 'multi') inMulti.add(sender);
+    else if (command === 'exec') inMulti.delete(sender);
+    if (!inMulti.has(sender)) trips += 1;
+  }
+  return trips;
+}

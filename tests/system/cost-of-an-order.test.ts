@@ -1,0 +1,297 @@
+/**
+ * What an order costs, in figures that do not depend on the clock: commands, round trips, statements, bytes, lines. A change that makes
+ * orders dearer fails here on any machine, also on one that is too busy to measure time. It prints what it found.
+ *
+ * Why it does not flake: requests are injected, so that a burst is one turn of the event loop and one batch; the next burst begins when
+ * the one before is in the ledger and the worker is idle; what runs by the clock (looking at the gates, signs of life) is not counted.
+ *
+ * Instructions are not counted: `perf stat -e instructions` has no counter on the virtual machines that run these tests.
+ */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Sale } from '@flash-sale/core/sales/sale.ts';
+import { makeSale } from '@flash-sale/core/testing/sales.ts';
+import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
+import { startPrivateRedis } from '@flash-sale/launcher/private-redis.ts';
+import type { PrivateServer } from '@flash-sale/launcher/private-server.ts';
+import { Redis } from 'ioredis';
+import pg from 'pg';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, inject, test, vi } from 'vitest';
+import { bytesOf, flowOf } from '../cost/redis-bytes.ts';
+import { type Carried, type RedisWatch, roundTrips, watchRedis } from '../cost/watch-redis.ts';
+import { type RunningApi, startApi, startWorkerHere } from '../running-system.ts';
+
+/**
+ * The most that each may be: about 15 % above what was found, or that itself where it is a whole number that cannot move by itself.
+ * Where a change makes something cheaper, lower its bound to the figure that is printed, and 15 %.
+ */
+const BOUNDS = {
+  'crowd: commands from clients, an order': [0.23, 'one set of calls for a batch of 50'],
+  'crowd: commands inside scripts, an order': [2.95, 'its bucket, and its part of commands that carry the whole batch'],
+  'crowd: script calls, a batch': [9, 'permits, reserve, job; settle; BullMQ takes it, looks for more, ends it'],
+  'crowd: round trips of the API, a turn': [3, 'permits, reserve, job'],
+  'crowd: SQL statements, a batch': [5, 'BEGIN, lock, insert, sold, COMMIT'],
+  'crowd: bytes into Redis, an order': [470, 'reserve, job, settle'],
+  'crowd: bytes out of Redis, an order': [170, 'the job to the worker, and replies'],
+  'crowd: bytes of the append-only file, an order': [665, 'what the scripts wrote'],
+  'crowd: bytes of the ledger, an order': [345, 'its row, and its place in each index, in whole pages'],
+  'crowd: lines in the log, an order': [2, 'accepted, by the API; confirmed, by the worker'],
+  'alone: commands from clients, an order': [11.5, 'script calls, and BullMQ waiting for work'],
+  'alone: commands inside scripts, an order': [91, 'three quarters of them are of BullMQ'],
+  'alone: script calls, an order': [9.2, 'as for a batch of 50'],
+  'alone: round trips of the API, an order': [3, 'permits, reserve, job'],
+  'alone: SQL statements, an order': [5, 'as for a batch of 50'],
+  'reserved: bytes in the sale, an order': [340, 'reservation, place in the set of unsettled'],
+  'reserved: bytes in the queue, an order': [159, 'a row of its job, one job for 50'],
+  'reserved: bytes for its buyer': [228, 'bucket, for seconds; units held, for ever'],
+  'refused: commands from clients, a refusal': [0.046, 'permits and reserve for 50'],
+  'refused: commands inside scripts, a refusal': [1.42, 'its bucket'],
+  'refused: round trips of the API, a turn': [2, 'permits, reserve'],
+  'refused: bytes of the append-only file, a refusal': [153, 'its bucket'],
+  'refused: bytes of memory, a refusal': [139, 'its bucket, for seconds'],
+  'refused: bytes of memory that stay': [0, 'a refusal leaves nothing behind'],
+  'refused: keys that stay': [0, 'the same'],
+  'refused: SQL statements': [0, 'the ledger never hears of it'],
+  'refused: lines in the log': [0, 'refusals are counted, not logged'],
+} as const satisfies Record<string, readonly [most: number, because: string]>;
+
+type Figure = keyof typeof BOUNDS;
+
+const BURST = 50;
+const SETTINGS = {
+  GLOBAL_RATE_LIMIT: 1_000_000,
+  RATE_LIMIT_TOKENS: 100,
+  REQUEST_TIMEOUT_MS: 60_000,
+  // So long that none of them comes due: what these loops ask for depends on the time that the test takes.
+  SWEEP_INTERVAL_MS: 600_000,
+  STRAND_AGE_MS: 3_600_000,
+  JOB_LOCK_MS: 600_000,
+};
+/** Scripts that a worker calls by the clock. */
+const CLOCK_SCRIPTS = new Set(['check-gate', 'claim-strands']);
+
+const found = new Map<Figure, number>();
+let folder: string;
+let server: PrivateServer;
+let world: World;
+let api: RunningApi;
+let worker: { stop(): Promise<void> } | undefined;
+let sale: Sale;
+let watch: RedisWatch | undefined;
+let buyers = 0;
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'flash-sale-redis-'));
+  const distFolder = process.env.TEST_REDIS_DIST;
+  // Its size is known at once, and never shrinks.
+  const config = ['appendfsync no', 'auto-aof-rewrite-percentage 0', 'enable-debug-command local'];
+  server = await startPrivateRedis({ folder, config, ...(distFolder ? { distFolder } : {}) });
+  const redis = new Redis(server.url);
+  // Else a slow run would find the deletion of its first buckets in the file, and a fast one not.
+  await redis.call('DEBUG', 'SET-ACTIVE-EXPIRE', '0');
+  redis.disconnect();
+});
+afterAll(async () => {
+  await server.stop();
+  rmSync(folder, { recursive: true, force: true });
+  const lines = [...found].map(([figure, value]) => {
+    const [most, because] = BOUNDS[figure];
+    return `  ${figure.padEnd(52)}${shown(value).padStart(8)}  of ${String(most).padStart(5)}  ${because}`;
+  });
+  process.stdout.write(`\nThe cost of an order, and the most that it may be\n${lines.join('\n')}\n\n`);
+});
+beforeEach(async () => {
+  world = await openWorld(inject('template'), server.url);
+  api = await startApi(world, SETTINGS);
+  worker = await startWorkerHere(world, SETTINGS);
+  sale = await makeSale(world, { units: 100_000, perBuyerLimit: 2 });
+  // Scripts are loaded, statements prepared, connections open.
+  for (let i = 0; i < 3; i++) await burst(BURST);
+});
+afterEach(async () => {
+  vi.restoreAllMocks();
+  watch?.close();
+  watch = undefined;
+  await Promise.all([api.close(), worker?.stop()]);
+  await world.close();
+});
+
+const shown = (value: number): string => String(Math.round(value * 100) / 100);
+
+function hold(figures: Partial<Record<Figure, number>>): void {
+  for (const [figure, value] of Object.entries(figures) as [Figure, number][]) {
+    found.set(figure, value);
+    expect.soft(value, figure).toBeLessThanOrEqual(BOUNDS[figure][0]);
+  }
+}
+
+const linesOf = (message: string): number => world.lines.filter(({ msg }) => msg === message).length;
+
+const linesWithOrder = (from: number): number => world.lines.slice(from).filter((line) => 'order_id' in line).length;
+
+/** Orders of one turn, each of a buyer of its own. @returns when all were answered */
+async function order(size: number, saleId = sale.id): Promise<number[]> {
+  const url = `/api/flash-sales/${saleId}/order`;
+  const replies = Array.from({ length: size }, () =>
+    // An id of 10 characters, as docs/redis-keys.md has it.
+    api.app.inject({ method: 'POST', url, headers: { 'x-user-id': `buyer-${1_000 + buyers++}` } }),
+  );
+  return (await Promise.all(replies)).map((reply) => reply.statusCode);
+}
+
+/** Orders of one turn, until the ledger has them and the worker is idle. */
+async function burst(size: number, saleId = sale.id): Promise<void> {
+  const start = await watch?.now();
+  const before = linesOf('order confirmed');
+  expect(new Set(await order(size, saleId))).toEqual(new Set([200]));
+  await eventually('all are confirmed', 30_000, () => linesOf('order confirmed') >= before + size);
+  if (start === undefined) return;
+  await eventually('their job is ended', 30_000, async () => {
+    const carried = await (watch as RedisWatch).since(start);
+    const settled = carried.findLastIndex(({ script, inside }) => script === 'settle' && !inside);
+    return carried.slice(settled).some(({ sender, command }) => sender === 'worker-queue' && command === 'evalsha');
+  });
+}
+
+/** Commands that orders asked for, not the clock. */
+async function carriedDuring(
+  work: () => Promise<void>,
+): Promise<{ all: Carried[]; clients: Carried[]; api: Carried[] }> {
+  watch ??= await watchRedis(server.url);
+  const start = await watch.now();
+  await work();
+  const all = (await watch.since(start)).filter(
+    ({ script, sender, inside }) =>
+      !CLOCK_SCRIPTS.has(script ?? '') && !(sender === 'worker-gate' && script === null && !inside),
+  );
+  const clients = all.filter(({ inside }) => !inside);
+  return { all, clients, api: clients.filter(({ sender }) => sender.startsWith('api-')) };
+}
+
+/** All statements of the API, and those of transactions that write orders; the worker's loops only look. */
+async function statementsDuring(work: () => Promise<void>): Promise<number> {
+  const sinceBegin = new Map<pg.Client, string[]>();
+  let statements = 0;
+  const query = pg.Client.prototype.query;
+  vi.spyOn(pg.Client.prototype, 'query').mockImplementation(function (this: pg.Client, ...args: unknown[]) {
+    const [first] = args as [string | { text: string }];
+    const text = typeof first === 'string' ? first : first.text;
+    const { connectionParameters } = this as unknown as { connectionParameters: { application_name: string } };
+    const earlier = text === 'BEGIN' ? [] : (sinceBegin.get(this) ?? []);
+    sinceBegin.set(this, [...earlier, text]);
+    if (connectionParameters.application_name === 'flash-sale-api') statements += 1;
+    else if (text === 'COMMIT' && earlier.some((one) => /INTO orders\b/.test(one))) statements += earlier.length + 1;
+    return Reflect.apply(query, this, args);
+  } as never);
+  await work();
+  vi.restoreAllMocks();
+  return statements;
+}
+
+/** Bytes of rows and indexes of orders, in whole pages. */
+async function ledgerBytes(): Promise<number> {
+  const { rows } = await world.pool.query(
+    `SELECT pg_relation_size('orders') + (SELECT sum(pg_relation_size(indexrelid))
+       FROM pg_index WHERE indrelid = 'orders'::regclass) AS bytes`,
+  );
+  return Number(rows[0].bytes);
+}
+
+const inBursts = (orders: number) => async (): Promise<void> => {
+  for (let sent = 0; sent < orders; sent += BURST) await burst(BURST);
+};
+const isScript = ({ script, inside }: Carried): boolean => script !== null && !inside;
+
+test('1,000 orders in bursts of 50, as a crowd sends them', async () => {
+  const orders = 1_000;
+  const batches = orders / BURST;
+  const before = await flowOf(world.redis);
+  const lines = world.lines.length;
+  const statements = await statementsDuring(inBursts(orders));
+  const after = await flowOf(world.redis);
+  const logged = linesWithOrder(lines);
+  const ledgerBefore = await ledgerBytes();
+  const carried = await carriedDuring(inBursts(orders));
+  const ledgerAfter = await ledgerBytes();
+  hold({
+    'crowd: commands from clients, an order': carried.clients.length / orders,
+    'crowd: commands inside scripts, an order': (carried.all.length - carried.clients.length) / orders,
+    'crowd: script calls, a batch': carried.clients.filter(isScript).length / batches,
+    'crowd: round trips of the API, a turn': roundTrips(carried.api) / batches,
+    'crowd: SQL statements, a batch': statements / batches,
+    'crowd: bytes into Redis, an order': (after.received - before.received) / orders,
+    'crowd: bytes out of Redis, an order': (after.sent - before.sent) / orders,
+    'crowd: bytes of the append-only file, an order': (after.appended - before.appended) / orders,
+    'crowd: bytes of the ledger, an order': (ledgerAfter - ledgerBefore) / orders,
+    'crowd: lines in the log, an order': logged / orders,
+  });
+}, 120_000);
+
+test('20 orders, one by one', async () => {
+  const orders = 20;
+  let statements = 0;
+  const carried = await carriedDuring(async () => {
+    statements = await statementsDuring(async () => {
+      for (let i = 0; i < orders; i++) await burst(1);
+    });
+  });
+  hold({
+    'alone: commands from clients, an order': carried.clients.length / orders,
+    'alone: commands inside scripts, an order': (carried.all.length - carried.clients.length) / orders,
+    'alone: script calls, an order': carried.clients.filter(isScript).length / orders,
+    'alone: round trips of the API, an order': roundTrips(carried.api) / orders,
+    'alone: SQL statements, an order': statements / orders,
+  });
+}, 120_000);
+
+test('what 1,000 orders keep in Redis while no worker takes them', async () => {
+  await worker?.stop();
+  worker = undefined;
+  const orders = 1_000;
+  const waiting = `{${world.prefix}}:confirm-orders:wait`;
+  const before = await bytesOf(world);
+  for (let jobs = 1; jobs <= orders / BURST; jobs++) {
+    expect(new Set(await order(BURST))).toEqual(new Set([200]));
+    // Else those of several turns would share a job, and more of them on a slower machine.
+    await eventually('its job waits', 10_000, async () => (await world.redis.llen(waiting)) === jobs);
+  }
+  const after = await bytesOf(world);
+  hold({
+    'reserved: bytes in the sale, an order': (after.sale - before.sale) / orders,
+    'reserved: bytes in the queue, an order': (after.queue - before.queue) / orders,
+    'reserved: bytes for its buyer': (after.buckets + after.buyers - before.buckets - before.buyers) / orders,
+  });
+}, 60_000);
+
+test('2,000 refusals of different buyers, once all is sold', async () => {
+  const refusals = 2_000;
+  const soldOut = await makeSale(world, { units: 1, perBuyerLimit: 2 });
+  watch = await watchRedis(server.url);
+  await burst(1, soldOut.id);
+  expect(await order(2, soldOut.id)).toEqual([400, 400]);
+  const lines = world.lines.length;
+  const [before, flowBefore] = [await bytesOf(world), await flowOf(world.redis)];
+  let statements = 0;
+  const carried = await carriedDuring(async () => {
+    statements = await statementsDuring(async () => {
+      for (let sent = 0; sent < refusals; sent += BURST) {
+        expect(new Set(await order(BURST, soldOut.id))).toEqual(new Set([400]));
+      }
+    });
+  });
+  const [after, flowAfter] = [await bytesOf(world), await flowOf(world.redis)];
+  const growth = (kinds: (keyof typeof after)[]): number =>
+    kinds.reduce((sum, kind) => sum + after[kind] - before[kind], 0);
+  hold({
+    'refused: commands from clients, a refusal': carried.clients.length / refusals,
+    'refused: commands inside scripts, a refusal': (carried.all.length - carried.clients.length) / refusals,
+    'refused: round trips of the API, a turn': roundTrips(carried.api) / (refusals / BURST),
+    'refused: bytes of the append-only file, a refusal': (flowAfter.appended - flowBefore.appended) / refusals,
+    'refused: bytes of memory, a refusal': growth(['sale', 'queue', 'buyers', 'buckets']) / refusals,
+    'refused: bytes of memory that stay': growth(['sale', 'queue', 'buyers']),
+    'refused: keys that stay': growth(['keysThatStay']),
+    'refused: SQL statements': statements,
+    'refused: lines in the log': linesWithOrder(lines),
+  });
+}, 60_000);
