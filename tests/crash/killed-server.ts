@@ -6,6 +6,7 @@ import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { listFaults } from '@flash-sale/core/audit/audit-report.ts';
 import { auditSales } from '@flash-sale/core/audit/audit-sale.ts';
 import { createStockGate } from '@flash-sale/core/stock/stock-gate.ts';
 import { eventually, makeTemplate, openWorld, type World } from '@flash-sale/core/testing/world.ts';
@@ -145,10 +146,7 @@ async function startAgain(start: () => Promise<PrivateServer>): Promise<PrivateS
 }
 
 async function auditNow({ redis, pool, keys }: World, stuckAfterMs = 600_000): Promise<string[]> {
-  const report = await auditSales({ redis, pool, keys, stuckAfterMs });
-  return report.sales.flatMap((sale) =>
-    sale.breaks.map((found) => `${sale.saleId}: ${found.code} ${found.subject} ${found.detail}`),
-  );
+  return listFaults(await auditSales({ redis, pool, keys, stuckAfterMs }));
 }
 
 async function waitForEnds(world: World, accepted: ReadonlyMap<string, string>): Promise<string[]> {
