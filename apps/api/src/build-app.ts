@@ -9,6 +9,7 @@ import {
   HEADER_LIMIT_BYTES,
   MAX_REQUEST_ID_LENGTH,
 } from '@flash-sale/core/limits.ts';
+import type { Metrics } from '@flash-sale/core/metrics.ts';
 import fastify, { type FastifyBaseLogger, type FastifyHttpOptions, LogController } from 'fastify';
 import type { Logger } from 'pino';
 import { adminRoutes } from './admin/admin-routes.ts';
@@ -19,7 +20,7 @@ import { healthRoutes } from './health/health-routes.ts';
 import { createAdmissionDesk } from './orders/admission-desk.ts';
 import { createHandOver } from './orders/hand-over.ts';
 import { orderRoutes } from './orders/order-routes.ts';
-import { createAcceptance, createPlaceOrder } from './orders/place-order.ts';
+import { createAcceptance, createPlaceOrder, type PlaceOrder, type PlaceOrderOutcome } from './orders/place-order.ts';
 import { createReadOrder } from './orders/read-order.ts';
 import addressLimit from './plugins/address-limit.ts';
 import apiReference from './plugins/api-reference.ts';
@@ -40,7 +41,7 @@ const requestIdPattern = new RegExp(`^[A-Za-z0-9._:-]{1,${MAX_REQUEST_ID_LENGTH}
 export async function buildApp(settings: ApiSettings, parts: Parts, log: Logger) {
   const app = fastify(serverOptions(settings, log));
 
-  await app.register(refusalCount);
+  await app.register(refusalCount, { count: parts.metrics.countRefusal });
   await app.register(problems);
   await app.register(connectionBounds, { most: settings.MAX_CONNECTIONS });
   await app.register(overload, { inFlight: settings.OVERLOAD_IN_FLIGHT, loopDelayMs: settings.OVERLOAD_LOOP_DELAY_MS });
@@ -63,7 +64,7 @@ export async function buildApp(settings: ApiSettings, parts: Parts, log: Logger)
   await app.register(healthRoutes, { probes: parts.probes, breakers: parts.breakers });
   await app.register(saleRoutes, { saleReader });
   await app.register(orderRoutes, {
-    placeOrder,
+    placeOrder: counted(placeOrder, parts.metrics),
     readOrder: createReadOrder({ gate, orders, sales: saleReader }),
     bucket,
     systemLimit: settings.GLOBAL_RATE_LIMIT,
@@ -76,6 +77,16 @@ export async function buildApp(settings: ApiSettings, parts: Parts, log: Logger)
     await handOver.drain();
   });
   return app;
+}
+
+function counted(placeOrder: ReturnType<typeof createPlaceOrder>, { countOrder }: Pick<Metrics, 'countOrder'>) {
+  return async (wanted: PlaceOrder): Promise<PlaceOrderOutcome> => {
+    const outcome = await placeOrder(wanted);
+    const word = outcome.kind === 'decided' ? outcome.admission.outcome.word : outcome.kind;
+    if (word === 'reserved') countOrder('accepted');
+    else if (word === 'replayed' || word === 'unknown') countOrder(word);
+    return outcome;
+  };
 }
 
 function serverOptions(settings: ApiSettings, log: FastifyBaseLogger): FastifyHttpOptions<Server> {

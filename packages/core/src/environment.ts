@@ -160,6 +160,16 @@ export const EnvironmentSchema = Type.Object({
       maximum: 10_000_000,
     },
   ),
+  METRICS_PORT: integer(
+    'TCP port of the metrics (GET /metrics, for Prometheus); 0 = off. Each process of a machine needs its own: `npm start` counts on from it, API processes first.',
+    { default: 0, minimum: 0, maximum: 65_535 },
+  ),
+  METRICS_HOST: Type.String({
+    default: '127.0.0.1',
+    minLength: 1,
+    description:
+      'Address the metrics are listened for on; 0.0.0.0 means every one. Nobody who can reach it is asked who they are.',
+  }),
   SHUTDOWN_TIMEOUT_MS: integer('Milliseconds that a process has to finish what it accepted once it is told to stop.', {
     default: 10_000,
     minimum: 500,

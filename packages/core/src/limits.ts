@@ -186,3 +186,9 @@ export const HAND_OVER_PACE_MS = 100;
 
 /** Milliseconds that a process looks for Redis and PostgreSQL as it starts before it says that they are not there. */
 export const STARTUP_WAIT_MS = 10_000;
+
+/** Connections that a process holds for those who read its metrics: some scrapers, each with one. */
+export const METRICS_CONNECTIONS_MAX = 16;
+
+/** Milliseconds that one of them has to send its request. */
+export const METRICS_RECEIVE_MS = 5_000;
