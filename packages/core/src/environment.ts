@@ -131,9 +131,15 @@ export const EnvironmentSchema = Type.Object({
     ],
     {
       default: 'info',
-      description: 'Least severe line that is logged: fatal, error, warn, info, debug, trace or silent.',
+      description:
+        'Least severe line that is logged: fatal, error, warn, info, debug, trace or silent. "order accepted" is always logged.',
     },
   ),
+  LOG_FILE: Type.String({
+    default: '',
+    description:
+      'File that the process writes its lines to and sets aside above 20 MB; each process needs its own. Empty: stdout. `npm start` sets it for each.',
+  }),
   STRAND_AGE_MS: integer('Milliseconds that a reservation may stay unsettled before the sweep looks into it.', {
     default: 10_000,
     minimum: 100,

@@ -36,7 +36,7 @@ export async function runService(
       REDIS_URL: requireSetting(environment, 'REDIS_URL'),
       DATABASE_URL: requireSetting(environment, 'DATABASE_URL'),
     };
-    const log = createLogger(name, settings.LOG_LEVEL);
+    const log = createLogger(name, settings.LOG_LEVEL, settings.LOG_FILE);
     const [redis] = await Promise.all([
       checkRedis(settings.REDIS_URL, STARTUP_WAIT_MS),
       checkPostgres(settings.DATABASE_URL, STARTUP_WAIT_MS),

@@ -201,6 +201,7 @@ export class System {
     };
     const keep = (app: 'api' | 'worker', number: number) => {
       const name = `${app}-${number}`;
+      const logFile = join(this.#dataFolder, 'logs', `${name}.log`);
       const kept = keepProcess({
         name,
         command: process.execPath,
@@ -212,9 +213,10 @@ export class System {
           this.#dataFolder,
         ],
         cwd: root,
-        env: { ...env, METRICS_PORT: String(metricsPort(environment, app, number)) },
+        env: { ...env, METRICS_PORT: String(metricsPort(environment, app, number)), LOG_FILE: logFile },
         ipc: true,
-        logFile: join(this.#dataFolder, 'logs', `${name}.log`),
+        logFile,
+        ownsLog: true,
         say: (line) => say(stepLine(app, line)),
         onStarted: (pid) => this.#remember(name, pid),
       });
