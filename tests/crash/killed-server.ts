@@ -16,7 +16,7 @@ import { ownFolder, type PrivateServer } from '@flash-sale/launcher/private-serv
 import { freePort } from '../free-port.ts';
 import { type ServiceProcess, startProcess } from '../running-system.ts';
 import { type BusySales, keepBusy } from './busy-sales.ts';
-import type { CrashPoint } from './steps-table.ts';
+import type { CrashPoint, Server } from './steps-table.ts';
 
 const REACHED_WITHIN_MS = 30_000;
 const ENDED_WITHIN_MS = 30_000;
@@ -31,8 +31,6 @@ const SETTINGS = {
   LOG_LEVEL: 'warn',
 };
 const preload = fileURLToPath(new URL('./die-at-step.ts', import.meta.url));
-
-export type Server = 'redis' | 'postgres';
 
 export interface KilledServerReport {
   /** By point: null where the server was killed there and all went on. */

@@ -1,5 +1,6 @@
 /** The ledger is away: refusing, or silent. Orders are accepted up to the backlog's limit, the worker waits, and all is confirmed afterwards. */
 
+import { CONFIRM_ATTEMPTS, CONFIRM_BACKOFF_MS } from '@flash-sale/core/limits.ts';
 import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
 import { makeSale } from '@flash-sale/core/testing/sales.ts';
 import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
@@ -12,6 +13,9 @@ import { type RunningApi, startApi, startWorkerHere } from '../running-system.ts
 
 const BUDGET_MS = 600;
 const BACKLOG = 300;
+/** Pauses between attempts double; each attempt waits for a connection and for an answer. */
+const ALL_ATTEMPTS_MS =
+  CONFIRM_BACKOFF_MS * (2 ** (CONFIRM_ATTEMPTS - 1) - 1) + CONFIRM_ATTEMPTS * (2 * BUDGET_MS + 1_000);
 
 let world: World;
 let way: TcpProxy;
@@ -59,12 +63,12 @@ test.each([
       detail: expect.stringContaining('Nothing was taken'),
     });
 
-    // Longer than all attempts of a job would have lasted with the ledger answering "no" at once.
+    // Longer than all attempts of a job would have lasted, each as long as the ledger may be silent.
     const queue = createOrderQueue({
       redis: world.redis.duplicate({ maxRetriesPerRequest: null }),
       prefix: world.keys.queuePrefix,
     });
-    await new Promise((resolve) => setTimeout(resolve, 6_000));
+    await new Promise((resolve) => setTimeout(resolve, ALL_ATTEMPTS_MS));
     const jobs = await queue.bullQueue.getJobs(['active', 'wait', 'delayed', 'failed']);
     expect(jobs.length).toBeGreaterThan(0);
     expect(jobs.filter((job) => job.attemptsMade > 0)).toEqual([]);
@@ -82,7 +86,7 @@ test.each([
     });
     expect(after.status).toBe(200);
   },
-  60_000,
+  90_000,
 );
 
 test('[trap 18] reads that hang are refused at once by the breaker, health says so, and it closes by itself', async () => {
