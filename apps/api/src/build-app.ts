@@ -65,7 +65,7 @@ export async function buildApp(settings: ApiSettings, parts: Parts, log: Logger)
   await app.register(saleRoutes, { saleReader });
   await app.register(orderRoutes, {
     placeOrder: counted(placeOrder, parts.metrics),
-    readOrder: createReadOrder({ gate, orders, sales: saleReader }),
+    readOrder: createReadOrder({ gate, orders, sales: saleReader, timeoutMs: settings.REQUEST_TIMEOUT_MS }),
     bucket,
     systemLimit: settings.GLOBAL_RATE_LIMIT,
   });
