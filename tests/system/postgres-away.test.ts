@@ -1,9 +1,10 @@
 /** The ledger is away: refusing, or silent. Orders are accepted up to the backlog's limit, the worker waits, and all is confirmed afterwards. */
 
-import { CONFIRM_ATTEMPTS, CONFIRM_BACKOFF_MS } from '@flash-sale/core/limits.ts';
+import { AWAY_RETRY_MS, CONFIRM_ATTEMPTS, CONFIRM_BACKOFF_MS } from '@flash-sale/core/limits.ts';
 import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
 import { makeSale } from '@flash-sale/core/testing/sales.ts';
 import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
+import pg from 'pg';
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
 import type { AnyJson } from '../any-json.ts';
 import { TcpProxy } from '../chaos/tcp-proxy.ts';
@@ -88,6 +89,38 @@ test.each([
   },
   90_000,
 );
+
+test('[trap 12] it answers and is read-only: no attempt is used up, and all is confirmed once it can write', async () => {
+  const sale = await makeSale(world);
+  const database = new URL(world.databaseUrl).pathname.slice(1);
+  // The one that can still write.
+  const operator = new pg.Client({
+    connectionString: world.databaseUrl,
+    options: '-c default_transaction_read_only=off',
+  });
+  await operator.connect();
+  try {
+    await operator.query(`ALTER DATABASE ${database} SET default_transaction_read_only = on`);
+    // Sessions that were there before are not told.
+    way.cut();
+    const order = () =>
+      fetch(`${api.url}/api/flash-sales/${sale.id}/order`, { method: 'POST', headers: { 'x-user-id': 'ann' } });
+    await eventually('an order is accepted', 10_000, async () => (await order()).status === 200);
+    await eventually('the worker says that it waits', 10_000, () =>
+      world.lines.some(({ msg, err }) => String(msg).includes('they wait') && String(err).includes('read-only')),
+    );
+    // Ten times as long as the three tries of an attempt take.
+    await new Promise((resolve) => setTimeout(resolve, 10 * 3 * AWAY_RETRY_MS));
+    expect(world.lines.filter((line) => line.msg === 'an attempt at a job failed')).toEqual([]);
+  } finally {
+    await operator.query(`ALTER DATABASE ${database} RESET default_transaction_read_only`);
+    await operator.end();
+  }
+  await eventually('it is confirmed', 10_000, async () => {
+    const { rows } = await world.pool.query(`SELECT count(*)::int AS n FROM orders WHERE status = 'confirmed'`);
+    return rows[0].n > 0;
+  });
+}, 60_000);
 
 test('[trap 18] reads that hang are refused at once by the breaker, health says so, and it closes by itself', async () => {
   const sale = await makeSale(world);

@@ -104,6 +104,14 @@ export function isRowHeld(error: unknown): boolean {
   return (error as { code?: string } | null)?.code === '55P03';
 }
 
+/**
+ * True where PostgreSQL answers and says itself that it cannot write now, whatever is written: it is read-only (a standby), or out of disk,
+ * memory or connections. Whoever waits for it asks by writing: `SELECT 1` would be answered.
+ */
+export function cannotWrite(error: unknown): boolean {
+  return /^(25006|53...)$/.test((error as { code?: string } | null)?.code ?? '');
+}
+
 /** True where the command was not sent to Redis, or refused before it ran, so that nothing can have happened there. */
 export function nothingHappenedInRedis(error: unknown): boolean {
   if (error instanceof PartAwayError) return error.part === 'redis';
