@@ -86,7 +86,7 @@ test('[trap 18] silent: 503 within the budget, with the id of the order that may
   );
 });
 
-test('an order is read within one budget: with Redis silent from the ledger, with both silent as a 503', async () => {
+test('an order is read within one budget: with both silent a 503, with Redis silent from the ledger', async () => {
   const sale = await makeSale(world);
   const read = async (id: string) => {
     const startedAt = performance.now();
@@ -97,12 +97,14 @@ test('an order is read within one budget: with Redis silent from the ledger, wit
   const placed = await order(sale.id, 'ann');
   const { order_id: id } = placed.body;
   await eventually('it is confirmed', 10_000, async () => (await read(id)).word === 'confirmed');
+  const isReadAgain = () =>
+    eventually('it is read again', 15_000, async () => {
+      return (await read(id)).word === 'confirmed' && (await health()) === 200;
+    });
+  // Both at once, on connections that work: one that was found out already would be refused without waiting.
   process.kill(server.pid as number, 'SIGSTOP');
+  wayToLedger.hold('down');
   try {
-    const fromLedger = await read(id);
-    expect(fromLedger.word).toBe('confirmed');
-    expect(fromLedger.milliseconds).toBeLessThan(BUDGET_MS + MARGIN_MS);
-    wayToLedger.hold('down');
     const fromNobody = await read(id);
     expect(fromNobody.word).toBe('LEDGER_UNAVAILABLE');
     expect(fromNobody.milliseconds).toBeLessThan(BUDGET_MS + MARGIN_MS);
@@ -110,7 +112,16 @@ test('an order is read within one budget: with Redis silent from the ledger, wit
     await wayToLedger.heal();
     process.kill(server.pid as number, 'SIGCONT');
   }
-  await eventually('it is read again', 15_000, async () => (await read(id)).word === 'confirmed');
+  await isReadAgain();
+  process.kill(server.pid as number, 'SIGSTOP');
+  try {
+    const fromLedger = await read(id);
+    expect(fromLedger.word).toBe('confirmed');
+    expect(fromLedger.milliseconds).toBeLessThan(BUDGET_MS + MARGIN_MS);
+  } finally {
+    process.kill(server.pid as number, 'SIGCONT');
+  }
+  await isReadAgain();
 }, 40_000);
 
 test('[trap 9] [trap 38] killed and started again: 503 meanwhile, then API and worker go on by themselves', async () => {
