@@ -2,11 +2,12 @@
  * pnpm audit:sale [id …] [--json]
  *
  * Says whether the numbers of each sale add up, by Redis, PostgreSQL and the queue as they are. It changes nothing, and may be asked
- * while a crowd orders. Exit code 0: clean; 1: something is wrong; 2: it could not look.
+ * while a crowd orders. Exit code 0: clean; 1: something is wrong; 2: it could not look, or not judge every sale.
  */
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { type AuditReport, exitCodeOf } from '@flash-sale/core/audit/audit-report.ts';
 import { auditSales } from '@flash-sale/core/audit/audit-sale.ts';
 import { connectForAudit } from '@flash-sale/core/audit/connect-audit.ts';
 import { printAudit } from '@flash-sale/core/audit/print-audit.ts';
@@ -18,7 +19,7 @@ const usage = 'pnpm audit:sale [id …] [--json]';
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
 try {
-  process.exitCode = (await audit(readArguments())) ? 0 : 1;
+  process.exitCode = exitCodeOf(await audit(readArguments()));
 } catch (error) {
   process.stderr.write(`${(error as Error).message}\n`);
   process.exitCode = 2;
@@ -34,15 +35,14 @@ function readArguments(): { saleIds: string[]; json: boolean } {
   }
 }
 
-/** @returns whether all is well */
-async function audit({ saleIds, json }: { saleIds: readonly string[]; json: boolean }): Promise<boolean> {
+async function audit({ saleIds, json }: { saleIds: readonly string[]; json: boolean }): Promise<AuditReport> {
   const keys = createKeys(readSettings(root, process.env).environment.KEY_PREFIX);
   const { redis, pool, close } = await connectForAudit(findServers(root, process.env));
   try {
     const asked = saleIds.length > 0 ? { saleIds } : {};
     const report = await auditSales({ redis, pool, keys, ...asked });
     process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : printAudit(report));
-    return report.clean;
+    return report;
   } finally {
     await close();
   }

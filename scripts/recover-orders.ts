@@ -1,18 +1,20 @@
 /**
- * pnpm recover:orders <log of the API …> [--dry-run]
+ * pnpm recover:orders <log of the API, folder of logs, or pattern …> [--dry-run]
  *
  * After Redis lost its disk: finds in the API's logs the orders that were accepted and are neither in the ledger nor reserved, and hands
  * them over again with the ids that their buyers have. Each ends as confirmed, or as rejected where no unit is left for it.
- * Safe to repeat. "-" reads the log from standard input. The exit code is 0 when every order found has ended.
+ * Safe to repeat. With a log, those that were set aside from it are read, too; of a folder all logs of API processes; "-" reads standard
+ * input. The exit code is 0 when every order found has ended, 1 when some have not, or are of a sale that the ledger does not know, 2 when
+ * nothing could be looked for.
  */
-import { createReadStream } from 'node:fs';
-import { dirname } from 'node:path';
+import { createReadStream, existsSync, globSync, readdirSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { readEnvironment } from '@flash-sale/core/environment.ts';
 import { createLogger } from '@flash-sale/core/logging.ts';
-import { readAccepted } from '@flash-sale/core/orders/accepted-log.ts';
+import { ACCEPTED, readAccepted } from '@flash-sale/core/orders/accepted-log.ts';
 import { findLostOrders } from '@flash-sale/core/orders/find-lost-orders.ts';
 import type { AcceptedOrder, OrderBatch, OrderVerdict } from '@flash-sale/core/orders/order.ts';
 import { createOrderStore, type OrderStore } from '@flash-sale/core/orders/order-store.ts';
@@ -20,13 +22,16 @@ import { connectPostgres } from '@flash-sale/core/postgres/connect-postgres.ts';
 import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
 import { connectForRequests } from '@flash-sale/core/redis/connect-redis.ts';
 import { createKeys } from '@flash-sale/core/redis/keys.ts';
+import { listSetAside } from '@flash-sale/core/rotated-file.ts';
+import { createSaleStore, type SaleStore } from '@flash-sale/core/sales/sale-store.ts';
 import { createStockGate } from '@flash-sale/core/stock/stock-gate.ts';
 import { findServers } from '@flash-sale/launcher/running-system.ts';
 import { readSettings } from '@flash-sale/launcher/settings.ts';
 
 /** Milliseconds that the workers have to bring the orders to their end: I3, twice. */
 const ENDED_WITHIN_MS = 60_000;
-const USAGE = 'Usage: pnpm recover:orders <log file of the API, or - for standard input> … [--dry-run]';
+const USAGE =
+  'Usage: pnpm recover:orders <log of the API, folder of logs, pattern, or - for standard input> … [--dry-run]';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
@@ -45,7 +50,13 @@ try {
 async function recover(files: readonly string[], dryRun: boolean): Promise<number> {
   const { redisUrl, databaseUrl } = findServers(root, process.env);
   const settings = readEnvironment(readSettings(root, process.env).variables);
-  const accepted = await readLogs(files);
+  const logs = [...new Set(files.flatMap(findLogs))];
+  const accepted = await readLogs(logs);
+  if (accepted.size === 0) {
+    throw new Error(
+      `No accepted order is in ${logs.join(', ')}: no line "${ACCEPTED}". Are these the logs of the API, of all its processes, with those that were set aside?`,
+    );
+  }
   const log = createLogger('recover-orders', 'warn');
   const timeoutMs = settings.REQUEST_TIMEOUT_MS;
   const keys = createKeys(settings.KEY_PREFIX);
@@ -54,20 +65,54 @@ async function recover(files: readonly string[], dryRun: boolean): Promise<numbe
   try {
     await redis.connect();
     const orders = createOrderStore(pool);
+    const unknown = await takeOutUnknown(accepted, createSaleStore(pool));
     const lost = await findLostOrders({ gate: createStockGate({ redis, keys }), orders }, accepted);
     const inLog = [...accepted.values()].reduce((sum, orders) => sum + orders.length, 0);
     const missing = lost.reduce((sum, batch) => sum + batch.orders.length, 0);
     say(`${inLog} accepted ${inLog === 1 ? 'order' : 'orders'} in the log, ${missing} of them lost.`);
+    for (const [saleId, { length }] of unknown) {
+      say(
+        `${length} more of a sale that the ledger does not know: ${saleId}. Is it the right database, or was it restored from before the sale? They are left alone.`,
+      );
+    }
+    const exitCode = unknown.size === 0 ? 0 : 1;
     for (const batch of lost)
       for (const order of batch.orders) say(`  ${order.id}  ${order.buyerId}  ${order.quantity}`);
-    if (lost.length === 0 || dryRun) return 0;
+    if (lost.length === 0 || dryRun) return exitCode;
     const queue = createOrderQueue({ redis, prefix: keys.queuePrefix });
     await queue.add(lost);
     await queue.close();
-    return await waitForEnds(orders, lost);
+    return (await waitForEnds(orders, lost)) ? exitCode : 1;
   } finally {
     await Promise.all([close(), pool.end()]);
   }
+}
+
+/** The files behind what was given. @throws where there are none */
+function findLogs(given: string): string[] {
+  if (given === '-') return [given];
+  if (!existsSync(given)) {
+    const found = globSync(given).sort();
+    if (found.length === 0) throw new Error(`There is no log ${given}.`);
+    return found;
+  }
+  if (statSync(given).isDirectory()) {
+    const found = readdirSync(given).filter((name) => /^api.*\.log(\.|$)/.test(name));
+    if (found.length === 0) throw new Error(`There is no log of an API process (api*.log) in ${given}.`);
+    return found.sort().map((name) => join(given, name));
+  }
+  return [...listSetAside(given), given];
+}
+
+/** Takes the orders out whose sale the ledger does not know: no worker can bring them to an end. @returns them */
+async function takeOutUnknown(
+  accepted: Map<string, AcceptedOrder[]>,
+  sales: Pick<SaleStore, 'find'>,
+): Promise<Map<string, AcceptedOrder[]>> {
+  const unknown = new Map<string, AcceptedOrder[]>();
+  for (const [saleId, orders] of accepted) if (!(await sales.find(saleId))) unknown.set(saleId, orders);
+  for (const saleId of unknown.keys()) accepted.delete(saleId);
+  return unknown;
 }
 
 async function readLogs(files: readonly string[]): Promise<Map<string, AcceptedOrder[]>> {
@@ -84,7 +129,8 @@ async function readLogs(files: readonly string[]): Promise<Map<string, AcceptedO
   return new Map([...found].map(([saleId, orders]) => [saleId, [...orders.values()]]));
 }
 
-async function waitForEnds(orders: Pick<OrderStore, 'verdictsOf'>, lost: readonly OrderBatch[]): Promise<number> {
+/** @returns whether all have ended */
+async function waitForEnds(orders: Pick<OrderStore, 'verdictsOf'>, lost: readonly OrderBatch[]): Promise<boolean> {
   const ids = lost.flatMap((batch) => batch.orders.map((order) => order.id));
   const deadline = Date.now() + ENDED_WITHIN_MS;
   let verdicts: OrderVerdict[] = [];
@@ -98,11 +144,11 @@ async function waitForEnds(orders: Pick<OrderStore, 'verdictsOf'>, lost: readonl
     tally.set(word, (tally.get(word) ?? 0) + 1);
   }
   for (const [word, orders] of tally) say(`${orders} ${word}`);
-  if (verdicts.length === ids.length) return 0;
+  if (verdicts.length === ids.length) return true;
   say(
     `${ids.length - verdicts.length} have not ended: is a worker running? Type the command again later; it is safe to repeat.`,
   );
-  return 1;
+  return false;
 }
 
 function say(line: string): void {

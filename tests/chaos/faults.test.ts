@@ -1,4 +1,5 @@
 /** The plan of faults and the random numbers behind it: the same for the same seed, and enough of each. */
+import { WORK_SOCKET_TIMEOUT_MS } from '@flash-sale/core/limits.ts';
 import { expect, test } from 'vitest';
 import { planFaults, USUAL_KINDS } from './faults.ts';
 import { freshSeed, Random } from './seeded-random.ts';
@@ -35,6 +36,16 @@ test('ten minutes have far more than a hundred kills, a third of a minute has tw
     expect(plan(seed, 10).faults.filter((fault) => fault.kind === 'kill').length).toBeGreaterThan(120);
     const kinds = Map.groupBy(plan(seed, 0.3).faults, (fault) => fault.kind);
     expect(Math.min(...USUAL_KINDS.map((kind) => kinds.get(kind)?.length ?? 0))).toBeGreaterThan(1);
+  }
+});
+
+test('long runs have stops past every lock, lease and socket timeout; short ones have short stops', () => {
+  const stops = (seed: string, minutes: number): number[] =>
+    plan(seed, minutes).faults.flatMap(({ kind, lastsMs }) => (kind === 'stop' ? [lastsMs] : []));
+  for (const seed of ['a', 'b', freshSeed()]) {
+    expect(stops(seed, 5).filter((ms) => ms > WORK_SOCKET_TIMEOUT_MS + 500).length).toBeGreaterThanOrEqual(4);
+    expect(Math.max(...stops(seed, 4.9))).toBeLessThanOrEqual(10_000);
+    expect(stops(seed, 5).filter((ms) => ms <= 10_000).length).toBeGreaterThan(15);
   }
 });
 

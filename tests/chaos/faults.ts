@@ -54,6 +54,12 @@ export interface Plan {
 const STORM_MS = 45_000;
 const CALM_MS = 16_000;
 
+/** A run of at least this many milliseconds also has stops that are longer than any lock, lease or socket timeout. */
+const LONG_RUN_MS = 300_000;
+
+/** Milliseconds of such a stop: past the 20 s after which a silent connection to Redis is given up (WORK_SOCKET_TIMEOUT_MS). */
+const LONG_STOP_MS = { least: 21_000, most: 28_000 } as const;
+
 /** A run shorter than this is one storm. */
 const ONE_STORM_MS = 70_000;
 
@@ -72,7 +78,9 @@ export function planFaults(options: {
   const { random, totalMs, kinds } = options;
   const storms = layOut(totalMs);
   const faults = storms.flatMap((storm, i) =>
-    kinds.flatMap((kind) => planKind(random.fork(`storm-${i}/${kind}`), kind, storm, options)),
+    kinds.flatMap((kind) =>
+      planKind(random.fork(`storm-${i}/${kind}`), kind, storm, { ...options, isLong: totalMs >= LONG_RUN_MS }),
+    ),
   );
   return { storms, faults: faults.sort((a, b) => a.at - b.at) };
 }
@@ -91,13 +99,17 @@ function planKind(
   random: Random,
   kind: FaultKind,
   storm: Storm,
-  parts: { apis: number; workers: number },
+  parts: { apis: number; workers: number; isLong: boolean },
 ): PlannedFault[] {
   const length = storm.until - storm.from;
   const count = Math.max(2, Math.round(length / EVERY_MS[kind]));
   return Array.from({ length: count }, (_, i) => {
     const at = storm.from + ((i + random.next()) * length) / count;
     const drawn = draw(random.fork(i), kind, parts);
+    // Early in the storm, which would end a later one.
+    if (kind === 'stop' && parts.isLong && i === 1) {
+      drawn.lastsMs = random.fork('long').between(LONG_STOP_MS.least, LONG_STOP_MS.most);
+    }
     return { kind, ...drawn, at, lastsMs: Math.max(50, Math.min(drawn.lastsMs, storm.until - at)) };
   });
 }
@@ -106,7 +118,7 @@ function draw(
   random: Random,
   kind: FaultKind,
   { apis, workers }: { apis: number; workers: number },
-): Omit<PlannedFault, 'kind' | 'at'> {
+): Omit<PlannedFault, 'kind' | 'at' | 'lastsMs'> & { lastsMs: number } {
   const api = `api-${random.integer(1, apis)}`;
   const worker = `worker-${random.integer(1, workers)}`;
   const process = random.chance(0.5) ? api : worker;

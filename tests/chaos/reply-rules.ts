@@ -65,8 +65,9 @@ const isOperators = (kind: Question['kind']): boolean =>
   ['make_sale', 'pause', 'resume', 'move_window', 'change_stock', 'read_numbers'].includes(kind);
 
 /**
- * Milliseconds that a reply may take. An order waits for Redis. Reading waits for Redis, then for a connection to PostgreSQL, then for its
- * answer (a second more than the limit, for a server that is silent); an operator's change does that for several steps in a row.
+ * Milliseconds that a reply may take. An order waits for Redis; reading one has one deadline for all parts. Reading a sale waits for Redis,
+ * then for a connection to PostgreSQL, then for its answer (a second more than the limit, for a server that is silent); an operator's change
+ * does that for several steps in a row.
  */
 function budgetMs(kind: Question['kind'], word: string, rules: Rules): number {
   const { requestTimeoutMs: limit, slackMs } = rules;
@@ -76,7 +77,7 @@ function budgetMs(kind: Question['kind'], word: string, rules: Rules): number {
     const looked = ['SALE_NOT_FOUND', 'SALE_RECOVERING', 'LEDGER_UNAVAILABLE'].includes(word);
     return (looked ? 2 * limit + ledger : limit) + slackMs;
   }
-  if (kind === 'read_order') return limit + ledger + slackMs;
+  if (kind === 'read_order') return limit + slackMs;
   if (kind === 'read_sale') return 2 * limit + ledger + slackMs;
   return 4 * ledger + slackMs;
 }

@@ -198,10 +198,13 @@ export async function keepBusy(world: World, urls: () => readonly string[]): Pro
       const first = await order(stranded.id, buyer, key);
       if (!first) return;
       if (!(await untilConfirmed(first))) return;
-      await world.redis.hdel(world.keys.sale(stranded.id).orderKeys, `${buyer} ${key}`);
+      const { orderKeys } = world.keys.sale(stranded.id);
+      await world.redis.hdel(orderKeys, `${buyer} ${key}`);
       // This one is not promised to be confirmed: it is the second of its key.
       const second = await order(stranded.id, buyer, key);
       if (second) accepted.delete(second);
+      // Where nobody was there to take it, the key is as we found it: a key that stays forgotten is a break, and rightly.
+      else await untilDone(() => world.redis.hsetnx(orderKeys, `${buyer} ${key}`, `${first} 1`));
     },
     /** The gate is lost with an order that is in a job, one that is reserved, and one that the ledger has and that is reserved all the same. */
     async lostGate() {
@@ -226,6 +229,19 @@ export async function keepBusy(world: World, urls: () => readonly string[]): Pro
       await queue.add([inJob]);
     },
   };
+
+  /** Redis may be what is killed. */
+  async function untilDone(work: () => Promise<unknown>): Promise<void> {
+    for (let attempt = 1; attempt < 40; attempt++) {
+      const done = await work().then(
+        () => true,
+        () => false,
+      );
+      if (done) return;
+      await pause(250);
+    }
+    await work();
+  }
 
   async function untilEpochAfter(saleId: string, epoch: number): Promise<void> {
     for (let tries = 0; tries < 100 && !stopping.signal.aborted; tries++) {

@@ -6,6 +6,7 @@ import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { listFaults } from '@flash-sale/core/audit/audit-report.ts';
 import { auditSales } from '@flash-sale/core/audit/audit-sale.ts';
 import { createStockGate } from '@flash-sale/core/stock/stock-gate.ts';
 import { eventually, makeTemplate, openWorld, type World } from '@flash-sale/core/testing/world.ts';
@@ -15,7 +16,7 @@ import { ownFolder, type PrivateServer } from '@flash-sale/launcher/private-serv
 import { freePort } from '../free-port.ts';
 import { type ServiceProcess, startProcess } from '../running-system.ts';
 import { type BusySales, keepBusy } from './busy-sales.ts';
-import type { CrashPoint } from './steps-table.ts';
+import type { CrashPoint, Server } from './steps-table.ts';
 
 const REACHED_WITHIN_MS = 30_000;
 const ENDED_WITHIN_MS = 30_000;
@@ -30,8 +31,6 @@ const SETTINGS = {
   LOG_LEVEL: 'warn',
 };
 const preload = fileURLToPath(new URL('./die-at-step.ts', import.meta.url));
-
-export type Server = 'redis' | 'postgres';
 
 export interface KilledServerReport {
   /** By point: null where the server was killed there and all went on. */
@@ -145,10 +144,7 @@ async function startAgain(start: () => Promise<PrivateServer>): Promise<PrivateS
 }
 
 async function auditNow({ redis, pool, keys }: World, stuckAfterMs = 600_000): Promise<string[]> {
-  const report = await auditSales({ redis, pool, keys, stuckAfterMs });
-  return report.sales.flatMap((sale) =>
-    sale.breaks.map((found) => `${sale.saleId}: ${found.code} ${found.subject} ${found.detail}`),
-  );
+  return listFaults(await auditSales({ redis, pool, keys, stuckAfterMs }));
 }
 
 async function waitForEnds(world: World, accepted: ReadonlyMap<string, string>): Promise<string[]> {

@@ -50,6 +50,93 @@ export interface CrashPoint {
   readonly service: Service;
 }
 
+export type Server = 'redis' | 'postgres';
+
+/** At which of a step's states the server is killed, or a sentence that says why at none. */
+type Fate = readonly ('begins' | 'commits' | 'done')[] | string;
+
+const WINDOW = 'Counts the orders of a second for the limit of the whole system, which nobody is promised.';
+const READS = 'It reads.';
+const REBUILD = 'Between close-gate and open-gate: whatever it wrote, the rebuilding is begun again in a higher epoch.';
+const CARRIED = 'Carries what the ledger has, and is repeated until the ledger knows that the gate has it.';
+const COUNTS = "Counts hand-overs, by which an order is given up after eight: one more or less changes nobody's order.";
+const OPERATOR =
+  'One change of one row by an operator: it is there or it is not, and an operator who was not answered reads the sale.';
+
+/**
+ * Where each server is killed. Redis is asked to do something by scripts and by the queue, PostgreSQL by transactions; at their beginnings
+ * nothing was sent to PostgreSQL, which is then only away (postgres-away.test.ts).
+ */
+const KILLED_AT: Readonly<Record<Server, Readonly<Record<string, Fate>>>> = {
+  redis: {
+    'take-permits': WINDOW,
+    'return-permits': WINDOW,
+    reserve: ['begins', 'done'],
+    'read-sale': READS,
+    'open-sale': CARRIED,
+    'configure-sale': CARRIED,
+    'adjust-stock': ['done'],
+    settle: ['begins', 'done'],
+    release: ['begins', 'done'],
+    'claim-strands': 'Sets the time of the next look at a strand: a lost one is a look that comes earlier.',
+    'count-hand-overs': COUNTS,
+    'lower-hand-overs': COUNTS,
+    'point-key': ['begins'],
+    'adopt-orders': ['begins', 'done'],
+    'check-gate': READS,
+    'close-gate': ['begins', 'done'],
+    'drop-reservations': REBUILD,
+    'restore-fields': REBUILD,
+    'restore-unsettled': REBUILD,
+    'open-gate': ['begins', 'done'],
+    'receive-order': 'Before reserve:begins, and after reserve:done: nothing is asked of Redis in between.',
+    'add-jobs': ['done'],
+    'take-job': ['done'],
+  },
+  postgres: {
+    'create-sale': OPERATOR,
+    'pause-sale': OPERATOR,
+    'resume-sale': OPERATOR,
+    'change-window': OPERATOR,
+    'begin-stock-change': OPERATOR,
+    'finish-stock-change': ['commits', 'done'],
+    'mark-carried': CARRIED,
+    'confirm-orders': ['commits', 'done'],
+    'reject-orders': ['commits', 'done'],
+    'begin-epoch': ['commits', 'done'],
+    'finish-epoch': ['commits', 'done'],
+  },
+};
+
+/** Names of the steps, by the server that is asked to do something in them. */
+function stepsOf(server: Server): string[] {
+  if (server === 'postgres') return [...TRANSACTIONS];
+  return [...loadLuaScripts().map(({ name }) => name), ...OTHER_STEPS.map((step) => step.split(':')[0] as string)];
+}
+
+/** @throws Error where the code has a step of the server that the table does not know, or the other way round */
+export function serverCrashPoints(
+  server: Server,
+  table: Readonly<Record<string, Fate>> = KILLED_AT[server],
+): CrashPoint[] {
+  compare(new Set(stepsOf(server)), table, `where ${server} is killed, or why not`);
+  const steps = Object.entries(table).flatMap(([name, fate]) =>
+    typeof fate === 'string' ? [] : fate.map((state) => `${name}:${state}`),
+  );
+  const points = crashPoints();
+  const unreached = steps.filter((step) => !points.some((point) => point.step === step));
+  if (unreached.length > 0)
+    throw new Error(`tests/crash/steps-table.ts knows steps that are none: ${unreached.join(', ')}`);
+  return points.filter(({ step }) => steps.includes(step));
+}
+
+function compare(known: ReadonlySet<string>, table: Readonly<Record<string, unknown>>, what: string): void {
+  const missing = [...known].filter((name) => !(name in table));
+  const gone = Object.keys(table).filter((name) => !known.has(name));
+  if (missing.length > 0) throw new Error(`tests/crash/steps-table.ts does not say ${what}: ${missing.join(', ')}`);
+  if (gone.length > 0) throw new Error(`tests/crash/steps-table.ts knows steps that are none: ${gone.join(', ')}`);
+}
+
 /** @throws Error where the code has a step that the table does not know, or the other way round */
 export function crashPoints(): CrashPoint[] {
   const steps = [
@@ -57,11 +144,7 @@ export function crashPoints(): CrashPoint[] {
     ...TRANSACTIONS.flatMap((name) => [`${name}:begins`, `${name}:commits`, `${name}:done`]),
     ...OTHER_STEPS,
   ];
-  const known = new Set(steps.map((step) => step.split(':')[0] as string));
-  const missing = [...known].filter((name) => !(name in REACHED_BY));
-  const gone = Object.keys(REACHED_BY).filter((name) => !known.has(name));
-  if (missing.length > 0) throw new Error(`tests/crash/steps-table.ts does not say who reaches: ${missing.join(', ')}`);
-  if (gone.length > 0) throw new Error(`tests/crash/steps-table.ts knows steps that are none: ${gone.join(', ')}`);
+  compare(new Set(steps.map((step) => step.split(':')[0] as string)), REACHED_BY, 'who reaches');
   return steps.flatMap((step) =>
     (REACHED_BY[step.split(':')[0] as string] as readonly Service[]).map((service) => ({ step, service })),
   );

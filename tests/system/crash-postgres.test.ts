@@ -1,10 +1,9 @@
 /** PostgreSQL is killed at the steps of its transactions: what was committed stays, what was not is done again, and no attempt is used up. */
 import { beforeAll, expect, test } from 'vitest';
 import { type KilledServerReport, killServerAt, pointName } from '../crash/killed-server.ts';
-import { crashPoints } from '../crash/steps-table.ts';
+import { serverCrashPoints } from '../crash/steps-table.ts';
 
-const STEPS = /^(confirm-orders|reject-orders|begin-epoch|finish-epoch|finish-stock-change):(commits|done)$/;
-const points = crashPoints().filter(({ step }) => STEPS.test(step));
+const points = serverCrashPoints('postgres');
 
 let report: KilledServerReport;
 beforeAll(async () => {

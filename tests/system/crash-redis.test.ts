@@ -1,10 +1,9 @@
 /** Redis is killed at the steps of an order's way and of a gate's rebuilding, with `appendfsync always`: nothing that was answered is lost. */
 import { beforeAll, expect, test } from 'vitest';
 import { type KilledServerReport, killServerAt, pointName } from '../crash/killed-server.ts';
-import { crashPoints } from '../crash/steps-table.ts';
+import { serverCrashPoints } from '../crash/steps-table.ts';
 
-const STEPS = /^(reserve|settle|release|adopt-orders|close-gate|open-gate):|^add-jobs:done|^take-job:done/;
-const points = crashPoints().filter(({ step }) => STEPS.test(step));
+const points = serverCrashPoints('redis');
 
 let report: KilledServerReport;
 beforeAll(async () => {

@@ -1,8 +1,10 @@
 /** The ledger is away: refusing, or silent. Orders are accepted up to the backlog's limit, the worker waits, and all is confirmed afterwards. */
 
+import { AWAY_RETRY_MS, CONFIRM_ATTEMPTS, CONFIRM_BACKOFF_MS } from '@flash-sale/core/limits.ts';
 import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
 import { makeSale } from '@flash-sale/core/testing/sales.ts';
 import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
+import pg from 'pg';
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
 import type { AnyJson } from '../any-json.ts';
 import { TcpProxy } from '../chaos/tcp-proxy.ts';
@@ -12,6 +14,9 @@ import { type RunningApi, startApi, startWorkerHere } from '../running-system.ts
 
 const BUDGET_MS = 600;
 const BACKLOG = 300;
+/** Pauses between attempts double; each attempt waits for a connection and for an answer. */
+const ALL_ATTEMPTS_MS =
+  CONFIRM_BACKOFF_MS * (2 ** (CONFIRM_ATTEMPTS - 1) - 1) + CONFIRM_ATTEMPTS * (2 * BUDGET_MS + 1_000);
 
 let world: World;
 let way: TcpProxy;
@@ -59,12 +64,12 @@ test.each([
       detail: expect.stringContaining('Nothing was taken'),
     });
 
-    // Longer than all attempts of a job would have lasted with the ledger answering "no" at once.
+    // Longer than all attempts of a job would have lasted, each as long as the ledger may be silent.
     const queue = createOrderQueue({
       redis: world.redis.duplicate({ maxRetriesPerRequest: null }),
       prefix: world.keys.queuePrefix,
     });
-    await new Promise((resolve) => setTimeout(resolve, 6_000));
+    await new Promise((resolve) => setTimeout(resolve, ALL_ATTEMPTS_MS));
     const jobs = await queue.bullQueue.getJobs(['active', 'wait', 'delayed', 'failed']);
     expect(jobs.length).toBeGreaterThan(0);
     expect(jobs.filter((job) => job.attemptsMade > 0)).toEqual([]);
@@ -82,8 +87,40 @@ test.each([
     });
     expect(after.status).toBe(200);
   },
-  60_000,
+  90_000,
 );
+
+test('[trap 12] it answers and is read-only: no attempt is used up, and all is confirmed once it can write', async () => {
+  const sale = await makeSale(world);
+  const database = new URL(world.databaseUrl).pathname.slice(1);
+  // The one that can still write.
+  const operator = new pg.Client({
+    connectionString: world.databaseUrl,
+    options: '-c default_transaction_read_only=off',
+  });
+  await operator.connect();
+  try {
+    await operator.query(`ALTER DATABASE ${database} SET default_transaction_read_only = on`);
+    // Sessions that were there before are not told.
+    way.cut();
+    const order = () =>
+      fetch(`${api.url}/api/flash-sales/${sale.id}/order`, { method: 'POST', headers: { 'x-user-id': 'ann' } });
+    await eventually('an order is accepted', 10_000, async () => (await order()).status === 200);
+    await eventually('the worker says that it waits', 10_000, () =>
+      world.lines.some(({ msg, err }) => String(msg).includes('they wait') && String(err).includes('read-only')),
+    );
+    // Ten times as long as the three tries of an attempt take.
+    await new Promise((resolve) => setTimeout(resolve, 10 * 3 * AWAY_RETRY_MS));
+    expect(world.lines.filter((line) => line.msg === 'an attempt at a job failed')).toEqual([]);
+  } finally {
+    await operator.query(`ALTER DATABASE ${database} RESET default_transaction_read_only`);
+    await operator.end();
+  }
+  await eventually('it is confirmed', 10_000, async () => {
+    const { rows } = await world.pool.query(`SELECT count(*)::int AS n FROM orders WHERE status = 'confirmed'`);
+    return rows[0].n > 0;
+  });
+}, 60_000);
 
 test('[trap 18] reads that hang are refused at once by the breaker, health says so, and it closes by itself', async () => {
   const sale = await makeSale(world);

@@ -1,15 +1,19 @@
 /** pnpm recover:orders: orders that Redis lost are found in the API's log, and end under the ids that their buyers have. */
 import { execFile } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { readAccepted } from '@flash-sale/core/orders/accepted-log.ts';
+import { newOrderId } from '@flash-sale/core/orders/order.ts';
 import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
+import { openRotatedFile } from '@flash-sale/core/rotated-file.ts';
 import { createStockGate } from '@flash-sale/core/stock/stock-gate.ts';
 import { makeSale } from '@flash-sale/core/testing/sales.ts';
 import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import { type RunningApi, startApi, startWorkerHere } from '../running-system.ts';
+import { freePort } from '../free-port.ts';
+import { type RunningApi, startApi, startProcess, startWorkerHere } from '../running-system.ts';
 
 const script = fileURLToPath(new URL('../../scripts/recover-orders.ts', import.meta.url));
 
@@ -109,5 +113,69 @@ test('nothing to read, no file, no servers: a sentence, and exit code 2', async 
     code: 2,
     stderr: expect.stringContaining('none.log'),
   });
+  const empty = join(folder, 'empty.log');
+  writeFileSync(empty, '{"level":"info","msg":"ready"}\n');
+  expect(await recover(empty)).toMatchObject({
+    code: 2,
+    stdout: '',
+    stderr: expect.stringMatching(/^No accepted order is in .*empty\.log: no line "order accepted"/),
+  });
   expect(await recover('--what')).toMatchObject({ code: 2 });
 });
+
+/** A line of the API's log. */
+const line = (id: string, buyerId: string): string =>
+  `${JSON.stringify({ msg: 'order accepted', order_id: id, buyer_id: buyerId, quantity: 1, reserved_at: Date.now(), reqId: 'r' })}\n`;
+
+test('orders of a sale that the ledger does not know are listed apart, and the others come to their end', async () => {
+  const sale = await makeSale(world, { units: 10 });
+  const [known, unknown] = [newOrderId(sale.id), newOrderId('elsewhere')];
+  const log = join(folder, 'two-sales.log');
+  writeFileSync(log, line(known, 'ann') + line(unknown, 'bob'));
+  const worker = await startWorkerHere(world);
+  const said = await recover(log);
+  expect(said.code).toBe(1);
+  expect(said.stdout).toContain('1 accepted order in the log, 1 of them lost.');
+  expect(said.stdout).toContain('1 more of a sale that the ledger does not know: elsewhere.');
+  expect(said.stdout).toContain('1 confirmed');
+  expect(said.stdout).not.toContain(unknown);
+  await worker.stop();
+}, 30_000);
+
+test('logs that were set aside are read: with the log, from its folder, and by a pattern', async () => {
+  const sale = await makeSale(world, { units: 10 });
+  const logs = join(folder, 'logs');
+  const log = join(logs, 'api-1.log');
+  const file = openRotatedFile(log, { bytes: 100, files: 10 });
+  const ids = ['ann', 'bob', 'cid'].map((buyer) => {
+    const id = newOrderId(sale.id);
+    file.write(line(id, buyer));
+    return id;
+  });
+  writeFileSync(join(logs, 'worker-1.log'), line(newOrderId(sale.id), 'of no API'));
+  for (const given of [logs, join(logs, 'api-*.log*'), log]) {
+    const { stdout, code } = await recover('--dry-run', given);
+    expect([code, stdout]).toEqual([0, expect.stringContaining('3 accepted orders in the log, 3 of them lost')]);
+    for (const id of ids) expect(stdout).toContain(id);
+  }
+}, 30_000);
+
+test.each(['error', 'silent'])(
+  'LOG_LEVEL=%s does not silence the accepted-order log, and the file is written by its name',
+  async (level) => {
+    const sale = await makeSale(world, { units: 10 });
+    const log = join(folder, `api-${level}.log`);
+    const port = await freePort();
+    const process = await startProcess(world, 'api', { LOG_LEVEL: level, LOG_FILE: log, PORT: String(port) });
+    const ordered = await fetch(`http://127.0.0.1:${port}/api/flash-sales/${sale.id}/order`, {
+      method: 'POST',
+      headers: { 'x-user-id': 'ann' },
+    });
+    const { order_id: id } = (await ordered.json()) as { order_id: string };
+    const logged = readFileSync(log, 'utf8');
+    expect(logged.split('\n')).toHaveLength(2);
+    expect(readAccepted(logged)?.order.id).toBe(id);
+    await process.kill();
+  },
+  30_000,
+);

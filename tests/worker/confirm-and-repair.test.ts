@@ -161,8 +161,8 @@ describe('orders that cannot be confirmed', () => {
     const sale = await makeSale(world);
     const [id] = (await accepted(sale.id, 1)) as [string];
     await world.pool.query(`
-      CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no room' USING ERRCODE = '53100'; END $$;
-      CREATE TRIGGER full_disk BEFORE INSERT ON orders FOR EACH ROW WHEN (NEW.status = 'confirmed') EXECUTE FUNCTION full_disk()`);
+      CREATE FUNCTION bad_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no block' USING ERRCODE = '58030'; END $$;
+      CREATE TRIGGER bad_disk BEFORE INSERT ON orders FOR EACH ROW WHEN (NEW.status = 'confirmed') EXECUTE FUNCTION bad_disk()`);
     const order = await gate.findReservation(sale.id, id);
     if (!order || order === 'recovering') throw new Error('no reservation');
     for (let i = 0; i < 8; i++) await gate.countHandOvers(sale.id, [id]);
@@ -173,8 +173,24 @@ describe('orders that cannot be confirmed', () => {
     await work({ STRAND_AGE_MS: 1_500 });
     await eventually('the last attempt failed', 5_000, async () => (await queue.bullQueue.getFailedCount()) === 1);
     expect(await statuses()).toEqual({});
-    await world.pool.query('DROP TRIGGER full_disk ON orders');
+    await world.pool.query('DROP TRIGGER bad_disk ON orders');
     await allEnded(sale.id, 20_000);
+    expect(await statuses()).toEqual({ confirmed: 1 });
+  });
+
+  test('[trap 12] a ledger that answers and has no room on its disk is waited for: no attempt is used up', async () => {
+    const sale = await makeSale(world);
+    await accepted(sale.id, 1);
+    await world.pool.query(`
+      CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no room' USING ERRCODE = '53100'; END $$;
+      CREATE TRIGGER full_disk BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION full_disk()`);
+    await work();
+    // Several times as long as the three tries of an attempt take.
+    await new Promise((resolve) => setTimeout(resolve, 2_500));
+    const jobs = await queue.bullQueue.getJobs(['active', 'wait', 'delayed', 'failed']);
+    expect(jobs.map((job) => job.attemptsMade)).toEqual([0]);
+    await world.pool.query('DROP TRIGGER full_disk ON orders');
+    await allEnded(sale.id, 5_000);
     expect(await statuses()).toEqual({ confirmed: 1 });
   });
 

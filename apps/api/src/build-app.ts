@@ -45,7 +45,7 @@ export async function buildApp(settings: ApiSettings, parts: Parts, log: Logger)
 
   // First, so that the refusals of all that follows are not stored either.
   await app.register(noStore);
-  await app.register(refusalCount);
+  await app.register(refusalCount, { count: parts.metrics.countRefusal });
   await app.register(problems);
   await app.register(connectionBounds, { most: settings.MAX_CONNECTIONS });
   await app.register(overload, { inFlight: settings.OVERLOAD_IN_FLIGHT, loopDelayMs: settings.OVERLOAD_LOOP_DELAY_MS });
@@ -73,14 +73,14 @@ export async function buildApp(settings: ApiSettings, parts: Parts, log: Logger)
       knownRefusals.learn(batch);
     },
   });
-  const placeOrder = createPlaceOrder({ desk, sales: saleReader, log });
+  const placeOrder = createPlaceOrder({ desk, sales: saleReader, count: parts.metrics.countOrder, log });
 
   await app.register(healthRoutes, { probes: parts.probes, breakers: parts.breakers });
   await app.register(saleRoutes, { saleReader });
   await app.register(orderRoutes, {
     placeOrder,
     knownRefusals,
-    readOrder: createReadOrder({ gate, orders, sales: saleReader }),
+    readOrder: createReadOrder({ gate, orders, sales: saleReader, timeoutMs: settings.REQUEST_TIMEOUT_MS }),
     bucket,
     systemLimit: settings.GLOBAL_RATE_LIMIT,
   });

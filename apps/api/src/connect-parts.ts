@@ -1,5 +1,6 @@
 /** Opens what the API works with: two connections to Redis, a pool to PostgreSQL, and the stores upon them. */
 import { behindBreaker, createBreaker } from '@flash-sale/core/circuit-breaker.ts';
+import { createMetrics } from '@flash-sale/core/metrics.ts';
 import { createOrderStore } from '@flash-sale/core/orders/order-store.ts';
 import { connectPostgres, ping } from '@flash-sale/core/postgres/connect-postgres.ts';
 import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
@@ -17,7 +18,7 @@ import type { Logger } from 'pino';
 export type Parts = Awaited<ReturnType<typeof connectParts>>;
 
 /** @throws when Redis cannot be reached */
-export async function connectParts(settings: ServiceSettings, log: Logger) {
+export async function connectParts(settings: ServiceSettings, log: Logger, metrics = createMetrics()) {
   const timeoutMs = settings.REQUEST_TIMEOUT_MS;
   const keys = createKeys(settings.KEY_PREFIX);
   // Two connections: a large job on its way to the queue must not stand before the next order at the gate.
@@ -36,6 +37,7 @@ export async function connectParts(settings: ServiceSettings, log: Logger) {
   const atNews = connectForWork({ url: settings.REDIS_URL, name: 'api-news', log });
   await atNews.redis.connect();
   const breakers = { redis: createBreaker('redis', log), postgres: createBreaker('postgres', log) };
+  for (const breaker of Object.values(breakers)) metrics.watchBreaker(breaker);
   const queue = createOrderQueue({ redis: atQueue.redis, prefix: keys.queuePrefix });
   const workerSign = createWorkerSign({ redis, keys });
 
@@ -49,10 +51,11 @@ export async function connectParts(settings: ServiceSettings, log: Logger) {
     /** @param onNews see listenForNews */
     listenForNews: (onNews: (saleId: string | null) => void) => listenForNews({ redis: atNews.redis, keys }, onNews),
     breakers,
-    /** Each throws, or hangs, where its part does not answer. */
+    metrics,
+    /** Each throws, or hangs, where its part does not answer. Behind the breakers, which are thereby true of a part that nobody else asks. */
     probes: {
-      redis: async (): Promise<void> => void (await redis.ping()),
-      postgres: (): Promise<void> => ping(pool),
+      redis: (): Promise<void> => breakers.redis.call(async () => void (await redis.ping())),
+      postgres: (): Promise<void> => breakers.postgres.call(() => ping(pool)),
       worker: async (): Promise<void> => {
         if (!(await workerSign.isFresh())) throw new Error('no worker has given a sign of life');
       },

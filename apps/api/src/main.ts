@@ -5,9 +5,9 @@ import { runService } from '@flash-sale/core/run-service.ts';
 import { buildApp } from './build-app.ts';
 import { connectParts } from './connect-parts.ts';
 
-await runService('api', process.env, async (settings, log) => {
+await runService('api', process.env, async (settings, log, metrics) => {
   const token = requireSetting(settings, 'ADMIN_TOKEN');
-  const parts = await connectParts(settings, log);
+  const parts = await connectParts(settings, log, metrics);
   const app = await buildApp({ ...settings, ADMIN_TOKEN: token }, parts, log);
   await app.listen({
     host: settings.HOST,

@@ -1,11 +1,11 @@
 /**
  * Takes jobs from the queue: one job is one batch of accepted orders of one sale.
- *   A part is away:        the job is held until it answers again. No attempt is used up, and no further job is taken.
+ *   A part is away:        the job is held until it answers again, and can write again. No attempt is used up, and no further job is taken.
  *   Only its sale waits:   the job goes back for a second (its row is held, its gate is being made anew, an order
  *                         has ended since the ledger was asked). No attempt is used up.
  *   Something else failed: an attempt is used up; after the last one the orders are given up, or left to the sweep.
  */
-import { awayPart, isAboutTheOrder, isRowHeld } from '@flash-sale/core/faults.ts';
+import { awayPart, cannotWrite, isAboutTheOrder, isRowHeld } from '@flash-sale/core/faults.ts';
 import { AWAY_RETRY_MS, CONFIRM_ATTEMPTS, SALE_RETRY_MS } from '@flash-sale/core/limits.ts';
 import type { OrderBatch } from '@flash-sale/core/orders/order.ts';
 import { type ConfirmOrdersJob, decodeJob, ORDER_QUEUE } from '@flash-sale/core/queue/order-queue.ts';
@@ -15,7 +15,7 @@ import { DelayedError, type Job, UnrecoverableError, Worker } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { Logger } from 'pino';
 
-/** Times that a job is tried in one attempt although the ledger answers. */
+/** Times that a job is tried in one attempt although the ledger answers, and does not say that it cannot write. */
 const TRIES_WHILE_THERE = 3;
 
 export interface OrderWorker {
@@ -62,7 +62,8 @@ export function startOrderWorker(options: {
         return;
       } catch (error) {
         // The server answers, and this job fails again and again: it may be at fault itself.
-        if (awayPart(error) === 'postgres' && !isRowHeld(error) && (await ledgerAnswers())) failedWhileThere += 1;
+        const explained = isRowHeld(error) || cannotWrite(error);
+        if (awayPart(error) === 'postgres' && !explained && (await ledgerAnswers())) failedWhileThere += 1;
         if (failedWhileThere === TRIES_WHILE_THERE || !(await mayGoOn(job, token, error)))
           throw await failed(job, batch, error as Error);
       }

@@ -2,6 +2,7 @@
 import { behindBreaker, createBreaker } from '@flash-sale/core/circuit-breaker.ts';
 import { EnvironmentError } from '@flash-sale/core/environment.ts';
 import { GATE_WATCH_MS, WORKER_ALIVE_S } from '@flash-sale/core/limits.ts';
+import { createMetrics } from '@flash-sale/core/metrics.ts';
 import type { OrderBatch } from '@flash-sale/core/orders/order.ts';
 import { createOrderStore } from '@flash-sale/core/orders/order-store.ts';
 import { connectPostgres, ping } from '@flash-sale/core/postgres/connect-postgres.ts';
@@ -27,7 +28,11 @@ import { createSweep } from './recovery/sweep-strands.ts';
 const LOOP_CONNECTIONS = 4;
 
 /** @throws EnvironmentError where the jobs would wait for each other's database connections */
-export async function startWorker(settings: ServiceSettings, log: Logger): Promise<{ stop(): Promise<void> }> {
+export async function startWorker(
+  settings: ServiceSettings,
+  log: Logger,
+  metrics = createMetrics(),
+): Promise<{ stop(): Promise<void> }> {
   if (settings.DATABASE_POOL_SIZE < settings.WORKER_CONCURRENCY + LOOP_CONNECTIONS) {
     throw new EnvironmentError(
       `DATABASE_POOL_SIZE is ${settings.DATABASE_POOL_SIZE}: too small for WORKER_CONCURRENCY=${settings.WORKER_CONCURRENCY}, ` +
@@ -48,13 +53,15 @@ export async function startWorker(settings: ServiceSettings, log: Logger): Promi
 
   const gate = createStockGate({ redis: atGate.redis, keys });
   const breaker = createBreaker('postgres', log);
+  metrics.watchBreaker(breaker);
+  const count = metrics.countOrder;
   const orders = behindBreaker(breaker, createOrderStore(pool));
   const sales = behindBreaker(breaker, createSaleStore(pool));
   const epochs = behindBreaker(breaker, createEpochStore(pool));
   const queue = createOrderQueue({ redis: atQueue.redis, prefix: keys.queuePrefix });
   const sign = createWorkerSign({ redis: atGate.redis, keys });
-  const confirm = (batch: OrderBatch): Promise<void> => confirmOrders({ gate, orders, log }, batch);
-  const giveUp = (batch: OrderBatch): Promise<void> => giveUpOrders({ gate, orders, log }, batch);
+  const confirm = (batch: OrderBatch): Promise<void> => confirmOrders({ gate, orders, log, count }, batch);
+  const giveUp = (batch: OrderBatch): Promise<void> => giveUpOrders({ gate, orders, log, count }, batch);
 
   const worker = startOrderWorker({
     redis: atQueue.redis,

@@ -131,9 +131,15 @@ export const EnvironmentSchema = Type.Object({
     ],
     {
       default: 'info',
-      description: 'Least severe line that is logged: fatal, error, warn, info, debug, trace or silent.',
+      description:
+        'Least severe line that is logged: fatal, error, warn, info, debug, trace or silent. "order accepted" is always logged.',
     },
   ),
+  LOG_FILE: Type.String({
+    default: '',
+    description:
+      'File that the process writes its lines to and sets aside above 20 MB; each process needs its own. Empty: stdout. `npm start` sets it for each.',
+  }),
   STRAND_AGE_MS: integer('Milliseconds that a reservation may stay unsettled before the sweep looks into it.', {
     default: 10_000,
     minimum: 100,
@@ -160,6 +166,16 @@ export const EnvironmentSchema = Type.Object({
       maximum: 10_000_000,
     },
   ),
+  METRICS_PORT: integer(
+    'TCP port of the metrics (GET /metrics, for Prometheus); 0 = off. Each process of a machine needs its own: `npm start` counts on from it, API processes first.',
+    { default: 0, minimum: 0, maximum: 65_535 },
+  ),
+  METRICS_HOST: Type.String({
+    default: '127.0.0.1',
+    minLength: 1,
+    description:
+      'Address the metrics are listened for on; 0.0.0.0 means every one. Nobody who can reach it is asked who they are.',
+  }),
   SHUTDOWN_TIMEOUT_MS: integer('Milliseconds that a process has to finish what it accepted once it is told to stop.', {
     default: 10_000,
     minimum: 500,

@@ -15,6 +15,16 @@ export class PartAwayError extends Error {
   }
 }
 
+/** The call was made, and the time that the request had for it is used up. */
+export class NoAnswerInTimeError extends Error {
+  override name = 'NoAnswerInTimeError';
+  readonly part: AwayPart;
+  constructor(part: AwayPart) {
+    super(`${part} did not answer within the time of the request`);
+    this.part = part;
+  }
+}
+
 const redisWords = [
   "isn't writeable and enableOfflineQueue", // not sent: no connection
   'Connection is closed.',
@@ -55,7 +65,7 @@ const networkCodes = new Set([
 
 /** @returns the part that could not be reached or could not do its work, or null where the fault is of another kind */
 export function awayPart(error: unknown): AwayPart | null {
-  if (error instanceof PartAwayError) return error.part;
+  if (error instanceof PartAwayError || error instanceof NoAnswerInTimeError) return error.part;
   const { message = '', code = '' } = (error ?? {}) as { message?: string; code?: string };
   if (redisRefusals.test(message) || redisWords.some((words) => message.includes(words))) return 'redis';
   // The Redis client never lets a bare network error through to a command; the PostgreSQL client does.
@@ -96,6 +106,14 @@ export function isAboutTheOrder(error: unknown): boolean {
  */
 export function isRowHeld(error: unknown): boolean {
   return (error as { code?: string } | null)?.code === '55P03';
+}
+
+/**
+ * True where PostgreSQL answers and says itself that it cannot write now, whatever is written: it is read-only (a standby), or out of disk,
+ * memory or connections. Whoever waits for it asks by writing: `SELECT 1` would be answered.
+ */
+export function cannotWrite(error: unknown): boolean {
+  return /^(25006|53...)$/.test((error as { code?: string } | null)?.code ?? '');
 }
 
 /** True where the command was not sent to Redis, or refused before it ran, so that nothing can have happened there. */

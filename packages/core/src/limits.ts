@@ -224,3 +224,18 @@ export const HAND_OVER_PACE_MS = 100;
 
 /** Milliseconds that a process looks for Redis and PostgreSQL as it starts before it says that they are not there. */
 export const STARTUP_WAIT_MS = 10_000;
+
+/** Connections that a process holds for those who read its metrics: some scrapers, each with one. */
+export const METRICS_CONNECTIONS_MAX = 16;
+
+/** Milliseconds that one of them has to send its request. */
+export const METRICS_RECEIVE_MS = 5_000;
+
+/** Bytes above which a process sets its log file aside. */
+export const LOG_FILE_BYTES = 20 * 1024 * 1024;
+
+/**
+ * Log files of one process that are kept beside the one that is written to, the newest: 1 GB. An accepted order takes some 330 bytes of it, so
+ * that they hold three million orders of each API process: any sale, and not only the backlog, which is all that Redis can lose.
+ */
+export const LOG_FILES_MAX = 50;

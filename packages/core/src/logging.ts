@@ -1,5 +1,6 @@
 /** One way to write lines, for every process: JSON, with secrets struck out. */
 import { type Logger, pino, symbols } from 'pino';
+import { openRotatedFile } from './rotated-file.ts';
 
 /** Places where a token or a password may stand in what is logged. */
 export const REDACTED_PATHS = [
@@ -14,15 +15,32 @@ export const REDACTED_PATHS = [
   'DATABASE_URL',
 ];
 
-/** @param service name of the process, on every line */
-export function createLogger(service: string, level: string): Logger {
-  return pino({
+/**
+ * @param service name of the process, on every line
+ * @param file that the lines go to; empty: stdout
+ */
+export function createLogger(service: string, level: string, file = ''): Logger {
+  const options = {
     level,
     base: { service, pid: process.pid },
     timestamp: pino.stdTimeFunctions.isoTime,
     redact: { paths: REDACTED_PATHS, censor: '[redacted]' },
-    formatters: { level: (label) => ({ level: label }) },
+    formatters: { level: (label: string) => ({ level: label }) },
+  };
+  if (file === '') return pino(options);
+  const rotated = openRotatedFile(file);
+  let lost = 0;
+  const log: Logger = pino(options, {
+    write(line: string): void {
+      if (!rotated.write(line)) lost += 1;
+      else if (lost > 0) {
+        const lines = lost;
+        lost = 0;
+        log.error({ lines }, 'lines of this log could not be written, and are lost');
+      }
+    },
   });
+  return log;
 }
 
 /** What a line of a batch says beside its message. Nothing in it is struck out: name only fields that hold no secret. */
@@ -30,7 +48,7 @@ export type LineFields = Readonly<Record<string, string | number | null | undefi
 
 /**
  * Writes a line for each order of a batch, all of them in one piece: as pino would write them one by one with `log.info`, for a tenth of the
- * time (docs/measurements/steps.md). Whether the level lets them through is the caller's to ask.
+ * time (docs/measurements/steps.md). Whether the level lets them through is the caller's to ask; the accepted-order log is written at any.
  */
 export function writeLines(log: Logger, message: string, batch: readonly LineFields[]): void {
   if (batch.length === 0) return;

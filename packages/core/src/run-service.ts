@@ -10,6 +10,7 @@ import { type Environment, EnvironmentError, readEnvironment, requireSetting } f
 import { awayPart } from './faults.ts';
 import { STARTUP_WAIT_MS } from './limits.ts';
 import { createLogger } from './logging.ts';
+import { createMetrics, type Metrics } from './metrics.ts';
 import { checkPostgres, PostgresUnfitError } from './postgres/check-postgres.ts';
 import { checkMigrated } from './postgres/migrate.ts';
 import { checkRedis, RedisUnfitError } from './redis/check-redis.ts';
@@ -25,7 +26,7 @@ const envFile = new URL('../../../.env', import.meta.url);
 export async function runService(
   name: string,
   variables: Record<string, string | undefined>,
-  start: (settings: ServiceSettings, log: Logger) => Promise<{ stop(): Promise<void> }>,
+  start: (settings: ServiceSettings, log: Logger, metrics: Metrics) => Promise<{ stop(): Promise<void> }>,
 ): Promise<void> {
   try {
     const file = existsSync(envFile) ? parseEnv(readFileSync(envFile, 'utf8')) : {};
@@ -35,7 +36,7 @@ export async function runService(
       REDIS_URL: requireSetting(environment, 'REDIS_URL'),
       DATABASE_URL: requireSetting(environment, 'DATABASE_URL'),
     };
-    const log = createLogger(name, settings.LOG_LEVEL);
+    const log = createLogger(name, settings.LOG_LEVEL, settings.LOG_FILE);
     const [redis] = await Promise.all([
       checkRedis(settings.REDIS_URL, STARTUP_WAIT_MS),
       checkPostgres(settings.DATABASE_URL, STARTUP_WAIT_MS),
@@ -46,7 +47,11 @@ export async function runService(
         'redis keeps no append-only file: accepted orders that are not in the ledger yet are lost with it. Set "appendonly yes".',
       );
     }
-    const service = await start(settings, log);
+    const metrics = createMetrics();
+    if (settings.METRICS_PORT > 0) {
+      await metrics.listen({ host: settings.METRICS_HOST, port: settings.METRICS_PORT });
+    }
+    const service = await start(settings, log, metrics);
     stopWhenTold(service.stop, settings.SHUTDOWN_TIMEOUT_MS, log);
     log.info('ready');
     process.send?.({ ready: true });

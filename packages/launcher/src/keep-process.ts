@@ -10,7 +10,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync } from 'node:fs';
-import { lastLines, openLog, rotateLog } from './log-file.ts';
+import { copyAside, lastLines, openLog } from './log-file.ts';
 import { signalProcess } from './process-table.ts';
 
 /** sysexits.h: the configuration is wrong. The apps' mains end with it when starting again cannot help. */
@@ -35,6 +35,8 @@ export interface KeepOptions {
   readonly command: string;
   readonly args: readonly string[];
   readonly logFile: string;
+  /** It writes its lines to the file by its name, and sets it aside itself. */
+  readonly ownsLog?: boolean;
   readonly say: (line: string) => void;
   readonly cwd?: string;
   readonly env?: NodeJS.ProcessEnv;
@@ -99,14 +101,14 @@ class Keeper implements KeptProcess {
   #deaths = 0;
   #everReady = false;
   #stopping = false;
-  readonly #logTimer: NodeJS.Timeout;
+  readonly #logTimer: NodeJS.Timeout | undefined;
 
   constructor(options: KeepOptions) {
     this.#options = options;
     this.#backoff = options.backoff ?? BACKOFF;
     this.name = options.name;
     this.logFile = options.logFile;
-    this.#logTimer = setInterval(() => rotateLog(this.logFile), LOG_LOOK_MS).unref();
+    if (!options.ownsLog) this.#logTimer = setInterval(() => copyAside(this.logFile), LOG_LOOK_MS).unref();
     this.ready = new Promise((resolve, reject) => {
       this.#resolveReady = resolve;
       this.#rejectReady = reject;

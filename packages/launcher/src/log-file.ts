@@ -1,4 +1,7 @@
-/** The log file of a kept process: appended to by the process itself, rotated once it is large, read only for its end. */
+/**
+ * The log file of a kept process: appended to by the process itself, read only for its end. API and workers set theirs aside themselves, so
+ * that no line of it is lost (core's rotated-file.ts). A server cannot; its log is copied and emptied once it is large.
+ */
 import {
   closeSync,
   copyFileSync,
@@ -11,9 +14,8 @@ import {
   truncateSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
-
-/** Bytes above which the file is set aside as <name>.log.1, looked at now and then: two files bound the disk it takes. */
-const ROTATE_ABOVE_BYTES = 20 * 1024 * 1024;
+import { LOG_FILE_BYTES } from '@flash-sale/core/limits.ts';
+import { setAside } from '@flash-sale/core/rotated-file.ts';
 
 /** Bytes at the end of the file that are looked through for the last words of a process. */
 const LOOK_BACK_BYTES = 64 * 1024;
@@ -21,16 +23,18 @@ const LOOK_BACK_BYTES = 64 * 1024;
 /** Opens for appending. The child writes through the descriptor itself, so its log outlives us. */
 export function openLog(file: string): { fd: number; size: number } {
   mkdirSync(dirname(file), { recursive: true });
-  rotateLog(file);
+  // Nobody writes to it: its process is started only now.
+  if ((statSync(file, { throwIfNoEntry: false })?.size ?? 0) > LOG_FILE_BYTES) setAside(file);
   const fd = openSync(file, 'a', 0o640);
   return { fd, size: fstatSync(fd).size };
 }
 
 /**
- * Sets a large log aside. The process goes on writing through its descriptor, at the new end: it was opened for appending. Lines that
- * come between the two steps are lost, and all old ones where there is no room for the copy: a log must never end the system.
+ * Copies a large log of a server to <name>.log.1 and empties it. The server goes on writing through its descriptor, at the new end: it was
+ * opened for appending. Lines that come between the two steps are lost, and all old ones where there is no room for the copy: a log must
+ * never end the system. Not for a log that orders are recovered from.
  */
-export function rotateLog(file: string, aboveBytes = ROTATE_ABOVE_BYTES): void {
+export function copyAside(file: string, aboveBytes = LOG_FILE_BYTES): void {
   try {
     if ((statSync(file, { throwIfNoEntry: false })?.size ?? 0) <= aboveBytes) return;
     try {

@@ -10,6 +10,7 @@
  * Stopping goes the other way: API, workers, servers.
  */
 import { join } from 'node:path';
+import type { Environment } from '@flash-sale/core/environment.ts';
 import { checkPostgres } from '@flash-sale/core/postgres/check-postgres.ts';
 import { migrateLedger } from '@flash-sale/core/postgres/migrate.ts';
 import { checkRedis } from '@flash-sale/core/redis/check-redis.ts';
@@ -44,6 +45,12 @@ export interface SystemOptions {
   readonly watch?: boolean;
   /** Raised when we are to stop, also in the middle of starting. */
   readonly signal: AbortSignal;
+}
+
+/** Each process its own, counted on from METRICS_PORT: API processes first. 0: off. */
+function metricsPort(settings: Environment, app: 'api' | 'worker', number: number): number {
+  if (settings.METRICS_PORT === 0) return 0;
+  return settings.METRICS_PORT + (app === 'api' ? 0 : settings.API_PROCESSES) + number - 1;
 }
 
 export class System {
@@ -194,6 +201,7 @@ export class System {
     };
     const keep = (app: 'api' | 'worker', number: number) => {
       const name = `${app}-${number}`;
+      const logFile = join(this.#dataFolder, 'logs', `${name}.log`);
       const kept = keepProcess({
         name,
         command: process.execPath,
@@ -205,9 +213,10 @@ export class System {
           this.#dataFolder,
         ],
         cwd: root,
-        env,
+        env: { ...env, METRICS_PORT: String(metricsPort(environment, app, number)), LOG_FILE: logFile },
         ipc: true,
-        logFile: join(this.#dataFolder, 'logs', `${name}.log`),
+        logFile,
+        ownsLog: true,
         say: (line) => say(stepLine(app, line)),
         onStarted: (pid) => this.#remember(name, pid),
       });

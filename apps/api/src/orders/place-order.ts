@@ -56,8 +56,14 @@ export function createAcceptance({ handOver, log }: { handOver: HandOver; log: L
   };
 }
 
-export function createPlaceOrder(parts: { desk: AdmissionDesk; sales: Pick<SaleReader, 'find'>; log: Logger }) {
-  const { desk, sales, log } = parts;
+/** @param parts.count of what the buyer is told */
+export function createPlaceOrder(parts: {
+  desk: AdmissionDesk;
+  sales: Pick<SaleReader, 'find'>;
+  count: (outcome: 'accepted' | 'replayed' | 'unknown') => void;
+  log: Logger;
+}) {
+  const { desk, sales, count, log } = parts;
 
   return function placeOrder(wanted: PlaceOrder): Promise<PlaceOrderOutcome> {
     const { saleId, buyerId, quantity, requestId, idempotencyKey } = wanted;
@@ -68,6 +74,8 @@ export function createPlaceOrder(parts: { desk: AdmissionDesk; sales: Pick<SaleR
       const { word } = admission.outcome;
       if (word === 'recovering') return { kind: 'recovering' };
       if (word === 'unknown_sale') return findOut();
+      if (word === 'reserved') count('accepted');
+      else if (word === 'replayed') count('replayed');
       return { kind: 'decided', orderId, admission };
     }
     /** There is no gate of it: it may be a sale whose gate is being made. */
@@ -76,6 +84,7 @@ export function createPlaceOrder(parts: { desk: AdmissionDesk; sales: Pick<SaleR
     }
     function failed(error: unknown): PlaceOrderOutcome {
       if (error instanceof NothingReservedError || nothingHappenedInRedis(error)) return { kind: 'gate_away' };
+      count('unknown');
       log.warn(
         { order_id: orderId, reqId: requestId, err: (error as Error).message },
         'the gate did not answer an order',

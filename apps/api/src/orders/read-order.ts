@@ -2,7 +2,9 @@
  * Finds what became of an order. The gate is asked first and the ledger second: a reservation ends only after the ledger
  * has the order, so that in this order of asking none can slip through between. The ledger's word stands above the gate's: a
  * reservation that was not settled yet (or is there again, after Redis lost its last second) turns nothing back to pending.
+ * Both together have the time of one request.
  */
+import { startDeadline } from '@flash-sale/core/deadline.ts';
 import { awayPart } from '@flash-sale/core/faults.ts';
 import { saleIdOf } from '@flash-sale/core/orders/order.ts';
 import type { LedgerOrder, OrderStore } from '@flash-sale/core/orders/order-store.ts';
@@ -22,12 +24,17 @@ export interface OrderView {
   readonly reason?: string;
 }
 
+/** Of the time of a request: a gate that is silent leaves enough for a ledger that has the order. */
+const SHARE_OF_GATE = 0.5;
+
 export type ReadOrderOutcome = OrderView | 'no_such_order' | 'gate_away' | 'recovering';
 
 export function createReadOrder(parts: {
   gate: Pick<StockGate, 'findReservation'>;
   orders: Pick<OrderStore, 'find'>;
   sales: Pick<SaleReader, 'find'>;
+  /** Milliseconds that a request may wait, for all parts together. */
+  timeoutMs: number;
 }) {
   /**
    * Someone else's order is answered like one that does not exist.
@@ -37,15 +44,19 @@ export function createReadOrder(parts: {
   return async function readOrder(orderId: string, buyerId: string): Promise<ReadOrderOutcome> {
     const saleId = saleIdOf(orderId);
     if (saleId === null) return 'no_such_order';
-    const reservation = await parts.gate.findReservation(saleId, orderId).catch((error: unknown) => {
+    const { within } = startDeadline(parts.timeoutMs);
+    const askGate = () => parts.gate.findReservation(saleId, orderId);
+    const reservation = await within('redis', askGate, SHARE_OF_GATE).catch((error: unknown) => {
       if (awayPart(error) !== 'redis') throw error;
       return 'gate_away' as const;
     });
-    const order = await parts.orders.find(orderId);
+    const order = await within('postgres', () => parts.orders.find(orderId));
     if (order) return order.buyerId === buyerId ? view(order) : 'no_such_order';
     if (reservation === 'gate_away') return 'gate_away';
     // Without a gate there may be a sale that Redis lost, or none at all.
-    if (reservation === 'recovering') return (await parts.sales.find(saleId)) ? 'recovering' : 'no_such_order';
+    if (reservation === 'recovering') {
+      return (await within('postgres', () => parts.sales.find(saleId))) ? 'recovering' : 'no_such_order';
+    }
     if (reservation?.buyerId !== buyerId) return 'no_such_order';
     return {
       order_id: orderId,

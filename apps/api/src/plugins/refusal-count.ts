@@ -8,8 +8,8 @@ declare module 'fastify' {
   }
 }
 
-export default fp(
-  async (app) => {
+export default fp<{ count: (code: string) => void }>(
+  async (app, { count }) => {
     let counts: Record<string, number> = {};
     const sumUp = (): void => {
       if (Object.keys(counts).length > 0) app.log.info({ refusals: counts }, 'refused since the last summary');
@@ -18,6 +18,7 @@ export default fp(
     const timer = setInterval(sumUp, REFUSAL_SUMMARY_MS).unref();
     app.decorate('countRefusal', (code: string) => {
       counts[code] = (counts[code] ?? 0) + 1;
+      count(code);
     });
     app.addHook('onClose', async () => {
       clearInterval(timer);

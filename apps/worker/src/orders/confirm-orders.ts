@@ -14,13 +14,17 @@ interface Parts {
   readonly gate: Pick<StockGate, 'settle' | 'release' | 'adopt' | 'pointKey'>;
   readonly orders: Pick<OrderStore, 'confirm' | 'findByKey'>;
   readonly log: Logger;
+  /** Told of each order that the ledger decided just now. */
+  readonly count?: CountOrder;
 }
 
+export type CountOrder = (outcome: OrderVerdict['status']) => void;
+
 /** @throws when ledger or gate cannot be reached; then the whole step is to be done again */
-export async function confirmOrders({ gate, orders, log }: Parts, batch: OrderBatch): Promise<void> {
+export async function confirmOrders({ gate, orders, log, count = () => {} }: Parts, batch: OrderBatch): Promise<void> {
   const { verdicts, epoch } = await orders.confirm(batch, gate.adopt);
   const confirmed = { ...batch, epoch };
-  await followLedger({ gate, log }, confirmed, verdicts);
+  await followLedger({ gate, log, count }, confirmed, verdicts);
   for (const verdict of verdicts) {
     if (verdict.status === 'rejected' && verdict.reason === 'DUPLICATE_REQUEST')
       await restoreKey({ gate, orders }, confirmed, verdict.id);
@@ -42,7 +46,7 @@ async function restoreKey(
 
 /** Brings the gate to what the ledger said, and writes one line for each order that it said it of just now. */
 export async function followLedger(
-  { gate, log }: { gate: Pick<StockGate, 'settle' | 'release'>; log: Logger },
+  { gate, log, count }: { gate: Pick<StockGate, 'settle' | 'release'>; log: Logger; count?: CountOrder },
   batch: OrderBatch,
   verdicts: readonly OrderVerdict[],
 ): Promise<void> {
@@ -58,6 +62,7 @@ export async function followLedger(
     writeLines(log, 'order confirmed', fresh.filter((verdict) => verdict.status === 'confirmed').map(line));
   }
   for (const verdict of fresh) {
+    count?.(verdict.status);
     if (verdict.status === 'rejected') log.warn({ ...line(verdict), reason: verdict.reason }, 'order rejected');
   }
 }

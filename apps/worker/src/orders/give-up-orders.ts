@@ -6,21 +6,22 @@ import type { OrderBatch } from '@flash-sale/core/orders/order.ts';
 import type { OrderStore } from '@flash-sale/core/orders/order-store.ts';
 import type { StockGate } from '@flash-sale/core/stock/stock-gate.ts';
 import type { Logger } from 'pino';
-import { followLedger } from './confirm-orders.ts';
+import { type CountOrder, followLedger } from './confirm-orders.ts';
 
 interface Parts {
   readonly gate: Pick<StockGate, 'settle' | 'release'>;
   readonly orders: Pick<OrderStore, 'reject'>;
   readonly log: Logger;
+  readonly count: CountOrder;
 }
 
 /**
  * @throws when ledger or gate cannot be reached, or an order cannot even be written as rejected; those stay as they are and the sweep
  * finds them
  */
-export async function giveUpOrders({ gate, orders, log }: Parts, batch: OrderBatch): Promise<void> {
+export async function giveUpOrders({ gate, orders, log, count }: Parts, batch: OrderBatch): Promise<void> {
   const verdicts = await orders.reject(batch.saleId, batch.orders, 'GAVE_UP');
-  await followLedger({ gate, log }, batch, verdicts);
+  await followLedger({ gate, log, count }, batch, verdicts);
   const ended = new Set(verdicts.map((verdict) => verdict.id));
   const left = batch.orders.filter((order) => !ended.has(order.id));
   if (left.length > 0)

@@ -1,4 +1,4 @@
-/** What an audit says, and how a suspicion becomes a break. docs/running.md has every code with its meaning. */
+/** What an audit says. docs/running.md has every code with its meaning. */
 
 export type BreakCode =
   // The gate's own numbers and records
@@ -19,6 +19,7 @@ export type BreakCode =
   | 'ORDER_DIFFERS'
   | 'ORDER_LOST'
   | 'ORDER_KEY_WRONG'
+  | 'ORDER_KEY_MISSING'
   | 'KEY_TWICE'
   | 'ORDER_ROW_ILLEGAL'
   | 'AMOUNT_WRONG'
@@ -69,12 +70,15 @@ export interface SaleAudit {
   readonly ledger: { allotment: number; sold: number; confirmed: number; rejected: number };
   /** Whether numbers moved while it was looked at. */
   readonly live: boolean;
+  /** Why it could not be judged, or not all of it: a sentence. null: it was. */
+  readonly unjudged: string | null;
   readonly breaks: AuditBreak[];
 }
 
 export interface AuditReport {
   /** ISO 8601, by this machine's clock. */
   readonly at: string;
+  /** No break, and every sale was judged. */
   readonly clean: boolean;
   /** The most looks that any of the sales needed. */
   readonly looks: number;
@@ -85,15 +89,19 @@ export interface AuditReport {
 
 /** Something that must not be, seen in one look: it may be an order on its way between two stores. */
 export interface Suspect extends AuditBreak {
+  /** What was asked. "Too many" and "too few" are answers to one question. */
+  readonly question: string;
   /**
-   * By how much two stores differ, with its sign. 0: what was compared was read at one instant, or its size says nothing.
+   * By how much two stores differ, at least and at most, with its sign. 0: what was compared was read at one instant, or its size says
+   * nothing.
    */
-  readonly difference: number;
+  readonly least: number;
+  readonly most: number;
 }
 
 /** @param difference leave it out where what was compared was read at one instant */
 export function suspect(code: BreakCode, subject: string, detail: string, difference = 0): Suspect {
-  return { code, subject, detail, difference };
+  return { code, subject, detail, question: `${code} ${subject}`, least: difference, most: difference };
 }
 
 export function units(count: number): string {
@@ -102,26 +110,6 @@ export function units(count: number): string {
 
 /** Breaks of one code that are listed; a sale with a million of them needs no million lines. */
 export const LISTED_MAX = 100;
-
-/**
- * What is wrong stays wrong: a suspicion stands only while each further look has it again, with a difference that does not shrink. What
- * is merely on its way comes and goes with the orders, by other amounts. (A leak that runs on grows.)
- *
- * @param earlier null before the first look
- */
-export function stillSuspected(earlier: ReadonlyMap<string, Suspect> | null, now: readonly Suspect[]) {
-  const kept = new Map<string, Suspect>();
-  for (const one of now) {
-    const name = `${one.code} ${one.subject}`;
-    const before = earlier?.get(name);
-    if (!earlier || (before && persists(before.difference, one.difference))) kept.set(name, one);
-  }
-  return kept;
-}
-
-function persists(before: number, now: number): boolean {
-  return Math.sign(before) === Math.sign(now) && Math.abs(now) >= Math.abs(before);
-}
 
 /** Cuts each code's list, and says how many there were. */
 export function listBreaks(suspects: Iterable<Suspect>): AuditBreak[] {
@@ -132,4 +120,22 @@ export function listBreaks(suspects: Iterable<Suspect>): AuditBreak[] {
     if (more > 0) listed.push({ code, subject: `${more} more`, detail: `There are ${more} more of these.` });
     return listed;
   });
+}
+
+/** Whatever keeps a report from being clean, a line each. */
+export function listFaults({ sales, queue }: AuditReport): string[] {
+  const line = ({ code, subject, detail }: AuditBreak): string => `${code} ${subject}: ${detail}`;
+  return [
+    ...sales.flatMap(({ saleId, breaks, unjudged }) => [
+      ...breaks.map((found) => `${saleId}: ${line(found)}`),
+      ...(unjudged === null ? [] : [`${saleId}: not judged: ${unjudged}`]),
+    ]),
+    ...queue.breaks.map(line),
+  ];
+}
+
+/** @returns 0: clean; 1: something is wrong; 2: nothing that was judged is wrong, and not all could be judged */
+export function exitCodeOf({ clean, sales, queue }: AuditReport): 0 | 1 | 2 {
+  if ([...sales, queue].some(({ breaks }) => breaks.length > 0)) return 1;
+  return clean ? 0 : 2;
 }

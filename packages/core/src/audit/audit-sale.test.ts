@@ -6,7 +6,7 @@ import { AUDIT_BOUNDS, auditHere, codesOf } from '../testing/audited.ts';
 import { PlantedSale } from '../testing/planted-sale.ts';
 import { makeSale, reserveOne } from '../testing/sales.ts';
 import { openWorld, type World } from '../testing/world.ts';
-import type { AuditReport } from './audit-report.ts';
+import { type AuditReport, exitCodeOf } from './audit-report.ts';
 import { auditSales, UnknownSaleError } from './audit-sale.ts';
 import { printAudit } from './print-audit.ts';
 
@@ -31,6 +31,7 @@ describe('a sale that is well', () => {
         equation: { allotment: 10, available: 6, reserved: 1, held: 0, sold: 3, holds: true },
         ledger: { allotment: 10, sold: 3, confirmed: 2, rejected: 1 },
         live: false,
+        unjudged: null,
         breaks: [],
       },
     ]);
@@ -107,6 +108,71 @@ test('a gate that opens while it is waited for is judged then', async () => {
   await new Promise((resolve) => setTimeout(resolve, 100));
   await sale.set({ run_id: runId });
   expect(codesOf(await audited)).toEqual(['EQUATION_BROKEN']);
+});
+
+describe('a gate that is shut more than once while it is looked at', () => {
+  const rest = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+  const shutAndOpen = async (sale: PlantedSale) => {
+    const runId = (await world.redis.hget(sale.keys.gate, 'run_id')) as string;
+    return { shut: () => sale.set({ run_id: '' }), open: () => sale.set({ run_id: runId }) };
+  };
+  const audit = (saleId: string, bounds: { looks: number; gatePatienceMs: number; lengthMs?: number }) => {
+    const { redis, pool, keys } = world;
+    return auditSales({ redis, pool, keys, saleIds: [saleId], pauseMs: 10, ...bounds });
+  };
+
+  test('was not closed for the time between, in which it was open', async () => {
+    const sale = await PlantedSale.make(world);
+    const { shut, open } = await shutAndOpen(sale);
+    await sale.move({ available: 1 });
+    await shut();
+    // So many looks that the open gate is not judged before it is shut again.
+    const audited = audit(sale.id, { looks: 1_000, gatePatienceMs: 600 });
+    await rest(300);
+    await open();
+    await rest(100);
+    await shut();
+    await rest(400);
+    await sale.move({ available: -1 });
+    await open();
+    expect(codesOf(await audited)).toEqual([]);
+  });
+
+  test('was not closed for the time in which another epoch was', async () => {
+    const sale = await PlantedSale.make(world);
+    const { shut, open } = await shutAndOpen(sale);
+    await shut();
+    const audited = audit(sale.id, { looks: 3, gatePatienceMs: 600 });
+    await rest(400);
+    await world.pool.query('UPDATE sales SET epoch = 2 WHERE id = $1', [sale.id]);
+    await rest(400);
+    await sale.set({ epoch: '2' });
+    await open();
+    expect(codesOf(await audited)).toEqual([]);
+  });
+
+  test('is not judged at last, which is neither clean nor a break', async () => {
+    const sale = await PlantedSale.make(world);
+    const { shut } = await shutAndOpen(sale);
+    await shut();
+    let done = false;
+    const flapping = (async () => {
+      for (let epoch = 2; !done; epoch++) {
+        await world.pool.query('UPDATE sales SET epoch = $2 WHERE id = $1', [sale.id, epoch]);
+        await rest(50);
+      }
+    })();
+    const report = await audit(sale.id, { looks: 3, gatePatienceMs: 400, lengthMs: 1_000 });
+    done = true;
+    await flapping;
+    expect(codesOf(report)).toEqual([]);
+    expect(report.clean).toBe(false);
+    expect(report.sales[0]?.unjudged).toMatch(
+      /^In 1 s the gate was closed, lost or made anew \d+ times, and never stood/,
+    );
+    expect(exitCodeOf(report)).toBe(2);
+    expect(printAudit(report)).toMatch(/\n {2}UNJUDGED In 1 s .*\n\n1 sale, \d+ looks?: 1 not judged\n$/);
+  });
 });
 
 test('what is gone in a later look is no break', async () => {

@@ -1,17 +1,18 @@
 /**
  * The auditor: reads Redis, PostgreSQL and BullMQ raw, not through the code that it judges, and says whether each sale's numbers add up.
  * A sale may be live meanwhile. What was read at one instant must be right at once; what lies between two stores may be an order on its
- * way. So a suspicion becomes a break only where every one of several looks in a row has it.
+ * way. So a suspicion becomes a break only where every one of several looks in a row has it (weigh-looks.ts).
  */
 import type { Redis } from 'ioredis';
 import type { Pool } from 'pg';
 import type { Keys } from '../redis/keys.ts';
-import { type AuditReport, listBreaks, type SaleAudit, type Suspect, stillSuspected, suspect } from './audit-report.ts';
+import { type AuditReport, listBreaks, type SaleAudit, type Suspect, suspect } from './audit-report.ts';
 import { type Look, type Lookout, lookAtSale } from './look-at-sale.ts';
 import type { Candidates } from './read-gate.ts';
 import { type JobsSnapshot, readJobs } from './read-jobs.ts';
 import { listSaleIds } from './read-ledger.ts';
 import { surveySale } from './survey-sale.ts';
+import { breaksOf, isDecided, type Opinion, weigh } from './weigh-looks.ts';
 
 export interface AuditOptions {
   readonly redis: Redis;
@@ -25,13 +26,17 @@ export interface AuditOptions {
   readonly pauseMs?: number;
   /** Milliseconds that an order, or a change of stock, may be on its way. */
   readonly stuckAfterMs?: number;
-  /** Milliseconds that a gate may be closed or missing: a worker makes it anew. */
+  /** Milliseconds that a gate may be closed or missing without anything happening to it: a worker makes it anew. */
   readonly gatePatienceMs?: number;
+  /** Milliseconds from a sale's first look after which no further one is taken: what is not decided by then is not judged. */
+  readonly lengthMs?: number;
 }
 
 /** I3: every accepted order ends within it. */
 const STUCK_AFTER_MS = 30_000;
 const GATE_PATIENCE_MS = 30_000;
+/** Several times what a gate may take, and a rebuilding that is killed and begun again. */
+const LENGTH_MS = 120_000;
 const LOOKS = 5;
 const PAUSE_MS = 250;
 const NO_CANDIDATES: Candidates = { buyers: [], orderKeys: [] };
@@ -43,16 +48,23 @@ export class UnknownSaleError extends Error {
 
 /** What is known of a sale after some looks. */
 interface Watch extends Lookout {
+  /** Since when it is looked at, ms of performance.now(); null before the first look. */
+  since: number | null;
   /** In a row, at the same gate. */
   looks: number;
-  /** State and epoch of the gate: another one, and the looks begin anew. */
+  /** State and epoch of the gate: another one, and everything begins anew. */
   phase: string;
+  /** How many of them were seen. */
+  phases: number;
   /** null: this gate was not surveyed yet. */
   candidates: Candidates | null;
-  /** null before the first look. */
-  suspects: ReadonlyMap<string, Suspect> | null;
-  /** Since when the gate was seen closed, ms of performance.now(). */
-  closedSince: number | null;
+  /** null before the first look at this gate. */
+  opinion: Opinion | null;
+  /** Since when this gate was seen closed or missing, ms of performance.now(). */
+  shutSince: number | null;
+  /** That it was so for too long. */
+  shut: Suspect | null;
+  unjudged: string | null;
   live: boolean;
   last: Look | null;
   done: boolean;
@@ -60,29 +72,33 @@ interface Watch extends Lookout {
 
 /** @throws UnknownSaleError, or whatever Redis and PostgreSQL throw while they cannot be read */
 export async function auditSales(options: AuditOptions): Promise<AuditReport> {
-  const { redis, pool, keys, saleIds, looks = LOOKS, pauseMs = PAUSE_MS } = options;
+  const { redis, pool, keys, saleIds, looks = LOOKS, pauseMs = PAUSE_MS, lengthMs = LENGTH_MS } = options;
   const at = new Date().toISOString();
   const wanted = saleIds ? new Set(saleIds) : null;
   let jobs = await readJobs(redis, keys, wanted);
   const ids = wanted ?? new Set([...(await listSaleIds(pool)), ...jobs.bySale.keys()]);
   const watches = [...ids].map((saleId) => watchOf(saleId, options));
-  let unreadable = stillSuspected(null, jobs.unreadable);
+  let unreadable = weigh(null, { suspects: jobs.unreadable, doubts: [] });
   let queueLooks = 1;
   for (;;) {
-    for (const watch of watches) if (!watch.done) await takeLook(watch, jobs, looks);
-    const queueDone = unreadable.size === 0 || queueLooks >= looks;
+    for (const watch of watches) {
+      if (watch.done) continue;
+      await takeLook(watch, jobs, looks);
+      if (!watch.done) endInTime(watch, looks, lengthMs);
+    }
+    const queueDone = isDecided(unreadable, looks);
     if (queueDone && watches.every(({ done }) => done)) break;
     await new Promise((resolve) => setTimeout(resolve, pauseMs));
     jobs = await readJobs(redis, keys, wanted);
     if (queueDone) continue;
-    unreadable = stillSuspected(unreadable, jobs.unreadable);
+    unreadable = weigh(unreadable, { suspects: jobs.unreadable, doubts: [] });
     queueLooks += 1;
   }
-  const sales = watches.map(toSaleAudit);
-  const queue = { breaks: listBreaks(unreadable.values()) };
+  const sales = watches.map((watch) => toSaleAudit(watch, looks));
+  const queue = { breaks: listBreaks(breaksOf(unreadable, looks)) };
   return {
     at,
-    clean: queue.breaks.length === 0 && sales.every(({ breaks }) => breaks.length === 0),
+    clean: queue.breaks.length === 0 && sales.every(({ breaks, unjudged }) => breaks.length === 0 && unjudged === null),
     looks: Math.max(queueLooks, ...watches.map((watch) => watch.looks)),
     sales,
     queue,
@@ -98,11 +114,15 @@ function watchOf(saleId: string, options: AuditOptions): Watch {
     saleId,
     stuckAfterMs,
     gatePatienceMs,
+    since: null,
     looks: 0,
     phase: '',
+    phases: 0,
     candidates: null,
-    suspects: null,
-    closedSince: null,
+    opinion: null,
+    shutSince: null,
+    shut: null,
+    unjudged: null,
     live: false,
     last: null,
     done: false,
@@ -115,8 +135,13 @@ async function takeLook(watch: Watch, jobs: JobsSnapshot, looks: number): Promis
   if (!look.known) {
     throw new UnknownSaleError(`There is no sale "${watch.saleId}", neither in the ledger nor in Redis.`);
   }
+  watch.since ??= performance.now();
+  watch.last ??= look;
   const phase = `${look.gate} ${look.epoch}`;
-  if (phase !== watch.phase) Object.assign(watch, { phase, looks: 0, candidates: null, suspects: null });
+  if (phase !== watch.phase) {
+    watch.phases += 1;
+    Object.assign(watch, { phase, looks: 0, candidates: null, opinion: null, shutSince: null });
+  }
   if (watch.candidates === null && look.gate === 'open' && !look.suspects.some(isUnreadable)) {
     watch.candidates = await surveySale(watch, { id: watch.saleId, perBuyerLimit: look.perBuyerLimit });
     // Whoever differed is looked at once more, together with everything else.
@@ -125,26 +150,37 @@ async function takeLook(watch: Watch, jobs: JobsSnapshot, looks: number): Promis
       if (`${look.gate} ${look.epoch}` !== phase) return;
     }
   }
-  watch.live ||= look.moved || (watch.last !== null && watch.last.numbers !== look.numbers);
+  watch.live ||= look.moved || watch.last.numbers !== look.numbers;
   watch.last = look;
   watch.looks += 1;
-  watch.suspects = stillSuspected(watch.suspects, look.suspects);
+  watch.opinion = weigh(watch.opinion, look);
   const isShut = look.epoch !== null && (look.gate === 'closed' || look.gate === 'missing');
   if (isShut) waitForGate(watch, look);
-  else watch.done = watch.suspects.size === 0 || watch.looks >= looks;
+  else watch.done = isDecided(watch.opinion, looks);
 }
 
 /** A gate is shut while a worker makes it anew. Nothing of it is judged until it is open, unless it takes too long. */
 function waitForGate(watch: Watch, look: Look): void {
-  watch.closedSince ??= performance.now();
-  const shutMs = performance.now() - watch.closedSince;
+  watch.shutSince ??= performance.now();
+  const shutMs = performance.now() - watch.shutSince;
   if (shutMs < watch.gatePatienceMs) return;
   const howLong = `for the ${Math.round(shutMs / 1_000)} s that it was watched`;
-  const found =
+  watch.shut =
     look.gate === 'missing'
       ? suspect('GATE_MISSING', 'gate', `Redis has no gate of this sale ${howLong}.`)
       : suspect('GATE_CLOSED', 'gate', `The gate was closed ${howLong}: no worker made it anew.`);
-  watch.suspects = new Map([['gate', found], ...(watch.suspects ?? [])]);
+  watch.done = true;
+}
+
+/** What could not be decided is no break, and it is not well either. */
+function endInTime(watch: Watch, looks: number, lengthMs: number): void {
+  const ms = performance.now() - (watch.since as number);
+  if (ms < lengthMs) return;
+  const time = `${Math.round(ms / 1_000)} s`;
+  watch.unjudged =
+    watch.shutSince !== null || watch.looks < looks
+      ? `In ${time} the gate was closed, lost or made anew ${watch.phases - 1} times, and never stood long enough to be judged.`
+      : `In ${time} no look could tell what is on its way from what is wrong: too much is ordered at once. Look again later.`;
   watch.done = true;
 }
 
@@ -152,7 +188,9 @@ function isUnreadable({ code, subject }: Suspect): boolean {
   return code === 'GATE_UNREADABLE' && subject === 'keys';
 }
 
-function toSaleAudit({ saleId, last, live, suspects }: Watch): SaleAudit {
+function toSaleAudit({ saleId, last, live, opinion, shut, unjudged }: Watch, looks: number): SaleAudit {
   const { epoch, gate, equation, ledger } = last as Look;
-  return { saleId, epoch, gate, equation, ledger, live, breaks: listBreaks(suspects?.values() ?? []) };
+  // Nothing changes in a gate that nobody makes anew: few looks are enough there.
+  const found = [...(shut ? [shut] : []), ...breaksOf(opinion ?? new Map(), shut ? 1 : looks)];
+  return { saleId, epoch, gate, equation, ledger, live, unjudged, breaks: listBreaks(found) };
 }

@@ -2,15 +2,16 @@
 import type { Redis } from 'ioredis';
 import type { Pool } from 'pg';
 import type { SaleKeys } from '../redis/keys.ts';
-import { type Equation, type GateState, type SaleAudit, type Suspect, suspect } from './audit-report.ts';
+import { type Equation, type GateState, type SaleAudit, suspect } from './audit-report.ts';
 import { gateState, judgeGate, readEquation } from './judge-gate.ts';
 import { judgeLedger, judgeSettings } from './judge-ledger.ts';
 import { judgeOrders } from './judge-orders.ts';
 import { type Candidates, type GateSnapshot, parseOrderKey, readGate, readPulse } from './read-gate.ts';
 import type { AuditedJob } from './read-jobs.ts';
 import { readChanges, readLedger } from './read-ledger.ts';
+import type { Said } from './weigh-looks.ts';
 
-export interface Look {
+export interface Look extends Said {
   /** False where neither ledger nor Redis has anything of such a sale. */
   readonly known: boolean;
   readonly gate: GateState;
@@ -22,7 +23,6 @@ export interface Look {
   readonly numbers: string;
   /** Whether the gate's numbers moved during this look. */
   readonly moved: boolean;
-  readonly suspects: readonly Suspect[];
 }
 
 /** Where and by what bounds is looked. */
@@ -53,11 +53,14 @@ export async function lookAtSale(lookout: Lookout, jobs: readonly AuditedJob[], 
   if (!ledger) return withoutLedger(saleId, gate, jobs);
   const state = gateState(gate, ledger.sale.gateVersion);
   const suspects = judgeLedger(ledger);
+  let doubts: readonly string[] = [];
   if (state === 'open') {
     suspects.push(...judgeGate(gate), ...judgeSettings(gate, ledger, changesBefore, lookout.stuckAfterMs));
     if (gate.wrongType === null) {
       const { stuckAfterMs } = lookout;
-      suspects.push(...judgeOrders({ saleId, jobs, gate, ledger, stuckAfterMs }));
+      const orders = judgeOrders({ saleId, jobs, gate, ledger, stuckAfterMs });
+      suspects.push(...orders.suspects);
+      doubts = orders.doubts;
     }
   } else if (state === 'not opened yet' && ledger.sale.madeMsAgo > lookout.gatePatienceMs) {
     suspects.push(suspect('GATE_MISSING', 'gate', 'The ledger has this sale, and its gate was never made.'));
@@ -74,6 +77,7 @@ export async function lookAtSale(lookout: Lookout, jobs: readonly AuditedJob[], 
     numbers: `${numbers} ${confirmed.orders} ${rejectedOrders} ${sale.allotment}`,
     moved: state === 'open' && numbers !== pulse.numbers,
     suspects,
+    doubts,
   };
 }
 
@@ -88,7 +92,8 @@ function askedFor(gate: GateSnapshot, jobs: readonly AuditedJob[]) {
   }
   const buyerIds = new Set(gate.buyers.keys());
   for (const reservation of gate.reservations.values()) if (reservation) buyerIds.add(reservation.buyerId);
-  return { reservedIds, orderIds: [...orderIds], buyerIds: [...buyerIds] };
+  const keyFields = [...gate.orderKeys.keys()].filter((field) => field.includes(' '));
+  return { reservedIds, orderIds: [...orderIds], buyerIds: [...buyerIds], keyFields };
 }
 
 /** Nothing can be held against a ledger that does not know the sale; that Redis knows it is enough. */
@@ -111,5 +116,6 @@ function withoutLedger(saleId: string, gate: GateSnapshot, jobs: readonly Audite
     numbers: '',
     moved: false,
     suspects: known ? [suspect('SALE_NOT_IN_LEDGER', saleId, detail)] : [],
+    doubts: [],
   };
 }

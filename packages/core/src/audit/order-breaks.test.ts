@@ -4,6 +4,7 @@ import { newOrderId } from '../orders/order.ts';
 import { allowAnyRow, auditHere, type BreakCase, codesOf, expectBreak } from '../testing/audited.ts';
 import { PlantedSale } from '../testing/planted-sale.ts';
 import { openWorld, type World } from '../testing/world.ts';
+import type { AuditReport } from './audit-report.ts';
 
 let world: World;
 
@@ -85,11 +86,30 @@ const cases: BreakCase[] = [
     },
   },
   {
+    codes: 'ORDER_KEY_WRONG',
+    when: 'an order key leads to a rejected order beside the confirmed one of the same key',
+    async plant(sale) {
+      const second = newOrderId(sale.id);
+      await sale.reject(second, 'ann');
+      await world.redis.hset(sale.keys.orderKeys, 'ann k1', `${second} 1`);
+      await world.pool.query(`UPDATE orders SET finished_at = now() - interval '1 minute' WHERE id = $1`, [second]);
+      return 'ann k1';
+    },
+  },
+  {
+    codes: 'ORDER_KEY_MISSING',
+    when: 'the gate has forgotten all keys',
+    async plant(sale) {
+      await world.redis.del(sale.keys.orderKeys);
+      return 'ann k1';
+    },
+  },
+  {
     codes: 'KEY_TWICE',
     when: 'two confirmed orders have one key',
     async plant(sale) {
       for (let i = 0; i < 2; i++) {
-        const order = await sale.reserve('eve');
+        const order = await sale.reserve('eve', 1, { key: 'twice' });
         await sale.confirm(order, 'eve', 1, { key: 'twice' });
         await sale.settle(order);
       }
@@ -182,6 +202,36 @@ const cases: BreakCase[] = [
 ];
 
 test.each(cases)('$codes: $when', (planted) => expectBreak(world, planted));
+
+test('ORDER_KEY_WRONG: not while the worker may still lead the key of an order that it rejected back to the first one', async () => {
+  const sale = await PlantedSale.make(world);
+  const second = newOrderId(sale.id);
+  await world.redis.hset(sale.keys.orderKeys, 'ann k1', `${second} 1`);
+  await sale.reject(second, 'ann');
+  expect(codesOf(await auditHere(world, sale.id))).toEqual([]);
+});
+
+test('ORDER_KEY_MISSING: each of many keys is looked for, and a sale without keys has none', async () => {
+  const sale = await PlantedSale.make(world, { units: 100_000 });
+  const count = 7_000;
+  await world.pool.query(
+    `INSERT INTO orders (id, sale_id, buyer_id, quantity, unit_price, amount, currency, status, request_id, created_at, idempotency_key)
+     SELECT $1 || '-many' || i, $1, 'many' || i, 1, 1, 1, 'USD', 'confirmed', 'r', now() - interval '1 minute', 'a key of ' || i
+       FROM generate_series(1, $2) AS i`,
+    [sale.id, count],
+  );
+  await world.pool.query('UPDATE sales SET sold = sold + $2 WHERE id = $1', [sale.id, count]);
+  await sale.move({ available: -count, sold: count });
+  const numbers = Array.from({ length: count }, (_, i) => i + 1);
+  await world.redis.hset(
+    sale.keys.orderKeys,
+    ...numbers.flatMap((i) => [`many${i} a key of ${i}`, `${sale.id}-many${i} 1`]),
+  );
+  expect(codesOf(await auditHere(world, sale.id))).toEqual([]);
+  await world.redis.hdel(sale.keys.orderKeys, 'many6789 a key of 6789');
+  const { breaks } = (await auditHere(world, sale.id)).sales[0] as AuditReport['sales'][number];
+  expect(breaks.map(({ code, subject }) => [code, subject])).toEqual([['ORDER_KEY_MISSING', 'many6789 a key of 6789']]);
+});
 
 test('JOB_UNREADABLE: the data of a job is not what the queue carries', async () => {
   const sale = await PlantedSale.make(world);

@@ -7,11 +7,16 @@ export function printAudit({ sales, queue, looks }: AuditReport): string {
   if (queue.breaks.length > 0) blocks.push(['queue', ...printBreaks(queue.breaks)].join('\n'));
   const howOften = looks === 1 ? '1 look' : `${looks} looks`;
   const sum = `${sales.length === 1 ? '1 sale' : `${sales.length} sales`}, ${howOften}`;
-  blocks.push(`${sum}: ${count === 0 ? 'clean' : count === 1 ? '1 break' : `${count} breaks`}`);
+  const unjudged = sales.filter((sale) => sale.unjudged !== null).length;
+  const verdict = [
+    ...(count === 0 ? [] : [count === 1 ? '1 break' : `${count} breaks`]),
+    ...(unjudged === 0 ? [] : [`${unjudged} not judged`]),
+  ];
+  blocks.push(`${sum}: ${verdict.join(', ') || 'clean'}`);
   return `${blocks.join('\n\n')}\n`;
 }
 
-function printSale({ saleId, epoch, gate, equation, ledger, live, breaks }: SaleAudit): string {
+function printSale({ saleId, epoch, gate, equation, ledger, live, unjudged, breaks }: SaleAudit): string {
   const about = [saleId, `gate ${gate}`, ...(epoch === null ? [] : [`epoch ${epoch}`]), ...(live ? ['live'] : [])];
   const sold = `${ledger.sold} of ${ledger.allotment} sold`;
   return [
@@ -20,6 +25,7 @@ function printSale({ saleId, epoch, gate, equation, ledger, live, breaks }: Sale
     epoch === null
       ? '  ledger   does not know it'
       : `  ledger   ${sold}, ${ledger.confirmed} orders confirmed, ${ledger.rejected} rejected`,
+    ...(unjudged === null ? [] : [`  UNJUDGED ${unjudged}`]),
     ...printBreaks(breaks),
   ].join('\n');
 }

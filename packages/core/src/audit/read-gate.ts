@@ -88,6 +88,11 @@ export async function readGate(redis: Redis, sale: SaleKeys, candidates: Candida
   };
 }
 
+/** @returns ms since 1970 by Redis' clock */
+export async function readClock(redis: Redis): Promise<number> {
+  return milliseconds((await redis.time()) as unknown as [string, string]);
+}
+
 /** Redis' clock, and the gate as it stands a moment after the snapshot. */
 export async function readPulse(redis: Redis, sale: SaleKeys): Promise<{ at: number; numbers: string }> {
   const [time, numbers] = ((await redis

@@ -4,15 +4,16 @@
  */
 import type { Pool, PoolClient } from 'pg';
 import { LISTED_MAX } from './audit-report.ts';
-
-/** Ids that one statement asks for. */
-const CHUNK = 5_000;
+import { readKeyOwners, readKeysTwice } from './read-order-keys.ts';
+import { CHUNK, inSnapshot } from './read-snapshot.ts';
 
 export interface LedgerOrder {
   readonly saleId: string;
   readonly buyerId: string;
   readonly quantity: number;
   readonly status: string;
+  /** ms since the ledger said so, by PostgreSQL's clock. */
+  readonly finishedMsAgo: number;
 }
 
 /** Units confirmed, by the time that the gate reserved them: up to the gate's snapshot, and in its very millisecond. */
@@ -55,6 +56,8 @@ export interface LedgerSnapshot {
   readonly confirmed: ConfirmedUnits & { readonly orders: number };
   readonly rejectedOrders: number;
   readonly orders: ReadonlyMap<string, LedgerOrder>;
+  /** Ids of the confirmed orders under each of the order keys that were asked for, by the key's field. */
+  readonly keyOwners: ReadonlyMap<string, readonly string[]>;
   /** Those that were asked for; without the orders that the gate holds reserved. */
   readonly buyers: ReadonlyMap<string, ConfirmedUnits>;
   /** Buyers whose confirmed orders alone are over the cap. */
@@ -82,6 +85,8 @@ export interface LedgerQuestion {
   readonly orderIds: readonly string[];
   readonly reservedIds: readonly string[];
   readonly buyerIds: readonly string[];
+  /** Order keys, as the gate has them: buyer, space, idempotency key. */
+  readonly keyFields: readonly string[];
   /** Redis' clock, asked once the snapshot stands. */
   now(): Promise<number>;
 }
@@ -111,6 +116,7 @@ export async function readLedger(pool: Pool, question: LedgerQuestion): Promise<
       sale,
       ...(await readTotals(client, question.saleId, times)),
       orders: await readOrders(client, question.orderIds),
+      keyOwners: await readKeyOwners(client, question),
       buyers: sale.perBuyerLimit > 0 ? await readBuyers(client, question, times) : new Map(),
       overCap: sale.perBuyerLimit > 0 ? await readOverCap(client, question.saleId, sale.perBuyerLimit) : [],
       keysTwice: await readKeysTwice(client, question.saleId),
@@ -125,42 +131,34 @@ export async function findOrders(pool: Pool, ids: readonly string[]): Promise<Ma
   return readOrders(pool, ids);
 }
 
-/** Each buyer's confirmed units, a chunk at a time. */
+/**
+ * Each buyer's confirmed units of orders that were reserved before a time, a chunk at a time, and whether any was reserved since.
+ *
+ * @param begun ms since 1970 by Redis' clock
+ */
 export async function eachBuyer(
   pool: Pool,
   saleId: string,
-  take: (chunk: readonly { buyerId: string; units: number }[]) => void,
+  begun: number,
+  take: (chunk: readonly { buyerId: string; units: number; since: boolean }[]) => void,
 ): Promise<void> {
   await inSnapshot(pool, async (client) => {
+    const time = 'to_timestamp($2::float8 / 1000.0)';
     await client.query(
       `DECLARE each_buyer NO SCROLL CURSOR FOR
-       SELECT buyer_id AS "buyerId", sum(quantity)::float8 AS units
+       SELECT buyer_id AS "buyerId", coalesce(sum(quantity) FILTER (WHERE created_at < ${time}), 0)::float8 AS units,
+              bool_or(created_at >= ${time}) AS since
          FROM orders WHERE sale_id = $1 AND status = 'confirmed' GROUP BY buyer_id`,
-      [saleId],
+      [saleId, begun],
     );
     for (;;) {
-      const { rows } = await client.query<{ buyerId: string; units: number }>(`FETCH ${CHUNK} FROM each_buyer`);
+      const { rows } = await client.query<{ buyerId: string; units: number; since: boolean }>(
+        `FETCH ${CHUNK} FROM each_buyer`,
+      );
       if (rows.length === 0) return;
       take(rows);
     }
   });
-}
-
-async function inSnapshot<Result>(pool: Pool, read: (client: PoolClient) => Promise<Result>): Promise<Result> {
-  const client = await pool.connect();
-  let broken: Error | undefined;
-  const onError = (error: Error): void => {
-    broken = error;
-  };
-  client.on('error', onError);
-  try {
-    await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
-    return await read(client);
-  } finally {
-    await client.query('ROLLBACK').catch(onError);
-    client.off('error', onError);
-    client.release(broken);
-  }
 }
 
 async function readSale(client: PoolClient, saleId: string): Promise<LedgerSale | null> {
@@ -213,7 +211,9 @@ async function readOrders(
   const found = new Map<string, LedgerOrder>();
   for (let at = 0; at < ids.length; at += CHUNK) {
     const { rows } = await client.query<LedgerOrder & { id: string }>(
-      `SELECT id, sale_id AS "saleId", buyer_id AS "buyerId", quantity, status FROM orders WHERE id = ANY($1)`,
+      `SELECT id, sale_id AS "saleId", buyer_id AS "buyerId", quantity, status,
+              (extract(epoch FROM clock_timestamp() - finished_at) * 1000)::float8 AS "finishedMsAgo"
+         FROM orders WHERE id = ANY($1)`,
       [ids.slice(at, at + CHUNK)],
     );
     for (const { id, ...order } of rows) found.set(id, order);
@@ -251,16 +251,6 @@ async function readOverCap(
       WHERE sale_id = $1 AND status = 'confirmed'
       GROUP BY buyer_id HAVING sum(quantity) > $2 ORDER BY buyer_id LIMIT ${LISTED_MAX}`,
     [saleId, perBuyerLimit],
-  );
-  return rows;
-}
-
-async function readKeysTwice(client: PoolClient, saleId: string): Promise<LedgerSnapshot['keysTwice']> {
-  const { rows } = await client.query<LedgerSnapshot['keysTwice'][number]>(
-    `SELECT buyer_id AS "buyerId", idempotency_key AS key, count(*)::int AS orders FROM orders
-      WHERE sale_id = $1 AND status = 'confirmed' AND idempotency_key IS NOT NULL
-      GROUP BY buyer_id, idempotency_key HAVING count(*) > 1 ORDER BY 1, 2 LIMIT ${LISTED_MAX}`,
-    [saleId],
   );
   return rows;
 }

@@ -5,8 +5,9 @@
 import type { Redis } from 'ioredis';
 import type { Pool } from 'pg';
 import type { SaleKeys } from '../redis/keys.ts';
-import { type Candidates, parseOrderKey, parseReservation } from './read-gate.ts';
+import { type Candidates, parseOrderKey, parseReservation, readClock } from './read-gate.ts';
 import { eachBuyer, findOrders } from './read-ledger.ts';
+import { eachKeyedOrder } from './read-order-keys.ts';
 
 const CHUNK = 1_000;
 /** More of them are not looked at again: the first already say that all is wrong. Above what a crowd orders during a survey. */
@@ -18,35 +19,43 @@ export async function surveySale(
 ): Promise<Candidates> {
   return {
     buyers: sale.perBuyerLimit > 0 ? await surveyBuyers(parts, sale.id) : [],
-    orderKeys: await surveyOrderKeys(parts),
+    orderKeys: [...new Set([...(await surveyOrderKeys(parts)), ...(await surveyKeyedOrders(parts, sale.id))])],
   };
 }
 
-/** Buyers whose count is not that of their orders. */
+/**
+ * Buyers whose count is not that of their orders, and those who ordered since it is read or have an order on its way: there a difference
+ * may hide behind an order that only one side has, or that both have.
+ */
 async function surveyBuyers(
   { redis, pool, saleKeys }: { redis: Redis; pool: Pool; saleKeys: SaleKeys },
   saleId: string,
 ): Promise<string[]> {
   const differences = new Map<string, number>();
+  const moving = new Set<string>();
   const take = (buyerId: string, units: number): void => {
     const left = (differences.get(buyerId) ?? 0) - units;
     // Most are settled here, so that few are kept.
     if (left === 0) differences.delete(buyerId);
     else differences.set(buyerId, left);
   };
+  const begun = await readClock(redis);
   for await (const fields of scanHash(redis, saleKeys.buyers)) {
     for (const [buyerId, units] of fields) differences.set(buyerId, Number(units));
   }
   for await (const fields of scanHash(redis, saleKeys.reservations)) {
     for (const [, record] of fields) {
       const reservation = parseReservation(record);
-      if (reservation) take(reservation.buyerId, reservation.quantity);
+      if (reservation) moving.add(reservation.buyerId);
     }
   }
-  await eachBuyer(pool, saleId, (chunk) => {
-    for (const { buyerId, units } of chunk) take(buyerId, units);
+  await eachBuyer(pool, saleId, begun, (chunk) => {
+    for (const { buyerId, units, since } of chunk) {
+      take(buyerId, units);
+      if (since) moving.add(buyerId);
+    }
   });
-  return [...differences.keys()].slice(0, CANDIDATES_MAX);
+  return [...new Set([...differences.keys(), ...moving])].slice(0, CANDIDATES_MAX);
 }
 
 /** Order keys that lead to no order, or to one that is not theirs. */
@@ -78,6 +87,25 @@ async function surveyOrderKeys({
     }
   }
   return [...candidates];
+}
+
+/** The other way round: order keys that do not lead to the order that is confirmed under them. */
+async function surveyKeyedOrders(
+  { redis, pool, saleKeys }: { redis: Redis; pool: Pool; saleKeys: SaleKeys },
+  saleId: string,
+): Promise<string[]> {
+  const candidates: string[] = [];
+  await eachKeyedOrder(pool, saleId, async (chunk) => {
+    // An order's key is in the gate before the ledger has the order.
+    for (let at = 0; at < chunk.length && candidates.length < CANDIDATES_MAX; at += CHUNK) {
+      const some = chunk.slice(at, at + CHUNK);
+      const values = await redis.hmget(saleKeys.orderKeys, ...some.map(({ field }) => field));
+      some.forEach(({ field, id, quantity }, i) => {
+        if (values[i] !== `${id} ${quantity}`) candidates.push(field);
+      });
+    }
+  });
+  return candidates;
 }
 
 async function* scanHash(redis: Redis, key: string): AsyncGenerator<[string, string][]> {

@@ -69,6 +69,8 @@ export async function inTransaction<Result>(
     if (name) step(name, 'done');
     return result;
   } catch (error) {
+    // This session is read-only for as long as it lives: its server was primary before, or it was made so. A new one may find another.
+    if ((error as { code?: string }).code === '25006') broken = error as Error;
     await client.query('ROLLBACK').catch((failure: Error) => {
       broken = failure;
     });
