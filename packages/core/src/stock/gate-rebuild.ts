@@ -8,6 +8,7 @@ import { REBUILD_CHUNK, REBUILD_LEASE_MS } from '../limits.ts';
 import type { AcceptedOrder } from '../orders/order.ts';
 import type { Keys } from '../redis/keys.ts';
 import { defineScripts } from '../redis/lua-script.ts';
+import { createSaleNews } from '../redis/sale-news.ts';
 import type { Sale } from '../sales/sale.ts';
 import { expectWord, GateRecoveringError } from './gate-words.ts';
 import { decodeReservation } from './reservation.ts';
@@ -135,6 +136,7 @@ export function createGateRebuild({ redis, keys }: { redis: Redis; keys: Keys })
         [epoch, allotment, sold, reserved, orders, ...settings],
       );
       expectEpoch(sale.id, 'open-gate', word, 'opened');
+      createSaleNews({ redis, keys }).tell(sale.id);
       return Number(available);
     },
   };

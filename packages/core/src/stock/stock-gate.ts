@@ -135,9 +135,10 @@ export function createStockGate({
       const sale = keys.sale(saleId);
       const names = [sale.gate, sale.reservations, sale.unsettled, sale.handOvers, sale.buyers];
       const [word, orders] = await run('release', names, [epoch, ...orderIds]);
-      const released = expectWord('release', word, 'released', 'other_epoch') === 'released' ? Number(orders) : 0;
-      if (released > 0) news.tell(saleId);
-      return released;
+      if (expectWord('release', word, 'released', 'other_epoch') === 'other_epoch') return 0;
+      // Also where nothing was released: an earlier call may have done it whose answer was lost.
+      news.tell(saleId);
+      return Number(orders);
     },
 
     /**
