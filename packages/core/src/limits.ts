@@ -65,7 +65,7 @@ export const SHED_RETRY_MAX_MS = 3_000;
  * Orders that one call of the reserve script may carry, and with how many it goes before the turn ends: so few that Redis decides while the
  * process still reads the others, and that it is held for about half a millisecond.
  */
-export const RESERVE_BATCH_MAX = 64;
+export const RESERVE_BATCH_MAX = 32;
 
 /** Orders that one job may carry: one transaction of some milliseconds, small enough to single out by rows. */
 export const JOB_ORDERS_MAX = 1_000;
