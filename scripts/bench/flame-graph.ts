@@ -25,7 +25,7 @@ const ROW = 16;
 const NARROWEST = 0.6;
 
 /** "place-order.ts decided", "fastify/reply.js send", "node:net Socket._write" */
-export function nameOf({ callFrame: { functionName, url } }: ProfileNode): string {
+function nameOf({ callFrame: { functionName, url } }: ProfileNode): string {
   const file = url
     .replace(/^.*node_modules\/(?!.*node_modules\/)/, '')
     .replace(/^file:\/\/.*\/(apps|packages)\/(\w+)\/src\//, '$2/');
