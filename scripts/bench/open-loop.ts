@@ -13,7 +13,8 @@ import { promisify } from 'node:util';
 
 export interface OpenLoopPlan {
   readonly url: string;
-  readonly path: string;
+  /** One, or several that are asked in turn. */
+  readonly path: string | readonly string[];
   /** Requests a second; null: each connection asks again at once, until `count` have been sent. */
   readonly rate: number | null;
   readonly seconds: number;
@@ -90,13 +91,17 @@ async function play(plan: OpenLoopPlan): Promise<OpenLoopResult> {
   let nextWaiting = 0;
   let answered = 0;
   let sent = 0;
-  const head =
-    `POST ${plan.path} HTTP/1.1\r\nHost: ${target.host}\r\nContent-Type: application/json\r\n` +
-    `Content-Length: ${body.length}\r\nX-User-ID: ${plan.run}-`;
+  const heads = [plan.path]
+    .flat()
+    .map(
+      (path) =>
+        `POST ${path} HTTP/1.1\r\nHost: ${target.host}\r\nContent-Type: application/json\r\n` +
+        `Content-Length: ${body.length}\r\nX-User-ID: ${plan.run}-`,
+    );
 
   function send(line: Line, dueAt: number): void {
     sent += 1;
-    line.send(`${head}${sent}\r\n\r\n${body}`, dueAt);
+    line.send(`${heads[sent % heads.length]}${sent}\r\n\r\n${body}`, dueAt);
   }
   function done(line: Line, status: string, dueAt: number): void {
     answered += 1;

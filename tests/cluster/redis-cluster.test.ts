@@ -141,8 +141,15 @@ test('an operator adds a unit, and the other process sells it at once', async ()
   for (const saleId of saleIds) {
     const late = `late-${saleId}`;
     expect(await order(saleId, late, { through: other })).toMatchObject({ code: 'SOLD_OUT' });
-    expect(await operate(`/${saleId}/stock`, { change_id: 'one-more', delta: 1 })).toBeLessThan(300);
-    expect(await order(saleId, `${late}-2`, { through: other })).toMatchObject({ status: 'accepted' });
+    expect(await operate(`/${saleId}/stock`, { delta: 1, reason: 'one more' })).toBe(200);
+    const added = performance.now();
+    let attempts = 0;
+    await eventually('the unit is sold', 2_000, async () => {
+      attempts += 1;
+      return (await order(saleId, `${late}-${attempts}`, { through: other })).status === 'accepted';
+    });
+    // Without news it would remember for longer (KNOWN_REFUSAL_MS).
+    expect(performance.now() - added).toBeLessThan(300);
   }
 });
 
@@ -152,6 +159,12 @@ test('health asks every master, and the audit finds nothing', async () => {
   await api.parts.probes.redis();
   const { redis, pool, close } = await connectForAudit({ redisUrl: cluster.url, databaseUrl: world.databaseUrl });
   try {
+    for (const saleId of saleIds)
+      await eventually(
+        'all is settled',
+        5_000,
+        async () => (await api.parts.gate.read(saleId)).numbers?.sold === ORDERS + 1,
+      );
     const report = await auditSales({ redis, pool, keys: world.keys, pauseMs: 50 });
     expect(report.sales.map(({ breaks, ledger }) => ({ breaks, sold: ledger?.sold }))).toEqual(
       saleIds.map(() => ({ breaks: [], sold: ORDERS + 1 })),
