@@ -48,7 +48,13 @@ export async function startRedisCluster(options: {
       writeFileSync(join(ofNode, 'secrets', 'redis-password'), `${PASSWORD}\n`, { mode: 0o600 });
       // Its default is 10,000 above the other one, and may not exist.
       const busPort = await freePort();
-      const config = ['cluster-enabled yes', `cluster-port ${busPort}`, `masterauth ${PASSWORD}`];
+      const config = [
+        'cluster-enabled yes',
+        `cluster-port ${busPort}`,
+        `masterauth ${PASSWORD}`,
+        // A node that met no other does not know its own address, and tells none.
+        'cluster-announce-ip 127.0.0.1',
+      ];
       nodes.push(await startPrivateRedis({ folder: ofNode, distFolder, found, restart: false, config }));
       busPorts.push(busPort);
     }

@@ -34,6 +34,9 @@ const RESEND_MS = 100;
 /** Of one command: a slot that is on its way, then at its new place. Each refused it before it ran. */
 const REDIRECTIONS_MAX = 8;
 
+/** In the words of the client library. */
+const NOBODY = 'None of startup nodes is available';
+
 /** Not connected yet. @throws where the address cannot be read */
 export function openRedis(url: string, manners: Manners): AnyRedis {
   const { nodesComeBack = true, ...options } = manners;
@@ -77,17 +80,20 @@ export function openRedis(url: string, manners: Manners): AnyRedis {
 export async function connectRedis(redis: AnyRedis): Promise<void> {
   if (!(redis instanceof Cluster)) return redis.connect();
   await untilClosed(redis, redis.connect());
-  for (const node of redis.nodes('master')) {
-    if (node.status === 'wait') void node.connect().catch(() => {});
-    if (node.status !== 'ready') await untilClosed(node, new Promise<void>((ready) => node.once('ready', ready)));
-  }
+  await Promise.all(
+    redis.nodes('master').map(async (node) => {
+      if (node.status === 'end') throw new Error(NOBODY);
+      if (node.status === 'wait') void node.connect().catch(() => {});
+      if (node.status !== 'ready') await untilClosed(node, new Promise<void>((ready) => node.once('ready', ready)));
+    }),
+  );
 }
 
 /** A cluster that is down is closed and tried again without a word to whoever called connect(). */
 async function untilClosed(redis: AnyRedis, done: Promise<void>): Promise<void> {
   let closed = (): void => {};
   const failed = new Promise<never>((_, reject) => {
-    closed = () => reject(new Error('None of startup nodes is available'));
+    closed = () => reject(new Error(NOBODY));
   });
   redis.once('close', closed);
   await Promise.race([done, failed]).finally(() => redis.off('close', closed));
