@@ -157,6 +157,11 @@ test('health asks every master, and the audit finds nothing', async () => {
   const health = (await (await fetch(`${api.url}/health`)).json()) as AnyJson;
   expect(JSON.stringify(health)).toContain('redis');
   await api.parts.probes.redis();
+  const headers = { authorization: `Basic ${btoa(`admin:${ADMIN_TOKEN}`)}` };
+  const jobs = await fetch(`${api.url}/admin/queues/api/queues?activeQueue=confirm-orders&status=completed`, {
+    headers,
+  });
+  expect(await jobs.text()).toContain('confirm-orders');
   const { redis, pool, close } = await connectForAudit({ redisUrl: cluster.url, databaseUrl: world.databaseUrl });
   try {
     for (const saleId of saleIds)
