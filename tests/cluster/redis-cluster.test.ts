@@ -190,6 +190,20 @@ test('a start is refused where one master would evict keys, where it is no clust
   await expect(checkRedis(cluster.url.replace(/:[^:@/]+@/, ':wrong@'))).rejects.toThrow('refuses the login');
 });
 
+test('a connection for requests is made at the first try, with every node in it', async () => {
+  const made = Array.from({ length: 40 }, (_, i) =>
+    connectForRequests({ url: cluster.url, name: `many-${i}`, log: world.log, timeoutMs: 2_000 }),
+  );
+  const answers = await Promise.all(
+    made.map(async ({ redis, connect }) => {
+      await connect();
+      return Promise.all(saleIds.map((saleId) => redis.exists(world.keys.sale(saleId).gate)));
+    }),
+  );
+  expect(answers).toEqual(made.map(() => [1, 1, 1]));
+  await Promise.all(made.map(({ close }) => close()));
+});
+
 test('without a node its commands fail at once, the others answer, and one line says so', async () => {
   // What a system does while it lacks a node is not asked here.
   await stopSystem();

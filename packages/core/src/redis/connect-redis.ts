@@ -67,11 +67,12 @@ function backoff(times: number): number {
 function managed(redis: AnyRedis, { name, log }: ConnectOptions): RedisConnection {
   watch(redis, name, log);
   if (redis instanceof Cluster) {
+    // Not at its first command: without an offline queue those that come meanwhile would be refused. And not before the cluster is ready:
+    // among them is its own question whether it is.
+    redis.on('ready', () => redis.nodes('master').forEach(connectNow));
     redis.on('+node', (node: Redis) => {
-      const { host, port } = node.options;
-      watch(node, name, log, `${host}:${port}`);
-      // Not at its first command: without an offline queue those that come meanwhile would be refused.
-      if (node.status === 'wait') void node.connect().catch(() => {});
+      watch(node, name, log, `${node.options.host}:${node.options.port}`);
+      if (redis.status === 'ready') connectNow(node);
     });
   }
   return {
@@ -85,6 +86,10 @@ function managed(redis: AnyRedis, { name, log }: ConnectOptions): RedisConnectio
       else redis.disconnect();
     },
   };
+}
+
+function connectNow(node: Redis): void {
+  if (node.status === 'wait') void node.connect().catch(() => {});
 }
 
 /** One line as Redis, or a node of it, goes and one as it comes back, not one for every try. */

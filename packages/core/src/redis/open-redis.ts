@@ -54,10 +54,12 @@ export function openRedis(url: string, manners: Manners): AnyRedis {
       clusterRetryStrategy: retryStrategy,
       ...(nodesComeBack ? { clusterNodeRetryStrategy: retryStrategy } : {}),
       slotsRefreshTimeout: options.connectTimeout ?? SLOTS_WITHIN_MS,
-      // Whoever waits for Redis waits for a cluster that is down, too. To whom a resent command is not told it is not sent again:
-      // only where a node refused it before it ran (MOVED, ASK, TRYAGAIN).
+      // Whoever waits for Redis waits for a cluster that is down, too. Who must not have a command sent twice has it sent again only where
+      // a node refused it before it ran (MOVED, ASK, TRYAGAIN).
       maxRedirections: resend ? Number.POSITIVE_INFINITY : REDIRECTIONS_MAX,
       retryDelayOnFailover: resend ? RESEND_MS : 0,
+      // Without an end there must be a pause: two nodes may name each other for a while.
+      retryDelayOnMoved: resend ? RESEND_MS : 0,
       retryDelayOnClusterDown: resend ? RESEND_MS : 0,
       // A name stays a name, so that TLS can hold it against the certificate.
       dnsLookup: (host, found) => found(null, host),
