@@ -58,14 +58,14 @@ export class BenchSystem {
   /** From the start of the first API process until it said that it is ready. */
   readonly startMs: number;
   readonly #children: Map<string, ChildProcess>;
-  readonly #beginWorker: (number: number) => Promise<void>;
+  readonly #metricsUrl: string;
   #sales = 0;
 
   private constructor(facts: {
     folder: string;
     servers: BenchServers;
     children: Map<string, ChildProcess>;
-    beginWorker: (number: number) => Promise<void>;
+    metricsUrl: string;
     url: string;
     bareUrl: string;
     startMs: number;
@@ -73,7 +73,7 @@ export class BenchSystem {
     this.folder = facts.folder;
     this.servers = facts.servers;
     this.#children = facts.children;
-    this.#beginWorker = facts.beginWorker;
+    this.#metricsUrl = facts.metricsUrl;
     this.url = facts.url;
     this.bareUrl = facts.bareUrl;
     this.startMs = facts.startMs;
@@ -92,8 +92,12 @@ export class BenchSystem {
     try {
       const distFolder = join(root, '.data', 'redis-dist');
       servers = await startBenchServers({ folder: join(folder, 'servers'), distFolder, redisMasters });
+      // The CPU time of a container is not that of the process that started it.
+      if (servers.redis.what.includes('Docker'))
+        throw new Error('The bench needs a redis-server on this machine, not in Docker.');
       await migrateLedger(servers.databaseUrl);
       const port = await freePort();
+      const metricsPort = await freePort();
       const env = {
         PATH: process.env.PATH,
         NODE_ENV: 'production',
@@ -130,8 +134,8 @@ export class BenchSystem {
         folder,
         servers,
         children,
-        beginWorker: (number) => begin('worker', number),
         startMs,
+        metricsUrl: `http://127.0.0.1:${metricsPort}/metrics`,
         url: `http://127.0.0.1:${port}`,
         bareUrl: `http://127.0.0.1:${bare.message.port}`,
       });
@@ -141,11 +145,6 @@ export class BenchSystem {
       rmSync(folder, { recursive: true, force: true });
       throw error;
     }
-  }
-
-  /** For a system that was started without one. */
-  addWorker(): Promise<void> {
-    return this.#beginWorker(1);
   }
 
   /** @returns pids by name: api-1, worker-1, bare */
@@ -193,6 +192,12 @@ export class BenchSystem {
     });
     if (response.status !== 201) throw new Error(`the sale was not made: ${response.status} ${await response.text()}`);
     return id;
+  }
+
+  /** How often the first API process has refused with this code. */
+  async refusals(code: string): Promise<number> {
+    const text = await (await fetch(this.#metricsUrl)).text();
+    return Number(new RegExp(`^flash_sale_refusals_total\\{code="${code}"\\} (\\d+)`, 'm').exec(text)?.[1] ?? 0);
   }
 
   /** What the gate says of a sale. */

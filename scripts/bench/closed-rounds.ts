@@ -1,6 +1,6 @@
 /**
- * Closed loops in turns: bare, then each kind of order, then bare again. A ratio is always that of two runs of the same round, so that a
- * machine whose speed drifts does not decide.
+ * Closed loops in turns: bare, each kind of order, bare again, and so on. A ratio is always to the mean of the bare runs before and after, so
+ * that a machine whose speed drifts does not decide.
  */
 import type { BenchSystem, Part } from './bench-system.ts';
 import { type ClosedLoop, closedLoop, type Mode } from './closed-loop.ts';
@@ -38,8 +38,13 @@ interface Sample {
 }
 
 const modes: Record<Kind, Mode> = { accepted: 'fresh', sold_out: 'fresh', limited: 'one-buyer', replayed: 'replays' };
-/** Part of the requests that must have been refused. */
-const refusedPart: Record<Kind, number> = { accepted: 0, sold_out: 1, limited: 1, replayed: 0 };
+/** What nearly all of the requests must have been refused with; null: nothing may be refused. */
+const refusedWith: Record<Kind, string | null> = {
+  accepted: null,
+  sold_out: 'SOLD_OUT',
+  limited: 'BUYER_RATE_LIMITED',
+  replayed: null,
+};
 
 export async function closedRounds(
   system: BenchSystem,
@@ -52,10 +57,15 @@ export async function closedRounds(
   const samples = new Map<Kind, Sample[]>(kinds.map((kind) => [kind, []]));
   const [inLedger, settledMs]: [number[], number[]] = [[], []];
 
+  const askBare = async (): Promise<void> =>
+    void bare.push(await closedLoop({ url: system.bareUrl, saleId: 'bench', connections, seconds }));
+
+  await askBare();
   for (let round = 0; round < rounds; round++) {
-    bare.push(await closedLoop({ url: system.bareUrl, saleId: 'bench', connections, seconds }));
     for (const kind of kinds) {
       const saleId = kind === 'sold_out' ? soldOut : kind === 'accepted' ? await system.makeSale() : open;
+      const code = refusedWith[kind];
+      const refusedBefore = code ? await system.refusals(code) : 0;
       const before = system.cpu();
       const loop = await closedLoop({
         url: system.url,
@@ -70,17 +80,20 @@ export async function closedRounds(
         settledMs.push(await system.settled(saleId));
       }
       const after = system.cpu();
-      mustBe(kind, loop);
+      mustBe(kind, loop, code ? (await system.refusals(code)) - refusedBefore : 0);
       samples.get(kind)?.push({ loop, cpuMs: subtract(after, before) });
     }
+    await askBare();
   }
+  const bareOf = (round: number): number =>
+    ((bare[round] as ClosedLoop).rate + (bare[round + 1] as ClosedLoop).rate) / 2;
   const of = (loops: readonly ClosedLoop[], value: (loop: ClosedLoop) => number): Spread => spreadOf(loops.map(value));
   const results = [...samples].map(([kind, list]): [Kind, KindResult] => {
     const loops = list.map((sample) => sample.loop);
     return [
       kind,
       {
-        ratio: spreadOf(loops.map((loop, i) => loop.rate / (bare[i] as ClosedLoop).rate)),
+        ratio: spreadOf(loops.map((loop, i) => loop.rate / bareOf(i))),
         rate: of(loops, (loop) => loop.rate),
         p50: of(loops, (loop) => loop.p50),
         p99: of(loops, (loop) => loop.p99),
@@ -99,12 +112,16 @@ export async function closedRounds(
   };
 }
 
-/** @throws where the replies were others than the ones that are to be measured */
-function mustBe(kind: Kind, { requests, refused, broken }: ClosedLoop): void {
+/**
+ * @param withCode requests that were refused with the code that is to be measured
+ * @throws where the replies were others than those
+ */
+function mustBe(kind: Kind, { requests, refused, broken }: ClosedLoop, withCode: number): void {
   if (broken > 0) throw new Error(`${kind}: ${broken} connections broke or timed out`);
-  const part = refused / requests;
+  const code = refusedWith[kind];
   // Whoever is the first to be limited, or to ask a sale that nobody remembers, is one of many thousands.
-  if (Math.abs(part - refusedPart[kind]) > 0.01) throw new Error(`${kind}: ${refused} of ${requests} were refused`);
+  if (code && withCode < requests * 0.99) throw new Error(`${kind}: ${withCode} of ${requests} were told ${code}`);
+  if (!code && refused > 0) throw new Error(`${kind}: ${refused} of ${requests} were refused`);
 }
 
 function subtract(after: Record<Part, number>, before: Record<Part, number>): Record<Part, number> {

@@ -13,7 +13,7 @@ export interface SizeResult {
 
 let runs = 0;
 
-function order(system: BenchSystem, saleId: string, count: number) {
+function order(system: BenchSystem, saleId: string, count: number, keys = false) {
   runs += 1;
   return openLoop({
     url: system.url,
@@ -23,6 +23,7 @@ function order(system: BenchSystem, saleId: string, count: number) {
     count,
     seconds: 300,
     connections: 200,
+    keys,
   });
 }
 
@@ -31,7 +32,7 @@ async function orderAll(system: BenchSystem, saleId: string, count: number): Pro
   if (byStatus['200'] !== count) throw new Error(`${count} orders: ${JSON.stringify(byStatus)}`);
 }
 
-/** Sales of each size, so many of the small ones that they can be timed. */
+/** Sales of each size, so many of the small ones that they can be timed; a size may come again, and then its mean counts. */
 export async function costBySize(
   system: BenchSystem,
   sizes: readonly { orders: number; sales: number }[],
@@ -50,60 +51,72 @@ export async function costBySize(
     const byPart = { api: us('api'), worker: us('worker'), redis: us('redis'), postgres: us('postgres') };
     results.push({ orders, sales, byPart, cpuUs: byPart.api + byPart.worker + byPart.redis + byPart.postgres });
   }
-  return results;
+  return [...new Set(results.map((one) => one.orders))].map((orders) =>
+    meanOf(results.filter((one) => one.orders === orders)),
+  );
+}
+
+function meanOf(list: readonly SizeResult[]): SizeResult {
+  const mean = (value: (one: SizeResult) => number): number =>
+    list.reduce((sum, one) => sum + value(one), 0) / list.length;
+  const part = (name: Part): number => mean(({ byPart }) => byPart[name]);
+  return {
+    orders: list[0]?.orders ?? 0,
+    sales: list.reduce((sum, { sales }) => sum + sales, 0),
+    cpuUs: mean(({ cpuUs }) => cpuUs),
+    byPart: { api: part('api'), worker: part('worker'), redis: part('redis'), postgres: part('postgres') },
+  };
 }
 
 export interface RedisCost {
-  /** Commands for an order: those that clients send, and those within scripts. */
-  readonly clientCommands: number;
-  readonly scriptCommands: number;
+  /** Commands that Redis carries out for an order, within scripts and without; and calls of scripts. */
+  readonly commands: number;
+  readonly scriptCalls: number;
   readonly aofBytes: number;
   readonly ledgerBytes: number;
 }
 
 async function redisNumbers(system: BenchSystem): Promise<Map<string, number>> {
-  const text = `${await system.redis.info('commandstats')}${await system.redis.info('persistence')}${await system.redis.info('memory')}`;
+  const sections = ['commandstats', 'persistence', 'memory'];
+  const text = (await Promise.all(sections.map((section) => system.redis.info(section)))).join('\r\n');
   const numbers = new Map<string, number>();
-  for (const [, name, calls] of text.matchAll(/^cmdstat_(\S+?):calls=(\d+)/gm))
-    numbers.set(String(name), Number(calls));
+  for (const [, name, calls] of text.matchAll(/^cmdstat_(\S+?):calls=(\d+)/gm)) {
+    numbers.set('commands', (numbers.get('commands') ?? 0) + Number(calls));
+    if (name === 'evalsha') numbers.set('scripts', Number(calls));
+  }
   for (const [, name, value] of text.matchAll(/^(aof_current_size|used_memory):(\d+)/gm))
     numbers.set(String(name), Number(value));
   return numbers;
 }
 
-/** What clients send by themselves; everything else is called in scripts. */
-const SENT_BY_CLIENTS =
-  /^(evalsha|eval|ping|info|client\||multi|exec|script\||publish|psubscribe|hello|auth|select|config\||bzpopmin|command|set|get|pexpire)$/;
-
 export async function redisCost(system: BenchSystem, orders: number): Promise<RedisCost> {
   const saleId = await system.makeSale();
   const ledgerSize = async (): Promise<number> =>
     Number((await system.ledger.query("SELECT pg_total_relation_size('orders') AS size")).rows[0].size);
+  // A file that is written anew in between would have no size to compare.
+  await system.redis.config('SET', 'auto-aof-rewrite-percentage', '0');
   const [sizeBefore, before] = [await ledgerSize(), await redisNumbers(system)];
   await orderAll(system, saleId, orders);
   await system.settled(saleId);
   const [sizeAfter, after] = [await ledgerSize(), await redisNumbers(system)];
-  let [clients, scripts] = [0, 0];
-  for (const [name, count] of after) {
-    if (name === 'aof_current_size' || name === 'used_memory') continue;
-    const calls = count - (before.get(name) ?? 0);
-    if (SENT_BY_CLIENTS.test(name)) clients += calls;
-    else scripts += calls;
-  }
+  await system.redis.config('SET', 'auto-aof-rewrite-percentage', '100');
+  const grown = (name: string): number => ((after.get(name) ?? 0) - (before.get(name) ?? 0)) / orders;
   return {
-    clientCommands: clients / orders,
-    scriptCommands: scripts / orders,
-    aofBytes: ((after.get('aof_current_size') ?? 0) - (before.get('aof_current_size') ?? 0)) / orders,
+    commands: grown('commands'),
+    scriptCalls: grown('scripts'),
+    aofBytes: grown('aof_current_size'),
     ledgerBytes: (sizeAfter - sizeBefore) / orders,
   };
 }
 
 export interface MemoryResult {
-  /** Bytes of Redis for an order that is reserved and in a job, with everything that is kept of it. */
+  /** Bytes of Redis for an order that is reserved: its reservation and its place among the unsettled. */
+  readonly inGate: number;
+  /** With what its buyer holds and its part of a job. Buckets, which last for seconds, are not in it. */
   readonly perLiveOrder: number;
   /** For an order that is confirmed: what its buyer holds. */
   readonly perConfirmedOrder: number;
-  /** Bytes that Redis grew by over so many refusals. */
+  /** Bytes that Redis grew by over so many refusals, each of which asked the gate. */
   readonly refusals: number;
   readonly grownByRefusals: number;
 }
@@ -112,28 +125,29 @@ export interface MemoryResult {
 export async function memoryOfOrders(count: number): Promise<MemoryResult> {
   const system = await BenchSystem.start({ workers: 0 });
   const used = async (): Promise<number> => (await redisNumbers(system)).get('used_memory') ?? 0;
+  const usageOf = async (saleId: string, key: string): Promise<number> =>
+    Number((await system.redis.call('MEMORY', 'USAGE', `flash-sale:{${saleId}}:${key}`, 'SAMPLES', '0')) ?? 0);
   try {
     const soldOut = await system.makeSale({ units: 1 });
     await orderAll(system, soldOut, 1);
     const saleId = await system.makeSale();
     // What is made once, and what a process and its connections take as they begin to work.
     await orderAll(system, saleId, 1_000);
+    await refuseAll(system, soldOut, 1_000);
     await bucketsAreGone(system);
     const empty = await used();
     await orderAll(system, saleId, count);
     await bucketsAreGone(system);
     const live = await used();
-    await order(system, soldOut, count);
+    await refuseAll(system, soldOut, count);
     await bucketsAreGone(system);
     const refused = await used();
-    await system.addWorker();
-    await system.settled(saleId);
-    await system.redis.call('MEMORY', 'PURGE');
+    const held = await usageOf(saleId, 'buyers');
+    const inGate = (await usageOf(saleId, 'reservations')) + (await usageOf(saleId, 'unsettled'));
     return {
+      inGate: inGate / (count + 1_000),
       perLiveOrder: (live - empty) / count,
-      perConfirmedOrder:
-        ((await system.redis.call('MEMORY', 'USAGE', `flash-sale:{${saleId}}:buyers`, 'SAMPLES', '0')) as number) /
-        (count + 1_000),
+      perConfirmedOrder: held / (count + 1_000),
       refusals: count,
       grownByRefusals: refused - live,
     };
@@ -142,7 +156,13 @@ export async function memoryOfOrders(count: number): Promise<MemoryResult> {
   }
 }
 
-/** Buckets of buyers who asked once are full again after a moment, and go. */
+/** With a key of its own each, so that the gate must be asked. @throws where one of them was accepted */
+async function refuseAll(system: BenchSystem, saleId: string, count: number): Promise<void> {
+  const { byStatus } = await order(system, saleId, count, true);
+  if (byStatus['400'] !== count) throw new Error(`${count} refusals: ${JSON.stringify(byStatus)}`);
+}
+
+/** Buckets of buyers who asked once are full again after a moment, and go. @throws where they stay */
 async function bucketsAreGone(system: BenchSystem): Promise<void> {
   for (let i = 0; i < 60; i++) {
     const expiring = Number(/^db0:keys=\d+,expires=(\d+)/m.exec(await system.redis.info('keyspace'))?.[1] ?? 0);
@@ -150,4 +170,5 @@ async function bucketsAreGone(system: BenchSystem): Promise<void> {
     if (expiring <= 3) return;
     await new Promise((resolve) => setTimeout(resolve, 500));
   }
+  throw new Error('buckets were still there after 30 s');
 }

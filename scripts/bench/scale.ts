@@ -18,6 +18,8 @@ export async function scaleOut(
   for (const step of steps) {
     const system = await BenchSystem.start(step);
     try {
+      // Until it is compiled, in each of the processes.
+      await closedRounds(system, { rounds: 1, seconds: options.seconds, connections: 200, kinds: ['accepted'] });
       const found = await closedRounds(system, { ...options, connections: 200, kinds: ['accepted'] });
       const accepted = found.kinds.accepted;
       if (accepted) results.push({ ...step, cpuUs: accepted.cpuUs, ratio: accepted.ratio.median });

@@ -1,5 +1,6 @@
 /** The admission desk: orders of one turn go to the gate together, and each gets its own outcome. */
 import { createAdmissionDesk, NothingReservedError } from '@flash-sale/api/orders/admission-desk.ts';
+import { RESERVE_BATCH_MAX } from '@flash-sale/core/limits.ts';
 import type { ReserveDecision } from '@flash-sale/core/stock/gate-words.ts';
 import type { OrderRequest } from '@flash-sale/core/stock/stock-gate.ts';
 import { expect, test } from 'vitest';
@@ -55,14 +56,17 @@ test('orders of one turn share one call for each sale, in the order of their arr
   expect(calls[2]?.orders).toEqual(['4']);
 });
 
-test('a crowd is cut into batches of 128, and permits go to those who came first', async () => {
-  const { desk, calls } = recorded(150);
-  await Promise.all(Array.from({ length: 300 }, (_, i) => desk.admit('a', request(String(i)))));
+test('a crowd goes to the gate in batches, as soon as each is full, and permits go to those who came first', async () => {
+  const { desk, calls, asked } = recorded(50);
+  const [full, rest] = [RESERVE_BATCH_MAX, 44];
+  await Promise.all(Array.from({ length: 2 * full + rest }, (_, i) => desk.admit('a', request(String(i)))));
+  expect(asked).toEqual([full, full, rest]);
   expect(calls.map((call) => [call.orders.length, call.permits])).toEqual([
-    [128, 128],
-    [128, 22],
-    [44, 0],
+    [full, 50],
+    [full, 50],
+    [rest, rest],
   ]);
+  expect(calls.flatMap((call) => call.orders)).toEqual(Array.from({ length: 2 * full + rest }, (_, i) => String(i)));
 });
 
 test('permits that were left go back, together', async () => {

@@ -187,13 +187,25 @@ describe('the memory itself', () => {
     known.learn(batch('t', [{ word: 'system_limited' }], 0));
     expect(known.of('s', 'b0')).toEqual({ outcome: { word: 'buyer_limited', waitMs: 50 }, waitMs: 50 });
     expect(known.of('s', 'b1')).toEqual({ outcome: { word: 'system_limited' }, waitMs: 300 });
+    at = 49;
+    expect(known.of('s', 'b1')?.outcome.word).toBe('system_limited');
     at = 50;
-    expect(known.of('s', 'b0')?.outcome.word).toBe('system_limited');
-    at = 300;
-    expect(known.of('s', 'b1')).toBeNull();
-    known.learn(batch('s', [{ word: 'not_open', waitMs: 5_000 }], 300));
+    expect([known.of('s', 'b0'), known.of('s', 'b1')]).toEqual([null, null]);
+    known.learn(batch('s', [{ word: 'not_open', waitMs: 5_000 }], 50));
     expect(known.of('s', 'b')).toMatchObject({ waitMs: 5_000 });
-    at = 701;
+    at = 450;
+    expect(known.of('s', 'b')).toBeNull();
+  });
+
+  test('a late event loop makes no refusal longer: its time counts from the asking', () => {
+    let at = 1_000;
+    const known = createKnownRefusals(() => at);
+    // Asked at 850, and only now is the answer looked at: the sale has opened meanwhile.
+    known.learn(batch('s', [{ word: 'not_open', waitMs: 100 }], 850));
+    expect(known.of('s', 'b')).toBeNull();
+    known.learn(batch('s', [{ word: 'not_open', waitMs: 200 }], 850));
+    expect(known.of('s', 'b')).toMatchObject({ waitMs: 50 });
+    at = 1_050;
     expect(known.of('s', 'b')).toBeNull();
   });
 

@@ -72,6 +72,14 @@ describe('a lease', () => {
     expect(asked.length).toBe(2);
   });
 
+  test('makes up what another turn of the same moment did not get', async () => {
+    const { lease, asked } = played({ free: 30, limit: 10_000 });
+    const both = await Promise.all([lease.take(4), lease.take(4)]);
+    // The first took all that was left, to have some ahead; the second found nothing.
+    expect(asked).toEqual([36, 36]);
+    expect(both.map(({ granted }) => granted)).toEqual([4, 4]);
+  });
+
   test('takes back what a turn did not use', async () => {
     const { lease, returned, asked } = played();
     const permits = await lease.take(10);

@@ -17,11 +17,11 @@
 --   3 refill rate    tokens a second
 --   4 bucket ttl     seconds that a bucket is kept at most; it is gone once it would be full again
 --   5 backlog limit  orders of this sale that may be unsettled at a time
---   6.. orders       five each: order id, quantity, request id, buyer, idempotency key ('' = none)
+--   6 orders         JSON, five each: [[order id, quantity, request id, buyer, idempotency key ('' = none)], …]
 -- Returns
 --   unknown_sale
 --   recovering
---   decided, available, permits left, reserved at ms, epoch, then three for each order: word, number, the buyer's tokens left
+--   decided, available, permits left, reserved at ms, epoch, then one text of three for each order: word, number, the buyer's tokens left
 --     reserved           0
 --     replayed           order id; tokens are -1
 --     key_reused         0; tokens are -1: another quantity came with the same key
@@ -68,14 +68,14 @@ elseif now_ms < starts_at then
 end
 
 -- What there is of the batch's buckets, buyers and keys: one command each, however many orders there are.
-local orders = #KEYS - 5
+local orders = cjson.decode(ARGV[6])
 local buyers, key_fields = {}, {}
-for n = 1, orders do
-  local at = 1 + n * 5
-  buyers[n] = ARGV[at + 3]
-  if ARGV[at + 4] ~= '' then
+for n, order in ipairs(orders) do
+  local buyer, order_key = order[4], order[5]
+  buyers[n] = buyer
+  if order_key ~= '' then
     -- A buyer's id holds no space, so that buyer and key cannot be taken for another pair.
-    key_fields[#key_fields + 1] = ARGV[at + 3] .. ' ' .. ARGV[at + 4]
+    key_fields[#key_fields + 1] = buyer .. ' ' .. order_key
   end
 end
 local bucket_texts = capacity > 0 and redis.call('MGET', unpack(KEYS, 6)) or {}
@@ -90,14 +90,12 @@ end
 -- What the batch has changed so far, by key, so that two orders of one buyer in one batch see each other.
 local buckets, held, keyed = {}, {}, {}
 local new_reservations, new_unsettled = {}, {}
-local reply = { 'decided', 0, 0, now_ms_text, gate[8] }
+local decisions = {}
 local taken = 0
 
-for n = 1, orders do
-  local at = 1 + n * 5
-  local order_id, quantity_text, request_id, buyer = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
-  local order_key, bucket_key = ARGV[at + 4], KEYS[5 + n]
-  local quantity = tonumber(quantity_text)
+for n, order in ipairs(orders) do
+  local order_id, quantity, request_id, buyer, order_key = unpack(order)
+  local bucket_key = KEYS[5 + n]
   local word, number = nil, 0
 
   local tokens = capacity
@@ -168,19 +166,17 @@ for n = 1, orders do
           held[buyer] = holds + quantity
         end
         new_reservations[#new_reservations + 1] = order_id
-        new_reservations[#new_reservations + 1] = quantity_text .. '|' .. now_ms_text .. '|' .. request_id .. '|' ..
+        new_reservations[#new_reservations + 1] = quantity .. '|' .. now_ms_text .. '|' .. request_id .. '|' ..
           #order_key .. '|' .. order_key .. buyer
         if key_field then
-          keyed[key_field] = order_id .. ' ' .. quantity_text
+          keyed[key_field] = order_id .. ' ' .. quantity
         end
         new_unsettled[#new_unsettled + 1] = now_ms_text
         new_unsettled[#new_unsettled + 1] = order_id
       end
     end
   end
-  reply[#reply + 1] = word
-  reply[#reply + 1] = number
-  reply[#reply + 1] = math.floor(tokens)
+  decisions[n] = word .. ' ' .. number .. ' ' .. math.floor(tokens)
 end
 
 -- Fields and values of a table in a row, as HSET takes them.
@@ -210,6 +206,4 @@ if taken > 0 then
     redis.call('HSET', KEYS[4], in_a_row(held))
   end
 end
-reply[2] = available
-reply[3] = permits
-return reply
+return { 'decided', available, permits, now_ms_text, gate[8], table.concat(decisions, ' ') }

@@ -61,7 +61,10 @@ export const LATE_IN_FLIGHT_MAX = 1_000;
 export const SHED_RETRY_MIN_MS = 500;
 export const SHED_RETRY_MAX_MS = 3_000;
 
-/** Orders that one call of the reserve script may carry: bounds the time that Redis is held to about a millisecond. */
+/**
+ * Orders that one call of the reserve script may carry, and with how many it goes before the turn ends: so few that Redis decides while the
+ * process still reads the others, and that it is held for about half a millisecond.
+ */
 export const RESERVE_BATCH_MAX = 64;
 
 /** Orders that one job may carry: one transaction of some milliseconds, small enough to single out by rows. */
@@ -77,7 +80,10 @@ export const SYSTEM_WINDOW_TTL_S = 5;
 export const PERMITS_AHEAD = 8;
 export const PERMITS_AHEAD_PART = 1 / 50;
 
-/** Milliseconds that leased permits may be used, and never longer than the second that they count in. */
+/**
+ * Milliseconds that leased permits may be used, and never longer than the second that they count in; and for which a process that got none
+ * refuses everybody without asking again.
+ */
 export const PERMIT_LEASE_MS = 50;
 
 /** Seconds after which a buyer's untouched bucket is gone (source document). */
@@ -150,8 +156,8 @@ export const SALE_CDN_S = 1;
  */
 export const KNOWN_REFUSAL_MS = 400;
 
-/** Buyers remembered as asking too often, in each process: some 10 MB. Further ones cost a round trip again. */
-export const KNOWN_LIMITED_BUYERS_MAX = 100_000;
+/** Buyers remembered as asking too often, in each process: 5 MB, where their ids are long. Further ones cost a round trip again. */
+export const KNOWN_LIMITED_BUYERS_MAX = 20_000;
 
 /**
  * Seconds that the catalogue in Redis (no numbers of stock) counts as fresh. An operator's change clears it; a read that began before

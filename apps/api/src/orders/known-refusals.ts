@@ -3,10 +3,15 @@
  *   Of a sale:   sold out, ended, paused, not open yet. Told to everybody for KNOWN_REFUSAL_MS at most, and forgotten the moment there is
  *                news of the sale (core/redis/sale-news.ts).
  *   Of a buyer:  he asks too often. Until his next token.
- *   Of all:      the system's window is full. Until its next permit.
- * Whoever sends an idempotency key is never answered from here: he may repeat the request that won.
+ *   Of all:      the system's window is full. Until its next permit, and for PERMIT_LEASE_MS at most: others may give theirs back.
+ * Each time counts from when the gate was asked, so that a late event loop makes none longer. Whoever sends an idempotency key is never answered from here: he may repeat the request that won.
  */
-import { KNOWN_LIMITED_BUYERS_MAX, KNOWN_REFUSAL_MS, SALE_MEMORY_MAX } from '@flash-sale/core/limits.ts';
+import {
+  KNOWN_LIMITED_BUYERS_MAX,
+  KNOWN_REFUSAL_MS,
+  PERMIT_LEASE_MS,
+  SALE_MEMORY_MAX,
+} from '@flash-sale/core/limits.ts';
 import type { ReserveOutcome } from '@flash-sale/core/stock/gate-words.ts';
 import { LRUCache } from 'lru-cache';
 import type { DecidedBatch } from './admission-desk.ts';
@@ -28,8 +33,8 @@ export type KnownRefusals = ReturnType<typeof createKnownRefusals>;
 /** @param now ms of a clock that only goes forward */
 export function createKnownRefusals(now: () => number = () => performance.now()) {
   const ofSales = new Map<string, Remembered>();
-  /** By sale and buyer, in the order of learning: the first are thrown away where there are too many. */
-  const ofBuyers = new Map<string, Remembered>();
+  /** By sale and buyer. */
+  const ofBuyers = new LRUCache<string, Remembered>({ max: KNOWN_LIMITED_BUYERS_MAX });
   let ofAll: Remembered | null = null;
   /** When there was news of a sale: what was asked before that may be over. */
   const news = new LRUCache<string, number>({ max: SALE_MEMORY_MAX });
@@ -44,24 +49,13 @@ export function createKnownRefusals(now: () => number = () => performance.now())
     return { outcome: word === 'not_open' || word === 'buyer_limited' ? { word, waitMs } : { word }, waitMs };
   }
 
-  function remember(word: KnownWord, waitMs: number): Remembered {
-    const at = now();
-    return { word, until: at + Math.min(waitMs, KNOWN_REFUSAL_MS), endsAt: at + waitMs };
+  function remember(word: KnownWord, waitMs: number, askedAt: number, mostMs = KNOWN_REFUSAL_MS): Remembered {
+    return { word, until: askedAt + Math.min(waitMs, mostMs), endsAt: askedAt + waitMs };
   }
 
-  function learnOfSale(saleId: string, word: KnownWord, waitMs: number): void {
+  function learnOfSale(saleId: string, known: Remembered): void {
     if (ofSales.size >= SALE_MEMORY_MAX) ofSales.clear();
-    ofSales.set(saleId, remember(word, waitMs));
-  }
-
-  function learnOfBuyer(saleId: string, buyerId: string, waitMs: number): void {
-    const name = buyerOf(saleId, buyerId);
-    // To the end of the row, where the young are.
-    ofBuyers.delete(name);
-    ofBuyers.set(name, remember('buyer_limited', waitMs));
-    if (ofBuyers.size <= KNOWN_LIMITED_BUYERS_MAX) return;
-    const [oldest] = ofBuyers.keys();
-    if (oldest !== undefined) ofBuyers.delete(oldest);
+    ofSales.set(saleId, known);
   }
 
   return {
@@ -70,7 +64,7 @@ export function createKnownRefusals(now: () => number = () => performance.now())
       const at = now();
       const ofSale = told(ofSales.get(saleId), at);
       if (ofSale) return ofSale;
-      // Nearly always empty, and then a crowd of buyers costs no names.
+      // Where nobody was limited yet, a crowd of buyers costs no names.
       if (ofBuyers.size > 0) {
         const name = buyerOf(saleId, buyerId);
         const known = ofBuyers.get(name);
@@ -88,21 +82,25 @@ export function createKnownRefusals(now: () => number = () => performance.now())
         const outcome = decisions[i]?.outcome as ReserveOutcome;
         switch (outcome.word) {
           case 'reserved':
-            if (outcome.available === 0 && isOfNow) learnOfSale(saleId, 'sold_out', KNOWN_REFUSAL_MS);
+            if (outcome.available === 0 && isOfNow)
+              learnOfSale(saleId, remember('sold_out', KNOWN_REFUSAL_MS, askedAt));
             break;
           case 'sold_out':
           case 'ended':
           case 'paused':
-            if (isOfNow) learnOfSale(saleId, outcome.word, KNOWN_REFUSAL_MS);
+            if (isOfNow) learnOfSale(saleId, remember(outcome.word, KNOWN_REFUSAL_MS, askedAt));
             break;
           case 'not_open':
-            if (isOfNow) learnOfSale(saleId, 'not_open', outcome.waitMs);
+            if (isOfNow) learnOfSale(saleId, remember('not_open', outcome.waitMs, askedAt));
             break;
           case 'buyer_limited':
-            learnOfBuyer(saleId, requests[i]?.buyerId as string, outcome.waitMs);
+            ofBuyers.set(
+              buyerOf(saleId, String(requests[i]?.buyerId)),
+              remember('buyer_limited', outcome.waitMs, askedAt),
+            );
             break;
           case 'system_limited':
-            ofAll = remember('system_limited', system.waitMs);
+            ofAll = remember('system_limited', system.waitMs, askedAt, PERMIT_LEASE_MS);
             break;
         }
       }

@@ -28,7 +28,7 @@ export const orderRoutes: FastifyPluginAsyncTypebox<Options> = async (app, optio
 
   app.post('/api/flash-sales/:product_id/order', {
     schema: PlaceOrderSchema,
-    // Before the body is looked at: it cannot change the answer.
+    // Before the body is read: a request that is wrong as well hears of this first.
     onRequest: (request, reply, next) => {
       if (request.headers['idempotency-key'] !== undefined) return next();
       const { product_id: saleId } = request.params as { product_id: string };

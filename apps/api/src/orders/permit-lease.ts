@@ -23,7 +23,7 @@ export function createPermitLease(window: Window, now: () => number = () => perf
     const ahead = Math.floor(Math.min(wanted * PERMITS_AHEAD, limit * PERMITS_AHEAD_PART));
     const askedAt = now();
     const permits = await window.take(wanted + ahead);
-    if (permits.granted <= wanted) return permits;
+    if (permits.granted <= wanted) return withRestOfLease(permits, wanted);
     endLease();
     const forMs = Math.min(PERMIT_LEASE_MS, permits.secondLeftMs);
     const mine = { permits, left: permits.granted - wanted, endsAt: askedAt + forMs };
@@ -31,6 +31,14 @@ export function createPermitLease(window: Window, now: () => number = () => perf
     // What a process that falls idle does not use is there for the others.
     setTimeout(() => lease === mine && endLease(), forMs).unref();
     return { ...permits, granted: wanted };
+  }
+
+  /** Another turn, that asked at the same time, may have got more than it needed. */
+  function withRestOfLease(permits: Permits, wanted: number): Permits {
+    if (!lease || lease.permits.second !== permits.second || now() >= lease.endsAt) return permits;
+    const more = Math.min(lease.left, wanted - permits.granted);
+    lease.left -= more;
+    return { ...permits, granted: permits.granted + more };
   }
 
   return {

@@ -75,11 +75,22 @@ function parseJob(id: string, text: string): AuditedJob | null {
   if (!isText(saleId) || !isWhole(epoch, 0) || !Array.isArray(orders) || orders.length === 0) return null;
   const carried: { id: string; reservedAt: number }[] = [];
   for (const order of orders as unknown[]) {
-    const [rest, buyerId, quantity, reservedAt] = Array.isArray(order) ? order : [];
+    const [rest, buyerId, quantity, reservedAt] = Array.isArray(order) ? order : namedColumns(saleId, order);
     if (!isText(rest) || !isText(buyerId) || !isWhole(quantity, 1) || !isWhole(reservedAt, 0)) return null;
     carried.push({ id: `${saleId}-${rest}`, reservedAt });
   }
   return { id, saleId, epoch, orders: carried };
+}
+
+/** Of a job in the form of 0.1.0. */
+function namedColumns(saleId: string, order: unknown): unknown[] {
+  const {
+    order_id: id,
+    buyer_id: buyerId,
+    quantity,
+    reserved_at: reservedAt,
+  } = (order ?? {}) as Record<string, unknown>;
+  return [isText(id) ? id.slice(saleId.length + 1) : undefined, buyerId, quantity, reservedAt];
 }
 
 function isText(value: unknown): value is string {

@@ -44,6 +44,25 @@ const ConfirmOrdersJobSchema = Type.Object({
 
 const isConfirmOrdersJob = TypeCompiler.Compile(ConfirmOrdersJobSchema);
 
+/** The form of 0.1.0, read for as long as such jobs may wait: an update brings the workers first. */
+const isNamedOrdersJob = TypeCompiler.Compile(
+  Type.Object({
+    sale_id: Type.String({ minLength: 1 }),
+    epoch: Type.Optional(Type.Integer({ minimum: 0 })),
+    orders: Type.Array(
+      Type.Object({
+        order_id: Type.String({ minLength: 1 }),
+        buyer_id: Type.String({ minLength: 1 }),
+        quantity: Type.Integer({ minimum: 1, maximum: MAX_QUANTITY }),
+        reserved_at: Type.Integer({ minimum: 0, maximum: 8.64e15 }),
+        request_id: Type.String(),
+        idempotency_key: Type.Optional(Type.String()),
+      }),
+      { minItems: 1 },
+    ),
+  }),
+);
+
 export type ConfirmOrdersJob = Static<typeof ConfirmOrdersJobSchema>;
 
 export type OrderQueue = ReturnType<typeof createOrderQueue>;
@@ -130,6 +149,17 @@ export function encodeJob({ saleId, epoch, orders }: OrderBatch): ConfirmOrdersJ
 
 /** @returns null where the data is not what `add` writes: a poisoned job */
 export function decodeJob(data: unknown): OrderBatch | null {
+  if (isNamedOrdersJob.Check(data)) {
+    const orders = data.orders.map((order) => ({
+      id: order.order_id,
+      buyerId: order.buyer_id,
+      quantity: order.quantity,
+      reservedAt: order.reserved_at,
+      requestId: order.request_id,
+      idempotencyKey: order.idempotency_key ?? null,
+    }));
+    return { saleId: data.sale_id, epoch: data.epoch ?? 1, orders };
+  }
   if (!isConfirmOrdersJob.Check(data)) return null;
   return {
     saleId: data.sale_id,

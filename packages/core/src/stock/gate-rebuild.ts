@@ -9,6 +9,7 @@ import type { AcceptedOrder } from '../orders/order.ts';
 import type { Keys } from '../redis/keys.ts';
 import { defineScripts } from '../redis/lua-script.ts';
 import type { AnyRedis } from '../redis/open-redis.ts';
+import { createSaleNews } from '../redis/sale-news.ts';
 import type { Sale } from '../sales/sale.ts';
 import { expectWord, GateRecoveringError } from './gate-words.ts';
 import { decodeReservation } from './reservation.ts';
@@ -136,6 +137,7 @@ export function createGateRebuild({ redis, keys }: { redis: AnyRedis; keys: Keys
         [epoch, allotment, sold, reserved, orders, ...settings],
       );
       expectEpoch(sale.id, 'open-gate', word, 'opened');
+      createSaleNews({ redis, keys }).tell(sale.id);
       return Number(available);
     },
   };

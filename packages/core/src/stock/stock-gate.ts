@@ -79,11 +79,22 @@ export function createStockGate({
     ): Promise<{ decisions: ReserveDecision[]; permitsLeft: number }> {
       const sale = keys.sale(saleId);
       const names = [sale.gate, sale.reservations, sale.unsettled, sale.buyers, sale.orderKeys];
-      const args: (string | number)[] = [permits, bucket.capacity, bucket.refillRate, BUYER_BUCKET_TTL_S, backlogLimit];
-      for (const order of orders) {
-        names.push(sale.bucket(order.buyerId));
-        args.push(order.orderId, order.quantity, order.requestId, order.buyerId, order.idempotencyKey ?? '');
-      }
+      for (const order of orders) names.push(sale.bucket(order.buyerId));
+      const each = orders.map((order) => [
+        order.orderId,
+        order.quantity,
+        order.requestId,
+        order.buyerId,
+        order.idempotencyKey ?? '',
+      ]);
+      const args = [
+        permits,
+        bucket.capacity,
+        bucket.refillRate,
+        BUYER_BUCKET_TTL_S,
+        backlogLimit,
+        JSON.stringify(each),
+      ];
       const [word, ...rest] = await run('reserve', names, args);
       if (word === 'unknown_sale' || word === 'recovering') {
         return {
@@ -92,11 +103,12 @@ export function createStockGate({
         };
       }
       expectWord('reserve', word, 'decided');
-      const [available, permitsLeft, reservedAt, epoch, ...each] = rest;
+      const [available, permitsLeft, reservedAt, epoch, decided] = rest;
       const shared = { available: Number(available), reservedAt: Number(reservedAt), epoch: Number(epoch) };
+      const parts = String(decided).split(' ');
       const decisions = orders.map((_, i) => ({
-        outcome: readOutcome(each[3 * i], each[3 * i + 1], shared),
-        tokensLeft: Number(each[3 * i + 2]),
+        outcome: readOutcome(parts[3 * i], parts[3 * i + 1], shared),
+        tokensLeft: Number(parts[3 * i + 2]),
       }));
       return { decisions, permitsLeft: Number(permitsLeft) };
     },
@@ -124,9 +136,10 @@ export function createStockGate({
       const sale = keys.sale(saleId);
       const names = [sale.gate, sale.reservations, sale.unsettled, sale.handOvers, sale.buyers];
       const [word, orders] = await run('release', names, [epoch, ...orderIds]);
-      const released = expectWord('release', word, 'released', 'other_epoch') === 'released' ? Number(orders) : 0;
-      if (released > 0) news.tell(saleId);
-      return released;
+      if (expectWord('release', word, 'released', 'other_epoch') === 'other_epoch') return 0;
+      // Also where nothing was released: an earlier call may have done it whose answer was lost.
+      news.tell(saleId);
+      return Number(orders);
     },
 
     /**
