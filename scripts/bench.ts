@@ -5,8 +5,9 @@
  *   3. Open loops at 25, 50 and 75 % of the capacity that was found (latency), and at twice the capacity (backpressure).
  *   4. CPU time for an order in sales of 1,000 to 1,000,000 orders; commands and bytes; memory.
  *   5. More API and worker processes.
+ *   6. A Redis Cluster of one and of three masters, with sales on each.
  *
- *   pnpm bench [--rounds 5] [--seconds 2] [--only closed,drop,open,pressure,sizes,memory,scale] [--write]
+ *   pnpm bench [--rounds 5] [--seconds 2] [--only closed,drop,open,pressure,sizes,memory,scale,cluster] [--write]
  *
  * With --write docs/measurements/speed.{json,md,svg} are made; that takes a whole run. Needs Linux (/proc) and wrk.
  */
@@ -17,6 +18,7 @@ import { parseArgs } from 'node:util';
 import { runCommand } from '@flash-sale/launcher/run-command.ts';
 import { BenchSystem } from './bench/bench-system.ts';
 import { type ClosedResult, closedRounds, type Kind } from './bench/closed-rounds.ts';
+import { clusterRounds } from './bench/cluster.ts';
 import { costBySize, memoryOfOrders, redisCost } from './bench/cost.ts';
 import { openRounds, PRESSURE_IN_FLIGHT, pressureRounds } from './bench/open-rounds.ts';
 import { page } from './bench/page.ts';
@@ -27,7 +29,9 @@ import { inWords } from './bench/spread.ts';
 import { wholeDrops } from './bench/whole-drop.ts';
 import { commitNow, thisMachine } from './measured-by.ts';
 
-const PARTS = ['closed', 'drop', 'open', 'pressure', 'sizes', 'memory', 'scale'];
+const PARTS = ['closed', 'drop', 'open', 'pressure', 'sizes', 'memory', 'scale', 'cluster'];
+/** Of each number of masters: enough for ticks of 10 ms not to matter. */
+const CLUSTER_ORDERS = 30_000;
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const { values } = parseArgs({
   options: {
@@ -121,6 +125,14 @@ if (parts.has('scale')) {
   found.scale = scale;
   for (const one of scale)
     say(`${one.apis} APIs, ${one.workers} workers: ${JSON.stringify(one.cpuUs)} µs, ratio ${one.ratio.toFixed(2)}`);
+}
+if (parts.has('cluster')) {
+  const cluster = await clusterRounds([0, 1, 3], { orders: CLUSTER_ORDERS });
+  found.cluster = cluster;
+  for (const { masters, cpuUs, nodes } of cluster)
+    say(
+      `${masters || 'no'} masters: ${JSON.stringify(cpuUs)} µs; commands an order by node: ${nodes.map(({ commands }) => commands.toFixed(2)).join(' + ')}`,
+    );
 }
 say('done');
 if (values.write) write();

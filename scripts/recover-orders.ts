@@ -60,10 +60,10 @@ async function recover(files: readonly string[], dryRun: boolean): Promise<numbe
   const log = createLogger('recover-orders', 'warn');
   const timeoutMs = settings.REQUEST_TIMEOUT_MS;
   const keys = createKeys(settings.KEY_PREFIX);
-  const { redis, close } = connectForRequests({ url: redisUrl, name: 'recover-orders', log, timeoutMs });
+  const { redis, connect, close } = connectForRequests({ url: redisUrl, name: 'recover-orders', log, timeoutMs });
   const pool = connectPostgres({ url: databaseUrl, size: 2, timeoutMs, name: 'flash-sale-recover', log });
   try {
-    await redis.connect();
+    await connect();
     const orders = createOrderStore(pool);
     const unknown = await takeOutUnknown(accepted, createSaleStore(pool));
     const lost = await findLostOrders({ gate: createStockGate({ redis, keys }), orders }, accepted);

@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createLogger } from '@flash-sale/core/logging.ts';
 import { connectForRequests } from '@flash-sale/core/redis/connect-redis.ts';
+import type { AnyRedis } from '@flash-sale/core/redis/open-redis.ts';
 import { createStockGate } from '@flash-sale/core/stock/stock-gate.ts';
 import { makeSale } from '@flash-sale/core/testing/sales.ts';
 import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
@@ -147,10 +148,10 @@ async function startReplica(
   return { server, way };
 }
 
-async function askReplica(replica: PrivateServer, ask: (redis: World['redis']) => Promise<unknown>): Promise<void> {
+async function askReplica(replica: PrivateServer, ask: (redis: AnyRedis) => Promise<unknown>): Promise<void> {
   const log = createLogger('replica', 'silent');
-  const { redis, close } = connectForRequests({ url: replica.url, name: 'replica', timeoutMs: 5_000, log });
-  await redis.connect();
+  const { redis, connect, close } = connectForRequests({ url: replica.url, name: 'replica', timeoutMs: 5_000, log });
+  await connect();
   await ask(redis);
   await close();
 }

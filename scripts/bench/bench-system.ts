@@ -9,10 +9,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { migrateLedger } from '@flash-sale/core/postgres/migrate.ts';
-import { type PrivateServers, startPrivateServers } from '@flash-sale/launcher/private-servers.ts';
 import { Redis } from 'ioredis';
 import pg from 'pg';
 import { freePort } from '../../tests/free-port.ts';
+import { type BenchServers, startBenchServers } from './bench-servers.ts';
 import { cpuMs } from './cpu-time.ts';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
@@ -31,6 +31,8 @@ export interface SaleNumbers {
 export interface BenchOptions {
   readonly apis?: number;
   readonly workers?: number;
+  /** Masters of a Redis Cluster; 0: one plain Redis. */
+  readonly redisMasters?: 0 | 1 | 3;
   /** Instead of the raised limits. */
   readonly settings?: Readonly<Record<string, string>>;
   /** Of Node, for the API and worker processes (profiles). */
@@ -46,7 +48,8 @@ const RAISED = {
 
 export class BenchSystem {
   readonly folder: string;
-  readonly servers: PrivateServers;
+  readonly servers: BenchServers;
+  /** Plain, to the one Redis or to the first node of the cluster. */
   readonly redis: Redis;
   readonly ledger: pg.Pool;
   /** http://127.0.0.1:port of the API and of the bare server. */
@@ -60,7 +63,7 @@ export class BenchSystem {
 
   private constructor(facts: {
     folder: string;
-    servers: PrivateServers;
+    servers: BenchServers;
     children: Map<string, ChildProcess>;
     metricsUrl: string;
     url: string;
@@ -74,22 +77,21 @@ export class BenchSystem {
     this.url = facts.url;
     this.bareUrl = facts.bareUrl;
     this.startMs = facts.startMs;
-    this.redis = new Redis(facts.servers.redisUrl);
+    this.redis = new Redis(facts.servers.redis.url);
     this.ledger = new pg.Pool({ connectionString: facts.servers.databaseUrl, max: 2 });
   }
 
-  static async start({ apis = 1, workers = 1, settings = {}, nodeArgs = {} }: BenchOptions = {}): Promise<BenchSystem> {
+  static async start(options: BenchOptions = {}): Promise<BenchSystem> {
+    const { apis = 1, workers = 1, redisMasters = 0, settings = {}, nodeArgs = {} } = options;
     const folder = mkdtempSync(join(tmpdir(), 'flash-sale-bench-'));
     // PostgreSQL runs under another account when we are root.
     chmodSync(folder, 0o711);
     mkdirSync(join(folder, 'servers'), { mode: 0o711 });
     const children = new Map<string, ChildProcess>();
-    let servers: PrivateServers | undefined;
+    let servers: BenchServers | undefined;
     try {
-      servers = await startPrivateServers({
-        folder: join(folder, 'servers'),
-        distFolder: join(root, '.data', 'redis-dist'),
-      });
+      const distFolder = join(root, '.data', 'redis-dist');
+      servers = await startBenchServers({ folder: join(folder, 'servers'), distFolder, redisMasters });
       // The CPU time of a container is not that of the process that started it.
       if (servers.redis.what.includes('Docker'))
         throw new Error('The bench needs a redis-server on this machine, not in Docker.');
@@ -161,15 +163,18 @@ export class BenchSystem {
     return {
       api: of('api-'),
       worker: of('worker-'),
-      redis: cpuMs(this.servers.redis.pid ?? 0),
+      redis: this.redisCpu().reduce((sum, ms) => sum + ms, 0),
       postgres: cpuMs(this.servers.postgres.pid ?? 0),
     };
   }
 
+  /** CPU time that each node of Redis has used so far, ms. */
+  redisCpu(): number[] {
+    return this.servers.redisNodes.map(({ pid }) => cpuMs(pid ?? 0));
+  }
+
   /** A sale that is on for an hour. @returns its id */
-  async makeSale({ units = 2_000_000, perBuyerLimit = 1 } = {}): Promise<string> {
-    this.#sales += 1;
-    const id = `bench${this.#sales}`;
+  async makeSale({ units = 2_000_000, perBuyerLimit = 1, id = `bench${++this.#sales}` } = {}): Promise<string> {
     const now = Date.now();
     const response = await fetch(`${this.url}/api/admin/sales`, {
       method: 'POST',

@@ -13,7 +13,8 @@ import { promisify } from 'node:util';
 
 export interface OpenLoopPlan {
   readonly url: string;
-  readonly path: string;
+  /** One, or several that are asked in turn. */
+  readonly path: string | readonly string[];
   /** Requests a second; null: each connection asks again at once, until `count` have been sent. */
   readonly rate: number | null;
   readonly seconds: number;
@@ -106,14 +107,18 @@ async function play(plan: OpenLoopPlan): Promise<OpenLoopResult> {
   let inTime = 0;
   let lastReplyAt = 0;
   let startedAt = 0;
-  const head =
-    `POST ${plan.path} HTTP/1.1\r\nHost: ${target.host}\r\nContent-Type: application/json\r\n` +
-    `Content-Length: ${body.length}\r\nX-User-ID: ${plan.run}-`;
+  const heads = [plan.path]
+    .flat()
+    .map(
+      (path) =>
+        `POST ${path} HTTP/1.1\r\nHost: ${target.host}\r\nContent-Type: application/json\r\n` +
+        `Content-Length: ${body.length}\r\nX-User-ID: ${plan.run}-`,
+    );
 
   function send(line: Line, dueAt: number): void {
     sent += 1;
     const key = plan.keys ? `\r\nIdempotency-Key: "${plan.run}-${sent}"` : '';
-    line.send(`${head}${sent}${key}\r\n\r\n${body}`, dueAt);
+    line.send(`${heads[sent % heads.length]}${sent}${key}\r\n\r\n${body}`, dueAt);
   }
   function done(line: Line, status: string, dueAt: number): void {
     answered += 1;

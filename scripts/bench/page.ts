@@ -1,5 +1,6 @@
 /** docs/measurements/speed.md: the figures in tables, each beside what is asked of it. */
 import type { ClosedResult, Kind } from './closed-rounds.ts';
+import type { ClusterNode } from './cluster.ts';
 import { PRESSURE_IN_FLIGHT } from './open-rounds.ts';
 import type { BenchResults } from './results.ts';
 import { inWords, type Spread } from './spread.ts';
@@ -71,6 +72,10 @@ With more processes on the same two cores (throughput cannot grow here; cost cou
 | --- | --- | --- | --- | --- | --- | --- |
 ${results.scale.map(({ apis, workers, cpuUs, ratio }) => `| ${apis} | ${workers} | ${cpuUs.api.toFixed(1)} | ${cpuUs.worker.toFixed(1)} | ${cpuUs.redis.toFixed(1)} | ${cpuUs.postgres.toFixed(1)} | ${ratio.toFixed(2)} |`).join('\n')}
 
+### Redis Cluster
+
+${clusterTable(results)}
+
 ## The source document's scenarios
 
 Its headline figures are of Flask on a machine that it does not name; they stand here as they are there. Its command lines run as they are
@@ -103,6 +108,30 @@ Others, measured earlier on a machine of this kind in the same way (accepted ÷ 
 - Generator: ${results.generator}
 - Date: ${results.at}; the whole result is in [speed.json](speed.json)
 `;
+}
+
+function clusterTable({ cluster }: BenchResults): string {
+  const rows = cluster.map(({ masters, cpuUs, nodes }) => {
+    const each = (value: (node: ClusterNode) => number, digits: number): string =>
+      nodes.map((node) => value(node).toFixed(digits)).join(' + ');
+    const redis = nodes.reduce((sum, node) => sum + node.cpuUs, 0);
+    const name = masters === 0 ? 'one plain Redis' : `${masters} ${masters === 1 ? 'master' : 'masters'}`;
+    const lies = nodes.map(({ sales, queue, window }) =>
+      [`${sales} sales`, ...(queue ? ['queue'] : []), ...(window ? ['window'] : [])].join(', '),
+    );
+    return `| ${name} | ${cpuUs.api.toFixed(1)} | ${cpuUs.worker.toFixed(1)} | ${redis.toFixed(1)} = ${each((node) => node.cpuUs, 1)} | ${cpuUs.postgres.toFixed(1)} | ${each((node) => node.commands, 2)} | ${each((node) => node.scriptCalls, 2)} | ${lies.join(' / ')} |`;
+  });
+  const [first] = cluster;
+  return `${first?.sales} sales that are ordered from in turn, ${first?.orders.toLocaleString('en')} orders in all, limits on; µs of CPU time and commands of Redis for an
+order, node by node (those within scripts included).
+
+| Redis | API | worker | Redis, by node | PostgreSQL | commands, by node | scripts run, by node | what lies there |
+| --- | --- | --- | --- | --- | --- | --- | --- |
+${rows.join('\n')}
+
+What grows with the masters: connections (each process holds one to every master, for each of its uses), and what the nodes tell each other.
+What is shared out: a sale's commands, by its slot. What is not: the queue and the system's window lie in one slot each, so that the
+node that has them carries a part of every order.`;
 }
 
 function busiest(results: BenchResults): ClosedResult {

@@ -1,5 +1,6 @@
 /** What a run of the bench has found: the machine-readable result, docs/measurements/speed.json. */
 import type { ClosedResult } from './closed-rounds.ts';
+import type { ClusterResult } from './cluster.ts';
 import type { MemoryResult, RedisCost, SizeResult } from './cost.ts';
 import type { OpenResult, PressureResult } from './open-rounds.ts';
 import type { ScaleResult } from './scale.ts';
@@ -22,6 +23,7 @@ export interface BenchResults {
   readonly redis: RedisCost;
   readonly memory: MemoryResult;
   readonly scale: readonly ScaleResult[];
+  readonly cluster: readonly ClusterResult[];
   /** ms from the start of an API process until it was ready. */
   readonly startMs: number;
   readonly constants: Constants;

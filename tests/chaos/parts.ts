@@ -140,9 +140,9 @@ export class Parts {
   async askRedis(...command: [string, ...string[]]): Promise<unknown> {
     const log = createLogger('chaos', 'silent');
     const { url } = this.server('redis');
-    const { redis, close } = connectForRequests({ url, name: 'chaos', timeoutMs: 5_000, log });
+    const { redis, connect, close } = connectForRequests({ url, name: 'chaos', timeoutMs: 5_000, log });
     try {
-      await redis.connect();
+      await connect();
       return await redis.call(...command);
     } finally {
       if (command[0] === 'SHUTDOWN') redis.disconnect();

@@ -30,7 +30,8 @@ function resolve(from: string, to: string): string {
   return `${name === 'core' || name === 'launcher' ? 'packages' : 'apps'}/${name}/src/${path}`;
 }
 
-const PURE = /^packages\/core\/src\/(limits|environment|faults|sales\/sale|orders\/order|stock\/reservation)\.ts$/;
+const PURE =
+  /^packages\/core\/src\/(limits|environment|faults|redis\/redis-address|sales\/sale|orders\/order|stock\/reservation)\.ts$/;
 
 /** Files of the room; what they must not import (a type costs nothing at run time, but where `types` is set it counts, too). */
 const rules: { room: RegExp; except?: RegExp; mayNot: RegExp; types?: true; because: string }[] = [
@@ -72,14 +73,14 @@ const rules: { room: RegExp; except?: RegExp; mayNot: RegExp; types?: true; beca
   },
   {
     room: /^packages\/core\/src\/audit\//,
-    mayNot: /^bullmq$|core\/src\/(?!audit\/|redis\/keys\.ts$)/,
+    mayNot: /^bullmq$|core\/src\/(?!audit\/|redis\/(keys|open-redis|redis-address)\.ts$)/,
     types: true,
     because: 'the auditor reads raw, not through the code that it judges',
   },
   {
     room: /^apps\/api\/src\//,
     except: /\/(main|connect-parts)\.ts$/,
-    mayNot: /^(ioredis|pg|bullmq)$|core\/src\/(postgres\/connect|redis\/connect)/,
+    mayNot: /^(ioredis|pg|bullmq)$|core\/src\/(postgres\/connect|redis\/(connect|open))/,
     types: true,
     because: 'connections are opened in one place',
   },

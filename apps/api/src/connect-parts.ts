@@ -5,7 +5,7 @@ import { createOrderStore } from '@flash-sale/core/orders/order-store.ts';
 import { connectPostgres, ping } from '@flash-sale/core/postgres/connect-postgres.ts';
 import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
 import { createCatalogueCache } from '@flash-sale/core/redis/catalogue-cache.ts';
-import { connectForRequests, connectForWork } from '@flash-sale/core/redis/connect-redis.ts';
+import { connectForNews, connectForRequests } from '@flash-sale/core/redis/connect-redis.ts';
 import { createKeys } from '@flash-sale/core/redis/keys.ts';
 import { listenForNews } from '@flash-sale/core/redis/sale-news.ts';
 import { createWorkerSign } from '@flash-sale/core/redis/worker-sign.ts';
@@ -31,11 +31,11 @@ export async function connectParts(settings: ServiceSettings, log: Logger, metri
     name: 'flash-sale-api',
     log,
   });
-  await Promise.all([atGate.redis.connect(), atQueue.redis.connect()]);
+  await Promise.all([atGate.connect(), atQueue.connect()]);
   const { redis } = atGate;
   // A third one, because a connection that listens can do nothing else.
-  const atNews = connectForWork({ url: settings.REDIS_URL, name: 'api-news', log });
-  await atNews.redis.connect();
+  const atNews = connectForNews({ url: settings.REDIS_URL, name: 'api-news', log });
+  await atNews.connect();
   const breakers = { redis: createBreaker('redis', log), postgres: createBreaker('postgres', log) };
   for (const breaker of Object.values(breakers)) metrics.watchBreaker(breaker);
   const queue = createOrderQueue({ redis: atQueue.redis, prefix: keys.queuePrefix });
@@ -54,7 +54,7 @@ export async function connectParts(settings: ServiceSettings, log: Logger, metri
     metrics,
     /** Each throws, or hangs, where its part does not answer. Behind the breakers, which are thereby true of a part that nobody else asks. */
     probes: {
-      redis: (): Promise<void> => breakers.redis.call(async () => void (await redis.ping())),
+      redis: (): Promise<void> => breakers.redis.call(() => atGate.ping()),
       postgres: (): Promise<void> => breakers.postgres.call(() => ping(pool)),
       worker: async (): Promise<void> => {
         if (!(await workerSign.isFresh())) throw new Error('no worker has given a sign of life');

@@ -9,10 +9,10 @@ import { awayPart, cannotWrite, isAboutTheOrder, isRowHeld } from '@flash-sale/c
 import { AWAY_RETRY_MS, CONFIRM_ATTEMPTS, SALE_RETRY_MS } from '@flash-sale/core/limits.ts';
 import type { OrderBatch } from '@flash-sale/core/orders/order.ts';
 import { type ConfirmOrdersJob, decodeJob, ORDER_QUEUE } from '@flash-sale/core/queue/order-queue.ts';
+import type { AnyRedis } from '@flash-sale/core/redis/open-redis.ts';
 import { step } from '@flash-sale/core/steps.ts';
 import { GateRecoveringError, OrderEndedError } from '@flash-sale/core/stock/gate-words.ts';
 import { DelayedError, type Job, UnrecoverableError, Worker } from 'bullmq';
-import type { Redis } from 'ioredis';
 import type { Logger } from 'pino';
 
 /** Times that a job is tried in one attempt although the ledger answers, and does not say that it cannot write. */
@@ -26,7 +26,7 @@ export interface OrderWorker {
 }
 
 export function startOrderWorker(options: {
-  redis: Redis;
+  redis: AnyRedis;
   prefix: string;
   concurrency: number;
   /** Milliseconds that the hold on a job lasts. */

@@ -42,7 +42,7 @@ export async function startWorker(
   const keys = createKeys(settings.KEY_PREFIX);
   const atGate = connectForWork({ url: settings.REDIS_URL, name: 'worker-gate', log });
   const atQueue = connectForWork({ url: settings.REDIS_URL, name: 'worker-queue', log });
-  await Promise.all([atGate.redis.connect(), atQueue.redis.connect()]);
+  await Promise.all([atGate.connect(), atQueue.connect()]);
   const pool = connectPostgres({
     url: settings.DATABASE_URL,
     size: settings.DATABASE_POOL_SIZE,

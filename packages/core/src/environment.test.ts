@@ -31,6 +31,8 @@ test.each([
   ['GLOBAL_RATE_LIMIT', '-1', 'A whole number from 0'],
   ['NODE_ENV', 'prod', 'development, production or test'],
   ['REDIS_URL', 'localhost:6379', 'REDIS_URL has a value that does not fit. Expected: redis:// or rediss:// address'],
+  ['REDIS_URL', 'redis://a:1,b:2', 'or redis+cluster:// or rediss+cluster:// with some nodes of a cluster'],
+  ['REDIS_URL', 'redis+cluster://u:secret@a:1/3', 'REDIS_URL has a value that does not fit.'],
   ['DATABASE_URL', 'mysql://x', 'DATABASE_URL has a value that does not fit.'],
   ['ADMIN_TOKEN', 'short', 'at least 16 characters'],
   ['TRUST_PROXY', 'abc', 'TRUST_PROXY is "abc".'],

@@ -5,6 +5,7 @@
 import { isIP } from 'node:net';
 import { type Static, type TSchema, Type } from '@sinclair/typebox';
 import { Value } from '@sinclair/typebox/value';
+import { readRedisAddress } from './redis/redis-address.ts';
 
 const integer = (description: string, options: { default: number; minimum: number; maximum: number }) =>
   Type.Integer({ description, ...options });
@@ -41,8 +42,9 @@ export const EnvironmentSchema = Type.Object({
   ),
   REDIS_URL: Type.Optional(
     Type.String({
-      pattern: '^rediss?://.+',
-      description: 'redis:// or rediss:// address of Redis 7 or newer. Unset: `npm start` runs a private one.',
+      pattern: '^rediss?(\\+cluster)?://.+',
+      description:
+        'redis:// or rediss:// address of Redis 7 or newer, or redis+cluster:// or rediss+cluster:// with some nodes of a cluster (host:port,host:port; database 0 only). Unset: `npm start` runs a private one.',
     }),
   ),
   DATABASE_URL: Type.Optional(
@@ -215,6 +217,8 @@ export function readEnvironment(variables: Record<string, string | undefined>): 
   const sentences = new Map<string, string>();
   if (!isProxyList(variables.TRUST_PROXY?.trim() ?? ''))
     sentences.set('TRUST_PROXY', sentence('TRUST_PROXY', variables.TRUST_PROXY));
+  const redisUrl = variables.REDIS_URL?.trim();
+  if (redisUrl && !readRedisAddress(redisUrl)) sentences.set('REDIS_URL', sentence('REDIS_URL', redisUrl));
   if (sentences.size === 0 && Value.Check(EnvironmentSchema, filled)) return filled;
   for (const error of Value.Errors(EnvironmentSchema, filled)) {
     const name = error.path.slice(1).split('/')[0] ?? '';

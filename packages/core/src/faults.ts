@@ -30,6 +30,11 @@ const redisWords = [
   'Connection is closed.',
   'Command timed out',
   'max retries per request limit', // the connection broke while the answer was awaited
+  "Cluster isn't ready and enableOfflineQueue", // not sent: no node is known
+  'None of startup nodes is available',
+  'Failed to refresh slots cache',
+  'Too many Cluster redirections',
+  'Cluster is ended',
 ];
 
 /** Redis answers, and refuses every command before it runs: loading, full, not writable, not logged in … */
@@ -120,5 +125,5 @@ export function cannotWrite(error: unknown): boolean {
 export function nothingHappenedInRedis(error: unknown): boolean {
   if (error instanceof PartAwayError) return error.part === 'redis';
   const { message = '' } = (error ?? {}) as { message?: string };
-  return message.includes("isn't writeable and enableOfflineQueue") || redisRefusals.test(message);
+  return /isn't (writeable|ready) and enableOfflineQueue/.test(message) || redisRefusals.test(message);
 }

@@ -14,6 +14,7 @@ import type { Environment } from '@flash-sale/core/environment.ts';
 import { checkPostgres } from '@flash-sale/core/postgres/check-postgres.ts';
 import { migrateLedger } from '@flash-sale/core/postgres/migrate.ts';
 import { checkRedis } from '@flash-sale/core/redis/check-redis.ts';
+import { hostsOf } from '@flash-sale/core/redis/redis-address.ts';
 import { describeDemoSale, makeDemoSales } from './demo-sales.ts';
 import { requireListenable } from './free-port.ts';
 import { type KeptProcess, keepProcess } from './keep-process.ts';
@@ -155,7 +156,10 @@ export class System {
     const results = await Promise.allSettled([
       REDIS_URL === undefined
         ? this.#privateServer('redis', startPrivateRedis)
-        : this.#given('redis', REDIS_URL, async () => `redis ${(await checkRedis(REDIS_URL)).version}`),
+        : this.#given('redis', REDIS_URL, async () => {
+            const { version, masters } = await checkRedis(REDIS_URL);
+            return `redis ${version}${masters > 1 ? ` (${masters} masters)` : ''}`;
+          }),
       DATABASE_URL === undefined
         ? this.#privateServer('postgres', startPrivatePostgres)
         : this.#given('postgres', DATABASE_URL, async () => `postgres ${await checkPostgres(DATABASE_URL)}`),
@@ -186,7 +190,7 @@ export class System {
   }
 
   async #given(name: string, url: string, check: () => Promise<string>): Promise<string> {
-    await this.#step(name, async () => `${await check()} at ${new URL(url).host}`);
+    await this.#step(name, async () => `${await check()} at ${hostsOf(url)}`);
     return url;
   }
 

@@ -3,9 +3,10 @@
  * A sale may be live meanwhile. What was read at one instant must be right at once; what lies between two stores may be an order on its
  * way. So a suspicion becomes a break only where every one of several looks in a row has it (weigh-looks.ts).
  */
-import type { Redis } from 'ioredis';
+
 import type { Pool } from 'pg';
 import type { Keys } from '../redis/keys.ts';
+import type { AnyRedis } from '../redis/open-redis.ts';
 import { type AuditReport, listBreaks, type SaleAudit, type Suspect, suspect } from './audit-report.ts';
 import { type Look, type Lookout, lookAtSale } from './look-at-sale.ts';
 import type { Candidates } from './read-gate.ts';
@@ -15,7 +16,7 @@ import { surveySale } from './survey-sale.ts';
 import { breaksOf, isDecided, type Opinion, weigh } from './weigh-looks.ts';
 
 export interface AuditOptions {
-  readonly redis: Redis;
+  readonly redis: AnyRedis;
   readonly pool: Pool;
   readonly keys: Keys;
   /** Left out: every sale that the ledger, or a job, knows. */

@@ -1,6 +1,7 @@
 /** The auditor's own connections: to look once, and to say in a sentence why it cannot. */
-import { Redis } from 'ioredis';
 import pg from 'pg';
+import { type AnyRedis, connectRedis, openRedis } from '../redis/open-redis.ts';
+import { hostsOf, readRedisAddress } from '../redis/redis-address.ts';
 
 /** Milliseconds until a server that does not answer counts as away. */
 const CONNECT_MS = 5_000;
@@ -13,14 +14,14 @@ class CannotAuditError extends Error {
 }
 
 export interface AuditConnections {
-  readonly redis: Redis;
+  readonly redis: AnyRedis;
   readonly pool: pg.Pool;
   close(): Promise<void>;
 }
 
 /** @throws CannotAuditError */
 export async function connectForAudit(urls: { redisUrl: string; databaseUrl: string }): Promise<AuditConnections> {
-  const redis = await connectRedis(urls.redisUrl);
+  const redis = await openForAudit(urls.redisUrl);
   const pool = new pg.Pool({
     connectionString: urls.databaseUrl,
     application_name: 'flash-sale-audit',
@@ -44,22 +45,24 @@ export async function connectForAudit(urls: { redisUrl: string; databaseUrl: str
   return { redis, pool, close };
 }
 
-async function connectRedis(url: string): Promise<Redis> {
-  const redis = new Redis(url, {
+async function openForAudit(url: string): Promise<AnyRedis> {
+  const redis = openRedis(url, {
     connectionName: 'flash-sale-audit',
-    lazyConnect: true,
     connectTimeout: CONNECT_MS,
     commandTimeout: ANSWER_MS,
     maxRetriesPerRequest: 0,
     // One that breaks in the middle ends the audit: what was seen before it is of another life.
     retryStrategy: () => null,
+    autoResendUnfulfilledCommands: false,
   });
   let failure = '';
-  redis.on('error', (error: Error) => {
+  const note = (error: Error): void => {
     failure ||= error.message;
-  });
+  };
+  redis.on('node error', note);
+  redis.on('error', note);
   try {
-    await redis.connect();
+    await connectRedis(redis);
     await redis.ping();
     return redis;
   } catch (error) {
@@ -85,6 +88,7 @@ async function checkLedger(pool: pg.Pool, url: string): Promise<void> {
 
 /** Without user and password. */
 function placeOf(url: string): string {
+  if (readRedisAddress(url)?.kind === 'cluster') return hostsOf(url);
   try {
     const { host, pathname } = new URL(url);
     return `${host}${pathname}`;

@@ -1,7 +1,8 @@
 /** One look at a sale: reads the gate, then the ledger, and says what is suspicious. */
-import type { Redis } from 'ioredis';
+
 import type { Pool } from 'pg';
 import type { SaleKeys } from '../redis/keys.ts';
+import type { AnyRedis } from '../redis/open-redis.ts';
 import { type Equation, type GateState, type SaleAudit, suspect } from './audit-report.ts';
 import { gateState, judgeGate, readEquation } from './judge-gate.ts';
 import { judgeLedger, judgeSettings } from './judge-ledger.ts';
@@ -27,7 +28,7 @@ export interface Look extends Said {
 
 /** Where and by what bounds is looked. */
 export interface Lookout {
-  readonly redis: Redis;
+  readonly redis: AnyRedis;
   readonly pool: Pool;
   readonly saleKeys: SaleKeys;
   readonly saleId: string;

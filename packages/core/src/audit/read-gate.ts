@@ -2,8 +2,9 @@
  * What Redis has of a sale, raw: one MULTI, so that all of it is of one instant. Records are read here by the form that
  * docs/redis-keys.md gives them, not by the code that writes them.
  */
-import type { Redis } from 'ioredis';
+
 import type { SaleKeys } from '../redis/keys.ts';
+import type { AnyRedis } from '../redis/open-redis.ts';
 
 export interface Reservation {
   readonly quantity: number;
@@ -37,7 +38,7 @@ export interface GateSnapshot {
   readonly wrongType: string | null;
 }
 
-export async function readGate(redis: Redis, sale: SaleKeys, candidates: Candidates): Promise<GateSnapshot> {
+export async function readGate(redis: AnyRedis, sale: SaleKeys, candidates: Candidates): Promise<GateSnapshot> {
   const multi = redis
     .multi()
     .time()
@@ -88,13 +89,14 @@ export async function readGate(redis: Redis, sale: SaleKeys, candidates: Candida
   };
 }
 
-/** @returns ms since 1970 by Redis' clock */
-export async function readClock(redis: Redis): Promise<number> {
-  return milliseconds((await redis.time()) as unknown as [string, string]);
+/** @returns ms since 1970 by the clock of the Redis that has the sale: in a cluster the key says which node that is */
+export async function readClock(redis: AnyRedis, sale: SaleKeys): Promise<number> {
+  const [time] = ((await redis.multi().time().exists(sale.gate).exec()) ?? []) as [[null, [string, string]]];
+  return milliseconds(time[1]);
 }
 
 /** Redis' clock, and the gate as it stands a moment after the snapshot. */
-export async function readPulse(redis: Redis, sale: SaleKeys): Promise<{ at: number; numbers: string }> {
+export async function readPulse(redis: AnyRedis, sale: SaleKeys): Promise<{ at: number; numbers: string }> {
   const [time, numbers] = ((await redis
     .multi()
     .time()

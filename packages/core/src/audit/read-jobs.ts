@@ -1,6 +1,7 @@
 /** BullMQ's jobs on their way, raw: its lists and sorted sets, and the data of each job's hash. */
-import type { Redis } from 'ioredis';
+
 import type { Keys } from '../redis/keys.ts';
+import type { AnyRedis } from '../redis/open-redis.ts';
 import { type Suspect, suspect } from './audit-report.ts';
 
 const QUEUE = 'confirm-orders';
@@ -27,7 +28,7 @@ export interface JobsSnapshot {
  *
  * @param wanted of which sales; null: of all
  */
-export async function readJobs(redis: Redis, keys: Keys, wanted: ReadonlySet<string> | null): Promise<JobsSnapshot> {
+export async function readJobs(redis: AnyRedis, keys: Keys, wanted: ReadonlySet<string> | null): Promise<JobsSnapshot> {
   const keyOf = (name: string): string => `${keys.queuePrefix}:${QUEUE}:${name}`;
   const multi = redis.multi();
   for (const list of LISTS) multi.lrange(keyOf(list), 0, -1);

@@ -2,9 +2,10 @@
  * Goes through what may be as large as the sale, a chunk at a time: the units that each buyer holds, and the order keys. It is no
  * instant's picture, so that what differs here is only a candidate, to be looked at again together with everything else.
  */
-import type { Redis } from 'ioredis';
+
 import type { Pool } from 'pg';
 import type { SaleKeys } from '../redis/keys.ts';
+import type { AnyRedis } from '../redis/open-redis.ts';
 import { type Candidates, parseOrderKey, parseReservation, readClock } from './read-gate.ts';
 import { eachBuyer, findOrders } from './read-ledger.ts';
 import { eachKeyedOrder } from './read-order-keys.ts';
@@ -14,7 +15,7 @@ const CHUNK = 1_000;
 const CANDIDATES_MAX = 50_000;
 
 export async function surveySale(
-  parts: { redis: Redis; pool: Pool; saleKeys: SaleKeys },
+  parts: { redis: AnyRedis; pool: Pool; saleKeys: SaleKeys },
   sale: { id: string; perBuyerLimit: number },
 ): Promise<Candidates> {
   return {
@@ -28,7 +29,7 @@ export async function surveySale(
  * may hide behind an order that only one side has, or that both have.
  */
 async function surveyBuyers(
-  { redis, pool, saleKeys }: { redis: Redis; pool: Pool; saleKeys: SaleKeys },
+  { redis, pool, saleKeys }: { redis: AnyRedis; pool: Pool; saleKeys: SaleKeys },
   saleId: string,
 ): Promise<string[]> {
   const differences = new Map<string, number>();
@@ -39,7 +40,7 @@ async function surveyBuyers(
     if (left === 0) differences.delete(buyerId);
     else differences.set(buyerId, left);
   };
-  const begun = await readClock(redis);
+  const begun = await readClock(redis, saleKeys);
   for await (const fields of scanHash(redis, saleKeys.buyers)) {
     for (const [buyerId, units] of fields) differences.set(buyerId, Number(units));
   }
@@ -64,7 +65,7 @@ async function surveyOrderKeys({
   pool,
   saleKeys,
 }: {
-  redis: Redis;
+  redis: AnyRedis;
   pool: Pool;
   saleKeys: SaleKeys;
 }): Promise<string[]> {
@@ -91,7 +92,7 @@ async function surveyOrderKeys({
 
 /** The other way round: order keys that do not lead to the order that is confirmed under them. */
 async function surveyKeyedOrders(
-  { redis, pool, saleKeys }: { redis: Redis; pool: Pool; saleKeys: SaleKeys },
+  { redis, pool, saleKeys }: { redis: AnyRedis; pool: Pool; saleKeys: SaleKeys },
   saleId: string,
 ): Promise<string[]> {
   const candidates: string[] = [];
@@ -108,7 +109,7 @@ async function surveyKeyedOrders(
   return candidates;
 }
 
-async function* scanHash(redis: Redis, key: string): AsyncGenerator<[string, string][]> {
+async function* scanHash(redis: AnyRedis, key: string): AsyncGenerator<[string, string][]> {
   let cursor = '0';
   do {
     const [next, flat] = await redis.hscan(key, cursor, 'COUNT', CHUNK);

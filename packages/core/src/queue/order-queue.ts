@@ -2,7 +2,6 @@
 import { type Static, Type } from '@sinclair/typebox';
 import { TypeCompiler } from '@sinclair/typebox/compiler';
 import { Queue } from 'bullmq';
-import type { Redis } from 'ioredis';
 import { ulid } from 'ulid';
 import {
   CONFIRM_ATTEMPTS,
@@ -14,6 +13,7 @@ import {
   SWEEP_QUEUE_LOOK_MAX,
 } from '../limits.ts';
 import type { OrderBatch } from '../orders/order.ts';
+import type { AnyRedis } from '../redis/open-redis.ts';
 import { step } from '../steps.ts';
 
 export const ORDER_QUEUE = 'confirm-orders';
@@ -68,7 +68,7 @@ export type ConfirmOrdersJob = Static<typeof ConfirmOrdersJobSchema>;
 export type OrderQueue = ReturnType<typeof createOrderQueue>;
 
 /** @param redis where an add must fail within a budget (the API): of connectForRequests; else of connectForWork */
-export function createOrderQueue({ redis, prefix }: { redis: Redis; prefix: string }) {
+export function createOrderQueue({ redis, prefix }: { redis: AnyRedis; prefix: string }) {
   const queue = new Queue<ConfirmOrdersJob>(ORDER_QUEUE, {
     connection: redis,
     prefix,

@@ -2,10 +2,11 @@
  * The catalogue's copy in Redis: between the memory of each process and PostgreSQL. Holds no numbers of stock.
  * It is fresh for CATALOGUE_TTL_S; after that it is kept for the time that PostgreSQL is away, when old is better than none.
  */
-import type { Redis } from 'ioredis';
+
 import { CATALOGUE_KEPT_S, CATALOGUE_TTL_S } from '../limits.ts';
 import type { Sale } from '../sales/sale.ts';
 import type { Keys } from './keys.ts';
+import type { AnyRedis } from './open-redis.ts';
 
 export interface CachedCatalogue {
   readonly sales: readonly Sale[];
@@ -14,7 +15,7 @@ export interface CachedCatalogue {
 
 export type CatalogueCache = ReturnType<typeof createCatalogueCache>;
 
-export function createCatalogueCache({ redis, keys }: { redis: Redis; keys: Keys }) {
+export function createCatalogueCache({ redis, keys }: { redis: AnyRedis; keys: Keys }) {
   return {
     async read(): Promise<CachedCatalogue | null> {
       const [text, ttl] = await Promise.all([redis.get(keys.catalogue), redis.ttl(keys.catalogue)]);

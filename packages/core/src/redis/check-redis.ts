@@ -1,6 +1,7 @@
-/** Says whether a Redis can be trusted with stock. */
-import { Redis } from 'ioredis';
+/** Says whether a Redis can be trusted with stock: the server, or every master of the cluster. */
 import { REDIS_MAJOR_MIN } from '../limits.ts';
+import { type AnyRedis, connectRedis, mastersOf, openRedis } from './open-redis.ts';
+import { withoutPassword } from './redis-address.ts';
 
 /** A Redis is missing or unfit; the message is a sentence that says what to do. */
 export class RedisUnfitError extends Error {
@@ -9,7 +10,9 @@ export class RedisUnfitError extends Error {
 
 export interface RedisFacts {
   readonly version: string;
+  /** Of every master. */
   readonly appendOnly: boolean;
+  readonly masters: number;
 }
 
 /**
@@ -21,8 +24,7 @@ export interface RedisFacts {
 export async function checkRedis(url: string, waitMs = 0): Promise<RedisFacts> {
   const deadline = Date.now() + waitMs;
   for (;;) {
-    const redis = new Redis(url, {
-      lazyConnect: true,
+    const redis = openRedis(url, {
       connectTimeout: 3_000,
       commandTimeout: 3_000,
       retryStrategy: () => null,
@@ -30,18 +32,23 @@ export async function checkRedis(url: string, waitMs = 0): Promise<RedisFacts> {
       autoResendUnfulfilledCommands: false,
     });
     let failure = '';
-    redis.on('error', (error: Error) => {
+    const note = (error: Error): void => {
       failure ||= error.message;
-    });
+    };
+    // What a node of a cluster says is more than what is made of it: that none was of use.
+    redis.on('node error', note);
+    redis.on('error', note);
     try {
-      await redis.connect();
-      return judge(await redis.info());
+      await connectRedis(redis);
+      return await judgeAll(redis);
     } catch (error) {
       if (error instanceof RedisUnfitError) throw error;
       failure ||= (error as Error).message;
       const refused = /NOAUTH|WRONGPASS|NOPERM|invalid password/i.test(failure);
+      const noCluster = /cluster support disabled/i.test(failure);
       const loading = /LOADING/.test(failure);
-      if (refused || (Date.now() >= deadline && !loading)) throw new RedisUnfitError(absent(url, failure, refused));
+      if (refused || noCluster || (Date.now() >= deadline && !loading))
+        throw new RedisUnfitError(absent(url, failure, { refused, noCluster }));
     } finally {
       redis.disconnect();
     }
@@ -49,38 +56,42 @@ export async function checkRedis(url: string, waitMs = 0): Promise<RedisFacts> {
   }
 }
 
-function judge(info: string): RedisFacts {
+async function judgeAll(redis: AnyRedis): Promise<RedisFacts> {
+  const found = await Promise.all(
+    mastersOf(redis).map(async (node) => judge(await node.info(), `${node.options.host}:${node.options.port}`)),
+  );
+  const [oldest] = found.sort((a, b) => Number.parseInt(a.version, 10) - Number.parseInt(b.version, 10));
+  return {
+    version: oldest?.version ?? '',
+    appendOnly: found.every(({ appendOnly }) => appendOnly),
+    masters: found.length,
+  };
+}
+
+function judge(info: string, place: string): { version: string; appendOnly: boolean } {
   const field = (name: string): string => new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1] ?? '';
   const version = field('redis_version');
+  const which = field('cluster_enabled') === '1' ? ` at ${place}` : '';
   if (Number.parseInt(version, 10) < REDIS_MAJOR_MIN) {
     throw new RedisUnfitError(
-      `Redis ${version} is too old: version ${REDIS_MAJOR_MIN} or newer is needed. Upgrade it, or set REDIS_URL to a newer one.`,
+      `Redis ${version}${which} is too old: version ${REDIS_MAJOR_MIN} or newer is needed. Upgrade it, or set REDIS_URL to a newer one.`,
     );
   }
   const policy = field('maxmemory_policy');
   if (policy !== 'noeviction') {
     throw new RedisUnfitError(
-      `Redis would throw keys away when its memory is full (maxmemory-policy ${policy}), and with them promised units. ` +
+      `Redis${which} would throw keys away when its memory is full (maxmemory-policy ${policy}), and with them promised units. ` +
         'Set "maxmemory-policy noeviction" in its configuration, or type: redis-cli CONFIG SET maxmemory-policy noeviction',
     );
   }
   return { version, appendOnly: field('aof_enabled') === '1' };
 }
 
-function absent(url: string, failure: string, refused: boolean): string {
+function absent(url: string, failure: string, why: { refused: boolean; noCluster: boolean }): string {
   const where = withoutPassword(url);
-  return refused
-    ? `Redis at ${where} refuses the login (${failure}). Check the user and the password in REDIS_URL.`
-    : `No Redis answers at ${where} (${failure || 'no reply'}). Start it, or correct REDIS_URL.`;
-}
-
-/** An address fit to be shown: host, port and database, without the secret. */
-export function withoutPassword(url: string): string {
-  try {
-    const parsed = new URL(url);
-    if (parsed.password) parsed.password = '***';
-    return parsed.href;
-  } catch {
-    return 'the given address';
-  }
+  if (why.refused)
+    return `Redis at ${where} refuses the login (${failure}). Check the user and the password in REDIS_URL.`;
+  if (why.noCluster)
+    return `Redis at ${where} is no cluster (${failure}). Write REDIS_URL without "+cluster", or name a node of a cluster.`;
+  return `No Redis answers at ${where} (${failure || 'no reply'}). Start it, or correct REDIS_URL.`;
 }

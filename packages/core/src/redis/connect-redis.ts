@@ -1,14 +1,20 @@
 /** Connections to Redis, each with the manners that its use needs. */
-import { Redis } from 'ioredis';
+import { Cluster, type Redis } from 'ioredis';
 import type { Logger } from 'pino';
 import { WORK_SOCKET_TIMEOUT_MS } from '../limits.ts';
+import { type AnyRedis, connectRedis, mastersOf, openRedis } from './open-redis.ts';
 
 export interface RedisConnection {
-  readonly redis: Redis;
+  readonly redis: AnyRedis;
+  /** @throws when Redis cannot be reached; it is tried again all the same, until close() */
+  connect(): Promise<void>;
+  /** @throws where the server, or one master of the cluster, does not answer */
+  ping(): Promise<void>;
   close(): Promise<void>;
 }
 
 interface ConnectOptions {
+  /** REDIS_URL: of a server or of a cluster. */
   readonly url: string;
   /** Shown in CLIENT LIST. */
   readonly name: string;
@@ -20,9 +26,8 @@ interface ConnectOptions {
  * never sent a second time behind the caller's back.
  */
 export function connectForRequests(options: ConnectOptions & { timeoutMs: number }): RedisConnection {
-  const redis = new Redis(options.url, {
+  const redis = openRedis(options.url, {
     connectionName: options.name,
-    lazyConnect: true,
     enableOfflineQueue: false,
     autoResendUnfulfilledCommands: false,
     maxRetriesPerRequest: 0,
@@ -37,14 +42,21 @@ export function connectForRequests(options: ConnectOptions & { timeoutMs: number
 
 /** For workers and loops: a command waits until Redis is back. BullMQ's blocking calls need it so. */
 export function connectForWork(options: ConnectOptions): RedisConnection {
-  const redis = new Redis(options.url, {
-    connectionName: options.name,
-    lazyConnect: true,
+  return managed(openRedis(options.url, mannersOfWork(options)), options);
+}
+
+/** For whoever listens, and does nothing else over it. Of a cluster one node is listened to, and another one where that goes. */
+export function connectForNews(options: ConnectOptions): RedisConnection {
+  return managed(openRedis(options.url, { ...mannersOfWork(options), nodesComeBack: false }), options);
+}
+
+function mannersOfWork({ name }: ConnectOptions) {
+  return {
+    connectionName: name,
     maxRetriesPerRequest: null,
     socketTimeout: WORK_SOCKET_TIMEOUT_MS,
     retryStrategy: backoff,
-  });
-  return managed(redis, options);
+  };
 }
 
 /** Milliseconds until the next try: quick at first, then twice a second for as long as it takes. */
@@ -52,22 +64,44 @@ function backoff(times: number): number {
   return Math.min(50 * times, 500);
 }
 
-function managed(redis: Redis, { name, log }: ConnectOptions): RedisConnection {
-  // One line as Redis goes and one as it comes back, not one for every try.
-  let away = false;
-  redis.on('error', (error: Error) => {
-    if (!away) log.error({ connection: name, err: error.message }, 'redis does not answer');
-    away = true;
-  });
-  redis.on('ready', () => {
-    if (away) log.info({ connection: name }, 'redis is back');
-    away = false;
-  });
+function managed(redis: AnyRedis, { name, log }: ConnectOptions): RedisConnection {
+  watch(redis, name, log);
+  if (redis instanceof Cluster) {
+    // Not at its first command: without an offline queue those that come meanwhile would be refused. And not before the cluster is ready:
+    // among them is its own question whether it is.
+    redis.on('ready', () => redis.nodes('master').forEach(connectNow));
+    redis.on('+node', (node: Redis) => {
+      watch(node, name, log, `${node.options.host}:${node.options.port}`);
+      if (redis.status === 'ready') connectNow(node);
+    });
+  }
   return {
     redis,
+    connect: () => connectRedis(redis),
+    async ping() {
+      await Promise.all(mastersOf(redis).map((node) => node.ping()));
+    },
     async close() {
       if (redis.status === 'ready') await redis.quit().catch(() => redis.disconnect());
       else redis.disconnect();
     },
   };
+}
+
+function connectNow(node: Redis): void {
+  if (node.status === 'wait') void node.connect().catch(() => {});
+}
+
+/** One line as Redis, or a node of it, goes and one as it comes back, not one for every try. */
+function watch(redis: AnyRedis, connection: string, log: Logger, node?: string): void {
+  const place = node === undefined ? { connection } : { connection, node };
+  let away = false;
+  redis.on('error', (error: Error) => {
+    if (!away) log.error({ ...place, err: error.message }, 'redis does not answer');
+    away = true;
+  });
+  redis.on('ready', () => {
+    if (away) log.info(place, 'redis is back');
+    away = false;
+  });
 }

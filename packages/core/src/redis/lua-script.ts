@@ -3,8 +3,8 @@
  * read from it, and a test holds it against the body.
  */
 import { readdirSync, readFileSync } from 'node:fs';
-import type { Redis } from 'ioredis';
 import { step } from '../steps.ts';
+import type { AnyRedis } from './open-redis.ts';
 
 export interface LuaScript {
   /** File name without the ending, and the name of the command. */
@@ -82,7 +82,7 @@ export type RunScript = (
 ) => Promise<unknown[]>;
 
 /** Defines every script on the connection. @returns the one way to run them */
-export function defineScripts(redis: Redis): RunScript {
+export function defineScripts(redis: AnyRedis): RunScript {
   const scripts = new Map(loadLuaScripts().map((script) => [script.name, script]));
   for (const script of scripts.values()) {
     redis.defineCommand(script.name, {

@@ -2,12 +2,13 @@
  * News of a sale for every API process: something changed that may end a refusal (a unit came back, the window or the pause was moved).
  * News may be lost, with a connection or between two steps: whoever remembers refusals lets them grow old by themselves, too.
  */
-import type { Redis } from 'ioredis';
+
 import type { Keys } from './keys.ts';
+import type { AnyRedis } from './open-redis.ts';
 
 export type SaleNews = ReturnType<typeof createSaleNews>;
 
-export function createSaleNews({ redis, keys }: { redis: Redis; keys: Keys }) {
+export function createSaleNews({ redis, keys }: { redis: AnyRedis; keys: Keys }) {
   return {
     /** Not waited for: what is told has happened already. */
     tell(saleId: string): void {
@@ -21,7 +22,7 @@ export function createSaleNews({ redis, keys }: { redis: Redis; keys: Keys }) {
  * @param onNews called with the sale's id; with null where news may have been missed
  */
 export async function listenForNews(
-  { redis, keys }: { redis: Redis; keys: Keys },
+  { redis, keys }: { redis: AnyRedis; keys: Keys },
   onNews: (saleId: string | null) => void,
 ): Promise<void> {
   redis.on('pmessage', (_pattern: string, _channel: string, saleId: string) => onNews(saleId));

@@ -1,11 +1,12 @@
 /** A worker's sign of life, so that a health check can say that nobody is confirming. */
-import type { Redis } from 'ioredis';
+
 import { WORKER_ALIVE_S } from '../limits.ts';
 import type { Keys } from './keys.ts';
+import type { AnyRedis } from './open-redis.ts';
 
 export type WorkerSign = ReturnType<typeof createWorkerSign>;
 
-export function createWorkerSign({ redis, keys }: { redis: Redis; keys: Keys }) {
+export function createWorkerSign({ redis, keys }: { redis: AnyRedis; keys: Keys }) {
   return {
     async give(): Promise<void> {
       await redis.set(keys.workerAlive, '1', 'EX', WORKER_ALIVE_S);

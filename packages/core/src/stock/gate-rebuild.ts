@@ -3,11 +3,12 @@
  * of an older one are refused. So the lease below only keeps two workers from doing the same work: it need not be right.
  * Who calls them, in which order and with what from the ledger: apps/worker/src/recovery/rebuild-gates.ts.
  */
-import type { Redis } from 'ioredis';
+
 import { REBUILD_CHUNK, REBUILD_LEASE_MS } from '../limits.ts';
 import type { AcceptedOrder } from '../orders/order.ts';
 import type { Keys } from '../redis/keys.ts';
 import { defineScripts } from '../redis/lua-script.ts';
+import type { AnyRedis } from '../redis/open-redis.ts';
 import { createSaleNews } from '../redis/sale-news.ts';
 import type { Sale } from '../sales/sale.ts';
 import { expectWord, GateRecoveringError } from './gate-words.ts';
@@ -15,7 +16,7 @@ import { decodeReservation } from './reservation.ts';
 
 export type GateRebuild = ReturnType<typeof createGateRebuild>;
 
-export function createGateRebuild({ redis, keys }: { redis: Redis; keys: Keys }) {
+export function createGateRebuild({ redis, keys }: { redis: AnyRedis; keys: Keys }) {
   const run = defineScripts(redis);
 
   /** @throws GateRecoveringError where a rebuilder of a higher epoch, or another life of Redis, came in between */

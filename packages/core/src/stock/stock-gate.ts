@@ -5,11 +5,12 @@
  * A gate is open in one life of Redis and has an epoch in it. Whoever wants to write says the epoch that he speaks for; in another
  * one nothing is written, for there the gate was made anew from the ledger (gate-rebuild.ts).
  */
-import type { Redis } from 'ioredis';
+
 import { BUYER_BUCKET_TTL_S } from '../limits.ts';
 import type { AcceptedOrder, OrderBatch, RejectionReason } from '../orders/order.ts';
 import type { Keys } from '../redis/keys.ts';
 import { defineScripts } from '../redis/lua-script.ts';
+import type { AnyRedis } from '../redis/open-redis.ts';
 import { createSaleNews } from '../redis/sale-news.ts';
 import type { Sale, StockNumbers } from '../sales/sale.ts';
 import {
@@ -56,7 +57,7 @@ export function createStockGate({
   keys,
   backlogLimit = NO_BACKLOG_LIMIT,
 }: {
-  redis: Redis;
+  redis: AnyRedis;
   keys: Keys;
   backlogLimit?: number;
 }) {

@@ -3,10 +3,11 @@
  * in others.
  * Source of the algorithm: sliding window counter over two fixed windows, as in the source document's "global limit".
  */
-import type { Redis } from 'ioredis';
+
 import { SYSTEM_WINDOW_TTL_S } from '../limits.ts';
 import type { Keys } from '../redis/keys.ts';
 import { defineScripts } from '../redis/lua-script.ts';
+import type { AnyRedis } from '../redis/open-redis.ts';
 
 export interface Permits {
   /** Orders that may pass; −1 = there is no limit. */
@@ -26,7 +27,7 @@ export type SystemWindow = ReturnType<typeof createSystemWindow>;
 const UNLIMITED: Permits = { granted: -1, second: 0, remaining: 0, waitMs: 0, secondLeftMs: 0 };
 
 /** @param limit orders a second for the whole system; 0 = none, and Redis is not asked */
-export function createSystemWindow({ redis, keys, limit }: { redis: Redis; keys: Keys; limit: number }) {
+export function createSystemWindow({ redis, keys, limit }: { redis: AnyRedis; keys: Keys; limit: number }) {
   const run = defineScripts(redis);
   return {
     limit,

@@ -1,0 +1,107 @@
+/**
+ * The one place where a client of Redis is made, of a server or of a cluster. Its manners are those of a connection to one server
+ * (ioredis' RedisOptions); here they are translated for a cluster, where some belong to the whole and some to each node.
+ */
+import { Cluster, Redis, type RedisOptions } from 'ioredis';
+import { readRedisAddress } from './redis-address.ts';
+
+/** What both are: every command is one key's, or is sent to any master. */
+export type AnyRedis = Redis | Cluster;
+
+type Shared =
+  | 'connectionName'
+  | 'enableOfflineQueue'
+  | 'autoResendUnfulfilledCommands'
+  | 'maxRetriesPerRequest'
+  | 'commandTimeout'
+  | 'connectTimeout'
+  | 'socketTimeout';
+
+export interface Manners extends Pick<RedisOptions, Shared> {
+  /** ms until the next try, counted from 1; null: it is not tried again. */
+  readonly retryStrategy: (times: number) => number | null;
+  /**
+   * Cluster only: whether the connection to a node that went is made anew by itself. Where it is not, the node is left out until the others
+   * name it again. Default: as with one server.
+   */
+  readonly nodesComeBack?: boolean;
+}
+
+/** ms that a cluster may take to say who has which slots. */
+const SLOTS_WITHIN_MS = 5_000;
+/** ms after which a command that found its node gone, or the cluster down, is sent again, by whom it may be. */
+const RESEND_MS = 100;
+/** Of one command: a slot that is on its way, then at its new place. Each refused it before it ran. */
+const REDIRECTIONS_MAX = 8;
+
+/** In the words of the client library. */
+const NOBODY = 'None of startup nodes is available';
+
+/** Not connected yet. @throws where the address cannot be read */
+export function openRedis(url: string, manners: Manners): AnyRedis {
+  const { nodesComeBack = true, ...options } = manners;
+  const address = readRedisAddress(url);
+  if (!address) throw new Error('REDIS_URL is no address of Redis');
+  if (address.kind === 'server') return new Redis(address.url, { ...options, lazyConnect: true });
+  const { retryStrategy, enableOfflineQueue = true, ...ofNode } = options;
+  const resend = options.autoResendUnfulfilledCommands !== false;
+  return new Cluster(
+    address.nodes.map((node) => ({ ...node })),
+    {
+      lazyConnect: true,
+      scaleReads: 'master',
+      enableOfflineQueue,
+      clusterRetryStrategy: retryStrategy,
+      ...(nodesComeBack ? { clusterNodeRetryStrategy: retryStrategy } : {}),
+      slotsRefreshTimeout: options.connectTimeout ?? SLOTS_WITHIN_MS,
+      // Whoever waits for Redis waits for a cluster that is down, too. Who must not have a command sent twice has it sent again only where
+      // a node refused it before it ran (MOVED, ASK, TRYAGAIN).
+      maxRedirections: resend ? Number.POSITIVE_INFINITY : REDIRECTIONS_MAX,
+      retryDelayOnFailover: resend ? RESEND_MS : 0,
+      // Without an end there must be a pause: two nodes may name each other for a while.
+      retryDelayOnMoved: resend ? RESEND_MS : 0,
+      retryDelayOnClusterDown: resend ? RESEND_MS : 0,
+      // A name stays a name, so that TLS can hold it against the certificate.
+      dnsLookup: (host, found) => found(null, host),
+      redisOptions: {
+        ...ofNode,
+        ...(address.username === undefined ? {} : { username: address.username }),
+        ...(address.password === undefined ? {} : { password: address.password }),
+        ...(address.tls ? { tls: {} } : {}),
+      },
+    },
+  );
+}
+
+/**
+ * Connects, with every master of a cluster: without an offline queue the first commands to a node would be refused while its connection
+ * is being made.
+ *
+ * @throws where nobody answers, or the cluster says that it is down
+ */
+export async function connectRedis(redis: AnyRedis): Promise<void> {
+  if (!(redis instanceof Cluster)) return redis.connect();
+  await untilClosed(redis, redis.connect());
+  await Promise.all(
+    redis.nodes('master').map(async (node) => {
+      if (node.status === 'end') throw new Error(NOBODY);
+      if (node.status === 'wait') void node.connect().catch(() => {});
+      if (node.status !== 'ready') await untilClosed(node, new Promise<void>((ready) => node.once('ready', ready)));
+    }),
+  );
+}
+
+/** A cluster that is down is closed and tried again without a word to whoever called connect(). */
+async function untilClosed(redis: AnyRedis, done: Promise<void>): Promise<void> {
+  let closed = (): void => {};
+  const failed = new Promise<never>((_, reject) => {
+    closed = () => reject(new Error(NOBODY));
+  });
+  redis.once('close', closed);
+  await Promise.race([done, failed]).finally(() => redis.off('close', closed));
+}
+
+/** The server, or every master of the cluster: what is asked of Redis as a whole is asked of each. */
+export function mastersOf(redis: AnyRedis): Redis[] {
+  return redis instanceof Cluster ? redis.nodes('master') : [redis];
+}

@@ -1,0 +1,41 @@
+import { expect, test } from 'vitest';
+import { hostsOf, readRedisAddress, withoutPassword } from './redis-address.ts';
+
+test('one server is left to the client library', () => {
+  for (const url of ['redis://127.0.0.1:6379', 'rediss://u:p@redis.example/3', 'redis://:a,b@host'])
+    expect(readRedisAddress(url)).toEqual({ kind: 'server', url });
+});
+
+test('a cluster is named by some of its nodes, with one login for all of them', () => {
+  expect(readRedisAddress('rediss+cluster://sale:p%40ss:word@10.0.0.1:7000,node-2.example,[::1]:7002/0')).toEqual({
+    kind: 'cluster',
+    nodes: [
+      { host: '10.0.0.1', port: 7000 },
+      { host: 'node-2.example', port: 6379 },
+      { host: '::1', port: 7002 },
+    ],
+    username: 'sale',
+    password: 'p@ss:word',
+    tls: true,
+  });
+  expect(readRedisAddress('redis+cluster://:secret@a:1')).toMatchObject({ username: undefined, password: 'secret' });
+  expect(readRedisAddress('redis+cluster://a:1/')).toMatchObject({ username: undefined, password: undefined });
+});
+
+test.each([
+  ['several hosts without +cluster', 'redis://a:1,b:2'],
+  ['another database', 'redis+cluster://a:1/2'],
+  ['a port that is none', 'redis+cluster://a:1,b:70000'],
+  ['an empty node', 'redis+cluster://a:1,,b:2'],
+  ['no node', 'redis+cluster://u:p@'],
+  ['a password that is encoded wrongly', 'redis+cluster://u:%zz@a:1'],
+  ['options', 'redis+cluster://a:1?tls=1'],
+  ['another scheme', 'http://a:1'],
+])('%s is no address', (_, url) => expect(readRedisAddress(url)).toBeNull());
+
+test('what is shown of an address has no secret in it', () => {
+  expect(withoutPassword('redis+cluster://u:secret@a:1,[::1]:2')).toBe('redis+cluster://a:1,[::1]:2');
+  expect(withoutPassword('redis://u:secret@a:1/2')).toBe('redis://u:***@a:1/2');
+  expect(hostsOf('redis+cluster://u:secret@a:1,b:2')).toBe('a:1,b:2');
+  expect(hostsOf('redis://u:secret@a:1/2')).toBe('a:1');
+});
