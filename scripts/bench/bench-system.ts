@@ -112,11 +112,9 @@ export class BenchSystem {
       };
       const begin = async (kind: 'api' | 'worker', number: number): Promise<void> => {
         const main = join(root, 'apps', kind, 'src', 'main.ts');
-        const started = await startProcess(
-          [...(nodeArgs[kind] ?? []), main],
-          env,
-          join(folder, `${kind}-${number}.log`),
-        );
+        const own = kind === 'api' && number === 1 ? { METRICS_PORT: String(metricsPort) } : {};
+        const logFile = join(folder, `${kind}-${number}.log`);
+        const started = await startProcess([...(nodeArgs[kind] ?? []), main], { ...env, ...own }, logFile);
         children.set(`${kind}-${number}`, started.child);
       };
       const startedAt = performance.now();
