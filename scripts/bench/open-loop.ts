@@ -15,6 +15,8 @@ export interface OpenLoopPlan {
   readonly url: string;
   /** One, or several that are asked in turn. */
   readonly path: string | readonly string[];
+  /** true: the paths one behind the other, each with its part of the requests; else in turns. */
+  readonly oneByOne?: boolean;
   /** Requests a second; null: each connection asks again at once, until `count` have been sent. */
   readonly rate: number | null;
   readonly seconds: number;
@@ -116,9 +118,10 @@ async function play(plan: OpenLoopPlan): Promise<OpenLoopResult> {
     );
 
   function send(line: Line, dueAt: number): void {
+    const head = plan.oneByOne ? Math.floor((sent * heads.length) / total) : sent % heads.length;
     sent += 1;
     const key = plan.keys ? `\r\nIdempotency-Key: "${plan.run}-${sent}"` : '';
-    line.send(`${heads[sent % heads.length]}${sent}${key}\r\n\r\n${body}`, dueAt);
+    line.send(`${heads[head]}${sent}${key}\r\n\r\n${body}`, dueAt);
   }
   function done(line: Line, status: string, dueAt: number): void {
     answered += 1;

@@ -1,6 +1,6 @@
 /** Refusals that are told from process memory: they cost Redis nothing, and they are over the moment the reason is. */
 import { createKnownRefusals } from '@flash-sale/api/orders/known-refusals.ts';
-import { KNOWN_LIMITED_BUYERS_MAX } from '@flash-sale/core/limits.ts';
+import { KNOWN_LIMITED_BUYERS_MAX, KNOWN_REFUSAL_LOOK_MS, KNOWN_REFUSAL_MS } from '@flash-sale/core/limits.ts';
 import type { ReserveOutcome } from '@flash-sale/core/stock/gate-words.ts';
 import { makeSale } from '@flash-sale/core/testing/sales.ts';
 import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
@@ -194,7 +194,39 @@ describe('the memory itself', () => {
     known.learn(batch('s', [{ word: 'not_open', waitMs: 5_000 }], 50));
     expect(known.of('s', 'b')).toMatchObject({ waitMs: 5_000 });
     at = 450;
-    expect(known.of('s', 'b')).toBeNull();
+    expect([known.of('s', 'b'), known.of('s', 'b')]).toEqual([null, null]);
+  });
+
+  test('when its time is over one goes to see, and the others wait for what he is told, a moment at most', () => {
+    let at = 0;
+    const known = createKnownRefusals(() => at);
+    known.learn(batch('s', [{ word: 'sold_out' }], 0));
+    known.learn(batch('t', [{ word: 'buyer_limited', waitMs: 50 }], 0));
+    for (const [saleId, over] of [
+      ['s', KNOWN_REFUSAL_MS],
+      ['t', 50],
+    ] as const) {
+      at = over;
+      expect([known.of(saleId, 'b0'), known.of(saleId, 'b0')?.waitMs]).toEqual([null, 1]);
+      at = over + KNOWN_REFUSAL_LOOK_MS - 1;
+      expect(known.of(saleId, 'b0')).not.toBeNull();
+      // He is not answered: the next one goes.
+      at = over + KNOWN_REFUSAL_LOOK_MS;
+      expect([known.of(saleId, 'b0'), known.of(saleId, 'b0') === null]).toEqual([null, false]);
+    }
+    const accepted: ReserveOutcome = { word: 'reserved', reservedAt: 1, available: 5, epoch: 1 };
+    known.learn(batch('t', [accepted], at));
+    expect([known.of('t', 'b0'), known.of('t', 'b0')]).toEqual([null, null]);
+  });
+
+  test('tokens that come faster than an answer are to be had by all', () => {
+    let at = 0;
+    const known = createKnownRefusals(() => at);
+    known.learn(batch('s', [{ word: 'buyer_limited', waitMs: 1 }], 0));
+    at = 1;
+    expect(known.of('s', 'b0')).toBeNull();
+    at = 2;
+    expect(known.of('s', 'b0')).toBeNull();
   });
 
   test('a late event loop makes no refusal longer: its time counts from the asking', () => {

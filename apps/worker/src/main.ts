@@ -1,5 +1,10 @@
 /** The worker process: connects, confirms, repairs, and stops when it is told to. */
+import { setPriority } from 'node:os';
 import { runService } from '@flash-sale/core/run-service.ts';
 import { startWorker } from './start-worker.ts';
 
-await runService('worker', process.env, startWorker);
+await runService('worker', process.env, (settings, log) => {
+  // On a machine that it shares with an API: nobody waits for the ledger, and everybody for an answer.
+  setPriority(settings.WORKER_NICE);
+  return startWorker(settings, log);
+});

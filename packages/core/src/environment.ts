@@ -40,6 +40,10 @@ export const EnvironmentSchema = Type.Object({
       maximum: 64,
     },
   ),
+  WORKER_NICE: integer(
+    'How far a worker stands back for other processes of its machine (nice): buyers are answered first, the ledger follows.',
+    { default: 10, minimum: 0, maximum: 19 },
+  ),
   REDIS_URL: Type.Optional(
     Type.String({
       pattern: '^rediss?(\\+cluster)?://.+',

@@ -96,12 +96,12 @@ export const CONFIRM_ATTEMPTS = 5;
 export const CONFIRM_BACKOFF_MS = 1_000;
 
 /**
- * Done jobs that stay visible in Bull Board; the ledger, not the queue, is the record. A full job is about 75 KB, so that these
- * take 15 MB of Redis at most.
+ * Done jobs that stay visible in Bull Board; the ledger, not the queue, is the record. A full job is about 105 KB, so that these
+ * take 21 MB of Redis at most.
  */
 export const KEEP_COMPLETED_JOBS = 200;
 
-/** Failed jobs that stay visible, for whoever looks into why: 40 MB of Redis at most. */
+/** Failed jobs that stay visible, for whoever looks into why: 53 MB of Redis at most. */
 export const KEEP_FAILED_JOBS = 500;
 
 /** Strands that one turn of the sweep takes into its hands. */
@@ -155,6 +155,9 @@ export const SALE_CDN_S = 1;
  * second, also where the news that it is over was lost.
  */
 export const KNOWN_REFUSAL_MS = 400;
+
+/** Milliseconds for which it is told on while one request goes to see whether it still holds: some round trips. */
+export const KNOWN_REFUSAL_LOOK_MS = 20;
 
 /** Buyers remembered as asking too often, in each process: 5 MB, where their ids are long. Further ones cost a round trip again. */
 export const KNOWN_LIMITED_BUYERS_MAX = 20_000;

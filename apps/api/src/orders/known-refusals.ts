@@ -4,10 +4,12 @@
  *                news of the sale (core/redis/sale-news.ts).
  *   Of a buyer:  he asks too often. Until his next token.
  *   Of all:      the system's window is full. Until its next permit, and for PERMIT_LEASE_MS at most: others may give theirs back.
- * Each time counts from when the gate was asked, so that a late event loop makes none longer. Whoever sends an idempotency key is never answered from here: he may repeat the request that won.
+ * Each time counts from when the gate was asked, so that a late event loop makes none longer. When it is over, one request goes to see, and
+ * the others are told the same for the moment that this takes: a crowd would only be told it by the gate. Whoever sends an idempotency key is never answered from here: he may repeat the request that won.
  */
 import {
   KNOWN_LIMITED_BUYERS_MAX,
+  KNOWN_REFUSAL_LOOK_MS,
   KNOWN_REFUSAL_MS,
   PERMIT_LEASE_MS,
   SALE_MEMORY_MAX,
@@ -26,6 +28,10 @@ interface Remembered {
   readonly until: number;
   /** ms of the process's clock at which it may end by itself. */
   readonly endsAt: number;
+  /** ms for which it is still told while somebody goes to see. */
+  readonly lookMs: number;
+  /** Until when somebody has gone to see. */
+  lookUntil: number;
 }
 
 export type KnownRefusals = ReturnType<typeof createKnownRefusals>;
@@ -43,14 +49,24 @@ export function createKnownRefusals(now: () => number = () => performance.now())
   const buyerOf = (saleId: string, buyerId: string): string => `${saleId} ${buyerId}`;
 
   function told(known: Remembered | null | undefined, at: number): { outcome: KnownRefusal; waitMs: number } | null {
-    if (!known || known.until <= at) return null;
-    const waitMs = Math.ceil(known.endsAt - at);
+    if (!known) return null;
+    if (known.until <= at && known.lookUntil <= at) {
+      known.lookUntil = at + known.lookMs;
+      return null;
+    }
+    const waitMs = Math.max(1, Math.ceil(known.endsAt - at));
     const { word } = known;
     return { outcome: word === 'not_open' || word === 'buyer_limited' ? { word, waitMs } : { word }, waitMs };
   }
 
-  function remember(word: KnownWord, waitMs: number, askedAt: number, mostMs = KNOWN_REFUSAL_MS): Remembered {
-    return { word, until: askedAt + Math.min(waitMs, mostMs), endsAt: askedAt + waitMs };
+  function remember(word: KnownWord, waitMs: number, askedAt: number): Remembered {
+    const mostMs = word === 'system_limited' ? PERMIT_LEASE_MS : KNOWN_REFUSAL_MS;
+    // As a sale opens, or the system's window, everybody is let through. A buyer has one token again; and where his tokens come faster than
+    // an answer does, nobody waits for it.
+    const opens = word === 'not_open' || word === 'system_limited';
+    const lookMs = opens ? 0 : Math.min(waitMs, KNOWN_REFUSAL_LOOK_MS);
+    const until = askedAt + Math.min(waitMs, mostMs);
+    return { word, until, endsAt: askedAt + waitMs, lookMs, lookUntil: until };
   }
 
   function learnOfSale(saleId: string, known: Remembered): void {
@@ -66,11 +82,8 @@ export function createKnownRefusals(now: () => number = () => performance.now())
       if (ofSale) return ofSale;
       // Where nobody was limited yet, a crowd of buyers costs no names.
       if (ofBuyers.size > 0) {
-        const name = buyerOf(saleId, buyerId);
-        const known = ofBuyers.get(name);
-        const ofBuyer = told(known, at);
+        const ofBuyer = told(ofBuyers.get(buyerOf(saleId, buyerId)), at);
         if (ofBuyer) return ofBuyer;
-        if (known) ofBuyers.delete(name);
       }
       return told(ofAll, at);
     },
@@ -80,6 +93,9 @@ export function createKnownRefusals(now: () => number = () => performance.now())
       const isOfNow = Math.max(news.get(saleId) ?? Number.NEGATIVE_INFINITY, missedAt) < askedAt;
       for (let i = 0; i < decisions.length; i++) {
         const outcome = decisions[i]?.outcome as ReserveOutcome;
+        // He is not limited any more: all of his tokens are to be had.
+        if (ofBuyers.size > 0 && outcome.word !== 'buyer_limited')
+          ofBuyers.delete(buyerOf(saleId, String(requests[i]?.buyerId)));
         switch (outcome.word) {
           case 'reserved':
             if (outcome.available === 0 && isOfNow)
@@ -100,7 +116,7 @@ export function createKnownRefusals(now: () => number = () => performance.now())
             );
             break;
           case 'system_limited':
-            ofAll = remember('system_limited', system.waitMs, askedAt, PERMIT_LEASE_MS);
+            ofAll = remember('system_limited', system.waitMs, askedAt);
             break;
         }
       }

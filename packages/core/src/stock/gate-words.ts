@@ -70,7 +70,7 @@ export function readOutcome(
   const number = Number(value);
   switch (word) {
     case 'reserved':
-      return { word, ...shared };
+      return { word, reservedAt: shared.reservedAt, available: shared.available, epoch: shared.epoch };
     case 'replayed':
       return { word, orderId: String(value), available: shared.available };
     case 'key_reused':
