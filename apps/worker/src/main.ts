@@ -3,8 +3,8 @@ import { setPriority } from 'node:os';
 import { runService } from '@flash-sale/core/run-service.ts';
 import { startWorker } from './start-worker.ts';
 
-await runService('worker', process.env, (settings, log) => {
+await runService('worker', process.env, (settings, ...parts) => {
   // On a machine that it shares with an API: nobody waits for the ledger, and everybody for an answer.
   setPriority(settings.WORKER_NICE);
-  return startWorker(settings, log);
+  return startWorker(settings, ...parts);
 });
