@@ -126,8 +126,21 @@ describe('stock', () => {
   test('SOLD_OUT while units must have been there', () => {
     const told = new ToldHistory({ units: 2 });
     const a = told.order('ann', [10, 12], accepted('A', 1));
-    told.order('bob', [20, 21], 'SOLD_OUT');
+    told.order('bob', [20, 21], 'SOLD_OUT', { key: 'k' });
     expect(told.end([told.row(a, 'A')])).toEqual(['lie: tea: SOLD_OUT, and at least 1 were available all the time']);
+  });
+
+  test('SOLD_OUT may be half a second old, but not for whoever sends a key', () => {
+    const told = new ToldHistory({ units: 1 });
+    const a = told.order('ann', [10, 12], accepted('A', 0));
+    const change = told.ask({ kind: 'change_stock', saleId: SALE, changeId: 'c', delta: 1 }, 20);
+    change(100, { body: { allotment: 2, available: 1, reserved: 0, sold: 1, ledger: { allotment: 2, sold: 1 } } });
+    told.order('bob', [590, 591], 'SOLD_OUT');
+    told.order('cid', [590, 591], 'SOLD_OUT', { key: 'k' });
+    told.order('dan', [610, 611], 'SOLD_OUT');
+    expect(told.end([told.row(a, 'A')], { allotment: 2, changes: { c: 'applied' } })).toEqual(
+      Array(2).fill('lie: tea: SOLD_OUT, and at least 1 were available all the time'),
+    );
   });
 
   test('SOLD_OUT is believed where an unanswered order, or a withdrawal on its way, can have taken the rest', () => {

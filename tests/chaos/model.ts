@@ -9,7 +9,7 @@
 import { type Call, isOutcomeOpen, type QuestionOf, type Reply, wordOf } from './history.ts';
 import { judgeOperators, judgePage, type Must, type OperatorsQuestion } from './judge-sales.ts';
 import { type Attempt, type KeyUse, type KnownOrder, tell } from './known-orders.ts';
-import { formFaults, RULES, type Rules } from './reply-rules.ts';
+import { ageOf, formFaults, RULES, type Rules } from './reply-rules.ts';
 import { SaleBook } from './sale-book.ts';
 import { Weather } from './weather.ts';
 
@@ -147,7 +147,7 @@ export class Auditor {
       book.words.push({
         n,
         word: said,
-        sentAt,
+        sentAt: sentAt - ageOf(said, asked.key),
         endedAt: reply.endedAt,
         buyerId: asked.buyerId,
         quantity: asked.quantity,

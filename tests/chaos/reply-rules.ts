@@ -113,3 +113,12 @@ export function formFaults(call: Call, reply: Reply, weather: Weather, rules: Ru
   }
   return faults;
 }
+
+/** Refusals of a sale that an API may tell again from memory, for half a second at most: the news that they are over may be on its way. */
+const REMEMBERED = new Set(['SOLD_OUT', 'SALE_PAUSED', 'SALE_ENDED', 'SALE_NOT_OPEN']);
+const REMEMBERED_MS = 500;
+
+/** How long before it was asked for a word may have been true, ms. Whoever sends a key is never told from memory. */
+export function ageOf(word: string, key: string | null): number {
+  return key === null && REMEMBERED.has(word) ? REMEMBERED_MS : 0;
+}
