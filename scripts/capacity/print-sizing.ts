@@ -117,7 +117,7 @@ function assumptions(drop: Drop, constants: Constants, { crowd }: Sizing): strin
     'A connection for each buyer stays open for the whole time, unless --connections says otherwise; a gateway in front that keeps few connections open makes it few. Memory of the API processes is not counted.',
     'Redis memory is what all accepted orders would take if none were in the ledger yet: the most that there can be. Keys of orders sent with an Idempotency-Key are not in it.',
     'Workers are as many as do all orders in the given time. On its way to a worker an order waits up to 0.1 s more.',
-    'More than one Redis node means more than one system today: only a single address is connected to (README, "What is not there yet").',
+    'More than one Redis node means a Redis Cluster (docs/running.md#redis-cluster): sales lie on its nodes by their ids, not evenly of themselves.',
     'The append-only file is not rewritten meanwhile, and the ledger has no replica.',
   ];
 }
