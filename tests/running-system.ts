@@ -85,6 +85,8 @@ export async function startProcess(
       GLOBAL_RATE_LIMIT: '0',
       RATE_LIMIT_TOKENS: '0',
       OVERLOAD_LOOP_DELAY_MS: '0',
+      // Other tests share the machine: a worker that stands back for them would be late.
+      WORKER_NICE: '0',
       STRAND_AGE_MS: '1000',
       SWEEP_INTERVAL_MS: '200',
       ...changed,
