@@ -67,6 +67,18 @@ test('sold out is told to a crowd without asking Redis', async () => {
   expect((await scriptCalls()) - before).toBeLessThan(250);
 });
 
+test('a body that is too large is refused for that, also where all is sold: it is not received without a bound', async () => {
+  const sale = await makeSale(world, { units: 1 });
+  await order(sale.id);
+  expect((await order(sale.id)).code).toBe('SOLD_OUT');
+  const response = await fetch(`${api.url}/api/flash-sales/${sale.id}/order`, {
+    method: 'POST',
+    headers: { 'x-user-id': 'large', 'content-type': 'application/json' },
+    body: ' '.repeat(64 * 1024),
+  });
+  expect([response.status, ((await response.json()) as AnyJson).code]).toEqual([413, 'BODY_TOO_LARGE']);
+});
+
 describe('[trap 25] a unit that comes back can be had at once, also from another process', () => {
   test('an operator adds one', async () => {
     const sale = await makeSale(world, { units: 1 });

@@ -1,7 +1,8 @@
 /** POST an order, GET what became of it. Shape and identity here; deciding is place-order's. */
 
+import type { IncomingHttpHeaders } from 'node:http';
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
-import { MAX_IDEMPOTENCY_KEY_LENGTH } from '@flash-sale/core/limits.ts';
+import { BODY_LIMIT_BYTES, MAX_IDEMPOTENCY_KEY_LENGTH } from '@flash-sale/core/limits.ts';
 import { SALE_ID_PATTERN } from '@flash-sale/core/sales/sale.ts';
 import type { BuyerBucketSettings } from '@flash-sale/core/stock/stock-gate.ts';
 import type { FastifyReply } from 'fastify';
@@ -30,7 +31,7 @@ export const orderRoutes: FastifyPluginAsyncTypebox<Options> = async (app, optio
     schema: PlaceOrderSchema,
     // Before the body is read: a request that is wrong as well hears of this first.
     onRequest: (request, reply, next) => {
-      if (request.headers['idempotency-key'] !== undefined) return next();
+      if (request.headers['idempotency-key'] !== undefined || !isShort(request.headers)) return next();
       const { product_id: saleId } = request.params as { product_id: string };
       const known = knownRefusals.of(saleId, request.buyerId);
       if (known === null) return next();
@@ -80,6 +81,11 @@ export const orderRoutes: FastifyPluginAsyncTypebox<Options> = async (app, optio
     return found;
   });
 };
+
+/** A body that nobody reads must be one that would have been taken: else it would be received without a bound. */
+function isShort(headers: IncomingHttpHeaders): boolean {
+  return headers['transfer-encoding'] === undefined && Number(headers['content-length'] ?? 0) <= BODY_LIMIT_BYTES;
+}
 
 /** To the error handler of problems.ts. */
 function sendFault(reply: FastifyReply, error: unknown): void {
