@@ -114,7 +114,11 @@ export class BenchSystem {
         const main = join(root, 'apps', kind, 'src', 'main.ts');
         const own = kind === 'api' && number === 1 ? { METRICS_PORT: String(metricsPort) } : {};
         const logFile = join(folder, `${kind}-${number}.log`);
-        const started = await startProcess([...(nodeArgs[kind] ?? []), main], { ...env, ...own }, logFile);
+        const started = await startProcess(
+          [...(nodeArgs[kind] ?? []), main],
+          { ...env, ...own, LOG_FILE: logFile },
+          `${logFile}.out`,
+        );
         children.set(`${kind}-${number}`, started.child);
       };
       const startedAt = performance.now();

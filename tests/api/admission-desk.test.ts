@@ -26,7 +26,9 @@ function recorded(granted: number) {
       async reserve(saleId, orders, permits) {
         calls.push({ saleId, orders: orders.map((order) => order.orderId), permits });
         if (saleId === 'broken') throw new Error('broken');
-        const decisions = orders.map((): ReserveDecision => ({ outcome: { word: 'sold_out' }, tokensLeft: 0 }));
+        const decisions = orders.map(
+          (): ReserveDecision => ({ outcome: { word: 'sold_out' }, tokensLeft: 0, tokenInMs: 0 }),
+        );
         return { decisions, permitsLeft: 1 };
       },
     },

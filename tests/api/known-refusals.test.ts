@@ -175,7 +175,10 @@ describe('the memory itself', () => {
     system,
     askedAt,
     requests: outcomes.map((_, i) => request(`b${i}`)),
-    decisions: outcomes.map((outcome) => ({ outcome, tokensLeft: 0 })),
+    decisions: outcomes.map((outcome) => {
+      const isLimited = outcome.word === 'buyer_limited';
+      return { outcome, tokensLeft: isLimited ? 0 : 1, tokenInMs: isLimited ? outcome.waitMs : 0 };
+    }),
   });
 
   test('what was asked before the news is not learned from', () => {

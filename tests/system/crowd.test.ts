@@ -89,13 +89,13 @@ test('[I2] the control: the same crowd oversells without the gate, and the ledge
         readers += 1;
         if (readers === 40) crowdIsThere();
         await crowded;
-        if (available < 1) return { outcome: { word: 'sold_out' }, tokensLeft: 0 };
+        if (available < 1) return { outcome: { word: 'sold_out' }, tokensLeft: 0, tokenInMs: 0 };
         await world.redis.hincrby(keys.gate, 'available', -1);
         await world.redis.hincrby(keys.gate, 'reserved', 1);
         const reservedAt = Date.now();
         await world.redis.hset(keys.reservations, order.orderId, `1|${reservedAt}|r|0|${order.buyerId}`);
         await world.redis.zadd(keys.unsettled, reservedAt, order.orderId);
-        return { outcome: { word: 'reserved', reservedAt, available: 0, epoch: 1 }, tokensLeft: 0 };
+        return { outcome: { word: 'reserved', reservedAt, available: 0, epoch: 1 }, tokensLeft: 0, tokenInMs: 0 };
       }),
     );
     return { decisions, permitsLeft: 0 };

@@ -1,5 +1,4 @@
 /** The API, composed: plugins and routes in the order in which a request meets them. Opens nothing, listens nowhere. */
-import { randomUUID } from 'node:crypto';
 import type { Server } from 'node:http';
 import type { Environment } from '@flash-sale/core/environment.ts';
 import {
@@ -7,7 +6,6 @@ import {
   CONNECTION_BUFFER_BYTES,
   CONNECTION_CHECK_MS,
   HEADER_LIMIT_BYTES,
-  MAX_REQUEST_ID_LENGTH,
 } from '@flash-sale/core/limits.ts';
 import fastify, { type FastifyBaseLogger, type FastifyHttpOptions, LogController } from 'fastify';
 import type { Logger } from 'pino';
@@ -33,12 +31,11 @@ import operatorIdentity from './plugins/operator-identity.ts';
 import overload from './plugins/overload.ts';
 import problems, { sendConnectionError, sendFrameworkError } from './plugins/problems.ts';
 import refusalCount from './plugins/refusal-count.ts';
+import { requestIdOf } from './request-ids.ts';
 import { createSaleReader } from './sales/read-sales.ts';
 import { saleRoutes } from './sales/sale-routes.ts';
 
 export type ApiSettings = Environment & { ADMIN_TOKEN: string };
-
-const requestIdPattern = new RegExp(`^[A-Za-z0-9._:-]{1,${MAX_REQUEST_ID_LENGTH}}$`);
 
 export async function buildApp(settings: ApiSettings, parts: Parts, log: Logger) {
   const app = fastify(serverOptions(settings, log));
@@ -102,10 +99,9 @@ function serverOptions(settings: ApiSettings, log: FastifyBaseLogger): FastifyHt
     trustProxy: settings.TRUST_PROXY === '' ? false : settings.TRUST_PROXY,
     bodyLimit: BODY_LIMIT_BYTES,
     requestIdHeader: false,
-    genReqId: (request) => {
-      const given = request.headers['x-request-id'];
-      return typeof given === 'string' && requestIdPattern.test(given) ? given : randomUUID();
-    },
+    genReqId: requestIdOf,
+    // A logger for each request would be made for nothing: most write no line. Those that do name the request themselves.
+    childLoggerFactory: (logger) => logger,
     // Nothing is converted and nothing is dropped in silence: "1" is no quantity, and an unknown field is a mistake.
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false } },
     frameworkErrors: sendFrameworkError,

@@ -21,10 +21,10 @@
 -- Returns
 --   unknown_sale
 --   recovering
---   decided, available, permits left, reserved at ms, epoch, then one text of three for each order: word, number, the buyer's tokens left
+--   decided, available, permits left, reserved at ms, epoch, then one text of three for each order: word, number, thousandths of his tokens
 --     reserved           0
---     replayed           order id; tokens are -1
---     key_reused         0; tokens are -1: another quantity came with the same key
+--     replayed           order id; tokens are below 0
+--     key_reused         0; tokens are below 0: another quantity came with the same key
 --     buyer_limited      ms until the buyer's next token
 --     system_limited     0
 --     paused             0
@@ -56,7 +56,33 @@ local backlog_free = tonumber(ARGV[5]) - redis.call('ZCARD', KEYS[3])
 local time = redis.call('TIME')
 local now_us = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local now_ms = math.floor(now_us / 1000)
-local now_ms_text, now_us_text = string.format('%.0f', now_ms), string.format('%.0f', now_us)
+local now_ms_text = string.format('%.0f', now_ms)
+
+-- Lua writes a number as text for 0.3 µs, and a batch has the same few of them again and again.
+local function once_each(text_of)
+  local texts = {}
+  return function(number)
+    local text = texts[number]
+    if not text then
+      text = text_of(number)
+      texts[number] = text
+    end
+    return text
+  end
+end
+local thousandths = once_each(function(tokens)
+  return string.format('%.0f', math.floor(tokens * 1000))
+end)
+local reservation_begin = once_each(function(quantity)
+  return quantity .. '|' .. now_ms_text .. '|'
+end)
+local bucket_text = once_each(function(tokens)
+  return string.format('%.6f:%.0f', tokens, now_us)
+end)
+-- A full bucket and none are the same. A few seconds more, so that whoever orders again at once finds his.
+local bucket_kept_for = once_each(function(tokens)
+  return string.format('%.0f', math.min(bucket_ttl, 5 + math.ceil((capacity - tokens) / refill_rate)))
+end)
 
 local closed_word, closed_number = nil, 0
 if now_ms >= ends_at then
@@ -165,18 +191,20 @@ for n, order in ipairs(orders) do
         if per_buyer_limit > 0 then
           held[buyer] = holds + quantity
         end
-        new_reservations[#new_reservations + 1] = order_id
-        new_reservations[#new_reservations + 1] = quantity .. '|' .. now_ms_text .. '|' .. request_id .. '|' ..
-          #order_key .. '|' .. order_key .. buyer
+        local at = #new_reservations
+        new_reservations[at + 1] = order_id
+        new_reservations[at + 2] = key_field
+          and reservation_begin(quantity) .. request_id .. '|' .. #order_key .. '|' .. order_key .. buyer
+          or reservation_begin(quantity) .. request_id .. '|0|' .. buyer
         if key_field then
           keyed[key_field] = order_id .. ' ' .. quantity
         end
-        new_unsettled[#new_unsettled + 1] = now_ms_text
-        new_unsettled[#new_unsettled + 1] = order_id
+        new_unsettled[at + 1] = now_ms_text
+        new_unsettled[at + 2] = order_id
       end
     end
   end
-  decisions[n] = word .. ' ' .. number .. ' ' .. math.floor(tokens)
+  decisions[3 * n - 2], decisions[3 * n - 1], decisions[3 * n] = word, number, thousandths(tokens)
 end
 
 -- Fields and values of a table in a row, as HSET takes them.
@@ -191,9 +219,7 @@ end
 
 -- From here on only writes.
 for key, tokens in pairs(buckets) do
-  -- A full bucket and none are the same. A few seconds more, so that whoever orders again at once finds his.
-  local kept_for = math.min(bucket_ttl, 5 + math.ceil((capacity - tokens) / refill_rate))
-  redis.call('SET', key, string.format('%.6f:%s', tokens, now_us_text), 'EX', kept_for)
+  redis.call('SET', key, bucket_text(tokens), 'EX', bucket_kept_for(tokens))
 end
 if taken > 0 then
   redis.call('HSET', KEYS[1], 'available', available, 'reserved', reserved + taken)

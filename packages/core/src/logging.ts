@@ -30,7 +30,9 @@ export function createLogger(service: string, level: string, file = ''): Logger 
   if (file === '') return pino(options);
   const rotated = openRotatedFile(file);
   let lost = 0;
-  const log: Logger = pino(options, {
+  const stream: LineStream = {
+    // Nobody else writes into it.
+    pieceMax: OWN_FILE_PIECE_MAX,
     write(line: string): void {
       if (!rotated.write(line)) lost += line.split('\n').length - 1;
       else if (lost > 0) {
@@ -39,12 +41,20 @@ export function createLogger(service: string, level: string, file = ''): Logger 
         log.error({ lines }, 'lines of this log could not be written, and are lost');
       }
     },
-  });
+  };
+  const log: Logger = pino(options, stream);
   return log;
 }
 
 /** Characters that go together: as many bytes as a pipe takes in one piece (PIPE_BUF), where several processes write into one. */
 const PIECE_MAX = 4_096;
+const OWN_FILE_PIECE_MAX = 65_536;
+
+/** Where the lines go, as pino keeps it. */
+interface LineStream {
+  write(text: string): void;
+  readonly pieceMax?: number;
+}
 
 /** What a line of a batch says beside its message. Nothing in it is struck out: name only fields that hold no secret. */
 export type LineFields = Readonly<Record<string, string | number | null | undefined>>;
@@ -56,15 +66,16 @@ export type LineFields = Readonly<Record<string, string | number | null | undefi
 export function writeLines(log: Logger, message: string, batch: readonly LineFields[]): void {
   if (batch.length === 0) return;
   const { [symbols.streamSym]: stream, [symbols.chindingsSym]: bindings } = log as unknown as {
-    [symbols.streamSym]: { write(text: string): void };
+    [symbols.streamSym]: LineStream;
     [symbols.chindingsSym]: string;
   };
   const begin = `{"level":"info","time":"${new Date().toISOString()}"${bindings},`;
   const end = `,"msg":${JSON.stringify(message)}}\n`;
+  const { pieceMax = PIECE_MAX } = stream;
   let text = '';
   for (const fields of batch) {
     const line = begin + JSON.stringify(fields).slice(1, -1) + end;
-    if (text.length + line.length > PIECE_MAX) {
+    if (text.length + line.length > pieceMax) {
       stream.write(text);
       text = '';
     }

@@ -61,8 +61,8 @@ export function createAdmissionDesk(parts: {
       const { decisions, permitsLeft } = await gate.reserve(saleId, requests, share, bucket);
       whenDecided({ saleId, requests, decisions, system, askedAt });
       batch.forEach((waiting, i) => {
-        const { outcome, tokensLeft } = decisions[i] as ReserveDecision;
-        waiting.resolve({ outcome, tokensLeft, system });
+        const { outcome, tokensLeft, tokenInMs } = decisions[i] as ReserveDecision;
+        waiting.resolve({ outcome, tokensLeft, tokenInMs, system });
       });
       return permitsLeft;
     } catch (error) {

@@ -2,7 +2,7 @@
  * Refusals that hold for this moment, kept in process memory: the crowd that is told them costs no round trip to Redis.
  *   Of a sale:   sold out, ended, paused, not open yet. Told to everybody for KNOWN_REFUSAL_MS at most, and forgotten the moment there is
  *                news of the sale (core/redis/sale-news.ts).
- *   Of a buyer:  he asks too often. Until his next token.
+ *   Of a buyer:  he asks too often. Until his next token; known from the order that took his last one.
  *   Of all:      the system's window is full. Until its next permit, and for PERMIT_LEASE_MS at most: others may give theirs back.
  * Each time counts from when the gate was asked, so that a late event loop makes none longer. When it is over, one request goes to see, and
  * the others are told the same for the moment that this takes: a crowd would only be told it by the gate. Whoever sends an idempotency key is never answered from here: he may repeat the request that won.
@@ -14,7 +14,7 @@ import {
   PERMIT_LEASE_MS,
   SALE_MEMORY_MAX,
 } from '@flash-sale/core/limits.ts';
-import type { ReserveOutcome } from '@flash-sale/core/stock/gate-words.ts';
+import type { ReserveDecision, ReserveOutcome } from '@flash-sale/core/stock/gate-words.ts';
 import { LRUCache } from 'lru-cache';
 import type { DecidedBatch } from './admission-desk.ts';
 
@@ -92,10 +92,11 @@ export function createKnownRefusals(now: () => number = () => performance.now())
     learn({ saleId, requests, decisions, system, askedAt }: DecidedBatch): void {
       const isOfNow = Math.max(news.get(saleId) ?? Number.NEGATIVE_INFINITY, missedAt) < askedAt;
       for (let i = 0; i < decisions.length; i++) {
-        const outcome = decisions[i]?.outcome as ReserveOutcome;
+        const { outcome, tokensLeft, tokenInMs } = decisions[i] as ReserveDecision;
+        if (tokenInMs > 0)
+          ofBuyers.set(buyerOf(saleId, String(requests[i]?.buyerId)), remember('buyer_limited', tokenInMs, askedAt));
         // He is not limited any more: all of his tokens are to be had.
-        if (ofBuyers.size > 0 && outcome.word !== 'buyer_limited')
-          ofBuyers.delete(buyerOf(saleId, String(requests[i]?.buyerId)));
+        else if (tokensLeft > 0 && ofBuyers.size > 0) ofBuyers.delete(buyerOf(saleId, String(requests[i]?.buyerId)));
         switch (outcome.word) {
           case 'reserved':
             if (outcome.available === 0 && isOfNow)
@@ -108,12 +109,6 @@ export function createKnownRefusals(now: () => number = () => performance.now())
             break;
           case 'not_open':
             if (isOfNow) learnOfSale(saleId, remember('not_open', outcome.waitMs, askedAt));
-            break;
-          case 'buyer_limited':
-            ofBuyers.set(
-              buyerOf(saleId, String(requests[i]?.buyerId)),
-              remember('buyer_limited', outcome.waitMs, askedAt),
-            );
             break;
           case 'system_limited':
             ofAll = remember('system_limited', system.waitMs, askedAt);

@@ -4,6 +4,7 @@ import type { IncomingHttpHeaders } from 'node:http';
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { BODY_LIMIT_BYTES, MAX_IDEMPOTENCY_KEY_LENGTH } from '@flash-sale/core/limits.ts';
 import { SALE_ID_PATTERN } from '@flash-sale/core/sales/sale.ts';
+import type { ReserveOutcome } from '@flash-sale/core/stock/gate-words.ts';
 import type { BuyerBucketSettings } from '@flash-sale/core/stock/stock-gate.ts';
 import type { FastifyReply } from 'fastify';
 import type { Admission } from './admission-desk.ts';
@@ -20,11 +21,14 @@ interface Options {
   systemLimit: number;
 }
 
+type LimitsSeen = Pick<Admission, 'outcome' | 'tokensLeft' | 'system'>;
+
 const saleIdPattern = new RegExp(SALE_ID_PATTERN);
 const keyPattern = new RegExp(`^[\\x20-\\x7e]{1,${MAX_IDEMPOTENCY_KEY_LENGTH}}$`);
 
 export const orderRoutes: FastifyPluginAsyncTypebox<Options> = async (app, options) => {
   const { placeOrder, knownRefusals, readOrder, bucket, systemLimit } = options;
+  const describeLimits = createLimitHeaders(bucket, systemLimit);
   app.addHook('onRequest', app.requireBuyer);
 
   app.post('/api/flash-sales/:product_id/order', {
@@ -35,10 +39,9 @@ export const orderRoutes: FastifyPluginAsyncTypebox<Options> = async (app, optio
       const { product_id: saleId } = request.params as { product_id: string };
       const known = knownRefusals.of(saleId, request.buyerId);
       if (known === null) return next();
-      const admission: Admission = { outcome: known.outcome, tokensLeft: -1, system: null };
-      if (known.outcome.word === 'buyer_limited')
-        describeLimits(reply, { ...admission, tokensLeft: 0 }, bucket, systemLimit);
-      refuse(reply, admission, known.waitMs);
+      const { outcome, waitMs } = known;
+      if (outcome.word === 'buyer_limited') describeLimits(reply, { outcome, tokensLeft: 0, system: null });
+      refuse(reply, outcome, waitMs);
     },
     preValidation: (request, _reply, next) => {
       request.body ??= {};
@@ -56,9 +59,9 @@ export const orderRoutes: FastifyPluginAsyncTypebox<Options> = async (app, optio
         .then((placed) => {
           if (placed.kind !== 'decided') return void refuseUndecided(reply, placed, idempotencyKey !== null);
           const { outcome } = placed.admission;
-          describeLimits(reply, placed.admission, bucket, systemLimit);
+          describeLimits(reply, placed.admission);
           if (outcome.word !== 'reserved' && outcome.word !== 'replayed')
-            return void refuse(reply, placed.admission, placed.admission.system?.waitMs ?? 0);
+            return void refuse(reply, outcome, placed.admission.system?.waitMs ?? 0);
           if (outcome.word === 'replayed') reply.header('idempotency-replayed', 'true');
           reply.send({
             order_id: outcome.word === 'replayed' ? outcome.orderId : placed.orderId,
@@ -118,7 +121,7 @@ function refuseUndecided(
 }
 
 /** @param waitMs until the system's next permit */
-function refuse(reply: FastifyReply, { outcome }: Admission, waitMs: number): FastifyReply {
+function refuse(reply: FastifyReply, outcome: ReserveOutcome, waitMs: number): FastifyReply {
   switch (outcome.word) {
     case 'buyer_limited':
       return reply.problem('BUYER_RATE_LIMITED', { retry_after_ms: outcome.waitMs });
@@ -160,26 +163,32 @@ function readIdempotencyKey(header: string | string[] | undefined): { key: strin
   return keyPattern.test(key) && (quoted || !header.includes('"')) ? { key } : 'malformed';
 }
 
-/** RateLimit-Policy and RateLimit of the IETF draft "RateLimit header fields for HTTP", a policy for each layer. */
-function describeLimits(
-  reply: FastifyReply,
-  { outcome, tokensLeft, system }: Admission,
-  bucket: BuyerBucketSettings,
-  systemLimit: number,
-): void {
-  const policies: string[] = [];
-  const states: string[] = [];
-  if (bucket.capacity > 0 && tokensLeft >= 0) {
-    const untilFull = Math.ceil((bucket.capacity - tokensLeft) / bucket.refillRate);
-    const reset = outcome.word === 'buyer_limited' ? Math.ceil(outcome.waitMs / 1000) : untilFull;
-    policies.push(`"buyer";q=${bucket.capacity};w=${Math.ceil(bucket.capacity / bucket.refillRate)}`);
-    states.push(`"buyer";r=${tokensLeft};t=${reset}`);
+/**
+ * RateLimit-Policy and RateLimit of the IETF draft "RateLimit header fields for HTTP", a policy for each layer. What is said again and again
+ * is put together once.
+ */
+function createLimitHeaders(bucket: BuyerBucketSettings, systemLimit: number) {
+  const buyerPolicy = `"buyer";q=${bucket.capacity};w=${Math.ceil(bucket.capacity / bucket.refillRate)}`;
+  const systemPolicy = `"system";q=${systemLimit};w=1`;
+  const bothPolicies = `${buyerPolicy}, ${systemPolicy}`;
+
+  function buyerState(tokensLeft: number, waitMs: number): string {
+    const reset = waitMs > 0 ? Math.ceil(waitMs / 1000) : Math.ceil((bucket.capacity - tokensLeft) / bucket.refillRate);
+    return `"buyer";r=${tokensLeft};t=${reset}`;
   }
-  if (systemLimit > 0 && system !== null) {
-    policies.push(`"system";q=${systemLimit};w=1`);
-    states.push(`"system";r=${system.remaining};t=1`);
-  }
-  if (policies.length === 0) return;
-  reply.header('ratelimit-policy', policies.join(', '));
-  reply.header('ratelimit', states.join(', '));
+
+  return function describeLimits(reply: FastifyReply, { outcome, tokensLeft, system }: LimitsSeen): void {
+    const ofBuyer =
+      bucket.capacity > 0 && tokensLeft >= 0
+        ? buyerState(tokensLeft, outcome.word === 'buyer_limited' ? outcome.waitMs : 0)
+        : null;
+    const ofSystem = systemLimit > 0 && system !== null ? `"system";r=${system.remaining};t=1` : null;
+    if (ofBuyer !== null && ofSystem !== null) {
+      reply.header('ratelimit-policy', bothPolicies);
+      reply.header('ratelimit', `${ofBuyer}, ${ofSystem}`);
+    } else if (ofBuyer !== null || ofSystem !== null) {
+      reply.header('ratelimit-policy', ofBuyer === null ? systemPolicy : buyerPolicy);
+      reply.header('ratelimit', ofBuyer ?? ofSystem);
+    }
+  };
 }

@@ -2,6 +2,7 @@
  * What connections may take of this process: how many there may be, and how many requests each may send without waiting.
  * How long they may take, and how long their headers may be, stands in the server's options (build-app.ts).
  */
+import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { PIPELINED_MAX } from '@flash-sale/core/limits.ts';
 import fp from 'fastify-plugin';
@@ -9,6 +10,12 @@ import fp from 'fastify-plugin';
 /** Under which a connection counts its requests whose answers have not left. */
 const unanswered = Symbol('unanswered');
 type Connection = Socket & { [unanswered]?: number };
+
+/** One function for all: a closure for each request is what a crowd pays for. */
+function countAnswer(this: ServerResponse): void {
+  const connection: Connection = this.req.socket;
+  connection[unanswered] = (connection[unanswered] ?? 1) - 1;
+}
 
 export default fp<{ most: number }>(
   async (app, { most }) => {
@@ -21,9 +28,7 @@ export default fp<{ most: number }>(
       const count = (connection[unanswered] ?? 0) + 1;
       connection[unanswered] = count;
       if (count <= PIPELINED_MAX) {
-        response.once('finish', () => {
-          connection[unanswered] = (connection[unanswered] ?? 1) - 1;
-        });
+        response.on('finish', countAnswer);
       } else if (!connection.destroyed) {
         app.countRefusal('CONNECTION_FLOODED');
         connection.destroy();

@@ -2,7 +2,6 @@
  * The only file that maps outcomes to HTTP statuses. Every refusal and every fault leaves as application/problem+json
  * (RFC 9457) with a stable `code` and `retryable`: whether the same request can succeed later.
  */
-import { randomUUID } from 'node:crypto';
 import { STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import { awayPart } from '@flash-sale/core/faults.ts';
@@ -10,6 +9,7 @@ import { CONNECTION_LINGER_MS } from '@flash-sale/core/limits.ts';
 import { type Static, Type } from '@sinclair/typebox';
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import fp from 'fastify-plugin';
+import { newRequestId } from '../request-ids.ts';
 
 const table = {
   INVALID_REQUEST: [400, false, 'The request does not have the form that this route expects.'],
@@ -201,10 +201,13 @@ function sendError(error: FastifyError, request: FastifyRequest, reply: FastifyR
     reply.problem('INVALID_REQUEST', { detail: error.message });
   } else if (awayPart(error) !== null) {
     // Counted, not logged: while a part is away this is every request.
-    request.log.debug({ err: error.message, route: request.routeOptions.url }, 'a part does not answer');
+    request.log.debug(
+      { reqId: request.id, err: error.message, route: request.routeOptions.url },
+      'a part does not answer',
+    );
     reply.problem(awayPart(error) === 'redis' ? 'GATE_UNAVAILABLE' : 'LEDGER_UNAVAILABLE');
   } else {
-    request.log.error({ err: error, route: request.routeOptions.url }, 'request failed');
+    request.log.error({ reqId: request.id, err: error, route: request.routeOptions.url }, 'request failed');
     reply.problem('INTERNAL');
   }
 }
@@ -235,7 +238,7 @@ export function sendConnectionError(error: Error & { code?: string }, socket: So
       : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
         ? 'REQUEST_TOO_SLOW'
         : 'INVALID_REQUEST';
-  const body = JSON.stringify(problemBody(code, randomUUID(), {}));
+  const body = JSON.stringify(problemBody(code, newRequestId(), {}));
   const [status] = table[code];
   socket.end(
     `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Type: application/problem+json\r\n` +

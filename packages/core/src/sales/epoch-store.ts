@@ -3,6 +3,7 @@
  * order of an earlier one is confirmed any more before the gate is open (order-store.ts), so that what is read here stays true.
  */
 import { REBUILD_STATEMENT_MS } from '../limits.ts';
+import { ORDERS_OF_SALE } from '../orders/order.ts';
 import { type Client, inTransaction, type Pool } from '../postgres/connect-postgres.ts';
 import type { Sale, StockChange } from './sale.ts';
 import { readSale } from './sale-store.ts';
@@ -98,7 +99,7 @@ export function createEpochStore(pool: Pool) {
             inChunks(
               client,
               `SELECT buyer_id AS "buyerId", sum(quantity)::int AS units
-                 FROM orders WHERE sale_id = $1 AND status = 'confirmed' GROUP BY buyer_id`,
+                 FROM orders WHERE ${ORDERS_OF_SALE} AND status = 'confirmed' GROUP BY buyer_id`,
               [saleId],
               take,
             ),
@@ -107,7 +108,7 @@ export function createEpochStore(pool: Pool) {
               client,
               `SELECT DISTINCT ON (buyer_id, idempotency_key) buyer_id AS "buyerId", idempotency_key AS "idempotencyKey",
                       id, quantity, status = 'confirmed' AS confirmed
-                 FROM orders WHERE sale_id = $1 AND idempotency_key IS NOT NULL
+                 FROM orders WHERE ${ORDERS_OF_SALE} AND idempotency_key IS NOT NULL
                 ORDER BY buyer_id, idempotency_key, (status = 'confirmed') DESC, id`,
               [saleId],
               take,

@@ -19,10 +19,12 @@ export type ReserveOutcome =
   | { readonly word: 'not_enough_units'; readonly available: number }
   | { readonly word: 'over_buyer_limit'; readonly holds: number };
 
-/** An outcome, and the whole tokens that are left in the buyer's bucket; −1 where it was not looked at. */
 export interface ReserveDecision {
   readonly outcome: ReserveOutcome;
+  /** Whole tokens that are left in the buyer's bucket; −1 where it was not looked at. */
   readonly tokensLeft: number;
+  /** Milliseconds until there is a whole one; 0 where there is. */
+  readonly tokenInMs: number;
 }
 
 /** What is wrong with a gate, or nothing. */

@@ -98,7 +98,7 @@ export function createStockGate({
       const [word, ...rest] = await run('reserve', names, args);
       if (word === 'unknown_sale' || word === 'recovering') {
         return {
-          decisions: orders.map(() => ({ outcome: { word }, tokensLeft: bucket.capacity })),
+          decisions: orders.map(() => ({ outcome: { word }, tokensLeft: bucket.capacity, tokenInMs: 0 })),
           permitsLeft: permits,
         };
       }
@@ -106,10 +106,18 @@ export function createStockGate({
       const [available, permitsLeft, reservedAt, epoch, decided] = rest;
       const shared = { available: Number(available), reservedAt: Number(reservedAt), epoch: Number(epoch) };
       const parts = String(decided).split(' ');
-      const decisions = orders.map((_, i) => ({
-        outcome: readOutcome(parts[3 * i], parts[3 * i + 1], shared),
-        tokensLeft: Number(parts[3 * i + 2]),
-      }));
+      const isLimited = bucket.capacity > 0;
+      const decisions = orders.map((_, i) => {
+        const thousandths = Number(parts[3 * i + 2]);
+        return {
+          outcome: readOutcome(parts[3 * i], parts[3 * i + 1], shared),
+          tokensLeft: Math.floor(thousandths / 1_000),
+          tokenInMs:
+            isLimited && thousandths >= 0 && thousandths < 1_000
+              ? Math.ceil((1_000 - thousandths) / bucket.refillRate)
+              : 0,
+        };
+      });
       return { decisions, permitsLeft: Number(permitsLeft) };
     },
 

@@ -22,18 +22,18 @@ export function reserve(model: GateModel, call: ReserveCall, nowUs: number): Res
   if (!gate) {
     const outcome = { word: model.gate ? 'recovering' : 'unknown_sale' } as const;
     return {
-      decisions: call.orders.map(() => ({ outcome, tokensLeft: call.bucket.capacity })),
+      decisions: call.orders.map(() => ({ outcome, tokensLeft: call.bucket.capacity, tokenInMs: 0 })),
       permitsLeft: call.permits,
     };
   }
   let permits = call.permits;
   const decisions = call.orders.map((order): ReserveDecision => {
     const repeated = ofKey(model, order);
-    if (repeated) return { outcome: repeated, tokensLeft: -1 };
+    if (repeated) return { outcome: repeated, tokensLeft: -1, tokenInMs: 0 };
 
     const tokens = new BuyersTokens(model, order.buyerId, call.bucket, nowUs);
     const limited = tokens.refusal() ?? (permits === 0 ? ({ word: 'system_limited' } as const) : null);
-    if (limited) return { outcome: limited, tokensLeft: tokens.whole() };
+    if (limited) return { outcome: limited, ...tokens.left() };
     // Both limits have let it through: it costs a token and a permit, whatever the sale says.
     tokens.takeOne();
     if (permits > 0) permits -= 1;
@@ -45,14 +45,14 @@ export function reserve(model: GateModel, call: ReserveCall, nowUs: number): Res
       model.take(gate, { id, buyerId, quantity, requestId, idempotencyKey, reservedAt: nowMs });
     }
     const outcome = refused ?? { word: 'reserved', reservedAt: nowMs, available: 0, epoch: gate.epoch };
-    return { outcome, tokensLeft: tokens.whole() };
+    return { outcome, ...tokens.left() };
   });
   // What is available is told once for the whole batch, as it is after the last order.
   const { available } = gate.numbers;
   return {
-    decisions: decisions.map(({ outcome, tokensLeft }) => ({
+    decisions: decisions.map(({ outcome, ...tokens }) => ({
       outcome: outcome.word === 'reserved' || outcome.word === 'replayed' ? { ...outcome, available } : outcome,
-      tokensLeft,
+      ...tokens,
     })),
     permitsLeft: permits,
   };
@@ -119,8 +119,13 @@ class BuyersTokens {
     this.keep();
   }
 
-  whole(): number {
-    return Math.floor(this.bucket.tokens);
+  left(): Pick<ReserveDecision, 'tokensLeft' | 'tokenInMs'> {
+    const thousandths = Math.floor(this.bucket.tokens * 1_000);
+    const isWhole = !this.limited || thousandths >= 1_000;
+    return {
+      tokensLeft: Math.floor(thousandths / 1_000),
+      tokenInMs: isWhole ? 0 : Math.ceil((1_000 - thousandths) / this.refillRate),
+    };
   }
 
   private keep(): void {
