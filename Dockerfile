@@ -41,7 +41,7 @@ EXPOSE 5001
 # take an API out of service that can go on promising units.
 HEALTHCHECK --interval=5s --timeout=4s --start-period=30s --retries=3 \
   CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.PORT}/health/ready`).then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
-CMD ["node", "apps/api/src/main.ts"]
+CMD ["node", "--max-semi-space-size=16", "apps/api/src/main.ts"]
 
 # No HEALTHCHECK: the sign of life in Redis is that of all workers together, so a sick one would hide behind the others.
 # GET /health of the API names the worker when nobody gives the sign; a worker that ends is started again.
@@ -50,7 +50,7 @@ COPY --from=worker-packages /app ./
 COPY packages/core packages/core
 COPY apps/worker apps/worker
 USER node
-CMD ["node", "apps/worker/src/main.ts"]
+CMD ["node", "--max-semi-space-size=16", "apps/worker/src/main.ts"]
 
 FROM worker AS migrate
 COPY scripts/migrate.ts scripts/

@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { buildApp } from '@flash-sale/api/build-app.ts';
 import { connectParts } from '@flash-sale/api/connect-parts.ts';
 import { type Environment, readEnvironment } from '@flash-sale/core/environment.ts';
+import { SERVICE_NODE_ARGS } from '@flash-sale/core/limits.ts';
 import { eventually, type World } from '@flash-sale/core/testing/world.ts';
 import { startWorker } from '@flash-sale/worker/start-worker.ts';
 
@@ -74,7 +75,7 @@ export async function startProcess(
   changed: Record<string, string> = {},
 ): Promise<ServiceProcess> {
   const main = fileURLToPath(new URL(`../apps/${name}/src/main.ts`, import.meta.url));
-  const child = spawn(process.execPath, [main], {
+  const child = spawn(process.execPath, [...SERVICE_NODE_ARGS, main], {
     env: {
       PATH: process.env.PATH,
       NODE_ENV: 'test',

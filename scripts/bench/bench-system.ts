@@ -8,6 +8,7 @@ import { chmodSync, mkdirSync, mkdtempSync, openSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { SERVICE_NODE_ARGS } from '@flash-sale/core/limits.ts';
 import { migrateLedger } from '@flash-sale/core/postgres/migrate.ts';
 import { Redis } from 'ioredis';
 import pg from 'pg';
@@ -115,7 +116,7 @@ export class BenchSystem {
         const own = kind === 'api' && number === 1 ? { METRICS_PORT: String(metricsPort) } : {};
         const logFile = join(folder, `${kind}-${number}.log`);
         const started = await startProcess(
-          [...(nodeArgs[kind] ?? []), main],
+          [...SERVICE_NODE_ARGS, ...(nodeArgs[kind] ?? []), main],
           { ...env, ...own, LOG_FILE: logFile },
           `${logFile}.out`,
         );

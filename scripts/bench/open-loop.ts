@@ -20,6 +20,8 @@ export interface OpenLoopPlan {
   /** Requests a second; null: each connection asks again at once, until `count` have been sent. */
   readonly rate: number | null;
   readonly seconds: number;
+  /** Seconds before, in which as much is asked and nothing is counted: the generator's own code gets warm, too. Only with a rate. */
+  readonly warmUpSeconds?: number;
   /** Requests in all, where there is no rate. */
   readonly count?: number;
   readonly connections: number;
@@ -45,6 +47,7 @@ export interface OpenLoopResult {
   readonly plannedMs: Latency;
   /** ms that the plan ran late by at most: what the generator itself adds. */
   readonly lateMs: { readonly p50: number; readonly p99: number };
+  /** CPU time of the generator for these requests. */
   readonly cpuMs: number;
 }
 
@@ -96,7 +99,8 @@ function percentile(sorted: Float64Array, part: number): number {
 
 async function play(plan: OpenLoopPlan): Promise<OpenLoopResult> {
   const target = new URL(plan.url);
-  const total = plan.rate === null ? (plan.count ?? 0) : Math.floor(plan.rate * plan.seconds);
+  const warmUp = plan.rate === null ? 0 : Math.floor(plan.rate * (plan.warmUpSeconds ?? 0));
+  const total = plan.rate === null ? (plan.count ?? 0) : warmUp + Math.floor(plan.rate * plan.seconds);
   const latencies: number[] = [];
   const lateness: number[] = [];
   const byStatus: Record<string, number> = {};
@@ -109,6 +113,8 @@ async function play(plan: OpenLoopPlan): Promise<OpenLoopResult> {
   let inTime = 0;
   let lastReplyAt = 0;
   let startedAt = 0;
+  /** From then on it counts. */
+  let measuredFrom = 0;
   const heads = [plan.path]
     .flat()
     .map(
@@ -125,12 +131,14 @@ async function play(plan: OpenLoopPlan): Promise<OpenLoopResult> {
   }
   function done(line: Line, status: string, dueAt: number): void {
     answered += 1;
-    byStatus[status] = (byStatus[status] ?? 0) + 1;
     lastReplyAt = performance.now();
-    if (status.startsWith('2')) {
-      latencies.push(lastReplyAt - dueAt);
-      if (plan.rate !== null && lastReplyAt - startedAt <= plan.seconds * 1_000) inTime += 1;
+    if (dueAt >= measuredFrom) {
+      byStatus[status] = (byStatus[status] ?? 0) + 1;
+      if (status.startsWith('2')) latencies.push(lastReplyAt - dueAt);
     }
+    // Of those that were asked for earlier, too: they wait while these are asked for.
+    const inPlan = lastReplyAt >= measuredFrom && lastReplyAt - measuredFrom <= plan.seconds * 1_000;
+    if (plan.rate !== null && status.startsWith('2') && inPlan) inTime += 1;
     const due = waiting[nextWaiting];
     if (due === undefined) {
       idle.push(line);
@@ -144,8 +152,9 @@ async function play(plan: OpenLoopPlan): Promise<OpenLoopResult> {
   idle.push(...lines);
 
   startedAt = performance.now();
-  const cpuBefore = process.cpuUsage();
   const gapMs = plan.rate === null ? 0 : 1_000 / plan.rate;
+  measuredFrom = startedAt + (warmUp - 0.5) * gapMs;
+  const cpuBefore = process.cpuUsage();
   let planned = 0;
   await new Promise<void>((resolve) => {
     const turn = (): void => {
@@ -154,12 +163,12 @@ async function play(plan: OpenLoopPlan): Promise<OpenLoopResult> {
         const dueAt = startedAt + planned * gapMs;
         if (dueAt > at) break;
         planned += 1;
-        lateness.push(at - dueAt);
+        if (dueAt >= measuredFrom) lateness.push(at - dueAt);
         const line = idle.pop();
         if (line) send(line, dueAt);
         else waiting.push(dueAt);
       }
-      if (planned >= total && (answered >= total || at - startedAt > plan.seconds * 1_000 + DRAIN_MS)) {
+      if (planned >= total && (answered >= total || at - measuredFrom > plan.seconds * 1_000 + DRAIN_MS)) {
         resolve();
         return;
       }
@@ -170,18 +179,18 @@ async function play(plan: OpenLoopPlan): Promise<OpenLoopResult> {
   });
   for (const line of lines) line.socket.destroy();
   const { user, system } = process.cpuUsage(cpuBefore);
-  const ofPlan = [...latencies, ...Array<number>(total - latencies.length).fill(DRAIN_MS)];
+  const ofPlan = [...latencies, ...Array<number>(total - warmUp - latencies.length).fill(DRAIN_MS)];
   const late = Float64Array.from(lateness).sort();
   return {
-    sent,
+    sent: sent - warmUp,
     byStatus,
     unanswered: total - answered,
     inTime,
-    elapsedMs: lastReplyAt - startedAt,
+    elapsedMs: lastReplyAt - measuredFrom,
     acceptedMs: latencyOf(latencies),
     plannedMs: latencyOf(ofPlan),
     lateMs: { p50: percentile(late, 0.5), p99: percentile(late, 0.99) },
-    cpuMs: (user + system) / 1_000,
+    cpuMs: ((user + system) * (total - warmUp)) / total / 1_000,
   };
 }
 
@@ -193,7 +202,8 @@ function latencyOf(values: readonly number[]): Latency {
 /** Plays the plan in a process of its own, so that it is timed by nobody else's event loop. */
 export async function openLoop(plan: OpenLoopPlan): Promise<OpenLoopResult> {
   const file = fileURLToPath(import.meta.url);
-  const { stdout } = await promisify(execFile)(process.execPath, [file, JSON.stringify(plan)]);
+  // One thread for V8's own work: with one for each core its garbage collection takes all of them from what is measured.
+  const { stdout } = await promisify(execFile)(process.execPath, ['--v8-pool-size=1', file, JSON.stringify(plan)]);
   return JSON.parse(stdout) as OpenLoopResult;
 }
 

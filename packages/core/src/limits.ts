@@ -248,3 +248,15 @@ export const LOG_FILE_BYTES = 20 * 1024 * 1024;
  * that they hold three million orders of each API process: any sale, and not only the backlog, which is all that Redis can lose.
  */
 export const LOG_FILES_MAX = 50;
+
+/**
+ * Megabytes of each half of V8's young generation in a service process. V8 would let it grow to 32 on a large machine: 100 MB more of memory
+ * and pauses twice as long, for nothing (docs/measurements/steps.md).
+ */
+const SEMI_SPACE_MB = 16;
+
+/** Arguments of Node for service processes; the Dockerfile has the same. */
+export const SERVICE_NODE_ARGS: readonly string[] = [`--max-semi-space-size=${SEMI_SPACE_MB}`];
+
+/** Orders that one call of the settle script may carry: it holds Redis for half a millisecond, and orders wait for that. */
+export const SETTLE_BATCH_MAX = 250;

@@ -11,6 +11,7 @@
  */
 import { join } from 'node:path';
 import type { Environment } from '@flash-sale/core/environment.ts';
+import { SERVICE_NODE_ARGS } from '@flash-sale/core/limits.ts';
 import { checkPostgres } from '@flash-sale/core/postgres/check-postgres.ts';
 import { migrateLedger } from '@flash-sale/core/postgres/migrate.ts';
 import { checkRedis } from '@flash-sale/core/redis/check-redis.ts';
@@ -211,6 +212,7 @@ export class System {
         command: process.execPath,
         // The folder is not read by the app: it says in every list of processes whose app this is.
         args: [
+          ...SERVICE_NODE_ARGS,
           ...(watch ? ['--watch', '--watch-preserve-output'] : []),
           join(root, 'apps', app, 'src', 'main.ts'),
           '--data-dir',

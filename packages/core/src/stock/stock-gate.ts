@@ -6,7 +6,7 @@
  * one nothing is written, for there the gate was made anew from the ledger (gate-rebuild.ts).
  */
 
-import { BUYER_BUCKET_TTL_S } from '../limits.ts';
+import { BUYER_BUCKET_TTL_S, SETTLE_BATCH_MAX } from '../limits.ts';
 import type { AcceptedOrder, OrderBatch, RejectionReason } from '../orders/order.ts';
 import type { Keys } from '../redis/keys.ts';
 import { defineScripts } from '../redis/lua-script.ts';
@@ -128,14 +128,15 @@ export function createStockGate({
      * @returns how many were still reserved
      */
     async settle(saleId: string, epoch: number, orderIds: readonly string[]): Promise<number> {
-      if (orderIds.length === 0) return 0;
       const sale = keys.sale(saleId);
-      const [word, orders] = await run(
-        'settle',
-        [sale.gate, sale.reservations, sale.unsettled, sale.handOvers],
-        [epoch, ...orderIds],
-      );
-      return expectWord('settle', word, 'settled', 'other_epoch') === 'settled' ? Number(orders) : 0;
+      const names = [sale.gate, sale.reservations, sale.unsettled, sale.handOvers];
+      let settled = 0;
+      for (let at = 0; at < orderIds.length; at += SETTLE_BATCH_MAX) {
+        const [word, orders] = await run('settle', names, [epoch, ...orderIds.slice(at, at + SETTLE_BATCH_MAX)]);
+        if (expectWord('settle', word, 'settled', 'other_epoch') === 'other_epoch') break;
+        settled += Number(orders);
+      }
+      return settled;
     },
 
     /** Units back to available, once; in another epoch as with settle. @returns how many orders still held some */
