@@ -30,6 +30,8 @@ export interface ClosedResult {
   readonly generatorUs: Spread;
   /** Most resident memory of the API process so far, bytes. */
   readonly apiMemoryBytes: number;
+  /** The bare server's. */
+  readonly bareMemoryBytes: number;
 }
 
 interface Sample {
@@ -109,6 +111,7 @@ export async function closedRounds(
     settledMs: spreadOf(settledMs),
     generatorUs: of(bare, (loop) => (loop.generatorCpuMs * 1_000) / loop.requests),
     apiMemoryBytes: memoryOf(system.pid('api-1')).peak,
+    bareMemoryBytes: memoryOf(system.pid('bare')).peak,
   };
 }
 
