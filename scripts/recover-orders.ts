@@ -1,20 +1,19 @@
 /**
- * pnpm recover:orders <log of the API, folder of logs, or pattern …> [--dry-run]
+ * pnpm recover:orders <log of the API, folder of logs, pattern, or backup …> [--dry-run]
  *
- * After Redis lost its disk: finds in the API's logs the orders that were accepted and are neither in the ledger nor reserved, and hands
- * them over again with the ids that their buyers have. Each ends as confirmed, or as rejected where no unit is left for it.
- * Safe to repeat. With a log, those that were set aside from it are read, too; of a folder all logs of API processes; "-" reads standard
- * input. The exit code is 0 when every order found has ended, 1 when some have not, or are of a sale that the ledger does not know, 2 when
- * nothing could be looked for.
+ * After Redis lost its disk, or the ledger was restored from a backup: finds in the API's logs the orders that were accepted and are neither in
+ * the ledger nor reserved, and hands them over again with the ids that their buyers have. Each ends as confirmed, or as rejected where no unit
+ * is left for it. Safe to repeat. With a log, those that were set aside from it are read, too; of a folder all logs of API processes; of a
+ * backup the orders that it found missing; "-" reads standard input. The exit code is 0 when every order found has ended, 1 when some have not,
+ * or are of a sale that the ledger does not know, 2 when nothing could be looked for.
  */
-import { createReadStream, existsSync, globSync, readdirSync, statSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { createInterface } from 'node:readline';
+import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { readEnvironment } from '@flash-sale/core/environment.ts';
 import { createLogger } from '@flash-sale/core/logging.ts';
-import { ACCEPTED, readAccepted } from '@flash-sale/core/orders/accepted-log.ts';
+import { ACCEPTED } from '@flash-sale/core/orders/accepted-log.ts';
+import { findAcceptedLogs, readAcceptedLogs } from '@flash-sale/core/orders/accepted-log-files.ts';
 import { findLostOrders } from '@flash-sale/core/orders/find-lost-orders.ts';
 import type { AcceptedOrder, OrderBatch, OrderVerdict } from '@flash-sale/core/orders/order.ts';
 import { createOrderStore, type OrderStore } from '@flash-sale/core/orders/order-store.ts';
@@ -22,7 +21,6 @@ import { connectPostgres } from '@flash-sale/core/postgres/connect-postgres.ts';
 import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
 import { connectForRequests } from '@flash-sale/core/redis/connect-redis.ts';
 import { createKeys } from '@flash-sale/core/redis/keys.ts';
-import { listSetAside } from '@flash-sale/core/rotated-file.ts';
 import { createSaleStore, type SaleStore } from '@flash-sale/core/sales/sale-store.ts';
 import { createStockGate } from '@flash-sale/core/stock/stock-gate.ts';
 import { findServers } from '@flash-sale/launcher/running-system.ts';
@@ -31,7 +29,7 @@ import { readSettings } from '@flash-sale/launcher/settings.ts';
 /** Milliseconds that the workers have to bring the orders to their end: I3, twice. */
 const ENDED_WITHIN_MS = 60_000;
 const USAGE =
-  'Usage: pnpm recover:orders <log of the API, folder of logs, pattern, or - for standard input> … [--dry-run]';
+  'Usage: pnpm recover:orders <log of the API, folder of logs, pattern, backup, or - for standard input> … [--dry-run]';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
@@ -50,11 +48,11 @@ try {
 async function recover(files: readonly string[], dryRun: boolean): Promise<number> {
   const { redisUrl, databaseUrl } = findServers(root, process.env);
   const settings = readEnvironment(readSettings(root, process.env).variables);
-  const logs = [...new Set(files.flatMap(findLogs))];
-  const accepted = await readLogs(logs);
+  const accepted = await readLogs(files);
   if (accepted.size === 0) {
+    const logs = new Set(files.flatMap(findAcceptedLogs));
     throw new Error(
-      `No accepted order is in ${logs.join(', ')}: no line "${ACCEPTED}". Are these the logs of the API, of all its processes, with those that were set aside?`,
+      `No accepted order is in ${[...logs].join(', ')}: no line "${ACCEPTED}". Are these the logs of the API, of all its processes, with those that were set aside?`,
     );
   }
   const log = createLogger('recover-orders', 'warn');
@@ -88,22 +86,6 @@ async function recover(files: readonly string[], dryRun: boolean): Promise<numbe
   }
 }
 
-/** The files behind what was given. @throws where there are none */
-function findLogs(given: string): string[] {
-  if (given === '-') return [given];
-  if (!existsSync(given)) {
-    const found = globSync(given).sort();
-    if (found.length === 0) throw new Error(`There is no log ${given}.`);
-    return found;
-  }
-  if (statSync(given).isDirectory()) {
-    const found = readdirSync(given).filter((name) => /^api.*\.log(\.|$)/.test(name));
-    if (found.length === 0) throw new Error(`There is no log of an API process (api*.log) in ${given}.`);
-    return found.sort().map((name) => join(given, name));
-  }
-  return [...listSetAside(given), given];
-}
-
 /** Takes the orders out whose sale the ledger does not know: no worker can bring them to an end. @returns them */
 async function takeOutUnknown(
   accepted: Map<string, AcceptedOrder[]>,
@@ -117,14 +99,9 @@ async function takeOutUnknown(
 
 async function readLogs(files: readonly string[]): Promise<Map<string, AcceptedOrder[]>> {
   const found = new Map<string, Map<string, AcceptedOrder>>();
-  for (const file of files) {
-    const input = file === '-' ? process.stdin : createReadStream(file);
-    for await (const line of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
-      const accepted = readAccepted(line);
-      if (!accepted) continue;
-      const ofSale = found.get(accepted.saleId) ?? new Map<string, AcceptedOrder>();
-      found.set(accepted.saleId, ofSale.set(accepted.order.id, accepted.order));
-    }
+  for await (const { saleId, order } of readAcceptedLogs(files)) {
+    const ofSale = found.get(saleId) ?? new Map<string, AcceptedOrder>();
+    found.set(saleId, ofSale.set(order.id, order));
   }
   return new Map([...found].map(([saleId, orders]) => [saleId, [...orders.values()]]));
 }

@@ -204,6 +204,21 @@ export const WORK_SOCKET_TIMEOUT_MS = 20_000;
  */
 export const LOCK_WAIT_MS = 2_000;
 
+/**
+ * Milliseconds that one statement of a backup or a restore may take: a table of the largest sale is copied within a minute, and a slow disk or
+ * line may make that many. Nobody waits for it; it must end all the same, for its snapshot keeps PostgreSQL from tidying up.
+ */
+export const COPY_STATEMENT_MS = 3_600_000;
+
+/**
+ * By how much a restore raises each sale's epoch: above every epoch that a gate can have had since the backup, at one a second for eleven days.
+ * So a Redis that lives on makes every gate anew. The ledger's integer has room for two thousand restores.
+ */
+export const RESTORE_EPOCH_LEAP = 1_000_000;
+
+/** Milliseconds that a restore waits for its tables to itself, beside processes that look into an empty ledger. */
+export const RESTORE_LOCK_MS = 10_000;
+
 /** Oldest Redis that has what the scripts and BullMQ need, and is still maintained. */
 export const REDIS_MAJOR_MIN = 7;
 

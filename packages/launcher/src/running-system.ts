@@ -83,6 +83,16 @@ export function findServers(
   return { redisUrl, databaseUrl };
 }
 
+/** The ledger alone, for commands that need no Redis. @throws Error with a sentence where none is known */
+export function findLedger(root: string, given: Record<string, string | undefined>): string {
+  const { variables, dataFolder } = readSettings(root, given);
+  const databaseUrl = variables.DATABASE_URL || readAddresses(dataFolder).DATABASE_URL;
+  if (databaseUrl) return databaseUrl;
+  throw new Error(
+    `DATABASE_URL is not set, and no system runs on ${dataFolder}. Type "npm start" first, or set DATABASE_URL.`,
+  );
+}
+
 function readAddresses(dataFolder: string): Record<string, string | undefined> {
   try {
     return parseEnv(readFileSync(fileIn(dataFolder), 'utf8'));

@@ -5,17 +5,23 @@ import { runner } from 'node-pg-migrate';
 import pg from 'pg';
 import { PostgresUnfitError } from './check-postgres.ts';
 
-const MIGRATIONS_TABLE = 'migrations';
+export const MIGRATIONS_TABLE = 'migrations';
 const folder = fileURLToPath(new URL('../../migrations', import.meta.url));
 
 /**
  * @param say receives one line for each migration that is carried out
+ * @param most carried out at the most
  * @returns names of the migrations that were carried out
  * @throws whatever PostgreSQL threw; the migration that failed is rolled back
  */
-export async function migrateLedger(databaseUrl: string, say: (line: string) => void = () => {}): Promise<string[]> {
+export async function migrateLedger(
+  databaseUrl: string,
+  say: (line: string) => void = () => {},
+  most = Number.POSITIVE_INFINITY,
+): Promise<string[]> {
   const done = await runner({
     databaseUrl,
+    count: most,
     dir: folder,
     direction: 'up',
     migrationsTable: MIGRATIONS_TABLE,
@@ -26,23 +32,35 @@ export async function migrateLedger(databaseUrl: string, say: (line: string) => 
   return done.map((migration) => migration.name);
 }
 
+/** Names of the migrations of this code, in their order. */
+export function listMigrations(): string[] {
+  return readdirSync(folder)
+    .flatMap((file) => (file.endsWith('.sql') ? [file.slice(0, -'.sql'.length)] : []))
+    .sort();
+}
+
+/** @returns names of those that the database has had, in their order; none where it has no ledger */
+export async function listCarriedOut(client: pg.ClientBase): Promise<string[]> {
+  const { rows: found } = await client.query<{ table: string | null }>('SELECT to_regclass($1) AS table', [
+    MIGRATIONS_TABLE,
+  ]);
+  if (found[0]?.table == null) return [];
+  const { rows } = await client.query<{ name: string }>(`SELECT name FROM ${MIGRATIONS_TABLE} ORDER BY id`);
+  return rows.map((row) => row.name);
+}
+
 /**
  * A database that is newer than this code is fine: an update raises it before the last old process has gone.
  *
  * @throws PostgresUnfitError where a migration that this code needs was not carried out
  */
 export async function checkMigrated(databaseUrl: string): Promise<void> {
-  const needed = readdirSync(folder).flatMap((file) => (file.endsWith('.sql') ? [file.slice(0, -'.sql'.length)] : []));
   const client = new pg.Client({ connectionString: databaseUrl, connectionTimeoutMillis: 3_000 });
   await client.connect();
   try {
-    const { rows } = await client.query<{ name: string }>(`SELECT name FROM ${MIGRATIONS_TABLE}`);
-    const done = new Set(rows.map((row) => row.name));
-    const missing = needed.filter((name) => !done.has(name));
+    const done = new Set(await listCarriedOut(client));
+    const missing = listMigrations().filter((name) => !done.has(name));
     if (missing.length > 0) throw new PostgresUnfitError(outdated(missing));
-  } catch (error) {
-    // 42P01: there is no such table.
-    throw (error as { code?: string }).code === '42P01' ? new PostgresUnfitError(outdated(needed)) : error;
   } finally {
     await client.end();
   }

@@ -1,0 +1,56 @@
+/** The files of the accepted-order log: those that a person names, with what was set aside of them. */
+import { createReadStream, existsSync, globSync, readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { createGunzip } from 'node:zlib';
+import { listSetAside } from '../rotated-file.ts';
+import { readAccepted } from './accepted-log.ts';
+import type { AcceptedOrder } from './order.ts';
+
+/** A log of an API process, or what a backup has kept of them. */
+const LOG_NAME = /^(api.*|accepted-orders)\.log(\.|$)/;
+
+/**
+ * @param given a log, a folder of logs, a pattern, or "-" for standard input
+ * @throws Error with a sentence where there are none
+ */
+export function findAcceptedLogs(given: string): string[] {
+  if (given === '-') return [given];
+  if (!existsSync(given)) {
+    const found = globSync(given).sort();
+    if (found.length === 0) throw new Error(`There is no log ${given}.`);
+    return found;
+  }
+  if (statSync(given).isDirectory()) {
+    const found = readdirSync(given).filter((name) => LOG_NAME.test(name));
+    if (found.length === 0) throw new Error(`There is no log of an API process (api*.log) in ${given}.`);
+    return found.sort().map((name) => join(given, name));
+  }
+  return [...listSetAside(given), given];
+}
+
+/** Every accepted order of them; one that stands in two files comes twice. @throws as findAcceptedLogs */
+export async function* readAcceptedLogs(
+  given: readonly string[],
+): AsyncGenerator<{ saleId: string; order: AcceptedOrder }> {
+  const read = new Set<string>();
+  // A process may have set its file aside while we read another one: what is new by then is read, too.
+  for (;;) {
+    const file = given.flatMap(findAcceptedLogs).find((one) => !read.has(one));
+    if (file === undefined) return;
+    read.add(file);
+    for await (const line of createInterface({ input: open(file), crlfDelay: Number.POSITIVE_INFINITY })) {
+      const accepted = readAccepted(line);
+      if (accepted) yield accepted;
+    }
+  }
+}
+
+function open(file: string): NodeJS.ReadableStream {
+  if (file === '-') return process.stdin;
+  const packed = createReadStream(file);
+  if (!file.endsWith('.gz')) return packed;
+  const unpacked = createGunzip();
+  packed.on('error', (error) => unpacked.destroy(error));
+  return packed.pipe(unpacked);
+}

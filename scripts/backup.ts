@@ -1,0 +1,63 @@
+/**
+ * pnpm backup [folder] [--logs <log of the API, folder of logs, or pattern> …]
+ *
+ * Writes the ledger, as it is at one instant, into a new folder in the one that is named (otherwise <DATA_DIR>/backups), with the orders that
+ * were accepted by then and that the ledger did not have yet: from the API's logs, those of `npm start` where none are named. May be typed while
+ * a crowd orders. The exit code is 0 when the backup is whole, otherwise 1.
+ */
+import { join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { findAcceptedLogs, readAcceptedLogs } from '@flash-sale/core/orders/accepted-log-files.ts';
+import { backUpLedger } from '@flash-sale/core/postgres/back-up-ledger.ts';
+import type { Manifest } from '@flash-sale/core/postgres/backup-folder.ts';
+import { findLedger } from '@flash-sale/launcher/running-system.ts';
+import { readSettings } from '@flash-sale/launcher/settings.ts';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+
+try {
+  const { values, positionals } = parseArgs({
+    options: { logs: { type: 'string', multiple: true } },
+    allowPositionals: true,
+  });
+  if (positionals.length > 1) throw new Error('Usage: pnpm backup [folder] [--logs <logs of the API> …]');
+  const { dataFolder } = readSettings(root, process.env);
+  const into = positionals[0] === undefined ? join(dataFolder, 'backups') : resolve(positionals[0]);
+  await backUp(into, values.logs ?? ownLogs(join(dataFolder, 'logs')));
+} catch (error) {
+  process.stderr.write(`${(error as Error).message}\n`);
+  process.exitCode = 1;
+}
+
+/** Those of `npm start`; null where it never ran here. */
+function ownLogs(folder: string): string[] | null {
+  try {
+    findAcceptedLogs(folder);
+    return [folder];
+  } catch {
+    return null;
+  }
+}
+
+async function backUp(into: string, logs: readonly string[] | null): Promise<void> {
+  const startedAt = performance.now();
+  // Sorted by time, and a name on every file system.
+  const folder = join(into, new Date().toISOString().replaceAll(':', '-'));
+  const databaseUrl = findLedger(root, process.env);
+  const manifest = await backUpLedger({ databaseUrl, folder, accepted: logs && readAcceptedLogs(logs) });
+  for (const line of describe(manifest)) process.stdout.write(`${line}\n`);
+  process.stdout.write(`${folder}, ${((performance.now() - startedAt) / 1_000).toFixed(2)} s\n`);
+}
+
+function describe({ tables, missingOrders, at, lsn }: Manifest): string[] {
+  const files = [...tables, ...(missingOrders ? [missingOrders] : [])];
+  const megabytes = (files.reduce((sum, { bytes }) => sum + bytes, 0) / 1e6).toFixed(1);
+  const rows = tables.map(({ table, rows }) => `${rows} ${table.replaceAll('_', ' ')}`).join(', ');
+  return [
+    `ledger of ${at}, LSN ${lsn}: ${rows}; ${megabytes} MB`,
+    missingOrders
+      ? `${missingOrders.orders} more accepted by then or since, and not in it: pnpm recover:orders reads them from the backup`
+      : 'no log of the API was found here: orders that were accepted and not yet confirmed are in the logs only (--logs names them)',
+  ];
+}

@@ -1,0 +1,42 @@
+/**
+ * pnpm restore <backup>
+ *
+ * Fills the empty database at DATABASE_URL from a backup. Wholly, or nothing is changed. Sales that are not over are paused; the lines at the
+ * end say what is to be done before they go on. The exit code is 0 when it is done, otherwise 1.
+ */
+import { resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { STARTUP_WAIT_MS } from '@flash-sale/core/limits.ts';
+import { checkPostgres } from '@flash-sale/core/postgres/check-postgres.ts';
+import { restoreLedger } from '@flash-sale/core/postgres/restore-ledger.ts';
+import { findLedger } from '@flash-sale/launcher/running-system.ts';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+
+try {
+  const { positionals } = parseArgs({ options: {}, allowPositionals: true });
+  const [folder] = positionals;
+  if (folder === undefined || positionals.length > 1) throw new Error('Usage: pnpm restore <folder of the backup>');
+  await restore(resolve(folder));
+} catch (error) {
+  process.stderr.write(`${(error as Error).message}\n`);
+  process.exitCode = 1;
+}
+
+async function restore(folder: string): Promise<void> {
+  const startedAt = performance.now();
+  const databaseUrl = findLedger(root, process.env);
+  await checkPostgres(databaseUrl, STARTUP_WAIT_MS);
+  const { manifest, paused } = await restoreLedger({ databaseUrl, folder });
+  const rows = manifest.tables.map(({ table, rows }) => `${rows} ${table.replaceAll('_', ' ')}`).join(', ');
+  say(`ledger of ${manifest.at}: ${rows}; ${((performance.now() - startedAt) / 1_000).toFixed(2)} s`);
+  say(paused.length === 0 ? 'no sale was to be paused' : `paused: ${paused.join(', ')}`);
+  say('Now: start worker and API; do again what operators did since; then, with all logs of the API that there are:');
+  say(`  pnpm recover:orders ${manifest.missingOrders ? `${folder} ` : ''}<logs of the API>`);
+  say('Then resume the sales, and type: pnpm audit:sale');
+}
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
