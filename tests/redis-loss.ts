@@ -3,7 +3,6 @@
  * tests and by the measured page.
  */
 import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { Agent, request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createLogger } from '@flash-sale/core/logging.ts';
@@ -16,6 +15,7 @@ import { startPrivateRedis } from '@flash-sale/launcher/private-redis.ts';
 import type { PrivateServer } from '@flash-sale/launcher/private-server.ts';
 import { TcpProxy } from './chaos/tcp-proxy.ts';
 import { freePort } from './free-port.ts';
+import { sendUntilSoldOut } from './patient-crowd.ts';
 import { type ServiceProcess, startProcess } from './running-system.ts';
 
 /**
@@ -43,7 +43,6 @@ export interface LossReport {
   close(): Promise<void>;
 }
 
-const CONNECTIONS = 50;
 /** Seconds that the crowd would need for all units, so that something is left when Redis is lost. */
 const SALE_LASTS_S = 6;
 
@@ -197,66 +196,6 @@ async function lose(
   }
   worker.child.kill('SIGCONT');
   return lostAt;
-}
-
-/** Buyers, one after the other over each connection, until nothing is left; whoever is told 503 tries again. */
-function sendUntilSoldOut(url: string, saleId: string, ordersPerSecond: number) {
-  const connections = CONNECTIONS;
-  const agent = new Agent({ keepAlive: true, maxSockets: connections });
-  const accepted = new Set<string>();
-  const replies: Record<string, number> = {};
-  const acceptedAt: number[] = [];
-  let next = 0;
-  let soldOut = 0;
-
-  async function buy(): Promise<void> {
-    while (soldOut < connections) {
-      const buyer = `buyer-${next++}`;
-      for (let tries = 0; tries < 400 && soldOut < connections; tries++) {
-        const sentAt = performance.now();
-        const { code, orderId } = await post(agent, new URL(`/api/flash-sales/${saleId}/order`, url), buyer);
-        replies[code] = (replies[code] ?? 0) + 1;
-        if (code === 'SOLD_OUT') soldOut += 1;
-        if (orderId && code === 'accepted') {
-          accepted.add(orderId);
-          acceptedAt.push(sentAt);
-        }
-        if (!/^(BROKEN|SALE_RECOVERING|GATE_UNAVAILABLE|SOLD_OUT)$/.test(code)) break;
-        await pause(20);
-      }
-      await pause((connections * 1_000) / ordersPerSecond);
-    }
-  }
-  const ended = Promise.all(Array.from({ length: connections }, buy));
-  return {
-    async end(lostAt: number) {
-      await ended;
-      agent.destroy();
-      const after = acceptedAt.filter((at) => at > lostAt);
-      return { accepted, replies, firstAfter: after.length === 0 ? Number.NaN : Math.min(...after) };
-    },
-  };
-}
-
-function post(agent: Agent, target: URL, buyerId: string): Promise<{ code: string; orderId: string | undefined }> {
-  return new Promise((resolve) => {
-    const sent = request(
-      target,
-      { agent, method: 'POST', timeout: 5_000, headers: { 'x-user-id': buyerId } },
-      (reply) => {
-        const chunks: Buffer[] = [];
-        reply.on('data', (chunk) => chunks.push(chunk));
-        reply.on('end', () => {
-          const body = JSON.parse(Buffer.concat(chunks).toString()) as Record<string, string | undefined>;
-          resolve({ code: body.code ?? String(body.status), orderId: body.order_id });
-        });
-        reply.on('error', () => resolve({ code: 'BROKEN', orderId: undefined }));
-      },
-    );
-    sent.on('timeout', () => sent.destroy());
-    sent.on('error', () => resolve({ code: 'BROKEN', orderId: undefined }));
-    sent.end();
-  });
 }
 
 function pause(milliseconds: number): Promise<void> {

@@ -70,7 +70,7 @@ export interface ServiceProcess {
 
 /** Starts apps/<name>/src/main.ts as a process of its own and waits until it says that it is ready. */
 export async function startProcess(
-  world: World,
+  world: Pick<World, 'redisUrl' | 'databaseUrl' | 'prefix'>,
   name: 'api' | 'worker',
   changed: Record<string, string> = {},
 ): Promise<ServiceProcess> {

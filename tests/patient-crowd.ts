@@ -1,0 +1,70 @@
+/** Buyers, one after the other over each connection, until nothing is left; whoever is told 503 tries again. */
+import { Agent, request } from 'node:http';
+
+const CONNECTIONS = 50;
+
+/** @param retryMs milliseconds until whoever was told 503, or heard nothing, tries again */
+export function sendUntilSoldOut(url: string, saleId: string, ordersPerSecond: number, retryMs = 20) {
+  const connections = CONNECTIONS;
+  const agent = new Agent({ keepAlive: true, maxSockets: connections });
+  const accepted = new Set<string>();
+  const replies: Record<string, number> = {};
+  const acceptedAt: number[] = [];
+  let next = 0;
+  let soldOut = 0;
+
+  async function buy(): Promise<void> {
+    while (soldOut < connections) {
+      const buyer = `buyer-${next++}`;
+      for (let tries = 0; tries < 400 && soldOut < connections; tries++) {
+        const sentAt = performance.now();
+        const { code, orderId } = await post(agent, new URL(`/api/flash-sales/${saleId}/order`, url), buyer);
+        replies[code] = (replies[code] ?? 0) + 1;
+        if (code === 'SOLD_OUT') soldOut += 1;
+        if (orderId && code === 'accepted') {
+          accepted.add(orderId);
+          acceptedAt.push(sentAt);
+        }
+        if (!/^(BROKEN|SALE_RECOVERING|GATE_UNAVAILABLE|SOLD_OUT)$/.test(code)) break;
+        await pause(retryMs);
+      }
+      await pause((connections * 1_000) / ordersPerSecond);
+    }
+  }
+  const ended = Promise.all(Array.from({ length: connections }, buy));
+  return {
+    /** Order ids that a reply of 200 has named by now. */
+    accepted,
+    async end(lostAt: number) {
+      await ended;
+      agent.destroy();
+      const after = acceptedAt.filter((at) => at > lostAt);
+      return { accepted, replies, firstAfter: after.length === 0 ? Number.NaN : Math.min(...after) };
+    },
+  };
+}
+
+function post(agent: Agent, target: URL, buyerId: string): Promise<{ code: string; orderId: string | undefined }> {
+  return new Promise((resolve) => {
+    const sent = request(
+      target,
+      { agent, method: 'POST', timeout: 5_000, headers: { 'x-user-id': buyerId } },
+      (reply) => {
+        const chunks: Buffer[] = [];
+        reply.on('data', (chunk) => chunks.push(chunk));
+        reply.on('end', () => {
+          const body = JSON.parse(Buffer.concat(chunks).toString()) as Record<string, string | undefined>;
+          resolve({ code: body.code ?? String(body.status), orderId: body.order_id });
+        });
+        reply.on('error', () => resolve({ code: 'BROKEN', orderId: undefined }));
+      },
+    );
+    sent.on('timeout', () => sent.destroy());
+    sent.on('error', () => resolve({ code: 'BROKEN', orderId: undefined }));
+    sent.end();
+  });
+}
+
+function pause(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
