@@ -86,7 +86,13 @@ const reports: [string, DrillReport][] = [];
 let failed = false;
 for (const { lost, name } of DRILLS) {
   say(`\n${name}`);
-  const report = await drillRestore({ units, ordersPerSecond, lost, distFolder: join(root, '.data', 'redis-dist'), say });
+  const report = await drillRestore({
+    units,
+    ordersPerSecond,
+    lost,
+    distFolder: join(root, '.data', 'redis-dist'),
+    say,
+  });
   for (const line of sumUp(report)) say(line);
   for (const fault of faultsOf(report)) {
     failed = true;

@@ -124,7 +124,9 @@ export async function drillRestore({ units, ordersPerSecond, lost, distFolder, s
     for (const name of lost === 'both' ? ['redis-1', 'postgres-1'] : ['postgres-1'])
       rmSync(join(folder, name), { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
     const toldAtLoss = [...crowd.accepted];
-    say(`         lost, with ${toldAtLoss.length} orders accepted, ${acceptedAtBackup} of them as the backup was taken`);
+    say(
+      `         lost, with ${toldAtLoss.length} orders accepted, ${acceptedAtBackup} of them as the backup was taken`,
+    );
 
     const after = await step('empty servers', async () => {
       const [newRedis, newPostgres] = await Promise.all([
@@ -165,7 +167,11 @@ export async function drillRestore({ units, ordersPerSecond, lost, distFolder, s
       acceptedAtLoss: toldAtLoss.length,
       lostWithoutLogs: missing.length,
       lostWithBackupAlone: missing.filter((id) => !listed.has(id)).length,
-      recovered: recovered.split('\n').filter((line) => !line.startsWith(' ')).join(' ').trim(),
+      recovered: recovered
+        .split('\n')
+        .filter((line) => !line.startsWith(' '))
+        .join(' ')
+        .trim(),
       lostInTheEnd: [...crowd.accepted].filter((id) => ends.get(id) !== 'confirmed').length,
       confirmed,
       rejected: ends.size - confirmed,
