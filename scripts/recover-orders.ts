@@ -11,6 +11,7 @@ import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { readEnvironment } from '@flash-sale/core/environment.ts';
+import { LOST_LOOK_CHUNK } from '@flash-sale/core/limits.ts';
 import { createLogger } from '@flash-sale/core/logging.ts';
 import { ACCEPTED } from '@flash-sale/core/orders/accepted-log.ts';
 import { findAcceptedLogs, readAcceptedLogs } from '@flash-sale/core/orders/accepted-log-files.ts';
@@ -26,7 +27,7 @@ import { createStockGate } from '@flash-sale/core/stock/stock-gate.ts';
 import { findServers } from '@flash-sale/launcher/running-system.ts';
 import { readSettings } from '@flash-sale/launcher/settings.ts';
 
-/** Milliseconds that the workers have to bring the orders to their end: I3, twice. */
+/** Milliseconds within which the workers bring one more of the orders to its end: I3, twice. */
 const ENDED_WITHIN_MS = 60_000;
 const USAGE =
   'Usage: pnpm recover:orders <log of the API, folder of logs, pattern, backup, or - for standard input> … [--dry-run]';
@@ -108,12 +109,22 @@ async function readLogs(files: readonly string[]): Promise<Map<string, AcceptedO
 
 /** @returns whether all have ended */
 async function waitForEnds(orders: Pick<OrderStore, 'verdictsOf'>, lost: readonly OrderBatch[]): Promise<boolean> {
-  const ids = lost.flatMap((batch) => batch.orders.map((order) => order.id));
-  const deadline = Date.now() + ENDED_WITHIN_MS;
-  let verdicts: OrderVerdict[] = [];
-  while (verdicts.length < ids.length && Date.now() < deadline) {
+  let waiting = lost.flatMap((batch) => batch.orders.map((order) => order.id));
+  const verdicts: OrderVerdict[] = [];
+  // As long as some come to their end, the others are only in the queue: there may be hundreds of thousands.
+  for (let deadline = Date.now() + ENDED_WITHIN_MS; waiting.length > 0 && Date.now() < deadline; ) {
     await new Promise((resolve) => setTimeout(resolve, 200));
-    verdicts = await orders.verdictsOf(ids);
+    const before = verdicts.length;
+    // Workers take them in their order: whoever has ended is among the first.
+    for (let at = 0; at < waiting.length; at += LOST_LOOK_CHUNK) {
+      const ended = await orders.verdictsOf(waiting.slice(at, at + LOST_LOOK_CHUNK));
+      verdicts.push(...ended);
+      if (ended.length === 0) break;
+    }
+    if (verdicts.length === before) continue;
+    const ended = new Set(verdicts.slice(before).map(({ id }) => id));
+    waiting = waiting.filter((id) => !ended.has(id));
+    deadline = Date.now() + ENDED_WITHIN_MS;
   }
   const tally = new Map<string, number>();
   for (const verdict of verdicts) {
@@ -121,10 +132,8 @@ async function waitForEnds(orders: Pick<OrderStore, 'verdictsOf'>, lost: readonl
     tally.set(word, (tally.get(word) ?? 0) + 1);
   }
   for (const [word, orders] of tally) say(`${orders} ${word}`);
-  if (verdicts.length === ids.length) return true;
-  say(
-    `${ids.length - verdicts.length} have not ended: is a worker running? Type the command again later; it is safe to repeat.`,
-  );
+  if (waiting.length === 0) return true;
+  say(`${waiting.length} have not ended: is a worker running? Type the command again later; it is safe to repeat.`);
   return false;
 }
 
