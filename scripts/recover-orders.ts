@@ -23,7 +23,7 @@ import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
 import { connectForRequests } from '@flash-sale/core/redis/connect-redis.ts';
 import { createKeys } from '@flash-sale/core/redis/keys.ts';
 import { createSaleStore, type SaleStore } from '@flash-sale/core/sales/sale-store.ts';
-import { createStockGate } from '@flash-sale/core/stock/stock-gate.ts';
+import { createStockGate, type StockGate } from '@flash-sale/core/stock/stock-gate.ts';
 import { findServers } from '@flash-sale/launcher/running-system.ts';
 import { readSettings } from '@flash-sale/launcher/settings.ts';
 
@@ -49,13 +49,6 @@ try {
 async function recover(files: readonly string[], dryRun: boolean): Promise<number> {
   const { redisUrl, databaseUrl } = findServers(root, process.env);
   const settings = readEnvironment(readSettings(root, process.env).variables);
-  const accepted = await readLogs(files);
-  if (accepted.size === 0) {
-    const logs = new Set(files.flatMap(findAcceptedLogs));
-    throw new Error(
-      `No accepted order is in ${[...logs].join(', ')}: no line "${ACCEPTED}". Are these the logs of the API, of all its processes, with those that were set aside?`,
-    );
-  }
   const log = createLogger('recover-orders', 'warn');
   const timeoutMs = settings.REQUEST_TIMEOUT_MS;
   const keys = createKeys(settings.KEY_PREFIX);
@@ -64,14 +57,13 @@ async function recover(files: readonly string[], dryRun: boolean): Promise<numbe
   try {
     await connect();
     const orders = createOrderStore(pool);
-    const unknown = await takeOutUnknown(accepted, createSaleStore(pool));
-    const lost = await findLostOrders({ gate: createStockGate({ redis, keys }), orders }, accepted);
-    const inLog = [...accepted.values()].reduce((sum, orders) => sum + orders.length, 0);
+    const gate = createStockGate({ redis, keys });
+    const { inLog, lost, unknown } = await lookForLost(files, { gate, orders, sales: createSaleStore(pool) });
     const missing = lost.reduce((sum, batch) => sum + batch.orders.length, 0);
     say(`${inLog} accepted ${inLog === 1 ? 'order' : 'orders'} in the log, ${missing} of them lost.`);
-    for (const [saleId, { length }] of unknown) {
+    for (const [saleId, orders] of unknown) {
       say(
-        `${length} more of a sale that the ledger does not know: ${saleId}. Is it the right database, or was it restored from before the sale? They are left alone.`,
+        `${orders} more of a sale that the ledger does not know: ${saleId}. Is it the right database, or was it restored from before the sale? They are left alone.`,
       );
     }
     const exitCode = unknown.size === 0 ? 0 : 1;
@@ -87,24 +79,49 @@ async function recover(files: readonly string[], dryRun: boolean): Promise<numbe
   }
 }
 
-/** Takes the orders out whose sale the ledger does not know: no worker can bring them to an end. @returns them */
-async function takeOutUnknown(
-  accepted: Map<string, AcceptedOrder[]>,
-  sales: Pick<SaleStore, 'find'>,
-): Promise<Map<string, AcceptedOrder[]>> {
-  const unknown = new Map<string, AcceptedOrder[]>();
-  for (const [saleId, orders] of accepted) if (!(await sales.find(saleId))) unknown.set(saleId, orders);
-  for (const saleId of unknown.keys()) accepted.delete(saleId);
-  return unknown;
-}
-
-async function readLogs(files: readonly string[]): Promise<Map<string, AcceptedOrder[]>> {
-  const found = new Map<string, Map<string, AcceptedOrder>>();
-  for await (const { saleId, order } of readAcceptedLogs(files)) {
-    const ofSale = found.get(saleId) ?? new Map<string, AcceptedOrder>();
-    found.set(saleId, ofSale.set(order.id, order));
+/**
+ * A chunk of the logs after the other: only what is lost is in memory as a whole.
+ *
+ * @returns accepted orders of sales that the ledger knows (one that stands in two files counts twice), the lost ones of them, each once, and how
+ * many there are of each sale that it does not know: no worker can bring those to an end
+ * @throws Error with a sentence where there is none at all
+ */
+async function lookForLost(
+  files: readonly string[],
+  parts: { gate: StockGate; orders: OrderStore; sales: SaleStore },
+): Promise<{ inLog: number; lost: OrderBatch[]; unknown: Map<string, number> }> {
+  const unknown = new Map<string, number>();
+  const found = new Map<string, OrderBatch & { orders: AcceptedOrder[] }>();
+  const seen = new Set<string>();
+  let inLog = 0;
+  for await (const chunk of readAcceptedLogs(files)) {
+    for (const [saleId, logged] of Map.groupBy(chunk, (one) => one.saleId)) {
+      const isKnown = found.has(saleId) || (!unknown.has(saleId) && (await parts.sales.find(saleId)) !== null);
+      if (!isKnown) {
+        unknown.set(saleId, (unknown.get(saleId) ?? 0) + logged.length);
+        continue;
+      }
+      inLog += logged.length;
+      const batch = await findLostOrders(
+        parts,
+        saleId,
+        logged.map(({ order }) => order),
+      );
+      const ofSale = found.get(saleId) ?? { ...batch, orders: [] };
+      found.set(saleId, ofSale);
+      for (const order of batch.orders) {
+        if (seen.has(order.id)) continue;
+        seen.add(order.id);
+        ofSale.orders.push(order);
+      }
+    }
   }
-  return new Map([...found].map(([saleId, orders]) => [saleId, [...orders.values()]]));
+  if (inLog === 0 && unknown.size === 0) {
+    throw new Error(
+      `No accepted order is in ${[...new Set(files.flatMap(findAcceptedLogs))].join(', ')}: no line "${ACCEPTED}". Are these the logs of the API, of all its processes, with those that were set aside?`,
+    );
+  }
+  return { inLog, lost: [...found.values()].filter(({ orders }) => orders.length > 0), unknown };
 }
 
 /** @returns whether all have ended */

@@ -139,7 +139,7 @@ export async function drillRestore({ units, ordersPerSecond, lost, distFolder, s
     const restored = await statusesOf(after);
     const missing = toldAtLoss.filter((id) => !restored.has(id));
     const listed = new Set<string>();
-    for await (const { order } of readAcceptedLogs([backup])) listed.add(order.id);
+    for await (const chunk of readAcceptedLogs([backup])) for (const { order } of chunk) listed.add(order.id);
     await step('worker and API', () => startServices(after));
     await step('the gate is made anew', () =>
       eventually('the gate is open', 60_000, async () => (await operator('GET', `/${SALE_ID}`)).state === 'paused'),

@@ -3,6 +3,7 @@ import { createReadStream, existsSync, globSync, readdirSync, statSync } from 'n
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { createGunzip } from 'node:zlib';
+import { LOST_LOOK_CHUNK } from '../limits.ts';
 import { listSetAside } from '../rotated-file.ts';
 import { readAccepted } from './accepted-log.ts';
 import type { AcceptedOrder } from './order.ts';
@@ -29,21 +30,33 @@ export function findAcceptedLogs(given: string): string[] {
   return [...listSetAside(given), given];
 }
 
-/** Every accepted order of them; one that stands in two files comes twice. @throws as findAcceptedLogs */
-export async function* readAcceptedLogs(
-  given: readonly string[],
-): AsyncGenerator<{ saleId: string; order: AcceptedOrder }> {
+export interface LoggedOrder {
+  readonly saleId: string;
+  readonly order: AcceptedOrder;
+}
+
+/**
+ * Every accepted order of them, in chunks of as many as gate and ledger are asked for together; one that stands in two files comes twice.
+ *
+ * @throws as findAcceptedLogs
+ */
+export async function* readAcceptedLogs(given: readonly string[]): AsyncGenerator<LoggedOrder[]> {
   const read = new Set<string>();
+  let chunk: LoggedOrder[] = [];
   // A process may have set its file aside while we read another one: what is new by then is read, too.
   for (;;) {
     const file = given.flatMap(findAcceptedLogs).find((one) => !read.has(one));
-    if (file === undefined) return;
+    if (file === undefined) break;
     read.add(file);
     for await (const line of createInterface({ input: open(file), crlfDelay: Number.POSITIVE_INFINITY })) {
       const accepted = readAccepted(line);
-      if (accepted) yield accepted;
+      if (accepted) chunk.push(accepted);
+      if (chunk.length < LOST_LOOK_CHUNK) continue;
+      yield chunk;
+      chunk = [];
     }
   }
+  if (chunk.length > 0) yield chunk;
 }
 
 function open(file: string): NodeJS.ReadableStream {

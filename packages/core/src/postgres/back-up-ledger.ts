@@ -7,28 +7,22 @@
  */
 import type pg from 'pg';
 import { to as copyTo } from 'pg-copy-streams';
-import { LOST_LOOK_CHUNK } from '../limits.ts';
 import { ACCEPTED, acceptedFields } from '../orders/accepted-log.ts';
-import type { AcceptedOrder } from '../orders/order.ts';
+import type { LoggedOrder } from '../orders/accepted-log-files.ts';
 import { type Draft, draftBackup, type Manifest, MISSING_ORDERS_FILE } from './backup-folder.ts';
 import { type LedgerTable, listLedgerTables, withLedger } from './ledger-tables.ts';
 import { checkMigrated, listCarriedOut } from './migrate.ts';
 
-interface LoggedOrder {
-  readonly saleId: string;
-  readonly order: AcceptedOrder;
-}
-
 /**
  * @param folder of the backup to be
- * @param accepted the accepted-order log; null: there is none here
+ * @param accepted the accepted-order log, in chunks; null: there is none here
  * @throws PostgresUnfitError where the ledger's tables are older than this code, or whatever PostgreSQL or the disk throws; then what was
  * written is left behind as `<folder>.unfinished`
  */
 export async function backUpLedger(options: {
   databaseUrl: string;
   folder: string;
-  accepted: AsyncIterable<LoggedOrder> | null;
+  accepted: AsyncIterable<LoggedOrder[]> | null;
 }): Promise<Manifest> {
   const { databaseUrl, folder, accepted } = options;
   await checkMigrated(databaseUrl);
@@ -73,11 +67,11 @@ async function copyTable(client: pg.Client, draft: Draft, { name, quoted, column
 async function writeMissing(
   client: pg.Client,
   draft: Draft,
-  accepted: AsyncIterable<LoggedOrder>,
+  accepted: AsyncIterable<LoggedOrder[]>,
 ): Promise<Manifest['missingOrders']> {
   let orders = 0;
   async function* lines(): AsyncGenerator<string> {
-    for await (const chunk of inChunks(accepted)) {
+    for await (const chunk of accepted) {
       const ids = chunk.map(({ order }) => order.id);
       const { rows } = await client.query<{ id: string }>('SELECT id FROM orders WHERE id = ANY($1)', [ids]);
       const known = new Set(rows.map(({ id }) => id));
@@ -90,15 +84,4 @@ async function writeMissing(
   }
   const file = await draft.write(MISSING_ORDERS_FILE, lines());
   return { ...file, orders };
-}
-
-async function* inChunks<Item>(items: AsyncIterable<Item>): AsyncGenerator<Item[]> {
-  let chunk: Item[] = [];
-  for await (const item of items) {
-    chunk.push(item);
-    if (chunk.length < LOST_LOOK_CHUNK) continue;
-    yield chunk;
-    chunk = [];
-  }
-  if (chunk.length > 0) yield chunk;
 }

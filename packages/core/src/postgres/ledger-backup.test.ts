@@ -123,9 +123,8 @@ test('of one instant, though orders are confirmed all the time: sold is what the
     while (confirming) await orders.confirm({ saleId: busy.id, epoch: 1, orders: batch() }, async () => new Map());
   };
   const confirmers = [confirm(), confirm()];
-  const { sold } = {
-    sold: async () => (await world.pool.query('SELECT sold FROM sales WHERE id = $1', [busy.id])).rows[0].sold,
-  };
+  const sold = async (): Promise<number> =>
+    (await world.pool.query('SELECT sold FROM sales WHERE id = $1', [busy.id])).rows[0].sold;
   while ((await sold()) < 500) await new Promise((resolve) => setTimeout(resolve, 10));
   await backUp();
   const after = await sold();
@@ -146,9 +145,11 @@ test('of one instant, though orders are confirmed all the time: sold is what the
 test('accepted orders that the ledger does not have are kept beside it, and no others', async () => {
   const missing = accepted(newOrderId(sale.id));
   async function* log() {
-    yield { saleId: sale.id, order: accepted(sale.confirmed, 'ann') };
-    yield { saleId: sale.id, order: missing };
-    yield { saleId: sale.id, order: accepted(sale.rejected, 'dee') };
+    yield [
+      { saleId: sale.id, order: accepted(sale.confirmed, 'ann') },
+      { saleId: sale.id, order: missing },
+    ];
+    yield [{ saleId: sale.id, order: accepted(sale.rejected, 'dee') }];
   }
   expect((await backUp('backup', log())).missingOrders?.orders).toBe(1);
   const lines = gunzipSync(readFileSync(join(backup(), MISSING_ORDERS_FILE)))
@@ -160,7 +161,7 @@ test('accepted orders that the ledger does not have are kept beside it, and no o
 
 test('one that was cut off is no backup, and does not stand in the way of the next', async () => {
   async function* cutOff() {
-    yield { saleId: sale.id, order: accepted(newOrderId(sale.id)) };
+    yield [{ saleId: sale.id, order: accepted(newOrderId(sale.id)) }];
     throw new Error('the log cannot be read');
   }
   await expect(backUp('backup', cutOff())).rejects.toThrow('the log cannot be read');
