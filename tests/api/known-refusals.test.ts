@@ -1,6 +1,11 @@
 /** Refusals that are told from process memory: they cost Redis nothing, and they are over the moment the reason is. */
 import { createKnownRefusals } from '@flash-sale/api/orders/known-refusals.ts';
-import { KNOWN_LIMITED_BUYERS_MAX, KNOWN_REFUSAL_LOOK_MS, KNOWN_REFUSAL_MS } from '@flash-sale/core/limits.ts';
+import {
+  KNOWN_LIMITED_BUYERS_MAX,
+  KNOWN_REFUSAL_LOOK_MS,
+  KNOWN_REFUSAL_LOOKS_MS,
+  KNOWN_REFUSAL_MS,
+} from '@flash-sale/core/limits.ts';
 import type { ReserveOutcome } from '@flash-sale/core/stock/gate-words.ts';
 import { makeSale } from '@flash-sale/core/testing/sales.ts';
 import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
@@ -228,6 +233,9 @@ describe('the memory itself', () => {
       // He is not answered: the next one goes.
       at = over + KNOWN_REFUSAL_LOOK_MS;
       expect([known.of(saleId, 'b0'), known.of(saleId, 'b0') === null]).toEqual([null, false]);
+      // Nobody is: the refusal may be over for long, and everybody asks for himself.
+      at = over + KNOWN_REFUSAL_LOOKS_MS;
+      expect([known.of(saleId, 'b0'), known.of(saleId, 'b0')]).toEqual([null, null]);
     }
     const accepted: ReserveOutcome = { word: 'reserved', reservedAt: 1, available: 5, epoch: 1 };
     known.learn(batch('t', [accepted], at));

@@ -159,6 +159,12 @@ export const KNOWN_REFUSAL_MS = 400;
 /** Milliseconds for which it is told on while one request goes to see whether it still holds: some round trips. */
 export const KNOWN_REFUSAL_LOOK_MS = 20;
 
+/**
+ * Milliseconds after its time for which it is told at most though nobody who went to see was answered: a silent Redis must not keep a refusal
+ * alive. With KNOWN_REFUSAL_MS half of the promised second.
+ */
+export const KNOWN_REFUSAL_LOOKS_MS = 100;
+
 /** Buyers remembered as asking too often, in each process: 5 MB, where their ids are long. Further ones cost a round trip again. */
 export const KNOWN_LIMITED_BUYERS_MAX = 20_000;
 

@@ -5,11 +5,12 @@
  *   Of a buyer:  he asks too often. Until his next token; known from the order that took his last one.
  *   Of all:      the system's window is full. Until its next permit, and for PERMIT_LEASE_MS at most: others may give theirs back.
  * Each time counts from when the gate was asked, so that a late event loop makes none longer. When it is over, one request goes to see, and
- * the others are told the same for the moment that this takes: a crowd would only be told it by the gate. Whoever sends an idempotency key is never answered from here: he may repeat the request that won.
+ * the others are told the same for the moment that this takes, KNOWN_REFUSAL_LOOKS_MS at most: a crowd would only be told it by the gate. Whoever sends an idempotency key is never answered from here: he may repeat the request that won.
  */
 import {
   KNOWN_LIMITED_BUYERS_MAX,
   KNOWN_REFUSAL_LOOK_MS,
+  KNOWN_REFUSAL_LOOKS_MS,
   KNOWN_REFUSAL_MS,
   PERMIT_LEASE_MS,
   SALE_MEMORY_MAX,
@@ -49,7 +50,7 @@ export function createKnownRefusals(now: () => number = () => performance.now())
   const buyerOf = (saleId: string, buyerId: string): string => `${saleId} ${buyerId}`;
 
   function told(known: Remembered | null | undefined, at: number): { outcome: KnownRefusal; waitMs: number } | null {
-    if (!known) return null;
+    if (!known || at >= known.until + KNOWN_REFUSAL_LOOKS_MS) return null;
     if (known.until <= at && known.lookUntil <= at) {
       known.lookUntil = at + known.lookMs;
       return null;
