@@ -67,6 +67,9 @@ export const SHED_RETRY_MAX_MS = 3_000;
  */
 export const RESERVE_BATCH_MAX = 32;
 
+/** Orders that one call of the settle script may carry: it holds Redis for half a millisecond, and orders wait for that. Releases are few. */
+export const SETTLE_BATCH_MAX = 250;
+
 /** Orders that one job may carry: one transaction of some milliseconds, small enough to single out by rows. */
 export const JOB_ORDERS_MAX = 1_000;
 
@@ -263,6 +266,3 @@ const SEMI_SPACE_MB = 16;
 
 /** Arguments of Node for service processes; the Dockerfile has the same. */
 export const SERVICE_NODE_ARGS: readonly string[] = [`--max-semi-space-size=${SEMI_SPACE_MB}`];
-
-/** Orders that one call of the settle script may carry: it holds Redis for half a millisecond, and orders wait for that. */
-export const SETTLE_BATCH_MAX = 250;

@@ -7,8 +7,11 @@ import { LISTED_MAX } from './audit-report.ts';
 import { readKeyOwners, readKeysTwice } from './read-order-keys.ts';
 import { CHUNK, inSnapshot } from './read-snapshot.ts';
 
-/** Orders of the sale $1, along the primary key: an id begins with its sale's. Spelled here once more, for the auditor trusts no store. */
-const OF_SALE = `sale_id = $1 AND id >= $1::text || '-' AND id < $1::text || '.'`;
+/**
+ * Orders of the sale $1, along the primary key: an id begins with its sale's, which connect-audit.ts makes sure of. Spelled here once more, for the
+ * auditor trusts no store.
+ */
+const OF_SALE = `sale_id = $1 AND id >= ($1::text || '-0') COLLATE "C" AND id < ($1::text || '-1') COLLATE "C"`;
 
 export interface LedgerOrder {
   readonly saleId: string;
