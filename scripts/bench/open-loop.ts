@@ -20,7 +20,7 @@ export interface OpenLoopPlan {
   /** Requests a second; null: each connection asks again at once, until `count` have been sent. */
   readonly rate: number | null;
   readonly seconds: number;
-  /** Seconds before, in which as much is asked and nothing is counted: the generator's own code gets warm, too. Only with a rate. */
+  /** Seconds before, in which as much is asked; those requests are not in the times: the generator's own code gets warm, too. Only with a rate. */
   readonly warmUpSeconds?: number;
   /** Requests in all, where there is no rate. */
   readonly count?: number;
@@ -37,7 +37,7 @@ export interface OpenLoopResult {
   readonly byStatus: Record<string, number>;
   /** Not answered within 5 s after the last was due. */
   readonly unanswered: number;
-  /** Replies of 2xx that came before the plan was over. */
+  /** Replies of 2xx that came while the plan was on, those to requests of the warm-up among them. */
   readonly inTime: number;
   /** ms from the first request to the last reply. */
   readonly elapsedMs: number;
@@ -109,6 +109,7 @@ async function play(plan: OpenLoopPlan): Promise<OpenLoopResult> {
   const waiting: number[] = [];
   let nextWaiting = 0;
   let answered = 0;
+  let answeredOfPlan = 0;
   let sent = 0;
   let inTime = 0;
   let lastReplyAt = 0;
@@ -133,6 +134,7 @@ async function play(plan: OpenLoopPlan): Promise<OpenLoopResult> {
     answered += 1;
     lastReplyAt = performance.now();
     if (dueAt >= measuredFrom) {
+      answeredOfPlan += 1;
       byStatus[status] = (byStatus[status] ?? 0) + 1;
       if (status.startsWith('2')) latencies.push(lastReplyAt - dueAt);
     }
@@ -184,7 +186,7 @@ async function play(plan: OpenLoopPlan): Promise<OpenLoopResult> {
   return {
     sent: sent - warmUp,
     byStatus,
-    unanswered: total - answered,
+    unanswered: total - warmUp - answeredOfPlan,
     inTime,
     elapsedMs: lastReplyAt - measuredFrom,
     acceptedMs: latencyOf(latencies),

@@ -53,9 +53,10 @@ ${results.pressure.asked} requests a second over 2,000 connections, in turns wit
 | 200 connections, as fast as they are answered | ${inWords(results.pressure.best, 0)} | ${inWords(results.pressure.bestP99, 0)} |
 | twice the capacity | ${inWords(results.pressure.accepted, 0)} | ${inWords(results.pressure.p99, 0)} |
 
-Shed at once with 503 \`OVERLOADED\`: ${inWords({ ...results.pressure.shed, ...percent(results.pressure.shed) }, 0)} % of the requests. Without an answer: ${results.pressure.unanswered}. Of the two cores the crowd alone takes
-${((results.pressure.asked * (results.open[0]?.generatorUs.median ?? 0)) / 1e6).toFixed(1)}, and a request that is shed costs the API nearly what one of the bare server does, most of it in the kernel's sockets: what is left for orders says more
-about this machine than about the shedding. The rows with 500 connections in the first table are the same question for a crowd that waits for its answers.
+Shed at once with 503 \`OVERLOADED\`: ${inWords({ ...results.pressure.shed, ...percent(results.pressure.shed) }, 0)} % of the requests. Without an answer: ${results.pressure.unanswered}. That is ${(results.pressure.asked / (busiest(results).bare.rate.median || 1)).toFixed(1)} times what the
+bare server can answer at all with 200 connections, and the crowd alone takes ${((results.pressure.asked * (results.open[0]?.generatorUs.median ?? 0)) / 1e6).toFixed(1)} of the two cores. A request that is shed costs nearly what one of
+the bare server does, most of it in the kernel's sockets; so the whole plan cannot be answered here, by anything that answers each request, and what
+waits is in the times above. The rows with 500 connections in the first table ask the same of a crowd that waits for its answers.
 
 ## An order's cost
 

@@ -1,6 +1,11 @@
 /** Refusals that are told from process memory: they cost Redis nothing, and they are over the moment the reason is. */
 import { createKnownRefusals } from '@flash-sale/api/orders/known-refusals.ts';
-import { KNOWN_LIMITED_BUYERS_MAX, KNOWN_REFUSAL_LOOK_MS, KNOWN_REFUSAL_MS } from '@flash-sale/core/limits.ts';
+import {
+  KNOWN_LIMITED_BUYERS_MAX,
+  KNOWN_REFUSAL_LOOK_MS,
+  KNOWN_REFUSAL_LOOKS_MS,
+  KNOWN_REFUSAL_MS,
+} from '@flash-sale/core/limits.ts';
 import type { ReserveOutcome } from '@flash-sale/core/stock/gate-words.ts';
 import { makeSale } from '@flash-sale/core/testing/sales.ts';
 import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
@@ -228,10 +233,40 @@ describe('the memory itself', () => {
       // He is not answered: the next one goes.
       at = over + KNOWN_REFUSAL_LOOK_MS;
       expect([known.of(saleId, 'b0'), known.of(saleId, 'b0') === null]).toEqual([null, false]);
+      // Nobody is: the refusal may be over for long, and everybody asks for himself.
+      at = over + KNOWN_REFUSAL_LOOKS_MS;
+      expect([known.of(saleId, 'b0'), known.of(saleId, 'b0')]).toEqual([null, null]);
     }
     const accepted: ReserveOutcome = { word: 'reserved', reservedAt: 1, available: 5, epoch: 1 };
     known.learn(batch('t', [accepted], at));
     expect([known.of('t', 'b0'), known.of('t', 'b0')]).toEqual([null, null]);
+  });
+
+  test('the order that takes the last token makes its buyer known; a replay says nothing of his tokens', () => {
+    let at = 0;
+    const known = createKnownRefusals(() => at);
+    const last: ReserveOutcome = { word: 'reserved', reservedAt: 1, available: 5, epoch: 1 };
+    const took = batch('s', [last], 0);
+    known.learn({ ...took, decisions: [{ outcome: last, tokensLeft: 0, tokenInMs: 50 }] });
+    const replayed: ReserveOutcome = { word: 'replayed', orderId: 'o', available: 5 };
+    known.learn({ ...took, decisions: [{ outcome: replayed, tokensLeft: -1, tokenInMs: 0 }] });
+    expect(known.of('s', 'b0')).toEqual({ outcome: { word: 'buyer_limited', waitMs: 50 }, waitMs: 50 });
+    // He has one token: it is for the one who goes to see. Then he has two, and nobody is told no.
+    at = 99;
+    expect([known.of('s', 'b0'), known.of('s', 'b0')?.outcome.word]).toEqual([null, 'buyer_limited']);
+    at = 100;
+    expect([known.of('s', 'b0'), known.of('s', 'b0')]).toEqual([null, null]);
+  });
+
+  test('who is told something else has not gone to see', () => {
+    let at = 0;
+    const known = createKnownRefusals(() => at);
+    known.learn(batch('s', [{ word: 'sold_out' }], 0));
+    at = KNOWN_REFUSAL_MS - 10;
+    known.learn({ ...batch('s', [{ word: 'buyer_limited', waitMs: 200 }], at) });
+    at = KNOWN_REFUSAL_MS;
+    expect(known.of('s', 'b0')?.outcome.word).toBe('buyer_limited');
+    expect([known.of('s', 'b1'), known.of('s', 'b1')?.outcome.word]).toEqual([null, 'sold_out']);
   });
 
   test('tokens that come faster than an answer are to be had by all', () => {

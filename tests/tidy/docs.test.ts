@@ -1,7 +1,9 @@
 /** Docs that are checked: links, .env.example, keys, invariants, traps, commands. */
+
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import { EnvironmentSchema } from '@flash-sale/core/environment.ts';
+import { SERVICE_NODE_ARGS } from '@flash-sale/core/limits.ts';
 import { createKeys } from '@flash-sale/core/redis/keys.ts';
 import { expect, test } from 'vitest';
 import { root, sourceFiles } from './source-files.ts';
@@ -58,6 +60,14 @@ test('docs/redis-keys.md has every key, and docs/running.md every setting', () =
   const page = read('docs/redis-keys.md');
   for (const key of spelled) expect(page).toContain((key as string).split('}:')[1]?.replace(/:B$/, ''));
   for (const name of Object.keys(EnvironmentSchema.properties)) expect(read('docs/running.md')).toContain(name);
+});
+
+test('wherever a service is started, it is with the arguments that limits.ts names', () => {
+  for (const file of ['Dockerfile', 'compose.yaml', 'docs/running.md']) {
+    const starts = read(file).match(/\bnode"?,? [^\n]*apps\/(api|worker)\/src\/main\.ts/g) ?? [];
+    expect(starts.length, file).toBeGreaterThan(0);
+    for (const start of starts) for (const argument of SERVICE_NODE_ARGS) expect(start, file).toContain(argument);
+  }
 });
 
 test('docs/invariants.md and the tests name the same invariants', () => {

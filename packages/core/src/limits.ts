@@ -67,6 +67,9 @@ export const SHED_RETRY_MAX_MS = 3_000;
  */
 export const RESERVE_BATCH_MAX = 32;
 
+/** Orders that one call of the settle script may carry: it holds Redis for half a millisecond, and orders wait for that. Releases are few. */
+export const SETTLE_BATCH_MAX = 250;
+
 /** Orders that one job may carry: one transaction of some milliseconds, small enough to single out by rows. */
 export const JOB_ORDERS_MAX = 1_000;
 
@@ -158,6 +161,12 @@ export const KNOWN_REFUSAL_MS = 400;
 
 /** Milliseconds for which it is told on while one request goes to see whether it still holds: some round trips. */
 export const KNOWN_REFUSAL_LOOK_MS = 20;
+
+/**
+ * Milliseconds after its time for which it is told at most though nobody who went to see was answered: a silent Redis must not keep a refusal
+ * alive. With KNOWN_REFUSAL_MS half of the promised second.
+ */
+export const KNOWN_REFUSAL_LOOKS_MS = 100;
 
 /** Buyers remembered as asking too often, in each process: 5 MB, where their ids are long. Further ones cost a round trip again. */
 export const KNOWN_LIMITED_BUYERS_MAX = 20_000;
@@ -272,6 +281,3 @@ const SEMI_SPACE_MB = 16;
 
 /** Arguments of Node for service processes; the Dockerfile has the same. */
 export const SERVICE_NODE_ARGS: readonly string[] = [`--max-semi-space-size=${SEMI_SPACE_MB}`];
-
-/** Orders that one call of the settle script may carry: it holds Redis for half a millisecond, and orders wait for that. */
-export const SETTLE_BATCH_MAX = 250;

@@ -141,7 +141,7 @@ function configText(facts: {
     `pidfile ${quoted(join(inDocker ? '/data' : facts.dataFolder, 'redis.pid'))}`,
     'appendonly yes',
     'appendfsync everysec',
-    // Half a million orders. Writing the file anew costs each order 5 µs while it lasts (docs/measurements/steps.md).
+    // Half a million orders. Writing the file anew costs each order some 10 µs while it lasts (docs/measurements/steps.md).
     'auto-aof-rewrite-min-size 256mb',
     'maxmemory-policy noeviction',
     'save ""',

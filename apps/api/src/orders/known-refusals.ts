@@ -2,14 +2,16 @@
  * Refusals that hold for this moment, kept in process memory: the crowd that is told them costs no round trip to Redis.
  *   Of a sale:   sold out, ended, paused, not open yet. Told to everybody for KNOWN_REFUSAL_MS at most, and forgotten the moment there is
  *                news of the sale (core/redis/sale-news.ts).
- *   Of a buyer:  he asks too often. Until his next token; known from the order that took his last one.
+ *   Of a buyer:  he asks too often. Until his next token, and for KNOWN_REFUSAL_MS at most; known from the order that took his last one.
  *   Of all:      the system's window is full. Until its next permit, and for PERMIT_LEASE_MS at most: others may give theirs back.
  * Each time counts from when the gate was asked, so that a late event loop makes none longer. When it is over, one request goes to see, and
- * the others are told the same for the moment that this takes: a crowd would only be told it by the gate. Whoever sends an idempotency key is never answered from here: he may repeat the request that won.
+ * the others are told the same for the moment that this takes, KNOWN_REFUSAL_LOOKS_MS at most: a crowd would only be told it by the gate.
+ * Whoever sends an idempotency key is never answered from here: he may repeat the request that won.
  */
 import {
   KNOWN_LIMITED_BUYERS_MAX,
   KNOWN_REFUSAL_LOOK_MS,
+  KNOWN_REFUSAL_LOOKS_MS,
   KNOWN_REFUSAL_MS,
   PERMIT_LEASE_MS,
   SALE_MEMORY_MAX,
@@ -30,6 +32,8 @@ interface Remembered {
   readonly endsAt: number;
   /** ms for which it is still told while somebody goes to see. */
   readonly lookMs: number;
+  /** ms of the process's clock from which on nobody is told it, whether or not somebody has gone to see. */
+  readonly goneAt: number;
   /** Until when somebody has gone to see. */
   lookUntil: number;
 }
@@ -48,14 +52,16 @@ export function createKnownRefusals(now: () => number = () => performance.now())
 
   const buyerOf = (saleId: string, buyerId: string): string => `${saleId} ${buyerId}`;
 
-  function told(known: Remembered | null | undefined, at: number): { outcome: KnownRefusal; waitMs: number } | null {
-    if (!known) return null;
-    if (known.until <= at && known.lookUntil <= at) {
-      known.lookUntil = at + known.lookMs;
-      return null;
-    }
-    const waitMs = Math.max(1, Math.ceil(known.endsAt - at));
-    const { word } = known;
+  function holds(known: Remembered | null | undefined, at: number): known is Remembered {
+    return !!known && (known.until > at || (known.lookUntil > at && known.goneAt > at));
+  }
+  /** This request goes to see, for all that it is not told. */
+  function sendToSee(known: Remembered | null | undefined, at: number): void {
+    if (known) known.lookUntil = at + known.lookMs;
+  }
+
+  function say({ word, endsAt }: Remembered, at: number): { outcome: KnownRefusal; waitMs: number } {
+    const waitMs = Math.max(1, Math.ceil(endsAt - at));
     return { outcome: word === 'not_open' || word === 'buyer_limited' ? { word, waitMs } : { word }, waitMs };
   }
 
@@ -66,7 +72,9 @@ export function createKnownRefusals(now: () => number = () => performance.now())
     const opens = word === 'not_open' || word === 'system_limited';
     const lookMs = opens ? 0 : Math.min(waitMs, KNOWN_REFUSAL_LOOK_MS);
     const until = askedAt + Math.min(waitMs, mostMs);
-    return { word, until, endsAt: askedAt + waitMs, lookMs, lookUntil: until };
+    // As long again as he waited a buyer has one token, which is for the one who goes to see. Then he has two.
+    const goneAt = until + Math.min(waitMs, KNOWN_REFUSAL_LOOKS_MS);
+    return { word, until, endsAt: askedAt + waitMs, lookMs, goneAt, lookUntil: until };
   }
 
   function learnOfSale(saleId: string, known: Remembered): void {
@@ -78,14 +86,16 @@ export function createKnownRefusals(now: () => number = () => performance.now())
     /** @returns null where the gate must be asked; `waitMs`: when the refusal may end by itself */
     of(saleId: string, buyerId: string): { outcome: KnownRefusal; waitMs: number } | null {
       const at = now();
-      const ofSale = told(ofSales.get(saleId), at);
-      if (ofSale) return ofSale;
+      const ofSale = ofSales.get(saleId);
+      if (holds(ofSale, at)) return say(ofSale, at);
       // Where nobody was limited yet, a crowd of buyers costs no names.
-      if (ofBuyers.size > 0) {
-        const ofBuyer = told(ofBuyers.get(buyerOf(saleId, buyerId)), at);
-        if (ofBuyer) return ofBuyer;
-      }
-      return told(ofAll, at);
+      const ofBuyer = ofBuyers.size > 0 ? ofBuyers.get(buyerOf(saleId, buyerId)) : undefined;
+      if (holds(ofBuyer, at)) return say(ofBuyer, at);
+      if (holds(ofAll, at)) return say(ofAll, at);
+      sendToSee(ofSale, at);
+      sendToSee(ofBuyer, at);
+      sendToSee(ofAll, at);
+      return null;
     },
 
     /** @param askedAt when the gate was asked, by the same clock */

@@ -75,7 +75,14 @@ async function openForAudit(url: string): Promise<AnyRedis> {
 async function checkLedger(pool: pg.Pool, url: string): Promise<void> {
   try {
     await pool.query('SELECT epoch FROM sales UNION ALL SELECT epoch FROM gate_epochs LIMIT 1');
+    // What finds one sale's orders (read-ledger.ts) relies on it: without it a row with a strange id would be seen by nobody.
+    const { rowCount } = await pool.query(
+      `SELECT FROM pg_constraint WHERE conrelid = 'orders'::regclass AND conname = 'orders_id_of_sale' AND convalidated`,
+    );
+    if (rowCount === 0)
+      throw new CannotAuditError(`The constraint orders_id_of_sale is missing at ${placeOf(url)}. Type: pnpm migrate`);
   } catch (error) {
+    if (error instanceof CannotAuditError) throw error;
     const { code, message } = error as Error & { code?: string };
     // 42P01, 42703: there is no such table, no such column.
     throw new CannotAuditError(

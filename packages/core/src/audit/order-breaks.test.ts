@@ -216,7 +216,7 @@ test('ORDER_KEY_MISSING: each of many keys is looked for, and a sale without key
   const count = 7_000;
   await world.pool.query(
     `INSERT INTO orders (id, sale_id, buyer_id, quantity, unit_price, amount, currency, status, request_id, created_at, idempotency_key)
-     SELECT $1 || '-many' || i, $1, 'many' || i, 1, 1, 1, 'USD', 'confirmed', 'r', now() - interval '1 minute', 'a key of ' || i
+     SELECT $1 || '-' || lpad(i::text, 26, '0'), $1, 'many' || i, 1, 1, 1, 'USD', 'confirmed', 'r', now() - interval '1 minute', 'a key of ' || i
        FROM generate_series(1, $2) AS i`,
     [sale.id, count],
   );
@@ -225,7 +225,7 @@ test('ORDER_KEY_MISSING: each of many keys is looked for, and a sale without key
   const numbers = Array.from({ length: count }, (_, i) => i + 1);
   await world.redis.hset(
     sale.keys.orderKeys,
-    ...numbers.flatMap((i) => [`many${i} a key of ${i}`, `${sale.id}-many${i} 1`]),
+    ...numbers.flatMap((i) => [`many${i} a key of ${i}`, `${sale.id}-${String(i).padStart(26, '0')} 1`]),
   );
   expect(codesOf(await auditHere(world, sale.id))).toEqual([]);
   await world.redis.hdel(sale.keys.orderKeys, 'many6789 a key of 6789');

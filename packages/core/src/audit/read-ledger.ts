@@ -3,10 +3,15 @@
  * the database; rows are fetched only for orders and buyers that are asked for by name, in chunks.
  */
 import type { Pool, PoolClient } from 'pg';
-import { ORDERS_OF_SALE } from '../orders/order.ts';
 import { LISTED_MAX } from './audit-report.ts';
 import { readKeyOwners, readKeysTwice } from './read-order-keys.ts';
 import { CHUNK, inSnapshot } from './read-snapshot.ts';
+
+/**
+ * Orders of the sale $1, along the primary key: an id begins with its sale's, which connect-audit.ts makes sure of. Spelled here once more, for the
+ * auditor trusts no store.
+ */
+const OF_SALE = `sale_id = $1 AND id >= ($1::text || '-0') COLLATE "C" AND id < ($1::text || '-1') COLLATE "C"`;
 
 export interface LedgerOrder {
   readonly saleId: string;
@@ -149,7 +154,7 @@ export async function eachBuyer(
       `DECLARE each_buyer NO SCROLL CURSOR FOR
        SELECT buyer_id AS "buyerId", coalesce(sum(quantity) FILTER (WHERE created_at < ${time}), 0)::float8 AS units,
               bool_or(created_at >= ${time}) AS since
-         FROM orders WHERE ${ORDERS_OF_SALE} AND status = 'confirmed' GROUP BY buyer_id`,
+         FROM orders WHERE ${OF_SALE} AND status = 'confirmed' GROUP BY buyer_id`,
       [saleId, begun],
     );
     for (;;) {
@@ -197,7 +202,7 @@ async function readTotals(
 ): Promise<Pick<LedgerSnapshot, 'confirmed' | 'rejectedOrders'>> {
   const { rows } = await client.query<ConfirmedUnits & { status: string; orders: number }>(
     `SELECT status, count(*)::float8 AS orders, ${unitsByTime('$2::float8', '$3::float8')}
-       FROM orders WHERE ${ORDERS_OF_SALE} GROUP BY status`,
+       FROM orders WHERE ${OF_SALE} GROUP BY status`,
     [saleId, ...times],
   );
   const of = (status: string) => rows.find((row) => row.status === status);
@@ -232,7 +237,7 @@ async function readBuyers(
     const { rows } = await client.query<ConfirmedUnits & { buyerId: string }>(
       `SELECT buyer_id AS "buyerId", ${unitsByTime('$4::float8', '$5::float8')}
          FROM orders o
-        WHERE ${ORDERS_OF_SALE} AND status = 'confirmed' AND buyer_id = ANY($2)
+        WHERE ${OF_SALE} AND status = 'confirmed' AND buyer_id = ANY($2)
           AND NOT EXISTS (SELECT FROM unnest($3::text[]) AS reserved (id) WHERE reserved.id = o.id)
         GROUP BY buyer_id`,
       [saleId, buyerIds.slice(at, at + CHUNK), reservedIds, ...times],
@@ -249,7 +254,7 @@ async function readOverCap(
 ): Promise<LedgerSnapshot['overCap']> {
   const { rows } = await client.query<LedgerSnapshot['overCap'][number]>(
     `SELECT buyer_id AS "buyerId", sum(quantity)::float8 AS units FROM orders
-      WHERE ${ORDERS_OF_SALE} AND status = 'confirmed'
+      WHERE ${OF_SALE} AND status = 'confirmed'
       GROUP BY buyer_id HAVING sum(quantity) > $2 ORDER BY buyer_id LIMIT ${LISTED_MAX}`,
     [saleId, perBuyerLimit],
   );
@@ -261,7 +266,7 @@ async function readIllegalRows(client: PoolClient, saleId: string): Promise<Ille
     `SELECT id, status, reason, quantity, trim_scale(unit_price)::text AS "unitPrice", trim_scale(amount)::text AS amount,
             currency
        FROM orders
-      WHERE ${ORDERS_OF_SALE}
+      WHERE ${OF_SALE}
         AND (status NOT IN ('confirmed', 'rejected') OR quantity < 1 OR (status = 'rejected') <> (reason IS NOT NULL)
              OR (status = 'confirmed' AND (unit_price IS NULL OR amount IS NULL OR currency IS NULL
                                            OR amount <> quantity * unit_price)))

@@ -1,5 +1,6 @@
 /** The ledger's word on orders, against a real PostgreSQL. */
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { createEpochStore } from '../sales/epoch-store.ts';
 import { createSaleStore } from '../sales/sale-store.ts';
 import { makeSale } from '../testing/sales.ts';
 import { openWorld, type World } from '../testing/world.ts';
@@ -181,5 +182,30 @@ describe('giving up', () => {
     }
     const confirmed = (await rows(sale.id)).filter((row) => row.status === 'confirmed').length;
     expect(await sold(sale.id)).toBe(confirmed);
+  });
+});
+
+describe("one sale's orders, among those of others whose ids are much like its own", () => {
+  test('are found, all of them and no other', async () => {
+    const ids = ['like', 'like-2', 'like-01', 'like_x', 'Like', 'like-like'];
+    const epochs = createEpochStore(world.pool);
+    for (const id of ids) {
+      await makeSale(world, { id });
+      await confirm(id, [order(id, { buyerId: `of ${id}` })]);
+    }
+    for (const id of ids) {
+      const found: string[] = [];
+      await epochs.read(id, (source) =>
+        source.buyers(async (chunk) => void found.push(...chunk.map(({ buyerId }) => buyerId))),
+      );
+      expect(found).toEqual([`of ${id}`]);
+    }
+  });
+
+  test('an id that is not of its sale cannot be written', async () => {
+    const sale = await makeSale(world, { id: 'strict' });
+    const strange = ['other-01M84FV0GBEWEG3KFY5RHQXVFB', 'strict-2-01M84FV0GBEWEG3KFY5RHQXVFB', 'strict-9', 'strict'];
+    for (const id of strange) expect(await confirm(sale.id, [order(sale.id, { id })])).toEqual([]);
+    expect(await rows(sale.id)).toEqual([]);
   });
 });

@@ -71,9 +71,3 @@ export function newOrderId(saleId: string): string {
 export function saleIdOf(orderId: string): string | null {
   return ORDER_ID_PATTERN.test(orderId) ? orderId.slice(0, -(ULID_LENGTH + 1)) : null;
 }
-
-/**
- * SQL: orders of the sale whose id is parameter $1, read along the primary key. Other sales' orders lie in that part of it where the one's id
- * begins with the other's ("phone" and "phone-2"), and are passed over.
- */
-export const ORDERS_OF_SALE = `sale_id = $1 AND id >= $1::text || '-' AND id < $1::text || '.'`;

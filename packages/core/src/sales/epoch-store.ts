@@ -3,8 +3,8 @@
  * order of an earlier one is confirmed any more before the gate is open (order-store.ts), so that what is read here stays true.
  */
 import { REBUILD_STATEMENT_MS } from '../limits.ts';
-import { ORDERS_OF_SALE } from '../orders/order.ts';
 import { type Client, inTransaction, type Pool } from '../postgres/connect-postgres.ts';
+import { ORDERS_OF_SALE } from '../postgres/orders-of-sale.ts';
 import type { Sale, StockChange } from './sale.ts';
 import { readSale } from './sale-store.ts';
 

@@ -1,5 +1,6 @@
 /** lua/settle.lua, lua/release.lua, lua/claim-strands.lua, lua/count-hand-overs.lua: how a reservation ends. */
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { SETTLE_BATCH_MAX } from '../limits.ts';
 import { newOrderId } from '../orders/order.ts';
 import { makeSale, reserveOne } from '../testing/sales.ts';
 import { openWorld, type World } from '../testing/world.ts';
@@ -33,6 +34,16 @@ describe('settle', () => {
     expect(await gate.settle(saleId, 1, [a, b])).toBe(0);
     expect(await numbers(saleId)).toEqual({ allotment: 100, available: 94, reserved: 3, sold: 3 });
     expect(await gate.findReservation(saleId, a)).toBeNull();
+  });
+
+  test('in parts: an order that stands on both sides of a cut is settled once', async () => {
+    const sale = await makeSale(world, { units: SETTLE_BATCH_MAX * 2 });
+    const ids = Array.from({ length: SETTLE_BATCH_MAX + 10 }, () => newOrderId(sale.id));
+    for (const id of ids) await reserveOne(gate, sale.id, id);
+    const [first] = ids as [string];
+    expect(await gate.settle(sale.id, 1, [...ids, first])).toBe(ids.length);
+    expect(await numbers(sale.id)).toMatchObject({ reserved: 0, sold: ids.length });
+    expect(await gate.settle(sale.id, 0, ids)).toBe(0);
   });
 
   test('of an order that nobody reserved changes nothing', async () => {

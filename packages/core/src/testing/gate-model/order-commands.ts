@@ -68,7 +68,9 @@ const reserveCommand = fc
           for (const [id, order] of world.gate.reservations) if (!before.has(id)) world.accepted.push(order);
           return {
             ...expected,
-            decisions: expected.decisions.map((decision, i) => nearWait(decision, told.decisions[i], slackMs)),
+            decisions: expected.decisions.map((decision, i) =>
+              nearWait(decision, told.decisions[i], { slackMs, refillRate: bucket.refillRate }),
+            ),
           };
         },
       }),
@@ -95,10 +97,18 @@ function instantOf(
 }
 
 /** Times to wait depend on the instant; what is near enough is what was told. */
-function nearWait(expected: ReserveDecision, told: ReserveDecision | undefined, slackMs: number): ReserveDecision {
-  if (!told || !('waitMs' in expected.outcome && 'waitMs' in told.outcome)) return expected;
-  if (Math.abs(expected.outcome.waitMs - told.outcome.waitMs) > slackMs) return expected;
-  return { ...expected, outcome: { ...expected.outcome, waitMs: told.outcome.waitMs } };
+function nearWait(
+  expected: ReserveDecision,
+  told: ReserveDecision | undefined,
+  { slackMs, refillRate }: { slackMs: number; refillRate: number },
+): ReserveDecision {
+  if (!told) return expected;
+  // Told in thousandths of a token, which are seconds where tokens come slowly.
+  const isNear = Math.abs(expected.tokenInMs - told.tokenInMs) <= slackMs + 1 / refillRate;
+  const near = isNear ? { ...expected, tokenInMs: told.tokenInMs } : expected;
+  if (!('waitMs' in near.outcome && 'waitMs' in told.outcome)) return near;
+  if (Math.abs(near.outcome.waitMs - told.outcome.waitMs) > slackMs) return near;
+  return { ...near, outcome: { ...near.outcome, waitMs: told.outcome.waitMs } };
 }
 
 /** Ids of orders that were accepted, ended or not, some of them twice; and of one that nobody knows. */
