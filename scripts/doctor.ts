@@ -21,8 +21,10 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 try {
   const json = readArguments();
   const report = reportOf(await examine());
-  process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : printReport(report));
-  process.exitCode = exitCodeOf(report);
+  // Not only when nothing is under way any more: a server that is silent would keep its connection open for some seconds.
+  process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : printReport(report), () =>
+    process.exit(exitCodeOf(report)),
+  );
 } catch (error) {
   process.stderr.write(`${(error as Error).message}\n`);
   process.exitCode = 1;

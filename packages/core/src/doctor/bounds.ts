@@ -19,6 +19,12 @@ export const ROUND_TRIP_MEDIAN_MS = 5;
 /** Milliseconds of the longest round trip of a handful: beyond it something holds Redis or the line. */
 export const ROUND_TRIP_WORST_MS = 250;
 
+/** Milliseconds of one command. Redis does one at a time, so that every order waits for it; our own take one or two. */
+export const COMMAND_MS = 100;
+
+/** Milliseconds for which the past counts. */
+export const PAST_MS = 3_600_000;
+
 /** Milliseconds that two clocks may differ. People compare a sale's beginning with their own clock, by the second. */
 export const CLOCK_MS = 1_000;
 

@@ -5,6 +5,7 @@ import { checkMigrated } from '../postgres/migrate.ts';
 import { readPostgres, type SeenPostgres } from '../postgres/read-postgres.ts';
 import { createKeys } from '../redis/keys.ts';
 import { readRedis, type SeenRedis } from '../redis/read-redis.ts';
+import { PAST_MS } from './bounds.ts';
 import { isLoopback } from './loopback.ts';
 import { type Disk, readDisks, readOpenFiles } from './read-machine.ts';
 
@@ -41,7 +42,9 @@ export async function collectFacts(options: {
   const { REDIS_URL, DATABASE_URL, KEY_PREFIX, LOG_FILE } = settings;
   const { queuePrefix } = createKeys(KEY_PREFIX);
   const [redis, ledger, openFiles] = await Promise.all([
-    seen('REDIS_URL', REDIS_URL, timeoutMs, (url) => readRedis({ url, queuePrefix, timeoutMs, roundTrips })),
+    seen('REDIS_URL', REDIS_URL, timeoutMs, (url) =>
+      readRedis({ url, queuePrefix, timeoutMs, roundTrips, pastMs: PAST_MS }),
+    ),
     seen('DATABASE_URL', DATABASE_URL, timeoutMs, async (url) => ({
       server: await readPostgres(url, timeoutMs),
       outdated: options.migrations ? await readOutdated(url) : undefined,

@@ -3,6 +3,7 @@ import { REDIS_MAJOR_MIN } from '../limits.ts';
 import type { RedisNode, SeenRedis } from '../redis/read-redis.ts';
 import {
   AOF_REWRITE_MIN_BYTES,
+  COMMAND_MS,
   MEMORY_LEFT_PART,
   ORDER_BYTES,
   ROUND_TRIP_MEDIAN_MS,
@@ -172,9 +173,12 @@ function judgeLatency(node: RedisNode): Finding {
   const sorted = node.roundTripsMs.toSorted((a, b) => a - b);
   const median = sorted[Math.floor(sorted.length / 2)] ?? 0;
   const worst = sorted.at(-1) ?? 0;
-  const found = `median ${milliseconds(median)}, worst ${milliseconds(worst)} of ${sorted.length} round trips`;
+  const { slowest } = node;
+  const slow = slowest !== null && slowest.ms > COMMAND_MS;
+  const past = slow ? `; within the last hour one ${slowest.command} took ${milliseconds(slowest.ms)}` : '';
+  const found = `median ${milliseconds(median)}, worst ${milliseconds(worst)} of ${sorted.length} round trips${past}`;
   const mend = `${tell(node, '--latency')}, SLOWLOG GET 10 and LATENCY DOCTOR; put it into the same room as the API`;
-  return median > ROUND_TRIP_MEDIAN_MS || worst > ROUND_TRIP_WORST_MS
+  return slow || median > ROUND_TRIP_MEDIAN_MS || worst > ROUND_TRIP_WORST_MS
     ? warning('REDIS_LATENCY', found, mend)
     : ok('REDIS_LATENCY', found);
 }

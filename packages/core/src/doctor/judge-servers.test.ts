@@ -29,6 +29,7 @@ const node: RedisNode = {
   maxBytes: GIB,
   systemBytes: 4 * GIB,
   roundTripsMs: [0.3, 0.2, 0.9],
+  slowest: { command: 'EVALSHA', ms: 12 },
   clock: { aheadMs: 3, unsureMs: 1 },
   cluster: null,
 };
@@ -84,6 +85,7 @@ test('servers and a machine that are fit yield nothing', () => {
   expect(badRedis({ host: '127.0.0.1', tls: false })).toEqual([]);
   expect(badRedis({ opensToAnybody: null })).toEqual([]);
   expect(badPostgres({ host: 'localhost', tls: false })).toEqual([]);
+  expect(badPostgres({ host: '/var/run/postgresql', tls: false })).toEqual([]);
   expect(bad({ openFiles: null, disks: [] })).toEqual([]);
   expect(badRedis({ clock: { aheadMs: 1_400, unsureMs: 500 } })).toEqual([]);
 });
@@ -126,6 +128,7 @@ test.each<[string, 'warning' | 'wrong', string, Finding[], RegExp]>([
   ['REDIS_MEMORY', 'wrong', 'refuses orders', badRedis({ usedBytes: GIB }), /maxmemory/],
   ['REDIS_LATENCY', 'warning', 'median 7.0 ms', badRedis({ roundTripsMs: [7, 6, 8] }), /--latency/],
   ['REDIS_LATENCY', 'warning', 'worst 300 ms', badRedis({ roundTripsMs: [0.2, 0.3, 300] }), /SLOWLOG/],
+  ['REDIS_LATENCY', 'warning', 'KEYS took 240 ms', badRedis({ slowest: { command: 'KEYS', ms: 240 } }), /SLOWLOG/],
   ['REDIS_CLOCK', 'warning', '2000 ms ahead', badRedis({ clock: { aheadMs: 2_000, unsureMs: 5 } }), /chronyc/],
   ['REDIS_CLOCK', 'wrong', '60000 ms behind', badRedis({ clock: { aheadMs: -60_000, unsureMs: 5 } }), /chronyc/],
   [

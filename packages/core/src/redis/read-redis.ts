@@ -4,6 +4,9 @@ import { type ClockReading, readClock } from '../read-clock.ts';
 import { fieldOf, lookAtRedis } from './check-redis.ts';
 import { mastersOf } from './open-redis.ts';
 
+/** Slow commands that Redis keeps by default. */
+const SLOW_COMMANDS = 128;
+
 export interface RedisNode {
   readonly host: string;
   readonly port: number;
@@ -31,6 +34,8 @@ export interface RedisNode {
   readonly maxBytes: number;
   readonly systemBytes: number;
   readonly roundTripsMs: readonly number[];
+  /** Of its slow commands within `pastMs`, by its own clock; null: there was none, or it does not tell. */
+  readonly slowest: { readonly command: string; readonly ms: number } | null;
   readonly clock: ClockReading;
   /** null: it is no part of a cluster. Slots that are served; masters with slots. */
   readonly cluster: { readonly ok: boolean; readonly slots: number; readonly masters: number } | null;
@@ -45,7 +50,8 @@ export interface SeenRedis {
 }
 
 /**
- * @param timeoutMs milliseconds that the connection, and then each answer, may take
+ * @param options.timeoutMs milliseconds that the connection, and then each answer, may take
+ * @param options.pastMs milliseconds for which a slow command of the past counts
  * @throws RedisUnfitError where nobody answers, or the login is refused
  */
 export function readRedis(options: {
@@ -53,16 +59,21 @@ export function readRedis(options: {
   queuePrefix: string;
   timeoutMs: number;
   roundTrips: number;
+  pastMs: number;
 }): Promise<SeenRedis> {
-  const { url, queuePrefix, timeoutMs, roundTrips } = options;
+  const { url, queuePrefix, timeoutMs } = options;
   return lookAtRedis(url, timeoutMs, async (redis) => {
     const byClusterAddress = redis instanceof Cluster;
-    const nodes = await Promise.all(mastersOf(redis).map((node) => readNode(node, byClusterAddress, roundTrips)));
+    const nodes = await Promise.all(mastersOf(redis).map((node) => readNode(node, byClusterAddress, options)));
     return { nodes, byClusterAddress, queuePrefix };
   });
 }
 
-async function readNode(node: Redis, ofCluster: boolean, roundTrips: number): Promise<RedisNode> {
+async function readNode(
+  node: Redis,
+  ofCluster: boolean,
+  { roundTrips, pastMs }: { roundTrips: number; pastMs: number },
+): Promise<RedisNode> {
   const [info, config, opensToAnybody] = await Promise.all([node.info(), readConfig(node), readDefaultUser(node)]);
   const field = (name: string): string => fieldOf(info, name);
   const { host = '', port = 0, tls, password } = node.options;
@@ -86,6 +97,7 @@ async function readNode(node: Redis, ofCluster: boolean, roundTrips: number): Pr
     systemBytes: Number(field('total_system_memory')),
     // One after the other, and nothing else beside them.
     roundTripsMs: await measureRoundTrips(node, roundTrips),
+    slowest: await readSlowest(node, pastMs),
     clock: await readClock(async () => {
       const [seconds, micros] = await node.time();
       return Number(seconds) * 1_000 + Number(micros) / 1_000;
@@ -123,6 +135,19 @@ async function measureRoundTrips(node: Redis, count: number): Promise<number[]> 
     all.push(performance.now() - started);
   }
   return all;
+}
+
+/** Only the command's name: what follows it may be anybody's. */
+async function readSlowest(node: Redis, pastMs: number): Promise<RedisNode['slowest']> {
+  try {
+    const [now] = await node.time();
+    const told = (await node.slowlog('GET', SLOW_COMMANDS)) as [number, number, number, string[]][];
+    const recent = told.filter(([, at]) => (Number(now) - at) * 1_000 < pastMs);
+    const [first] = recent.toSorted((a, b) => b[2] - a[2]);
+    return first ? { command: String(first[3][0]).toUpperCase(), ms: first[2] / 1_000 } : null;
+  } catch {
+    return null;
+  }
 }
 
 async function readCluster(node: Redis): Promise<RedisNode['cluster']> {
