@@ -33,11 +33,12 @@ function judgeRedisFacts({ redis, settings }: Facts): Finding[] {
   return [ok('REDIS_ANSWERS', where), ...judgeRedis(redis, settings.BACKLOG_LIMIT)];
 }
 
-function judgePostgresFacts({ postgres, outdated, settings }: Facts): Finding[] {
+function judgePostgresFacts({ postgres, redis, outdated, settings }: Facts): Finding[] {
   if ('unseen' in postgres) return [unseen('POSTGRES_ANSWERS', postgres, 'start it, or correct DATABASE_URL')];
+  const clocksOfRedis = 'unseen' in redis ? [] : redis.nodes.map(({ clock }) => clock);
   return [
     ok('POSTGRES_ANSWERS', postgres.host),
-    ...judgePostgres(postgres, settings),
+    ...judgePostgres(postgres, settings, clocksOfRedis),
     ...(outdated === undefined ? [] : [judgeMigrations(outdated)]),
   ];
 }

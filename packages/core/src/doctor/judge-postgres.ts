@@ -2,12 +2,18 @@
 import type { Environment } from '../environment.ts';
 import { POSTGRES_MAJOR_MIN } from '../limits.ts';
 import type { SeenPostgres } from '../postgres/read-postgres.ts';
+import type { ClockReading } from '../read-clock.ts';
 import { CONNECTIONS_OF_COMMANDS } from './bounds.ts';
 import { type Finding, ok, warning, wrong } from './checks.ts';
-import { judgeClock } from './judge-clock.ts';
+import { judgeLedgerClock } from './judge-clock.ts';
 import { isLoopback } from './loopback.ts';
 
-export function judgePostgres(seen: SeenPostgres, settings: Environment): Finding[] {
+/** @param clocksOfRedis of each server that was seen */
+export function judgePostgres(
+  seen: SeenPostgres,
+  settings: Environment,
+  clocksOfRedis: readonly ClockReading[],
+): Finding[] {
   return [
     judgeVersion(seen),
     judgeLogin(seen),
@@ -16,7 +22,7 @@ export function judgePostgres(seen: SeenPostgres, settings: Environment): Findin
     judgeIsolation(seen),
     judgeDurability(seen),
     judgeConnections(seen, settings),
-    judgeClock('POSTGRES_CLOCK', seen.clock),
+    judgeLedgerClock(seen.clock, clocksOfRedis),
   ];
 }
 

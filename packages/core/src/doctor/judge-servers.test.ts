@@ -129,7 +129,13 @@ test.each<[string, 'warning' | 'wrong', string, Finding[], RegExp]>([
   ['REDIS_LATENCY', 'warning', 'median 7.0 ms', badRedis({ roundTripsMs: [7, 6, 8] }), /--latency/],
   ['REDIS_LATENCY', 'warning', 'worst 300 ms', badRedis({ roundTripsMs: [0.2, 0.3, 300] }), /SLOWLOG/],
   ['REDIS_LATENCY', 'warning', 'KEYS took 240 ms', badRedis({ slowest: { command: 'KEYS', ms: 240 } }), /SLOWLOG/],
-  ['REDIS_CLOCK', 'warning', '2000 ms ahead', badRedis({ clock: { aheadMs: 2_000, unsureMs: 5 } }), /chronyc/],
+  [
+    'REDIS_CLOCK',
+    'warning',
+    "2000 ms ahead of this machine's",
+    badRedis({ clock: { aheadMs: 2_000, unsureMs: 5 } }),
+    /chronyc/,
+  ],
   ['REDIS_CLOCK', 'wrong', '60000 ms behind', badRedis({ clock: { aheadMs: -60_000, unsureMs: 5 } }), /chronyc/],
   [
     'REDIS_CLUSTER',
@@ -205,6 +211,16 @@ test.each<[string, 'warning' | 'wrong', string, Finding[], RegExp]>([
   ['POSTGRES_CONNECTIONS', 'warning', 'others have 40', badPostgres({ usedByOthers: 40 }), /max_connections/],
   ['POSTGRES_MIGRATIONS', 'wrong', 'missing: x', bad({ outdated: 'missing: x' }), /pnpm migrate/],
   ['POSTGRES_CLOCK', 'warning', '2000 ms behind', badPostgres({ clock: { aheadMs: -2_000, unsureMs: 1 } }), /chronyc/],
+  [
+    'POSTGRES_CLOCK',
+    'warning',
+    '1700 ms behind that of Redis',
+    bad({
+      redis: redisOf({ ...node, clock: { aheadMs: 900, unsureMs: 1 } }),
+      postgres: { ...postgres, clock: { aheadMs: -800, unsureMs: 1 } },
+    }),
+    /chronyc/,
+  ],
   ['NODE_VERSION', 'wrong', '20.1.0', bad({ nodeVersion: '20.1.0' }), /Node 24/],
   ['OPEN_FILES', 'wrong', '1024', bad({ openFiles: 1_024 }), /ulimit -n 15200/],
   ['DISK', 'warning', '2 GiB free', bad({ disks: [{ folders: ['/d'], freeBytes: 2 * GIB }] }), /df -h \/d/],
