@@ -12,7 +12,9 @@ export function judgeClock(code: ClockCode, clock: ClockReading): Finding {
 
 /** Both may be near enough to this machine's, and yet too far apart. */
 export function judgeLedgerClock(clock: ClockReading, ofRedis: readonly ClockReading[]): Finding {
-  const apart = ofRedis.map((other) =>
+  // One that is off by itself has its own finding.
+  const kept = ofRedis.filter((other) => judgeClock('REDIS_CLOCK', other).verdict === 'ok');
+  const apart = kept.map((other) =>
     judge(
       'POSTGRES_CLOCK',
       { aheadMs: clock.aheadMs - other.aheadMs, unsureMs: clock.unsureMs + other.unsureMs },
