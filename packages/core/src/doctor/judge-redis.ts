@@ -110,14 +110,16 @@ function judgeAppendOnly(node: RedisNode): Finding {
       );
 }
 
-/** Of a server that does not show its configuration (a provider's) neither this nor the next can be said. */
+/** Of a server that does not show its configuration to us neither this nor the next can be said. */
 const HIDDEN = 'it does not show its configuration';
+
+const setHidden = (what: string): string =>
+  `${what} in its settings, or those of its provider; or let our user see it: ACL SETUSER … +config|get`;
 
 function judgeAppendFsync(node: RedisNode): Finding {
   const { appendFsync, appendOnly } = node;
   if (!appendOnly) return ok('REDIS_APPENDFSYNC', 'no append-only file');
-  if (appendFsync === null)
-    return warning('REDIS_APPENDFSYNC', HIDDEN, "appendfsync everysec, in your provider's settings");
+  if (appendFsync === null) return warning('REDIS_APPENDFSYNC', HIDDEN, setHidden('appendfsync everysec'));
   return appendFsync === 'no'
     ? warning('REDIS_APPENDFSYNC', 'no: mostly up to 30 s', setConfig(node, 'appendfsync everysec'))
     : ok('REDIS_APPENDFSYNC', appendFsync === 'always' ? 'always: nothing' : `${appendFsync}: up to two seconds`);
@@ -128,7 +130,7 @@ function judgeRewrite(node: RedisNode): Finding {
   if (!appendOnly) return ok('REDIS_AOF_REWRITE', 'no append-only file');
   const least = bytes(AOF_REWRITE_MIN_BYTES);
   if (rewriteMinBytes === null) {
-    return warning('REDIS_AOF_REWRITE', HIDDEN, "auto-aof-rewrite-min-size 256mb, in your provider's settings");
+    return warning('REDIS_AOF_REWRITE', HIDDEN, setHidden('auto-aof-rewrite-min-size 256mb'));
   }
   return rewriteMinBytes < AOF_REWRITE_MIN_BYTES
     ? warning(

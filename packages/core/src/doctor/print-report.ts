@@ -25,7 +25,9 @@ function printSum(findings: readonly Finding[]): string {
     ...(count('wrong') > 0 ? [`${count('wrong')} wrong`] : []),
     ...(warnings > 0 ? [warnings === 1 ? '1 warning' : `${warnings} warnings`] : []),
   ];
-  return `${findings.length} checks: ${said.join(', ') || 'all is well'}`;
+  // A cluster may have several lines of one check.
+  const checks = new Set(findings.map(({ code }) => code)).size;
+  return `${checks === 1 ? '1 check' : `${checks} checks`}: ${said.join(', ') || 'all is well'}`;
 }
 
 /** A server may say anything: nothing of it may move the cursor of whoever reads this. */
