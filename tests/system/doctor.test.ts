@@ -233,7 +233,7 @@ test('servers that are away or silent are a sentence within seconds, without the
       REDIS_URL: `redis://u:topsecret@127.0.0.1:${silent}`,
       DATABASE_URL: `postgres://u:topsecret@127.0.0.1:${silent}/d`,
     });
-    expect(performance.now() - started).toBeLessThan(10_000);
+    expect(performance.now() - started).toBeLessThan(20_000);
     expect(said).toMatchObject({ code: 1, err: '' });
     expect(said.out).toMatch(/WRONG {4}REDIS_ANSWERS/);
     expect(said.out).toMatch(/WRONG {4}POSTGRES_ANSWERS/);
