@@ -31,7 +31,7 @@ function resolve(from: string, to: string): string {
 }
 
 const PURE =
-  /^packages\/core\/src\/(limits|environment|faults|redis\/redis-address|sales\/sale|orders\/order|stock\/reservation)\.ts$/;
+  /^packages\/core\/src\/(limits|environment|faults|redis\/redis-address|sales\/sale|orders\/order|stock\/reservation|read-clock)\.ts$/;
 
 /** Files of the room; what they must not import (a type costs nothing at run time, but where `types` is set it counts, too). */
 const rules: { room: RegExp; except?: RegExp; mayNot: RegExp; types?: true; because: string }[] = [
@@ -76,6 +76,17 @@ const rules: { room: RegExp; except?: RegExp; mayNot: RegExp; types?: true; beca
     mayNot: /^bullmq$|core\/src\/(?!audit\/|redis\/(keys|open-redis|redis-address)\.ts$)/,
     types: true,
     because: 'the auditor reads raw, not through the code that it judges',
+  },
+  {
+    room: /^packages\/core\/src\/doctor\//,
+    mayNot: /^(ioredis|pg|bullmq)$/,
+    types: true,
+    because: 'servers are read by their rooms',
+  },
+  {
+    room: /^packages\/core\/src\/doctor\/judge-/,
+    mayNot: /^node:|^(pino)$|core\/src\/(postgres|queue|stock|orders|sales)\/|core\/src\/redis\/(?!redis-address)/,
+    because: 'a judge is given facts',
   },
   {
     room: /^apps\/api\/src\//,

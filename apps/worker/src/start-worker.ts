@@ -1,7 +1,7 @@
 /** The worker, composed: connections, the order worker, and the loops that repair. */
 import { behindBreaker, createBreaker } from '@flash-sale/core/circuit-breaker.ts';
 import { EnvironmentError } from '@flash-sale/core/environment.ts';
-import { GATE_WATCH_MS, WORKER_ALIVE_S } from '@flash-sale/core/limits.ts';
+import { GATE_WATCH_MS, WORKER_ALIVE_S, WORKER_LOOP_CONNECTIONS } from '@flash-sale/core/limits.ts';
 import { createMetrics } from '@flash-sale/core/metrics.ts';
 import type { OrderBatch } from '@flash-sale/core/orders/order.ts';
 import { createOrderStore } from '@flash-sale/core/orders/order-store.ts';
@@ -24,19 +24,16 @@ import { createGateWatch } from './recovery/rebuild-gates.ts';
 import { createSaleRepair } from './recovery/repair-sales.ts';
 import { createSweep } from './recovery/sweep-strands.ts';
 
-/** Connections that the loops need besides those of the jobs: one each, and a second one for the gate that is made anew. */
-const LOOP_CONNECTIONS = 4;
-
 /** @throws EnvironmentError where the jobs would wait for each other's database connections */
 export async function startWorker(
   settings: ServiceSettings,
   log: Logger,
   metrics = createMetrics(),
 ): Promise<{ stop(): Promise<void> }> {
-  if (settings.DATABASE_POOL_SIZE < settings.WORKER_CONCURRENCY + LOOP_CONNECTIONS) {
+  if (settings.DATABASE_POOL_SIZE < settings.WORKER_CONCURRENCY + WORKER_LOOP_CONNECTIONS) {
     throw new EnvironmentError(
       `DATABASE_POOL_SIZE is ${settings.DATABASE_POOL_SIZE}: too small for WORKER_CONCURRENCY=${settings.WORKER_CONCURRENCY}, ` +
-        `which needs ${settings.WORKER_CONCURRENCY + LOOP_CONNECTIONS} connections. Raise the one or lower the other.`,
+        `which needs ${settings.WORKER_CONCURRENCY + WORKER_LOOP_CONNECTIONS} connections. Raise the one or lower the other.`,
     );
   }
   const keys = createKeys(settings.KEY_PREFIX);

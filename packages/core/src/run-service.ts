@@ -2,10 +2,12 @@
  * The life of a service process, the same for each: settings, start, ready, stop.
  *   Stops on SIGTERM, SIGINT, or when the process that started it is gone; finishes what it has within SHUTDOWN_TIMEOUT_MS.
  *   A wrong setting or an unfit server: one sentence on stderr and exit code 78, which says "do not start me again like this".
+ *   In production the doctor looks, too, and what it finds is a line each.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { parseEnv } from 'node:util';
 import type { Logger } from 'pino';
+import { lookAtStart } from './doctor/look-at-start.ts';
 import { type Environment, EnvironmentError, readEnvironment, requireSetting } from './environment.ts';
 import { awayPart } from './faults.ts';
 import { STARTUP_WAIT_MS } from './limits.ts';
@@ -24,7 +26,7 @@ const envFile = new URL('../../../.env', import.meta.url);
 
 /** @param start begins the work and returns how to end it */
 export async function runService(
-  name: string,
+  name: 'api' | 'worker',
   variables: Record<string, string | undefined>,
   start: (settings: ServiceSettings, log: Logger, metrics: Metrics) => Promise<{ stop(): Promise<void> }>,
 ): Promise<void> {
@@ -42,7 +44,9 @@ export async function runService(
       checkPostgres(settings.DATABASE_URL, STARTUP_WAIT_MS),
     ]);
     await checkMigrated(settings.DATABASE_URL);
-    if (!redis.appendOnly) {
+    if (settings.NODE_ENV === 'production') {
+      await lookAtStart(name, settings, log);
+    } else if (!redis.appendOnly) {
       log.warn(
         'redis keeps no append-only file: accepted orders that are not in the ledger yet are lost with it. Set "appendonly yes".',
       );

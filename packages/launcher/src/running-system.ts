@@ -41,41 +41,47 @@ export function removeAddresses(dataFolder: string): void {
 }
 
 /**
- * The operator's way to the system that a command means: its own settings go before what the system that
- * runs on the data folder has written down.
- *
- * @throws Error with a sentence where no token is known
+ * What is known of the system that a command means: its own settings go before what the system that runs on the data folder has written
+ * down. What is not known is left out.
  */
+export function findSystem(
+  root: string,
+  given: Record<string, string | undefined>,
+): { REDIS_URL?: string; DATABASE_URL?: string; ADMIN_TOKEN?: string } {
+  const { variables, dataFolder } = readSettings(root, given);
+  const running = readAddresses(dataFolder);
+  const known = {
+    REDIS_URL: variables.REDIS_URL || running.REDIS_URL,
+    DATABASE_URL: variables.DATABASE_URL || running.DATABASE_URL,
+    ADMIN_TOKEN: variables.ADMIN_TOKEN || running.ADMIN_TOKEN,
+  };
+  return Object.fromEntries(Object.entries(known).filter(([, value]) => value));
+}
+
+/** The operator's way to that system. @throws Error with a sentence where no token is known */
 export function findOperator(
   root: string,
   given: Record<string, string | undefined>,
 ): { apiUrl: string; adminToken: string } {
   const { variables, dataFolder, apiUrl } = readSettings(root, given);
-  const running = readAddresses(dataFolder);
-  const adminToken = variables.ADMIN_TOKEN || running.ADMIN_TOKEN || findSecret(dataFolder, 'admin-token');
+  const adminToken = findSystem(root, given).ADMIN_TOKEN || findSecret(dataFolder, 'admin-token');
   if (!adminToken) {
     throw new Error(
       `ADMIN_TOKEN is not set, and no system keeps one in ${dataFolder}. Type "npm start" first, or set ADMIN_TOKEN.`,
     );
   }
+  const running = readAddresses(dataFolder);
   return { apiUrl: variables.PORT || !running.API_URL ? apiUrl : running.API_URL, adminToken };
 }
 
-/**
- * The servers of the system that a command means: its own settings go before what the system that runs on the data folder has written
- * down.
- *
- * @throws Error with a sentence where none are known
- */
+/** Its servers. @throws Error with a sentence where none are known */
 export function findServers(
   root: string,
   given: Record<string, string | undefined>,
 ): { redisUrl: string; databaseUrl: string } {
-  const { variables, dataFolder } = readSettings(root, given);
-  const running = readAddresses(dataFolder);
-  const redisUrl = variables.REDIS_URL || running.REDIS_URL;
-  const databaseUrl = variables.DATABASE_URL || running.DATABASE_URL;
+  const { REDIS_URL: redisUrl, DATABASE_URL: databaseUrl } = findSystem(root, given);
   if (!redisUrl || !databaseUrl) {
+    const { dataFolder } = readSettings(root, given);
     throw new Error(
       `${redisUrl ? 'DATABASE_URL' : 'REDIS_URL'} is not set, and no system runs on ${dataFolder}. Type "npm start" first, or set REDIS_URL and DATABASE_URL.`,
     );

@@ -7,6 +7,20 @@ export class PostgresUnfitError extends Error {
   override name = 'PostgresUnfitError';
 }
 
+/** Nobody answered, or not us. */
+class PostgresAwayError extends PostgresUnfitError {
+  /** Waiting may help. */
+  readonly mendsItself: boolean;
+
+  constructor(sentence: string, mendsItself: boolean) {
+    super(sentence);
+    this.mendsItself = mendsItself;
+  }
+}
+
+/** Milliseconds that a connection, and then an answer, may take. */
+const ANSWER_MS = 3_000;
+
 /**
  * Connects once, looks, and hangs up.
  *
@@ -17,28 +31,54 @@ export class PostgresUnfitError extends Error {
 export async function checkPostgres(url: string, waitMs = 0): Promise<string> {
   const deadline = Date.now() + waitMs;
   for (;;) {
-    const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 3_000 });
-    client.on('error', () => {});
     try {
-      await client.connect();
-      const { rows } = await client.query<{ server_version: string }>('SHOW server_version');
-      const version = rows[0]?.server_version ?? '';
-      if (Number.parseInt(version, 10) < POSTGRES_MAJOR_MIN) {
-        throw new PostgresUnfitError(
-          `PostgreSQL ${version} is too old: version ${POSTGRES_MAJOR_MIN} or newer is needed. Upgrade it, or set DATABASE_URL to a newer one.`,
-        );
-      }
-      return version;
+      return await lookAtPostgres(url, ANSWER_MS, judgeVersion);
     } catch (error) {
-      if (error instanceof PostgresUnfitError) throw error;
-      const { code = '', message } = error as Error & { code?: string };
-      // 28xxx: login refused, 3D000: no such database. Neither mends itself by waiting.
-      const refused = code.startsWith('28') || code === '3D000';
-      if (refused || Date.now() >= deadline) throw new PostgresUnfitError(absent(url, message || code, refused));
-    } finally {
-      await client.end().catch(() => {});
+      if (!(error instanceof PostgresAwayError && error.mendsItself && Date.now() < deadline)) throw error;
     }
     await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+}
+
+async function judgeVersion(client: pg.Client): Promise<string> {
+  const { rows } = await client.query<{ server_version: string }>('SHOW server_version');
+  const version = rows[0]?.server_version ?? '';
+  if (Number.parseInt(version, 10) < POSTGRES_MAJOR_MIN) {
+    throw new PostgresUnfitError(
+      `PostgreSQL ${version} is too old: version ${POSTGRES_MAJOR_MIN} or newer is needed. Upgrade it, or set DATABASE_URL to a newer one.`,
+    );
+  }
+  return version;
+}
+
+/**
+ * Connects for one look.
+ *
+ * @param timeoutMs milliseconds that the connection, and then each answer, may take
+ * @throws PostgresUnfitError where nobody answers, or the login or the database is refused; or what `look` throws of its own
+ */
+export async function lookAtPostgres<Seen>(
+  url: string,
+  timeoutMs: number,
+  look: (client: pg.Client) => Promise<Seen>,
+): Promise<Seen> {
+  const client = new pg.Client({
+    connectionString: url,
+    connectionTimeoutMillis: timeoutMs,
+    query_timeout: timeoutMs,
+  });
+  client.on('error', () => {});
+  try {
+    await client.connect();
+    return await look(client);
+  } catch (error) {
+    if (error instanceof PostgresUnfitError) throw error;
+    const { code = '', message } = error as Error & { code?: string };
+    // 28xxx: login refused, 3D000: no such database. Neither mends itself by waiting.
+    const refused = code.startsWith('28') || code === '3D000';
+    throw new PostgresAwayError(absent(url, message || code, refused), !refused);
+  } finally {
+    await client.end().catch(() => {});
   }
 }
 

@@ -15,6 +15,20 @@ export interface RedisFacts {
   readonly masters: number;
 }
 
+/** Nobody answered, or not us. */
+class RedisAwayError extends RedisUnfitError {
+  /** Waiting may help. Loading: it will, and nobody knows when. */
+  readonly mendsItself: 'perhaps' | 'surely' | 'no';
+
+  constructor(sentence: string, mendsItself: 'perhaps' | 'surely' | 'no') {
+    super(sentence);
+    this.mendsItself = mendsItself;
+  }
+}
+
+/** Milliseconds that a connection, and then an answer, may take. */
+const ANSWER_MS = 3_000;
+
 /**
  * Connects once, looks, and hangs up.
  *
@@ -24,35 +38,53 @@ export interface RedisFacts {
 export async function checkRedis(url: string, waitMs = 0): Promise<RedisFacts> {
   const deadline = Date.now() + waitMs;
   for (;;) {
-    const redis = openRedis(url, {
-      connectTimeout: 3_000,
-      commandTimeout: 3_000,
-      retryStrategy: () => null,
-      maxRetriesPerRequest: 0,
-      autoResendUnfulfilledCommands: false,
-    });
-    let failure = '';
-    const note = (error: Error): void => {
-      failure ||= error.message;
-    };
-    // What a node of a cluster says is more than what is made of it: that none was of use.
-    redis.on('node error', note);
-    redis.on('error', note);
     try {
-      await connectRedis(redis);
-      return await judgeAll(redis);
+      return await lookAtRedis(url, ANSWER_MS, judgeAll);
     } catch (error) {
-      if (error instanceof RedisUnfitError) throw error;
-      failure ||= (error as Error).message;
-      const refused = /NOAUTH|WRONGPASS|NOPERM|invalid password/i.test(failure);
-      const noCluster = /cluster support disabled/i.test(failure);
-      const loading = /LOADING/.test(failure);
-      if (refused || noCluster || (Date.now() >= deadline && !loading))
-        throw new RedisUnfitError(absent(url, failure, { refused, noCluster }));
-    } finally {
-      redis.disconnect();
+      const mends = error instanceof RedisAwayError ? error.mendsItself : 'no';
+      if (mends === 'no' || (mends === 'perhaps' && Date.now() >= deadline)) throw error;
     }
     await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+}
+
+/**
+ * Connects for one look.
+ *
+ * @param timeoutMs milliseconds that the connection, and then each answer, may take
+ * @throws RedisUnfitError where nobody answers, or the login is refused; or what `look` throws of its own
+ */
+export async function lookAtRedis<Seen>(
+  url: string,
+  timeoutMs: number,
+  look: (redis: AnyRedis) => Promise<Seen>,
+): Promise<Seen> {
+  const redis = openRedis(url, {
+    connectTimeout: timeoutMs,
+    commandTimeout: timeoutMs,
+    retryStrategy: () => null,
+    maxRetriesPerRequest: 0,
+    autoResendUnfulfilledCommands: false,
+  });
+  let failure = '';
+  const note = (error: Error): void => {
+    failure ||= error.message;
+  };
+  // What a node of a cluster says is more than what is made of it: that none was of use.
+  redis.on('node error', note);
+  redis.on('error', note);
+  try {
+    await connectRedis(redis);
+    return await look(redis);
+  } catch (error) {
+    if (error instanceof RedisUnfitError) throw error;
+    failure ||= (error as Error).message;
+    const refused = /NOAUTH|WRONGPASS|NOPERM|invalid password/i.test(failure);
+    const noCluster = /cluster support disabled/i.test(failure);
+    const mendsItself = refused || noCluster ? 'no' : /LOADING/.test(failure) ? 'surely' : 'perhaps';
+    throw new RedisAwayError(absent(url, failure, { refused, noCluster }), mendsItself);
+  } finally {
+    redis.disconnect();
   }
 }
 
@@ -68,8 +100,13 @@ async function judgeAll(redis: AnyRedis): Promise<RedisFacts> {
   };
 }
 
+/** @returns '' where Redis has no such field */
+export function fieldOf(info: string, name: string): string {
+  return new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1] ?? '';
+}
+
 function judge(info: string, place: string): { version: string; appendOnly: boolean } {
-  const field = (name: string): string => new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1] ?? '';
+  const field = (name: string): string => fieldOf(info, name);
   const version = field('redis_version');
   const which = field('cluster_enabled') === '1' ? ` at ${place}` : '';
   if (Number.parseInt(version, 10) < REDIS_MAJOR_MIN) {

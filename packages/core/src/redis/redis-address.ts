@@ -64,6 +64,8 @@ export function withoutPassword(url: string): string {
   try {
     const parsed = new URL(url);
     if (parsed.password) parsed.password = '***';
+    // The client library takes a password there, too.
+    parsed.search = '';
     return parsed.href;
   } catch {
     return 'the given address';

@@ -1,0 +1,36 @@
+/** The machine that this runs on. */
+import type { Environment } from '../environment.ts';
+import { DISK_FULL_BYTES, DISK_LEFT_BYTES, FILES_OF_ITS_OWN, NODE_MAJOR_MIN } from './bounds.ts';
+import { type Finding, ok, warning, wrong } from './checks.ts';
+import type { Disk } from './read-machine.ts';
+import { bytes } from './words.ts';
+
+export function judgeNode(version: string): Finding {
+  return Number.parseInt(version, 10) >= NODE_MAJOR_MIN
+    ? ok('NODE_VERSION', version)
+    : wrong('NODE_VERSION', version, `Node ${NODE_MAJOR_MIN}: "npm start" brings it along, else https://nodejs.org`);
+}
+
+/** @param openFiles that one process may have; null: this system does not say */
+export function judgeOpenFiles(openFiles: number | null, { MAX_CONNECTIONS }: Environment): Finding {
+  if (openFiles === null) return ok('OPEN_FILES', 'this system does not tell its bound');
+  const needed = MAX_CONNECTIONS + FILES_OF_ITS_OWN;
+  const found = `${openFiles === Number.POSITIVE_INFINITY ? 'no bound' : openFiles}, and MAX_CONNECTIONS=${MAX_CONNECTIONS}`;
+  return openFiles < needed
+    ? wrong(
+        'OPEN_FILES',
+        found,
+        `ulimit -n ${needed} before the start (systemd: LimitNOFILE=${needed}), or a lower MAX_CONNECTIONS`,
+      )
+    : ok('OPEN_FILES', found);
+}
+
+export function judgeDisks(disks: readonly Disk[]): Finding[] {
+  if (disks.length === 0) return [ok('DISK', 'nothing is kept on this machine')];
+  return disks.map(({ folders, freeBytes }) => {
+    const found = `${bytes(freeBytes)} free for ${folders.join(', ')}`;
+    const mend = `make room, or a larger disk (df -h ${folders[0]})`;
+    if (freeBytes < DISK_FULL_BYTES) return wrong('DISK', found, mend);
+    return freeBytes < DISK_LEFT_BYTES ? warning('DISK', found, mend) : ok('DISK', found);
+  });
+}

@@ -1,0 +1,100 @@
+/** The ledger's server, by what it says of itself. */
+import type { Environment } from '../environment.ts';
+import { POSTGRES_MAJOR_MIN } from '../limits.ts';
+import type { SeenPostgres } from '../postgres/read-postgres.ts';
+import type { ClockReading } from '../read-clock.ts';
+import { CONNECTIONS_OF_COMMANDS } from './bounds.ts';
+import { type Finding, ok, warning, wrong } from './checks.ts';
+import { judgeLedgerClock } from './judge-clock.ts';
+import { isLoopback } from './loopback.ts';
+
+/** @param clocksOfRedis of each server that was seen */
+export function judgePostgres(
+  seen: SeenPostgres,
+  settings: Environment,
+  clocksOfRedis: readonly ClockReading[],
+): Finding[] {
+  return [
+    judgeVersion(seen),
+    judgeLogin(seen),
+    judgeTls(seen),
+    judgeWritable(seen),
+    judgeIsolation(seen),
+    judgeDurability(seen),
+    judgeConnections(seen, settings),
+    judgeLedgerClock(seen.clock, clocksOfRedis),
+  ];
+}
+
+/** @param outdated what is missing, as a sentence; null: nothing is */
+export function judgeMigrations(outdated: string | null): Finding {
+  return outdated === null
+    ? ok('POSTGRES_MIGRATIONS', 'all carried out')
+    : wrong('POSTGRES_MIGRATIONS', outdated, 'pnpm migrate');
+}
+
+function judgeVersion({ version }: SeenPostgres): Finding {
+  return Number.parseInt(version, 10) >= POSTGRES_MAJOR_MIN
+    ? ok('POSTGRES_VERSION', version)
+    : wrong('POSTGRES_VERSION', version, `upgrade it to ${POSTGRES_MAJOR_MIN} or newer`);
+}
+
+function judgeLogin({ host, asksForLogin }: SeenPostgres): Finding {
+  if (asksForLogin) return ok('POSTGRES_LOGIN', 'a login is asked for');
+  const mend = 'scram-sha-256 instead of trust in its pg_hba.conf, a password for the role, and in DATABASE_URL';
+  return isLoopback(host)
+    ? warning('POSTGRES_LOGIN', 'no password is asked for: everybody on this machine may write to it', mend)
+    : wrong('POSTGRES_LOGIN', 'no password is asked for', mend);
+}
+
+function judgeTls({ host, tls }: SeenPostgres): Finding {
+  if (tls) return ok('POSTGRES_TLS', 'TLS');
+  return isLoopback(host)
+    ? ok('POSTGRES_TLS', 'none: this machine only')
+    : warning(
+        'POSTGRES_TLS',
+        `none, and ${host} is another machine`,
+        '?sslmode=verify-full at the end of DATABASE_URL, and ssl = on there',
+      );
+}
+
+function judgeWritable({ standby, readOnly }: SeenPostgres): Finding {
+  if (standby) return wrong('POSTGRES_WRITABLE', 'it is a standby', 'the address of its primary in DATABASE_URL');
+  return readOnly
+    ? wrong('POSTGRES_WRITABLE', 'default_transaction_read_only is on', set('default_transaction_read_only = off'))
+    : ok('POSTGRES_WRITABLE', 'yes');
+}
+
+function judgeIsolation({ isolation }: SeenPostgres): Finding {
+  return isolation === 'read committed'
+    ? ok('POSTGRES_ISOLATION', isolation)
+    : wrong('POSTGRES_ISOLATION', isolation, set("default_transaction_isolation = 'read committed'"));
+}
+
+function judgeDurability({ fsync, fullPageWrites, synchronousCommit }: SeenPostgres): Finding {
+  const off = [
+    ...(fsync ? [] : ['fsync']),
+    ...(fullPageWrites ? [] : ['full_page_writes']),
+    ...(synchronousCommit === 'off' ? ['synchronous_commit'] : []),
+  ];
+  return off.length === 0
+    ? ok('POSTGRES_DURABILITY', `fsync on, full_page_writes on, synchronous_commit ${synchronousCommit}`)
+    : wrong('POSTGRES_DURABILITY', `off: ${off.join(', ')}`, off.map((name) => set(`${name} = on`)).join('; '));
+}
+
+function judgeConnections(seen: SeenPostgres, settings: Environment): Finding {
+  const { DATABASE_POOL_SIZE: pool, API_PROCESSES: apis, WORKER_PROCESSES: workers } = settings;
+  const { maxConnections, reserved, boundOfLogin, usedByOthers } = seen;
+  const room = Math.min(maxConnections - reserved, boundOfLogin ?? maxConnections);
+  const needed = pool * (apis + workers) + CONNECTIONS_OF_COMMANDS;
+  const found = `${needed} for ${apis} API + ${workers} worker × ${pool} and commands; others have ${usedByOthers} of ${room}`;
+  const mend = `${set(`max_connections = ${maxConnections + needed}`)} (and start it again); or a lower DATABASE_POOL_SIZE`;
+  if (needed > room) return wrong('POSTGRES_CONNECTIONS', found, mend);
+  return needed + usedByOthers > room
+    ? warning('POSTGRES_CONNECTIONS', found, mend)
+    : ok('POSTGRES_CONNECTIONS', found);
+}
+
+function set(what: string): string {
+  return `psql "$DATABASE_URL" -c "ALTER SYSTEM SET ${what}" -c "SELECT pg_reload_conf()"`;
+}

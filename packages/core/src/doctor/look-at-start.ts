@@ -1,0 +1,28 @@
+/** The doctor's look as a process starts in production: what is cheap to see, a line for each fault, and a refusal where it would let strangers in. */
+import type { Logger } from 'pino';
+import { type Environment, EnvironmentError } from '../environment.ts';
+import { LOOK_AT_START_MS, ROUND_TRIPS_AT_START } from './bounds.ts';
+import type { CheckCode } from './checks.ts';
+import { collectFacts } from './collect-facts.ts';
+import { judgeFacts } from './judge-facts.ts';
+
+/**
+ * What a process does not start with, beyond what the settings and the two checks of servers refuse. All else can be meant so, or is no
+ * worse for a sale than a process that does not run.
+ */
+const REFUSED: ReadonlySet<CheckCode> = new Set(['ADMIN_TOKEN']);
+
+/** @throws EnvironmentError where it must not run like this */
+export async function lookAtStart(process_: 'api' | 'worker', settings: Environment, log: Logger): Promise<void> {
+  const looks = { lookMs: LOOK_AT_START_MS, roundTrips: ROUND_TRIPS_AT_START, migrations: false };
+  const findings = judgeFacts(await collectFacts({ settings, folders: [], ...looks }), process_);
+  const refused = findings.find(({ code, verdict }) => verdict === 'wrong' && REFUSED.has(code));
+  if (refused) {
+    throw new EnvironmentError(
+      `${refused.code} is refused in production (${refused.found}). ${refused.why} Set ${refused.mend}`,
+    );
+  }
+  for (const { code, verdict, found, why, mend } of findings) {
+    if (verdict !== 'ok') log.warn({ check: code, verdict, found, why, mend }, 'the doctor finds fault');
+  }
+}

@@ -1,0 +1,55 @@
+/**
+ * pnpm run doctor [--json]
+ *
+ * Goes through the production checklist by looking: at the settings, this machine, Redis and PostgreSQL. It changes nothing. Exit code 0: all
+ * is well; 1: something is wrong, or a server could not be looked at; 2: nothing is wrong, and there are warnings.
+ */
+import { dirname } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { LOOK_MS, ROUND_TRIPS } from '@flash-sale/core/doctor/bounds.ts';
+import { exitCodeOf, type Finding, ok, reportOf, wrong } from '@flash-sale/core/doctor/checks.ts';
+import { collectFacts } from '@flash-sale/core/doctor/collect-facts.ts';
+import { judgeFacts } from '@flash-sale/core/doctor/judge-facts.ts';
+import { printReport } from '@flash-sale/core/doctor/print-report.ts';
+import { EnvironmentError } from '@flash-sale/core/environment.ts';
+import { findSystem } from '@flash-sale/launcher/running-system.ts';
+import { readSettings } from '@flash-sale/launcher/settings.ts';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+
+try {
+  const json = readArguments();
+  const report = reportOf(await examine());
+  // Not only when nothing is under way any more: a server that is silent would keep its connection open for some seconds.
+  process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : printReport(report), () =>
+    process.exit(exitCodeOf(report)),
+  );
+} catch (error) {
+  process.stderr.write(`${(error as Error).message}\n`);
+  process.exitCode = 1;
+}
+
+function readArguments(): boolean {
+  try {
+    return parseArgs({ options: { json: { type: 'boolean', default: false } } }).values.json;
+  } catch (error) {
+    throw new Error(`${(error as Error).message}\nUsage: pnpm run doctor [--json]`);
+  }
+}
+
+async function examine(): Promise<Finding[]> {
+  try {
+    const { environment, dataFolder } = readSettings(root, process.env);
+    const settings = { ...environment, ...findSystem(root, process.env) };
+    const looks = { lookMs: LOOK_MS, roundTrips: ROUND_TRIPS, migrations: true };
+    const facts = await collectFacts({ settings, folders: [dataFolder], ...looks });
+    return [ok('SETTINGS', 'all can be read'), ...judgeFacts(facts, 'all')];
+  } catch (error) {
+    if (!(error instanceof EnvironmentError)) throw error;
+    // Without settings there is nothing to look at.
+    return error.message
+      .split('\n')
+      .map((line) => wrong('SETTINGS', line, 'correct it in the environment, or in .env'));
+  }
+}
