@@ -81,7 +81,12 @@ async function firing(prometheus: Prometheus): Promise<string[]> {
 test('during a sale every query has data and no rule fails; a ledger that is away and a worker that is stopped are told', async () => {
   const world: World = await openWorld(inject('template'));
   const wayToLedger = await TcpProxy.listen(await freePort(), Number(new URL(world.databaseUrl).port));
-  const ports = { http: await freePort(), api: await freePort(), worker: await freePort(), prometheus: await freePort() };
+  const ports = {
+    http: await freePort(),
+    api: await freePort(),
+    worker: await freePort(),
+    prometheus: await freePort(),
+  };
   const url = new URL(world.databaseUrl);
   url.host = `127.0.0.1:${wayToLedger.port}`;
   const start = (name: 'api' | 'worker'): Promise<ServiceProcess> =>
@@ -136,7 +141,15 @@ test('during a sale every query has data and no rule fails; a ledger that is awa
   const rules = await prometheus.rules();
   expect(rules.filter((rule) => rule.health !== 'ok').map((rule) => `${rule.name}: ${rule.lastError}`)).toEqual([]);
   // How busy the machine is, and how its Redis is set, is not this test's to say.
-  const told = ['LedgerAway', 'BreakerOpen', 'NoWorker', 'ProcessAway', 'ConservationBroken', 'GateClosed', 'RedisAway'];
+  const told = [
+    'LedgerAway',
+    'BreakerOpen',
+    'NoWorker',
+    'ProcessAway',
+    'ConservationBroken',
+    'GateClosed',
+    'RedisAway',
+  ];
   const toldNow = async () => (await firing(prometheus)).filter((name) => told.includes(name));
   await eventually('nothing of that is told in quiet', 20_000, async () => (await toldNow()).length === 0);
 

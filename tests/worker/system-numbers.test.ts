@@ -104,5 +104,8 @@ test('while the ledger is away the sales that it named last go on', async () => 
   expect(await read()).toBe(first);
   away = true;
   await vi.waitFor(async () => expect((await read()).up.postgres).toBe(false), { timeout: 5_000, interval: 100 });
-  expect(await read()).toMatchObject({ postgres: null, sales: [{ id: sale.id, ledger: null, gate: { available: 10 } }] });
+  expect(await read()).toMatchObject({
+    postgres: null,
+    sales: [{ id: sale.id, ledger: null, gate: { available: 10 } }],
+  });
 });

@@ -9,8 +9,8 @@ import { connectPostgres, ping } from '@flash-sale/core/postgres/connect-postgre
 import { readPostgresLoad } from '@flash-sale/core/postgres/read-load.ts';
 import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
 import { connectForWork } from '@flash-sale/core/redis/connect-redis.ts';
-import { readRedisLoad } from '@flash-sale/core/redis/read-load.ts';
 import { createKeys } from '@flash-sale/core/redis/keys.ts';
+import { readRedisLoad } from '@flash-sale/core/redis/read-load.ts';
 import { createWorkerSign } from '@flash-sale/core/redis/worker-sign.ts';
 import type { ServiceSettings } from '@flash-sale/core/run-service.ts';
 import { createEpochStore } from '@flash-sale/core/sales/epoch-store.ts';
@@ -65,7 +65,8 @@ export async function startWorker(
   const epochs = behindBreaker(breaker, createEpochStore(pool));
   const queue = createOrderQueue({ redis: atQueue.redis, prefix: keys.queuePrefix });
   const sign = createWorkerSign({ redis: atGate.redis, keys });
-  const confirm = (batch: OrderBatch): Promise<void> => confirmOrders({ gate, orders, log, count, time: metrics.timeBatch }, batch);
+  const confirm = (batch: OrderBatch): Promise<void> =>
+    confirmOrders({ gate, orders, log, count, time: metrics.timeBatch }, batch);
   const giveUp = (batch: OrderBatch): Promise<void> => giveUpOrders({ gate, orders, log, count }, batch);
 
   metrics.watchSystem(

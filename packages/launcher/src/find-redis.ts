@@ -86,7 +86,9 @@ function whatToDo(reasons: readonly string[]): string {
 }
 
 function executables(folders: readonly string[]): string[] {
-  const paths = folders.filter((folder) => folder !== '').flatMap((folder) => REDIS.names.map((name) => join(folder, name)));
+  const paths = folders
+    .filter((folder) => folder !== '')
+    .flatMap((folder) => REDIS.names.map((name) => join(folder, name)));
   return [...new Set(paths)].filter((path) => {
     try {
       accessSync(path, constants.X_OK);

@@ -18,7 +18,9 @@ export function createOrdersUnderWay({ redis, keys }: { redis: AnyRedis; keys: K
       ]);
       const records = first.length === 0 ? [] : await redis.hmget(sale.reservations, ...first);
       // The set has the time of the last hand-over; how old the order is stands in its record.
-      const times = records.flatMap((record, i) => decodeReservation(first[i] as string, record ?? '')?.reservedAt ?? []);
+      const times = records.flatMap(
+        (record, i) => decodeReservation(first[i] as string, record ?? '')?.reservedAt ?? [],
+      );
       return { orders, handedOver, oldestReservedAt: times.length === 0 ? null : Math.min(...times) };
     },
   };
