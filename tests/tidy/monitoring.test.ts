@@ -38,7 +38,7 @@ test('every alert says what to do, is tried both ways, and has its page', () => 
   for (const rule of rules.split('- alert: ').slice(1)) {
     const name = rule.split('\n')[0] as string;
     expect(rule, name).toMatch(/severity: (critical|warning)/);
-    expect(rule, name).toMatch(/summary: '.+'\n +action: '.+'\n/);
+    expect(rule, name).toMatch(/summary: (['"]).+\1\n +action: (['"]).+\2\n/);
     expect(rule, name).toContain(`runbook: docs/running/alerts.md#${name.toLowerCase()}\n`);
   }
   const tests = ['sale', 'parts'].map((name) => read(`monitoring/alerts/${name}.test.yml`)).join('\n');

@@ -63,11 +63,12 @@ export function createSystemNumbers(parts: {
       gate.read(saleId),
       underWay.read(saleId),
     ]);
+    const looked = performance.now();
     if (numbers !== null) closedSince.delete(saleId);
-    else if (!closedSince.has(saleId)) closedSince.set(saleId, performance.now());
+    else if (!closedSince.has(saleId)) closedSince.set(saleId, looked);
     return {
       gate: numbers ?? 'closed',
-      closedS: secondsBetween(closedSince.get(saleId) ?? performance.now(), performance.now()),
+      closedS: secondsBetween(closedSince.get(saleId) ?? looked, looked),
       underWay: { orders, handedOver, oldestS: oldestReservedAt === null ? 0 : secondsBetween(oldestReservedAt, now) },
     };
   }
