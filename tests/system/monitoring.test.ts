@@ -73,6 +73,27 @@ function impatientCopy(ports: { api: number; worker: number }): string {
   return folder;
 }
 
+/** `name{label,label}` of each metric of ours that the two processes tell. */
+async function toldLabels(ports: { api: number; worker: number }): Promise<string[]> {
+  const found = new Set<string>();
+  for (const port of [ports.api, ports.worker]) {
+    const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+    for (const [, name, labels = ''] of text.matchAll(
+      /^(flash_sale_\w+?)(?:_bucket|_sum|_count)?(?:\{(.*)\})? \S+$/gm,
+    )) {
+      const names = [...labels.matchAll(/(\w+)="/g)].map((match) => match[1]).filter((label) => label !== 'le');
+      found.add(names.length === 0 ? (name as string) : `${name}{${names.sort().join(',')}}`);
+    }
+  }
+  return [...found].sort();
+}
+
+/** The same, as docs/running/metrics.md has it. */
+function documentedLabels(): string[] {
+  const page = readFileSync(join(root, 'docs/running/metrics.md'), 'utf8');
+  return [...page.matchAll(/^\| `(flash_sale_\w+(?:\{[\w,]+\})?)/gm)].map((match) => match[1] as string).sort();
+}
+
 async function firing(prometheus: Prometheus): Promise<string[]> {
   const alerts = await prometheus.query('ALERTS{alertstate="firing"}');
   return [...new Set(alerts.map(({ metric }) => metric.alertname))].sort();
@@ -152,6 +173,8 @@ test('during a sale every query has data and no rule fails; a ledger that is awa
   ];
   const toldNow = async () => (await firing(prometheus)).filter((name) => told.includes(name));
   await eventually('nothing of that is told in quiet', 20_000, async () => (await toldNow()).length === 0);
+
+  expect(await toldLabels(ports)).toEqual(documentedLabels());
 
   await wayToLedger.refuse();
   await eventually('the ledger is told to be away, and the breaker open', 40_000, async () => {
