@@ -99,7 +99,7 @@ async function firing(prometheus: Prometheus): Promise<string[]> {
   return [...new Set(alerts.map(({ metric }) => metric.alertname))].sort();
 }
 
-test('during a sale every query has data and no rule fails; a ledger that is away and a worker that is stopped are told', async () => {
+test('during a sale every query has data and no rule fails; a ledger that is away, a unit too many and a worker that is stopped are told', async () => {
   const world: World = await openWorld(inject('template'));
   const wayToLedger = await TcpProxy.listen(await freePort(), Number(new URL(world.databaseUrl).port));
   const ports = {
@@ -190,6 +190,12 @@ test('during a sale every query has data and no rule fails; a ledger that is awa
     await fetch(`http://127.0.0.1:${ports.http}/health`).then((response) => response.text());
     return (await toldNow()).length === 0;
   });
+
+  const gate = world.keys.sale(sale.id).gate;
+  await world.redis.hincrby(gate, 'available', 1);
+  await eventually('a unit that nobody gave', 20_000, async () => (await toldNow()).includes('ConservationBroken'));
+  await world.redis.hincrby(gate, 'available', -1);
+  await eventually('it is gone', 20_000, async () => !(await toldNow()).includes('ConservationBroken'));
 
   await worker.kill();
   await eventually('no worker is told', 20_000, async () => (await toldNow()).includes('NoWorker'));

@@ -9,7 +9,14 @@ import { collectDefaultMetrics, Registry } from 'prom-client';
 import type { AwayPart } from './faults.ts';
 import { BATCH_BOUNDS, METRICS_CONNECTIONS_MAX, METRICS_RECEIVE_MS, TIME_BOUNDS_S } from './limits.ts';
 import { type SystemNumbers, systemMetrics } from './metrics/system-numbers.ts';
-import { createCounts, createDistribution, type Distribution, expose } from './metrics/tables.ts';
+import {
+  type Counts,
+  createCounts,
+  createDistribution,
+  createTeller,
+  type Distribution,
+  type Teller,
+} from './metrics/tables.ts';
 
 /** accepted, replayed (the same key again) and unknown are the API's, confirmed and rejected the worker's. */
 export type OrderOutcome = 'accepted' | 'replayed' | 'unknown' | 'confirmed' | 'rejected';
@@ -62,130 +69,14 @@ export interface Metrics {
 export function createMetrics(): Metrics {
   // Not the library's global one: several systems may live in one process, as in tests.
   const registry = new Registry();
-  const refusals = createCounts();
-  expose(
-    registry,
-    {
-      name: 'flash_sale_refusals_total',
-      help: 'Requests that were refused, and connections that were closed, by code.',
-      type: 'counter',
-    },
-    () => refusals.samples('code'),
-  );
-  const orders = createCounts();
-  expose(
-    registry,
-    {
-      name: 'flash_sale_orders_total',
-      help: 'Orders by what this process said of them: accepted, replayed, unknown (API); confirmed, rejected (worker).',
-      type: 'counter',
-    },
-    () => orders.samples('outcome'),
-  );
-  const decisions = { gate: createCounts(), memory: createCounts() };
-  expose(
-    registry,
-    {
-      name: 'flash_sale_decisions_total',
-      help: 'Orders by the word of the gate, and of the limits that stand in it: said by the gate, or from memory.',
-      type: 'counter',
-    },
-    () => Object.entries(decisions).flatMap(([by, counts]) => counts.samples('word', { by })),
-  );
-
-  const routes = new Map<string, { outcomes: ReturnType<typeof createCounts>; times: Distribution }>();
-  expose(
-    registry,
-    {
-      name: 'flash_sale_requests_total',
-      help: 'Requests that were answered, by route and outcome: code of the problem, or class of the status.',
-      type: 'counter',
-    },
-    () => [...routes].flatMap(([route, { outcomes }]) => outcomes.samples('outcome', { route })),
-  );
-  const requestSeconds = 'flash_sale_request_seconds';
-  expose(
-    registry,
-    { name: requestSeconds, help: 'Seconds from a request until its answer was made, by route.', type: 'histogram' },
-    () => [...routes].flatMap(([route, { times }]) => times.samples(requestSeconds, { route })),
-  );
-
-  const stages = new Map<Stage, { times: Distribution; sizes: Distribution }>();
-  const stageSeconds = 'flash_sale_stage_seconds';
-  expose(
-    registry,
-    { name: stageSeconds, help: 'Seconds that a batch of orders took, by stage.', type: 'histogram' },
-    () => [...stages].flatMap(([stage, { times }]) => times.samples(stageSeconds, { stage })),
-  );
-  const batchOrders = 'flash_sale_batch_orders';
-  expose(registry, { name: batchOrders, help: 'Orders of a batch, by stage.', type: 'histogram' }, () =>
-    [...stages].flatMap(([stage, { sizes }]) => sizes.samples(batchOrders, { stage })),
-  );
-
-  const breakers: WatchedBreaker[] = [];
-  expose(
-    registry,
-    {
-      name: 'flash_sale_breaker_state',
-      help: 'Circuit breaker of this process: 0 closed, 1 half open, 2 open (calls to the part are refused at once).',
-      type: 'gauge',
-    },
-    () => breakers.map((breaker) => ({ labels: { part: breaker.part }, value: BREAKER_STATES[breaker.state()] })),
-  );
-  const pools: WatchedPool[] = [];
-  expose(
-    registry,
-    {
-      name: 'flash_sale_pool_connections',
-      help: 'Connections of this process to PostgreSQL: total, idle; and calls that wait for one: waiting.',
-      type: 'gauge',
-    },
-    () =>
-      pools.flatMap(({ totalCount, idleCount, waitingCount }) => [
-        { labels: { state: 'total' }, value: totalCount },
-        { labels: { state: 'idle' }, value: idleCount },
-        { labels: { state: 'waiting' }, value: waitingCount },
-      ]),
-  );
-  expose(
-    registry,
-    {
-      name: 'flash_sale_memory_limit_bytes',
-      help: 'Memory that this process may use: of its container, or of its machine.',
-      type: 'gauge',
-    },
-    () => [{ labels: {}, value: memoryLimit() }],
-  );
-
+  const teller = createTeller(registry);
   return {
-    countRefusal: refusals.add,
-    countOrder: orders.add,
-    countDecision: (word, by) => decisions[by].add(word),
-    answersOf(route) {
-      const { outcomes, times } = routes.get(route) ?? {
-        outcomes: createCounts(),
-        times: createDistribution(TIME_BOUNDS_S),
-      };
-      routes.set(route, { outcomes, times });
-      return (outcome, ms) => {
-        outcomes.add(outcome);
-        times.add(ms / 1_000);
-      };
-    },
-    timeBatch(stage, ms, size) {
-      let known = stages.get(stage);
-      if (!known) {
-        known = { times: createDistribution(TIME_BOUNDS_S), sizes: createDistribution(BATCH_BOUNDS) };
-        stages.set(stage, known);
-      }
-      known.times.add(ms / 1_000);
-      known.sizes.add(size);
-    },
-    watchBreaker: (breaker) => void breakers.push(breaker),
-    watchPool: (pool) => void pools.push(pool),
+    ...countWords(teller),
+    ...timeAnswers(teller),
+    ...timeBatches(teller),
+    ...watchParts(teller),
     watchSystem(read) {
-      for (const { samples, ...described } of systemMetrics)
-        expose(registry, described, async () => samples(await read()));
+      for (const { samples, ...described } of systemMetrics) teller.tell(described, async () => samples(await read()));
     },
     async listen({ host, port }) {
       collectDefaultMetrics({ register: registry });
@@ -210,6 +101,103 @@ export function createMetrics(): Metrics {
         },
       };
     },
+  };
+}
+
+function countWords({ counter }: Teller): Pick<Metrics, 'countRefusal' | 'countOrder' | 'countDecision'> {
+  const refusals = createCounts();
+  counter('flash_sale_refusals_total', 'Requests that were refused, and connections that were closed, by code.', () =>
+    refusals.samples('code'),
+  );
+  const orders = createCounts();
+  counter(
+    'flash_sale_orders_total',
+    'Orders by what this process said of them: accepted, replayed, unknown (API); confirmed, rejected (worker).',
+    () => orders.samples('outcome'),
+  );
+  const decisions = { gate: createCounts(), memory: createCounts() };
+  counter(
+    'flash_sale_decisions_total',
+    'Orders by the word of the gate, and of the limits that stand in it: said by the gate, or from memory.',
+    () => Object.entries(decisions).flatMap(([by, counts]) => counts.samples('word', { by })),
+  );
+  return {
+    countRefusal: refusals.add,
+    countOrder: orders.add,
+    countDecision: (word, by) => decisions[by].add(word),
+  };
+}
+
+function timeAnswers({ counter, histogram }: Teller): Pick<Metrics, 'answersOf'> {
+  const routes = new Map<string, { outcomes: Counts; times: Distribution }>();
+  counter(
+    'flash_sale_requests_total',
+    'Requests that were answered, by route and outcome: code of the problem, or class of the status.',
+    () => [...routes].flatMap(([route, { outcomes }]) => outcomes.samples('outcome', { route })),
+  );
+  histogram('flash_sale_request_seconds', 'Seconds from a request until its answer was made, by route.', () =>
+    Array.from(routes, ([route, { times }]) => ({ of: times, labels: { route } })),
+  );
+  return {
+    answersOf(route) {
+      const known = routes.get(route) ?? { outcomes: createCounts(), times: createDistribution(TIME_BOUNDS_S) };
+      routes.set(route, known);
+      const { outcomes, times } = known;
+      return (outcome, ms) => {
+        outcomes.add(outcome);
+        times.add(ms / 1_000);
+      };
+    },
+  };
+}
+
+function timeBatches({ histogram }: Teller): Pick<Metrics, 'timeBatch'> {
+  const stages = new Map<Stage, { times: Distribution; sizes: Distribution }>();
+  histogram('flash_sale_stage_seconds', 'Seconds that a batch of orders took, by stage.', () =>
+    Array.from(stages, ([stage, { times }]) => ({ of: times, labels: { stage } })),
+  );
+  histogram('flash_sale_batch_orders', 'Orders of a batch, by stage.', () =>
+    Array.from(stages, ([stage, { sizes }]) => ({ of: sizes, labels: { stage } })),
+  );
+  return {
+    timeBatch(stage, ms, orders) {
+      let known = stages.get(stage);
+      if (!known) {
+        known = { times: createDistribution(TIME_BOUNDS_S), sizes: createDistribution(BATCH_BOUNDS) };
+        stages.set(stage, known);
+      }
+      known.times.add(ms / 1_000);
+      known.sizes.add(orders);
+    },
+  };
+}
+
+function watchParts({ gauge }: Teller): Pick<Metrics, 'watchBreaker' | 'watchPool'> {
+  const breakers: WatchedBreaker[] = [];
+  gauge(
+    'flash_sale_breaker_state',
+    'Circuit breaker of this process: 0 closed, 1 half open, 2 open (calls to the part are refused at once).',
+    () => breakers.map((breaker) => ({ labels: { part: breaker.part }, value: BREAKER_STATES[breaker.state()] })),
+  );
+  const pools: WatchedPool[] = [];
+  gauge(
+    'flash_sale_pool_connections',
+    'Connections of this process to PostgreSQL: total, idle; and calls that wait for one: waiting.',
+    () =>
+      pools.flatMap(({ totalCount, idleCount, waitingCount }) => [
+        { labels: { state: 'total' }, value: totalCount },
+        { labels: { state: 'idle' }, value: idleCount },
+        { labels: { state: 'waiting' }, value: waitingCount },
+      ]),
+  );
+  gauge(
+    'flash_sale_memory_limit_bytes',
+    'Memory that this process may use: of its container, or of its machine.',
+    () => [{ labels: {}, value: memoryLimit() }],
+  );
+  return {
+    watchBreaker: (breaker) => void breakers.push(breaker),
+    watchPool: (pool) => void pools.push(pool),
   };
 }
 

@@ -19,11 +19,25 @@ export interface Described {
   readonly type: 'counter' | 'gauge' | 'histogram';
 }
 
-/** The library asks a metric for its samples, and for nothing else; it has no class for one whose numbers stand elsewhere. */
-export function expose(registry: Registry, described: Described, read: () => Sample[] | Promise<Sample[]>): void {
-  const metric = { ...described, get: async () => ({ ...described, values: await read() }) };
-  registry.registerMetric(metric as unknown as Metric);
+/** Where metrics are told; `read` is called as somebody asks. */
+export type Teller = ReturnType<typeof createTeller>;
+
+export function createTeller(registry: Registry) {
+  /** The library asks a metric for its samples, and for nothing else; it has no class for one whose numbers stand elsewhere. */
+  function tell(described: Described, read: () => Sample[] | Promise<Sample[]>): void {
+    const metric = { ...described, get: async () => ({ ...described, values: await read() }) };
+    registry.registerMetric(metric as unknown as Metric);
+  }
+  return {
+    tell,
+    counter: (name: string, help: string, read: () => Sample[]): void => tell({ name, help, type: 'counter' }, read),
+    gauge: (name: string, help: string, read: () => Sample[]): void => tell({ name, help, type: 'gauge' }, read),
+    histogram: (name: string, help: string, read: () => { of: Distribution; labels: Labels }[]): void =>
+      tell({ name, help, type: 'histogram' }, () => read().flatMap(({ of, labels }) => of.samples(name, labels))),
+  };
 }
+
+export type Counts = ReturnType<typeof createCounts>;
 
 /** How often each word was said. */
 export function createCounts() {
