@@ -22,6 +22,7 @@ import { createPermitLease } from './orders/permit-lease.ts';
 import { createAcceptance, createPlaceOrder } from './orders/place-order.ts';
 import { createReadOrder } from './orders/read-order.ts';
 import addressLimit from './plugins/address-limit.ts';
+import answerCount from './plugins/answer-count.ts';
 import apiReference from './plugins/api-reference.ts';
 import buyerIdentity from './plugins/buyer-identity.ts';
 import connectionBounds from './plugins/connection-bounds.ts';
@@ -39,11 +40,14 @@ export type ApiSettings = Environment & { ADMIN_TOKEN: string };
 
 export async function buildApp(settings: ApiSettings, parts: Parts, log: Logger) {
   const app = fastify(serverOptions(settings, log));
+  const { metrics } = parts;
 
   // First, so that the refusals of all that follows are not stored either.
   await app.register(noStore);
-  await app.register(refusalCount, { count: parts.metrics.countRefusal });
+  await app.register(refusalCount, { count: metrics.countRefusal });
   await app.register(problems);
+  // Before every route: it sees only those that are registered after it.
+  await app.register(answerCount, { answersOf: metrics.answersOf });
   await app.register(connectionBounds, { most: settings.MAX_CONNECTIONS });
   await app.register(overload, { inFlight: settings.OVERLOAD_IN_FLIGHT, loopDelayMs: settings.OVERLOAD_LOOP_DELAY_MS });
   await app.register(addressLimit, { perSecond: settings.IP_RATE_LIMIT });
@@ -57,7 +61,7 @@ export async function buildApp(settings: ApiSettings, parts: Parts, log: Logger)
   const bucket = { capacity: settings.RATE_LIMIT_TOKENS, refillRate: settings.TOKEN_REFILL_RATE };
   const { gate, systemWindow, catalogueCache, sales, orders, queue } = parts;
   const saleReader = createSaleReader({ gate, catalogueCache, sales, log });
-  const handOver = createHandOver({ queue, log });
+  const handOver = createHandOver({ queue, log, time: metrics.timeBatch });
   const knownRefusals = createKnownRefusals();
   await parts.listenForNews(knownRefusals.forget);
   const accept = createAcceptance({ handOver, log });
@@ -66,17 +70,20 @@ export async function buildApp(settings: ApiSettings, parts: Parts, log: Logger)
     systemWindow: createPermitLease(systemWindow),
     bucket,
     whenDecided(batch) {
+      metrics.timeBatch('reserve', performance.now() - batch.askedAt, batch.requests.length);
+      for (const { outcome } of batch.decisions) metrics.countDecision(outcome.word, 'gate');
       accept(batch);
       knownRefusals.learn(batch);
     },
   });
-  const placeOrder = createPlaceOrder({ desk, sales: saleReader, count: parts.metrics.countOrder, log });
+  const placeOrder = createPlaceOrder({ desk, sales: saleReader, count: metrics.countOrder, log });
 
   await app.register(healthRoutes, { probes: parts.probes, breakers: parts.breakers });
   await app.register(saleRoutes, { saleReader });
   await app.register(orderRoutes, {
     placeOrder,
     knownRefusals,
+    countFromMemory: (word) => metrics.countDecision(word, 'memory'),
     readOrder: createReadOrder({ gate, orders, sales: saleReader, timeoutMs: settings.REQUEST_TIMEOUT_MS }),
     bucket,
     systemLimit: settings.GLOBAL_RATE_LIMIT,

@@ -38,6 +38,7 @@ export async function connectParts(settings: ServiceSettings, log: Logger, metri
   await atNews.connect();
   const breakers = { redis: createBreaker('redis', log), postgres: createBreaker('postgres', log) };
   for (const breaker of Object.values(breakers)) metrics.watchBreaker(breaker);
+  metrics.watchPool(pool);
   const queue = createOrderQueue({ redis: atQueue.redis, prefix: keys.queuePrefix });
   const workerSign = createWorkerSign({ redis, keys });
 

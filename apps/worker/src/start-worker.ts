@@ -6,16 +6,20 @@ import { createMetrics } from '@flash-sale/core/metrics.ts';
 import type { OrderBatch } from '@flash-sale/core/orders/order.ts';
 import { createOrderStore } from '@flash-sale/core/orders/order-store.ts';
 import { connectPostgres, ping } from '@flash-sale/core/postgres/connect-postgres.ts';
+import { readPostgresLoad } from '@flash-sale/core/postgres/read-load.ts';
 import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
 import { connectForWork } from '@flash-sale/core/redis/connect-redis.ts';
 import { createKeys } from '@flash-sale/core/redis/keys.ts';
+import { readRedisLoad } from '@flash-sale/core/redis/read-load.ts';
 import { createWorkerSign } from '@flash-sale/core/redis/worker-sign.ts';
 import type { ServiceSettings } from '@flash-sale/core/run-service.ts';
 import { createEpochStore } from '@flash-sale/core/sales/epoch-store.ts';
 import { createSaleStore } from '@flash-sale/core/sales/sale-store.ts';
 import { createGateRebuild } from '@flash-sale/core/stock/gate-rebuild.ts';
+import { createOrdersUnderWay } from '@flash-sale/core/stock/orders-under-way.ts';
 import { createStockGate } from '@flash-sale/core/stock/stock-gate.ts';
 import type { Logger } from 'pino';
+import { createSystemNumbers } from './numbers/read-system.ts';
 import { startOrderWorker } from './order-worker.ts';
 import { confirmOrders } from './orders/confirm-orders.ts';
 import { giveUpOrders } from './orders/give-up-orders.ts';
@@ -51,14 +55,29 @@ export async function startWorker(
   const gate = createStockGate({ redis: atGate.redis, keys });
   const breaker = createBreaker('postgres', log);
   metrics.watchBreaker(breaker);
+  metrics.watchPool(pool);
   const count = metrics.countOrder;
   const orders = behindBreaker(breaker, createOrderStore(pool));
   const sales = behindBreaker(breaker, createSaleStore(pool));
   const epochs = behindBreaker(breaker, createEpochStore(pool));
   const queue = createOrderQueue({ redis: atQueue.redis, prefix: keys.queuePrefix });
   const sign = createWorkerSign({ redis: atGate.redis, keys });
-  const confirm = (batch: OrderBatch): Promise<void> => confirmOrders({ gate, orders, log, count }, batch);
+  const confirm = (batch: OrderBatch): Promise<void> =>
+    confirmOrders({ gate, orders, log, count, time: metrics.timeBatch }, batch);
   const giveUp = (batch: OrderBatch): Promise<void> => giveUpOrders({ gate, orders, log, count }, batch);
+
+  metrics.watchSystem(
+    createSystemNumbers({
+      sales,
+      epochs,
+      postgresLoad: () => breaker.call(() => readPostgresLoad(pool)),
+      gate,
+      underWay: createOrdersUnderWay({ redis: atGate.redis, keys }),
+      queue,
+      sign,
+      redisLoad: () => readRedisLoad(atGate.redis),
+    }),
+  );
 
   const worker = startOrderWorker({
     redis: atQueue.redis,

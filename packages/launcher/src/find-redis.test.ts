@@ -2,8 +2,8 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { neededPackages, newEnoughPackage } from './debian-redis.ts';
-import { type FindOptions, findRedis } from './find-redis.ts';
+import { neededPackages, newEnoughPackage } from './debian-program.ts';
+import { type FindOptions, findRedis, REDIS } from './find-redis.ts';
 import { type RunCommand, runCommand } from './run-command.ts';
 
 let folder = '';
@@ -60,10 +60,10 @@ test('apt-cache policy: the first package with a new enough candidate', () => {
   const policy = (redis: string, valkey: string) =>
     `redis-server:\n  Installed: (none)\n  Candidate: ${redis}\n  Version table:\n     5:6.0 500\n` +
     `valkey-server:\n  Installed: (none)\n  Candidate: ${valkey}\n  Version table:\n`;
-  expect(newEnoughPackage(policy('5:7.0.15-1~deb12u10', '(none)'))).toBe('redis-server');
-  expect(newEnoughPackage(policy('5:6.0.16-1ubuntu1', '8.1.1+dfsg1-1'))).toBe('valkey-server');
-  expect(newEnoughPackage(policy('5:6.0.16-1ubuntu1', '(none)'))).toBeUndefined();
-  expect(newEnoughPackage('')).toBeUndefined();
+  expect(newEnoughPackage(policy('5:7.0.15-1~deb12u10', '(none)'), 7)).toBe('redis-server');
+  expect(newEnoughPackage(policy('5:6.0.16-1ubuntu1', '8.1.1+dfsg1-1'), 7)).toBe('valkey-server');
+  expect(newEnoughPackage(policy('5:6.0.16-1ubuntu1', '(none)'), 7)).toBeUndefined();
+  expect(newEnoughPackage('', 7)).toBeUndefined();
 });
 
 test('apt-cache depends: what carries code and is not there; one of several alternatives is enough', () => {
@@ -78,5 +78,8 @@ test('apt-cache depends: what carries code and is not there; one of several alte
     '  PreDepends: libssl3:any',
     '  Depends: adduser',
   ].join('\n');
-  expect(neededPackages(listing, new Set(['libc6', 'libelogind0']))).toEqual(['libjemalloc2', 'libssl3']);
+  expect(neededPackages(listing, new Set(['libc6', 'libelogind0']), REDIS.carriesCode)).toEqual([
+    'libjemalloc2',
+    'libssl3',
+  ]);
 });

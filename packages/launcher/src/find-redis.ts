@@ -2,7 +2,7 @@
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { REDIS_MAJOR_MIN } from '@flash-sale/core/limits.ts';
-import { unpackDebianRedis, unpackedRedis } from './debian-redis.ts';
+import { type DebianProgram, unpackDebianProgram, unpackedProgram } from './debian-program.ts';
 import { type RunCommand, runCommand } from './run-command.ts';
 
 /** The image that is run where there is no binary. */
@@ -11,7 +11,13 @@ export const REDIS_IMAGE = 'redis:8-bookworm';
 /** Where package managers put it without always putting it on PATH. */
 const USUAL_PLACES = ['/opt/homebrew/bin', '/usr/local/bin', '/usr/bin', '/usr/sbin', '/snap/bin', '/opt/local/bin'];
 
-const NAMES = ['redis-server', 'valkey-server'];
+/** Either has it, whatever it is called there. */
+export const REDIS: DebianProgram = {
+  called: `Redis ${REDIS_MAJOR_MIN}`,
+  names: ['redis-server', 'valkey-server'],
+  majorMin: REDIS_MAJOR_MIN,
+  carriesCode: /^(lib|redis|valkey)/,
+};
 
 export type FoundRedis =
   | { readonly kind: 'binary'; readonly path: string; readonly version: string; readonly libraryPath?: string }
@@ -43,13 +49,13 @@ export async function findRedis(options: FindOptions): Promise<FoundRedis> {
     if (isNewEnough(version)) return { kind: 'binary', path, version };
     reasons.push(`${path} is version ${version}`);
   }
-  const unpacked = unpackedRedis(options.distFolder);
+  const unpacked = unpackedProgram(options.distFolder, REDIS);
   if (unpacked !== undefined) {
     const version = await redisVersion(unpacked.path, run, unpacked.libraryPath);
     if (version !== undefined && isNewEnough(version)) return { kind: 'binary', version, ...unpacked };
   }
   if (process.platform === 'linux') {
-    const fetched = await unpackDebianRedis({ folder: options.distFolder, run, isRoot, say });
+    const fetched = await unpackDebianProgram({ program: REDIS, folder: options.distFolder, run, isRoot, say });
     if (typeof fetched !== 'string') {
       const version = await redisVersion(fetched.path, run, fetched.libraryPath);
       if (version !== undefined && isNewEnough(version)) return { kind: 'binary', version, ...fetched };
@@ -80,7 +86,9 @@ function whatToDo(reasons: readonly string[]): string {
 }
 
 function executables(folders: readonly string[]): string[] {
-  const paths = folders.filter((folder) => folder !== '').flatMap((folder) => NAMES.map((name) => join(folder, name)));
+  const paths = folders
+    .filter((folder) => folder !== '')
+    .flatMap((folder) => REDIS.names.map((name) => join(folder, name)));
   return [...new Set(paths)].filter((path) => {
     try {
       accessSync(path, constants.X_OK);

@@ -5,14 +5,23 @@
  * there and hands over again. So nothing is tried twice here, and nothing is given back.
  */
 import { HAND_OVER_PACE_MS } from '@flash-sale/core/limits.ts';
+import type { TimeBatch } from '@flash-sale/core/metrics.ts';
 import type { AcceptedOrder, OrderBatch } from '@flash-sale/core/orders/order.ts';
 import type { OrderQueue } from '@flash-sale/core/queue/order-queue.ts';
 import type { FastifyBaseLogger } from 'fastify';
 
 export type HandOver = ReturnType<typeof createHandOver>;
 
-export function createHandOver({ queue, log }: { queue: Pick<OrderQueue, 'add'>; log: FastifyBaseLogger }) {
+export function createHandOver(parts: {
+  queue: Pick<OrderQueue, 'add'>;
+  log: FastifyBaseLogger;
+  /** Told of each add that went well. */
+  time: TimeBatch;
+}) {
+  const { queue, log, time } = parts;
   let waiting = new Map<string, { epoch: number; orders: AcceptedOrder[] }>();
+  /** When the first of them came, ms of performance.now(). */
+  let waitingSince = 0;
   let running: Promise<void> | null = null;
   let lastAddAt = Number.NEGATIVE_INFINITY;
   let draining = false;
@@ -23,11 +32,13 @@ export function createHandOver({ queue, log }: { queue: Pick<OrderQueue, 'add'>;
       if (early > 0 && !draining) await new Promise((resolve) => setTimeout(resolve, early));
       lastAddAt = performance.now();
       const batches: OrderBatch[] = [...waiting].map(([saleId, batch]) => ({ saleId, ...batch }));
+      const orders = batches.reduce((sum, batch) => sum + batch.orders.length, 0);
+      const since = waitingSince;
       waiting = new Map();
       try {
         await queue.add(batches);
+        time('enqueue', performance.now() - since, orders);
       } catch (error) {
-        const orders = batches.reduce((sum, batch) => sum + batch.orders.length, 0);
         log.warn(
           { err: (error as Error).message, orders },
           'the queue did not take orders in time; the sweep hands them over',
@@ -40,6 +51,7 @@ export function createHandOver({ queue, log }: { queue: Pick<OrderQueue, 'add'>;
   return {
     /** @param epoch of the gate that accepted them */
     push(saleId: string, epoch: number, orders: readonly AcceptedOrder[]): void {
+      if (waiting.size === 0) waitingSince = performance.now();
       const batch = waiting.get(saleId);
       if (batch) {
         batch.epoch = Math.min(batch.epoch, epoch);

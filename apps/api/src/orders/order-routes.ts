@@ -8,7 +8,7 @@ import type { ReserveOutcome } from '@flash-sale/core/stock/gate-words.ts';
 import type { BuyerBucketSettings } from '@flash-sale/core/stock/stock-gate.ts';
 import type { FastifyReply } from 'fastify';
 import type { Admission } from './admission-desk.ts';
-import type { KnownRefusals } from './known-refusals.ts';
+import type { KnownRefusal, KnownRefusals } from './known-refusals.ts';
 import { PlaceOrderSchema, ReadOrderSchema } from './order-contract.ts';
 import type { createPlaceOrder, PlaceOrderOutcome } from './place-order.ts';
 import type { createReadOrder } from './read-order.ts';
@@ -16,6 +16,8 @@ import type { createReadOrder } from './read-order.ts';
 interface Options {
   placeOrder: ReturnType<typeof createPlaceOrder>;
   knownRefusals: Pick<KnownRefusals, 'of'>;
+  /** Told of each order that is answered from there. */
+  countFromMemory: (word: KnownRefusal['word']) => void;
   readOrder: ReturnType<typeof createReadOrder>;
   bucket: BuyerBucketSettings;
   systemLimit: number;
@@ -27,7 +29,7 @@ const saleIdPattern = new RegExp(SALE_ID_PATTERN);
 const keyPattern = new RegExp(`^[\\x20-\\x7e]{1,${MAX_IDEMPOTENCY_KEY_LENGTH}}$`);
 
 export const orderRoutes: FastifyPluginAsyncTypebox<Options> = async (app, options) => {
-  const { placeOrder, knownRefusals, readOrder, bucket, systemLimit } = options;
+  const { placeOrder, knownRefusals, countFromMemory, readOrder, bucket, systemLimit } = options;
   const describeLimits = createLimitHeaders(bucket, systemLimit);
   app.addHook('onRequest', app.requireBuyer);
 
@@ -40,6 +42,7 @@ export const orderRoutes: FastifyPluginAsyncTypebox<Options> = async (app, optio
       const known = knownRefusals.of(saleId, request.buyerId);
       if (known === null) return next();
       const { outcome, waitMs } = known;
+      countFromMemory(outcome.word);
       if (outcome.word === 'buyer_limited') describeLimits(reply, { outcome, tokensLeft: 0, system: null });
       refuse(reply, outcome, waitMs);
     },

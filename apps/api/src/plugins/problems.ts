@@ -129,6 +129,8 @@ export class ProblemError extends Error {
 
 declare module 'fastify' {
   interface FastifyReply {
+    /** Of the problem that it answers with. */
+    problemCode: ProblemCode | null;
     /** Answers with a problem; sets Retry-After where it is known or usual, and counts the refusal. */
     problem(code: ProblemCode, fields?: ProblemFields): FastifyReply;
   }
@@ -137,6 +139,7 @@ declare module 'fastify' {
 function problem(this: FastifyReply, code: ProblemCode, fields: ProblemFields = {}): FastifyReply {
   const [status] = table[code];
   this.request.server.countRefusal(code);
+  this.problemCode = code;
   if (fields.retry_after_ms !== undefined)
     this.header('retry-after', Math.max(1, Math.ceil(fields.retry_after_ms / 1000)));
   else if (status === 429 || status === 503) this.header('retry-after', 1);
@@ -254,6 +257,7 @@ export default fp(
   async (app) => {
     app.addSchema(ProblemSchema);
     app.decorateReply('problem', problem);
+    app.decorateReply('problemCode', null);
     app.setErrorHandler(sendError);
   },
   { name: 'problems', dependencies: ['refusal-count'] },

@@ -5,6 +5,7 @@
  * A crash after 1 leaves reservations; doing it all again changes nothing in the ledger and mends the gate.
  */
 import { writeLines } from '@flash-sale/core/logging.ts';
+import type { TimeBatch } from '@flash-sale/core/metrics.ts';
 import type { OrderBatch, OrderVerdict } from '@flash-sale/core/orders/order.ts';
 import type { OrderStore } from '@flash-sale/core/orders/order-store.ts';
 import type { StockGate } from '@flash-sale/core/stock/stock-gate.ts';
@@ -16,15 +17,26 @@ interface Parts {
   readonly log: Logger;
   /** Told of each order that the ledger decided just now. */
   readonly count?: CountOrder;
+  readonly time?: TimeBatch;
 }
 
 export type CountOrder = (outcome: OrderVerdict['status']) => void;
 
 /** @throws when ledger or gate cannot be reached; then the whole step is to be done again */
-export async function confirmOrders({ gate, orders, log, count = () => {} }: Parts, batch: OrderBatch): Promise<void> {
+export async function confirmOrders(
+  { gate, orders, log, count = () => {}, time = () => {} }: Parts,
+  batch: OrderBatch,
+): Promise<void> {
+  const size = batch.orders.length;
+  const begun = performance.now();
   const { verdicts, epoch } = await orders.confirm(batch, gate.adopt);
+  const committed = performance.now();
+  time('confirm', committed - begun, size);
   const confirmed = { ...batch, epoch };
   await followLedger({ gate, log, count }, confirmed, verdicts);
+  time('settle', performance.now() - committed, size);
+  const oldest = batch.orders.reduce((least, order) => Math.min(least, order.reservedAt), Number.POSITIVE_INFINITY);
+  time('whole', Math.max(0, Date.now() - oldest), size);
   for (const verdict of verdicts) {
     if (verdict.status === 'rejected' && verdict.reason === 'DUPLICATE_REQUEST')
       await restoreKey({ gate, orders }, confirmed, verdict.id);

@@ -18,6 +18,9 @@ import { step } from '../steps.ts';
 
 export const ORDER_QUEUE = 'confirm-orders';
 
+/** Of jobs that somebody takes care of. */
+const STATES_UNDER_WAY = ['waiting', 'active', 'delayed', 'prioritized'] as const;
+
 /**
  * What a job carries, as Bull Board shows it. Orders are rows without names: the names would be half of what Redis keeps and sends.
  * `id` is that of the order without the sale's in front, `reserved at` is ms since 1970 by the clock of Redis.
@@ -116,12 +119,22 @@ export function createOrderQueue({ redis, prefix }: { redis: AnyRedis; prefix: s
      * @returns null where there are more jobs than SWEEP_QUEUE_LOOK_MAX: too many to look through
      */
     async orderIdsUnderWay(): Promise<Set<string> | null> {
-      const states = ['waiting', 'active', 'delayed', 'prioritized'] as const;
-      const counts = await queue.getJobCounts(...states);
+      const counts = await queue.getJobCounts(...STATES_UNDER_WAY);
       if (Object.values(counts).reduce((sum, count) => sum + count, 0) > SWEEP_QUEUE_LOOK_MAX) return null;
-      const jobs = await queue.getJobs([...states], 0, -1);
+      const jobs = await queue.getJobs([...STATES_UNDER_WAY], 0, -1);
       // A job that cannot be read takes care of nothing.
       return new Set(jobs.flatMap((job) => decodeJob(job?.data)?.orders.map((order) => order.id) ?? []));
+    },
+
+    /** @returns jobs by state, and when the oldest of those that are not done was added: ms since 1970 by the clock of who added it */
+    async readLoad(): Promise<{ jobs: Record<string, number>; oldestAddedAt: number | null }> {
+      const [jobs, first] = await Promise.all([
+        queue.getJobCounts(...STATES_UNDER_WAY, 'failed', 'completed'),
+        // The first of each state.
+        queue.getJobs([...STATES_UNDER_WAY], 0, 0, true),
+      ]);
+      const times = first.flatMap((job) => job?.timestamp ?? []);
+      return { jobs, oldestAddedAt: times.length === 0 ? null : Math.min(...times) };
     },
 
     async close(): Promise<void> {

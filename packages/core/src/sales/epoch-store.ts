@@ -74,6 +74,16 @@ export function createEpochStore(pool: Pool) {
       });
     },
 
+    /** Seconds for which the gates of these sales were closed before they were made anew, by sale; of those that ever were. */
+    async closedSeconds(saleIds: readonly string[]): Promise<Map<string, number>> {
+      const { rows } = await pool.query<{ saleId: string; seconds: number }>(
+        `SELECT sale_id AS "saleId", sum(extract(epoch FROM opened_at - noticed_at))::float8 AS seconds
+           FROM gate_epochs WHERE sale_id = ANY($1) AND opened_at IS NOT NULL GROUP BY sale_id`,
+        [saleIds],
+      );
+      return new Map(rows.map(({ saleId, seconds }) => [saleId, seconds]));
+    },
+
     /**
      * Reads all of it at one instant of the ledger. Such a sale may be large: its statements have a time of their own.
      *

@@ -1,19 +1,23 @@
 /**
- * A Redis from Debian's or Ubuntu's own packages, without installing anything.
+ * A program from Debian's or Ubuntu's own packages, without installing anything.
  *
- * 1. Ask apt which package has a Redis that is new enough (root with empty lists: apt-get update first).
+ * 1. Ask apt which package has one that is new enough (root with empty lists: apt-get update first).
  * 2. Work out the shared libraries that it needs and that this system does not have.
  * 3. apt-get download them, dpkg -x them into one folder, and move that folder to its place once it is whole.
  */
 import { existsSync, mkdirSync, readdirSync, realpathSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { REDIS_MAJOR_MIN } from '@flash-sale/core/limits.ts';
 import type { RunCommand } from './run-command.ts';
 
-const SERVERS = ['redis-server', 'valkey-server'];
-
-/** Packages that carry the program and its libraries; the others of its dependencies (users, init scripts) are not run. */
-const CARRIES_CODE = /^(lib|redis|valkey)/;
+export interface DebianProgram {
+  /** In a sentence, with the least version: "Redis 7". */
+  readonly called: string;
+  /** Of the program, and of the package that has it; the first that is new enough is taken. */
+  readonly names: readonly string[];
+  readonly majorMin: number;
+  /** Packages that carry the program and its libraries; the others of its dependencies (users, init scripts) are not run. */
+  readonly carriesCode: RegExp;
+}
 
 const DEPENDS_FLAGS = [
   '--no-recommends',
@@ -34,13 +38,14 @@ const APT_PATIENCE = [
   'Acquire::Retries=1',
 ];
 
-export interface UnpackedRedis {
+export interface UnpackedProgram {
   readonly path: string;
   /** LD_LIBRARY_PATH. */
   readonly libraryPath: string;
 }
 
 export interface DebianOptions {
+  readonly program: DebianProgram;
   readonly folder: string;
   readonly run: RunCommand;
   readonly isRoot: boolean;
@@ -48,22 +53,22 @@ export interface DebianOptions {
 }
 
 /** The one that an earlier start unpacked. */
-export function unpackedRedis(folder: string): UnpackedRedis | undefined {
+export function unpackedProgram(folder: string, { names }: DebianProgram): UnpackedProgram | undefined {
   const bin = join(folder, 'usr', 'bin');
-  const name = SERVERS.find((server) => existsSync(join(bin, server)));
+  const name = names.find((one) => existsSync(join(bin, one)));
   if (name === undefined) return undefined;
   return { path: realpathSync(join(bin, name)).replace(/[^/]*$/, name), libraryPath: libraryFolders(folder).join(':') };
 }
 
 /** @returns where it was unpacked, or the reason why it was not, as part of a sentence */
-export async function unpackDebianRedis(options: DebianOptions): Promise<UnpackedRedis | string> {
-  const { folder, run, say } = options;
+export async function unpackDebianProgram(options: DebianOptions): Promise<UnpackedProgram | string> {
+  const { program, folder, run, say } = options;
   if ((await run('apt-get', ['--version'])).code !== 0 || (await run('dpkg', ['--version'])).code !== 0) {
     return 'this system has no apt-get';
   }
-  const server = await candidate(options);
-  if (server === undefined) return `apt knows no Redis ${REDIS_MAJOR_MIN} or newer`;
-  const packages = await missingPackages(server, run);
+  const name = await candidate(options);
+  if (name === undefined) return `apt knows no ${program.called} or newer`;
+  const packages = await missingPackages(name, options);
   say(`fetches ${packages.join(', ')} with apt-get download (nothing is installed)`);
   const draft = `${folder}.new-${process.pid}`;
   try {
@@ -80,14 +85,14 @@ export async function unpackDebianRedis(options: DebianOptions): Promise<Unpacke
   } finally {
     rmSync(draft, { recursive: true, force: true });
   }
-  return unpackedRedis(folder) ?? `the package ${server} holds no usr/bin/${server}`;
+  return unpackedProgram(folder, program) ?? `the package ${name} holds no usr/bin/${name}`;
 }
 
 async function candidate(options: DebianOptions): Promise<string | undefined> {
-  const { run, isRoot, say } = options;
+  const { program, run, isRoot, say } = options;
   const look = async () => {
-    const { stdout } = await run('apt-cache', ['policy', ...SERVERS], { env: { ...process.env, LC_ALL: 'C' } });
-    return newEnoughPackage(stdout);
+    const { stdout } = await run('apt-cache', ['policy', ...program.names], { env: { ...process.env, LC_ALL: 'C' } });
+    return newEnoughPackage(stdout, program.majorMin);
   };
   const known = await look();
   if (known !== undefined || !isRoot) return known;
@@ -97,35 +102,39 @@ async function candidate(options: DebianOptions): Promise<string | undefined> {
 }
 
 /** Reads `apt-cache policy`: the first package whose candidate ("5:7.0.15-1~deb12u10") is new enough. */
-export function newEnoughPackage(policy: string): string | undefined {
+export function newEnoughPackage(policy: string, majorMin: number): string | undefined {
   for (const [, name, version] of policy.matchAll(/^(\S+):\n(?: {2}.*\n)*? {2}Candidate: (\S+)/gm)) {
-    if (Number.parseInt((version ?? '').replace(/^\d+:/, ''), 10) >= REDIS_MAJOR_MIN) return name;
+    if (Number.parseInt((version ?? '').replace(/^\d+:/, ''), 10) >= majorMin) return name;
   }
   return undefined;
 }
 
-/** The server's package and, level by level, what carries code, is needed by it, and is not installed. */
-async function missingPackages(server: string, run: RunCommand): Promise<string[]> {
+/** The program's package and, level by level, what carries code, is needed by it, and is not installed. */
+async function missingPackages(name: string, { program, run }: DebianOptions): Promise<string[]> {
   // biome-ignore lint/suspicious/noTemplateCurlyInString: the placeholders are dpkg-query's own.
   const { stdout } = await run('dpkg-query', ['-W', '-f', '${db:Status-Status} ${Package}\n']);
   const installed = new Set([...stdout.matchAll(/^installed (\S+)$/gm)].map(([, name]) => name));
-  const chosen = new Set([server]);
-  for (let level = [server]; level.length > 0; ) {
+  const chosen = new Set([name]);
+  for (let level = [name]; level.length > 0; ) {
     const { stdout: listing } = await run('apt-cache', ['depends', ...DEPENDS_FLAGS, ...level]);
-    level = neededPackages(listing, installed).filter((name) => !chosen.has(name));
-    for (const name of level) chosen.add(name);
+    level = neededPackages(listing, installed, program.carriesCode).filter((one) => !chosen.has(one));
+    for (const one of level) chosen.add(one);
   }
   return [...chosen];
 }
 
 /** Reads `apt-cache depends`: of alternatives (a line that begins with "|" goes on in the next one) one is enough. */
-export function neededPackages(listing: string, installed: ReadonlySet<string | undefined>): string[] {
+export function neededPackages(
+  listing: string,
+  installed: ReadonlySet<string | undefined>,
+  carriesCode: RegExp,
+): string[] {
   const needed = new Set<string>();
   let alternatives: string[] = [];
   for (const [, more, name] of listing.matchAll(/^ ([ |])(?:Pre)?Depends: (\S+)$/gm)) {
     alternatives.push((name ?? '').replace(/:any$/, ''));
     if (more === '|') continue;
-    const [first] = alternatives.filter((alternative) => CARRIES_CODE.test(alternative));
+    const [first] = alternatives.filter((alternative) => carriesCode.test(alternative));
     if (first !== undefined && !alternatives.some((alternative) => installed.has(alternative))) needed.add(first);
     alternatives = [];
   }

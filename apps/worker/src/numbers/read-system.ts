@@ -1,0 +1,129 @@
+/**
+ * Numbers of the whole system, for the metrics of a worker.
+ *   1. The ledger says which sales there are; while it is away, those that it named last.
+ *   2. Redis says how it is, and what gate and queue hold.
+ *   3. All of it is told again for SYSTEM_NUMBERS_MEMORY_MS.
+ * A part that does not answer within SYSTEM_NUMBERS_TIMEOUT_MS is told to be down, and its numbers are left out: the others come all the same.
+ * It is not asked a second time before it has answered: to a Redis that is away questions would pile up.
+ */
+import { startDeadline } from '@flash-sale/core/deadline.ts';
+import {
+  SYSTEM_NUMBERS_MEMORY_MS,
+  SYSTEM_NUMBERS_SALES_MAX,
+  SYSTEM_NUMBERS_TIMEOUT_MS,
+} from '@flash-sale/core/limits.ts';
+import type { SaleNumbers, SystemNumbers } from '@flash-sale/core/metrics/system-numbers.ts';
+import type { PostgresLoad } from '@flash-sale/core/postgres/read-load.ts';
+import type { OrderQueue } from '@flash-sale/core/queue/order-queue.ts';
+import type { RedisLoad } from '@flash-sale/core/redis/read-load.ts';
+import type { WorkerSign } from '@flash-sale/core/redis/worker-sign.ts';
+import type { EpochStore } from '@flash-sale/core/sales/epoch-store.ts';
+import type { LedgerSale, SaleStore } from '@flash-sale/core/sales/sale-store.ts';
+import type { OrdersUnderWay } from '@flash-sale/core/stock/orders-under-way.ts';
+import type { StockGate } from '@flash-sale/core/stock/stock-gate.ts';
+
+type OfGate = Pick<SaleNumbers, 'gate' | 'closedS' | 'underWay'>;
+
+export function createSystemNumbers(parts: {
+  sales: Pick<SaleStore, 'listToWatch'>;
+  epochs: Pick<EpochStore, 'closedSeconds'>;
+  postgresLoad: () => Promise<PostgresLoad>;
+  gate: Pick<StockGate, 'read'>;
+  underWay: OrdersUnderWay;
+  queue: Pick<OrderQueue, 'readLoad'>;
+  sign: Pick<WorkerSign, 'isFresh'>;
+  redisLoad: () => Promise<RedisLoad[]>;
+}) {
+  const { sales, epochs, postgresLoad, gate, underWay, queue, sign, redisLoad } = parts;
+  let known: readonly LedgerSale[] = [];
+  let closedBefore: ReadonlyMap<string, number> = new Map();
+  /** Since when (performance.now) each gate that is closed was seen to be so. */
+  const closedSince = new Map<string, number>();
+
+  const askLedger = oneAtATime(async () => {
+    const found = (await sales.listToWatch(false)).slice(0, SYSTEM_NUMBERS_SALES_MAX);
+    closedBefore = await epochs.closedSeconds(found.map((sale) => sale.id));
+    known = found;
+    return postgresLoad();
+  });
+
+  const askRedis = oneAtATime(async () => {
+    const [redis, workerAlive, load, ofGates] = await Promise.all([
+      redisLoad(),
+      sign.isFresh(),
+      queue.readLoad(),
+      Promise.all(known.map(async ({ id }) => [id, await askGate(id)] as const)),
+    ]);
+    const oldestS = load.oldestAddedAt === null ? 0 : secondsBetween(load.oldestAddedAt, Date.now());
+    return { redis, workerAlive, queue: { jobs: load.jobs, oldestS }, gates: new Map(ofGates) };
+  });
+
+  async function askGate(saleId: string): Promise<OfGate> {
+    const [{ now, numbers }, { orders, handedOver, oldestReservedAt }] = await Promise.all([
+      gate.read(saleId),
+      underWay.read(saleId),
+    ]);
+    const looked = performance.now();
+    if (numbers !== null) closedSince.delete(saleId);
+    else if (!closedSince.has(saleId)) closedSince.set(saleId, looked);
+    return {
+      gate: numbers ?? 'closed',
+      closedS: secondsBetween(closedSince.get(saleId) ?? looked, looked),
+      underWay: { orders, handedOver, oldestS: oldestReservedAt === null ? 0 : secondsBetween(oldestReservedAt, now) },
+    };
+  }
+
+  const unknown: OfGate = { gate: 'unknown', closedS: 0, underWay: null };
+
+  async function readNow(): Promise<SystemNumbers> {
+    const postgres = await inTime('postgres', askLedger);
+    const answer = await inTime('redis', askRedis);
+    return {
+      up: { redis: answer !== null, postgres: postgres !== null },
+      postgres,
+      redis: answer?.redis ?? [],
+      queue: answer?.queue ?? null,
+      workerAlive: answer?.workerAlive ?? null,
+      sales: known.map(({ id, epoch, allotment, sold }) => ({
+        id,
+        epoch,
+        ledger: postgres === null ? null : { allotment, sold },
+        closedBeforeS: closedBefore.get(id) ?? 0,
+        ...(answer?.gates.get(id) ?? unknown),
+      })),
+    };
+  }
+
+  let remembered: { askedAt: number; answer: Promise<SystemNumbers> } | null = null;
+
+  /** Never throws. */
+  return function read(): Promise<SystemNumbers> {
+    const now = performance.now();
+    if (remembered === null || now - remembered.askedAt > SYSTEM_NUMBERS_MEMORY_MS)
+      remembered = { askedAt: now, answer: readNow() };
+    return remembered.answer;
+  };
+}
+
+/** @returns null where it did not answer, or could not */
+function inTime<Result>(part: 'redis' | 'postgres', ask: () => Promise<Result>): Promise<Result | null> {
+  return startDeadline(SYSTEM_NUMBERS_TIMEOUT_MS)
+    .within(part, ask)
+    .catch(() => null);
+}
+
+/** Whoever asks while the answer is awaited waits for the same one. */
+function oneAtATime<Result>(ask: () => Promise<Result>): () => Promise<Result> {
+  let asking: Promise<Result> | null = null;
+  return () => {
+    asking ??= ask().finally(() => {
+      asking = null;
+    });
+    return asking;
+  };
+}
+
+/** Of two times in ms of one clock; clocks of two hosts may be apart, and nothing is younger than 0. */
+function secondsBetween(fromMs: number, toMs: number): number {
+  return Math.max(0, toMs - fromMs) / 1_000;
+}

@@ -1,0 +1,185 @@
+/** What is told of the whole system, and under which name. Who reads it stands in the worker (numbers/read-system.ts). */
+import type { Described, Labels, Sample } from './tables.ts';
+
+export interface SaleNumbers {
+  readonly id: string;
+  /** Of the ledger's row. */
+  readonly epoch: number;
+  /** Units; null while the ledger is away. */
+  readonly ledger: { readonly allotment: number; readonly sold: number } | null;
+  /** Units at one instant; unknown while Redis is away. */
+  readonly gate: Readonly<Record<'allotment' | 'available' | 'reserved' | 'sold', number>> | 'closed' | 'unknown';
+  /** Seconds since this process first saw the gate closed; 0 where it is open. */
+  readonly closedS: number;
+  /** Seconds that it was closed before, by the ledger. */
+  readonly closedBeforeS: number;
+  /** Orders that hold units and have not ended; null while Redis is away. */
+  readonly underWay: { readonly orders: number; readonly handedOver: number; readonly oldestS: number } | null;
+}
+
+export interface SystemNumbers {
+  /** Whether the part answered in time. */
+  readonly up: Readonly<Record<'redis' | 'postgres', boolean>>;
+  readonly sales: readonly SaleNumbers[];
+  /** null while Redis is away. */
+  readonly queue: { readonly jobs: Readonly<Record<string, number>>; readonly oldestS: number } | null;
+  readonly workerAlive: boolean | null;
+  /** One for each master. */
+  readonly redis: readonly {
+    readonly node: string;
+    readonly memoryBytes: number;
+    readonly memoryLimitBytes: number;
+    readonly clients: number;
+    readonly commands: number;
+    readonly evictedKeys: number;
+    readonly mayEvict: boolean;
+    readonly persists: boolean;
+  }[];
+  /** null while PostgreSQL is away. */
+  readonly postgres: { readonly connections: number; readonly connectionsMax: number } | null;
+}
+
+type SystemMetric = Described & { readonly samples: (system: SystemNumbers) => Sample[] };
+
+const one = (value: number | null | undefined): Sample[] =>
+  value === null || value === undefined ? [] : [{ labels: {}, value }];
+
+const byWord = (label: string, values: Readonly<Record<string, number>>, others: Labels = {}): Sample[] =>
+  Object.entries(values).map(([word, value]) => ({ labels: { ...others, [label]: word }, value }));
+
+const bySale = ({ sales }: SystemNumbers, value: (sale: SaleNumbers) => number | undefined): Sample[] =>
+  sales.flatMap((sale) => one(value(sale)).map((sample) => ({ ...sample, labels: { sale: sale.id } })));
+
+const byNode = ({ redis }: SystemNumbers, value: (node: SystemNumbers['redis'][0]) => number): Sample[] =>
+  redis.map((node) => ({ labels: { node: node.node }, value: value(node) }));
+
+export const systemMetrics: readonly SystemMetric[] = [
+  {
+    name: 'flash_sale_up',
+    help: 'Whether a part answered the worker in time: 1 or 0.',
+    type: 'gauge',
+    samples: ({ up }) => byWord('part', { redis: Number(up.redis), postgres: Number(up.postgres) }),
+  },
+  {
+    name: 'flash_sale_worker_alive',
+    help: 'Whether any worker took jobs within the last 15 s: 1 or 0.',
+    type: 'gauge',
+    samples: ({ workerAlive }) => one(workerAlive === null ? null : Number(workerAlive)),
+  },
+  {
+    name: 'flash_sale_gate_units',
+    help: 'Units of a sale by the gate: allotment, available, reserved, sold. None while the gate is closed.',
+    type: 'gauge',
+    samples: ({ sales }) =>
+      sales.flatMap(({ id, gate }) => (typeof gate === 'string' ? [] : byWord('state', gate, { sale: id }))),
+  },
+  {
+    name: 'flash_sale_ledger_units',
+    help: 'Units of a sale by the ledger: allotment, sold.',
+    type: 'gauge',
+    samples: ({ sales }) =>
+      sales.flatMap(({ id, ledger }) => (ledger === null ? [] : byWord('state', { ...ledger }, { sale: id }))),
+  },
+  {
+    name: 'flash_sale_epoch',
+    help: "Number of the gate's life, by the ledger.",
+    type: 'gauge',
+    samples: (system) => bySale(system, (sale) => sale.epoch),
+  },
+  {
+    name: 'flash_sale_gate_closed_seconds',
+    help: 'Seconds for which the gate has been closed now; 0 where it is open.',
+    type: 'gauge',
+    samples: (system) => bySale(system, (sale) => (sale.gate === 'unknown' ? undefined : sale.closedS)),
+  },
+  {
+    name: 'flash_sale_gate_closed_seconds_total',
+    help: 'Seconds for which the gate was closed before it was made anew, all times together.',
+    type: 'counter',
+    samples: (system) => bySale(system, (sale) => sale.closedBeforeS),
+  },
+  {
+    name: 'flash_sale_orders_under_way',
+    help: 'Orders that hold units and have not ended.',
+    type: 'gauge',
+    samples: (system) => bySale(system, (sale) => sale.underWay?.orders),
+  },
+  {
+    name: 'flash_sale_orders_stranded',
+    help: 'Orders that the sweep had to hand over again, and that have not ended.',
+    type: 'gauge',
+    samples: (system) => bySale(system, (sale) => sale.underWay?.handedOver),
+  },
+  {
+    name: 'flash_sale_oldest_order_seconds',
+    help: 'Age of the oldest order that has not ended, of the first hundred that the sweep would look at; 0 where there is none.',
+    type: 'gauge',
+    samples: (system) => bySale(system, (sale) => sale.underWay?.oldestS),
+  },
+  {
+    name: 'flash_sale_queue_jobs',
+    help: 'Jobs of the queue by state.',
+    type: 'gauge',
+    samples: ({ queue }) => (queue === null ? [] : byWord('state', queue.jobs)),
+  },
+  {
+    name: 'flash_sale_queue_oldest_job_seconds',
+    help: 'Age of the oldest job that is not done; 0 where there is none.',
+    type: 'gauge',
+    samples: ({ queue }) => one(queue?.oldestS),
+  },
+  {
+    name: 'flash_sale_redis_memory_bytes',
+    help: 'Memory that Redis uses.',
+    type: 'gauge',
+    samples: (system) => byNode(system, (node) => node.memoryBytes),
+  },
+  {
+    name: 'flash_sale_redis_memory_limit_bytes',
+    help: "Redis' maxmemory, or the memory of its machine where that is not set.",
+    type: 'gauge',
+    samples: (system) => byNode(system, (node) => node.memoryLimitBytes),
+  },
+  {
+    name: 'flash_sale_redis_clients',
+    help: 'Connections to Redis.',
+    type: 'gauge',
+    samples: (system) => byNode(system, (node) => node.clients),
+  },
+  {
+    name: 'flash_sale_redis_commands_total',
+    help: 'Commands that Redis has carried out.',
+    type: 'counter',
+    samples: (system) => byNode(system, (node) => node.commands),
+  },
+  {
+    name: 'flash_sale_redis_evicted_keys_total',
+    help: 'Keys that Redis threw away because its memory was full.',
+    type: 'counter',
+    samples: (system) => byNode(system, (node) => node.evictedKeys),
+  },
+  {
+    name: 'flash_sale_redis_may_evict',
+    help: 'Whether maxmemory-policy lets Redis throw keys away: 1 or 0.',
+    type: 'gauge',
+    samples: (system) => byNode(system, (node) => Number(node.mayEvict)),
+  },
+  {
+    name: 'flash_sale_redis_persists',
+    help: 'Whether the append-only file is on and its last write went well: 1 or 0.',
+    type: 'gauge',
+    samples: (system) => byNode(system, (node) => Number(node.persists)),
+  },
+  {
+    name: 'flash_sale_postgres_connections',
+    help: 'Connections to PostgreSQL, of everybody.',
+    type: 'gauge',
+    samples: ({ postgres }) => one(postgres?.connections),
+  },
+  {
+    name: 'flash_sale_postgres_connections_max',
+    help: "PostgreSQL's max_connections.",
+    type: 'gauge',
+    samples: ({ postgres }) => one(postgres?.connectionsMax),
+  },
+];

@@ -1,0 +1,82 @@
+/** A real Prometheus, and its promtool: on PATH, unpacked earlier, or from Debian's package without installing anything. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { eventually } from '@flash-sale/core/testing/world.ts';
+import { type DebianProgram, unpackDebianProgram, unpackedProgram } from '@flash-sale/launcher/debian-program.ts';
+import { runCommand } from '@flash-sale/launcher/run-command.ts';
+import type { AnyJson } from './any-json.ts';
+import { root } from './tidy/source-files.ts';
+
+// It is written in Go: of what its package depends on, the program itself needs the C library only.
+const PROMETHEUS: DebianProgram = {
+  called: 'Prometheus 2',
+  names: ['prometheus'],
+  majorMin: 2,
+  carriesCode: /^prometheus$/,
+};
+
+/** @throws with a sentence that says how to get it */
+export async function findPrometheus(): Promise<{ prometheus: string; promtool: string }> {
+  const onPath = await Promise.all(['prometheus', 'promtool'].map((name) => runCommand(name, ['--version'])));
+  if (onPath.every(({ code }) => code === 0)) return { prometheus: 'prometheus', promtool: 'promtool' };
+  const folder = join(root, '.data', 'prometheus-dist');
+  mkdirSync(dirname(folder), { recursive: true });
+  const isRoot = process.getuid?.() === 0;
+  const found =
+    unpackedProgram(folder, PROMETHEUS) ??
+    (await unpackDebianProgram({ program: PROMETHEUS, folder, run: runCommand, isRoot, say: () => {} }));
+  if (typeof found === 'string')
+    throw new Error(
+      'The alerts are tried with prometheus and promtool, and neither is on PATH. Install them ("apt-get install prometheus", ' +
+        `"brew install prometheus") and type "npm test" again. (Debian's package could not be fetched: ${found}.)`,
+    );
+  return { prometheus: found.path, promtool: join(dirname(found.path), 'promtool') };
+}
+
+export interface Prometheus {
+  /** @returns the samples of an instant query, now. @throws where it cannot be read or carried out */
+  query(expression: string): Promise<AnyJson[]>;
+  /** Every rule of every group, as the server sees it. */
+  rules(): Promise<AnyJson[]>;
+  stop(): Promise<void>;
+}
+
+/** @param folder holds prometheus.yml, and is written to */
+export async function startPrometheus(program: string, folder: string, port: number): Promise<Prometheus> {
+  const base = `http://127.0.0.1:${port}`;
+  const child: ChildProcess = spawn(
+    program,
+    [
+      `--config.file=${join(folder, 'prometheus.yml')}`,
+      `--storage.tsdb.path=${join(folder, 'data')}`,
+      `--web.listen-address=127.0.0.1:${port}`,
+      '--log.level=warn',
+    ],
+    { stdio: ['ignore', 'ignore', 'pipe'] },
+  );
+  let output = '';
+  child.stderr?.on('data', (chunk) => (output += chunk));
+  const gone = once(child, 'exit');
+  await eventually('Prometheus is ready', 30_000, async () => {
+    if (child.exitCode !== null) throw new Error(`Prometheus ended (${child.exitCode}):\n${output}`);
+    return fetch(`${base}/-/ready`).then(
+      ({ ok }) => ok,
+      () => false,
+    );
+  });
+  async function ask(path: string): Promise<AnyJson> {
+    const answer: AnyJson = await (await fetch(`${base}/api/v1/${path}`)).json();
+    if (answer.status !== 'success') throw new Error(`${path}: ${answer.error}`);
+    return answer.data;
+  }
+  return {
+    query: async (expression) => (await ask(`query?query=${encodeURIComponent(expression)}`)).result,
+    rules: async () => (await ask('rules')).groups.flatMap((group: AnyJson) => group.rules),
+    async stop() {
+      child.kill('SIGKILL');
+      await gone;
+    },
+  };
+}

@@ -1,0 +1,111 @@
+/** Numbers of the whole system for the metrics: what is true of a sale, and what is left while a part is away. */
+import { newOrderId } from '@flash-sale/core/orders/order.ts';
+import { readPostgresLoad } from '@flash-sale/core/postgres/read-load.ts';
+import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
+import { readRedisLoad } from '@flash-sale/core/redis/read-load.ts';
+import { createWorkerSign } from '@flash-sale/core/redis/worker-sign.ts';
+import { createEpochStore } from '@flash-sale/core/sales/epoch-store.ts';
+import { createSaleStore } from '@flash-sale/core/sales/sale-store.ts';
+import { createOrdersUnderWay } from '@flash-sale/core/stock/orders-under-way.ts';
+import { createStockGate } from '@flash-sale/core/stock/stock-gate.ts';
+import { makeSale, reserveOne } from '@flash-sale/core/testing/sales.ts';
+import { openWorld, type World } from '@flash-sale/core/testing/world.ts';
+import { createSystemNumbers } from '@flash-sale/worker/numbers/read-system.ts';
+import { afterEach, beforeEach, expect, inject, test, vi } from 'vitest';
+
+let world: World;
+beforeEach(async () => {
+  world = await openWorld(inject('template'));
+});
+afterEach(() => world.close());
+
+type Parts = Parameters<typeof createSystemNumbers>[0];
+
+function createReader(changed: Partial<Parts> = {}) {
+  const queue = createOrderQueue({ redis: world.redis, prefix: world.keys.queuePrefix });
+  return createSystemNumbers({
+    sales: createSaleStore(world.pool),
+    epochs: createEpochStore(world.pool),
+    postgresLoad: () => readPostgresLoad(world.pool),
+    gate: createStockGate(world),
+    underWay: createOrdersUnderWay(world),
+    queue,
+    sign: createWorkerSign(world),
+    redisLoad: () => readRedisLoad(world.redis),
+    ...changed,
+  });
+}
+
+test('units by gate and ledger, orders under way and their age, queue, servers', async () => {
+  const sale = await makeSale(world, { units: 10 });
+  const gate = createStockGate(world);
+  await reserveOne(gate, sale.id, newOrderId(sale.id), { quantity: 3 });
+  const stranded = newOrderId(sale.id);
+  await reserveOne(gate, sale.id, stranded);
+  await gate.countHandOvers(sale.id, [stranded]);
+  const numbers = await createReader()();
+  expect(numbers).toMatchObject({
+    up: { redis: true, postgres: true },
+    workerAlive: false,
+    queue: { jobs: { waiting: 0, active: 0 }, oldestS: 0 },
+    sales: [
+      {
+        id: sale.id,
+        epoch: 1,
+        ledger: { allotment: 10, sold: 0 },
+        gate: { allotment: 10, available: 6, reserved: 4, sold: 0 },
+        closedS: 0,
+        closedBeforeS: 0,
+        underWay: { orders: 2, handedOver: 1 },
+      },
+    ],
+  });
+  expect(numbers.sales[0]?.underWay?.oldestS).toBeLessThan(10);
+  expect(numbers.redis).toHaveLength(1);
+  expect(numbers.redis[0]).toMatchObject({ mayEvict: false, evictedKeys: 0 });
+  expect(numbers.redis[0]?.memoryBytes).toBeLessThan(numbers.redis[0]?.memoryLimitBytes as number);
+  expect(numbers.postgres?.connections).toBeGreaterThan(0);
+  expect(numbers.postgres?.connectionsMax).toBeGreaterThan(numbers.postgres?.connections as number);
+});
+
+test('a gate that was lost is closed, and its units are not told', async () => {
+  const sale = await makeSale(world);
+  await world.redis.del(world.keys.sale(sale.id).gate);
+  const { sales } = await createReader()();
+  expect(sales).toMatchObject([{ gate: 'closed', ledger: { sold: 0 } }]);
+});
+
+test('a Redis that is silent is told to be down in time, and is not asked again before it has answered', async () => {
+  const sale = await makeSale(world);
+  const redisLoad = vi.fn(() => new Promise<never>(() => {}));
+  const read = createReader({ redisLoad });
+  const begun = performance.now();
+  const first = await read();
+  const second = await read();
+  expect(performance.now() - begun).toBeLessThan(5_000);
+  expect(second).not.toBe(first);
+  expect(redisLoad).toHaveBeenCalledTimes(1);
+  expect(second).toMatchObject({
+    up: { redis: false, postgres: true },
+    queue: null,
+    redis: [],
+    sales: [{ id: sale.id, gate: 'unknown', underWay: null, ledger: { allotment: 10 } }],
+  });
+});
+
+test('while the ledger is away the sales that it named last go on', async () => {
+  const sale = await makeSale(world);
+  const sales = createSaleStore(world.pool);
+  let away = false;
+  const read = createReader({
+    sales: { listToWatch: (all) => (away ? Promise.reject(new Error('away')) : sales.listToWatch(all)) },
+  });
+  const first = await read();
+  expect(await read()).toBe(first);
+  away = true;
+  await vi.waitFor(async () => expect((await read()).up.postgres).toBe(false), { timeout: 5_000, interval: 100 });
+  expect(await read()).toMatchObject({
+    postgres: null,
+    sales: [{ id: sale.id, ledger: null, gate: { available: 10 } }],
+  });
+});
