@@ -11,6 +11,7 @@ import { parseArgs } from 'node:util';
 import { findAcceptedLogs, readAcceptedLogs } from '@flash-sale/core/orders/accepted-log-files.ts';
 import { backUpLedger } from '@flash-sale/core/postgres/back-up-ledger.ts';
 import type { Manifest } from '@flash-sale/core/postgres/backup-folder.ts';
+import { checkPostgres } from '@flash-sale/core/postgres/check-postgres.ts';
 import { findLedger } from '@flash-sale/launcher/running-system.ts';
 import { readSettings } from '@flash-sale/launcher/settings.ts';
 
@@ -45,6 +46,9 @@ async function backUp(into: string, logs: readonly string[] | null): Promise<voi
   // Sorted by time, and a name on every file system.
   const folder = join(into, new Date().toISOString().replaceAll(':', '-'));
   const databaseUrl = findLedger(root, process.env);
+  // What cannot work is said before anything is written.
+  logs?.forEach(findAcceptedLogs);
+  await checkPostgres(databaseUrl);
   const manifest = await backUpLedger({ databaseUrl, folder, accepted: logs && readAcceptedLogs(logs) });
   for (const line of describe(manifest)) process.stdout.write(`${line}\n`);
   process.stdout.write(`${folder}, ${((performance.now() - startedAt) / 1_000).toFixed(2)} s\n`);
