@@ -15,6 +15,7 @@ import { createEpochStore } from '@flash-sale/core/sales/epoch-store.ts';
 import { createSaleStore } from '@flash-sale/core/sales/sale-store.ts';
 import { createGateRebuild } from '@flash-sale/core/stock/gate-rebuild.ts';
 import { createStockGate } from '@flash-sale/core/stock/stock-gate.ts';
+import type { SpanGroup, Tracing } from '@flash-sale/core/tracing/tracing.ts';
 import type { Logger } from 'pino';
 import { startOrderWorker } from './order-worker.ts';
 import { confirmOrders } from './orders/confirm-orders.ts';
@@ -32,6 +33,7 @@ export async function startWorker(
   settings: ServiceSettings,
   log: Logger,
   metrics = createMetrics(),
+  tracing: Tracing | null = null,
 ): Promise<{ stop(): Promise<void> }> {
   if (settings.DATABASE_POOL_SIZE < settings.WORKER_CONCURRENCY + LOOP_CONNECTIONS) {
     throw new EnvironmentError(
@@ -60,7 +62,8 @@ export async function startWorker(
   const epochs = behindBreaker(breaker, createEpochStore(pool));
   const queue = createOrderQueue({ redis: atQueue.redis, prefix: keys.queuePrefix });
   const sign = createWorkerSign({ redis: atGate.redis, keys });
-  const confirm = (batch: OrderBatch): Promise<void> => confirmOrders({ gate, orders, log, count }, batch);
+  const confirm = (batch: OrderBatch, spans: SpanGroup | null): Promise<void> =>
+    confirmOrders({ gate, orders, log, count }, batch, spans);
   const giveUp = (batch: OrderBatch): Promise<void> => giveUpOrders({ gate, orders, log, count }, batch);
 
   const worker = startOrderWorker({
@@ -83,6 +86,7 @@ export async function startWorker(
         left.map((order) => order.id),
       ),
     log,
+    tracing,
   });
   const sweep = createSweep({ gate, orders, sales, queue, giveUp, strandAgeMs: settings.STRAND_AGE_MS, log });
   const repair = createSaleRepair({ gate, sales, log });

@@ -7,12 +7,14 @@
 import { HAND_OVER_PACE_MS } from '@flash-sale/core/limits.ts';
 import type { AcceptedOrder, OrderBatch } from '@flash-sale/core/orders/order.ts';
 import type { OrderQueue } from '@flash-sale/core/queue/order-queue.ts';
+import type { TraceSpan } from '@flash-sale/core/tracing/tracing.ts';
 import type { FastifyBaseLogger } from 'fastify';
 
 export type HandOver = ReturnType<typeof createHandOver>;
 
 export function createHandOver({ queue, log }: { queue: Pick<OrderQueue, 'add'>; log: FastifyBaseLogger }) {
   let waiting = new Map<string, { epoch: number; orders: AcceptedOrder[] }>();
+  let waitingSpans: TraceSpan[] = [];
   let running: Promise<void> | null = null;
   let lastAddAt = Number.NEGATIVE_INFINITY;
   let draining = false;
@@ -23,23 +25,31 @@ export function createHandOver({ queue, log }: { queue: Pick<OrderQueue, 'add'>;
       if (early > 0 && !draining) await new Promise((resolve) => setTimeout(resolve, early));
       lastAddAt = performance.now();
       const batches: OrderBatch[] = [...waiting].map(([saleId, batch]) => ({ saleId, ...batch }));
+      const spans = waitingSpans;
       waiting = new Map();
+      waitingSpans = [];
       try {
         await queue.add(batches);
       } catch (error) {
+        for (const span of spans) span.fail((error as Error).message);
         const orders = batches.reduce((sum, batch) => sum + batch.orders.length, 0);
         log.warn(
           { err: (error as Error).message, orders },
           'the queue did not take orders in time; the sweep hands them over',
         );
       }
+      for (const span of spans) span.end();
     }
     running = null;
   }
 
   return {
-    /** @param epoch of the gate that accepted them */
-    push(saleId: string, epoch: number, orders: readonly AcceptedOrder[]): void {
+    /**
+     * @param epoch of the gate that accepted them
+     * @param spans of those that are sampled; they end with the add
+     */
+    push(saleId: string, epoch: number, orders: readonly AcceptedOrder[], spans: readonly TraceSpan[]): void {
+      for (const span of spans) waitingSpans.push(span);
       const batch = waiting.get(saleId);
       if (batch) {
         batch.epoch = Math.min(batch.epoch, epoch);
