@@ -267,7 +267,7 @@ export const SERVICE_NODE_ARGS: readonly string[] = [`--max-semi-space-size=${SE
 /** Orders that one call of the settle script may carry: it holds Redis for half a millisecond, and orders wait for that. */
 export const SETTLE_BATCH_MAX = 250;
 
-/** Spans that a process keeps until they are sent; what comes above it is lost. About a kilobyte each. */
+/** Spans that a process keeps until they are sent; what comes above it is lost. Some 600 bytes each as they are sent. */
 export const TRACING_QUEUE_MAX = 4_096;
 
 /** Spans that go to the collector in one request. */
