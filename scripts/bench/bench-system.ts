@@ -80,6 +80,8 @@ export class BenchSystem {
     this.startMs = facts.startMs;
     this.redis = new Redis(facts.servers.redis.url);
     this.ledger = new pg.Pool({ connectionString: facts.servers.databaseUrl, max: 2 });
+    // The server may stop before a connection that was given back has closed; without a listener that would end the process.
+    this.ledger.on('error', () => {});
   }
 
   static async start(options: BenchOptions = {}): Promise<BenchSystem> {

@@ -72,6 +72,18 @@ const rules: { room: RegExp; except?: RegExp; mayNot: RegExp; types?: true; beca
     because: 'metrics count what they are told',
   },
   {
+    room: /^(apps|packages)\//,
+    except: /core\/src\/tracing\/open-tracing\.ts$/,
+    mayNot: /^@opentelemetry\/|core\/src\/tracing\/open-tracing\.ts$/,
+    because: 'the library of traces is loaded only where tracing is on',
+  },
+  {
+    room: /^packages\/core\/src\/tracing\//,
+    mayNot: /^(ioredis|pg|bullmq|fastify)$|core\/src\/(?!limits|tracing)/,
+    types: true,
+    because: 'a trace knows no part',
+  },
+  {
     room: /^packages\/core\/src\/audit\//,
     mayNot: /^bullmq$|core\/src\/(?!audit\/|redis\/(keys|open-redis|redis-address)\.ts$)/,
     types: true,

@@ -7,6 +7,7 @@ import {
   CONNECTION_CHECK_MS,
   HEADER_LIMIT_BYTES,
 } from '@flash-sale/core/limits.ts';
+import type { Tracing } from '@flash-sale/core/tracing/tracing.ts';
 import fastify, { type FastifyBaseLogger, type FastifyHttpOptions, LogController } from 'fastify';
 import type { Logger } from 'pino';
 import { adminRoutes } from './admin/admin-routes.ts';
@@ -32,17 +33,20 @@ import operatorIdentity from './plugins/operator-identity.ts';
 import overload from './plugins/overload.ts';
 import problems, { sendConnectionError, sendFrameworkError } from './plugins/problems.ts';
 import refusalCount from './plugins/refusal-count.ts';
+import requestTrace from './plugins/request-trace.ts';
 import { requestIdOf } from './request-ids.ts';
 import { createSaleReader } from './sales/read-sales.ts';
 import { saleRoutes } from './sales/sale-routes.ts';
 
 export type ApiSettings = Environment & { ADMIN_TOKEN: string };
 
-export async function buildApp(settings: ApiSettings, parts: Parts, log: Logger) {
+export async function buildApp(settings: ApiSettings, parts: Parts, log: Logger, tracing: Tracing | null = null) {
   const app = fastify(serverOptions(settings, log));
   const { metrics } = parts;
 
-  // First, so that the refusals of all that follows are not stored either.
+  // Before all that may refuse a request.
+  await app.register(requestTrace, { tracing });
+  // Early, so that the refusals of all that follows are not stored either.
   await app.register(noStore);
   await app.register(refusalCount, { count: metrics.countRefusal });
   await app.register(problems);

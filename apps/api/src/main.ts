@@ -5,10 +5,10 @@ import { runService } from '@flash-sale/core/run-service.ts';
 import { buildApp } from './build-app.ts';
 import { connectParts } from './connect-parts.ts';
 
-await runService('api', process.env, async (settings, log, metrics) => {
+await runService('api', process.env, async (settings, log, metrics, tracing) => {
   const token = requireSetting(settings, 'ADMIN_TOKEN');
   const parts = await connectParts(settings, log, metrics);
-  const app = await buildApp({ ...settings, ADMIN_TOKEN: token }, parts, log);
+  const app = await buildApp({ ...settings, ADMIN_TOKEN: token }, parts, log, tracing);
   await app.listen({
     host: settings.HOST,
     port: settings.PORT,

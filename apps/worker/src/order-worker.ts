@@ -12,6 +12,7 @@ import { type ConfirmOrdersJob, decodeJob, ORDER_QUEUE } from '@flash-sale/core/
 import type { AnyRedis } from '@flash-sale/core/redis/open-redis.ts';
 import { step } from '@flash-sale/core/steps.ts';
 import { GateRecoveringError, OrderEndedError } from '@flash-sale/core/stock/gate-words.ts';
+import { SpanGroup, type TraceSpan, type Tracing } from '@flash-sale/core/tracing/tracing.ts';
 import { DelayedError, type Job, UnrecoverableError, Worker } from 'bullmq';
 import type { Logger } from 'pino';
 
@@ -31,15 +32,16 @@ export function startOrderWorker(options: {
   concurrency: number;
   /** Milliseconds that the hold on a job lasts. */
   jobLockMs: number;
-  confirm: (batch: OrderBatch) => Promise<void>;
+  confirm: (batch: OrderBatch, spans: SpanGroup | null) => Promise<void>;
   giveUp: (batch: OrderBatch) => Promise<void>;
   /** Whether PostgreSQL answers. */
   ledgerAnswers: () => Promise<boolean>;
   /** Called where the last attempt failed because the ledger could not do its work. */
   postpone: (batch: OrderBatch) => Promise<void>;
   log: Logger;
+  tracing: Tracing | null;
 }): OrderWorker {
-  const { confirm, ledgerAnswers, giveUp, postpone, log } = options;
+  const { confirm, ledgerAnswers, giveUp, postpone, log, tracing } = options;
   let stopping = false;
   /** Said once as a part goes and once as it is back, not for every job. */
   let waitingFor: string | null = null;
@@ -52,10 +54,21 @@ export function startOrderWorker(options: {
       log.error({ job: job.id }, 'a job cannot be read');
       throw new UnrecoverableError('the data of this job cannot be read');
     }
+    const spans = tracing && beginSpans(tracing, job, batch);
+    const work = () => confirmOrWait(job, token, batch, spans);
+    return spans === null ? work() : spans.during(work);
+  }
+
+  async function confirmOrWait(
+    job: Job<ConfirmOrdersJob>,
+    token: string | undefined,
+    batch: OrderBatch,
+    spans: SpanGroup | null,
+  ): Promise<void> {
     let failedWhileThere = 0;
     for (;;) {
       try {
-        await confirm(batch);
+        await confirm(batch, spans);
         if (waitingFor) log.info({ part: waitingFor }, 'orders are confirmed again');
         waitingFor = null;
         step('take-job', 'done');
@@ -121,4 +134,21 @@ export function startOrderWorker(options: {
       return worker.close();
     },
   };
+}
+
+/** A span of this job in the trace of each sampled order. @returns null where none is sampled */
+function beginSpans(tracing: Tracing, job: Job<ConfirmOrdersJob>, { orders }: OrderBatch): SpanGroup | null {
+  const spans = new Map<string, TraceSpan>();
+  for (const { id, traceparent } of orders) {
+    if (traceparent === undefined) continue;
+    const fields = {
+      'messaging.system': 'bullmq',
+      'messaging.message.id': job.id ?? '',
+      'messaging.batch.message_count': orders.length,
+      'flash_sale.attempt': job.attemptsMade + 1,
+      'flash_sale.order_id': id,
+    };
+    spans.set(id, tracing.resume(traceparent, 'consumer', 'confirm job', fields));
+  }
+  return spans.size > 0 ? new SpanGroup(spans) : null;
 }

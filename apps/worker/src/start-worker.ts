@@ -18,6 +18,7 @@ import { createSaleStore } from '@flash-sale/core/sales/sale-store.ts';
 import { createGateRebuild } from '@flash-sale/core/stock/gate-rebuild.ts';
 import { createOrdersUnderWay } from '@flash-sale/core/stock/orders-under-way.ts';
 import { createStockGate } from '@flash-sale/core/stock/stock-gate.ts';
+import type { SpanGroup, Tracing } from '@flash-sale/core/tracing/tracing.ts';
 import type { Logger } from 'pino';
 import { createSystemNumbers } from './numbers/read-system.ts';
 import { startOrderWorker } from './order-worker.ts';
@@ -33,6 +34,7 @@ export async function startWorker(
   settings: ServiceSettings,
   log: Logger,
   metrics = createMetrics(),
+  tracing: Tracing | null = null,
 ): Promise<{ stop(): Promise<void> }> {
   if (settings.DATABASE_POOL_SIZE < settings.WORKER_CONCURRENCY + WORKER_LOOP_CONNECTIONS) {
     throw new EnvironmentError(
@@ -62,8 +64,8 @@ export async function startWorker(
   const epochs = behindBreaker(breaker, createEpochStore(pool));
   const queue = createOrderQueue({ redis: atQueue.redis, prefix: keys.queuePrefix });
   const sign = createWorkerSign({ redis: atGate.redis, keys });
-  const confirm = (batch: OrderBatch): Promise<void> =>
-    confirmOrders({ gate, orders, log, count, time: metrics.timeBatch }, batch);
+  const confirm = (batch: OrderBatch, spans: SpanGroup | null): Promise<void> =>
+    confirmOrders({ gate, orders, log, count, time: metrics.timeBatch }, batch, spans);
   const giveUp = (batch: OrderBatch): Promise<void> => giveUpOrders({ gate, orders, log, count }, batch);
 
   metrics.watchSystem(
@@ -99,6 +101,7 @@ export async function startWorker(
         left.map((order) => order.id),
       ),
     log,
+    tracing,
   });
   const sweep = createSweep({ gate, orders, sales, queue, giveUp, strandAgeMs: settings.STRAND_AGE_MS, log });
   const repair = createSaleRepair({ gate, sales, log });

@@ -24,6 +24,21 @@ test('an empty text counts as unset, and unknown names are nobody’s business',
   expect(readEnvironment({ PORT: '', ADMIN_TOKEN: ' ', PATH: '/bin' })).toMatchObject({ PORT: 5001 });
 });
 
+test('a part is a plain decimal number', () => {
+  for (const [text, part] of [
+    ['0', 0],
+    ['0.25', 0.25],
+    ['1', 1],
+  ] as const) {
+    expect(readEnvironment({ TRACING_SAMPLE: text }).TRACING_SAMPLE).toBe(part);
+  }
+  for (const text of ['1.5', '-0.1', '1e-3', '.5', '10%'])
+    expect(() => readEnvironment({ TRACING_SAMPLE: text })).toThrow(
+      `TRACING_SAMPLE is "${text}". Expected: Part of the requests`,
+    );
+  expect(() => readEnvironment({ TRACING_URL: 'localhost:4318' })).toThrow('TRACING_URL has a value that does not fit');
+});
+
 test.each([
   ['PORT', 'abc', 'PORT is "abc".'],
   ['PORT', '70000', 'A whole number from 1 to 65535.'],

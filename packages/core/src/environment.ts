@@ -182,6 +182,24 @@ export const EnvironmentSchema = Type.Object({
     description:
       'Address the metrics are listened for on; 0.0.0.0 means every one. Nobody who can reach it is asked who they are.',
   }),
+  TRACING_URL: Type.Optional(
+    Type.String({
+      pattern: '^https?://.+',
+      description:
+        'Address of an OpenTelemetry collector that takes OTLP over HTTP, as http://localhost:4318 (without /v1/traces). Unset: nothing is traced.',
+    }),
+  ),
+  TRACING_SAMPLE: Type.Number({
+    default: 0.01,
+    minimum: 0,
+    maximum: 1,
+    description: 'Part of the requests that are traced, 0 to 1, where TRACING_URL is set.',
+  }),
+  TRACING_TRUST: Type.Union([Type.Literal('on'), Type.Literal('off')], {
+    default: 'off',
+    description:
+      'on: where a traceparent comes with a request, its sampled flag decides instead of TRACING_SAMPLE. Only behind a gateway that sets it itself.',
+  }),
   SHUTDOWN_TIMEOUT_MS: integer('Milliseconds that a process has to finish what it accepted once it is told to stop.', {
     default: 10_000,
     minimum: 500,
@@ -244,6 +262,7 @@ function isProxyList(text: string): boolean {
 function asDeclared(name: keyof Environment, text: string): unknown {
   const declared: TSchema = EnvironmentSchema.properties[name];
   // Only plain decimal digits are a number: "1e3", "0x10" and " 5 apples" stay text and are refused by the schema.
+  if (declared.type === 'number' && /^\d{1,9}(\.\d{1,9})?$/.test(text)) return Number(text);
   return declared.type === 'integer' && /^-?\d{1,15}$/.test(text) ? Number(text) : text;
 }
 

@@ -11,16 +11,23 @@ import { RESERVE_BATCH_MAX } from '@flash-sale/core/limits.ts';
 import type { ReserveDecision } from '@flash-sale/core/stock/gate-words.ts';
 import type { BuyerBucketSettings, OrderRequest, StockGate } from '@flash-sale/core/stock/stock-gate.ts';
 import type { Permits, SystemWindow } from '@flash-sale/core/stock/system-window.ts';
+import { SpanGroup, type TraceSpan, within } from '@flash-sale/core/tracing/tracing.ts';
 
 /** A decision, and what the system-wide window said as it was made; null where it was told from memory. */
 export interface Admission extends ReserveDecision {
   readonly system: Permits | null;
 }
 
+/** What the desk is asked. */
+export interface DeskRequest extends OrderRequest {
+  /** Of a sampled one. */
+  readonly trace?: TraceSpan | null;
+}
+
 /** What the gate said of a batch of one sale: decisions stand in the order of their requests. */
 export interface DecidedBatch {
   readonly saleId: string;
-  readonly requests: readonly OrderRequest[];
+  readonly requests: readonly DeskRequest[];
   readonly decisions: readonly ReserveDecision[];
   readonly system: Permits;
   /** When the gate was asked, ms of performance.now(). */
@@ -36,7 +43,9 @@ export class NothingReservedError extends Error {
 
 interface Waiting {
   readonly saleId: string;
-  readonly request: OrderRequest;
+  readonly request: DeskRequest;
+  /** From its arrival until the gate is asked; of a sampled one. */
+  readonly wait: TraceSpan | null;
   readonly resolve: (admission: Admission) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -58,7 +67,10 @@ export function createAdmissionDesk(parts: {
       const { saleId } = batch[0] as Waiting;
       const requests = batch.map((waiting) => waiting.request);
       const askedAt = performance.now();
-      const { decisions, permitsLeft } = await gate.reserve(saleId, requests, share, bucket);
+      const sampled = endWaits(batch);
+      const { decisions, permitsLeft } = await within(sampled, reservePart(batch.length), () =>
+        gate.reserve(saleId, requests, share, bucket),
+      );
       whenDecided({ saleId, requests, decisions, system, askedAt });
       batch.forEach((waiting, i) => {
         const { outcome, tokensLeft, tokenInMs } = decisions[i] as ReserveDecision;
@@ -76,7 +88,11 @@ export function createAdmissionDesk(parts: {
     try {
       permits = await systemWindow.take(turn.length);
     } catch (error) {
-      for (const waiting of turn) waiting.reject(new NothingReservedError(error));
+      for (const waiting of turn) {
+        waiting.wait?.fail((error as Error).message);
+        waiting.wait?.end();
+        waiting.reject(new NothingReservedError(error));
+      }
       return;
     }
     let free = permits.granted;
@@ -104,9 +120,10 @@ export function createAdmissionDesk(parts: {
 
   return {
     /** @throws NothingReservedError, or whatever Redis threw; then it is unknown whether the order holds units */
-    admit(saleId: string, request: OrderRequest): Promise<Admission> {
+    admit(saleId: string, request: DeskRequest): Promise<Admission> {
       return new Promise((resolve, reject) => {
-        arrived.push({ saleId, request, resolve, reject });
+        const wait = request.trace?.begin('internal', 'wait for the batch') ?? null;
+        arrived.push({ saleId, request, wait, resolve, reject });
         // Redis decides while this process still reads what else has arrived.
         if (arrived.length === RESERVE_BATCH_MAX) ask();
         if (turnEnds) return;
@@ -115,6 +132,26 @@ export function createAdmissionDesk(parts: {
       });
     },
   };
+}
+
+function reservePart(size: number) {
+  return {
+    kind: 'client',
+    name: 'reserve',
+    fields: { 'db.system.name': 'redis', 'flash_sale.batch_size': size },
+  } as const;
+}
+
+/** @returns those of a batch that are sampled; null where none is */
+function endWaits(batch: readonly Waiting[]): SpanGroup | null {
+  let sampled: Map<string, TraceSpan> | null = null;
+  for (const { wait, request } of batch) {
+    if (wait === null || !request.trace) continue;
+    wait.end();
+    sampled ??= new Map();
+    sampled.set(request.orderId, request.trace);
+  }
+  return sampled && new SpanGroup(sampled);
 }
 
 /** By sale, each in the order of arrival. */

@@ -8,6 +8,7 @@ import { HAND_OVER_PACE_MS } from '@flash-sale/core/limits.ts';
 import type { TimeBatch } from '@flash-sale/core/metrics.ts';
 import type { AcceptedOrder, OrderBatch } from '@flash-sale/core/orders/order.ts';
 import type { OrderQueue } from '@flash-sale/core/queue/order-queue.ts';
+import type { TraceSpan } from '@flash-sale/core/tracing/tracing.ts';
 import type { FastifyBaseLogger } from 'fastify';
 
 export type HandOver = ReturnType<typeof createHandOver>;
@@ -22,6 +23,7 @@ export function createHandOver(parts: {
   let waiting = new Map<string, { epoch: number; orders: AcceptedOrder[] }>();
   /** When the first of them came, ms of performance.now(). */
   let waitingSince = 0;
+  let waitingSpans: TraceSpan[] = [];
   let running: Promise<void> | null = null;
   let lastAddAt = Number.NEGATIVE_INFINITY;
   let draining = false;
@@ -34,24 +36,32 @@ export function createHandOver(parts: {
       const batches: OrderBatch[] = [...waiting].map(([saleId, batch]) => ({ saleId, ...batch }));
       const orders = batches.reduce((sum, batch) => sum + batch.orders.length, 0);
       const since = waitingSince;
+      const spans = waitingSpans;
       waiting = new Map();
+      waitingSpans = [];
       try {
         await queue.add(batches);
         time('enqueue', performance.now() - since, orders);
       } catch (error) {
+        for (const span of spans) span.fail((error as Error).message);
         log.warn(
           { err: (error as Error).message, orders },
           'the queue did not take orders in time; the sweep hands them over',
         );
       }
+      for (const span of spans) span.end();
     }
     running = null;
   }
 
   return {
-    /** @param epoch of the gate that accepted them */
-    push(saleId: string, epoch: number, orders: readonly AcceptedOrder[]): void {
+    /**
+     * @param epoch of the gate that accepted them
+     * @param spans of those that are sampled; they end with the add
+     */
+    push(saleId: string, epoch: number, orders: readonly AcceptedOrder[], spans: readonly TraceSpan[]): void {
       if (waiting.size === 0) waitingSince = performance.now();
+      for (const span of spans) waitingSpans.push(span);
       const batch = waiting.get(saleId);
       if (batch) {
         batch.epoch = Math.min(batch.epoch, epoch);

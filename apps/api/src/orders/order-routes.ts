@@ -57,8 +57,8 @@ export const orderRoutes: FastifyPluginAsyncTypebox<Options> = async (app, optio
       const idempotencyKey = readIdempotencyKey(request.headers['idempotency-key']);
       if (idempotencyKey === 'malformed') return void reply.problem('INVALID_IDEMPOTENCY_KEY');
       const quantity = request.body.quantity ?? 1;
-      const { buyerId, id: requestId } = request;
-      placeOrder({ saleId, buyerId, quantity, requestId, idempotencyKey: idempotencyKey?.key ?? null })
+      const { buyerId, id: requestId, trace } = request;
+      placeOrder({ saleId, buyerId, quantity, requestId, idempotencyKey: idempotencyKey?.key ?? null, trace })
         .then((placed) => {
           if (placed.kind !== 'decided') return void refuseUndecided(reply, placed, idempotencyKey !== null);
           const { outcome } = placed.admission;

@@ -9,6 +9,7 @@ import { writeLines } from '@flash-sale/core/logging.ts';
 import { ACCEPTED, acceptedFields } from '@flash-sale/core/orders/accepted-log.ts';
 import { type AcceptedOrder, newOrderId } from '@flash-sale/core/orders/order.ts';
 import { step } from '@flash-sale/core/steps.ts';
+import type { TraceSpan } from '@flash-sale/core/tracing/tracing.ts';
 import type { Logger } from 'pino';
 import type { SaleReader } from '../sales/read-sales.ts';
 import { type Admission, type AdmissionDesk, type DecidedBatch, NothingReservedError } from './admission-desk.ts';
@@ -21,6 +22,8 @@ export interface PlaceOrder {
   readonly quantity: number;
   readonly requestId: string;
   readonly idempotencyKey: string | null;
+  /** null where it is not sampled. */
+  readonly trace: TraceSpan | null;
 }
 
 export type PlaceOrderOutcome =
@@ -37,16 +40,21 @@ export type PlaceOrderOutcome =
 export function createAcceptance({ handOver, log }: { handOver: HandOver; log: Logger }) {
   return function accept({ saleId, requests, decisions }: DecidedBatch): void {
     const orders: AcceptedOrder[] = [];
+    const spans: TraceSpan[] = [];
     let epoch = 0;
     for (let i = 0; i < requests.length; i++) {
       const outcome = decisions[i]?.outcome;
       if (outcome?.word !== 'reserved') continue;
-      const { orderId: id, buyerId, quantity, requestId, idempotencyKey } = requests[i] as DecidedBatch['requests'][0];
-      orders.push({ id, buyerId, quantity, requestId, idempotencyKey, reservedAt: outcome.reservedAt });
+      const request = requests[i] as DecidedBatch['requests'][0];
+      const { orderId: id, buyerId, quantity, requestId, idempotencyKey } = request;
+      const span = request.trace?.begin('producer', 'hand over to the queue', { 'messaging.system': 'bullmq' });
+      if (span) spans.push(span);
+      const { reservedAt } = outcome;
+      orders.push({ id, buyerId, quantity, requestId, idempotencyKey, reservedAt, traceparent: span?.traceparent });
       epoch = outcome.epoch;
     }
     if (orders.length === 0) return;
-    handOver.push(saleId, epoch, orders);
+    handOver.push(saleId, epoch, orders, spans);
     writeLines(
       log,
       ACCEPTED,
@@ -66,16 +74,19 @@ export function createPlaceOrder(parts: {
   const { desk, sales, count, log } = parts;
 
   return function placeOrder(wanted: PlaceOrder): Promise<PlaceOrderOutcome> {
-    const { saleId, buyerId, quantity, requestId, idempotencyKey } = wanted;
+    const { saleId, buyerId, quantity, requestId, idempotencyKey, trace } = wanted;
     const orderId = newOrderId(saleId);
+    trace?.note({ 'flash_sale.order_id': orderId });
     step('receive-order', 'begins');
 
     function decided(admission: Admission): PlaceOrderOutcome | Promise<PlaceOrderOutcome> {
-      const { word } = admission.outcome;
+      const { outcome } = admission;
+      const { word } = outcome;
       if (word === 'recovering') return { kind: 'recovering' };
       if (word === 'unknown_sale') return findOut();
       if (word === 'reserved') count('accepted');
       else if (word === 'replayed') count('replayed');
+      if (word === 'replayed') trace?.note({ 'flash_sale.order_id': outcome.orderId, 'flash_sale.replayed': 1 });
       return { kind: 'decided', orderId, admission };
     }
     /** There is no gate of it: it may be a sale whose gate is being made. */
@@ -91,6 +102,6 @@ export function createPlaceOrder(parts: {
       );
       return { kind: 'unknown', orderId };
     }
-    return desk.admit(saleId, { orderId, buyerId, quantity, requestId, idempotencyKey }).then(decided, failed);
+    return desk.admit(saleId, { orderId, buyerId, quantity, requestId, idempotencyKey, trace }).then(decided, failed);
   };
 }

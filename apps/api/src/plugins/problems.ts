@@ -140,6 +140,7 @@ function problem(this: FastifyReply, code: ProblemCode, fields: ProblemFields = 
   const [status] = table[code];
   this.request.server.countRefusal(code);
   this.problemCode = code;
+  this.request.trace?.fail(code);
   if (fields.retry_after_ms !== undefined)
     this.header('retry-after', Math.max(1, Math.ceil(fields.retry_after_ms / 1000)));
   else if (status === 429 || status === 503) this.header('retry-after', 1);
@@ -260,5 +261,5 @@ export default fp(
     app.decorateReply('problemCode', null);
     app.setErrorHandler(sendError);
   },
-  { name: 'problems', dependencies: ['refusal-count'] },
+  { name: 'problems', dependencies: ['refusal-count', 'request-trace'] },
 );

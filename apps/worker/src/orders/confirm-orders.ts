@@ -9,6 +9,7 @@ import type { TimeBatch } from '@flash-sale/core/metrics.ts';
 import type { OrderBatch, OrderVerdict } from '@flash-sale/core/orders/order.ts';
 import type { OrderStore } from '@flash-sale/core/orders/order-store.ts';
 import type { StockGate } from '@flash-sale/core/stock/stock-gate.ts';
+import { type SpanGroup, traceIdOf, within } from '@flash-sale/core/tracing/tracing.ts';
 import type { Logger } from 'pino';
 
 interface Parts {
@@ -22,22 +23,34 @@ interface Parts {
 
 export type CountOrder = (outcome: OrderVerdict['status']) => void;
 
-/** @throws when ledger or gate cannot be reached; then the whole step is to be done again */
+const LEDGER_PART = {
+  kind: 'client',
+  name: "the ledger's transaction",
+  fields: { 'db.system.name': 'postgresql' },
+} as const;
+const SETTLE_PART = { kind: 'client', name: 'settle', fields: { 'db.system.name': 'redis' } } as const;
+
+/**
+ * @param spans of the job, for the orders of it that are sampled
+ * @throws when ledger or gate cannot be reached; then the whole step is to be done again
+ */
 export async function confirmOrders(
   { gate, orders, log, count = () => {}, time = () => {} }: Parts,
   batch: OrderBatch,
+  spans: SpanGroup | null = null,
 ): Promise<void> {
   const size = batch.orders.length;
   const begun = performance.now();
-  const { verdicts, epoch } = await orders.confirm(batch, gate.adopt);
+  const { verdicts, epoch } = await within(spans, LEDGER_PART, () => orders.confirm(batch, gate.adopt));
   const committed = performance.now();
   time('confirm', committed - begun, size);
   const confirmed = { ...batch, epoch };
-  await followLedger({ gate, log, count }, confirmed, verdicts);
+  await within(spans, SETTLE_PART, () => followLedger({ gate, log, count }, confirmed, verdicts));
   time('settle', performance.now() - committed, size);
   const oldest = batch.orders.reduce((least, order) => Math.min(least, order.reservedAt), Number.POSITIVE_INFINITY);
   time('whole', Math.max(0, Date.now() - oldest), size);
   for (const verdict of verdicts) {
+    if (verdict.status === 'rejected') spans?.failOne(verdict.id, verdict.reason);
     if (verdict.status === 'rejected' && verdict.reason === 'DUPLICATE_REQUEST')
       await restoreKey({ gate, orders }, confirmed, verdict.id);
   }
@@ -68,8 +81,12 @@ export async function followLedger(
   await gate.release(batch.saleId, batch.epoch, ids('rejected'));
 
   const fresh = verdicts.filter((verdict) => verdict.fresh);
-  const requestIds = new Map(fresh.length > 0 ? batch.orders.map((order) => [order.id, order.requestId]) : []);
-  const line = ({ id }: OrderVerdict) => ({ order_id: id, sale_id: batch.saleId, reqId: requestIds.get(id) });
+  const byId = new Map(fresh.length > 0 ? batch.orders.map((order) => [order.id, order]) : []);
+  const line = ({ id }: OrderVerdict) => {
+    const order = byId.get(id);
+    const trace_id = traceIdOf(order?.traceparent);
+    return { order_id: id, sale_id: batch.saleId, reqId: order?.requestId, trace_id };
+  };
   if (log.isLevelEnabled('info')) {
     writeLines(log, 'order confirmed', fresh.filter((verdict) => verdict.status === 'confirmed').map(line));
   }

@@ -2,6 +2,7 @@
  * The accepted-order log: the line "order accepted" that the API writes for each order it accepts. It is the one record of an order that
  * lies outside of Redis before the ledger has it, so that an order is found again that Redis lost with its disk.
  */
+import { traceIdOf } from '../tracing/tracing.ts';
 import type { AcceptedOrder } from './order.ts';
 import { saleIdOf } from './order.ts';
 
@@ -18,6 +19,7 @@ export function acceptedFields(saleId: string, order: AcceptedOrder) {
     reserved_at: order.reservedAt,
     idempotency_key: order.idempotencyKey ?? undefined,
     reqId: order.requestId,
+    trace_id: traceIdOf(order.traceparent),
   };
 }
 

@@ -19,6 +19,8 @@ export interface AcceptedOrder {
   readonly requestId: string;
   /** Under which its buyer gets this order again; null where none was sent. */
   readonly idempotencyKey: string | null;
+  /** W3C traceparent of its hand-over, where it is sampled. Known to its job only: a strand that is handed over again has none. */
+  readonly traceparent?: string | undefined;
 }
 
 /** Accepted orders of one sale that go together. */

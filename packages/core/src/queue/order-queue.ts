@@ -43,9 +43,17 @@ const ConfirmOrdersJobSchema = Type.Object({
     ]),
     { minItems: 1 },
   ),
+  // Checked apart from the rest: what is wrong with a trace must not keep an order from the ledger.
+  traces: Type.Optional(
+    Type.Unknown({ description: 'Of sampled orders: row in `orders`, W3C traceparent. Absent where there are none.' }),
+  ),
 });
 
 const isConfirmOrdersJob = TypeCompiler.Compile(ConfirmOrdersJobSchema);
+
+const areTraces = TypeCompiler.Compile(
+  Type.Array(Type.Tuple([Type.Integer({ minimum: 0 }), Type.String({ pattern: '^00-[0-9a-f]{32}-[0-9a-f]{16}-01$' })])),
+);
 
 /** The form of 0.1.0, read for as long as such jobs may wait: an update brings the workers first. */
 const isNamedOrdersJob = TypeCompiler.Compile(
@@ -145,6 +153,7 @@ export function createOrderQueue({ redis, prefix }: { redis: AnyRedis; prefix: s
 
 /** What `add` writes. */
 export function encodeJob({ saleId, epoch, orders }: OrderBatch): ConfirmOrdersJob {
+  const traces = orders.flatMap(({ traceparent }, row) => (traceparent === undefined ? [] : [[row, traceparent]]));
   return {
     sale_id: saleId,
     epoch,
@@ -157,6 +166,7 @@ export function encodeJob({ saleId, epoch, orders }: OrderBatch): ConfirmOrdersJ
       order.requestId,
       order.idempotencyKey,
     ]),
+    ...(traces.length > 0 ? { traces } : {}),
   };
 }
 
@@ -174,16 +184,18 @@ export function decodeJob(data: unknown): OrderBatch | null {
     return { saleId: data.sale_id, epoch: data.epoch ?? 1, orders };
   }
   if (!isConfirmOrdersJob.Check(data)) return null;
+  const traces = areTraces.Check(data.traces) ? new Map(data.traces) : null;
   return {
     saleId: data.sale_id,
     epoch: data.epoch,
-    orders: data.orders.map(([id, buyerId, quantity, reservedAt, requestId, idempotencyKey]) => ({
+    orders: data.orders.map(([id, buyerId, quantity, reservedAt, requestId, idempotencyKey], row) => ({
       id: `${data.sale_id}-${id}`,
       buyerId,
       quantity,
       reservedAt,
       requestId,
       idempotencyKey,
+      traceparent: traces?.get(row),
     })),
   };
 }

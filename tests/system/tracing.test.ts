@@ -1,0 +1,269 @@
+/** One trace of an order, from real processes, as a collector receives it; and that tracing never stands in an order's way. */
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import { decodeJob, encodeJob } from '@flash-sale/core/queue/order-queue.ts';
+import { makeSale } from '@flash-sale/core/testing/sales.ts';
+import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
+import { afterEach, beforeEach, expect, inject, onTestFinished, test } from 'vitest';
+import type { AnyJson } from '../any-json.ts';
+import { freePort } from '../free-port.ts';
+import { type CollectedSpan, type OtlpCollector, startOtlpCollector } from '../otlp-collector.ts';
+import { type ServiceProcess, startProcess } from '../running-system.ts';
+
+const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';
+const CALLER = 'b7ad6b7169203331';
+
+/** Clocks of two processes are read in whole milliseconds. */
+const CLOCK_MS = 1;
+
+let world: World;
+let collector: OtlpCollector;
+let processes: ServiceProcess[];
+let base: string;
+
+beforeEach(async () => {
+  world = await openWorld(inject('template'));
+  collector = await startOtlpCollector();
+  processes = [];
+});
+afterEach(async () => {
+  for (const one of processes) await one.kill();
+  await collector.close();
+  await world.close();
+});
+
+async function startBoth(changed: Record<string, string>): Promise<void> {
+  const port = await freePort();
+  base = `http://127.0.0.1:${port}`;
+  const settings = { PORT: String(port), ...changed };
+  processes = await Promise.all([startProcess(world, 'api', settings), startProcess(world, 'worker', settings)]);
+}
+
+async function order(saleId: string, buyer: string, headers: Record<string, string> = {}): Promise<AnyJson> {
+  const response = await fetch(`${base}/api/flash-sales/${saleId}/order`, {
+    method: 'POST',
+    headers: { 'x-user-id': buyer, ...headers },
+  });
+  return response.json();
+}
+
+async function whenConfirmed(orderId: string, buyer: string): Promise<void> {
+  await eventually('the order is confirmed', 10_000, async () => {
+    const response = await fetch(`${base}/api/orders/${orderId}`, { headers: { 'x-user-id': buyer } });
+    return ((await response.json()) as AnyJson).status === 'confirmed';
+  });
+}
+
+/** Tells on stderr of each module of OpenTelemetry that is loaded, but for its interfaces, which prom-client brings. */
+const TELLS_MODULES = `--import=data:text/javascript,${encodeURIComponent(`
+import { registerHooks } from 'node:module';
+registerHooks({
+  load(url, context, next) {
+    if (/@opentelemetry\\/(?!api\\/)/.test(url)) process.stderr.write('LOADED ' + url + '\\n');
+    return next(url, context);
+  },
+});`)}`;
+
+const named = (spans: readonly CollectedSpan[], name: string): CollectedSpan => {
+  const found = spans.filter((span) => span.name === name);
+  expect(found.map((span) => span.name)).toEqual([name]);
+  return found[0] as CollectedSpan;
+};
+
+const ROUTE = 'POST /api/flash-sales/:product_id/order';
+const PARTS = [
+  ROUTE,
+  'wait for the batch',
+  'reserve',
+  'hand over to the queue',
+  'confirm job',
+  "the ledger's transaction",
+  'settle',
+];
+
+test('an order is one trace, from the HTTP request through Redis and the job to the ledger', async () => {
+  await startBoth({ TRACING_URL: collector.url, TRACING_SAMPLE: '1' });
+  const sale = await makeSale(world, { units: 1 });
+  const placed = await order(sale.id, 'a-buyer-of-ours', { traceparent: `00-${TRACE_ID}-${CALLER}-00` });
+  expect(placed.status).toBe('accepted');
+  const ofTrace = () => collector.spans.filter((span) => span.traceId === TRACE_ID);
+  await eventually('the whole trace has come', 10_000, () => ofTrace().length >= PARTS.length);
+  const trace = ofTrace();
+  expect(trace.map((span) => span.name).sort()).toEqual([...PARTS].sort());
+
+  const [request, wait, reserve, handOver, job, ledger, settle] = PARTS.map((name) => named(trace, name)) as [
+    CollectedSpan,
+    CollectedSpan,
+    CollectedSpan,
+    CollectedSpan,
+    CollectedSpan,
+    CollectedSpan,
+    CollectedSpan,
+  ];
+  expect(request).toMatchObject({
+    service: 'api',
+    parentSpanId: CALLER,
+    fields: {
+      'http.route': '/api/flash-sales/:product_id/order',
+      'http.response.status_code': 200,
+      'flash_sale.sale_id': sale.id,
+      'flash_sale.order_id': placed.order_id,
+    },
+  });
+  for (const part of [wait, reserve, handOver]) {
+    expect(part).toMatchObject({ service: 'api', parentSpanId: request.spanId });
+  }
+  expect(reserve.fields).toMatchObject({ 'flash_sale.batch_size': 1, 'db.system.name': 'redis' });
+  expect(job).toMatchObject({ service: 'worker', parentSpanId: handOver.spanId });
+  for (const part of [ledger, settle]) expect(part).toMatchObject({ service: 'worker', parentSpanId: job.spanId });
+  expect(trace.map((span) => span.fault)).toEqual(PARTS.map(() => undefined));
+
+  for (const span of trace) expect(span.endedAt).toBeGreaterThanOrEqual(span.startedAt);
+  // One after the other within a process, and the job after its hand-over began.
+  for (const [earlier, later] of [
+    [wait.endedAt, reserve.startedAt],
+    [reserve.endedAt, handOver.startedAt],
+    [reserve.endedAt, request.endedAt],
+    [ledger.endedAt, settle.startedAt],
+    [settle.endedAt, job.endedAt],
+    [request.startedAt, wait.startedAt],
+    [job.startedAt, ledger.startedAt],
+  ] as const) {
+    expect(later).toBeGreaterThanOrEqual(earlier - 0.001);
+  }
+  expect(job.startedAt).toBeGreaterThanOrEqual(handOver.startedAt - CLOCK_MS);
+
+  for (const one of processes) {
+    const lines = one
+      .output()
+      .split('\n')
+      .filter((line) => line.includes(placed.order_id));
+    expect(lines.map((line) => JSON.parse(line).trace_id)).toEqual([TRACE_ID]);
+  }
+
+  // Who bought is nobody's business there; a refusal says its code.
+  expect((await order(sale.id, 'late')).code).toBe('SOLD_OUT');
+  await eventually('the refusal has come', 10_000, () => collector.spans.some((span) => span.fault === 'SOLD_OUT'));
+  expect(collector.texts.join('')).not.toContain('a-buyer-of-ours');
+}, 60_000);
+
+test('of many orders in one call and one job each sampled one has a trace of its own', async () => {
+  await startBoth({ TRACING_URL: collector.url, TRACING_SAMPLE: '1' });
+  const sale = await makeSale(world, { units: 40 });
+  const placed = await Promise.all(Array.from({ length: 40 }, (_, n) => order(sale.id, `buyer-${n}`)));
+  const jobs = () => collector.spans.filter((span) => span.name === 'settle');
+  await eventually('all traces have come', 15_000, () => jobs().length === placed.length);
+  const byTrace = Map.groupBy(collector.spans, (span) => span.traceId);
+  expect(byTrace.size).toBe(40);
+  for (const spans of byTrace.values()) expect(spans.map((span) => span.name).sort()).toEqual([...PARTS].sort());
+  expect([...byTrace.values()].map((spans) => named(spans, ROUTE).fields['flash_sale.order_id']).sort()).toEqual(
+    placed.map((one) => one.order_id).sort(),
+  );
+  // Those that one call decided tell of the same call.
+  const sizes = collector.spans
+    .filter((span) => span.name === 'reserve')
+    .map((span) => Number(span.fields['flash_sale.batch_size']));
+  expect(sizes.reduce((calls, size) => calls + 1 / size, 0)).toBeCloseTo(
+    Math.round(sizes.reduce((calls, size) => calls + 1 / size, 0)),
+  );
+}, 60_000);
+
+test('off: nothing of the SDK is loaded, and nothing is sent', async () => {
+  await startBoth({ NODE_OPTIONS: TELLS_MODULES, TRACING_SAMPLE: '1' });
+  const sale = await makeSale(world, { units: 1 });
+  const placed = await order(sale.id, 'ann', { traceparent: `00-${TRACE_ID}-${CALLER}-01` });
+  await whenConfirmed(placed.order_id, 'ann');
+  for (const one of processes) expect(one.output()).not.toMatch(/LOADED|trace_id/);
+  expect(collector.requests()).toBe(0);
+  // The control: the same look finds it where it is.
+  processes.push(await startProcess(world, 'worker', { NODE_OPTIONS: TELLS_MODULES, TRACING_URL: collector.url }));
+  expect(processes.at(-1)?.output()).toContain('LOADED');
+}, 60_000);
+
+test.each([
+  ['away', false],
+  ['silent', true],
+])(
+  'a collector that is %s costs a line and no order; a process stops in time',
+  async (_, silent) => {
+    const port = await freePort();
+    const held = createServer(() => {});
+    if (silent) await once(held.listen(port, '127.0.0.1'), 'listening');
+    onTestFinished(() => void held.close());
+    await startBoth({ TRACING_URL: `http://127.0.0.1:${port}`, TRACING_SAMPLE: '1', SHUTDOWN_TIMEOUT_MS: '3000' });
+    const sale = await makeSale(world, { units: 200 });
+    const placed = await Promise.all(Array.from({ length: 200 }, (_, n) => order(sale.id, `buyer-${n}`)));
+    expect(new Set(placed.map((one) => one.status))).toEqual(new Set(['accepted']));
+    for (const [n, one] of placed.entries()) await whenConfirmed(one.order_id, `buyer-${n}`);
+    const warnings = () =>
+      processes.map(
+        (one) =>
+          one
+            .output()
+            .split('\n')
+            .filter((line) => line.includes('traces cannot be sent')).length,
+      );
+    await eventually('each process has said it', 15_000, () => warnings().every((lines) => lines > 0));
+    expect(await Promise.all(processes.map((one) => one.stop()))).toEqual([0, 0]);
+    expect(warnings()).toEqual([1, 1]);
+  },
+  60_000,
+);
+
+test('what has ended is sent before a process stops', async () => {
+  await startBoth({ TRACING_URL: collector.url, TRACING_SAMPLE: '1' });
+  const sale = await makeSale(world, { units: 1 });
+  const placed = await order(sale.id, 'ann');
+  expect(await processes[0]?.stop()).toBe(0);
+  expect(collector.spans.map((span) => span.fields['flash_sale.order_id'])).toContain(placed.order_id);
+}, 60_000);
+
+test('a forged traceparent neither breaks an order nor makes it sampled', async () => {
+  await startBoth({ TRACING_URL: collector.url, TRACING_SAMPLE: '0' });
+  const forged = [
+    `00-${TRACE_ID}-${CALLER}-01`,
+    `00-${'0'.repeat(32)}-${CALLER}-01`,
+    `ff-${TRACE_ID}-${CALLER}-01`,
+    `00-${TRACE_ID}-${CALLER}-01-${'x'.repeat(4_000)}`,
+    '{"$gt":""}',
+    "'; DROP TABLE orders; --",
+  ];
+  const sale = await makeSale(world, { units: forged.length });
+  for (const [n, traceparent] of forged.entries()) {
+    const placed = await order(sale.id, `buyer-${n}`, { traceparent });
+    await whenConfirmed(placed.order_id, `buyer-${n}`);
+  }
+  expect(await Promise.all(processes.map((one) => one.stop()))).toEqual([0, 0]);
+  expect(collector.requests()).toBe(0);
+}, 60_000);
+
+test('TRACING_TRUST: the flag of a traceparent decides; a malformed one begins a trace of its own', async () => {
+  await startBoth({ TRACING_URL: collector.url, TRACING_SAMPLE: '1', TRACING_TRUST: 'on' });
+  const sale = await makeSale(world, { units: 2 });
+  await order(sale.id, 'ann', { traceparent: `00-${TRACE_ID}-${CALLER}-00` });
+  await order(sale.id, 'bob', { traceparent: `00-${TRACE_ID}-nonsense-01` });
+  await order(sale.id, 'cid', { traceparent: `00-${TRACE_ID}-${CALLER}-01` });
+  expect(await processes[0]?.stop()).toBe(0);
+  const requests = collector.spans.filter((span) => span.name === ROUTE);
+  expect(requests.map((span) => [span.traceId === TRACE_ID, span.parentSpanId, span.fault])).toEqual([
+    [false, '', undefined],
+    [true, CALLER, 'SOLD_OUT'],
+  ]);
+}, 60_000);
+
+test('a job carries the contexts of sampled orders only; what is wrong with them keeps no order from the ledger', () => {
+  const traceparent = `00-${TRACE_ID}-${CALLER}-01`;
+  const plain = { buyerId: 'b', quantity: 1, reservedAt: 1, requestId: 'r', idempotencyKey: null };
+  const orders = [
+    { ...plain, id: 's-1' },
+    { ...plain, id: 's-2', traceparent },
+  ];
+  const job = encodeJob({ saleId: 's', epoch: 1, orders });
+  expect(job.traces).toEqual([[1, traceparent]]);
+  expect(decodeJob(job)?.orders).toEqual(orders);
+  expect(encodeJob({ saleId: 's', epoch: 1, orders: [orders[0] as (typeof orders)[0]] })).not.toHaveProperty('traces');
+  for (const traces of ['x', [[1, 'x']], [['1', traceparent]], null]) {
+    expect(decodeJob({ ...job, traces })?.orders.map((one) => one.traceparent)).toEqual([undefined, undefined]);
+  }
+  expect(decodeJob({ ...job, traces: [[7, traceparent]] })?.orders).toHaveLength(2);
+});
