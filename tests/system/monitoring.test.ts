@@ -129,6 +129,7 @@ test('during a sale every query has data and no rule fails; a ledger that is awa
         method: 'POST',
         headers: { 'x-user-id': `buyer-${buyer}` },
       }).then((response) => response.text());
+      // A crowd of fifty a second: the pace, and not a wait for anything.
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
   })();

@@ -1,4 +1,5 @@
 /** What is told of the whole system, and under which name. Who reads it stands in the worker (numbers/read-system.ts). */
+import type { RedisLoad } from '../redis/read-load.ts';
 import type { Described, Labels, Sample } from './tables.ts';
 
 export interface SaleNumbers {
@@ -25,16 +26,7 @@ export interface SystemNumbers {
   readonly queue: { readonly jobs: Readonly<Record<string, number>>; readonly oldestS: number } | null;
   readonly workerAlive: boolean | null;
   /** One for each master. */
-  readonly redis: readonly {
-    readonly node: string;
-    readonly memoryBytes: number;
-    readonly memoryLimitBytes: number;
-    readonly clients: number;
-    readonly commands: number;
-    readonly evictedKeys: number;
-    readonly mayEvict: boolean;
-    readonly persists: boolean;
-  }[];
+  readonly redis: readonly RedisLoad[];
   /** null while PostgreSQL is away. */
   readonly postgres: { readonly connections: number; readonly connectionsMax: number } | null;
 }
@@ -50,7 +42,7 @@ const byWord = (label: string, values: Readonly<Record<string, number>>, others:
 const bySale = ({ sales }: SystemNumbers, value: (sale: SaleNumbers) => number | undefined): Sample[] =>
   sales.flatMap((sale) => one(value(sale)).map((sample) => ({ ...sample, labels: { sale: sale.id } })));
 
-const byNode = ({ redis }: SystemNumbers, value: (node: SystemNumbers['redis'][0]) => number): Sample[] =>
+const byNode = ({ redis }: SystemNumbers, value: (node: RedisLoad) => number): Sample[] =>
   redis.map((node) => ({ labels: { node: node.node }, value: value(node) }));
 
 export const systemMetrics: readonly SystemMetric[] = [

@@ -12,7 +12,7 @@ import { createOrderStore } from '../orders/order-store.ts';
 import { createSaleStore } from '../sales/sale-store.ts';
 import { PlantedSale } from '../testing/planted-sale.ts';
 import { makeSale } from '../testing/sales.ts';
-import { openWorld, type World } from '../testing/world.ts';
+import { eventually, openWorld, type World } from '../testing/world.ts';
 import { backUpLedger } from './back-up-ledger.ts';
 import { BackupUnfitError, type Manifest, MISSING_ORDERS_FILE } from './backup-folder.ts';
 import { migrateLedger } from './migrate.ts';
@@ -125,7 +125,7 @@ test('of one instant, though orders are confirmed all the time: sold is what the
   const confirmers = [confirm(), confirm()];
   const sold = async (): Promise<number> =>
     (await world.pool.query('SELECT sold FROM sales WHERE id = $1', [busy.id])).rows[0].sold;
-  while ((await sold()) < 500) await new Promise((resolve) => setTimeout(resolve, 10));
+  await eventually('500 orders are confirmed', 30_000, async () => (await sold()) >= 500);
   await backUp();
   const after = await sold();
   confirming = false;
