@@ -12,10 +12,9 @@ import {
   SYSTEM_NUMBERS_SALES_MAX,
   SYSTEM_NUMBERS_TIMEOUT_MS,
 } from '@flash-sale/core/limits.ts';
-import type { SaleNumbers, SystemNumbers } from '@flash-sale/core/metrics/system-numbers.ts';
+import type { RedisLoad, SaleNumbers, SystemNumbers } from '@flash-sale/core/metrics/system-numbers.ts';
 import type { PostgresLoad } from '@flash-sale/core/postgres/read-load.ts';
 import type { OrderQueue } from '@flash-sale/core/queue/order-queue.ts';
-import type { RedisLoad } from '@flash-sale/core/redis/read-load.ts';
 import type { WorkerSign } from '@flash-sale/core/redis/worker-sign.ts';
 import type { EpochStore } from '@flash-sale/core/sales/epoch-store.ts';
 import type { LedgerSale, SaleStore } from '@flash-sale/core/sales/sale-store.ts';

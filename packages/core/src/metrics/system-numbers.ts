@@ -1,5 +1,4 @@
 /** What is told of the whole system, and under which name. Who reads it stands in the worker (numbers/read-system.ts). */
-import type { RedisLoad } from '../redis/read-load.ts';
 import type { Described, Labels, Sample } from './tables.ts';
 
 export interface SaleNumbers {
@@ -16,6 +15,23 @@ export interface SaleNumbers {
   readonly closedBeforeS: number;
   /** Orders that hold units and have not ended; null while Redis is away. */
   readonly underWay: { readonly orders: number; readonly handedOver: number; readonly oldestS: number } | null;
+}
+
+export interface RedisLoad {
+  /** host:port */
+  readonly node: string;
+  readonly memoryBytes: number;
+  /** maxmemory, or the machine's memory where that is not set. */
+  readonly memoryLimitBytes: number;
+  readonly clients: number;
+  /** Carried out since it started. */
+  readonly commands: number;
+  /** Since it started. */
+  readonly evictedKeys: number;
+  /** True where maxmemory-policy is not noeviction. */
+  readonly mayEvict: boolean;
+  /** The append-only file is on, and its last write went well. */
+  readonly persists: boolean;
 }
 
 export interface SystemNumbers {

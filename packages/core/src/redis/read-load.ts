@@ -1,31 +1,14 @@
 /** How full and how busy Redis is, and whether it keeps what it is told: the server, or each master of the cluster. */
 import { type AnyRedis, mastersOf } from './open-redis.ts';
 
-export interface RedisLoad {
-  /** host:port */
-  readonly node: string;
-  readonly memoryBytes: number;
-  /** maxmemory, or the machine's memory where that is not set. */
-  readonly memoryLimitBytes: number;
-  readonly clients: number;
-  /** Carried out since it started. */
-  readonly commands: number;
-  /** Since it started. */
-  readonly evictedKeys: number;
-  /** True where maxmemory-policy is not noeviction. */
-  readonly mayEvict: boolean;
-  /** The append-only file is on, and its last write went well. */
-  readonly persists: boolean;
-}
-
 /** @throws where one of them does not answer */
-export function readRedisLoad(redis: AnyRedis): Promise<RedisLoad[]> {
+export function readRedisLoad(redis: AnyRedis) {
   return Promise.all(
     mastersOf(redis).map(async (node) => toLoad(`${node.options.host}:${node.options.port}`, await node.info())),
   );
 }
 
-function toLoad(node: string, info: string): RedisLoad {
+function toLoad(node: string, info: string) {
   const fields = new Map([...info.matchAll(/^(\w+):(.*?)\r?$/gm)].map(([, name, value]) => [name, value]));
   const number = (name: string): number => Number(fields.get(name) ?? 0);
   return {
