@@ -19,15 +19,18 @@ export async function migrateLedger(
   say: (line: string) => void = () => {},
   most = Number.POSITIVE_INFINITY,
 ): Promise<string[]> {
-  const done = await runner({
-    databaseUrl,
-    count: most,
-    dir: folder,
-    direction: 'up',
-    migrationsTable: MIGRATIONS_TABLE,
-    advisoryLockMode: 'wait',
-    logger: { info: () => {}, warn: say, error: say },
-  });
+  const done = await onOwnConnection({ connectionString: databaseUrl }, (client) =>
+    runner({
+      // The library's own would still be closing, and heard by nobody, as this returns.
+      dbClient: client,
+      count: most,
+      dir: folder,
+      direction: 'up',
+      migrationsTable: MIGRATIONS_TABLE,
+      advisoryLockMode: 'wait',
+      logger: { info: () => {}, warn: say, error: say },
+    }),
+  );
   for (const migration of done) say(`migrated: ${migration.name}`);
   return done.map((migration) => migration.name);
 }
@@ -55,12 +58,23 @@ export async function listCarriedOut(client: pg.ClientBase): Promise<string[]> {
  * @throws PostgresUnfitError where a migration that this code needs was not carried out
  */
 export async function checkMigrated(databaseUrl: string): Promise<void> {
-  const client = new pg.Client({ connectionString: databaseUrl, connectionTimeoutMillis: 3_000 });
+  const config = { connectionString: databaseUrl, connectionTimeoutMillis: 3_000 };
+  const done = new Set(await onOwnConnection(config, listCarriedOut));
+  const missing = listMigrations().filter((name) => !done.has(name));
+  if (missing.length > 0) throw new PostgresUnfitError(outdated(missing));
+}
+
+/** Has closed it when it returns. */
+async function onOwnConnection<Result>(
+  config: pg.ClientConfig,
+  work: (client: pg.Client) => Promise<Result>,
+): Promise<Result> {
+  const client = new pg.Client(config);
+  // One that breaks is heard of by the statement under way; an error that nobody listens to would end the process.
+  client.on('error', () => {});
   await client.connect();
   try {
-    const done = new Set(await listCarriedOut(client));
-    const missing = listMigrations().filter((name) => !done.has(name));
-    if (missing.length > 0) throw new PostgresUnfitError(outdated(missing));
+    return await work(client);
   } finally {
     await client.end();
   }
