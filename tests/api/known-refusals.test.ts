@@ -29,6 +29,9 @@ afterAll(async () => {
   await world.close();
 });
 
+/** Of a bucket whose tokens come back at 20 a second. */
+const TOKEN_MS = 50;
+
 let buyers = 0;
 
 async function order(saleId: string, { buyer = `buyer${++buyers}`, key = '', through = api } = {}): Promise<AnyJson> {
@@ -188,7 +191,7 @@ describe('the memory itself', () => {
 
   test('what was asked before the news is not learned from', () => {
     let at = 0;
-    const known = createKnownRefusals(() => at);
+    const known = createKnownRefusals(TOKEN_MS, () => at);
     at = 10;
     known.forget('s');
     at = 20;
@@ -202,7 +205,7 @@ describe('the memory itself', () => {
 
   test('each refusal has its time', () => {
     let at = 0;
-    const known = createKnownRefusals(() => at);
+    const known = createKnownRefusals(TOKEN_MS, () => at);
     known.learn(batch('s', [{ word: 'buyer_limited', waitMs: 50 }], 0));
     known.learn(batch('t', [{ word: 'system_limited' }], 0));
     expect(known.of('s', 'b0')).toEqual({ outcome: { word: 'buyer_limited', waitMs: 50 }, waitMs: 50 });
@@ -219,7 +222,7 @@ describe('the memory itself', () => {
 
   test('when its time is over one goes to see, and the others wait for what he is told, a moment at most', () => {
     let at = 0;
-    const known = createKnownRefusals(() => at);
+    const known = createKnownRefusals(TOKEN_MS, () => at);
     known.learn(batch('s', [{ word: 'sold_out' }], 0));
     known.learn(batch('t', [{ word: 'buyer_limited', waitMs: 50 }], 0));
     for (const [saleId, over] of [
@@ -244,23 +247,37 @@ describe('the memory itself', () => {
 
   test('the order that takes the last token makes its buyer known; a replay says nothing of his tokens', () => {
     let at = 0;
-    const known = createKnownRefusals(() => at);
+    const known = createKnownRefusals(TOKEN_MS, () => at);
     const last: ReserveOutcome = { word: 'reserved', reservedAt: 1, available: 5, epoch: 1 };
     const took = batch('s', [last], 0);
     known.learn({ ...took, decisions: [{ outcome: last, tokensLeft: 0, tokenInMs: 50 }] });
     const replayed: ReserveOutcome = { word: 'replayed', orderId: 'o', available: 5 };
     known.learn({ ...took, decisions: [{ outcome: replayed, tokensLeft: -1, tokenInMs: 0 }] });
     expect(known.of('s', 'b0')).toEqual({ outcome: { word: 'buyer_limited', waitMs: 50 }, waitMs: 50 });
-    // He has one token: it is for the one who goes to see. Then he has two, and nobody is told no.
+    // He has one token, which is for the one who goes to see; and each further one for another.
     at = 99;
     expect([known.of('s', 'b0'), known.of('s', 'b0')?.outcome.word]).toEqual([null, 'buyer_limited']);
     at = 100;
+    expect([known.of('s', 'b0'), known.of('s', 'b0')?.outcome.word]).toEqual([null, 'buyer_limited']);
+    at = 50 + KNOWN_REFUSAL_LOOKS_MS;
     expect([known.of('s', 'b0'), known.of('s', 'b0')]).toEqual([null, null]);
+  });
+
+  test('a buyer who comes late with two requests at once has both of his tokens', () => {
+    let at = 0;
+    const known = createKnownRefusals(TOKEN_MS, () => at);
+    known.learn(batch('s', [{ word: 'buyer_limited', waitMs: 50 }], 0));
+    at = 120;
+    expect([known.of('s', 'b0'), known.of('s', 'b0'), known.of('s', 'b0')?.outcome.word]).toEqual([
+      null,
+      null,
+      'buyer_limited',
+    ]);
   });
 
   test('who is told something else has not gone to see', () => {
     let at = 0;
-    const known = createKnownRefusals(() => at);
+    const known = createKnownRefusals(TOKEN_MS, () => at);
     known.learn(batch('s', [{ word: 'sold_out' }], 0));
     at = KNOWN_REFUSAL_MS - 10;
     known.learn({ ...batch('s', [{ word: 'buyer_limited', waitMs: 200 }], at) });
@@ -271,7 +288,7 @@ describe('the memory itself', () => {
 
   test('tokens that come faster than an answer are to be had by all', () => {
     let at = 0;
-    const known = createKnownRefusals(() => at);
+    const known = createKnownRefusals(1, () => at);
     known.learn(batch('s', [{ word: 'buyer_limited', waitMs: 1 }], 0));
     at = 1;
     expect(known.of('s', 'b0')).toBeNull();
@@ -281,7 +298,7 @@ describe('the memory itself', () => {
 
   test('a late event loop makes no refusal longer: its time counts from the asking', () => {
     let at = 1_000;
-    const known = createKnownRefusals(() => at);
+    const known = createKnownRefusals(TOKEN_MS, () => at);
     // Asked at 850, and only now is the answer looked at: the sale has opened meanwhile.
     known.learn(batch('s', [{ word: 'not_open', waitMs: 100 }], 850));
     expect(known.of('s', 'b')).toBeNull();
@@ -292,7 +309,7 @@ describe('the memory itself', () => {
   });
 
   test('of limited buyers no more are remembered than the bound, and the youngest stay', () => {
-    const known = createKnownRefusals(() => 0);
+    const known = createKnownRefusals(TOKEN_MS, () => 0);
     const limited: ReserveOutcome = { word: 'buyer_limited', waitMs: 1_000 };
     const count = KNOWN_LIMITED_BUYERS_MAX + 10;
     known.learn(batch('s', Array(count).fill(limited), 0));

@@ -66,7 +66,7 @@ export async function buildApp(settings: ApiSettings, parts: Parts, log: Logger,
   const { gate, systemWindow, catalogueCache, sales, orders, queue } = parts;
   const saleReader = createSaleReader({ gate, catalogueCache, sales, log });
   const handOver = createHandOver({ queue, log, time: metrics.timeBatch });
-  const knownRefusals = createKnownRefusals();
+  const knownRefusals = createKnownRefusals(1_000 / bucket.refillRate);
   await parts.listenForNews(knownRefusals.forget);
   const accept = createAcceptance({ handOver, log });
   const desk = createAdmissionDesk({

@@ -34,14 +34,21 @@ interface Remembered {
   readonly lookMs: number;
   /** ms of the process's clock from which on nobody is told it, whether or not somebody has gone to see. */
   readonly goneAt: number;
+  /** ms in which what it says is missing comes once more: a buyer's tokens. */
+  readonly eachMs: number;
   /** Until when somebody has gone to see. */
   lookUntil: number;
+  /** How many have gone to see. */
+  looks: number;
 }
 
 export type KnownRefusals = ReturnType<typeof createKnownRefusals>;
 
-/** @param now ms of a clock that only goes forward */
-export function createKnownRefusals(now: () => number = () => performance.now()) {
+/**
+ * @param tokenMs ms in which a buyer's next token comes
+ * @param now ms of a clock that only goes forward
+ */
+export function createKnownRefusals(tokenMs: number, now: () => number = () => performance.now()) {
   const ofSales = new Map<string, Remembered>();
   /** By sale and buyer. */
   const ofBuyers = new LRUCache<string, Remembered>({ max: KNOWN_LIMITED_BUYERS_MAX });
@@ -53,11 +60,17 @@ export function createKnownRefusals(now: () => number = () => performance.now())
   const buyerOf = (saleId: string, buyerId: string): string => `${saleId} ${buyerId}`;
 
   function holds(known: Remembered | null | undefined, at: number): known is Remembered {
-    return !!known && (known.until > at || (known.lookUntil > at && known.goneAt > at));
+    if (!known) return false;
+    if (known.until > at) return true;
+    if (known.lookUntil <= at || known.goneAt <= at) return false;
+    // Each token that has come meanwhile is for one who goes to see, so that nobody is told no who would get it.
+    return known.looks >= 1 + Math.floor((at - known.until) / known.eachMs);
   }
   /** This request goes to see, for all that it is not told. */
   function sendToSee(known: Remembered | null | undefined, at: number): void {
-    if (known) known.lookUntil = at + known.lookMs;
+    if (!known) return;
+    known.lookUntil = at + known.lookMs;
+    known.looks += 1;
   }
 
   function say({ word, endsAt }: Remembered, at: number): { outcome: KnownRefusal; waitMs: number } {
@@ -67,14 +80,13 @@ export function createKnownRefusals(now: () => number = () => performance.now())
 
   function remember(word: KnownWord, waitMs: number, askedAt: number): Remembered {
     const mostMs = word === 'system_limited' ? PERMIT_LEASE_MS : KNOWN_REFUSAL_MS;
-    // As a sale opens, or the system's window, everybody is let through. A buyer has one token again; and where his tokens come faster than
-    // an answer does, nobody waits for it.
+    // As a sale opens, or the system's window, everybody is let through.
     const opens = word === 'not_open' || word === 'system_limited';
-    const lookMs = opens ? 0 : Math.min(waitMs, KNOWN_REFUSAL_LOOK_MS);
+    const lookMs = opens ? 0 : KNOWN_REFUSAL_LOOK_MS;
     const until = askedAt + Math.min(waitMs, mostMs);
-    // As long again as he waited a buyer has one token, which is for the one who goes to see. Then he has two.
-    const goneAt = until + Math.min(waitMs, KNOWN_REFUSAL_LOOKS_MS);
-    return { word, until, endsAt: askedAt + waitMs, lookMs, goneAt, lookUntil: until };
+    const goneAt = until + KNOWN_REFUSAL_LOOKS_MS;
+    const eachMs = word === 'buyer_limited' ? tokenMs : Number.POSITIVE_INFINITY;
+    return { word, until, endsAt: askedAt + waitMs, lookMs, goneAt, eachMs, lookUntil: until, looks: 0 };
   }
 
   function learnOfSale(saleId: string, known: Remembered): void {
