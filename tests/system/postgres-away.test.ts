@@ -90,7 +90,7 @@ test.each([
   90_000,
 );
 
-test('[trap 12] it answers and is read-only: no attempt is used up, and all is confirmed once it can write', async () => {
+test('[trap 12] it was away, answers again and is read-only: both are said, no attempt is used up, and all is confirmed once it can write', async () => {
   const sale = await makeSale(world);
   const database = new URL(world.databaseUrl).pathname.slice(1);
   // The one that can still write.
@@ -105,9 +105,14 @@ test('[trap 12] it answers and is read-only: no attempt is used up, and all is c
     way.cut();
     const order = () =>
       fetch(`${api.url}/api/flash-sales/${sale.id}/order`, { method: 'POST', headers: { 'x-user-id': 'ann' } });
+    const waits = () => world.lines.filter(({ msg }) => String(msg).includes('they wait'));
+    await fetch(`${api.url}/api/flash-sales/${sale.id}`);
+    await way.refuse();
     await eventually('an order is accepted', 10_000, async () => (await order()).status === 200);
-    await eventually('the worker says that it waits', 10_000, () =>
-      world.lines.some(({ msg, err }) => String(msg).includes('they wait') && String(err).includes('read-only')),
+    await eventually('the worker says that it waits', 10_000, () => waits().length > 0);
+    await way.heal();
+    await eventually('and that now it waits for something else', 10_000, () =>
+      waits().some(({ err }) => String(err).includes('read-only')),
     );
     // Ten times as long as the three tries of an attempt take.
     await new Promise((resolve) => setTimeout(resolve, 10 * 3 * AWAY_RETRY_MS));

@@ -43,8 +43,8 @@ export function startOrderWorker(options: {
 }): OrderWorker {
   const { confirm, ledgerAnswers, giveUp, postpone, log, tracing } = options;
   let stopping = false;
-  /** Said once as a part goes and once as it is back, not for every job. */
-  let waitingFor: string | null = null;
+  /** What orders wait for, each said once as it begins and all once they are over, not for every job. */
+  const waitingFor = new Set<string>();
 
   async function take(job: Job<ConfirmOrdersJob>, token?: string): Promise<void> {
     step('take-job', 'begins');
@@ -69,8 +69,8 @@ export function startOrderWorker(options: {
     for (;;) {
       try {
         await confirm(batch, spans);
-        if (waitingFor) log.info({ part: waitingFor }, 'orders are confirmed again');
-        waitingFor = null;
+        if (waitingFor.size > 0) log.info({ waitedFor: [...waitingFor] }, 'orders are confirmed again');
+        waitingFor.clear();
         step('take-job', 'done');
         return;
       } catch (error) {
@@ -92,12 +92,14 @@ export function startOrderWorker(options: {
     const onlyItsSale = error instanceof GateRecoveringError || error instanceof OrderEndedError || isRowHeld(error);
     if (part === null && !onlyItsSale) return false;
     if (!onlyItsSale && !stopping) {
-      if (!waitingFor)
+      // A server that went and came back as one that cannot write is another trouble, with another cure.
+      const trouble = cannotWrite(error) ? `${part} cannot write` : `${part}`;
+      if (!waitingFor.has(trouble))
         log.warn(
           { part, err: (error as Error).message },
           'orders cannot be confirmed; they wait, and no attempt is used up',
         );
-      waitingFor = part;
+      waitingFor.add(trouble);
       do await new Promise((resolve) => setTimeout(resolve, AWAY_RETRY_MS));
       while (part === 'postgres' && !stopping && !(await ledgerAnswers()));
       return true;
