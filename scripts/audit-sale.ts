@@ -6,7 +6,6 @@
  */
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 import { type AuditReport, exitCodeOf } from '@flash-sale/core/audit/audit-report.ts';
 import { auditSales } from '@flash-sale/core/audit/audit-sale.ts';
 import { connectForAudit } from '@flash-sale/core/audit/connect-audit.ts';
@@ -14,28 +13,23 @@ import { printAudit } from '@flash-sale/core/audit/print-audit.ts';
 import { createKeys } from '@flash-sale/core/redis/keys.ts';
 import { findServers } from '@flash-sale/launcher/running-system.ts';
 import { readSettings } from '@flash-sale/launcher/settings.ts';
+import { readArguments } from './read-arguments.ts';
 
-const usage = 'pnpm audit:sale [id …] [--json]';
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
+const { values, positionals } = readArguments(import.meta.url, {
+  options: { json: { type: 'boolean', default: false } },
+  allowPositionals: true,
+});
+
 try {
-  process.exitCode = exitCodeOf(await audit(readArguments()));
+  process.exitCode = exitCodeOf(await audit(positionals, values.json));
 } catch (error) {
   process.stderr.write(`${(error as Error).message}\n`);
   process.exitCode = 2;
 }
 
-function readArguments(): { saleIds: string[]; json: boolean } {
-  try {
-    const options = { json: { type: 'boolean', default: false } } as const;
-    const { values, positionals } = parseArgs({ options, allowPositionals: true });
-    return { saleIds: positionals, json: values.json };
-  } catch (error) {
-    throw new Error(`${(error as Error).message}\nUsage: ${usage}`);
-  }
-}
-
-async function audit({ saleIds, json }: { saleIds: readonly string[]; json: boolean }): Promise<AuditReport> {
+async function audit(saleIds: readonly string[], json: boolean): Promise<AuditReport> {
   const keys = createKeys(readSettings(root, process.env).environment.KEY_PREFIX);
   const { redis, pool, close } = await connectForAudit(findServers(root, process.env));
   try {

@@ -7,22 +7,20 @@
  */
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 import { findAcceptedLogs, readAcceptedLogs } from '@flash-sale/core/orders/accepted-log-files.ts';
 import { backUpLedger } from '@flash-sale/core/postgres/back-up-ledger.ts';
 import type { Manifest } from '@flash-sale/core/postgres/backup-folder.ts';
 import { checkPostgres } from '@flash-sale/core/postgres/check-postgres.ts';
 import { findLedger } from '@flash-sale/launcher/running-system.ts';
 import { readSettings } from '@flash-sale/launcher/settings.ts';
+import { readArguments, usageOf } from './read-arguments.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
 try {
-  const { values, positionals } = parseArgs({
-    options: { logs: { type: 'string', multiple: true } },
-    allowPositionals: true,
-  });
-  if (positionals.length > 1) throw new Error('Usage: pnpm backup [folder] [--logs <logs of the API> …]');
+  const options = { logs: { type: 'string', multiple: true } } as const;
+  const { values, positionals } = readArguments(import.meta.url, { options, allowPositionals: true }, { wrongCode: 1 });
+  if (positionals.length > 1) throw new Error(usageOf(import.meta.url));
   const { dataFolder } = readSettings(root, process.env);
   const into = positionals[0] === undefined ? join(dataFolder, 'backups') : resolve(positionals[0]);
   await backUp(into, values.logs ?? ownLogs(join(dataFolder, 'logs')));

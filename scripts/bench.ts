@@ -14,7 +14,6 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 import { runCommand } from '@flash-sale/launcher/run-command.ts';
 import { BenchSystem } from './bench/bench-system.ts';
 import { type ClosedResult, closedRounds, type Kind } from './bench/closed-rounds.ts';
@@ -28,12 +27,13 @@ import { scaleOut } from './bench/scale.ts';
 import { inWords } from './bench/spread.ts';
 import { wholeDrops } from './bench/whole-drop.ts';
 import { commitNow, thisMachine } from './measured-by.ts';
+import { readArguments } from './read-arguments.ts';
 
 const PARTS = ['closed', 'drop', 'open', 'pressure', 'sizes', 'memory', 'scale', 'cluster'];
 /** Of each number of masters: enough for ticks of 10 ms not to matter. */
 const CLUSTER_ORDERS = 30_000;
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const { values } = parseArgs({
+const { values } = readArguments(import.meta.url, {
   options: {
     rounds: { type: 'string', default: '5' },
     seconds: { type: 'string', default: '2' },

@@ -8,17 +8,17 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 import { CapacityError, CONSTANT_NAMES, completeConstants, optionOf, readConstants } from './capacity/constants.ts';
 import { printSizing, type Sources } from './capacity/print-sizing.ts';
 import { DROP_OPTIONS, readDrop } from './capacity/read-drop.ts';
 import { sizeDrop } from './capacity/size-drop.ts';
+import { readArguments } from './read-arguments.ts';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const SPEED_FILE = 'docs/measurements/speed.json';
 const PAGE = join(root, 'docs/capacity.md');
 
-const usage = `pnpm capacity ${Object.entries(DROP_OPTIONS)
+const usage = `Usage: pnpm capacity ${Object.entries(DROP_OPTIONS)
   .map(([name, { example }]) => `[--${name} ${example}]`)
   .join(' ')} [--json] [--write] [--constants <file>] [--<constant> <number>]`;
 
@@ -26,12 +26,12 @@ try {
   run();
 } catch (error) {
   if (!(error instanceof CapacityError)) throw error;
-  process.stderr.write(`${error.message}\nUsage: ${usage}\n`);
+  process.stderr.write(`${error.message}\n${usage}\n`);
   process.exitCode = 1;
 }
 
 function run(): void {
-  const { texts, json, write } = readArguments();
+  const { texts, json, write } = textsOfArguments();
   const file = texts.constants ?? SPEED_FILE;
   const fromFile = readConstants(resolve(root, file));
   const fromOptions = Object.fromEntries(
@@ -56,17 +56,13 @@ function run(): void {
 
 type Texts = Readonly<Partial<Record<string, string>>>;
 
-function readArguments(): { texts: Texts; json: boolean; write: boolean } {
+function textsOfArguments(): { texts: Texts; json: boolean; write: boolean } {
   const names = [...Object.keys(DROP_OPTIONS), ...CONSTANT_NAMES.map(optionOf), 'constants'];
   const numbers = Object.fromEntries(names.map((name) => [name, { type: 'string' as const }]));
   const flag = { type: 'boolean' as const, default: false };
-  try {
-    const { values } = parseArgs({ options: { ...numbers, json: flag, write: flag } });
-    const { json, write, ...texts } = values;
-    return { texts: texts as Texts, json: json === true, write: write === true };
-  } catch (error) {
-    throw new CapacityError((error as Error).message);
-  }
+  const options = { ...numbers, json: flag, write: flag };
+  const { json, write, ...texts } = readArguments(import.meta.url, { options }, { wrongCode: 1, usage }).values;
+  return { texts: texts as Texts, json: json === true, write: write === true };
 }
 
 /** The example of docs/capacity.md is what this prints. */

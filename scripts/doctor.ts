@@ -6,7 +6,6 @@
  */
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 import { LOOK_MS, ROUND_TRIPS } from '@flash-sale/core/doctor/bounds.ts';
 import { exitCodeOf, type Finding, ok, reportOf, wrong } from '@flash-sale/core/doctor/checks.ts';
 import { collectFacts } from '@flash-sale/core/doctor/collect-facts.ts';
@@ -15,11 +14,16 @@ import { printReport } from '@flash-sale/core/doctor/print-report.ts';
 import { EnvironmentError } from '@flash-sale/core/environment.ts';
 import { findSystem } from '@flash-sale/launcher/running-system.ts';
 import { readSettings } from '@flash-sale/launcher/settings.ts';
+import { readArguments } from './read-arguments.ts';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
 try {
-  const json = readArguments();
+  const { json } = readArguments(
+    import.meta.url,
+    { options: { json: { type: 'boolean', default: false } } },
+    { wrongCode: 1 },
+  ).values;
   const report = reportOf(await examine());
   // Not only when nothing is under way any more: a server that is silent would keep its connection open for some seconds.
   process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : printReport(report), () =>
@@ -28,14 +32,6 @@ try {
 } catch (error) {
   process.stderr.write(`${(error as Error).message}\n`);
   process.exitCode = 1;
-}
-
-function readArguments(): boolean {
-  try {
-    return parseArgs({ options: { json: { type: 'boolean', default: false } } }).values.json;
-  } catch (error) {
-    throw new Error(`${(error as Error).message}\nUsage: pnpm run doctor [--json]`);
-  }
 }
 
 async function examine(): Promise<Finding[]> {

@@ -8,12 +8,12 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 import { type DrillReport, drillRestore } from '../tests/restore-drill.ts';
 import { measuredBy } from './measured-by.ts';
+import { readArguments } from './read-arguments.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const { values } = parseArgs({
+const { values } = readArguments(import.meta.url, {
   options: {
     units: { type: 'string', default: '5000' },
     rate: { type: 'string', default: '400' },

@@ -6,7 +6,6 @@
  */
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 import { findOperator } from '@flash-sale/launcher/running-system.ts';
 import type { Crowd, CrowdTool } from './load/crowd.ts';
 import { endCheck } from './load/end-check.ts';
@@ -15,6 +14,7 @@ import { makeSale, type Operator, readSale, readSettledSale } from './load/opera
 import { resultTable } from './load/result-table.ts';
 import { readScenarios, type Scenario } from './load/scenarios.ts';
 import { wrk } from './load/wrk-crowd.ts';
+import { readArguments } from './read-arguments.ts';
 
 const UNITS = 1_000;
 const LOOPBACK = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/;
@@ -22,7 +22,7 @@ const LOOPBACK = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/;
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const tools: Record<string, CrowdTool> = { k6, wrk };
 const scenarios = readScenarios(join(root, 'k6', 'scenarios.json'));
-const usage = `npm run load -- [${[...scenarios.keys(), 'all'].join('|')}] [--with k6|wrk] [--url http://…] [--units N] [--seconds N]`;
+const usage = `Usage: npm run load -- [${[...scenarios.keys(), 'all'].join('|')}] [--with k6|wrk] [--url http://…] [--units N] [--seconds N]`;
 
 const stopping = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
@@ -30,7 +30,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
 }
 
 try {
-  const { chosen, units, seconds, toolName, url } = readArguments();
+  const { chosen, units, seconds, toolName, url } = chosenByArguments();
   const operator = operatorOf(url);
   const tool = await installedTool(toolName);
   let agreed = true;
@@ -41,29 +41,23 @@ try {
   process.exitCode = 1;
 }
 
-function readArguments() {
+function chosenByArguments() {
   const options = {
     with: { type: 'string' },
     url: { type: 'string' },
     units: { type: 'string' },
     seconds: { type: 'string' },
   } as const;
-  let parsed: ReturnType<typeof parseArgs<{ options: typeof options; allowPositionals: true }>>;
-  try {
-    parsed = parseArgs({ options, allowPositionals: true });
-  } catch (error) {
-    throw new Error(`${(error as Error).message}\nUsage: ${usage}`);
-  }
-  const { values, positionals } = parsed;
+  const config = { options, allowPositionals: true } as const;
+  const { values, positionals } = readArguments(import.meta.url, config, { wrongCode: 1, usage });
   const names =
     positionals.length === 0 ? ['spike'] : positionals.includes('all') ? [...scenarios.keys()] : positionals;
   const chosen = names.map((name) => {
     const found = scenarios.get(name);
-    if (!found) throw new Error(`There is no scenario "${name}".\nUsage: ${usage}`);
+    if (!found) throw new Error(`There is no scenario "${name}".\n${usage}`);
     return found;
   });
-  if (values.with !== undefined && !tools[values.with])
-    throw new Error(`--with ${values.with}: k6 or wrk.\nUsage: ${usage}`);
+  if (values.with !== undefined && !tools[values.with]) throw new Error(`--with ${values.with}: k6 or wrk.\n${usage}`);
   return {
     chosen,
     units: wholeNumber('--units', values.units) ?? UNITS,

@@ -9,20 +9,20 @@ import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync 
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 import { type PrivateServers, startPrivateServers } from '@flash-sale/launcher/private-servers.ts';
 import { System } from '@flash-sale/launcher/start-system.ts';
 import pg from 'pg';
 import { type CrowdReport, percentile, sendCrowd } from '../tests/crowd.ts';
 import { freePort } from '../tests/free-port.ts';
 import { measuredBy } from './measured-by.ts';
+import { readArguments } from './read-arguments.ts';
 
 const PROMISED_MS = 30_000;
 const ADMIN_TOKEN = 'measured-and-thrown-away';
 const SALE_ID = 'drop';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const { values } = parseArgs({
+const { values } = readArguments(import.meta.url, {
   options: {
     buyers: { type: 'string', default: '20000' },
     units: { type: 'string', default: '1000' },

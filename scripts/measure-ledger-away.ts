@@ -9,7 +9,6 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 import { makeSale } from '@flash-sale/core/testing/sales.ts';
 import { eventually, makeTemplate, openWorld } from '@flash-sale/core/testing/world.ts';
 import { startPrivateServers } from '@flash-sale/launcher/private-servers.ts';
@@ -17,12 +16,13 @@ import { TcpProxy } from '../tests/chaos/tcp-proxy.ts';
 import { freePort } from '../tests/free-port.ts';
 import { startProcess } from '../tests/running-system.ts';
 import { measuredBy } from './measured-by.ts';
+import { readArguments } from './read-arguments.ts';
 
 const PROMISED_MS = 30_000;
 const REQUEST_TIMEOUT_MS = 2_000;
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const { values } = parseArgs({
+const { values } = readArguments(import.meta.url, {
   options: {
     minutes: { type: 'string', default: '5' },
     rate: { type: 'string', default: '250' },

@@ -9,11 +9,12 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs, promisify } from 'node:util';
+import { promisify } from 'node:util';
 import { makeTemplate } from '@flash-sale/core/testing/world.ts';
 import { startPrivateServers } from '@flash-sale/launcher/private-servers.ts';
 import { type Loss, loseRedis } from '../tests/redis-loss.ts';
 import { measuredBy } from './measured-by.ts';
+import { readArguments } from './read-arguments.ts';
 
 type Kind = { readonly name: string; readonly loss: Loss; readonly appendfsync: 'always' | 'everysec' };
 
@@ -26,7 +27,7 @@ const KINDS: readonly Kind[] = [
 ];
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const { values } = parseArgs({
+const { values } = readArguments(import.meta.url, {
   options: {
     units: { type: 'string', default: '5000' },
     rounds: { type: 'string', default: '3' },

@@ -7,13 +7,13 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 import { type CollectedSpan, startOtlpCollector } from '../tests/otlp-collector.ts';
 import { BenchSystem } from './bench/bench-system.ts';
 import { measuredBy } from './measured-by.ts';
+import { readArguments } from './read-arguments.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const { values } = parseArgs({
+const { values } = readArguments(import.meta.url, {
   options: { orders: { type: 'string', default: '200' }, write: { type: 'boolean', default: false } },
 });
 const orders = Number(values.orders);

@@ -8,14 +8,14 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 import { BenchSystem } from './bench/bench-system.ts';
 import { closedLoop } from './bench/closed-loop.ts';
 import { type CpuProfile, flameGraph, selfTimes } from './bench/flame-graph.ts';
 import { measuredBy } from './measured-by.ts';
+import { readArguments } from './read-arguments.ts';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const { values } = parseArgs({ options: { seconds: { type: 'string', default: '5' } } });
+const { values } = readArguments(import.meta.url, { options: { seconds: { type: 'string', default: '5' } } });
 const seconds = Number(values.seconds);
 const folder = join(root, 'docs', 'measurements');
 mkdirSync(folder, { recursive: true });

@@ -9,7 +9,6 @@
  */
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 import { readEnvironment } from '@flash-sale/core/environment.ts';
 import { LOST_LOOK_CHUNK } from '@flash-sale/core/limits.ts';
 import { createLogger } from '@flash-sale/core/logging.ts';
@@ -26,20 +25,19 @@ import { createSaleStore, type SaleStore } from '@flash-sale/core/sales/sale-sto
 import { createStockGate, type StockGate } from '@flash-sale/core/stock/stock-gate.ts';
 import { findServers } from '@flash-sale/launcher/running-system.ts';
 import { readSettings } from '@flash-sale/launcher/settings.ts';
+import { readArguments, usageOf } from './read-arguments.ts';
 
 /** Milliseconds within which the workers bring one more of the orders to its end: I3, twice. */
 const ENDED_WITHIN_MS = 60_000;
-const USAGE =
-  'Usage: pnpm recover:orders <log of the API, folder of logs, pattern, backup, or - for standard input> … [--dry-run]';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
 try {
-  const { values, positionals } = parseArgs({
+  const { values, positionals } = readArguments(import.meta.url, {
     options: { 'dry-run': { type: 'boolean', default: false } },
     allowPositionals: true,
   });
-  if (positionals.length === 0) throw new Error(USAGE);
+  if (positionals.length === 0) throw new Error(usageOf(import.meta.url));
   process.exitCode = await recover(positionals, values['dry-run']);
 } catch (error) {
   process.stderr.write(`${(error as Error).message}\n`);

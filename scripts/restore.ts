@@ -6,18 +6,18 @@
  */
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 import { STARTUP_WAIT_MS } from '@flash-sale/core/limits.ts';
 import { checkPostgres } from '@flash-sale/core/postgres/check-postgres.ts';
 import { restoreLedger } from '@flash-sale/core/postgres/restore-ledger.ts';
 import { findLedger } from '@flash-sale/launcher/running-system.ts';
+import { readArguments, usageOf } from './read-arguments.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
 try {
-  const { positionals } = parseArgs({ options: {}, allowPositionals: true });
+  const { positionals } = readArguments(import.meta.url, { options: {}, allowPositionals: true }, { wrongCode: 1 });
   const [folder] = positionals;
-  if (folder === undefined || positionals.length > 1) throw new Error('Usage: pnpm restore <folder of the backup>');
+  if (folder === undefined || positionals.length > 1) throw new Error(usageOf(import.meta.url));
   await restore(resolve(folder));
 } catch (error) {
   process.stderr.write(`${(error as Error).message}\n`);

@@ -9,14 +9,14 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 import { listenForStop } from '@flash-sale/launcher/stop-requests.ts';
 import { codeIn, isClean, page, reportLines } from '../tests/chaos/report.ts';
 import { runChaos } from '../tests/chaos/run-chaos.ts';
 import { freshSeed } from '../tests/chaos/seeded-random.ts';
+import { readArguments } from './read-arguments.ts';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const { values } = parseArgs({
+const { values } = readArguments(import.meta.url, {
   options: {
     minutes: { type: 'string', default: '10' },
     seed: { type: 'string', default: freshSeed() },

@@ -1,0 +1,37 @@
+/** Whoever types --help at a command is told what it does, and nothing is started. */
+import { execFile } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { expect, test } from 'vitest';
+
+const scripts = join(import.meta.dirname, '..', '..', 'scripts');
+const files = readdirSync(scripts).filter((file) => file.endsWith('.ts') && file !== 'read-arguments.ts');
+const says = (file: string, what: RegExp) => what.test(readFileSync(join(scripts, file), 'utf8'));
+const takeArguments = files.filter((file) => says(file, /import [^;]*\breadArguments\b/));
+const run = (file: string, argument: string) =>
+  promisify(execFile)(process.execPath, [join(scripts, file), argument], { timeout: 15_000 });
+
+test('there are such commands, and none of them reads its options in another way', () => {
+  expect(takeArguments.length).toBeGreaterThan(10);
+  const others = files.filter((file) => says(file, /\bparseArgs\(/));
+  expect(others).toEqual([]);
+});
+
+test.each(takeArguments)(
+  '%s says what is typed',
+  async (file) => {
+    expect((await run(file, '--help')).stdout).toMatch(/^(Usage: )?\s*(pnpm|npm) (run )?[a-z:-]+/m);
+  },
+  30_000,
+);
+
+test('what it does not know is refused, with what may be typed', async () => {
+  const refusal = await run('capacity.ts', '--no-such-option').catch(
+    (error: { code: number; stderr: string }) => error,
+  );
+  expect(refusal).toMatchObject({
+    code: 1,
+    stderr: expect.stringMatching(/'--no-such-option'.*\nUsage: pnpm capacity /s),
+  });
+});
