@@ -22,6 +22,7 @@ function recorded(granted: number) {
   const desk = createAdmissionDesk({
     bucket,
     whenDecided: () => {},
+    time: () => {},
     gate: {
       async reserve(saleId, orders, permits) {
         calls.push({ saleId, orders: orders.map((order) => order.orderId), permits });

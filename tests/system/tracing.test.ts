@@ -82,9 +82,9 @@ const PARTS = [
 ];
 
 test('an order is one trace, from the HTTP request through Redis and the job to the ledger', async () => {
-  await startBoth({ TRACING_URL: collector.url, TRACING_SAMPLE: '1' });
+  await startBoth({ TRACING_URL: collector.url, TRACING_TRUST: 'on' });
   const sale = await makeSale(world, { units: 1 });
-  const placed = await order(sale.id, 'a-buyer-of-ours', { traceparent: `00-${TRACE_ID}-${CALLER}-00` });
+  const placed = await order(sale.id, 'a-buyer-of-ours', { traceparent: `00-${TRACE_ID}-${CALLER}-01` });
   expect(placed.status).toBe('accepted');
   const ofTrace = () => collector.spans.filter((span) => span.traceId === TRACE_ID);
   await eventually('the whole trace has come', 10_000, () => ofTrace().length >= PARTS.length);
@@ -235,6 +235,15 @@ test('a forged traceparent neither breaks an order nor makes it sampled', async 
   }
   expect(await Promise.all(processes.map((one) => one.stop()))).toEqual([0, 0]);
   expect(collector.requests()).toBe(0);
+}, 60_000);
+
+test('nobody is trusted: a crowd that sends one id is not one trace', async () => {
+  await startBoth({ TRACING_URL: collector.url, TRACING_SAMPLE: '1' });
+  const sale = await makeSale(world, { units: 2 });
+  for (const buyer of ['ann', 'bob']) await order(sale.id, buyer, { traceparent: `00-${TRACE_ID}-${CALLER}-01` });
+  expect(await processes[0]?.stop()).toBe(0);
+  const traces = collector.spans.filter((span) => span.name === ROUTE).map((span) => span.traceId);
+  expect(new Set([...traces, TRACE_ID]).size).toBe(3);
 }, 60_000);
 
 test('TRACING_TRUST: the flag of a traceparent decides; a malformed one begins a trace of its own', async () => {

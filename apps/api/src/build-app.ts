@@ -48,7 +48,7 @@ export async function buildApp(settings: ApiSettings, parts: Parts, log: Logger,
   await app.register(requestTrace, { tracing });
   // Early, so that the refusals of all that follows are not stored either.
   await app.register(noStore);
-  await app.register(refusalCount, { count: metrics.countRefusal });
+  await app.register(refusalCount, { count: metrics.countRefusal, expect: metrics.expectRefusals });
   await app.register(problems);
   // Before every route: it sees only those that are registered after it.
   await app.register(answerCount, { answersOf: metrics.answersOf });
@@ -73,8 +73,8 @@ export async function buildApp(settings: ApiSettings, parts: Parts, log: Logger,
     gate,
     systemWindow: createPermitLease(systemWindow),
     bucket,
+    time: metrics.timeBatch,
     whenDecided(batch) {
-      metrics.timeBatch('reserve', performance.now() - batch.askedAt, batch.requests.length);
       for (const { outcome } of batch.decisions) metrics.countDecision(outcome.word, 'gate');
       accept(batch);
       knownRefusals.learn(batch);

@@ -15,6 +15,14 @@ export const REDACTED_PATHS = [
   'DATABASE_URL',
 ];
 
+/** Lines of a logger's own file that could not be written since it was opened. */
+const lost = new WeakMap<Logger, () => number>();
+
+/** @returns of this logger, from `createLogger`; where it writes to stdout, nobody knows and it is 0 */
+export function linesLost(log: Logger): number {
+  return lost.get(log)?.() ?? 0;
+}
+
 /**
  * @param service name of the process, on every line
  * @param file that the lines go to; empty: stdout
@@ -29,20 +37,22 @@ export function createLogger(service: string, level: string, file = ''): Logger 
   };
   if (file === '') return pino(options);
   const rotated = openRotatedFile(file);
-  let lost = 0;
+  let linesLost = 0;
+  let linesSaid = 0;
   const stream: LineStream = {
     // Nobody else writes into it.
     pieceMax: OWN_FILE_PIECE_MAX,
     write(line: string): void {
-      if (!rotated.write(line)) lost += line.split('\n').length - 1;
-      else if (lost > 0) {
-        const lines = lost;
-        lost = 0;
+      if (!rotated.write(line)) linesLost += line.split('\n').length - 1;
+      else if (linesLost > linesSaid) {
+        const lines = linesLost - linesSaid;
+        linesSaid = linesLost;
         log.error({ lines }, 'lines of this log could not be written, and are lost');
       }
     },
   };
   const log: Logger = pino(options, stream);
+  lost.set(log, () => linesLost);
   return log;
 }
 

@@ -5,6 +5,7 @@
  */
 import { createServer, type Server } from 'node:http';
 import { totalmem } from 'node:os';
+import { getHeapStatistics } from 'node:v8';
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import type { AwayPart } from './faults.ts';
 import { BATCH_BOUNDS, METRICS_CONNECTIONS_MAX, METRICS_RECEIVE_MS, TIME_BOUNDS_S } from './limits.ts';
@@ -15,11 +16,21 @@ import {
   createDistribution,
   createTeller,
   type Distribution,
+  type Labels,
   type Teller,
 } from './metrics/tables.ts';
+import { reserveWords } from './stock/gate-words.ts';
 
 /** accepted, replayed (the same key again) and unknown are the API's, confirmed and rejected the worker's. */
-export type OrderOutcome = 'accepted' | 'replayed' | 'unknown' | 'confirmed' | 'rejected';
+export type OrderOutcome = (typeof orderOutcomes)[number];
+const orderOutcomes = ['accepted', 'replayed', 'unknown', 'confirmed', 'rejected'] as const;
+
+/**
+ * What an answer means to whoever waits for it. refused: by the rules, and mostly from memory. shed: this process had no room for it. fault:
+ * it should have been answered, and was not.
+ */
+export type AnswerKind = (typeof answerKinds)[number];
+const answerKinds = ['answered', 'refused', 'shed', 'fault'] as const;
 
 /**
  * Ways of a batch of orders. reserve: the gate decides. enqueue: from the first reply until the queue has them. confirm: the ledger commits.
@@ -50,11 +61,15 @@ export interface Metrics {
   countOrder(outcome: OrderOutcome): void;
   /** @param word of the gate about one order. @param by the gate itself, or what this process remembered of it */
   countDecision(word: string, by: 'gate' | 'memory'): void;
+  /** @param codes that refusals may have */
+  expectRefusals(codes: readonly string[]): void;
   /** @param route as it was registered, never as it was asked for. @returns what is told of each answer: code of the problem, or class of the status */
-  answersOf(route: string): (outcome: string, ms: number) => void;
+  answersOf(route: string): (kind: AnswerKind, outcome: string, ms: number) => void;
   timeBatch: TimeBatch;
   watchBreaker(breaker: WatchedBreaker): void;
   watchPool(pool: WatchedPool): void;
+  /** @param linesLost lines of the log that could not be written since the process began */
+  watchLog(linesLost: () => number): void;
   /** @param read is called once for each metric of each scrape, and must answer all of them with the same */
   watchSystem(read: () => Promise<SystemNumbers>): void;
   /**
@@ -104,24 +119,27 @@ export function createMetrics(): Metrics {
   };
 }
 
-function countWords({ counter }: Teller): Pick<Metrics, 'countRefusal' | 'countOrder' | 'countDecision'> {
+function countWords({
+  counter,
+}: Teller): Pick<Metrics, 'expectRefusals' | 'countRefusal' | 'countOrder' | 'countDecision'> {
   const refusals = createCounts();
   counter('flash_sale_refusals_total', 'Requests that were refused, and connections that were closed, by code.', () =>
     refusals.samples('code'),
   );
-  const orders = createCounts();
+  const orders = createCounts(orderOutcomes);
   counter(
     'flash_sale_orders_total',
     'Orders by what this process said of them: accepted, replayed, unknown (API); confirmed, rejected (worker).',
     () => orders.samples('outcome'),
   );
-  const decisions = { gate: createCounts(), memory: createCounts() };
+  const decisions = { gate: createCounts(reserveWords), memory: createCounts(reserveWords) };
   counter(
     'flash_sale_decisions_total',
     'Orders by the word of the gate, and of the limits that stand in it: said by the gate, or from memory.',
     () => Object.entries(decisions).flatMap(([by, counts]) => counts.samples('word', { by })),
   );
   return {
+    expectRefusals: refusals.expect,
     countRefusal: refusals.add,
     countOrder: orders.add,
     countDecision: (word, by) => decisions[by].add(word),
@@ -129,21 +147,23 @@ function countWords({ counter }: Teller): Pick<Metrics, 'countRefusal' | 'countO
 }
 
 function timeAnswers({ counter, histogram }: Teller): Pick<Metrics, 'answersOf'> {
-  const routes = new Map<string, { outcomes: Counts; times: Distribution }>();
+  const routes = new Map<string, AnswersByKind>();
+  const each = <Told>(tell: (of: Answers, labels: Labels) => Told[]): Told[] =>
+    [...routes].flatMap(([route, kinds]) => answerKinds.flatMap((kind) => tell(kinds[kind], { route, kind })));
   counter(
     'flash_sale_requests_total',
-    'Requests that were answered, by route and outcome: code of the problem, or class of the status.',
-    () => [...routes].flatMap(([route, { outcomes }]) => outcomes.samples('outcome', { route })),
+    'Requests that were answered, by route, kind and outcome: code of the problem, or class of the status.',
+    () => each(({ outcomes }, labels) => outcomes.samples('outcome', labels)),
   );
-  histogram('flash_sale_request_seconds', 'Seconds from a request until its answer was made, by route.', () =>
-    Array.from(routes, ([route, { times }]) => ({ of: times, labels: { route } })),
+  histogram('flash_sale_request_seconds', 'Seconds from a request until its answer was made, by route and kind.', () =>
+    each(({ times }, labels) => [{ of: times, labels }]),
   );
   return {
     answersOf(route) {
-      const known = routes.get(route) ?? { outcomes: createCounts(), times: createDistribution(TIME_BOUNDS_S) };
+      const known = routes.get(route) ?? answersByKind();
       routes.set(route, known);
-      const { outcomes, times } = known;
-      return (outcome, ms) => {
+      return (kind, outcome, ms) => {
+        const { outcomes, times } = known[kind];
         outcomes.add(outcome);
         times.add(ms / 1_000);
       };
@@ -151,10 +171,33 @@ function timeAnswers({ counter, histogram }: Teller): Pick<Metrics, 'answersOf'>
   };
 }
 
+interface Answers {
+  readonly outcomes: Counts;
+  readonly times: Distribution;
+}
+
+type AnswersByKind = Readonly<Record<AnswerKind, Answers>>;
+
+function answersByKind(): AnswersByKind {
+  const answers = (words: readonly string[]): Answers => ({
+    outcomes: createCounts(words),
+    times: createDistribution(TIME_BOUNDS_S),
+  });
+  // A fault has many codes; that there are any is to be seen from the first one on.
+  return {
+    answered: answers(['2xx']),
+    refused: answers([]),
+    shed: answers(['OVERLOADED']),
+    fault: answers(['INTERNAL']),
+  };
+}
+
 function timeBatches({ histogram }: Teller): Pick<Metrics, 'timeBatch'> {
   const stages = new Map<Stage, { times: Distribution; sizes: Distribution }>();
-  histogram('flash_sale_stage_seconds', 'Seconds that a batch of orders took, by stage.', () =>
-    Array.from(stages, ([stage, { times }]) => ({ of: times, labels: { stage } })),
+  histogram(
+    'flash_sale_stage_seconds',
+    'Seconds that each order of a batch took, by stage, also where it failed.',
+    () => Array.from(stages, ([stage, { times }]) => ({ of: times, labels: { stage } })),
   );
   histogram('flash_sale_batch_orders', 'Orders of a batch, by stage.', () =>
     Array.from(stages, ([stage, { sizes }]) => ({ of: sizes, labels: { stage } })),
@@ -166,13 +209,13 @@ function timeBatches({ histogram }: Teller): Pick<Metrics, 'timeBatch'> {
         known = { times: createDistribution(TIME_BOUNDS_S), sizes: createDistribution(BATCH_BOUNDS) };
         stages.set(stage, known);
       }
-      known.times.add(ms / 1_000);
+      known.times.add(ms / 1_000, orders);
       known.sizes.add(orders);
     },
   };
 }
 
-function watchParts({ gauge }: Teller): Pick<Metrics, 'watchBreaker' | 'watchPool'> {
+function watchParts({ counter, gauge }: Teller): Pick<Metrics, 'watchBreaker' | 'watchPool' | 'watchLog'> {
   const breakers: WatchedBreaker[] = [];
   gauge(
     'flash_sale_breaker_state',
@@ -195,7 +238,21 @@ function watchParts({ gauge }: Teller): Pick<Metrics, 'watchBreaker' | 'watchPoo
     'Memory that this process may use: of its container, or of its machine.',
     () => [{ labels: {}, value: memoryLimit() }],
   );
+  gauge(
+    'flash_sale_heap_limit_bytes',
+    'JavaScript objects that this process may hold: above it V8 ends the process.',
+    () => [{ labels: {}, value: getHeapStatistics().heap_size_limit }],
+  );
+  let linesLost = (): number => 0;
+  counter(
+    'flash_sale_log_lines_lost_total',
+    'Lines of the log that could not be written: orders among them are not found again after a loss of Redis.',
+    () => [{ labels: {}, value: linesLost() }],
+  );
   return {
+    watchLog(read) {
+      linesLost = read;
+    },
     watchBreaker: (breaker) => void breakers.push(breaker),
     watchPool: (pool) => void pools.push(pool),
   };

@@ -11,7 +11,7 @@ import { lookAtStart } from './doctor/look-at-start.ts';
 import { type Environment, EnvironmentError, readEnvironment, requireSetting } from './environment.ts';
 import { awayPart } from './faults.ts';
 import { STARTUP_WAIT_MS, TRACING_FLUSH_MS } from './limits.ts';
-import { createLogger } from './logging.ts';
+import { createLogger, linesLost } from './logging.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
 import { checkPostgres, PostgresUnfitError } from './postgres/check-postgres.ts';
 import { checkMigrated } from './postgres/migrate.ts';
@@ -58,6 +58,7 @@ export async function runService(
       );
     }
     const metrics = createMetrics();
+    metrics.watchLog(() => linesLost(log));
     if (settings.METRICS_PORT > 0) {
       await metrics.listen({ host: settings.METRICS_HOST, port: settings.METRICS_PORT });
     }

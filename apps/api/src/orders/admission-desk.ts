@@ -8,6 +8,7 @@
  * A quiet system has batches of one. Nothing waits for a timer.
  */
 import { RESERVE_BATCH_MAX } from '@flash-sale/core/limits.ts';
+import type { TimeBatch } from '@flash-sale/core/metrics.ts';
 import type { ReserveDecision } from '@flash-sale/core/stock/gate-words.ts';
 import type { BuyerBucketSettings, OrderRequest, StockGate } from '@flash-sale/core/stock/stock-gate.ts';
 import type { Permits, SystemWindow } from '@flash-sale/core/stock/system-window.ts';
@@ -58,19 +59,20 @@ export function createAdmissionDesk(parts: {
   systemWindow: Pick<SystemWindow, 'take' | 'giveBack'>;
   bucket: BuyerBucketSettings;
   whenDecided: (batch: DecidedBatch) => void;
+  time: TimeBatch;
 }) {
-  const { gate, systemWindow, bucket, whenDecided } = parts;
+  const { gate, systemWindow, bucket, whenDecided, time } = parts;
   let arrived: Waiting[] = [];
 
   async function decideBatch(batch: readonly Waiting[], system: Permits, share: number): Promise<number> {
+    const askedAt = performance.now();
     try {
       const { saleId } = batch[0] as Waiting;
       const requests = batch.map((waiting) => waiting.request);
-      const askedAt = performance.now();
       const sampled = endWaits(batch);
       const { decisions, permitsLeft } = await within(sampled, reservePart(batch.length), () =>
         gate.reserve(saleId, requests, share, bucket),
-      );
+      ).finally(() => time('reserve', performance.now() - askedAt, batch.length));
       whenDecided({ saleId, requests, decisions, system, askedAt });
       batch.forEach((waiting, i) => {
         const { outcome, tokensLeft, tokenInMs } = decisions[i] as ReserveDecision;

@@ -16,7 +16,7 @@ export type HandOver = ReturnType<typeof createHandOver>;
 export function createHandOver(parts: {
   queue: Pick<OrderQueue, 'add'>;
   log: FastifyBaseLogger;
-  /** Told of each add that went well. */
+  /** Told of each add. */
   time: TimeBatch;
 }) {
   const { queue, log, time } = parts;
@@ -41,7 +41,6 @@ export function createHandOver(parts: {
       waitingSpans = [];
       try {
         await queue.add(batches);
-        time('enqueue', performance.now() - since, orders);
       } catch (error) {
         for (const span of spans) span.fail((error as Error).message);
         log.warn(
@@ -49,6 +48,7 @@ export function createHandOver(parts: {
           'the queue did not take orders in time; the sweep hands them over',
         );
       }
+      time('enqueue', performance.now() - since, orders);
       for (const span of spans) span.end();
     }
     running = null;

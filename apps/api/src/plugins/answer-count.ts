@@ -1,13 +1,20 @@
-/** Counts and times what each route answers, by the code of a problem or the class of a status. */
+/** Counts and times what each route answers, by its kind and by the code of a problem or the class of a status. */
+import type { AnswerKind } from '@flash-sale/core/metrics.ts';
 import fp from 'fastify-plugin';
 
-/** @returns what is told of each answer of a route: outcome, and ms until it was made */
-type AnswersOf = (route: string) => (outcome: string, ms: number) => void;
+/** @returns what is told of each answer of a route: kind, outcome, and ms until it was made */
+type AnswersOf = (route: string) => (kind: AnswerKind, outcome: string, ms: number) => void;
 
 /** Many routes of one thing that is looked at by people. */
 const together = ['/admin/', '/docs'];
 
 const classes = ['', '1xx', '2xx', '3xx', '4xx', '5xx'];
+
+function kindOf(status: number, code: string | null | undefined): AnswerKind {
+  if (status < 400) return 'answered';
+  if (status < 500) return 'refused';
+  return code === 'OVERLOADED' ? 'shed' : 'fault';
+}
 
 export default fp<{ answersOf: AnswersOf }>(
   async (app, { answersOf }) => {
@@ -20,7 +27,9 @@ export default fp<{ answersOf: AnswersOf }>(
       route.onSend = [
         ...[route.onSend ?? []].flat(),
         (_request, reply, _payload, next) => {
-          count(reply.problemCode ?? (classes[Math.trunc(reply.statusCode / 100)] as string), reply.elapsedTime);
+          const { problemCode, statusCode } = reply;
+          const outcome = problemCode ?? (classes[Math.trunc(statusCode / 100)] as string);
+          count(kindOf(statusCode, problemCode), outcome, reply.elapsedTime);
           next();
         },
       ];

@@ -71,6 +71,9 @@ const table = {
 
 export type ProblemCode = keyof typeof table;
 
+/** Every code that a refusal or a fault may have. */
+export const problemCodes = Object.keys(table) as ProblemCode[];
+
 export const ProblemSchema = Type.Object(
   {
     type: Type.String({ description: 'URN of the code.' }),

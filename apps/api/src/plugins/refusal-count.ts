@@ -1,6 +1,7 @@
 /** Counts refusals and sums them up in a line now and then: a refusal must not cost a line of its own. */
 import { REFUSAL_SUMMARY_MS } from '@flash-sale/core/limits.ts';
 import fp from 'fastify-plugin';
+import { problemCodes } from './problems.ts';
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -8,8 +9,12 @@ declare module 'fastify' {
   }
 }
 
-export default fp<{ count: (code: string) => void }>(
-  async (app, { count }) => {
+/** Codes of connections that were closed without an answer (connection-bounds.ts). */
+const CLOSED = ['CONNECTION_DROPPED', 'CONNECTION_FLOODED'];
+
+export default fp<{ count: (code: string) => void; expect: (codes: readonly string[]) => void }>(
+  async (app, { count, expect }) => {
+    expect([...problemCodes, ...CLOSED]);
     let counts: Record<string, number> = {};
     const sumUp = (): void => {
       if (Object.keys(counts).length > 0) app.log.info({ refusals: counts }, 'refused since the last summary');

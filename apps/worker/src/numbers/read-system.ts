@@ -35,12 +35,15 @@ export function createSystemNumbers(parts: {
 }) {
   const { sales, epochs, postgresLoad, gate, underWay, queue, sign, redisLoad } = parts;
   let known: readonly LedgerSale[] = [];
+  let leftOut = 0;
   let closedBefore: ReadonlyMap<string, number> = new Map();
   /** Since when (performance.now) each gate that is closed was seen to be so. */
   const closedSince = new Map<string, number>();
 
   const askLedger = oneAtATime(async () => {
-    const found = (await sales.listToWatch(false)).slice(0, SYSTEM_NUMBERS_SALES_MAX);
+    const all = await sales.listToWatch(false);
+    const found = all.slice(0, SYSTEM_NUMBERS_SALES_MAX);
+    leftOut = all.length - found.length;
     closedBefore = await epochs.closedSeconds(found.map((sale) => sale.id));
     known = found;
     return postgresLoad();
@@ -83,6 +86,7 @@ export function createSystemNumbers(parts: {
       redis: answer?.redis ?? [],
       queue: answer?.queue ?? null,
       workerAlive: answer?.workerAlive ?? null,
+      salesLeftOut: leftOut,
       sales: known.map(({ id, epoch, allotment, sold }) => ({
         id,
         epoch,

@@ -5,7 +5,7 @@
  * A crash after 1 leaves reservations; doing it all again changes nothing in the ledger and mends the gate.
  */
 import { writeLines } from '@flash-sale/core/logging.ts';
-import type { TimeBatch } from '@flash-sale/core/metrics.ts';
+import type { Stage, TimeBatch } from '@flash-sale/core/metrics.ts';
 import type { OrderBatch, OrderVerdict } from '@flash-sale/core/orders/order.ts';
 import type { OrderStore } from '@flash-sale/core/orders/order-store.ts';
 import type { StockGate } from '@flash-sale/core/stock/stock-gate.ts';
@@ -40,13 +40,16 @@ export async function confirmOrders(
   spans: SpanGroup | null = null,
 ): Promise<void> {
   const size = batch.orders.length;
-  const begun = performance.now();
-  const { verdicts, epoch } = await within(spans, LEDGER_PART, () => orders.confirm(batch, gate.adopt));
-  const committed = performance.now();
-  time('confirm', committed - begun, size);
+  const timed = <Result>(stage: Stage, work: () => Promise<Result>): Promise<Result> => {
+    const begun = performance.now();
+    return work().finally(() => time(stage, performance.now() - begun, size));
+  };
+  const { verdicts, epoch } = await timed('confirm', () =>
+    within(spans, LEDGER_PART, () => orders.confirm(batch, gate.adopt)),
+  );
+  sayVerdicts({ log, count }, batch, verdicts);
   const confirmed = { ...batch, epoch };
-  await within(spans, SETTLE_PART, () => followLedger({ gate, log, count }, confirmed, verdicts));
-  time('settle', performance.now() - committed, size);
+  await timed('settle', () => within(spans, SETTLE_PART, () => followLedger(gate, confirmed, verdicts)));
   const oldest = batch.orders.reduce((least, order) => Math.min(least, order.reservedAt), Number.POSITIVE_INFINITY);
   time('whole', Math.max(0, Date.now() - oldest), size);
   for (const verdict of verdicts) {
@@ -69,17 +72,27 @@ async function restoreKey(
   if (first) await gate.pointKey(batch.saleId, batch.epoch, key, first);
 }
 
-/** Brings the gate to what the ledger said, and writes one line for each order that it said it of just now. */
+/** Brings the gate to what the ledger said. */
 export async function followLedger(
-  { gate, log, count }: { gate: Pick<StockGate, 'settle' | 'release'>; log: Logger; count?: CountOrder },
-  batch: OrderBatch,
+  gate: Pick<StockGate, 'settle' | 'release'>,
+  { saleId, epoch }: Pick<OrderBatch, 'saleId' | 'epoch'>,
   verdicts: readonly OrderVerdict[],
 ): Promise<void> {
   const ids = (status: OrderVerdict['status']): string[] =>
     verdicts.filter((verdict) => verdict.status === status).map((verdict) => verdict.id);
-  await gate.settle(batch.saleId, batch.epoch, ids('confirmed'));
-  await gate.release(batch.saleId, batch.epoch, ids('rejected'));
+  await gate.settle(saleId, epoch, ids('confirmed'));
+  await gate.release(saleId, epoch, ids('rejected'));
+}
 
+/**
+ * Counts each order that the ledger decided just now, and writes a line of it. Before the gate follows: whoever does that again, because it
+ * failed, finds nothing that was decided just now.
+ */
+export function sayVerdicts(
+  { log, count }: { log: Logger; count: CountOrder },
+  batch: OrderBatch,
+  verdicts: readonly OrderVerdict[],
+): void {
   const fresh = verdicts.filter((verdict) => verdict.fresh);
   const byId = new Map(fresh.length > 0 ? batch.orders.map((order) => [order.id, order]) : []);
   const line = ({ id }: OrderVerdict) => {
@@ -91,7 +104,7 @@ export async function followLedger(
     writeLines(log, 'order confirmed', fresh.filter((verdict) => verdict.status === 'confirmed').map(line));
   }
   for (const verdict of fresh) {
-    count?.(verdict.status);
+    count(verdict.status);
     if (verdict.status === 'rejected') log.warn({ ...line(verdict), reason: verdict.reason }, 'order rejected');
   }
 }

@@ -6,7 +6,7 @@ import type { OrderBatch } from '@flash-sale/core/orders/order.ts';
 import type { OrderStore } from '@flash-sale/core/orders/order-store.ts';
 import type { StockGate } from '@flash-sale/core/stock/stock-gate.ts';
 import type { Logger } from 'pino';
-import { type CountOrder, followLedger } from './confirm-orders.ts';
+import { type CountOrder, followLedger, sayVerdicts } from './confirm-orders.ts';
 
 interface Parts {
   readonly gate: Pick<StockGate, 'settle' | 'release'>;
@@ -21,7 +21,8 @@ interface Parts {
  */
 export async function giveUpOrders({ gate, orders, log, count }: Parts, batch: OrderBatch): Promise<void> {
   const verdicts = await orders.reject(batch.saleId, batch.orders, 'GAVE_UP');
-  await followLedger({ gate, log, count }, batch, verdicts);
+  sayVerdicts({ log, count }, batch, verdicts);
+  await followLedger(gate, batch, verdicts);
   const ended = new Set(verdicts.map((verdict) => verdict.id));
   const left = batch.orders.filter((order) => !ended.has(order.id));
   if (left.length > 0)

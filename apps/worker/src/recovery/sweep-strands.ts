@@ -55,7 +55,7 @@ export function createSweep(parts: {
     const more = strands.length + unreadable.length === SWEEP_BATCH_MAX;
 
     const verdicts = await orders.verdictsOf(strands.map((strand) => strand.id));
-    await followLedger({ gate, log }, { saleId, epoch, orders: strands }, verdicts);
+    await followLedger(gate, { saleId, epoch }, verdicts);
 
     const ended = new Set(verdicts.map((verdict) => verdict.id));
     const open = strands.filter((strand) => !ended.has(strand.id));

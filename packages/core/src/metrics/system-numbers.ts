@@ -26,6 +26,8 @@ export interface RedisLoad {
   readonly clients: number;
   /** Carried out since it started. */
   readonly commands: number;
+  /** Processor time of the thread that carries commands out, since it started. */
+  readonly cpuSeconds: number;
   /** Since it started. */
   readonly evictedKeys: number;
   /** True where maxmemory-policy is not noeviction. */
@@ -38,6 +40,8 @@ export interface SystemNumbers {
   /** Whether the part answered in time. */
   readonly up: Readonly<Record<'redis' | 'postgres', boolean>>;
   readonly sales: readonly SaleNumbers[];
+  /** Sales of which nothing is told, because there are too many. */
+  readonly salesLeftOut: number;
   /** null while Redis is away. */
   readonly queue: { readonly jobs: Readonly<Record<string, number>>; readonly oldestS: number } | null;
   readonly workerAlive: boolean | null;
@@ -70,7 +74,7 @@ export const systemMetrics: readonly SystemMetric[] = [
   },
   {
     name: 'flash_sale_worker_alive',
-    help: 'Whether any worker took jobs within the last 15 s: 1 or 0.',
+    help: 'Whether any worker has said within the last 15 s that it runs: 1 or 0.',
     type: 'gauge',
     samples: ({ workerAlive }) => one(workerAlive === null ? null : Number(workerAlive)),
   },
@@ -87,6 +91,12 @@ export const systemMetrics: readonly SystemMetric[] = [
     type: 'gauge',
     samples: ({ sales }) =>
       sales.flatMap(({ id, ledger }) => (ledger === null ? [] : byWord('state', { ...ledger }, { sale: id }))),
+  },
+  {
+    name: 'flash_sale_sales_left_out',
+    help: 'Sales that are not among these numbers, because they are too many.',
+    type: 'gauge',
+    samples: ({ salesLeftOut }) => one(salesLeftOut),
   },
   {
     name: 'flash_sale_epoch',
@@ -159,6 +169,12 @@ export const systemMetrics: readonly SystemMetric[] = [
     help: 'Commands that Redis has carried out.',
     type: 'counter',
     samples: (system) => byNode(system, (node) => node.commands),
+  },
+  {
+    name: 'flash_sale_redis_cpu_seconds_total',
+    help: 'Processor time of the one thread of Redis that carries commands out.',
+    type: 'counter',
+    samples: (system) => byNode(system, (node) => node.cpuSeconds),
   },
   {
     name: 'flash_sale_redis_evicted_keys_total',

@@ -17,6 +17,8 @@ function toLoad(node: string, info: string) {
     memoryLimitBytes: number('maxmemory') || number('total_system_memory'),
     clients: number('connected_clients'),
     commands: number('total_commands_processed'),
+    // The thread that carries commands out; others write files.
+    cpuSeconds: number('used_cpu_user_main_thread') + number('used_cpu_sys_main_thread'),
     evictedKeys: number('evicted_keys'),
     mayEvict: fields.get('maxmemory_policy') !== 'noeviction',
     persists: fields.get('aof_enabled') === '1' && fields.get('aof_last_write_status') === 'ok',

@@ -19,6 +19,26 @@ export type ReserveOutcome =
   | { readonly word: 'not_enough_units'; readonly available: number }
   | { readonly word: 'over_buyer_limit'; readonly holds: number };
 
+const words: Readonly<Record<ReserveOutcome['word'], true>> = {
+  reserved: true,
+  replayed: true,
+  key_reused: true,
+  buyer_limited: true,
+  system_limited: true,
+  not_open: true,
+  paused: true,
+  ended: true,
+  sold_out: true,
+  unknown_sale: true,
+  recovering: true,
+  ledger_behind: true,
+  not_enough_units: true,
+  over_buyer_limit: true,
+};
+
+/** Every word that the gate may say of an order. */
+export const reserveWords = Object.keys(words);
+
 export interface ReserveDecision {
   readonly outcome: ReserveOutcome;
   /** Whole tokens that are left in the buyer's bucket; −1 where it was not looked at. */

@@ -96,7 +96,8 @@ export function openTracing(
       const caller = trust && typeof traceparent === 'string' ? parseTraceParent(traceparent) : null;
       // Not by the trace's id, which is the caller's to choose as well.
       const sampled = caller ? (caller.traceFlags & SAMPLED) !== 0 : Math.random() < sample;
-      return sampled ? begin(traceparent, 'server', name, fields) : null;
+      // One id from a whole crowd would make one trace of all its orders.
+      return sampled ? begin(caller && traceparent, 'server', name, fields) : null;
     },
     resume: begin,
     async close(boundMs) {
