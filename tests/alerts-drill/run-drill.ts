@@ -106,6 +106,8 @@ async function tryOne(system: WatchedSystem, trouble: Trouble, say: (line: strin
   } catch (error) {
     for (const alert of alerts) faults.set(alert, (error as Error).message);
     say(`FAULT: ${(error as Error).message}`);
+    // What one trouble left behind must not hide the next.
+    await Promise.all(Object.values(system.ways).map((way) => way.heal()));
   } finally {
     system.crowd.resume();
   }

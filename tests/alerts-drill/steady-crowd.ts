@@ -39,8 +39,12 @@ export function startCrowd(url: string, saleId: string): SteadyCrowd {
   }, PACE_MS);
   return {
     lastOrder: () => last,
-    pause: () => void (paused = true),
-    resume: () => void (paused = false),
+    pause() {
+      paused = true;
+    },
+    resume() {
+      paused = false;
+    },
     end: () => clearInterval(pace),
   };
 }

@@ -4,10 +4,10 @@
  * docs/running/metrics.md lists them all.
  */
 import { createServer, type Server } from 'node:http';
-import { totalmem } from 'node:os';
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import type { AwayPart } from './faults.ts';
 import { BATCH_BOUNDS, METRICS_CONNECTIONS_MAX, METRICS_RECEIVE_MS, TIME_BOUNDS_S } from './limits.ts';
+import { memoryLimit } from './memory-limit.ts';
 import { type SystemNumbers, systemMetrics } from './metrics/system-numbers.ts';
 import {
   type Counts,
@@ -199,12 +199,6 @@ function watchParts({ gauge }: Teller): Pick<Metrics, 'watchBreaker' | 'watchPoo
     watchBreaker: (breaker) => void breakers.push(breaker),
     watchPool: (pool) => void pools.push(pool),
   };
-}
-
-/** @returns bytes. A container's bound, where there is one, is below the machine's memory. */
-function memoryLimit(): number {
-  const constrained = process.constrainedMemory();
-  return constrained > 0 ? Math.min(constrained, totalmem()) : totalmem();
 }
 
 function listening(server: Server, host: string, port: number): Promise<void> {
