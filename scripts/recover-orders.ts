@@ -3,7 +3,7 @@
  *
  * After Redis lost its disk, or the ledger was restored from a backup: finds in the API's logs the orders that were accepted and are neither in
  * the ledger nor reserved, and hands them over again with the ids that their buyers have. Each ends as confirmed, or as rejected where no unit
- * is left for it. Safe to repeat. With a log, those that were set aside from it are read, too; of a folder all logs of API processes; of a
+ * is left for it. An order that a worker's log calls rejected is written down as that again, and not handed over. Safe to repeat. With a log, those that were set aside from it are read, too; of a folder all logs of API processes and workers; of a
  * backup the orders that it found missing; "-" reads standard input. The exit code is 0 when every order found has ended, 1 when some have not,
  * or are of a sale that the ledger does not know, 2 when nothing could be looked for.
  */
@@ -14,8 +14,9 @@ import { LOST_LOOK_CHUNK } from '@flash-sale/core/limits.ts';
 import { createLogger } from '@flash-sale/core/logging.ts';
 import { ACCEPTED } from '@flash-sale/core/orders/accepted-log.ts';
 import { findAcceptedLogs, readAcceptedLogs } from '@flash-sale/core/orders/accepted-log-files.ts';
+import { countDistinct } from '@flash-sale/core/orders/distinct-ids.ts';
 import { findLostOrders } from '@flash-sale/core/orders/find-lost-orders.ts';
-import type { AcceptedOrder, OrderBatch, OrderVerdict } from '@flash-sale/core/orders/order.ts';
+import type { AcceptedOrder, OrderBatch, OrderVerdict, RejectionReason } from '@flash-sale/core/orders/order.ts';
 import { createOrderStore, type OrderStore } from '@flash-sale/core/orders/order-store.ts';
 import { connectPostgres } from '@flash-sale/core/postgres/connect-postgres.ts';
 import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
@@ -56,18 +57,21 @@ async function recover(files: readonly string[], dryRun: boolean): Promise<numbe
     await connect();
     const orders = createOrderStore(pool);
     const gate = createStockGate({ redis, keys });
-    const { inLog, lost, unknown } = await lookForLost(files, { gate, orders, sales: createSaleStore(pool) });
-    const missing = lost.reduce((sum, batch) => sum + batch.orders.length, 0);
+    const { inLog, lost, unknown, rejected } = await lookForLost(files, { gate, orders, sales: createSaleStore(pool) });
+    const missing = lost.reduce((sum, batch) => sum + batch.orders.length, rejected.length);
     say(`${inLog} accepted ${inLog === 1 ? 'order' : 'orders'} in the log, ${missing} of them lost.`);
     for (const [saleId, orders] of unknown) {
       say(
         `${orders} more of a sale that the ledger does not know: ${saleId}. Is it the right database, or was it restored from before the sale? They are left alone.`,
       );
     }
+    if (rejected.length > 0) say(`${rejected.length} of these were rejected, by a worker's log, and stay so.`);
     const exitCode = unknown.size === 0 ? 0 : 1;
     for (const batch of lost)
       for (const order of batch.orders) say(`  ${order.id}  ${order.buyerId}  ${order.quantity}`);
-    if (lost.length === 0 || dryRun) return exitCode;
+    if (dryRun) return exitCode;
+    for (const { saleId, order, reason } of rejected) await orders.reject(saleId, [order], reason);
+    if (lost.length === 0) return exitCode;
     const queue = createOrderQueue({ redis, prefix: keys.queuePrefix });
     await queue.add(lost);
     await queue.close();
@@ -77,29 +81,38 @@ async function recover(files: readonly string[], dryRun: boolean): Promise<numbe
   }
 }
 
+interface RejectedOrder {
+  readonly saleId: string;
+  readonly order: AcceptedOrder;
+  readonly reason: RejectionReason;
+}
+
 /**
  * A chunk of the logs after the other: only what is lost is in memory as a whole.
  *
- * @returns accepted orders of sales that the ledger knows (one that stands in two files counts twice), the lost ones of them, each once, and how
- * many there are of each sale that it does not know: no worker can bring those to an end
+ * @returns accepted orders of sales that the ledger knows; the lost ones of them, and apart from them those that their buyers could read as
+ * rejected (I7); and how many there are of each sale that it does not know: no worker can bring those to an end. Each order counts once.
  * @throws Error with a sentence where there is none at all
  */
 async function lookForLost(
   files: readonly string[],
   parts: { gate: StockGate; orders: OrderStore; sales: SaleStore },
-): Promise<{ inLog: number; lost: OrderBatch[]; unknown: Map<string, number> }> {
-  const unknown = new Map<string, number>();
+): Promise<{ inLog: number; lost: OrderBatch[]; unknown: Map<string, number>; rejected: RejectedOrder[] }> {
+  const unknown = new Map<string, ReturnType<typeof countDistinct>>();
+  const known = countDistinct();
+  const reasons = new Map<string, RejectionReason>();
   const found = new Map<string, OrderBatch & { orders: AcceptedOrder[] }>();
   const seen = new Set<string>();
-  let inLog = 0;
-  for await (const chunk of readAcceptedLogs(files)) {
+  for await (const chunk of readAcceptedLogs(files, ({ id, reason }) => reasons.set(id, reason))) {
     for (const [saleId, logged] of Map.groupBy(chunk, (one) => one.saleId)) {
       const isKnown = found.has(saleId) || (!unknown.has(saleId) && (await parts.sales.find(saleId)) !== null);
       if (!isKnown) {
-        unknown.set(saleId, (unknown.get(saleId) ?? 0) + logged.length);
+        const ofSale = unknown.get(saleId) ?? countDistinct();
+        unknown.set(saleId, ofSale);
+        for (const { order } of logged) ofSale.add(order.id);
         continue;
       }
-      inLog += logged.length;
+      for (const { order } of logged) known.add(order.id);
       const batch = await findLostOrders(
         parts,
         saleId,
@@ -114,12 +127,23 @@ async function lookForLost(
       }
     }
   }
+  const inLog = known.count();
   if (inLog === 0 && unknown.size === 0) {
     throw new Error(
       `No accepted order is in ${[...new Set(files.flatMap(findAcceptedLogs))].join(', ')}: no line "${ACCEPTED}". Are these the logs of the API, of all its processes, with those that were set aside?`,
     );
   }
-  return { inLog, lost: [...found.values()].filter(({ orders }) => orders.length > 0), unknown };
+  // A worker's line may stand in a later file than the order's own.
+  const rejected = [...found.values()].flatMap(({ saleId, orders }) =>
+    orders.flatMap((order) => {
+      const reason = reasons.get(order.id);
+      return reason === undefined ? [] : [{ saleId, order, reason }];
+    }),
+  );
+  const lost = [...found.values()]
+    .map((batch) => ({ ...batch, orders: batch.orders.filter(({ id }) => !reasons.has(id)) }))
+    .filter(({ orders }) => orders.length > 0);
+  return { inLog, lost, rejected, unknown: new Map([...unknown].map(([id, orders]) => [id, orders.count()])) };
 }
 
 /** @returns whether all have ended */

@@ -1,7 +1,8 @@
 /** A real Prometheus, and its promtool: on PATH, unpacked earlier, or from Debian's package without installing anything. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { eventually } from '@flash-sale/core/testing/world.ts';
 import { type DebianProgram, unpackDebianProgram, unpackedProgram } from '@flash-sale/launcher/debian-program.ts';
@@ -35,11 +36,50 @@ export async function findPrometheus(): Promise<{ prometheus: string; promtool: 
   return { prometheus: found.path, promtool: join(dirname(found.path), 'promtool') };
 }
 
+/** Of monitoring/alerts. */
+const RULE_FILES = ['sale', 'parts'];
+
+/** @returns the text of every rule file */
+export function readRules(): { name: string; text: string }[] {
+  return RULE_FILES.map((name) => ({
+    name,
+    text: readFileSync(join(root, 'monitoring', 'alerts', `${name}.yml`), 'utf8'),
+  }));
+}
+
+/**
+ * monitoring/ as it stands, but for addresses, how often it looks, and what `change` makes of the rules.
+ *
+ * @param everyS seconds between two looks at a process, and how long it may take to answer
+ * @returns a new folder, for startPrometheus
+ */
+export function copyMonitoring(
+  ports: { api: number; worker: number },
+  everyS: number,
+  change: (rules: string) => string,
+): string {
+  const folder = mkdtempSync(join(tmpdir(), 'prometheus-'));
+  mkdirSync(join(folder, 'alerts'));
+  for (const { name, text } of readRules()) writeFileSync(join(folder, 'alerts', `${name}.yml`), change(text));
+  const config = readFileSync(join(root, 'monitoring', 'prometheus.yml'), 'utf8');
+  writeFileSync(
+    join(folder, 'prometheus.yml'),
+    config
+      .replace('scrape_interval: 5s', `scrape_interval: ${everyS}s\n  scrape_timeout: ${everyS}s`)
+      .replace('evaluation_interval: 5s', 'evaluation_interval: 1s')
+      .replace('127.0.0.1:9100', `127.0.0.1:${ports.api}`)
+      .replace('127.0.0.1:9101', `127.0.0.1:${ports.worker}`),
+  );
+  return folder;
+}
+
 export interface Prometheus {
   /** @returns the samples of an instant query, now. @throws where it cannot be read or carried out */
   query(expression: string): Promise<AnyJson[]>;
   /** Every rule of every group, as the server sees it. */
   rules(): Promise<AnyJson[]>;
+  /** What is pending or firing now. */
+  alerts(): Promise<AnyJson[]>;
   stop(): Promise<void>;
 }
 
@@ -74,6 +114,7 @@ export async function startPrometheus(program: string, folder: string, port: num
   return {
     query: async (expression) => (await ask(`query?query=${encodeURIComponent(expression)}`)).result,
     rules: async () => (await ask('rules')).groups.flatMap((group: AnyJson) => group.rules),
+    alerts: async () => (await ask('alerts')).alerts,
     async stop() {
       child.kill('SIGKILL');
       await gone;

@@ -39,7 +39,7 @@ beforeAll(async () => {
   mkdirSync(dataFolder);
   const distFolder = process.env.TEST_REDIS_DIST;
   [redis, postgres] = await Promise.all([
-    startPrivateRedis({ folder, config: ['maxmemory 1gb'], ...(distFolder ? { distFolder } : {}) }),
+    startPrivateRedis({ folder, ...(distFolder ? { distFolder } : {}) }),
     startPrivatePostgres({ folder }),
   ]);
   await migrateLedger(postgres.url);
@@ -93,7 +93,7 @@ async function faults(changed: Record<string, string | undefined> = {}): Promise
     .map(({ code, verdict }) => `${code} ${verdict}`);
 }
 
-test('servers and settings that are fit: nothing but ok, and 0', async () => {
+test('settings that are fit and the servers of `npm start`: nothing but ok, and 0', async () => {
   expect(await faults()).toEqual([]);
   const said = await vi.waitFor(async () => {
     await client.slowlog('RESET');

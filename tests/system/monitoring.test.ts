@@ -2,8 +2,7 @@
  * What monitoring/ holds, tried: the alerts by promtool, with numbers that must make each fire and numbers that must not; alerts and
  * dashboards by a real Prometheus that watches real processes during a sale.
  */
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeSale } from '@flash-sale/core/testing/sales.ts';
 import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
@@ -12,7 +11,7 @@ import { afterEach, beforeAll, expect, inject, test } from 'vitest';
 import type { AnyJson } from '../any-json.ts';
 import { TcpProxy } from '../chaos/tcp-proxy.ts';
 import { freePort } from '../free-port.ts';
-import { findPrometheus, type Prometheus, startPrometheus } from '../prometheus.ts';
+import { copyMonitoring, findPrometheus, type Prometheus, startPrometheus } from '../prometheus.ts';
 import { type ServiceProcess, startProcess } from '../running-system.ts';
 import { root } from '../tidy/source-files.ts';
 
@@ -53,25 +52,8 @@ function queriesOf(dashboard: string): { panel: string; expression: string }[] {
   );
 }
 
-/** monitoring/ as it stands, but for addresses and patience. */
-function impatientCopy(ports: { api: number; worker: number }): string {
-  const folder = mkdtempSync(join(tmpdir(), 'prometheus-'));
-  mkdirSync(join(folder, 'alerts'));
-  for (const name of alertFiles) {
-    const rules = readFileSync(join(monitoring, 'alerts', `${name}.yml`), 'utf8');
-    writeFileSync(join(folder, 'alerts', `${name}.yml`), rules.replaceAll(/^ +for: .*\n/gm, ''));
-  }
-  const config = readFileSync(join(monitoring, 'prometheus.yml'), 'utf8');
-  writeFileSync(
-    join(folder, 'prometheus.yml'),
-    config
-      .replaceAll(/(scrape|evaluation)_interval: 5s/g, '$1_interval: 1s\n  $1_timeout: 1s')
-      .replaceAll(/^ +evaluation_timeout: .*\n/gm, '')
-      .replace('127.0.0.1:9100', `127.0.0.1:${ports.api}`)
-      .replace('127.0.0.1:9101', `127.0.0.1:${ports.worker}`),
-  );
-  return folder;
-}
+/** Rules that do not wait. */
+const impatient = (rules: string): string => rules.replaceAll(/^ +for: .*\n/gm, '');
 
 /** `name{label,label}` of each metric of ours that the two processes tell. */
 async function toldLabels(ports: { api: number; worker: number }): Promise<string[]> {
@@ -119,7 +101,7 @@ test('during a sale every query has data and no rule fails; a ledger that is awa
     });
   const api = await start('api');
   let worker = await start('worker');
-  const folder = impatientCopy(ports);
+  const folder = copyMonitoring(ports, 1, impatient);
   const prometheus = await startPrometheus(programs.prometheus, folder, ports.prometheus);
   const sale = await makeSale(world, { units: 100 });
   let selling = true;

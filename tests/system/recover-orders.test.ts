@@ -1,6 +1,6 @@
 /** pnpm recover:orders: orders that Redis lost are found in the API's log, and end under the ids that their buyers have. */
 import { execFile } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -140,6 +140,40 @@ test('orders of a sale that the ledger does not know are listed apart, and the o
   expect(said.stdout).toContain('1 confirmed');
   expect(said.stdout).not.toContain(unknown);
   await worker.stop();
+}, 30_000);
+
+test('[I7] an order that a worker called rejected is rejected again, and not handed over; one in two files counts once', async () => {
+  const sale = await makeSale(world, { units: 10 });
+  const [told, other] = [newOrderId(sale.id), newOrderId(sale.id)];
+  const logs = join(folder, 'with-worker');
+  mkdirSync(logs);
+  writeFileSync(join(logs, 'api-1.log'), line(told, 'ann') + line(other, 'bob'));
+  writeFileSync(join(logs, 'api-2.log'), line(other, 'bob'));
+  const rejection = {
+    level: 'warn',
+    order_id: told,
+    sale_id: sale.id,
+    reason: 'OVER_CAP_AFTER_LOSS',
+    msg: 'order rejected',
+  };
+  writeFileSync(join(logs, 'worker-1.log'), `${JSON.stringify(rejection)}\n`);
+  const worker = await startWorkerHere(world);
+  const said = await recover(logs);
+  await worker.stop();
+  expect(said).toMatchObject({ code: 0, stderr: '' });
+  expect(said.stdout).toContain('2 accepted orders in the log, 2 of them lost.');
+  expect(said.stdout).toContain("1 of these were rejected, by a worker's log, and stay so.");
+  const { rows } = await world.pool.query(
+    'SELECT id, coalesce(reason, status) AS word FROM orders WHERE sale_id = $1',
+    [sale.id],
+  );
+  expect(new Map(rows.map(({ id, word }) => [id, word]))).toEqual(
+    new Map([
+      [told, 'OVER_CAP_AFTER_LOSS'],
+      [other, 'confirmed'],
+    ]),
+  );
+  expect((await recover('--dry-run', logs)).stdout).toContain('2 accepted orders in the log, 0 of them lost.');
 }, 30_000);
 
 test('logs that were set aside are read: with the log, from its folder, and by a pattern', async () => {

@@ -2,6 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { alertNames, troubles } from '../alerts-drill/run-drill.ts';
+import type { AnyJson } from '../any-json.ts';
 import { root, sourceFiles } from './source-files.ts';
 
 const read = (path: string): string => readFileSync(join(root, path), 'utf8');
@@ -45,4 +47,30 @@ test('every alert says what to do, is tried both ways, and has its page', () => 
   expect(namesIn(tests, /- name: (\w+) fires/g)).toEqual(names);
   expect(namesIn(tests, /- name: (\w+) does not/g)).toEqual(names);
   expect(namesIn(read('docs/running/alerts.md'), /^### (\w+)$/gm)).toEqual(names);
+});
+
+test('pnpm drill:alerts has a trouble for every alert', () => {
+  expect(troubles.flatMap(({ alerts }) => alerts).sort()).toEqual(alertNames().sort());
+});
+
+test.each(['sale', 'machine-room'])('the dashboard %s is one that Grafana takes', (name) => {
+  const board: AnyJson = JSON.parse(read(`monitoring/dashboards/${name}.json`));
+  expect(board).toMatchObject({ schemaVersion: 39, uid: `flash-sale-${name}`, annotations: { list: [] } });
+  expect(board.templating.list[0]).toMatchObject({ name: 'datasource', type: 'datasource', query: 'prometheus' });
+  const ids = board.panels.map((panel: AnyJson) => panel.id);
+  expect(new Set(ids).size).toBe(ids.length);
+  const taken = new Set<string>();
+  for (const { type, title, datasource, gridPos, targets } of board.panels) {
+    expect(['stat', 'timeseries'], title).toContain(type);
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: Grafana's own.
+    expect(datasource, title).toEqual({ type: 'prometheus', uid: '${datasource}' });
+    expect(gridPos.x + gridPos.w, title).toBeLessThanOrEqual(24);
+    for (let x = gridPos.x; x < gridPos.x + gridPos.w; x++)
+      for (let y = gridPos.y; y < gridPos.y + gridPos.h; y++) {
+        expect(taken.has(`${x} ${y}`), `${title} lies on another panel`).toBe(false);
+        taken.add(`${x} ${y}`);
+      }
+    const refs = targets.map((target: AnyJson) => target.refId);
+    expect(new Set(refs).size, title).toBe(refs.length);
+  }
 });

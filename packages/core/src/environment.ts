@@ -51,6 +51,10 @@ export const EnvironmentSchema = Type.Object({
         'redis:// or rediss:// address of Redis 7 or newer, or redis+cluster:// or rediss+cluster:// with some nodes of a cluster (host:port,host:port; database 0 only). Unset: `npm start` runs a private one.',
     }),
   ),
+  REDIS_MEMORY_MB: integer(
+    'Megabytes that the private Redis of `npm start` may hold before it refuses orders; 0 = a quarter of the memory.',
+    { default: 0, minimum: 0, maximum: 10_000_000 },
+  ),
   DATABASE_URL: Type.Optional(
     Type.String({
       pattern: '^postgres(ql)?://.+',

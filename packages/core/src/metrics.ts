@@ -4,11 +4,11 @@
  * docs/running/metrics.md lists them all.
  */
 import { createServer, type Server } from 'node:http';
-import { totalmem } from 'node:os';
 import { getHeapStatistics } from 'node:v8';
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import type { AwayPart } from './faults.ts';
 import { BATCH_BOUNDS, METRICS_CONNECTIONS_MAX, METRICS_RECEIVE_MS, TIME_BOUNDS_S } from './limits.ts';
+import { memoryLimit } from './memory-limit.ts';
 import { type SystemNumbers, systemMetrics } from './metrics/system-numbers.ts';
 import {
   type Counts,
@@ -256,12 +256,6 @@ function watchParts({ counter, gauge }: Teller): Pick<Metrics, 'watchBreaker' | 
     watchBreaker: (breaker) => void breakers.push(breaker),
     watchPool: (pool) => void pools.push(pool),
   };
-}
-
-/** @returns bytes. A container's bound, where there is one, is below the machine's memory. */
-function memoryLimit(): number {
-  const constrained = process.constrainedMemory();
-  return constrained > 0 ? Math.min(constrained, totalmem()) : totalmem();
 }
 
 function listening(server: Server, host: string, port: number): Promise<void> {

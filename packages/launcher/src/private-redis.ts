@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { memoryLimit } from '@flash-sale/core/memory-limit.ts';
 import { checkRedis } from '@flash-sale/core/redis/check-redis.ts';
 import { type FoundRedis, findRedis, RedisMissingError } from './find-redis.ts';
 import { keptPort, portState } from './free-port.ts';
@@ -25,6 +26,8 @@ export interface PrivateRedisOptions extends PrivateServerOptions {
   readonly distFolder?: string;
   /** The Redis to run, where it was found already. */
   readonly found?: FoundRedis;
+  /** Megabytes that it may hold; then it refuses orders. 0, or not given: a quarter of what this machine or container has. */
+  readonly memoryMb?: number;
   /** Further lines of redis.conf. */
   readonly config?: readonly string[];
 }
@@ -40,9 +43,20 @@ export async function startPrivateRedis(options: PrivateRedisOptions): Promise<P
     const port = await keptPort(portFile);
     const url = `redis://default:${password}@127.0.0.1:${port}/0`;
     const configFile = join(dataFolder, 'redis.conf');
-    writeFileSync(configFile, configText({ found, dataFolder, port, password, more: options.config ?? [] }), {
-      mode: 0o600,
-    });
+    writeFileSync(
+      configFile,
+      configText({
+        found,
+        dataFolder,
+        port,
+        password,
+        memoryMb: options.memoryMb || shareOfMemory(),
+        more: options.config ?? [],
+      }),
+      {
+        mode: 0o600,
+      },
+    );
     const kept = await launch(found, options, dataFolder, configFile, port);
     try {
       const check = (remainingMs: number) => checkRedis(url, remainingMs);
@@ -127,6 +141,7 @@ function configText(facts: {
   dataFolder: string;
   port: number;
   password: string;
+  memoryMb: number;
   more: readonly string[];
 }): string {
   const inDocker = facts.found.kind === 'docker';
@@ -143,6 +158,7 @@ function configText(facts: {
     'appendfsync everysec',
     // Half a million orders. Writing the file anew costs each order some 10 µs while it lasts (docs/measurements/steps.md).
     'auto-aof-rewrite-min-size 256mb',
+    `maxmemory ${facts.memoryMb}mb`,
     'maxmemory-policy noeviction',
     'save ""',
     // The title says whose data it works on: how a later start knows that it may end it.
@@ -151,5 +167,11 @@ function configText(facts: {
   ];
   return `${lines.join('\n')}\n`;
 }
+
+/** PostgreSQL, the processes and the page cache share the machine, and writing the file anew may double what Redis takes. */
+const SHARE_OF_MEMORY = 1 / 4;
+const MEMORY_MB_MIN = 100;
+
+const shareOfMemory = (): number => Math.max(MEMORY_MB_MIN, Math.floor((memoryLimit() * SHARE_OF_MEMORY) / 2 ** 20));
 
 const quoted = (text: string) => `"${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`;

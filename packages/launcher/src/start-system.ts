@@ -153,10 +153,10 @@ export class System {
 
   /** Both side by side. @returns the addresses of Redis and PostgreSQL */
   async #startServers(): Promise<[string, string]> {
-    const { REDIS_URL, DATABASE_URL } = this.#settings.environment;
+    const { REDIS_URL, REDIS_MEMORY_MB, DATABASE_URL } = this.#settings.environment;
     const results = await Promise.allSettled([
       REDIS_URL === undefined
-        ? this.#privateServer('redis', startPrivateRedis)
+        ? this.#privateServer('redis', (options) => startPrivateRedis({ ...options, memoryMb: REDIS_MEMORY_MB }))
         : this.#given('redis', REDIS_URL, async () => {
             const { version, masters } = await checkRedis(REDIS_URL);
             return `redis ${version}${masters > 1 ? ` (${masters} masters)` : ''}`;

@@ -107,16 +107,16 @@ export function createGateWatch(parts: {
 
   /**
    * A decided change must not be decided again. One that is still under way: units that are added are in the ledger's allotment already, so
-   * it is applied; units that are withdrawn are not, so it is applied only where the gate had done so and still knows.
+   * it is applied; units that are withdrawn are not, so it is applied only where the gate had done so and still knows. One that the gate knows
+   * and the ledger does not is of a ledger that was lost: whoever asks for it again means it.
    *
    * @returns the gate's allotment
    */
   async function restoreChanges({ sale, changes }: GateSource, epoch: number): Promise<number> {
-    const pending = changes.filter((change) => change.state === 'pending');
-    const known = await rebuild.decidedChanges(
-      sale.id,
-      pending.map((change) => change.id),
-    );
+    const known = await rebuild.decidedChanges(sale.id);
+    const inLedger = new Set(changes.map((change) => change.id));
+    const lost = [...known.keys()].filter((id) => !inLedger.has(id));
+    await rebuild.forgetChanges(sale.id, epoch, lost);
     let allotment = sale.allotment;
     const fields: [string, string][] = [];
     for (const change of changes) {

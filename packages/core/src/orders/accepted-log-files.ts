@@ -5,11 +5,13 @@ import { createInterface } from 'node:readline';
 import { createGunzip } from 'node:zlib';
 import { LOST_LOOK_CHUNK } from '../limits.ts';
 import { listSetAside } from '../rotated-file.ts';
-import { readAccepted } from './accepted-log.ts';
-import type { AcceptedOrder } from './order.ts';
+import { readAccepted, readRejected } from './accepted-log.ts';
+import type { AcceptedOrder, RejectionReason } from './order.ts';
 
 /** A log of an API process, or what a backup has kept of them. */
 const LOG_NAME = /^(api.*|accepted-orders)\.log(\.|$)/;
+/** A log of a worker: it says what was rejected. */
+const WORKER_LOG_NAME = /^worker.*\.log(\.|$)/;
 
 /**
  * @param given a log, a folder of logs, a pattern, or "-" for standard input
@@ -30,6 +32,15 @@ export function findAcceptedLogs(given: string): string[] {
   return [...listSetAside(given), given];
 }
 
+/** @returns logs of workers beside those of the API, in the folders among them */
+function findWorkerLogs(given: string): string[] {
+  if (given === '-' || !existsSync(given) || !statSync(given).isDirectory()) return [];
+  return readdirSync(given)
+    .filter((name) => WORKER_LOG_NAME.test(name))
+    .sort()
+    .map((name) => join(given, name));
+}
+
 export interface LoggedOrder {
   readonly saleId: string;
   readonly order: AcceptedOrder;
@@ -38,19 +49,26 @@ export interface LoggedOrder {
 /**
  * Every accepted order of them, in chunks of as many as gate and ledger are asked for together; one that stands in two files comes twice.
  *
+ * @param onRejected told of each order that a worker's line calls rejected: in what is given, and in workers' logs of the folders among it
  * @throws as findAcceptedLogs
  */
-export async function* readAcceptedLogs(given: readonly string[]): AsyncGenerator<LoggedOrder[]> {
+export async function* readAcceptedLogs(
+  given: readonly string[],
+  onRejected: (rejected: { id: string; reason: RejectionReason }) => void = () => {},
+): AsyncGenerator<LoggedOrder[]> {
   const read = new Set<string>();
   let chunk: LoggedOrder[] = [];
   // A process may have set its file aside while we read another one: what is new by then is read, too.
   for (;;) {
-    const file = given.flatMap(findAcceptedLogs).find((one) => !read.has(one));
+    const ofWorkers = new Set(given.flatMap(findWorkerLogs));
+    const file = [...given.flatMap(findAcceptedLogs), ...ofWorkers].find((one) => !read.has(one));
     if (file === undefined) break;
     read.add(file);
     for await (const line of createInterface({ input: open(file), crlfDelay: Number.POSITIVE_INFINITY })) {
-      const accepted = readAccepted(line);
+      const accepted = ofWorkers.has(file) ? null : readAccepted(line);
       if (accepted) chunk.push(accepted);
+      const rejected = accepted ? null : readRejected(line);
+      if (rejected) onRejected(rejected);
       if (chunk.length < LOST_LOOK_CHUNK) continue;
       yield chunk;
       chunk = [];

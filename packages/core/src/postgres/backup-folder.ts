@@ -4,7 +4,18 @@
  * that a backup which was not finished is never taken for one.
  */
 import { createHash } from 'node:crypto';
-import { closeSync, createReadStream, createWriteStream, fsyncSync, mkdirSync, openSync, renameSync } from 'node:fs';
+import {
+  closeSync,
+  createReadStream,
+  createWriteStream,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
@@ -12,6 +23,7 @@ import { pipeline } from 'node:stream/promises';
 import { createGunzip, createGzip } from 'node:zlib';
 import { type Static, Type } from '@sinclair/typebox';
 import { Value } from '@sinclair/typebox/value';
+import { COPY_STATEMENT_MS } from '../limits.ts';
 
 /** Raised when an older restore would read a backup wrongly. */
 const BACKUP_FORMAT = 1;
@@ -59,6 +71,29 @@ export interface Draft {
   write(name: string, source: Readable | AsyncIterable<string>): Promise<WrittenFile>;
   /** Makes it a backup. */
   finish(contents: Omit<Manifest, 'format'>): Promise<Manifest>;
+}
+
+/** What a draft is called: `pnpm backup` calls a backup by its time. */
+const DRAFT_NAME = /^\d{4}-\d\d-\d\dT[\d.-]+Z\.unfinished$/;
+
+/**
+ * Removes drafts of backups that were cut off. One that was written to within COPY_STATEMENT_MS may be at work, and is left.
+ *
+ * @param into folder that backups are in
+ * @returns folders that were removed, and that were left
+ */
+export function removeUnfinished(into: string): { removed: string[]; left: string[] } {
+  const drafts = readdirSync(into)
+    .filter((name) => DRAFT_NAME.test(name))
+    .sort()
+    .map((name) => join(into, name));
+  const isOld = (draft: string): boolean =>
+    [draft, ...readdirSync(draft).map((name) => join(draft, name))].every(
+      (path) => statSync(path).mtimeMs < Date.now() - COPY_STATEMENT_MS,
+    );
+  const { removed = [], left = [] } = Object.groupBy(drafts, (draft) => (isOld(draft) ? 'removed' : 'left'));
+  for (const draft of removed) rmSync(draft, { recursive: true });
+  return { removed, left };
 }
 
 /** @param folder of the backup to be; there must be none yet */

@@ -1,11 +1,21 @@
 /** A backup of the ledger, and its way back: whole and of one instant, or not at all. */
 import { createHash } from 'node:crypto';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, inject, test } from 'vitest';
+import { COPY_STATEMENT_MS } from '../limits.ts';
 import { readAccepted } from '../orders/accepted-log.ts';
 import { type AcceptedOrder, newOrderId } from '../orders/order.ts';
 import { createOrderStore } from '../orders/order-store.ts';
@@ -14,7 +24,7 @@ import { PlantedSale } from '../testing/planted-sale.ts';
 import { makeSale } from '../testing/sales.ts';
 import { eventually, openWorld, type World } from '../testing/world.ts';
 import { backUpLedger } from './back-up-ledger.ts';
-import { BackupUnfitError, type Manifest, MISSING_ORDERS_FILE } from './backup-folder.ts';
+import { BackupUnfitError, type Manifest, MISSING_ORDERS_FILE, removeUnfinished } from './backup-folder.ts';
 import { migrateLedger } from './migrate.ts';
 import { type Restored, restoreLedger } from './restore-ledger.ts';
 
@@ -175,6 +185,21 @@ test('one that was cut off is no backup, and does not stand in the way of the ne
   );
   await backUp('next');
   await restoreLedger({ databaseUrl, folder: backup('next') });
+});
+
+test('what a backup that was cut off has left is removed once nobody can be at it any more; nothing else is', () => {
+  const [dead, atWork] = ['2026-11-24T18-40-01.000Z.unfinished', '2026-11-24T18-50-01.000Z.unfinished'].map(backup);
+  const others = ['2026-11-24T18-30-01.000Z', 'mine.unfinished'].map(backup);
+  const old = new Date(Date.now() - 2 * COPY_STATEMENT_MS);
+  for (const one of [dead, atWork, ...others] as string[]) {
+    mkdirSync(one);
+    writeFileSync(join(one, 'orders.copy.gz'), '');
+    for (const path of [join(one, 'orders.copy.gz'), one]) utimesSync(path, old, old);
+  }
+  // A draft whose last file is written to has an old folder.
+  utimesSync(join(atWork as string, 'orders.copy.gz'), new Date(), new Date());
+  expect(removeUnfinished(folder)).toEqual({ removed: [dead], left: [atWork] });
+  expect(readdirSync(folder).map(backup).sort()).toEqual([atWork, ...others].sort());
 });
 
 test.each<[string, (folder: string, manifest: Manifest) => void, RegExp]>([

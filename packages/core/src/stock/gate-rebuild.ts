@@ -44,6 +44,19 @@ export function createGateRebuild({ redis, keys }: { redis: AnyRedis; keys: Keys
     });
   }
 
+  async function dropFields(
+    saleId: string,
+    epoch: number,
+    target: 'reservations' | 'handOvers' | 'stockChanges',
+    fields: readonly string[],
+  ): Promise<void> {
+    const sale = keys.sale(saleId);
+    await inChunks(fields, async (chunk) => {
+      const [word] = await run('drop-fields', [sale.gate, sale[target]], [epoch, ...chunk]);
+      expectEpoch(saleId, 'drop-fields', word, 'dropped');
+    });
+  }
+
   return {
     restoreFields,
 
@@ -90,23 +103,20 @@ export function createGateRebuild({ redis, keys }: { redis: AnyRedis; keys: Keys
       } while (cursor !== '0');
     },
 
-    /** What the gate had decided of these changes of stock, where it still knows. */
-    async decidedChanges(saleId: string, ids: readonly string[]): Promise<Map<string, string>> {
-      if (ids.length === 0) return new Map();
-      const decided = await redis.hmget(keys.sale(saleId).stockChanges, ...ids);
-      return new Map(ids.flatMap((id, i) => (decided[i] ? [[id, decided[i]] as const] : [])));
+    /** What the gate had decided of changes of stock, by their ids. */
+    async decidedChanges(saleId: string): Promise<Map<string, string>> {
+      return new Map(Object.entries(await redis.hgetall(keys.sale(saleId).stockChanges)));
+    },
+
+    /** From here on they were never decided. */
+    async forgetChanges(saleId: string, epoch: number, ids: readonly string[]): Promise<void> {
+      await dropFields(saleId, epoch, 'stockChanges', ids);
     },
 
     async drop(saleId: string, epoch: number, orderIds: readonly string[]): Promise<void> {
-      const sale = keys.sale(saleId);
-      await inChunks(orderIds, async (chunk) => {
-        const [word] = await run(
-          'drop-reservations',
-          [sale.gate, sale.reservations, sale.handOvers],
-          [epoch, ...chunk],
-        );
-        expectEpoch(saleId, 'drop-reservations', word, 'dropped');
-      });
+      await dropFields(saleId, epoch, 'reservations', orderIds);
+      // A sweep may have counted one since the gate was closed.
+      await dropFields(saleId, epoch, 'handOvers', orderIds);
     },
 
     async restoreUnsettled(saleId: string, epoch: number, orders: readonly AcceptedOrder[]): Promise<void> {

@@ -53,7 +53,7 @@ export async function takeStep(real: SaleUnderTest, { step, rebuilder, ledger }:
     const ended = found.filter((order) => ledger.verdictOf(order.id)).map((order) => order.id);
     if (ended.length > 0) await call(rebuild.drop(id, epoch, ended));
   } else if (step === 'restore') {
-    restoration = ledger.restoration(left, await rebuild.decidedChanges(id, [...ledger.changes.keys()]));
+    restoration = ledger.restoration(left, await rebuild.decidedChanges(id));
     const { surplus, kept, stockChanges, buyers, orderKeys } = restoration;
     const keyFields = orderKeys.map(([field, order]) => [field, `${order.id} ${order.quantity}`] as const);
     if (stockChanges.length > 0) await call(rebuild.restoreFields(id, epoch, 'stockChanges', stockChanges));
