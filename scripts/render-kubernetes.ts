@@ -9,7 +9,9 @@ writeFileSync(rulesFile, renderRules());
 for (const overlay of OVERLAYS) {
   const rendered = await renderOverlay(overlay);
   if (rendered === null) {
-    console.error('There is no kubectl on PATH. Install it (any version from 1.30 on), and type "pnpm render:kubernetes" again.');
+    console.error(
+      'There is no kubectl on PATH. Install it (any version from 1.30 on), and type "pnpm render:kubernetes" again.',
+    );
     process.exit(1);
   }
   writeFileSync(renderedFile(overlay), `# Made by pnpm render:kubernetes from overlays/${overlay}.\n${rendered}`);

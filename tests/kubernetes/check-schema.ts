@@ -38,7 +38,7 @@ export async function checkSchema(manifests: readonly Manifest[]): Promise<strin
       faults.push(`${kind} ${metadata?.name}: ${(error as Error).message}`);
     }
   }
-  return [...faults, ...(await compile(known))];
+  return known.length === 0 ? faults : [...faults, ...(await compile(known))];
 }
 
 /** Each manifest as a literal of its type: the compiler knows each field of a literal, and refuses those that the type has not. */
@@ -53,10 +53,16 @@ async function compile(manifests: readonly Manifest[]): Promise<string[]> {
     }
     const settings = { extends: '../../tsconfig.json', compilerOptions: { types: [] }, include: ['*.ts'] };
     writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify(settings));
-    const { code, stdout } = await runCommand(join(root, 'node_modules', '.bin', 'tsc'), ['-p', folder, '--pretty', 'false']);
+    const { code, stdout } = await runCommand(join(root, 'node_modules', '.bin', 'tsc'), [
+      '-p',
+      folder,
+      '--pretty',
+      'false',
+    ]);
     const lines = [...stdout.matchAll(/^\S*?(\d+)\.ts\(\d+,\d+\): error \w+: (.+)$/gm)].map(([, i, words]) => {
       const { kind, metadata } = manifests[Number(i)] as Manifest;
-      return `${kind} ${metadata.name}: ${words}`;
+      // Fields stand in quotes in the literal, and so the compiler puts them in two pairs.
+      return `${kind} ${metadata.name}: ${words?.replaceAll(/'"(\w+)"'/g, "'$1'")}`;
     });
     if (code !== 0 && lines.length === 0) throw new Error(`the compiler could not look at the manifests:\n${stdout}`);
     return lines;
