@@ -1,9 +1,14 @@
 /**
- * pnpm render:kubernetes: writes what is made from other files: the alerts for the Prometheus Operator, and each overlay as it is rendered.
- * After a change in deploy/kubernetes or monitoring/alerts. Needs kubectl; no cluster.
+ * Writes what of the manifests is made from other files: the alerts for the Prometheus Operator, and each overlay as it is rendered. After a
+ * change in deploy/kubernetes or monitoring/alerts. Needs kubectl; no cluster.
+ *
+ *   pnpm render:kubernetes
  */
 import { writeFileSync } from 'node:fs';
 import { OVERLAYS, renderedFile, renderOverlay, renderRules, rulesFile } from './kubernetes/manifests.ts';
+import { readArguments } from './read-arguments.ts';
+
+readArguments(import.meta.url, { options: {} });
 
 writeFileSync(rulesFile, renderRules());
 for (const overlay of OVERLAYS) {
