@@ -27,6 +27,7 @@ import answerCount from './plugins/answer-count.ts';
 import apiReference from './plugins/api-reference.ts';
 import buyerIdentity from './plugins/buyer-identity.ts';
 import connectionBounds from './plugins/connection-bounds.ts';
+import drain from './plugins/drain.ts';
 import jsonBody from './plugins/json-body.ts';
 import noStore from './plugins/no-store.ts';
 import operatorIdentity from './plugins/operator-identity.ts';
@@ -53,6 +54,7 @@ export async function buildApp(settings: ApiSettings, parts: Parts, log: Logger,
   // Before every route: it sees only those that are registered after it.
   await app.register(answerCount, { answersOf: metrics.answersOf });
   await app.register(connectionBounds, { most: settings.MAX_CONNECTIONS });
+  await app.register(drain);
   await app.register(overload, { inFlight: settings.OVERLOAD_IN_FLIGHT, loopDelayMs: settings.OVERLOAD_LOOP_DELAY_MS });
   await app.register(addressLimit, { perSecond: settings.IP_RATE_LIMIT });
   app.setNotFoundHandler((_request, reply) => void reply.problem('NOT_FOUND'));

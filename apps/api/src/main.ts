@@ -18,6 +18,7 @@ await runService('api', process.env, async (settings, log, metrics, tracing) => 
   });
   return {
     async stop() {
+      await app.drain(settings.SHUTDOWN_DRAIN_MS);
       await app.close();
       await parts.close();
     },

@@ -54,6 +54,7 @@ test.each([
   ['TRUST_PROXY', '1', 'addresses or ranges'],
   ['TRUST_PROXY', '10.0.0.0/33', 'addresses or ranges'],
   ['KEY_PREFIX', '{x}', 'KEY_PREFIX is "{x}".'],
+  ['SHUTDOWN_DRAIN_MS', '10000', 'below it. A whole number from 0 to 300000. SHUTDOWN_TIMEOUT_MS is 10000.'],
 ])('%s=%s is refused with a sentence', (name, value, sentence) => {
   expect(() => readEnvironment({ [name]: value })).toThrow(EnvironmentError);
   expect(() => readEnvironment({ [name]: value })).toThrow(sentence);

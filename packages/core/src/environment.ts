@@ -204,6 +204,10 @@ export const EnvironmentSchema = Type.Object({
     description:
       'on: where a traceparent comes with a request, its sampled flag decides instead of TRACING_SAMPLE. Only behind a gateway that sets it itself.',
   }),
+  SHUTDOWN_DRAIN_MS: integer(
+    'Milliseconds that an API process which is told to stop still serves while it says that it is not ready, so that balancers notice; part of SHUTDOWN_TIMEOUT_MS, and below it.',
+    { default: 0, minimum: 0, maximum: 300_000 },
+  ),
   SHUTDOWN_TIMEOUT_MS: integer('Milliseconds that a process has to finish what it accepted once it is told to stop.', {
     default: 10_000,
     minimum: 500,
@@ -245,7 +249,14 @@ export function readEnvironment(variables: Record<string, string | undefined>): 
     sentences.set('TRUST_PROXY', sentence('TRUST_PROXY', variables.TRUST_PROXY));
   const redisUrl = variables.REDIS_URL?.trim();
   if (redisUrl && !readRedisAddress(redisUrl)) sentences.set('REDIS_URL', sentence('REDIS_URL', redisUrl));
-  if (sentences.size === 0 && Value.Check(EnvironmentSchema, filled)) return filled;
+  if (sentences.size === 0 && Value.Check(EnvironmentSchema, filled)) {
+    const { SHUTDOWN_DRAIN_MS: drainMs, SHUTDOWN_TIMEOUT_MS: timeoutMs } = filled;
+    if (drainMs < timeoutMs) return filled;
+    sentences.set(
+      'SHUTDOWN_DRAIN_MS',
+      `${sentence('SHUTDOWN_DRAIN_MS', String(drainMs))} SHUTDOWN_TIMEOUT_MS is ${timeoutMs}.`,
+    );
+  }
   for (const error of Value.Errors(EnvironmentSchema, filled)) {
     const name = error.path.slice(1).split('/')[0] ?? '';
     if (!sentences.has(name)) sentences.set(name, sentence(name, variables[name]));

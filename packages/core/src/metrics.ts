@@ -73,12 +73,18 @@ export interface Metrics {
   /** @param read is called once for each metric of each scrape, and must answer all of them with the same */
   watchSystem(read: () => Promise<SystemNumbers>): void;
   /**
-   * Answers GET /metrics from now on.
+   * Answers from now on GET /metrics, and, for a supervisor that has no other way to a worker, GET /health/live (200: its event loop turns)
+   * and GET /health/ready (200 or 503). Neither of the two asks a part.
    *
    * @param port 0: any that is free
+   * @param isReady whether the process does its work: started, and not told to stop
    * @throws where it cannot listen there
    */
-  listen(address: { host: string; port: number }): Promise<{ readonly port: number; close(): void }>;
+  listen(address: {
+    host: string;
+    port: number;
+    isReady?: () => boolean;
+  }): Promise<{ readonly port: number; close(): void }>;
 }
 
 export function createMetrics(): Metrics {
@@ -93,19 +99,20 @@ export function createMetrics(): Metrics {
     watchSystem(read) {
       for (const { samples, ...described } of systemMetrics) teller.tell(described, async () => samples(await read()));
     },
-    async listen({ host, port }) {
+    async listen({ host, port, isReady = () => true }) {
       collectDefaultMetrics({ register: registry });
       const server = createServer({ headersTimeout: METRICS_RECEIVE_MS, requestTimeout: METRICS_RECEIVE_MS });
       server.maxConnections = METRICS_CONNECTIONS_MAX;
       server.on('request', (request, response) => {
-        if (request.method !== 'GET' || request.url !== '/metrics') {
-          response.writeHead(404).end();
-          return;
-        }
-        registry.metrics().then(
-          (text) => response.writeHead(200, { 'content-type': registry.contentType }).end(text),
-          () => response.writeHead(500).end(),
-        );
+        const path = request.method === 'GET' ? request.url : undefined;
+        if (path === '/health/live') response.writeHead(200).end();
+        else if (path === '/health/ready') response.writeHead(isReady() ? 200 : 503).end();
+        else if (path !== '/metrics') response.writeHead(404).end();
+        else
+          registry.metrics().then(
+            (text) => response.writeHead(200, { 'content-type': registry.contentType }).end(text),
+            () => response.writeHead(500).end(),
+          );
       });
       await listening(server, host, port);
       return {

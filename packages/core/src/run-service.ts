@@ -59,16 +59,19 @@ export async function runService(
     }
     const metrics = createMetrics();
     metrics.watchLog(() => linesLost(log));
+    let ready = false;
     if (settings.METRICS_PORT > 0) {
-      await metrics.listen({ host: settings.METRICS_HOST, port: settings.METRICS_PORT });
+      await metrics.listen({ host: settings.METRICS_HOST, port: settings.METRICS_PORT, isReady: () => ready });
     }
     const tracing = await loadTracing(name, settings, log);
     const service = await start(settings, log, metrics, tracing);
     const stop = async (bound: () => number): Promise<void> => {
+      ready = false;
       await service.stop();
       await tracing?.close(Math.min(TRACING_FLUSH_MS, bound()));
     };
     stopWhenTold(stop, settings.SHUTDOWN_TIMEOUT_MS, log);
+    ready = true;
     log.info('ready');
     process.send?.({ ready: true });
   } catch (error) {

@@ -74,12 +74,12 @@ export const healthRoutes: FastifyPluginAsyncTypebox<{
         tags: ['health'],
         summary: 'This process can take orders',
         description:
-          'Needs Redis only: orders are taken while the ledger or the workers are away, and confirmed later.',
+          'Needs Redis only: orders are taken while the ledger or the workers are away, and confirmed later. 503 also while the process goes out of service.',
         response: { 200: StatusSchema, 503: StatusSchema },
       },
     },
     async (_request, reply) => {
-      const ready = await answers('redis');
+      const ready = !app.isDraining() && (await answers('redis'));
       reply.code(ready ? 200 : 503);
       return { status: ready ? ('ok' as const) : ('unavailable' as const) };
     },

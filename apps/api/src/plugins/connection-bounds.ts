@@ -11,16 +11,23 @@ import fp from 'fastify-plugin';
 const unanswered = Symbol('unanswered');
 type Connection = Socket & { [unanswered]?: number };
 
-/** One function for all: a closure for each request is what a crowd pays for. */
-function countAnswer(this: ServerResponse): void {
-  const connection: Connection = this.req.socket;
-  connection[unanswered] = (connection[unanswered] ?? 1) - 1;
-}
-
 export default fp<{ most: number }>(
   async (app, { most }) => {
     app.server.maxConnections = most;
     app.server.on('drop', () => app.countRefusal('CONNECTION_DROPPED'));
+
+    let closing = false;
+    app.addHook('preClose', async () => {
+      closing = true;
+    });
+    /** One function for all: a closure for each request is what a crowd pays for. */
+    function countAnswer(this: ServerResponse): void {
+      const connection: Connection = this.req.socket;
+      const left = (connection[unanswered] ?? 1) - 1;
+      connection[unanswered] = left;
+      // Node closes those that are idle as the server closes. One whose answer was still being made would stay for KEEP_ALIVE_TIMEOUT_MS.
+      if (closing && left === 0) connection.end();
+    }
 
     // Ahead of the router, so that no kind of request is left out.
     app.server.prependListener('request', (request, response) => {

@@ -114,12 +114,21 @@ function judgeBacklog({ BACKLOG_LIMIT, GLOBAL_RATE_LIMIT }: Environment): Findin
 }
 
 function judgeTimeouts(settings: Environment): Finding {
-  const { REQUEST_TIMEOUT_MS, SHUTDOWN_TIMEOUT_MS, KEEP_ALIVE_TIMEOUT_MS, TRUST_PROXY } = settings;
-  if (SHUTDOWN_TIMEOUT_MS <= REQUEST_TIMEOUT_MS) {
+  const { REQUEST_TIMEOUT_MS, SHUTDOWN_TIMEOUT_MS, SHUTDOWN_DRAIN_MS, KEEP_ALIVE_TIMEOUT_MS, TRUST_PROXY } = settings;
+  const leftMs = SHUTDOWN_TIMEOUT_MS - SHUTDOWN_DRAIN_MS;
+  if (leftMs <= REQUEST_TIMEOUT_MS) {
+    const drained = SHUTDOWN_DRAIN_MS === 0 ? '' : `, less SHUTDOWN_DRAIN_MS=${SHUTDOWN_DRAIN_MS},`;
     return warning(
       'TIMEOUTS',
-      `SHUTDOWN_TIMEOUT_MS=${SHUTDOWN_TIMEOUT_MS} is not above REQUEST_TIMEOUT_MS=${REQUEST_TIMEOUT_MS}: a stop cuts off requests that still wait`,
-      `SHUTDOWN_TIMEOUT_MS=${REQUEST_TIMEOUT_MS * 2}`,
+      `SHUTDOWN_TIMEOUT_MS=${SHUTDOWN_TIMEOUT_MS}${drained} is not above REQUEST_TIMEOUT_MS=${REQUEST_TIMEOUT_MS}: a stop cuts off requests that still wait`,
+      `SHUTDOWN_TIMEOUT_MS=${SHUTDOWN_DRAIN_MS + REQUEST_TIMEOUT_MS * 2}`,
+    );
+  }
+  if (TRUST_PROXY !== '' && SHUTDOWN_DRAIN_MS === 0) {
+    return warning(
+      'TIMEOUTS',
+      'SHUTDOWN_DRAIN_MS is 0 behind a balancer: one that is stopped is sent buyers until the balancer notices',
+      'SHUTDOWN_DRAIN_MS=5000, longer than your balancer takes to notice',
     );
   }
   if (TRUST_PROXY !== '' && KEEP_ALIVE_TIMEOUT_MS <= BALANCER_IDLE_MS) {
