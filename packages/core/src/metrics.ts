@@ -57,8 +57,10 @@ export interface Metrics {
   watchPool(pool: WatchedPool): void;
   /** @param read is called once for each metric of each scrape, and must answer all of them with the same */
   watchSystem(read: () => Promise<SystemNumbers>): void;
+  /** @param works whether this process, not another of its kind, does its work now */
+  watchWork(works: () => boolean): void;
   /**
-   * Answers GET /metrics from now on.
+   * Answers GET /metrics from now on; and GET /ready, where somebody watches the work: 200 or 503. An API says that on its own port.
    *
    * @param port 0: any that is free
    * @throws where it cannot listen there
@@ -70,6 +72,7 @@ export function createMetrics(): Metrics {
   // Not the library's global one: several systems may live in one process, as in tests.
   const registry = new Registry();
   const teller = createTeller(registry);
+  let works: (() => boolean) | null = null;
   return {
     ...countWords(teller),
     ...timeAnswers(teller),
@@ -78,11 +81,18 @@ export function createMetrics(): Metrics {
     watchSystem(read) {
       for (const { samples, ...described } of systemMetrics) teller.tell(described, async () => samples(await read()));
     },
+    watchWork(watched) {
+      works = watched;
+    },
     async listen({ host, port }) {
       collectDefaultMetrics({ register: registry });
       const server = createServer({ headersTimeout: METRICS_RECEIVE_MS, requestTimeout: METRICS_RECEIVE_MS });
       server.maxConnections = METRICS_CONNECTIONS_MAX;
       server.on('request', (request, response) => {
+        if (request.method === 'GET' && request.url === '/ready' && works !== null) {
+          response.writeHead(works() ? 200 : 503).end();
+          return;
+        }
         if (request.method !== 'GET' || request.url !== '/metrics') {
           response.writeHead(404).end();
           return;
