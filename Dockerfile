@@ -9,10 +9,16 @@ FROM node:24-bookworm-slim AS base
 WORKDIR /app
 ENV NODE_ENV=production
 
+# Without its scripts: the commands of the project change more often than its packages do.
+FROM base AS root-manifest
+COPY package.json ./
+RUN node -e 'const { scripts, ...rest } = JSON.parse(fs.readFileSync("package.json")); fs.writeFileSync("package.json", JSON.stringify(rest))'
+
 # Manifests only: the packages below are installed again when one of these changes, not at every change of the code.
 FROM base AS manifests
 ENV CI=true
-COPY package.json pnpm-lock.yaml pnpm-workspace.yaml ./
+COPY --from=root-manifest /app/package.json ./
+COPY pnpm-lock.yaml pnpm-workspace.yaml ./
 # The version that package.json names, without the checksum behind its "+".
 RUN npm install --global "$(node -p 'require("./package.json").packageManager.split("+")[0]')"
 COPY apps/api/package.json apps/api/

@@ -158,7 +158,13 @@ async function sizes(): Promise<string[]> {
   );
 }
 
-function page(facts: { readySeconds: number; again: number; crowd: CrowdReport; rows: string[]; engine: string }): string {
+function page(facts: {
+  readySeconds: number;
+  again: number;
+  crowd: CrowdReport;
+  rows: string[];
+  engine: string;
+}): string {
   const { readySeconds, again, crowd, rows, engine } = facts;
   const [p50, p99] = [percentile(crowd.replies, 0.5), percentile(crowd.replies, 0.99)].map((ms) => ms.toFixed(0));
   return `# A drop in containers

@@ -12,8 +12,7 @@ test('a worker that does not reach Redis says so of itself within its 15 s, besi
   cutOff.host = `127.0.0.1:${way.port}`;
   const [cut, well] = [await freePort(), await freePort()];
   const workers: ServiceProcess[] = [];
-  const ready = (port: number): Promise<number> =>
-    fetch(`http://127.0.0.1:${port}/ready`).then(({ status }) => status);
+  const ready = (port: number): Promise<number> => fetch(`http://127.0.0.1:${port}/ready`).then(({ status }) => status);
   try {
     workers.push(await startProcess(world, 'worker', { METRICS_PORT: String(cut), REDIS_URL: cutOff.href }));
     workers.push(await startProcess(world, 'worker', { METRICS_PORT: String(well) }));

@@ -74,7 +74,9 @@ test('a file of another account is said to be unreadable', () => {
   writeFileSync(path, 'x', { mode: 0o000 });
   try {
     if (account === 0) process.seteuid?.(65_534);
-    expect(() => withSettingFiles({ ADMIN_TOKEN_FILE: path })).toThrow(/ADMIN_TOKEN_FILE names .*, which this account may not read/);
+    expect(() => withSettingFiles({ ADMIN_TOKEN_FILE: path })).toThrow(
+      /ADMIN_TOKEN_FILE names .*, which this account may not read/,
+    );
   } finally {
     if (account === 0) process.seteuid?.(0);
   }

@@ -44,7 +44,8 @@ function faultOf(fileName: string, path: string, take: (text: string) => void): 
     const code = (error as NodeJS.ErrnoException).code ?? 'UNKNOWN';
     return named + (WHY[code] ?? `which cannot be read (${code}).`);
   }
-  if (content.length > FILE_BYTES_MAX) return `${named}which is larger than ${FILE_BYTES_MAX} bytes: is it the right file?`;
+  if (content.length > FILE_BYTES_MAX)
+    return `${named}which is larger than ${FILE_BYTES_MAX} bytes: is it the right file?`;
   const text = content.toString('utf8').trim();
   if (text === '') return `${named}which is empty. Write the value into it, and nothing else.`;
   take(text);
@@ -54,6 +55,8 @@ function faultOf(fileName: string, path: string, take: (text: string) => void): 
 const WHY: Record<string, string> = {
   ENOENT: 'which is not there. In a container: is the secret given to this service?',
   ENOTDIR: 'which is not there. In a container: is the secret given to this service?',
-  EACCES: 'which this account may not read. Give the file to the account that the process runs as, or let it read it (chmod).',
-  EISDIR: 'which is a folder. Where a file that is mounted does not exist, Docker makes a folder of that name: make the file first.',
+  EACCES:
+    'which this account may not read. Give the file to the account that the process runs as, or let it read it (chmod).',
+  EISDIR:
+    'which is a folder. Where a file that is mounted does not exist, Docker makes a folder of that name: make the file first.',
 };
