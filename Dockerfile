@@ -74,7 +74,7 @@ CMD ["node", "--max-semi-space-size=16", "apps/worker/src/main.ts"]
 FROM node:24-bookworm-slim AS proxy
 RUN apt-get update \
   && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends haproxy \
-  && rm -rf /var/lib/apt/lists/* /var/log/*
+  && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/*
 COPY containers/haproxy.cfg /etc/haproxy/haproxy.cfg
 USER haproxy
 ENV GATEWAY_ADDRESSES=127.0.0.1
