@@ -1,5 +1,7 @@
-# The two services, and the command that migrates the ledger:
-#   docker build --target api -t flash-sale-api .      (worker, migrate)
+# The images of the system: docker build --target api -t flash-sale-api .      (worker, proxy)
+#   api       the API; also carries the commands migrate, doctor, audit-sale, recover-orders, backup and restore
+#   worker    the worker
+#   proxy     one port before several APIs
 # No build step: Node 24 runs the TypeScript. It does so only outside of node_modules, therefore the workspace keeps its
 # shape in the image (core stays a linked folder) instead of being copied together by `pnpm deploy`.
 
@@ -7,10 +9,16 @@ FROM node:24-bookworm-slim AS base
 WORKDIR /app
 ENV NODE_ENV=production
 
+# Without its scripts: the commands of the project change more often than its packages do.
+FROM base AS root-manifest
+COPY package.json ./
+RUN node -e 'const { scripts, ...rest } = JSON.parse(fs.readFileSync("package.json")); fs.writeFileSync("package.json", JSON.stringify(rest))'
+
 # Manifests only: the packages below are installed again when one of these changes, not at every change of the code.
 FROM base AS manifests
 ENV CI=true
-COPY package.json pnpm-lock.yaml pnpm-workspace.yaml ./
+COPY --from=root-manifest /app/package.json ./
+COPY pnpm-lock.yaml pnpm-workspace.yaml ./
 # The version that package.json names, without the checksum behind its "+".
 RUN npm install --global "$(node -p 'require("./package.json").packageManager.split("+")[0]')"
 COPY apps/api/package.json apps/api/
@@ -19,20 +27,28 @@ COPY packages/core/package.json packages/core/
 COPY packages/launcher/package.json packages/launcher/
 
 # Production dependencies of one service each, as the lock file has them. Without the root's development dependencies there
-# is no second Node and no embedded PostgreSQL.
+# is no second Node and no embedded PostgreSQL. Types and source maps are for people who develop: half of the files.
 FROM manifests AS api-packages
-RUN pnpm install --frozen-lockfile --prod --filter '@flash-sale/api...' --config.pmOnFail=ignore
+RUN pnpm install --frozen-lockfile --prod --filter '@flash-sale/api...' --config.pmOnFail=ignore \
+  && find node_modules -type f \( -name '*.map' -o -name '*.d.ts' -o -name '*.d.mts' -o -name '*.d.cts' \) -delete
 
 FROM manifests AS worker-packages
-RUN pnpm install --frozen-lockfile --prod --filter '@flash-sale/worker...' --config.pmOnFail=ignore
+RUN pnpm install --frozen-lockfile --prod --filter '@flash-sale/worker...' --config.pmOnFail=ignore \
+  && find node_modules -type f \( -name '*.map' -o -name '*.d.ts' -o -name '*.d.mts' -o -name '*.d.cts' \) -delete
 
 # The files belong to root: a service cannot change its own code.
 FROM base AS api
 COPY --from=api-packages /app ./
+# Commands name core and launcher as packages of the project's root, which is not installed here.
+RUN mkdir -p node_modules/@flash-sale \
+  && ln -s ../../packages/core ../../packages/launcher node_modules/@flash-sale/ \
+  # The one place that the service may write to; compose.yaml keeps the operator's token there when none is given.
+  && install --directory --owner=node --group=node --mode=700 /var/lib/flash-sale
 COPY packages/core packages/core
+COPY packages/launcher packages/launcher
+COPY scripts scripts
+COPY containers/with-admin-token.sh containers/
 COPY apps/api apps/api
-# The one place that the service may write to; compose.yaml keeps the operator's token there when none is given.
-RUN install --directory --owner=node --group=node --mode=700 /var/lib/flash-sale
 USER node
 # In a container the way in is the published port, so every address of the container itself is listened on.
 ENV HOST=0.0.0.0 PORT=5001
@@ -43,15 +59,28 @@ HEALTHCHECK --interval=5s --timeout=4s --start-period=30s --retries=3 \
   CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.PORT}/health/ready`).then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
 CMD ["node", "--max-semi-space-size=16", "apps/api/src/main.ts"]
 
-# No HEALTHCHECK: the sign of life in Redis is that of all workers together, so a sick one would hide behind the others.
-# GET /health of the API names the worker when nobody gives the sign; a worker that ends is started again.
 FROM base AS worker
 COPY --from=worker-packages /app ./
 COPY packages/core packages/core
 COPY apps/worker apps/worker
 USER node
+# Its own sign of life: this very worker takes jobs, and has reached Redis within 15 s. The sign in Redis is that of all workers together.
+ENV METRICS_PORT=9100
+HEALTHCHECK --interval=5s --timeout=4s --start-period=30s --retries=3 \
+  CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.METRICS_PORT}/health/ready`).then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
 CMD ["node", "--max-semi-space-size=16", "apps/worker/src/main.ts"]
 
-FROM worker AS migrate
-COPY scripts/migrate.ts scripts/
-CMD ["node", "scripts/migrate.ts"]
+# Debian's HAProxy on the image that the services stand on, so that nothing more is pulled.
+FROM node:24-bookworm-slim AS proxy
+RUN apt-get update \
+  && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends haproxy \
+  && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/*
+COPY containers/haproxy.cfg /etc/haproxy/haproxy.cfg
+USER haproxy
+ENV GATEWAY_ADDRESSES=127.0.0.1
+EXPOSE 5001
+# SIGUSR1: takes no more connections, and ends when those that are there have their answers.
+STOPSIGNAL SIGUSR1
+HEALTHCHECK --interval=2s --timeout=4s --start-period=30s --retries=3 \
+  CMD ["node", "-e", "fetch('http://127.0.0.1:8404/health').then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
+CMD ["haproxy", "-W", "-db", "-f", "/etc/haproxy/haproxy.cfg"]

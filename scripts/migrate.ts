@@ -9,12 +9,16 @@ import { EnvironmentError, readEnvironment, requireSetting } from '../packages/c
 import { STARTUP_WAIT_MS } from '../packages/core/src/limits.ts';
 import { checkPostgres, PostgresUnfitError } from '../packages/core/src/postgres/check-postgres.ts';
 import { migrateLedger } from '../packages/core/src/postgres/migrate.ts';
+import { withSettingFiles } from '../packages/core/src/setting-files.ts';
 
 const envFile = new URL('../.env', import.meta.url);
 
 try {
   const file = existsSync(envFile) ? parseEnv(readFileSync(envFile, 'utf8')) : {};
-  const databaseUrl = requireSetting(readEnvironment({ ...file, ...process.env }), 'DATABASE_URL');
+  const databaseUrl = requireSetting(
+    readEnvironment({ ...withSettingFiles(file), ...withSettingFiles(process.env) }),
+    'DATABASE_URL',
+  );
   await checkPostgres(databaseUrl, STARTUP_WAIT_MS);
   const done = await migrateLedger(databaseUrl, console.log);
   console.log(done.length === 0 ? 'The ledger is up to date.' : `${done.length} migration(s) carried out.`);

@@ -108,6 +108,8 @@ export async function startWorker(
   const rebuild = createGateRebuild({ redis: atGate.redis, keys });
   const watch = createGateWatch({ gate, rebuild, epochs, orders, sales, log });
   const intervalMs = settings.SWEEP_INTERVAL_MS;
+  let signGivenAt = Number.NEGATIVE_INFINITY;
+  metrics.watchWork(() => worker.isRunning() && performance.now() - signGivenAt < WORKER_ALIVE_S * 1_000);
   const loops = [
     createLoop({ name: 'watch gates', intervalMs: GATE_WATCH_MS, runOnce: watch.runOnce, log }),
     createLoop({ name: 'sweep strands', intervalMs, runOnce: sweep.runOnce, log }),
@@ -116,7 +118,9 @@ export async function startWorker(
       name: 'sign of life',
       intervalMs: (WORKER_ALIVE_S * 1_000) / 3,
       runOnce: async () => {
-        if (worker.isRunning()) await sign.give();
+        if (!worker.isRunning()) return;
+        await sign.give();
+        signGivenAt = performance.now();
       },
       log,
     }),

@@ -72,9 +72,11 @@ export interface Metrics {
   watchLog(linesLost: () => number): void;
   /** @param read is called once for each metric of each scrape, and must answer all of them with the same */
   watchSystem(read: () => Promise<SystemNumbers>): void;
+  /** @param works whether this process, not another of its kind, does its work now */
+  watchWork(works: () => boolean): void;
   /**
    * Answers from now on GET /metrics, and, for a supervisor that has no other way to a worker, GET /health/live (200: its event loop turns)
-   * and GET /health/ready (200 or 503). Neither of the two asks a part.
+   * and GET /health/ready (200 or 503: ready, and what `watchWork` was given says so). Neither of the two asks a part.
    *
    * @param port 0: any that is free
    * @param isReady whether the process does its work: started, and not told to stop
@@ -91,6 +93,7 @@ export function createMetrics(): Metrics {
   // Not the library's global one: several systems may live in one process, as in tests.
   const registry = new Registry();
   const teller = createTeller(registry);
+  let works = (): boolean => true;
   return {
     ...countWords(teller),
     ...timeAnswers(teller),
@@ -99,6 +102,9 @@ export function createMetrics(): Metrics {
     watchSystem(read) {
       for (const { samples, ...described } of systemMetrics) teller.tell(described, async () => samples(await read()));
     },
+    watchWork(watched) {
+      works = watched;
+    },
     async listen({ host, port, isReady = () => true }) {
       collectDefaultMetrics({ register: registry });
       const server = createServer({ headersTimeout: METRICS_RECEIVE_MS, requestTimeout: METRICS_RECEIVE_MS });
@@ -106,7 +112,7 @@ export function createMetrics(): Metrics {
       server.on('request', (request, response) => {
         const path = request.method === 'GET' ? request.url : undefined;
         if (path === '/health/live') response.writeHead(200).end();
-        else if (path === '/health/ready') response.writeHead(isReady() ? 200 : 503).end();
+        else if (path === '/health/ready') response.writeHead(isReady() && works() ? 200 : 503).end();
         else if (path !== '/metrics') response.writeHead(404).end();
         else
           registry.metrics().then(

@@ -16,6 +16,7 @@ import { createMetrics, type Metrics } from './metrics.ts';
 import { checkPostgres, PostgresUnfitError } from './postgres/check-postgres.ts';
 import { checkMigrated } from './postgres/migrate.ts';
 import { checkRedis, RedisUnfitError } from './redis/check-redis.ts';
+import { withSettingFiles } from './setting-files.ts';
 import type { Tracing } from './tracing/tracing.ts';
 
 export type ServiceSettings = Environment & { REDIS_URL: string; DATABASE_URL: string };
@@ -38,7 +39,7 @@ export async function runService(
 ): Promise<void> {
   try {
     const file = existsSync(envFile) ? parseEnv(readFileSync(envFile, 'utf8')) : {};
-    const environment = readEnvironment({ ...file, ...variables });
+    const environment = readEnvironment({ ...withSettingFiles(file), ...withSettingFiles(variables) });
     const settings: ServiceSettings = {
       ...environment,
       REDIS_URL: requireSetting(environment, 'REDIS_URL'),

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseEnv } from 'node:util';
 import { type Environment, readEnvironment } from '@flash-sale/core/environment.ts';
+import { withSettingFiles } from '@flash-sale/core/setting-files.ts';
 
 export interface Settings {
   readonly environment: Environment;
@@ -16,11 +17,13 @@ export interface Settings {
 
 /**
  * @param root the project's folder; .env and a relative DATA_DIR are looked up there
- * @throws EnvironmentError with a sentence for each setting that is wrong
+ * @throws EnvironmentError with a sentence for each setting that is wrong, or whose file is
  */
 export function readSettings(root: string, given: Record<string, string | undefined>): Settings {
-  const variables: Record<string, string> = { ...readDotEnv(root) };
-  for (const [name, value] of Object.entries(given)) if (value !== undefined) variables[name] = value;
+  const variables: Record<string, string> = {};
+  for (const source of [readDotEnv(root), given])
+    for (const [name, value] of Object.entries(withSettingFiles(source)))
+      if (value !== undefined) variables[name] = value;
   const environment = readEnvironment(variables);
   return {
     environment,

@@ -1,0 +1,83 @@
+/** Settings that lie in files: what is taken, and with which sentence one is refused. */
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { EnvironmentError, EnvironmentSchema, readEnvironment } from './environment.ts';
+import { withSettingFiles } from './setting-files.ts';
+
+let folder: string;
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'setting-files-'));
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+function file(name: string, text: string): string {
+  const path = join(folder, name);
+  writeFileSync(path, text);
+  return path;
+}
+
+test('every setting may lie in a file, without the newline at its end', () => {
+  const given = { REDIS_URL_FILE: file('redis', 'redis://:secret@a:1\n'), PORT_FILE: file('port', ' 7001\r\n') };
+  const taken = withSettingFiles({ ...given, PATH: '/bin', LOG_FILE: '/tmp/log' });
+  expect(taken).toEqual({ REDIS_URL: 'redis://:secret@a:1', PORT: '7001', PATH: '/bin', LOG_FILE: '/tmp/log' });
+  expect(readEnvironment(taken)).toMatchObject({ REDIS_URL: 'redis://:secret@a:1', PORT: 7001, LOG_FILE: '/tmp/log' });
+});
+
+test('no setting is named as the file of another one', () => {
+  const names = Object.keys(EnvironmentSchema.properties);
+  expect(names.filter((name) => names.includes(`${name}_FILE`))).toEqual([]);
+});
+
+test('an empty name counts as unset, and so does an empty value beside a file', () => {
+  const token = file('token', 'a-token-of-some-length');
+  expect(withSettingFiles({ ADMIN_TOKEN: '', ADMIN_TOKEN_FILE: token }).ADMIN_TOKEN).toBe('a-token-of-some-length');
+  expect(withSettingFiles({ ADMIN_TOKEN: 'of-the-environment', ADMIN_TOKEN_FILE: ' ' })).toEqual({
+    ADMIN_TOKEN: 'of-the-environment',
+  });
+});
+
+test('a file that cannot be taken is said in a sentence each, and nothing of it is shown', () => {
+  mkdirSync(join(folder, 'made-by-docker'));
+  const refused = (given: Record<string, string>): string => {
+    try {
+      withSettingFiles(given);
+    } catch (error) {
+      expect(error).toBeInstanceOf(EnvironmentError);
+      return (error as Error).message;
+    }
+    throw new Error('it was taken');
+  };
+  const missing = join(folder, 'missing');
+  expect(refused({ ADMIN_TOKEN_FILE: missing })).toContain(`ADMIN_TOKEN_FILE names ${missing}, which is not there.`);
+  expect(refused({ ADMIN_TOKEN_FILE: file('empty', ' \n') })).toContain('which is empty. Write the value into it');
+  expect(refused({ ADMIN_TOKEN_FILE: join(folder, 'made-by-docker') })).toContain('which is a folder.');
+  expect(refused({ ADMIN_TOKEN_FILE: file('large', 'x'.repeat(65_537)) })).toContain('larger than 65536 bytes');
+  const both = refused({
+    ADMIN_TOKEN: 'hunter2-hunter2-hunter2',
+    ADMIN_TOKEN_FILE: file('other', 'swordfish-swordfish'),
+    DATABASE_URL_FILE: missing,
+  });
+  expect(both.split('\n')).toEqual([
+    expect.stringContaining(`DATABASE_URL_FILE names ${missing}`),
+    'ADMIN_TOKEN and ADMIN_TOKEN_FILE are both set. Take one of them away.',
+  ]);
+  expect(both).not.toMatch(/hunter2|swordfish/);
+});
+
+test('a file of another account is said to be unreadable', () => {
+  const path = file('theirs', 'x');
+  // An account that is not root reads nothing of mode 000; root reads all, and becomes nobody for a moment.
+  const account = process.geteuid?.();
+  rmSync(path);
+  writeFileSync(path, 'x', { mode: 0o000 });
+  try {
+    if (account === 0) process.seteuid?.(65_534);
+    expect(() => withSettingFiles({ ADMIN_TOKEN_FILE: path })).toThrow(
+      /ADMIN_TOKEN_FILE names .*, which this account may not read/,
+    );
+  } finally {
+    if (account === 0) process.seteuid?.(0);
+  }
+});

@@ -1,0 +1,102 @@
+/** compose.yaml and Dockerfile, read as they are: what every service must have, and that both name what is there. */
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { EnvironmentSchema } from '@flash-sale/core/environment.ts';
+import { expect, test } from 'vitest';
+import { parse } from 'yaml';
+import type { AnyJson } from '../any-json.ts';
+import { root } from './source-files.ts';
+
+const read = (path: string): string => readFileSync(join(root, path), 'utf8');
+const readYaml = (path: string): AnyJson => parse(read(path), { merge: true });
+
+const compose = readYaml('compose.yaml');
+const services: [string, AnyJson][] = Object.entries(compose.services);
+/** Those that end by themselves. */
+const ONCE = ['migrate', 'k6'];
+
+/** Targets of the Dockerfile with the last USER of each. */
+const targets = new Map(
+  read('Dockerfile')
+    .split(/^FROM /m)
+    .slice(1)
+    .map((stage) => [/ AS (\S+)/.exec(stage)?.[1] as string, /^USER (\S+)/m.exec(stage)?.[1]] as const),
+);
+
+test.each(services)('%s is not root, cannot write its root file system, and is bounded', (_name, service) => {
+  expect(String(service.user)).toMatch(/^(?!root\b|0\b).+/);
+  expect(service.read_only).toBe(true);
+  expect(service.cap_drop).toEqual(['ALL']);
+  expect(service.security_opt).toContain('no-new-privileges:true');
+  expect(service).toMatchObject({
+    mem_limit: expect.stringMatching(/^\$\{[A-Z0-9]+_MEMORY:-\d+[mg]\}$/),
+    cpus: expect.stringMatching(/^\$\{[A-Z0-9]+_CPUS:-[\d.]+\}$/),
+    pids_limit: expect.any(Number),
+    logging: { options: { 'max-size': expect.any(String) } },
+  });
+});
+
+test.each(services)('%s is started again, or ends by itself; its health is looked at', (name, service) => {
+  expect(service.restart).toBe(ONCE.includes(name) ? 'no' : 'unless-stopped');
+  const target = service.build?.target;
+  const ofImage =
+    read('Dockerfile')
+      .split(new RegExp(` AS ${target}$`, 'm'))[1]
+      ?.split(/^FROM /m)[0] ?? '';
+  const looked = service.healthcheck?.test !== undefined || /^HEALTHCHECK /m.test(ofImage);
+  if (!ONCE.includes(name)) expect(looked).toBe(true);
+});
+
+test('an image is pinned by a variable with a default, or built from a target that ends as an account of its own', () => {
+  for (const [name, { image, build, user }] of services) {
+    if (build) expect([name, targets.get(build.target)]).toEqual([name, user]);
+    else expect([name, image]).toEqual([name, expect.stringMatching(/:\$\{[A-Z0-9]+_VERSION:-v?\d[\d.]*\}/)]);
+  }
+});
+
+test('only the proxy is open to more than this machine, and only where HOST says so', () => {
+  const published = services.flatMap(([name, { ports = [] }]) => ports.map((port: string) => `${name} ${port}`));
+  const beyond = published.filter((one) => !/^\w+ 127\.0\.0\.1:/.test(one));
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: as it stands in the file
+  expect(beyond).toEqual(['proxy ${HOST:-127.0.0.1}:${PORT:-5001}:5001']);
+  for (const name of ['redis', 'postgres']) expect(compose.services[name].networks).toEqual(['servers']);
+  expect(compose.networks.servers.internal).toBe(true);
+  expect(compose.services.proxy.networks).not.toContain('servers');
+});
+
+test("Redis keeps below its container's memory, and what data there is lies in volumes", () => {
+  const bytes = (text: string): number => {
+    const [, number, unit] = /:-(\d+)([mg])b?\}/.exec(text) as unknown as [string, string, 'm' | 'g'];
+    return Number(number) * (unit === 'g' ? 2 ** 30 : 2 ** 20);
+  };
+  const { environment, mem_limit: limit, volumes } = compose.services.redis;
+  expect(bytes(environment.REDIS_MAXMEMORY) * 1.5).toBeLessThanOrEqual(bytes(limit));
+  expect(read('containers/start-redis.sh')).toMatch(/^maxmemory-policy noeviction$/m);
+  expect(volumes).toContain('redis:/data');
+  expect(compose.services.postgres.volumes).toContain('postgres:/var/lib/postgresql');
+});
+
+test('what is mounted or copied is there', () => {
+  const mounted = services.flatMap(([, { volumes = [] }]) => volumes.map((volume: string) => volume.split(':')[0]));
+  const copied = [...read('Dockerfile').matchAll(/^COPY (?!--from)(.+) \S+$/gm)].flatMap(
+    (line) => line[1]?.split(' ') ?? [],
+  );
+  const missing = [...mounted.filter((path) => path.startsWith('./')), ...copied].filter(
+    (path) => !existsSync(join(root, path)),
+  );
+  expect(missing).toEqual([]);
+});
+
+test('compose.secrets.yaml gives every secret as a file that the process knows how to take', () => {
+  const over = readYaml('compose.secrets.yaml');
+  for (const [name, { environment, secrets }] of Object.entries<AnyJson>(over.services)) {
+    const files = Object.entries<string>(environment).filter(([, path]) => path !== '');
+    expect(files.map(([, path]) => path.replace('/run/secrets/', '')).sort()).toEqual([...secrets].sort());
+    for (const [variable] of files) {
+      if (compose.services[name].build)
+        expect(EnvironmentSchema.properties).toHaveProperty(variable.replace(/_FILE$/, ''));
+      else expect(read(`containers/start-${name}.sh`)).toContain(variable);
+    }
+    for (const secret of secrets) expect(Object.keys(over.secrets)).toContain(secret);
+  }
+});
