@@ -72,6 +72,8 @@ function managed(redis: AnyRedis, { name, log }: ConnectOptions): RedisConnectio
     redis.on('ready', () => redis.nodes('master').forEach(connectNow));
     redis.on('+node', (node: Redis) => {
       watch(node, name, log, `${node.options.host}:${node.options.port}`);
+      // A replica may have its slots by now. Nobody else would say so: what is sent to a node that went fails, and is not moved on.
+      node.on('close', () => redis.status === 'ready' && redis.refreshSlotsCache());
       if (redis.status === 'ready') connectNow(node);
     });
   }
