@@ -38,10 +38,17 @@ export function sendUntilSoldOut(urls: readonly string[], saleId: string, orders
       await pause((connections * 1_000) / ordersPerSecond);
     }
   }
-  const ended = Promise.all(Array.from({ length: connections }, buy));
+  let over = false;
+  const ended = Promise.all(Array.from({ length: connections }, buy)).then(() => {
+    over = true;
+  });
   return {
     /** Order ids that a reply of 200 has named by now. */
     accepted,
+    /** By code, by now. */
+    replies,
+    /** Whether all were told that nothing is left. */
+    isOver: () => over,
     async end(lostAt: number) {
       await ended;
       agent.destroy();

@@ -23,6 +23,8 @@ import { root } from '../tidy/source-files.ts';
 const PROCESSES = 2;
 /** Seconds that the crowd would need for all units, so that something is left when it happens. */
 const SALE_LASTS_S = 6;
+/** Milliseconds for the rest of the sale, with a failover in it. */
+const SOLD_WITHIN_MS = 40_000;
 /** Milliseconds after which nothing of the sale may be under way any more: job locks, strands and a failover lie within it. */
 const SETTLED_WITHIN_MS = 60_000;
 
@@ -109,7 +111,11 @@ export async function sellThrough(options: Options): Promise<SaleEnd> {
       atRisk = crowd.accepted.size - soldThen + CROWD_CONNECTIONS;
     };
     await options.happens({ world, saleId: sale.id, gate, workers, accepted: crowd.accepted, struck });
-    const { accepted, replies, longestSilenceMs } = await crowd.end(struckAt);
+    const crowdEnded = crowd.end(struckAt);
+    await eventually('everything is sold out', SOLD_WITHIN_MS, () => crowd.isOver()).catch((error: Error) => {
+      throw new Error(`${error.message}; ${JSON.stringify(crowd.replies)}\n${lastWords(processes)}`);
+    });
+    const { accepted, replies, longestSilenceMs } = await crowdEnded;
 
     const settled = () =>
       eventually('no order is under way', SETTLED_WITHIN_MS, async () => {
@@ -149,6 +155,16 @@ export async function sellThrough(options: Options): Promise<SaleEnd> {
     await world.close();
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** What the processes said last, without the lines of orders. */
+function lastWords(processes: readonly ServiceProcess[]): string {
+  const ofOne = ({ output }: ServiceProcess): string[] =>
+    output()
+      .split('\n')
+      .filter((line) => !/order (accepted|confirmed)/.test(line))
+      .slice(-20);
+  return processes.flatMap(ofOne).join('\n');
 }
 
 type Servers = { readonly redisUrl: string; readonly databaseUrl: string; readonly prefix: string };
