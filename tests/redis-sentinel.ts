@@ -10,6 +10,7 @@ import { type KeptProcess, keepProcess } from '@flash-sale/launcher/keep-process
 import { startPrivateRedis } from '@flash-sale/launcher/private-redis.ts';
 import type { PrivateServer } from '@flash-sale/launcher/private-server.ts';
 import { Redis } from 'ioredis';
+import { TcpProxy } from './chaos/tcp-proxy.ts';
 import { freePort } from './free-port.ts';
 
 const PASSWORD = 'of-every-server';
@@ -18,6 +19,9 @@ const MASTER = 'the-gate';
 /** ms without an answer until a sentinel takes a server for dead. The default is 30 s. */
 const DOWN_AFTER_MS = 1_000;
 const FAILOVER_TIMEOUT_MS = 6_000;
+
+/** What is recommended: a master that no replica hears takes no orders, two seconds later at the latest. */
+export const MIN_REPLICAS = ['min-replicas-to-write 1', 'min-replicas-max-lag 2'];
 
 export interface WatchedRedis {
   /** redis+sentinel://… with all sentinels, and their own password. */
@@ -28,6 +32,8 @@ export interface WatchedRedis {
   readonly clients: readonly Redis[];
   /** Port of the server that the sentinels call the master, by the word of the first one of them. */
   masterPort(): Promise<number>;
+  /** From here on the replicas hear nothing of the first server, over a connection that is still up. */
+  cutReplicasOff(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -45,8 +51,10 @@ export async function startWatchedRedis(options: {
   const servers: PrivateServer[] = [];
   const clients: Redis[] = [];
   const sentinels: { readonly port: number; readonly kept: KeptProcess }[] = [];
+  const ways: TcpProxy[] = [];
   const stop = async (): Promise<void> => {
     for (const client of clients) client.disconnect();
+    await Promise.all(ways.map((way) => way.close()));
     await Promise.all([
       ...sentinels.map(({ kept }) => kept.stop(5_000)),
       ...servers.map((server) => {
@@ -93,6 +101,17 @@ export async function startWatchedRedis(options: {
       async masterPort() {
         const [, port] = (await first.call('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', MASTER)) as [string, string];
         return Number(port);
+      },
+      async cutReplicasOff() {
+        const way = await TcpProxy.listen(await freePort(), masterPort);
+        ways.push(way);
+        for (const replica of clients.slice(1, servers.length)) await replica.replicaof('127.0.0.1', way.port);
+        // The same data, from where they were: nothing is copied anew.
+        for (const replica of clients.slice(1, servers.length))
+          await eventually('a replica goes on over the other way', 10_000, async () =>
+            (await replica.info('replication')).includes('master_link_status:up'),
+          );
+        way.hold('down');
       },
       stop,
     };

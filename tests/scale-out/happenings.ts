@@ -28,7 +28,7 @@ export async function killHolder(cluster: RedisCluster, { world, saleId, workers
   });
 }
 
-/** The slot of the sale goes to the next master, and where `andBack`, comes back again. @returns keys that were moved */
+/** The slot of the sale goes to the next master. @returns keys that were moved */
 export async function moveSale(cluster: RedisCluster, { world, saleId, struck }: Underway): Promise<number> {
   const { gate } = world.keys.sale(saleId);
   const holder = await cluster.holderOf(gate);
@@ -36,14 +36,16 @@ export async function moveSale(cluster: RedisCluster, { world, saleId, struck }:
   return cluster.moveSlot(gate, (holder + 1) % 3);
 }
 
-/** The master is killed. Where it must have been ahead of its replicas, they hear nothing of it for some time before. */
+/** The master is killed, with the workers frozen just before; where the replicas are to be behind, they hear nothing of it for a second before. */
 export async function killMaster(
   watched: WatchedRedis,
   { workers, struck }: Underway,
-  cutOff: (() => void) | null,
+  behind: boolean,
 ): Promise<void> {
-  cutOff?.();
-  if (cutOff) await pause(BEHIND_MS);
+  if (behind) {
+    await watched.cutReplicasOff();
+    await pause(BEHIND_MS);
+  }
   await whileFrozen(workers, async () => {
     watched.servers[0]?.kill();
     struck();

@@ -28,13 +28,12 @@ test('[I2] [I11] the master of a sale of 5,000 units is killed: its replica goes
     after: 2_000,
     happens: (underway) => killHolder(cluster, underway),
   });
-  console.log(end);
   expect(end.confirmed).toBeLessThanOrEqual(5_000);
   expect(end).toMatchObject({ forgotten: 0, faults: [] });
   expect(end.epoch).toBeGreaterThan(1);
   expect(end.lost).toBeLessThanOrEqual(end.atRisk);
   expect(end.closedMs).toBeLessThan(30_000);
-}, 180_000);
+});
 
 test('[I2] the slot of a sale of 5,000 units moves to another master: nothing is lost, and who is refused is told so', async () => {
   let moved = 0;
@@ -47,7 +46,6 @@ test('[I2] the slot of a sale of 5,000 units moves to another master: nothing is
       moved = await moveSale(cluster, underway);
     },
   });
-  console.log(end, moved);
   expect(moved).toBeGreaterThan(2_000);
   expect(end).toMatchObject({ confirmed: 5_000, lost: 0, forgotten: 0, faults: [] });
-}, 180_000);
+});

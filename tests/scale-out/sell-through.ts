@@ -162,7 +162,7 @@ function lastWords(processes: readonly ServiceProcess[]): string {
   const ofOne = ({ output }: ServiceProcess): string[] =>
     output()
       .split('\n')
-      .filter((line) => !/order (accepted|confirmed)/.test(line))
+      .filter((line) => !/order (accepted|confirmed)|did not answer an order/.test(line))
       .slice(-20);
   return processes.flatMap(ofOne).join('\n');
 }
