@@ -24,7 +24,7 @@ const PROCESSES = 2;
 /** Seconds that the crowd would need for all units, so that something is left when it happens. */
 const SALE_LASTS_S = 6;
 /** Milliseconds for the rest of the sale, with a failover in it. */
-const SOLD_WITHIN_MS = 40_000;
+const SOLD_WITHIN_MS = 30_000;
 /** Milliseconds after which nothing of the sale may be under way any more: job locks, strands and a failover lie within it. */
 const SETTLED_WITHIN_MS = 60_000;
 

@@ -73,7 +73,6 @@ function openMaster(address: SentinelAddress, options: Omit<Manners, 'nodesComeB
     sentinelCommandTimeout: Math.min(options.connectTimeout ?? MASTER_WITHIN_MS, MASTER_WITHIN_MS),
     // A master that hangs keeps its connections: the sentinels tell when another one took its place.
     failoverDetector: true,
-    sentinelReconnectStrategy: options.retryStrategy,
     // It was demoted, and has refused the command before it ran. Who sent it is told so, and the sentinels are asked anew.
     reconnectOnError: ({ message }) => message.startsWith('READONLY'),
   });
