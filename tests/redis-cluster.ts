@@ -150,7 +150,10 @@ async function moveSlot(of: {
 }): Promise<number> {
   const { clients, nodes, slot, from, to } = of;
   const [source, target] = [clients[from], clients[to]] as [Redis, Redis];
-  const [sourceId, targetId] = (await Promise.all([source.cluster('MYID'), target.cluster('MYID')])) as [string, string];
+  const [sourceId, targetId] = (await Promise.all([source.cluster('MYID'), target.cluster('MYID')])) as [
+    string,
+    string,
+  ];
   await target.cluster('SETSLOT', slot, 'IMPORTING', sourceId);
   await source.cluster('SETSLOT', slot, 'MIGRATING', targetId);
   let moved = 0;

@@ -37,11 +37,7 @@ export async function moveSale(cluster: RedisCluster, { world, saleId, struck }:
 }
 
 /** The master is killed, with the workers frozen just before; where the replicas are to be behind, they hear nothing of it for a second before. */
-export async function killMaster(
-  watched: WatchedRedis,
-  { workers, struck }: Underway,
-  behind: boolean,
-): Promise<void> {
+export async function killMaster(watched: WatchedRedis, { workers, struck }: Underway, behind: boolean): Promise<void> {
   if (behind) {
     await watched.cutReplicasOff();
     await pause(BEHIND_MS);
@@ -59,7 +55,10 @@ export async function killMaster(
  *
  * @returns how many it accepted
  */
-export async function hangMaster(watched: WatchedRedis, { world, saleId, accepted, struck }: Underway): Promise<number> {
+export async function hangMaster(
+  watched: WatchedRedis,
+  { world, saleId, accepted, struck }: Underway,
+): Promise<number> {
   const [old] = watched.servers;
   if (old?.pid === undefined) throw new Error('the master is gone already');
   const atOld = connectForWork({ url: old.url, name: 'left-behind', log: world.log });
@@ -69,7 +68,11 @@ export async function hangMaster(watched: WatchedRedis, { world, saleId, accepte
     const gate = createStockGate({ redis: atOld.redis, keys: world.keys });
     process.kill(old.pid, 'SIGSTOP');
     struck();
-    await eventually('another one is the master', GOES_ON_WITHIN_MS, async () => (await watched.masterPort()) !== old.port);
+    await eventually(
+      'another one is the master',
+      GOES_ON_WITHIN_MS,
+      async () => (await watched.masterPort()) !== old.port,
+    );
     const before = accepted.size;
     await eventually('the sale goes on', GOES_ON_WITHIN_MS, () => accepted.size > before + 100);
     process.kill(old.pid, 'SIGCONT');

@@ -11,7 +11,8 @@ import { listFaults } from '@flash-sale/core/audit/audit-report.ts';
 import { auditSales } from '@flash-sale/core/audit/audit-sale.ts';
 import { connectForAudit } from '@flash-sale/core/audit/connect-audit.ts';
 import { connectForWork } from '@flash-sale/core/redis/connect-redis.ts';
-import { createStockGate, type StockGate } from '@flash-sale/core/stock/stock-gate.ts';
+import type { AnyRedis } from '@flash-sale/core/redis/open-redis.ts';
+import { createStockGate } from '@flash-sale/core/stock/stock-gate.ts';
 import { makeSale } from '@flash-sale/core/testing/sales.ts';
 import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
 import { freePort } from '../free-port.ts';
@@ -32,7 +33,7 @@ const SETTLED_WITHIN_MS = 60_000;
 export interface Underway {
   readonly world: World;
   readonly saleId: string;
-  readonly gate: StockGate;
+  readonly redis: AnyRedis;
   readonly workers: readonly ServiceProcess[];
   /** Accepted by now. */
   readonly accepted: ReadonlySet<string>;
@@ -110,7 +111,7 @@ export async function sellThrough(options: Options): Promise<SaleEnd> {
       struckAt = performance.now();
       atRisk = crowd.accepted.size - soldThen + CROWD_CONNECTIONS;
     };
-    await options.happens({ world, saleId: sale.id, gate, workers, accepted: crowd.accepted, struck });
+    await options.happens({ world, saleId: sale.id, redis, workers, accepted: crowd.accepted, struck });
     const crowdEnded = crowd.end(struckAt);
     await eventually('everything is sold out', SOLD_WITHIN_MS, () => crowd.isOver()).catch((error: Error) => {
       throw new Error(`${error.message}; ${JSON.stringify(crowd.replies)}\n${lastWords(processes)}`);

@@ -42,7 +42,9 @@ test('a slot that is on its way, and a master that was demoted or cut off, refus
     'NOREPLICAS Not enough good replicas to write. script: 1, on @user_script:1.',
   ])
     expect(nothingHappenedInRedis(fault(message))).toBe(true);
-  expect(nothingHappenedInRedis(fault('Too many Cluster redirections. Last error: Error: Command timed out'))).toBe(false);
+  expect(nothingHappenedInRedis(fault('Too many Cluster redirections. Last error: Error: Command timed out'))).toBe(
+    false,
+  );
 });
 
 test('a row that is held is nobody’s absence; data that is refused is about the order', () => {

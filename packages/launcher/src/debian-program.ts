@@ -54,10 +54,16 @@ export interface DebianOptions {
 
 /** The one that an earlier start unpacked. */
 export function unpackedProgram(folder: string, { names }: DebianProgram): UnpackedProgram | undefined {
-  const bin = join(folder, 'usr', 'bin');
-  const name = names.find((one) => existsSync(join(bin, one)));
-  if (name === undefined) return undefined;
-  return { path: realpathSync(join(bin, name)).replace(/[^/]*$/, name), libraryPath: libraryFolders(folder).join(':') };
+  // Daemons lie in sbin.
+  for (const bin of [join(folder, 'usr', 'bin'), join(folder, 'usr', 'sbin')]) {
+    const name = names.find((one) => existsSync(join(bin, one)));
+    if (name === undefined) continue;
+    return {
+      path: realpathSync(join(bin, name)).replace(/[^/]*$/, name),
+      libraryPath: libraryFolders(folder).join(':'),
+    };
+  }
+  return undefined;
 }
 
 /** @returns where it was unpacked, or the reason why it was not, as part of a sentence */
@@ -85,7 +91,7 @@ export async function unpackDebianProgram(options: DebianOptions): Promise<Unpac
   } finally {
     rmSync(draft, { recursive: true, force: true });
   }
-  return unpackedProgram(folder, program) ?? `the package ${name} holds no usr/bin/${name}`;
+  return unpackedProgram(folder, program) ?? `the package ${name} holds no ${name}`;
 }
 
 async function candidate(options: DebianOptions): Promise<string | undefined> {

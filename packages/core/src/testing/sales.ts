@@ -1,7 +1,7 @@
 /** Sales to test with. */
 
-import { carrySale } from '../sales/carry-to-gate.ts';
 import type { AnyRedis } from '../redis/open-redis.ts';
+import { carrySale } from '../sales/carry-to-gate.ts';
 import type { Sale } from '../sales/sale.ts';
 import { createSaleStore, type NewSale } from '../sales/sale-store.ts';
 import { createStockGate, type StockGate } from '../stock/stock-gate.ts';
