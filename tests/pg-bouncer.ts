@@ -18,7 +18,7 @@ const PGBOUNCER: DebianProgram = {
 };
 
 /** What our pools ask for as they connect, and PgBouncer must let pass without carrying it to the server. */
-export const LET_PASS = 'extra_float_digits,statement_timeout,lock_timeout,idle_in_transaction_session_timeout';
+const LET_PASS = 'extra_float_digits,statement_timeout,lock_timeout,idle_in_transaction_session_timeout';
 
 interface Found {
   readonly path: string;
