@@ -19,7 +19,6 @@ const HAPROXY: DebianProgram = {
   called: 'HAProxy 2',
   names: ['haproxy'],
   majorMin: 2,
-  bin: 'usr/sbin',
   carriesCode: /^(haproxy|lib.+)$/,
 };
 

@@ -1,20 +1,26 @@
 /** Buyers, one after the other over each connection, until nothing is left; whoever is told 503 tries again. */
 import { Agent, request } from 'node:http';
 
-const CONNECTIONS = 50;
+/** Replies that may be on their way at a time. */
+export const CROWD_CONNECTIONS = 50;
 
-/** @param retryMs milliseconds until whoever was told 503, or heard nothing, tries again */
-export function sendUntilSoldOut(url: string, saleId: string, ordersPerSecond: number, retryMs = 20) {
-  const connections = CONNECTIONS;
+/**
+ * @param urls of the API processes; buyers are spread over them
+ * @param retryMs milliseconds until whoever was told 503, or heard nothing, tries again
+ */
+export function sendUntilSoldOut(urls: readonly string[], saleId: string, ordersPerSecond: number, retryMs = 20) {
+  const connections = CROWD_CONNECTIONS;
   const agent = new Agent({ keepAlive: true, maxSockets: connections });
   const accepted = new Set<string>();
   const replies: Record<string, number> = {};
   const acceptedAt: number[] = [];
+  const toldAt: number[] = [];
   let next = 0;
   let soldOut = 0;
 
   async function buy(): Promise<void> {
     while (soldOut < connections) {
+      const url = urls[next % urls.length];
       const buyer = `buyer-${next++}`;
       for (let tries = 0; tries < 400 && soldOut < connections; tries++) {
         const sentAt = performance.now();
@@ -24,6 +30,7 @@ export function sendUntilSoldOut(url: string, saleId: string, ordersPerSecond: n
         if (orderId && code === 'accepted') {
           accepted.add(orderId);
           acceptedAt.push(sentAt);
+          toldAt.push(performance.now());
         }
         if (!/^(BROKEN|SALE_RECOVERING|GATE_UNAVAILABLE|SOLD_OUT)$/.test(code)) break;
         await pause(retryMs);
@@ -31,17 +38,32 @@ export function sendUntilSoldOut(url: string, saleId: string, ordersPerSecond: n
       await pause((connections * 1_000) / ordersPerSecond);
     }
   }
-  const ended = Promise.all(Array.from({ length: connections }, buy));
+  let over = false;
+  const ended = Promise.all(Array.from({ length: connections }, buy)).then(() => {
+    over = true;
+  });
   return {
     /** Order ids that a reply of 200 has named by now. */
     accepted,
+    /** By code, by now. */
+    replies,
+    /** Whether all were told that nothing is left. */
+    isOver: () => over,
     async end(lostAt: number) {
       await ended;
       agent.destroy();
       const after = acceptedAt.filter((at) => at > lostAt);
-      return { accepted, replies, firstAfter: after.length === 0 ? Number.NaN : Math.min(...after) };
+      const firstAfter = after.length === 0 ? Number.NaN : Math.min(...after);
+      return { accepted, replies, firstAfter, longestSilenceMs: longestSilence(toldAt, lostAt) };
     },
   };
+}
+
+/** @returns ms for which nobody was told that he is accepted, at the longest, from `from` on until the last one was */
+function longestSilence(toldAt: readonly number[], from: number): number {
+  const times = [from, ...toldAt.filter((at) => at > from).toSorted((a, b) => a - b)];
+  if (times.length === 1) return Number.NaN;
+  return Math.max(...times.slice(1).map((at, i) => at - (times[i] as number)));
 }
 
 function post(agent: Agent, target: URL, buyerId: string): Promise<{ code: string; orderId: string | undefined }> {

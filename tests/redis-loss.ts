@@ -90,7 +90,7 @@ export async function loseRedis(options: Options): Promise<LossReport> {
     processes.push(api, worker);
     replica = options.loss === 'failover' ? await startReplica(folder, first, start) : undefined;
 
-    const crowd = sendUntilSoldOut(`http://127.0.0.1:${port}`, sale.id, options.units / SALE_LASTS_S);
+    const crowd = sendUntilSoldOut([`http://127.0.0.1:${port}`], sale.id, options.units / SALE_LASTS_S);
     const sold = async () =>
       (await world.pool.query<{ sold: number }>('SELECT sold FROM sales WHERE id = $1', [sale.id])).rows[0]?.sold ?? 0;
     await eventually('the sale is in its middle', 60_000, async () => (await sold()) >= options.after);

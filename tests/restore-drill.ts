@@ -101,7 +101,7 @@ export async function drillRestore({ units, ordersPerSecond, lost, distFolder, s
     const operator = asOperator(`http://127.0.0.1:${port}`);
     const added = Math.round(units * ADDED);
     await operator('POST', '', saleOf(units - added));
-    const crowd = sendUntilSoldOut(`http://127.0.0.1:${port}`, SALE_ID, ordersPerSecond, 100);
+    const crowd = sendUntilSoldOut([`http://127.0.0.1:${port}`], SALE_ID, ordersPerSecond, 100);
     const isSold = (part: number): Promise<void> =>
       eventually(`${part} of the units are sold`, 120_000, async () => (await soldOf(before)) >= part * units);
 

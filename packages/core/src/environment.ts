@@ -46,9 +46,9 @@ export const EnvironmentSchema = Type.Object({
   ),
   REDIS_URL: Type.Optional(
     Type.String({
-      pattern: '^rediss?(\\+cluster)?://.+',
+      pattern: '^rediss?(\\+(cluster|sentinel))?://.+',
       description:
-        'redis:// or rediss:// address of Redis 7 or newer, or redis+cluster:// or rediss+cluster:// with some nodes of a cluster (host:port,host:port; database 0 only). Unset: `npm start` runs a private one.',
+        'redis:// or rediss:// address of Redis 7 or newer; redis+cluster:// or rediss+cluster:// with some nodes of a cluster (host:port,host:port; database 0 only); redis+sentinel:// or rediss+sentinel:// with some sentinels and the name of their master (host:port,host:port/name). Unset: `npm start` runs a private one.',
     }),
   ),
   REDIS_MEMORY_MB: integer(

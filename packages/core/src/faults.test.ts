@@ -9,6 +9,9 @@ test.each([
   ['redis', true, fault('Connection is closed.')],
   ['redis', false, fault('OOM command not allowed when used memory > maxmemory')],
   ['redis', false, fault('LOADING Redis is loading the dataset in memory')],
+  ['redis', false, fault('Too many Cluster redirections. Last error: ReplyError: TRYAGAIN Multiple keys request')],
+  ['redis', true, fault('Too many Cluster redirections')],
+  ['redis', true, fault('All sentinels are unreachable and retry is disabled.')],
   ['postgres', true, fault('connect ECONNREFUSED', 'ECONNREFUSED')],
   ['postgres', true, fault('Query read timeout')],
   ['postgres', true, fault('the database system is starting up', '57P03')],
@@ -28,6 +31,20 @@ test('a call that a breaker refused did nothing, and says which part is away', (
   expect(nothingHappenedInRedis(new PartAwayError('redis'))).toBe(true);
   expect(nothingHappenedInRedis(new PartAwayError('postgres'))).toBe(false);
   expect(nothingHappenedInRedis(fault('Command timed out'))).toBe(false);
+});
+
+test('a slot that is on its way, and a master that was demoted or cut off, refused the command before it ran', () => {
+  for (const message of [
+    'TRYAGAIN Multiple keys request during rehashing of slot',
+    'Too many Cluster redirections. Last error: ReplyError: TRYAGAIN Multiple keys request during rehashing of slot',
+    'Too many Cluster redirections. Last error: ReplyError: MOVED 7 127.0.0.1:1',
+    "READONLY You can't write against a read only replica. script: 1, on @user_script:1.",
+    'NOREPLICAS Not enough good replicas to write. script: 1, on @user_script:1.',
+  ])
+    expect(nothingHappenedInRedis(fault(message))).toBe(true);
+  expect(nothingHappenedInRedis(fault('Too many Cluster redirections. Last error: Error: Command timed out'))).toBe(
+    false,
+  );
 });
 
 test('a row that is held is nobody’s absence; data that is refused is about the order', () => {

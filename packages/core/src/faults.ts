@@ -35,11 +35,15 @@ const redisWords = [
   'Failed to refresh slots cache',
   'Too many Cluster redirections',
   'Cluster is ended',
+  'All sentinels are unreachable',
 ];
 
-/** Redis answers, and refuses every command before it runs: loading, full, not writable, not logged in … */
+/**
+ * Redis answers, and refuses every command before it runs: loading, full, not writable, not logged in, its slot is on its way … Of redirections
+ * there were too many: one that answers a request is sent again only where a node refused it so (openRedis), and the last one did, too.
+ */
 const redisRefusals =
-  /^(LOADING|BUSY|OOM|READONLY|MISCONF|MASTERDOWN|NOREPLICAS|CLUSTERDOWN|TRYAGAIN|NOAUTH|WRONGPASS|NOPERM)\b/;
+  /^(Too many Cluster redirections\. Last error: \w+: )?(LOADING|BUSY|OOM|READONLY|MISCONF|MASTERDOWN|NOREPLICAS|CLUSTERDOWN|TRYAGAIN|MOVED|ASK|NOAUTH|WRONGPASS|NOPERM)\b/;
 
 const postgresWords = [
   'Connection terminated',

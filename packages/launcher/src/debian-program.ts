@@ -15,8 +15,6 @@ export interface DebianProgram {
   /** Of the program, and of the package that has it; the first that is new enough is taken. */
   readonly names: readonly string[];
   readonly majorMin: number;
-  /** Folder of the program in its package. */
-  readonly bin?: 'usr/bin' | 'usr/sbin';
   /** Packages that carry the program and its libraries; the others of its dependencies (users, init scripts) are not run. */
   readonly carriesCode: RegExp;
 }
@@ -55,14 +53,18 @@ export interface DebianOptions {
 }
 
 /** The one that an earlier start unpacked. */
-export function unpackedProgram(folder: string, program: DebianProgram): UnpackedProgram | undefined {
-  const bin = join(folder, binOf(program));
-  const name = program.names.find((one) => existsSync(join(bin, one)));
-  if (name === undefined) return undefined;
-  return { path: realpathSync(join(bin, name)).replace(/[^/]*$/, name), libraryPath: libraryFolders(folder).join(':') };
+export function unpackedProgram(folder: string, { names }: DebianProgram): UnpackedProgram | undefined {
+  // Daemons lie in sbin.
+  for (const bin of [join(folder, 'usr', 'bin'), join(folder, 'usr', 'sbin')]) {
+    const name = names.find((one) => existsSync(join(bin, one)));
+    if (name === undefined) continue;
+    return {
+      path: realpathSync(join(bin, name)).replace(/[^/]*$/, name),
+      libraryPath: libraryFolders(folder).join(':'),
+    };
+  }
+  return undefined;
 }
-
-const binOf = ({ bin = 'usr/bin' }: DebianProgram): string => bin;
 
 /** @returns where it was unpacked, or the reason why it was not, as part of a sentence */
 export async function unpackDebianProgram(options: DebianOptions): Promise<UnpackedProgram | string> {
@@ -89,7 +91,7 @@ export async function unpackDebianProgram(options: DebianOptions): Promise<Unpac
   } finally {
     rmSync(draft, { recursive: true, force: true });
   }
-  return unpackedProgram(folder, program) ?? `the package ${name} holds no ${binOf(program)}/${name}`;
+  return unpackedProgram(folder, program) ?? `the package ${name} holds no ${name}`;
 }
 
 async function candidate(options: DebianOptions): Promise<string | undefined> {

@@ -95,7 +95,8 @@ async function checkLedger(pool: pg.Pool, url: string): Promise<void> {
 
 /** Without user and password. */
 function placeOf(url: string): string {
-  if (readRedisAddress(url)?.kind === 'cluster') return hostsOf(url);
+  const redis = readRedisAddress(url);
+  if (redis && redis.kind !== 'server') return hostsOf(url);
   try {
     const { host, pathname } = new URL(url);
     return `${host}${pathname}`;

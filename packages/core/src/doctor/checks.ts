@@ -30,6 +30,7 @@ const WHY = {
   REDIS_LOGIN: 'Whoever can write to Redis can have orders confirmed.',
   REDIS_TLS: 'Password, buyers and orders can be read on the way.',
   REDIS_WRITABLE: 'A Redis that takes no writes takes no orders.',
+  REDIS_REPLICAS: 'What a master had alone is lost with it, and so is the sale where nothing takes over.',
   REDIS_EVICTION: 'A key that is thrown away is a promised unit that is forgotten.',
   REDIS_AOF: 'An accepted order is only in Redis until the ledger has it.',
   REDIS_APPENDFSYNC: 'It decides how many seconds of accepted orders a power cut may take.',

@@ -23,6 +23,7 @@ export function judgeRedis(seen: SeenRedis, backlogLimit: number): Finding[] {
     judgeLogin,
     judgeTls,
     judgeWritable,
+    judgeReplicas,
     judgeEviction,
     judgeAppendOnly,
     judgeAppendFsync,
@@ -37,9 +38,11 @@ export function judgeRedis(seen: SeenRedis, backlogLimit: number): Finding[] {
 
 const placeOf = ({ host, port }: RedisNode): string => `${host}:${port}`;
 
-/** The command to type. Of a cluster each node is told for itself; redis-cli does not read its address. */
-function tell({ ofCluster, host, port }: RedisNode, command: string): string {
-  return ofCluster ? `redis-cli -h ${host} -p ${port} --askpass ${command}` : `redis-cli -u "$REDIS_URL" ${command}`;
+/** The command to type. Of a cluster each node is told for itself; redis-cli reads neither its address nor that of sentinels. */
+function tell({ named, host, port }: RedisNode, command: string): string {
+  return named === 'server'
+    ? `redis-cli -u "$REDIS_URL" ${command}`
+    : `redis-cli -h ${host} -p ${port} --askpass ${command}`;
 }
 
 const setConfig = (node: RedisNode, what: string): string =>
@@ -88,6 +91,28 @@ function judgeWritable(node: RedisNode): Finding {
     );
   }
   return ok('REDIS_WRITABLE', 'yes');
+}
+
+/** Of one server that nothing takes over from, nothing is asked. docs/decisions/0026 says why sentinels and a cluster want opposite things. */
+function judgeReplicas(node: RedisNode): Finding {
+  const { named, replicas, replicasToWrite } = node;
+  if (named === 'server') return ok('REDIS_REPLICAS', 'one server: nothing takes over from it');
+  if (replicas === 0)
+    return warning('REDIS_REPLICAS', 'no replica: nothing takes over from it', tell(node, 'INFO replication'));
+  const found = `${replicas} connected, min-replicas-to-write ${replicasToWrite ?? 'not shown'}`;
+  if (named === 'sentinel' && replicasToWrite === 0)
+    return warning(
+      'REDIS_REPLICAS',
+      `${found}: cut off, it goes on accepting what is lost with it`,
+      setConfig(node, 'min-replicas-to-write 1 min-replicas-max-lag 2'),
+    );
+  if (replicasToWrite !== null && replicasToWrite >= replicas)
+    return warning(
+      'REDIS_REPLICAS',
+      `${found}: whichever takes over has one fewer, and refuses orders`,
+      `one replica more; or ${setConfig(node, `min-replicas-to-write ${replicas - 1}`)}`,
+    );
+  return ok('REDIS_REPLICAS', found);
 }
 
 function judgeEviction(node: RedisNode): Finding {
@@ -185,11 +210,11 @@ function judgeLatency(node: RedisNode): Finding {
     : ok('REDIS_LATENCY', found);
 }
 
-function judgeCluster({ nodes, byClusterAddress, queuePrefix }: SeenRedis): Finding[] {
+function judgeCluster({ nodes, queuePrefix }: SeenRedis): Finding[] {
   const [first] = nodes;
   if (!first?.cluster) return [];
   const { ok: isOk, slots, masters } = first.cluster;
-  if (!byClusterAddress && masters > 1) {
+  if (first.named === 'server' && masters > 1) {
     return [
       wrong(
         'REDIS_CLUSTER',

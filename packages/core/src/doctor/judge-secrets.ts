@@ -1,6 +1,6 @@
 /** Secrets: that they are there, and that nobody knows them already. Nothing of them is ever part of what is found. */
 import type { Environment } from '../environment.ts';
-import { readRedisAddress } from '../redis/redis-address.ts';
+import { passwordsOf } from '../redis/redis-address.ts';
 import { SECRET_CHARACTERS_MIN } from './bounds.ts';
 import { type Finding, ok, warning, wrong } from './checks.ts';
 
@@ -31,9 +31,14 @@ export function judgeToken({ ADMIN_TOKEN: token }: Environment): Finding {
 
 /** A login without a password is not judged here, but by what the server says of it. */
 export function judgePasswords({ REDIS_URL, DATABASE_URL }: Environment): Finding {
-  const weak = Object.entries({ REDIS_URL, DATABASE_URL }).flatMap(([name, url]) => {
-    const password = url === undefined ? undefined : passwordOf(url);
-    const why = password ? weakness(password) : null;
+  const passwords = [
+    ...(REDIS_URL === undefined ? [] : passwordsOf(REDIS_URL)).map((password) => ['REDIS_URL', password] as const),
+    ...(DATABASE_URL === undefined ? [] : passwordsOf(DATABASE_URL)).map(
+      (password) => ['DATABASE_URL', password] as const,
+    ),
+  ];
+  const weak = passwords.flatMap(([name, password]) => {
+    const why = weakness(password);
     return why === null ? [] : [`${name}: ${why}`];
   });
   return weak.length === 0
@@ -43,14 +48,4 @@ export function judgePasswords({ REDIS_URL, DATABASE_URL }: Environment): Findin
         weak.join('; '),
         'redis-cli -u "$REDIS_URL" CONFIG SET requirepass …, psql "$DATABASE_URL" -c \'\\password\', and the new ones into the addresses',
       );
-}
-
-function passwordOf(url: string): string | undefined {
-  const address = readRedisAddress(url);
-  if (address?.kind === 'cluster') return address.password;
-  try {
-    return decodeURIComponent(new URL(url).password) || undefined;
-  } catch {
-    return undefined;
-  }
 }

@@ -13,9 +13,11 @@ const GIB = 1024 ** 3;
 const node: RedisNode = {
   host: 'redis.example',
   port: 6379,
-  ofCluster: false,
+  named: 'server',
   version: '7.2.4',
   role: 'master',
+  replicas: 1,
+  replicasToWrite: 0,
   loggedIn: true,
   opensToAnybody: false,
   tls: true,
@@ -61,7 +63,6 @@ const settings = readEnvironment({
 
 const redisOf = (...nodes: RedisNode[]): SeenRedis => ({
   nodes,
-  byClusterAddress: nodes.length > 1,
   queuePrefix: '{p}',
 });
 const good: Facts = {
@@ -87,6 +88,7 @@ test('servers and a machine that are fit yield nothing', () => {
   expect(badPostgres({ host: 'localhost', tls: false })).toEqual([]);
   expect(badPostgres({ host: '/var/run/postgresql', tls: false })).toEqual([]);
   expect(bad({ openFiles: null, disks: [] })).toEqual([]);
+  expect(badRedis({ named: 'sentinel', replicas: 2, replicasToWrite: 1 })).toEqual([]);
   expect(badRedis({ clock: { aheadMs: 1_400, unsureMs: 500 } })).toEqual([]);
 });
 
@@ -98,6 +100,21 @@ test.each<[string, 'warning' | 'wrong', string, Finding[], RegExp]>([
   ['REDIS_TLS', 'warning', 'another machine', badRedis({ tls: false }), /rediss:/],
   ['REDIS_WRITABLE', 'wrong', 'it is a slave', badRedis({ role: 'slave' }), /primary/],
   ['REDIS_WRITABLE', 'wrong', 'writing to the disk failed', badRedis({ persists: false }), /INFO persistence/],
+  ['REDIS_REPLICAS', 'warning', 'no replica', badRedis({ named: 'cluster', replicas: 0 }), /INFO replication/],
+  [
+    'REDIS_REPLICAS',
+    'warning',
+    'goes on accepting',
+    badRedis({ named: 'sentinel', replicas: 2 }),
+    /CONFIG SET min-replicas-to-write 1/,
+  ],
+  [
+    'REDIS_REPLICAS',
+    'warning',
+    'has one fewer',
+    badRedis({ named: 'cluster', replicasToWrite: 1 }),
+    /CONFIG SET min-replicas-to-write 0/,
+  ],
   [
     'REDIS_EVICTION',
     'wrong',
@@ -235,7 +252,7 @@ test('masters that are well share a line; one that is not has its own, with its 
   const masters = [1, 2, 3].map((n) => ({
     ...node,
     host: `10.0.0.${n}`,
-    ofCluster: true,
+    named: 'cluster' as const,
     cluster: { ok: true, slots: 16_384, masters: 3 },
   }));
   const all = judgeFacts({ ...good, redis: redisOf(...masters) }, 'all');

@@ -66,6 +66,10 @@ export async function lookAtPostgres<Seen>(
     connectionString: url,
     connectionTimeoutMillis: timeoutMs,
     query_timeout: timeoutMs,
+    // As every pool of ours asks for them: a pooler that refuses them is found out here.
+    statement_timeout: timeoutMs,
+    lock_timeout: timeoutMs,
+    idle_in_transaction_session_timeout: timeoutMs,
   });
   client.on('error', () => {});
   try {
@@ -74,12 +78,20 @@ export async function lookAtPostgres<Seen>(
   } catch (error) {
     if (error instanceof PostgresUnfitError) throw error;
     const { code = '', message } = error as Error & { code?: string };
+    if (/unsupported startup parameter/i.test(message)) throw new PostgresUnfitError(pooler(message));
     // 28xxx: login refused, 3D000: no such database. Neither mends itself by waiting.
     const refused = code.startsWith('28') || code === '3D000';
     throw new PostgresAwayError(absent(url, message || code, refused), !refused);
   } finally {
     await client.end().catch(() => {});
   }
+}
+
+function pooler(failure: string): string {
+  return (
+    `PgBouncer at DATABASE_URL refuses our connections (${failure}). Write into its pgbouncer.ini, and reload it: ` +
+    'ignore_startup_parameters = extra_float_digits,statement_timeout,lock_timeout,idle_in_transaction_session_timeout'
+  );
 }
 
 function absent(url: string, failure: string, refused: boolean): string {

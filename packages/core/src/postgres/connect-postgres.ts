@@ -62,7 +62,7 @@ export async function inTransaction<Result>(
   };
   client.on('error', onError);
   try {
-    await client.query('BEGIN');
+    await client.query(beginOf(pool));
     const result = await work(client);
     if (name) step(name, 'commits');
     await client.query('COMMIT');
@@ -79,6 +79,17 @@ export async function inTransaction<Result>(
     client.off('error', onError);
     client.release(broken);
   }
+}
+
+/**
+ * The bounds of the pool once more, for this transaction: behind PgBouncer in transaction mode those that a connection asks for as it begins
+ * are another session's, and never reach the server. One round trip either way.
+ */
+function beginOf({ options }: Pool): string {
+  const { statement_timeout, lock_timeout, idle_in_transaction_session_timeout } = options;
+  const bounds = Object.entries({ statement_timeout, lock_timeout, idle_in_transaction_session_timeout });
+  const set = bounds.flatMap(([name, ms]) => (ms ? [`SET LOCAL ${name} = ${Number(ms)}`] : []));
+  return ['BEGIN', ...set].join('; ');
 }
 
 /** True where the server looked at the statement and refused its data (and so is alive): SQLSTATE classes 22 and 23. */

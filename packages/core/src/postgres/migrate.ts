@@ -19,17 +19,20 @@ export async function migrateLedger(
   say: (line: string) => void = () => {},
   most = Number.POSITIVE_INFINITY,
 ): Promise<string[]> {
-  const done = await onOwnConnection({ connectionString: databaseUrl }, (client) =>
-    runner({
-      // The library's own would still be closing, and heard by nobody, as this returns.
-      dbClient: client,
-      count: most,
-      dir: folder,
-      direction: 'up',
-      migrationsTable: MIGRATIONS_TABLE,
-      advisoryLockMode: 'wait',
-      logger: { info: () => {}, warn: say, error: say },
-    }),
+  const config = { connectionString: databaseUrl };
+  const done = await onOwnConnection(config, (client) =>
+    whileAlone(config, () =>
+      runner({
+        // The library's own would still be closing, and heard by nobody, as this returns.
+        dbClient: client,
+        count: most,
+        dir: folder,
+        direction: 'up',
+        migrationsTable: MIGRATIONS_TABLE,
+        noLock: true,
+        logger: { info: () => {}, warn: say, error: say },
+      }),
+    ),
   );
   for (const migration of done) say(`migrated: ${migration.name}`);
   return done.map((migration) => migration.name);
@@ -62,6 +65,25 @@ export async function checkMigrated(databaseUrl: string): Promise<void> {
   const done = new Set(await onOwnConnection(config, listCarriedOut));
   const missing = listMigrations().filter((name) => !done.has(name));
   if (missing.length > 0) throw new PostgresUnfitError(outdated(missing));
+}
+
+/** The library's own key, so that an older version of us, which leaves the lock to it, waits for us and we for it. */
+const MIGRATION_LOCK = '7241865325823964';
+
+/**
+ * Holds the lock in a transaction, not in a session as the library does: behind PgBouncer in transaction mode only a transaction stays on one
+ * connection to the server, and a session's lock would be left there with nobody to give it back.
+ */
+function whileAlone<Result>(config: pg.ClientConfig, work: () => Promise<Result>): Promise<Result> {
+  return onOwnConnection(config, async (client) => {
+    await client.query('BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0');
+    await client.query(`SELECT pg_advisory_xact_lock(${MIGRATION_LOCK})`);
+    try {
+      return await work();
+    } finally {
+      await client.query('ROLLBACK').catch(() => {});
+    }
+  });
 }
 
 /** Has closed it when it returns. */

@@ -1,7 +1,7 @@
 /** Says whether a Redis can be trusted with stock: the server, or every master of the cluster. */
 import { REDIS_MAJOR_MIN } from '../limits.ts';
-import { type AnyRedis, connectRedis, mastersOf, openRedis } from './open-redis.ts';
-import { withoutPassword } from './redis-address.ts';
+import { type AnyRedis, connectRedis, endpointOf, mastersOf, openRedis } from './open-redis.ts';
+import { hostsOf, readRedisAddress, withoutPassword } from './redis-address.ts';
 
 /** A Redis is missing or unfit; the message is a sentence that says what to do. */
 export class RedisUnfitError extends Error {
@@ -72,6 +72,8 @@ export async function lookAtRedis<Seen>(
   };
   // What a node of a cluster says is more than what is made of it: that none was of use.
   redis.on('node error', note);
+  // So is what one sentinel says.
+  redis.on('sentinelError', note);
   redis.on('error', note);
   try {
     await connectRedis(redis);
@@ -81,8 +83,12 @@ export async function lookAtRedis<Seen>(
     failure ||= (error as Error).message;
     const refused = /NOAUTH|WRONGPASS|NOPERM|invalid password/i.test(failure);
     const noCluster = /cluster support disabled/i.test(failure);
-    const mendsItself = refused || noCluster ? 'no' : /LOADING/.test(failure) ? 'surely' : 'perhaps';
-    throw new RedisAwayError(absent(url, failure, { refused, noCluster }), mendsItself);
+    // The library's way to say that a sentinel answered, and knows no such master.
+    const noMaster = /got an invalid reply: null/.test(failure);
+    const noSentinel = /unknown command '?sentinel/i.test(failure);
+    const wrong = refused || noCluster || noMaster || noSentinel;
+    const mendsItself = wrong ? 'no' : /LOADING/.test(failure) ? 'surely' : 'perhaps';
+    throw new RedisAwayError(absent(url, failure, { refused, noCluster, noMaster, noSentinel }), mendsItself);
   } finally {
     redis.disconnect();
   }
@@ -90,7 +96,10 @@ export async function lookAtRedis<Seen>(
 
 async function judgeAll(redis: AnyRedis): Promise<RedisFacts> {
   const found = await Promise.all(
-    mastersOf(redis).map(async (node) => judge(await node.info(), `${node.options.host}:${node.options.port}`)),
+    mastersOf(redis).map(async (node) => {
+      const { host, port } = endpointOf(node);
+      return judge(await node.info(), `${host}:${port}`);
+    }),
   );
   const [oldest] = found.sort((a, b) => Number.parseInt(a.version, 10) - Number.parseInt(b.version, 10));
   return {
@@ -124,8 +133,21 @@ function judge(info: string, place: string): { version: string; appendOnly: bool
   return { version, appendOnly: field('aof_enabled') === '1' };
 }
 
-function absent(url: string, failure: string, why: { refused: boolean; noCluster: boolean }): string {
+function absent(
+  url: string,
+  failure: string,
+  why: { refused: boolean; noCluster: boolean; noMaster: boolean; noSentinel: boolean },
+): string {
   const where = withoutPassword(url);
+  const address = readRedisAddress(url);
+  if (address?.kind === 'sentinel') {
+    const who = `The sentinels at ${hostsOf(url)}`;
+    if (why.noMaster) return `${who} know no master "${address.master}". Correct the name at the end of REDIS_URL.`;
+    if (why.noSentinel)
+      return `${who} are no sentinels (${failure}). Write REDIS_URL without "+sentinel", or name sentinels.`;
+    if (why.refused && failure.includes('sentinel'))
+      return `${who} refuse the login (${failure}). Check ?sentinel_username=…&sentinel_password=… at the end of REDIS_URL.`;
+  }
   if (why.refused)
     return `Redis at ${where} refuses the login (${failure}). Check the user and the password in REDIS_URL.`;
   if (why.noCluster)

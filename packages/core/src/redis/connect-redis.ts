@@ -40,23 +40,24 @@ export function connectForRequests(options: ConnectOptions & { timeoutMs: number
   return managed(redis, options);
 }
 
-/** For workers and loops: a command waits until Redis is back. BullMQ's blocking calls need it so. */
-export function connectForWork(options: ConnectOptions): RedisConnection {
-  return managed(openRedis(options.url, mannersOfWork(options)), options);
-}
-
-/** For whoever listens, and does nothing else over it. Of a cluster one node is listened to, and another one where that goes. */
-export function connectForNews(options: ConnectOptions): RedisConnection {
-  return managed(openRedis(options.url, { ...mannersOfWork(options), nodesComeBack: false }), options);
-}
-
-function mannersOfWork({ name }: ConnectOptions) {
-  return {
+/**
+ * For workers and loops: a command waits until Redis is back. BullMQ's blocking calls need it so. Of a cluster it does not wait for its node but
+ * for whoever has its slot: it would stand in the queue of a master that is dead, and never hear that a replica took over.
+ */
+export function connectForWork({ url, name, log }: ConnectOptions): RedisConnection {
+  const redis = openRedis(url, {
     connectionName: name,
     maxRetriesPerRequest: null,
     socketTimeout: WORK_SOCKET_TIMEOUT_MS,
     retryStrategy: backoff,
-  };
+    nodesComeBack: false,
+  });
+  return managed(redis, { url, name, log });
+}
+
+/** For whoever listens, and does nothing else over it. Of a cluster one node is listened to, and another one where that goes. */
+export function connectForNews(options: ConnectOptions): RedisConnection {
+  return connectForWork(options);
 }
 
 /** Milliseconds until the next try: quick at first, then twice a second for as long as it takes. */
@@ -65,13 +66,16 @@ function backoff(times: number): number {
 }
 
 function managed(redis: AnyRedis, { name, log }: ConnectOptions): RedisConnection {
-  watch(redis, name, log);
+  const watch = createWatch(name, log);
+  watch(redis);
   if (redis instanceof Cluster) {
     // Not at its first command: without an offline queue those that come meanwhile would be refused. And not before the cluster is ready:
     // among them is its own question whether it is.
     redis.on('ready', () => redis.nodes('master').forEach(connectNow));
     redis.on('+node', (node: Redis) => {
-      watch(node, name, log, `${node.options.host}:${node.options.port}`);
+      watch(node, `${node.options.host}:${node.options.port}`);
+      // A replica may have its slots by now. Nobody else would say so: what is sent to a node that went fails, and is not moved on.
+      node.on('close', () => redis.status === 'ready' && redis.refreshSlotsCache());
       if (redis.status === 'ready') connectNow(node);
     });
   }
@@ -92,16 +96,17 @@ function connectNow(node: Redis): void {
   if (node.status === 'wait') void node.connect().catch(() => {});
 }
 
-/** One line as Redis, or a node of it, goes and one as it comes back, not one for every try. */
-function watch(redis: AnyRedis, connection: string, log: Logger, node?: string): void {
-  const place = node === undefined ? { connection } : { connection, node };
-  let away = false;
-  redis.on('error', (error: Error) => {
-    if (!away) log.error({ ...place, err: error.message }, 'redis does not answer');
-    away = true;
-  });
-  redis.on('ready', () => {
-    if (away) log.info(place, 'redis is back');
-    away = false;
-  });
+/** One line as Redis, or a node of it, goes and one as it comes back, not one for every try, nor for every connection to a node that is tried. */
+function createWatch(connection: string, log: Logger): (redis: AnyRedis, node?: string) => void {
+  const away = new Set<string | undefined>();
+  return (redis, node) => {
+    const place = node === undefined ? { connection } : { connection, node };
+    redis.on('error', (error: Error) => {
+      if (!away.has(node)) log.error({ ...place, err: error.message }, 'redis does not answer');
+      away.add(node);
+    });
+    redis.on('ready', () => {
+      if (away.delete(node)) log.info(place, 'redis is back');
+    });
+  };
 }

@@ -1,9 +1,11 @@
 /**
- * The one place where a client of Redis is made, of a server or of a cluster. Its manners are those of a connection to one server
- * (ioredis' RedisOptions); here they are translated for a cluster, where some belong to the whole and some to each node.
+ * The one place where a client of Redis is made: of a server, of the master that sentinels name, or of a cluster. Its manners are those of a
+ * connection to one server (ioredis' RedisOptions); here they are translated for a cluster, where some belong to the whole and some to each
+ * node, and for sentinels, which are asked before each connection.
  */
+import type { Socket } from 'node:net';
 import { Cluster, Redis, type RedisOptions } from 'ioredis';
-import { readRedisAddress } from './redis-address.ts';
+import { type ClusterAddress, readRedisAddress, type SentinelAddress } from './redis-address.ts';
 
 /** What both are: every command is one key's, or is sent to any master. */
 export type AnyRedis = Redis | Cluster;
@@ -27,8 +29,14 @@ export interface Manners extends Pick<RedisOptions, Shared> {
   readonly nodesComeBack?: boolean;
 }
 
-/** ms that a cluster may take to say who has which slots. */
+/** ms that a cluster may take to say who has which slots, and one sentinel to say who is the master. */
 const SLOTS_WITHIN_MS = 5_000;
+const MASTER_WITHIN_MS = 1_000;
+/**
+ * ms between two looks at who has which slots, where nothing else tells: a master that hangs keeps its connections, and the one that took over
+ * is found by asking only. A connection that breaks is asked about at once.
+ */
+const SLOTS_LOOK_EVERY_MS = 5_000;
 /** ms after which a command that found its node gone, or the cluster down, is sent again, by whom it may be. */
 const RESEND_MS = 100;
 /** Of one command: a slot that is on its way, then at its new place. Each refused it before it ran. */
@@ -43,6 +51,38 @@ export function openRedis(url: string, manners: Manners): AnyRedis {
   const address = readRedisAddress(url);
   if (!address) throw new Error('REDIS_URL is no address of Redis');
   if (address.kind === 'server') return new Redis(address.url, { ...options, lazyConnect: true });
+  return address.kind === 'cluster' ? openCluster(address, options, nodesComeBack) : openMaster(address, options);
+}
+
+/** One connection, to whichever server is the master; made anew where another one becomes it. */
+function openMaster(address: SentinelAddress, options: Omit<Manners, 'nodesComeBack'>): Redis {
+  const { sentinels, sentinelLogin, master, database, tls } = address;
+  return new Redis({
+    ...options,
+    lazyConnect: true,
+    sentinels: sentinels.map((sentinel) => ({ ...sentinel })),
+    name: master,
+    db: database,
+    role: 'master',
+    ...loginOf(address),
+    ...(sentinelLogin.username === undefined ? {} : { sentinelUsername: sentinelLogin.username }),
+    ...(sentinelLogin.password === undefined ? {} : { sentinelPassword: sentinelLogin.password }),
+    ...(tls ? { tls: {}, sentinelTLS: {}, enableTLSForSentinelMode: true } : {}),
+    sentinelRetryStrategy: options.retryStrategy,
+    // One that hangs must not keep us from asking the next one.
+    sentinelCommandTimeout: Math.min(options.connectTimeout ?? MASTER_WITHIN_MS, MASTER_WITHIN_MS),
+    // A master that hangs keeps its connections: the sentinels tell when another one took its place.
+    failoverDetector: true,
+    // It was demoted, and has refused the command before it ran. Who sent it is told so, and the sentinels are asked anew.
+    reconnectOnError: ({ message }) => message.startsWith('READONLY'),
+  });
+}
+
+function openCluster(
+  address: ClusterAddress,
+  options: Omit<Manners, 'nodesComeBack'>,
+  nodesComeBack: boolean,
+): Cluster {
   const { retryStrategy, enableOfflineQueue = true, ...ofNode } = options;
   const resend = options.autoResendUnfulfilledCommands !== false;
   return new Cluster(
@@ -54,6 +94,7 @@ export function openRedis(url: string, manners: Manners): AnyRedis {
       clusterRetryStrategy: retryStrategy,
       ...(nodesComeBack ? { clusterNodeRetryStrategy: retryStrategy } : {}),
       slotsRefreshTimeout: options.connectTimeout ?? SLOTS_WITHIN_MS,
+      slotsRefreshInterval: SLOTS_LOOK_EVERY_MS,
       // Whoever waits for Redis waits for a cluster that is down, too. Who must not have a command sent twice has it sent again only where
       // a node refused it before it ran (MOVED, ASK, TRYAGAIN).
       maxRedirections: resend ? Number.POSITIVE_INFINITY : REDIRECTIONS_MAX,
@@ -63,14 +104,16 @@ export function openRedis(url: string, manners: Manners): AnyRedis {
       retryDelayOnClusterDown: resend ? RESEND_MS : 0,
       // A name stays a name, so that TLS can hold it against the certificate.
       dnsLookup: (host, found) => found(null, host),
-      redisOptions: {
-        ...ofNode,
-        ...(address.username === undefined ? {} : { username: address.username }),
-        ...(address.password === undefined ? {} : { password: address.password }),
-        ...(address.tls ? { tls: {} } : {}),
-      },
+      redisOptions: { ...ofNode, ...loginOf(address), ...(address.tls ? { tls: {} } : {}) },
     },
   );
+}
+
+function loginOf({
+  username,
+  password,
+}: SentinelAddress | ClusterAddress): Pick<RedisOptions, 'username' | 'password'> {
+  return { ...(username === undefined ? {} : { username }), ...(password === undefined ? {} : { password }) };
 }
 
 /**
@@ -104,4 +147,11 @@ async function untilClosed(redis: AnyRedis, done: Promise<void>): Promise<void> 
 /** The server, or every master of the cluster: what is asked of Redis as a whole is asked of each. */
 export function mastersOf(redis: AnyRedis): Redis[] {
   return redis instanceof Cluster ? redis.nodes('master') : [redis];
+}
+
+/** Where a server is: of one that sentinels named, where the connection has found it. */
+export function endpointOf({ options, stream }: Redis): { host: string; port: number } {
+  if (!options.sentinels) return { host: options.host ?? '', port: options.port ?? 0 };
+  const { remoteAddress = '', remotePort = 0 } = stream as Socket;
+  return { host: remoteAddress, port: remotePort };
 }

@@ -1,10 +1,13 @@
 /** How full and how busy Redis is, and whether it keeps what it is told: the server, or each master of the cluster. */
-import { type AnyRedis, mastersOf } from './open-redis.ts';
+import { type AnyRedis, endpointOf, mastersOf } from './open-redis.ts';
 
 /** @throws where one of them does not answer */
 export function readRedisLoad(redis: AnyRedis) {
   return Promise.all(
-    mastersOf(redis).map(async (node) => toLoad(`${node.options.host}:${node.options.port}`, await node.info())),
+    mastersOf(redis).map(async (node) => {
+      const { host, port } = endpointOf(node);
+      return toLoad(`${host}:${port}`, await node.info());
+    }),
   );
 }
 

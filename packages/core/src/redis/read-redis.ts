@@ -1,8 +1,9 @@
 /** What Redis says of itself: the server, or every master of the cluster. It only reads, and no key. */
-import { Cluster, type Redis } from 'ioredis';
+import type { Redis } from 'ioredis';
 import { type ClockReading, readClock } from '../read-clock.ts';
 import { fieldOf, lookAtRedis } from './check-redis.ts';
-import { mastersOf } from './open-redis.ts';
+import { endpointOf, mastersOf } from './open-redis.ts';
+import { type RedisAddress, readRedisAddress } from './redis-address.ts';
 
 /** Slow commands that Redis keeps by default. */
 const SLOW_COMMANDS = 128;
@@ -10,10 +11,15 @@ const SLOW_COMMANDS = 128;
 export interface RedisNode {
   readonly host: string;
   readonly port: number;
-  readonly ofCluster: boolean;
+  /** What REDIS_URL names it as. */
+  readonly named: RedisAddress['kind'];
   readonly version: string;
   /** master, or slave. */
   readonly role: string;
+  /** That are connected to it. */
+  readonly replicas: number;
+  /** min-replicas-to-write; null: it does not show its configuration. */
+  readonly replicasToWrite: number | null;
   /** Whether our address has a password. */
   readonly loggedIn: boolean;
   /** Whether its default user is let in without a password; null: it does not tell us. */
@@ -43,8 +49,6 @@ export interface RedisNode {
 
 export interface SeenRedis {
   readonly nodes: readonly RedisNode[];
-  /** Whether REDIS_URL is the address of a cluster. */
-  readonly byClusterAddress: boolean;
   /** BullMQ's. */
   readonly queuePrefix: string;
 }
@@ -63,26 +67,27 @@ export function readRedis(options: {
 }): Promise<SeenRedis> {
   const { url, queuePrefix, timeoutMs } = options;
   return lookAtRedis(url, timeoutMs, async (redis) => {
-    const byClusterAddress = redis instanceof Cluster;
-    const nodes = await Promise.all(mastersOf(redis).map((node) => readNode(node, byClusterAddress, options)));
-    return { nodes, byClusterAddress, queuePrefix };
+    const named = readRedisAddress(url)?.kind ?? 'server';
+    const nodes = await Promise.all(mastersOf(redis).map((node) => readNode(node, named, options)));
+    return { nodes, queuePrefix };
   });
 }
 
 async function readNode(
   node: Redis,
-  ofCluster: boolean,
+  named: RedisNode['named'],
   { roundTrips, pastMs }: { roundTrips: number; pastMs: number },
 ): Promise<RedisNode> {
   const [info, config, opensToAnybody] = await Promise.all([node.info(), readConfig(node), readDefaultUser(node)]);
   const field = (name: string): string => fieldOf(info, name);
-  const { host = '', port = 0, tls, password } = node.options;
+  const { tls, password } = node.options;
   return {
-    host,
-    port,
-    ofCluster,
+    ...endpointOf(node),
+    named,
     version: field('redis_version'),
     role: field('role'),
+    replicas: Number(field('connected_slaves')),
+    replicasToWrite: config?.has('min-replicas-to-write') ? Number(config.get('min-replicas-to-write')) : null,
     loggedIn: Boolean(password),
     opensToAnybody,
     tls: tls !== undefined,
@@ -109,7 +114,7 @@ async function readNode(
 /** null: this server, or our login, does not show it. */
 async function readConfig(node: Redis): Promise<Map<string, string> | null> {
   try {
-    const told = await node.config('GET', 'appendfsync', 'auto-aof-rewrite-min-size', 'dir');
+    const told = await node.config('GET', 'appendfsync', 'auto-aof-rewrite-min-size', 'dir', 'min-replicas-to-write');
     const flat = pairsOf(told);
     return flat.size > 0 ? flat : null;
   } catch {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { hostsOf, readRedisAddress, withoutPassword } from './redis-address.ts';
+import { hostsOf, passwordsOf, readRedisAddress, withoutPassword } from './redis-address.ts';
 
 test('one server is left to the client library', () => {
   for (const url of ['redis://127.0.0.1:6379', 'rediss://u:p@redis.example/3', 'redis://:a,b@host'])
@@ -22,6 +22,33 @@ test('a cluster is named by some of its nodes, with one login for all of them', 
   expect(readRedisAddress('redis+cluster://a:1/')).toMatchObject({ username: undefined, password: undefined });
 });
 
+test('sentinels are named with what they call the master, its database, and a login of their own', () => {
+  expect(
+    readRedisAddress(
+      'rediss+sentinel://sale:p%40ss@10.0.0.1:5000,s-2.example/shop.1/3?sentinel_username=look&sentinel_password=a%26b',
+    ),
+  ).toEqual({
+    kind: 'sentinel',
+    sentinels: [
+      { host: '10.0.0.1', port: 5000 },
+      { host: 's-2.example', port: 26_379 },
+    ],
+    username: 'sale',
+    password: 'p@ss',
+    sentinelLogin: { username: 'look', password: 'a&b' },
+    master: 'shop.1',
+    database: 3,
+    tls: true,
+  });
+  expect(readRedisAddress('redis+sentinel://a:1/mymaster')).toMatchObject({
+    username: undefined,
+    password: undefined,
+    sentinelLogin: { username: undefined, password: undefined },
+    database: 0,
+    tls: false,
+  });
+});
+
 test.each([
   ['several hosts without +cluster', 'redis://a:1,b:2'],
   ['another database', 'redis+cluster://a:1/2'],
@@ -30,12 +57,28 @@ test.each([
   ['no node', 'redis+cluster://u:p@'],
   ['a password that is encoded wrongly', 'redis+cluster://u:%zz@a:1'],
   ['options', 'redis+cluster://a:1?tls=1'],
+  ['sentinels without a master', 'redis+sentinel://a:1'],
+  ['sentinels with an empty name', 'redis+sentinel://a:1/'],
+  ['a database that is none', 'redis+sentinel://a:1/m/x'],
+  ['another option of sentinels', 'redis+sentinel://a:1/m?password=x'],
   ['another scheme', 'http://a:1'],
 ])('%s is no address', (_, url) => expect(readRedisAddress(url)).toBeNull());
 
 test('what is shown of an address has no secret in it', () => {
   expect(withoutPassword('redis+cluster://u:secret@a:1,[::1]:2')).toBe('redis+cluster://a:1,[::1]:2');
   expect(withoutPassword('redis://u:secret@a:1/2')).toBe('redis://u:***@a:1/2');
+  expect(withoutPassword('rediss+sentinel://u:secret@a:1,b:2/m?sentinel_password=secret')).toBe(
+    'rediss+sentinel://a:1,b:2/m/0',
+  );
+  expect(hostsOf('redis+sentinel://u:secret@a/m')).toBe('a:26379');
   expect(hostsOf('redis+cluster://u:secret@a:1,b:2')).toBe('a:1,b:2');
   expect(hostsOf('redis://u:secret@a:1/2')).toBe('a:1');
+});
+
+test('every password in an address is found', () => {
+  expect(passwordsOf('redis://u:p%40ss@a:1')).toEqual(['p@ss']);
+  expect(passwordsOf('redis+cluster://u:one@a:1')).toEqual(['one']);
+  expect(passwordsOf('redis+sentinel://u:one@a:1/m?sentinel_password=two')).toEqual(['one', 'two']);
+  expect(passwordsOf('postgres://u:three@a/b')).toEqual(['three']);
+  expect(passwordsOf('redis://a:1')).toEqual([]);
 });

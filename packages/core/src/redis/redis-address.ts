@@ -1,66 +1,110 @@
-/** REDIS_URL, read: one server, or the nodes of a cluster by which the others are found. A further kind (Sentinel) would have its place here. */
+/** REDIS_URL, read: one server, the nodes of a cluster by which the others are found, or the sentinels that know which server is the master. */
 
-export interface ClusterAddress {
-  readonly kind: 'cluster';
-  readonly nodes: readonly { readonly host: string; readonly port: number }[];
-  /** Of every node; undefined where the address names none. */
+interface Endpoint {
+  readonly host: string;
+  readonly port: number;
+}
+
+interface Login {
+  /** Undefined where the address names none. */
   readonly username: string | undefined;
   readonly password: string | undefined;
+}
+
+export interface ClusterAddress extends Login {
+  readonly kind: 'cluster';
+  /** The login is that of every node. */
+  readonly nodes: readonly Endpoint[];
   readonly tls: boolean;
 }
 
-export type RedisAddress = { readonly kind: 'server'; readonly url: string } | ClusterAddress;
-
-const REDIS_PORT = 6_379;
-
-/**
- * `redis://…` and `rediss://…` are one server, as the client library reads them. `redis+cluster://user:password@host1:port1,host2:port2` and
- * `rediss+cluster://…` are a cluster: one node that answers is enough, and the others are asked of it.
- *
- * @returns null where it is neither: several hosts without `+cluster`, a host or port that cannot be one, a database other than 0 in a cluster
- */
-export function readRedisAddress(url: string): RedisAddress | null {
-  const parts = /^redis(s?)(\+cluster)?:\/\/([^/?#]+)(.*)$/s.exec(url);
-  if (!parts) return null;
-  const [, secure, cluster, authority = '', rest = ''] = parts;
-  const at = authority.lastIndexOf('@');
-  const hosts = authority.slice(at + 1);
-  if (!cluster) return hosts.includes(',') ? null : { kind: 'server', url };
-  if (!/^(\/0?)?$/.test(rest)) return null;
-  const nodes = hosts.split(',').map(readNode);
-  const login = at < 0 ? [] : readLogin(authority.slice(0, at));
-  if (login === null || nodes.some((node) => node === null)) return null;
-  return {
-    kind: 'cluster',
-    nodes: nodes.filter((node) => node !== null),
-    username: login[0],
-    password: login[1],
-    tls: secure === 's',
-  };
+export interface SentinelAddress extends Login {
+  readonly kind: 'sentinel';
+  /** The login is that of every server, not of the sentinels. */
+  readonly sentinels: readonly Endpoint[];
+  readonly sentinelLogin: Login;
+  /** As the sentinels call it. */
+  readonly master: string;
+  readonly database: number;
+  /** Of the servers and of the sentinels alike. */
+  readonly tls: boolean;
 }
 
-function readNode(text: string): { host: string; port: number } | null {
+export type RedisAddress = { readonly kind: 'server'; readonly url: string } | ClusterAddress | SentinelAddress;
+
+const REDIS_PORT = 6_379;
+const SENTINEL_PORT = 26_379;
+
+/**
+ * - `redis://…` and `rediss://…` are one server, as the client library reads them.
+ * - `redis+cluster://user:password@host1:port1,host2:port2` and `rediss+cluster://…` are a cluster: one node that answers is enough, and the
+ *   others are asked of it.
+ * - `redis+sentinel://user:password@host1:port1,host2:port2/master-name/database` and `rediss+sentinel://…` are the server that these
+ *   sentinels call the master. A login of the sentinels themselves is `?sentinel_username=…&sentinel_password=…`.
+ *
+ * @returns null where it is none of them: several hosts without `+cluster` or `+sentinel`, a host or port that cannot be one, a database
+ * other than 0 in a cluster, sentinels without the name of a master
+ */
+export function readRedisAddress(url: string): RedisAddress | null {
+  const parts = /^redis(s?)(?:\+(cluster|sentinel))?:\/\/([^/?#]+)(.*)$/s.exec(url);
+  if (!parts) return null;
+  const [, secure, kind, authority = '', rest = ''] = parts;
+  const at = authority.lastIndexOf('@');
+  const hosts = authority.slice(at + 1);
+  if (!kind) return hosts.includes(',') ? null : { kind: 'server', url };
+  const login = at < 0 ? NO_LOGIN : readLogin(authority.slice(0, at));
+  const found = hosts.split(',').map((host) => readEndpoint(host, kind === 'cluster' ? REDIS_PORT : SENTINEL_PORT));
+  const endpoints = found.filter((endpoint) => endpoint !== null);
+  if (login === null || endpoints.length < found.length) return null;
+  const tls = secure === 's';
+  if (kind === 'cluster') return /^(\/0?)?$/.test(rest) ? { kind, nodes: endpoints, ...login, tls } : null;
+  const behind = readBehindSentinels(rest);
+  return behind && { kind: 'sentinel', sentinels: endpoints, ...login, ...behind, tls };
+}
+
+const NO_LOGIN: Login = { username: undefined, password: undefined };
+
+function readEndpoint(text: string, defaultPort: number): Endpoint | null {
   const found = /^(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::(\d{1,5}))?$/i.exec(text);
-  const port = Number(found?.[3] ?? REDIS_PORT);
+  const port = Number(found?.[3] ?? defaultPort);
   return found && port >= 1 && port <= 65_535 ? { host: (found[1] ?? found[2]) as string, port } : null;
 }
 
-/** @returns user and password, undefined where they are left out; null where they are not percent-encoded rightly */
-function readLogin(text: string): [string | undefined, string | undefined] | null {
+/** @returns null where it is not percent-encoded rightly */
+function readLogin(text: string): Login | null {
   const colon = text.indexOf(':');
   try {
-    const user = decodeURIComponent(colon < 0 ? text : text.slice(0, colon));
+    const username = decodeURIComponent(colon < 0 ? text : text.slice(0, colon));
     const password = colon < 0 ? undefined : decodeURIComponent(text.slice(colon + 1));
-    return [user || undefined, password || undefined];
+    return { username: username || undefined, password: password || undefined };
   } catch {
     return null;
   }
 }
 
+/** @param rest what follows the sentinels: "/mymaster/0?sentinel_password=…" */
+function readBehindSentinels(rest: string): Pick<SentinelAddress, 'master' | 'database' | 'sentinelLogin'> | null {
+  const parts = /^\/([A-Za-z0-9._-]+)(?:\/(\d{1,3})?)?(?:\?([^#]*))?$/.exec(rest);
+  if (!parts) return null;
+  const given = new URLSearchParams(parts[3] ?? '');
+  if ([...given.keys()].some((name) => !/^sentinel_(username|password)$/.test(name))) return null;
+  return {
+    master: parts[1] as string,
+    database: Number(parts[2] ?? 0),
+    sentinelLogin: {
+      username: given.get('sentinel_username') || undefined,
+      password: given.get('sentinel_password') || undefined,
+    },
+  };
+}
+
 /** An address fit to be shown: hosts, ports and database, without the secret. */
 export function withoutPassword(url: string): string {
   const address = readRedisAddress(url);
-  if (address?.kind === 'cluster') return `redis${address.tls ? 's' : ''}+cluster://${hostsOf(url)}`;
+  if (address && address.kind !== 'server') {
+    const behind = address.kind === 'sentinel' ? `/${address.master}/${address.database}` : '';
+    return `redis${address.tls ? 's' : ''}+${address.kind}://${hostsOf(url)}${behind}`;
+  }
   try {
     const parsed = new URL(url);
     if (parsed.password) parsed.password = '***';
@@ -72,9 +116,30 @@ export function withoutPassword(url: string): string {
   }
 }
 
-/** Hosts and ports of any address, with commas. @throws where it is none */
+/** Hosts and ports of any address, with commas; of the sentinels where it names those. @throws where it is none */
 export function hostsOf(url: string): string {
   const address = readRedisAddress(url);
-  if (address?.kind !== 'cluster') return new URL(url).host;
-  return address.nodes.map(({ host, port }) => `${host.includes(':') ? `[${host}]` : host}:${port}`).join(',');
+  if (!address || address.kind === 'server') return new URL(url).host;
+  const endpoints = address.kind === 'cluster' ? address.nodes : address.sentinels;
+  return endpoints.map(({ host, port }) => `${host.includes(':') ? `[${host}]` : host}:${port}`).join(',');
+}
+
+/** Passwords that are part of the address. @returns none where it cannot be read */
+export function passwordsOf(url: string): string[] {
+  const address = readRedisAddress(url);
+  const passwords =
+    address?.kind === 'sentinel'
+      ? [address.password, address.sentinelLogin.password]
+      : address?.kind === 'cluster'
+        ? [address.password]
+        : [passwordOfUrl(url)];
+  return passwords.filter((password) => password !== undefined);
+}
+
+function passwordOfUrl(url: string): string | undefined {
+  try {
+    return decodeURIComponent(new URL(url).password) || undefined;
+  } catch {
+    return undefined;
+  }
 }

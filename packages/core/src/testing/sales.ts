@@ -1,15 +1,19 @@
 /** Sales to test with. */
 
+import type { AnyRedis } from '../redis/open-redis.ts';
 import { carrySale } from '../sales/carry-to-gate.ts';
 import type { Sale } from '../sales/sale.ts';
 import { createSaleStore, type NewSale } from '../sales/sale-store.ts';
 import { createStockGate, type StockGate } from '../stock/stock-gate.ts';
 import type { World } from './world.ts';
 
+/** `redis` may be of a cluster, or behind sentinels. */
+type SalesWorld = Pick<World, 'pool' | 'keys'> & { readonly redis: AnyRedis };
+
 let count = 0;
 
 /** A sale that is on, in ledger and gate alike. */
-export async function makeSale(world: World, wanted: Partial<NewSale> = {}): Promise<Sale> {
+export async function makeSale(world: SalesWorld, wanted: Partial<NewSale> = {}): Promise<Sale> {
   const gate = createStockGate(world);
   const sales = createSaleStore(world.pool);
   count += 1;

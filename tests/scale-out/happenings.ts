@@ -1,0 +1,119 @@
+/** What happens to an engine in the middle of a sale: a master that dies, one that hangs and wakes again, a slot that moves. */
+import type { OrderBatch } from '@flash-sale/core/orders/order.ts';
+import { newOrderId } from '@flash-sale/core/orders/order.ts';
+import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
+import { connectForWork } from '@flash-sale/core/redis/connect-redis.ts';
+import { createStockGate } from '@flash-sale/core/stock/stock-gate.ts';
+import { eventually } from '@flash-sale/core/testing/world.ts';
+import type { RedisCluster } from '../redis-cluster.ts';
+import type { WatchedRedis } from '../redis-sentinel.ts';
+import type { Underway } from './sell-through.ts';
+
+/** Milliseconds for which replicas hear nothing before the master dies. */
+const BEHIND_MS = 700;
+/** Milliseconds for which the workers stand still just before that: what is accepted meanwhile is in Redis only. */
+const FROZEN_MS = 300;
+/** Milliseconds for a failover and what comes after it. */
+const GOES_ON_WITHIN_MS = 60_000;
+/** Orders that are put to the woken master, one after the other. */
+const LATE_ORDERS = 200;
+
+/** The master that has the sale is killed, with the workers frozen just before. */
+export async function killHolder(cluster: RedisCluster, { world, saleId, workers, struck }: Underway): Promise<void> {
+  const { gate } = world.keys.sale(saleId);
+  const holder = await cluster.holderOf(gate);
+  await whileFrozen(workers, async () => {
+    cluster.nodes[holder]?.kill();
+    struck();
+  });
+}
+
+/** The slot of the sale goes to the next master. @returns keys that were moved */
+export async function moveSale(cluster: RedisCluster, { world, saleId, struck }: Underway): Promise<number> {
+  const { gate } = world.keys.sale(saleId);
+  const holder = await cluster.holderOf(gate);
+  struck();
+  return cluster.moveSlot(gate, (holder + 1) % 3);
+}
+
+/** The master is killed, with the workers frozen just before; where the replicas are to be behind, they hear nothing of it for a second before. */
+export async function killMaster(watched: WatchedRedis, { workers, struck }: Underway, behind: boolean): Promise<void> {
+  if (behind) {
+    await watched.cutReplicasOff();
+    await pause(BEHIND_MS);
+  }
+  await whileFrozen(workers, async () => {
+    watched.servers[0]?.kill();
+    struck();
+  });
+}
+
+/**
+ * The master hangs (SIGSTOP) until another one has taken over and sells, and wakes again. From that moment on orders are put to it over a
+ * connection that was never cut, as by an API process on the wrong side of a network; what it accepts is handed over to the queue of the new
+ * master, as that process would once it is back.
+ *
+ * @returns how many it accepted
+ */
+export async function hangMaster(
+  watched: WatchedRedis,
+  { world, saleId, accepted, struck }: Underway,
+): Promise<number> {
+  const [old] = watched.servers;
+  if (old?.pid === undefined) throw new Error('the master is gone already');
+  const atOld = connectForWork({ url: old.url, name: 'left-behind', log: world.log });
+  const atNew = connectForWork({ url: watched.url, name: 'late-hand-over', log: world.log });
+  try {
+    await atOld.connect();
+    const gate = createStockGate({ redis: atOld.redis, keys: world.keys });
+    process.kill(old.pid, 'SIGSTOP');
+    struck();
+    await eventually(
+      'another one is the master',
+      GOES_ON_WITHIN_MS,
+      async () => (await watched.masterPort()) !== old.port,
+    );
+    const before = accepted.size;
+    await eventually('the sale goes on', GOES_ON_WITHIN_MS, () => accepted.size > before + 100);
+    process.kill(old.pid, 'SIGCONT');
+    const late = await orderFrom(gate, saleId);
+    await atNew.connect();
+    const queue = createOrderQueue({ redis: atNew.redis, prefix: world.keys.queuePrefix });
+    await queue.add(late);
+    await queue.close();
+    return late.reduce((sum, { orders }) => sum + orders.length, 0);
+  } finally {
+    await Promise.all([atOld.close(), atNew.close()]);
+  }
+}
+
+/** @returns what was accepted, an order each */
+async function orderFrom(gate: ReturnType<typeof createStockGate>, saleId: string): Promise<OrderBatch[]> {
+  const late: OrderBatch[] = [];
+  for (let i = 0; i < LATE_ORDERS; i++) {
+    const order = {
+      orderId: newOrderId(saleId),
+      buyerId: `late-${i}`,
+      quantity: 1,
+      requestId: 'late',
+      idempotencyKey: null,
+    };
+    const decided = await gate.reserve(saleId, [order], -1, { capacity: 0, refillRate: 1 }).catch(() => null);
+    const outcome = decided?.decisions[0]?.outcome;
+    if (outcome?.word !== 'reserved') continue;
+    const { orderId: id, ...rest } = order;
+    late.push({ saleId, epoch: outcome.epoch, orders: [{ id, ...rest, reservedAt: outcome.reservedAt }] });
+  }
+  return late;
+}
+
+async function whileFrozen(workers: Underway['workers'], work: () => Promise<void>): Promise<void> {
+  for (const { child } of workers) child.kill('SIGSTOP');
+  await pause(FROZEN_MS);
+  await work();
+  for (const { child } of workers) child.kill('SIGCONT');
+}
+
+function pause(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}

@@ -1,0 +1,86 @@
+/** A sale behind Redis Sentinel (a master, two replicas, three sentinels): its master dies, or hangs and wakes again, while a crowd orders. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { checkRedis } from '@flash-sale/core/redis/check-redis.ts';
+import { afterEach, beforeEach, expect, inject, test } from 'vitest';
+import { MIN_REPLICAS, startWatchedRedis, type WatchedRedis } from '../redis-sentinel.ts';
+import { hangMaster, killMaster } from './happenings.ts';
+import { type SaleEnd, sellThrough, type Underway } from './sell-through.ts';
+
+let folder = '';
+let watched: WatchedRedis | undefined;
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'flash-sale-sentinel-'));
+});
+afterEach(async () => {
+  await watched?.stop();
+  watched = undefined;
+  rmSync(folder, { recursive: true, force: true });
+});
+
+async function start(config: readonly string[] = MIN_REPLICAS): Promise<WatchedRedis> {
+  const distFolder = process.env.TEST_REDIS_DIST ?? join(folder, 'redis-dist');
+  watched = await startWatchedRedis({ folder, distFolder, replicas: 2, sentinels: 3, config });
+  return watched;
+}
+
+const sell = (redisUrl: string, happens: (underway: Underway) => Promise<void>): Promise<SaleEnd> =>
+  sellThrough({ template: inject('template'), redisUrl, units: 5_000, after: 2_000, happens });
+
+function expectKept(end: SaleEnd): void {
+  expect(end.confirmed).toBeLessThanOrEqual(5_000);
+  expect(end).toMatchObject({ forgotten: 0, faults: [] });
+  expect(end.epoch).toBeGreaterThan(1);
+  expect(end.lost).toBeLessThanOrEqual(end.atRisk);
+  expect(end.closedMs).toBeLessThan(30_000);
+}
+
+test('[I2] [I11] the master of a sale of 5,000 units is killed: a replica goes on, nothing is sold twice, what was lost is brought back', async () => {
+  const redis = await start();
+  expectKept(await sell(redis.url, (underway) => killMaster(redis, underway, false)));
+});
+
+test('[I2] [I11] its replicas were behind: what it alone had is lost, and comes to an end by its log', async () => {
+  const redis = await start();
+  const end = await sell(redis.url, (underway) => killMaster(redis, underway, true));
+  expectKept(end);
+  expect(end.lost).toBeGreaterThan(0);
+  expect(end.broughtBack + end.rejected).toBe(end.lost);
+});
+
+test('[I2] [trap 34] the master hangs, another one takes over, it wakes: cut off from its replicas it sells next to nothing, and nothing twice', async () => {
+  const redis = await start();
+  let late = Number.NaN;
+  const end = await sell(redis.url, async (underway) => {
+    late = await hangMaster(redis, underway);
+  });
+  expectKept(end);
+  // Whatever waited in its socket as it woke may run before it looks for its replicas.
+  expect(late).toBeLessThan(10);
+});
+
+test('[I2] [trap 34] control: without min-replicas-to-write the woken master goes on selling, and the ledger keeps the sale whole', async () => {
+  const redis = await start([]);
+  let late = 0;
+  const end = await sell(redis.url, async (underway) => {
+    late = await hangMaster(redis, underway);
+  });
+  expectKept(end);
+  expect(late).toBeGreaterThan(10);
+});
+
+test('an address that does not fit is refused in a sentence', async () => {
+  const { url } = await start();
+  expect(await checkRedis(url)).toMatchObject({ appendOnly: true, masters: 1 });
+  await expect(checkRedis(url.replace('/the-gate/', '/another/'))).rejects.toThrow('know no master "another"');
+  await expect(checkRedis(url.replace('of-every-sentinel', 'wrong'))).rejects.toThrow('?sentinel_username=');
+  await expect(checkRedis(url.replace('of-every-server', 'wrong'))).rejects.toThrow(
+    'Check the user and the password in REDIS_URL',
+  );
+  const first = String(watched?.servers[0]?.url).replace('redis://', 'redis+sentinel://').replace('/0', '/the-gate');
+  await expect(checkRedis(first)).rejects.toThrow(/are no sentinels|sentinel_username/);
+  const gone = 'redis+sentinel://127.0.0.1:1/the-gate';
+  await expect(checkRedis(gone)).rejects.toThrow(/No Redis answers at redis\+sentinel:.*ECONNREFUSED/);
+});

@@ -1,0 +1,199 @@
+/**
+ * A sale on any engine, with two API processes and two workers, in whose middle something happens to it: what a crowd was told, what became of
+ * it, and what was lost and brought back. Used by the tests of this folder and by the measured page.
+ */
+import { execFile } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { listFaults } from '@flash-sale/core/audit/audit-report.ts';
+import { auditSales } from '@flash-sale/core/audit/audit-sale.ts';
+import { connectForAudit } from '@flash-sale/core/audit/connect-audit.ts';
+import { connectForWork } from '@flash-sale/core/redis/connect-redis.ts';
+import type { AnyRedis } from '@flash-sale/core/redis/open-redis.ts';
+import { createStockGate } from '@flash-sale/core/stock/stock-gate.ts';
+import { makeSale } from '@flash-sale/core/testing/sales.ts';
+import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
+import { freePort } from '../free-port.ts';
+import { CROWD_CONNECTIONS, sendUntilSoldOut } from '../patient-crowd.ts';
+import { type ServiceProcess, startProcess } from '../running-system.ts';
+import { root } from '../tidy/source-files.ts';
+
+/** Of each kind. */
+const PROCESSES = 2;
+/** Seconds that the crowd would need for all units, so that something is left when it happens. */
+const SALE_LASTS_S = 6;
+/** Milliseconds for the rest of the sale, with a failover in it. */
+const SOLD_WITHIN_MS = 30_000;
+/** Milliseconds after which nothing of the sale may be under way any more: job locks, strands and a failover lie within it. */
+const SETTLED_WITHIN_MS = 60_000;
+
+/** What is there as it happens. */
+export interface Underway {
+  readonly world: World;
+  readonly saleId: string;
+  readonly redis: AnyRedis;
+  readonly workers: readonly ServiceProcess[];
+  /** Accepted by now. */
+  readonly accepted: ReadonlySet<string>;
+  /** To be called in the moment in which it happens. */
+  struck(): void;
+}
+
+export interface SaleEnd {
+  readonly units: number;
+  /** Orders that a reply of 200 named. */
+  readonly accepted: number;
+  /** Of these at the most: what the ledger did not have when it happened, and replies that were on their way. */
+  readonly atRisk: number;
+  /** Of the accepted: in neither place once all was settled. */
+  readonly lost: number;
+  /** Of the lost, by `pnpm recover:orders`: confirmed after all; and rejected, for want of a unit. */
+  readonly broughtBack: number;
+  readonly rejected: number;
+  /** Of the accepted, still without an end after that. */
+  readonly forgotten: number;
+  /** In the ledger, of all. */
+  readonly confirmed: number;
+  /** Milliseconds without an accepted order, at the longest, from then on. */
+  readonly closedMs: number;
+  /** Of the gate in the end; 1: it was never made anew. */
+  readonly epoch: number;
+  /** Replies by code. */
+  readonly replies: Readonly<Record<string, number>>;
+  /** Of the audit. */
+  readonly faults: readonly string[];
+}
+
+interface Options {
+  readonly template: string;
+  readonly redisUrl: string;
+  /** The way that the processes take to the ledger, where it is not the direct one: of the database with this name. */
+  readonly ledgerBy?: (databaseUrl: string) => string;
+  readonly units: number;
+  /** Units that are confirmed when it happens. */
+  readonly after: number;
+  readonly happens: (underway: Underway) => Promise<void>;
+}
+
+export async function sellThrough(options: Options): Promise<SaleEnd> {
+  const { template, redisUrl, units, after } = options;
+  const folder = mkdtempSync(join(tmpdir(), 'flash-sale-scale-out-'));
+  const world = await openWorld(template);
+  const databaseUrl = options.ledgerBy?.(world.databaseUrl) ?? world.databaseUrl;
+  const { redis, connect, close } = connectForWork({ url: redisUrl, name: 'test', log: world.log });
+  const processes: ServiceProcess[] = [];
+  try {
+    await connect();
+    const at = { redis, pool: world.pool, keys: world.keys };
+    const gate = createStockGate(at);
+    const sale = await makeSale(at, { units, perBuyerLimit: 1 });
+    const servers = { redisUrl, databaseUrl, prefix: world.prefix };
+    const ports = await Promise.all(Array.from({ length: PROCESSES }, freePort));
+    // Buckets are keys by the thousand: where slots move, they move, too.
+    const settings = { RATE_LIMIT_TOKENS: '1000', REQUEST_TIMEOUT_MS: '1000', STRAND_AGE_MS: '2000' };
+    const apis = await Promise.all(
+      ports.map((port) => startProcess(servers, 'api', { ...settings, PORT: String(port) })),
+    );
+    processes.push(...apis);
+    const workers = await Promise.all(ports.map(() => startProcess(servers, 'worker', settings)));
+    processes.push(...workers);
+
+    const urls = ports.map((port) => `http://127.0.0.1:${port}`);
+    const crowd = sendUntilSoldOut(urls, sale.id, units / SALE_LASTS_S);
+    const sold = async () =>
+      (await world.pool.query<{ sold: number }>('SELECT sold FROM sales WHERE id = $1', [sale.id])).rows[0]?.sold ?? 0;
+    await eventually('the sale is in its middle', 60_000, async () => (await sold()) >= after);
+    const soldThen = await sold();
+    let [struckAt, atRisk] = [Number.NaN, Number.NaN];
+    const struck = (): void => {
+      struckAt = performance.now();
+      atRisk = crowd.accepted.size - soldThen + CROWD_CONNECTIONS;
+    };
+    await options.happens({ world, saleId: sale.id, redis, workers, accepted: crowd.accepted, struck });
+    const crowdEnded = crowd.end(struckAt);
+    await eventually('everything is sold out', SOLD_WITHIN_MS, () => crowd.isOver()).catch((error: Error) => {
+      throw new Error(`${error.message}; ${JSON.stringify(crowd.replies)}\n${lastWords(processes)}`);
+    });
+    const { accepted, replies, longestSilenceMs } = await crowdEnded;
+
+    const settled = () =>
+      eventually('no order is under way', SETTLED_WITHIN_MS, async () => {
+        const { numbers } = await gate.read(sale.id);
+        return numbers?.reserved === 0 && numbers.sold === (await sold());
+      });
+    const words = async (): Promise<Map<string, string>> => {
+      const { rows } = await world.pool.query('SELECT id, status FROM orders WHERE sale_id = $1', [sale.id]);
+      return new Map(rows.map((row) => [row.id, row.status]));
+    };
+    await settled();
+    const before = await words();
+    const lost = [...accepted].filter((id) => !before.has(id));
+    await recoverOrders(servers, apis, folder);
+    await settled();
+    const end = await words();
+    const ended = (word: string): number => lost.filter((id) => end.get(id) === word).length;
+    const { rows } = await world.pool.query('SELECT epoch FROM sales WHERE id = $1', [sale.id]);
+    return {
+      units,
+      accepted: accepted.size,
+      atRisk,
+      lost: lost.length,
+      broughtBack: ended('confirmed'),
+      rejected: ended('rejected'),
+      forgotten: [...accepted].filter((id) => !end.has(id)).length,
+      confirmed: [...end.values()].filter((word) => word === 'confirmed').length,
+      closedMs: longestSilenceMs,
+      epoch: rows[0].epoch,
+      replies,
+      faults: await audit(servers, world, sale.id),
+    };
+  } finally {
+    for (const { child } of processes) child.kill('SIGCONT');
+    await Promise.all(processes.map((process) => process.kill()));
+    await close();
+    await world.close();
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** What the processes said last, without the lines of orders. */
+function lastWords(processes: readonly ServiceProcess[]): string {
+  const ofOne = ({ output }: ServiceProcess): string[] =>
+    output()
+      .split('\n')
+      .filter((line) => !/order (accepted|confirmed)|did not answer an order/.test(line))
+      .slice(-20);
+  return processes.flatMap(ofOne).join('\n');
+}
+
+type Servers = { readonly redisUrl: string; readonly databaseUrl: string; readonly prefix: string };
+
+/** Types the documented command, over the logs of every API process. @throws where an order that it found did not end */
+async function recoverOrders(servers: Servers, apis: readonly ServiceProcess[], folder: string): Promise<void> {
+  const logs = apis.map(({ output }, i) => {
+    const file = join(folder, `api-${i + 1}.log`);
+    writeFileSync(file, output());
+    return file;
+  });
+  await promisify(execFile)(process.execPath, [join(root, 'scripts', 'recover-orders.ts'), ...logs], {
+    env: {
+      PATH: process.env.PATH,
+      REDIS_URL: servers.redisUrl,
+      DATABASE_URL: servers.databaseUrl,
+      KEY_PREFIX: servers.prefix,
+    },
+  });
+}
+
+/** @returns what `pnpm audit:sale` would find fault with, over the addresses that the processes have */
+async function audit({ redisUrl, databaseUrl }: Servers, { keys }: World, saleId: string): Promise<string[]> {
+  const { redis, pool, close } = await connectForAudit({ redisUrl, databaseUrl });
+  try {
+    const report = await auditSales({ redis, pool, keys, saleIds: [saleId] });
+    return listFaults(report).map((fault) => JSON.stringify(fault));
+  } finally {
+    await close();
+  }
+}
