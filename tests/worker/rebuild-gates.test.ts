@@ -1,7 +1,6 @@
 /** A gate that Redis lost, in part or whole, is made anew from the ledger and the reservations that are left. */
 import { newOrderId } from '@flash-sale/core/orders/order.ts';
 import { createOrderStore } from '@flash-sale/core/orders/order-store.ts';
-import { carryStockChange } from '@flash-sale/core/sales/carry-to-gate.ts';
 import { createEpochStore } from '@flash-sale/core/sales/epoch-store.ts';
 import type { Sale } from '@flash-sale/core/sales/sale.ts';
 import { createSaleStore } from '@flash-sale/core/sales/sale-store.ts';
@@ -203,26 +202,6 @@ test('changes of stock are neither lost nor done twice', async () => {
   expect(await gate.adjust(sale.id, 'added', 5)).toEqual({ word: 'applied', available: 13, epoch: 2 });
   expect(await gate.adjust(sale.id, 'withdrawn', -2)).toEqual({ word: 'applied', available: 13, epoch: 2 });
   expect(await gate.adjust(sale.id, 'not decided', -1)).toEqual({ word: 'applied', available: 12, epoch: 2 });
-});
-
-test('[I1] a change of stock that a restored ledger does not know is made again under its id, in both', async () => {
-  const sale = await makeSale(world, { units: 10 });
-  const sales = createSaleStore(world.pool);
-  const add = async (): Promise<void> => {
-    const change = { id: 'pallet', saleId: sale.id, delta: 5, reason: 'x' };
-    const begun = await sales.beginStockChange(change, 100, { actor: 'test', requestId: 'r' });
-    if (begun === null || typeof begun === 'string') throw new Error(`not begun: ${begun}`);
-    await carryStockChange({ gate, sales }, begun);
-  };
-  await add();
-  // As a backup of before, restored while Redis lives on.
-  await world.pool.query('DELETE FROM stock_changes');
-  await world.pool.query('UPDATE sales SET allotment = 10, epoch = epoch + 1000000 WHERE id = $1', [sale.id]);
-  await watchOnce();
-  expect(await numbers(sale.id)).toEqual({ allotment: 10, available: 10, reserved: 0, sold: 0 });
-  await add();
-  expect(await numbers(sale.id)).toEqual({ allotment: 15, available: 15, reserved: 0, sold: 0 });
-  expect((await sales.find(sale.id))?.allotment).toBe(15);
 });
 
 test('the operator’s last word is in the new gate', async () => {

@@ -105,7 +105,14 @@ export function createGateRebuild({ redis, keys }: { redis: AnyRedis; keys: Keys
 
     /** What the gate had decided of changes of stock, by their ids. */
     async decidedChanges(saleId: string): Promise<Map<string, string>> {
-      return new Map(Object.entries(await redis.hgetall(keys.sale(saleId).stockChanges)));
+      const decided = new Map<string, string>();
+      let cursor = '0';
+      do {
+        const [next, fields] = await redis.hscan(keys.sale(saleId).stockChanges, cursor, 'COUNT', REBUILD_CHUNK);
+        cursor = next;
+        for (let i = 0; i < fields.length; i += 2) decided.set(fields[i] as string, fields[i + 1] as string);
+      } while (cursor !== '0');
+      return decided;
     },
 
     /** From here on they were never decided. */
