@@ -12,6 +12,8 @@ export interface Settings {
   readonly dataFolder: string;
   /** Where this machine reaches the API: http://127.0.0.1:5001 */
   readonly apiUrl: string;
+  /** The same for operators: another one where ADMIN_PORT is set. */
+  readonly adminUrl: string;
 }
 
 /**
@@ -22,11 +24,14 @@ export function readSettings(root: string, given: Record<string, string | undefi
   const variables: Record<string, string> = { ...readDotEnv(root) };
   for (const [name, value] of Object.entries(given)) if (value !== undefined) variables[name] = value;
   const environment = readEnvironment(variables);
+  const { HOST, PORT, ADMIN_HOST, ADMIN_PORT } = environment;
+  const apiUrl = `http://${reachableHost(HOST)}:${PORT}`;
   return {
     environment,
     variables,
     dataFolder: resolve(root, environment.DATA_DIR),
-    apiUrl: `http://${reachableHost(environment.HOST)}:${environment.PORT}`,
+    apiUrl,
+    adminUrl: ADMIN_PORT === 0 ? apiUrl : `http://${reachableHost(ADMIN_HOST)}:${ADMIN_PORT}`,
   };
 }
 

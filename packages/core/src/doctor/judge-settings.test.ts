@@ -7,6 +7,7 @@ import { judgeFacts } from './judge-facts.ts';
 
 const GOOD = {
   NODE_ENV: 'production',
+  AUTH: 'header',
   HOST: '0.0.0.0',
   TRUST_PROXY: '10.0.0.0/8',
   IP_RATE_LIMIT: '200',

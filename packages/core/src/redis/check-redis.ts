@@ -1,4 +1,5 @@
 /** Says whether a Redis can be trusted with stock: the server, or every master of the cluster. */
+import { certificateFault } from '../certificate-fault.ts';
 import { REDIS_MAJOR_MIN } from '../limits.ts';
 import { type AnyRedis, connectRedis, mastersOf, openRedis } from './open-redis.ts';
 import { withoutPassword } from './redis-address.ts';
@@ -59,16 +60,15 @@ export async function lookAtRedis<Seen>(
   timeoutMs: number,
   look: (redis: AnyRedis) => Promise<Seen>,
 ): Promise<Seen> {
-  const redis = openRedis(url, {
-    connectTimeout: timeoutMs,
-    commandTimeout: timeoutMs,
-    retryStrategy: () => null,
-    maxRetriesPerRequest: 0,
-    autoResendUnfulfilledCommands: false,
-  });
+  const redis = openForLook(url, timeoutMs);
   let failure = '';
+  let untrusted: string | null = null;
   const note = (error: Error): void => {
     failure ||= error.message;
+    untrusted ??= certificateFault(error, {
+      caFile: '?ca_file=/path/ca.pem at the end of REDIS_URL',
+      withoutTls: 'write redis:// in REDIS_URL',
+    });
   };
   // What a node of a cluster says is more than what is made of it: that none was of use.
   redis.on('node error', note);
@@ -79,12 +79,27 @@ export async function lookAtRedis<Seen>(
   } catch (error) {
     if (error instanceof RedisUnfitError) throw error;
     failure ||= (error as Error).message;
+    if (untrusted !== null) throw new RedisUnfitError(`Redis at ${withoutPassword(url)} ${untrusted}`);
     const refused = /NOAUTH|WRONGPASS|NOPERM|invalid password/i.test(failure);
     const noCluster = /cluster support disabled/i.test(failure);
     const mendsItself = refused || noCluster ? 'no' : /LOADING/.test(failure) ? 'surely' : 'perhaps';
     throw new RedisAwayError(absent(url, failure, { refused, noCluster }), mendsItself);
   } finally {
     redis.disconnect();
+  }
+}
+
+function openForLook(url: string, timeoutMs: number): AnyRedis {
+  try {
+    return openRedis(url, {
+      connectTimeout: timeoutMs,
+      commandTimeout: timeoutMs,
+      retryStrategy: () => null,
+      maxRetriesPerRequest: 0,
+      autoResendUnfulfilledCommands: false,
+    });
+  } catch (error) {
+    throw new RedisUnfitError((error as Error).message);
   }
 }
 

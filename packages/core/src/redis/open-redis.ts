@@ -2,6 +2,7 @@
  * The one place where a client of Redis is made, of a server or of a cluster. Its manners are those of a connection to one server
  * (ioredis' RedisOptions); here they are translated for a cluster, where some belong to the whole and some to each node.
  */
+import { readFileSync } from 'node:fs';
 import { Cluster, Redis, type RedisOptions } from 'ioredis';
 import { readRedisAddress } from './redis-address.ts';
 
@@ -37,12 +38,13 @@ const REDIRECTIONS_MAX = 8;
 /** In the words of the client library. */
 const NOBODY = 'None of startup nodes is available';
 
-/** Not connected yet. @throws where the address cannot be read */
+/** Not connected yet. @throws Error with a sentence where the address, or the file of its CA, cannot be read */
 export function openRedis(url: string, manners: Manners): AnyRedis {
   const { nodesComeBack = true, ...options } = manners;
   const address = readRedisAddress(url);
   if (!address) throw new Error('REDIS_URL is no address of Redis');
-  if (address.kind === 'server') return new Redis(address.url, { ...options, lazyConnect: true });
+  const trust = trustOf(address.caFile);
+  if (address.kind === 'server') return new Redis(address.url, { ...options, ...trust, lazyConnect: true });
   const { retryStrategy, enableOfflineQueue = true, ...ofNode } = options;
   const resend = options.autoResendUnfulfilledCommands !== false;
   return new Cluster(
@@ -67,10 +69,22 @@ export function openRedis(url: string, manners: Manners): AnyRedis {
         ...ofNode,
         ...(address.username === undefined ? {} : { username: address.username }),
         ...(address.password === undefined ? {} : { password: address.password }),
-        ...(address.tls ? { tls: {} } : {}),
+        ...(address.tls ? { tls: {}, ...trust } : {}),
       },
     },
   );
+}
+
+/** Whose signature is believed; {}: those that Node knows. */
+function trustOf(caFile: string | undefined): Pick<RedisOptions, 'tls'> {
+  if (caFile === undefined) return {};
+  try {
+    return { tls: { ca: readFileSync(caFile) } };
+  } catch (error) {
+    throw new Error(
+      `The ca_file of REDIS_URL cannot be read (${(error as Error).message}). Name a file with the certificate of the CA, in PEM.`,
+    );
+  }
 }
 
 /**

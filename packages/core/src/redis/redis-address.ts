@@ -7,25 +7,42 @@ export interface ClusterAddress {
   readonly username: string | undefined;
   readonly password: string | undefined;
   readonly tls: boolean;
+  readonly caFile?: string;
 }
 
-export type RedisAddress = { readonly kind: 'server'; readonly url: string } | ClusterAddress;
+export interface ServerAddress {
+  readonly kind: 'server';
+  /** As the client library takes it. */
+  readonly url: string;
+  /** File with the certificate of who signed the server's, where Node does not know him. */
+  readonly caFile?: string;
+}
+
+export type RedisAddress = ServerAddress | ClusterAddress;
 
 const REDIS_PORT = 6_379;
 
 /**
  * `redis://…` and `rediss://…` are one server, as the client library reads them. `redis+cluster://user:password@host1:port1,host2:port2` and
- * `rediss+cluster://…` are a cluster: one node that answers is enough, and the others are asked of it.
+ * `rediss+cluster://…` are a cluster: one node that answers is enough, and the others are asked of it. `?ca_file=/path/ca.pem` behind one
+ * with TLS names who signed its certificates.
  *
- * @returns null where it is neither: several hosts without `+cluster`, a host or port that cannot be one, a database other than 0 in a cluster
+ * @returns null where it is neither: several hosts without `+cluster`, a host or port that cannot be one, a database other than 0 in a
+ * cluster, a ca_file without TLS
  */
 export function readRedisAddress(url: string): RedisAddress | null {
   const parts = /^redis(s?)(\+cluster)?:\/\/([^/?#]+)(.*)$/s.exec(url);
   if (!parts) return null;
-  const [, secure, cluster, authority = '', rest = ''] = parts;
+  const [, secure, cluster, authority = '', tail = ''] = parts;
+  const { rest, caFile } = cutCaFile(tail);
+  if (caFile === '' || (caFile !== undefined && secure !== 's')) return null;
+  const ofCa = caFile === undefined ? {} : { caFile };
   const at = authority.lastIndexOf('@');
   const hosts = authority.slice(at + 1);
-  if (!cluster) return hosts.includes(',') ? null : { kind: 'server', url };
+  if (!cluster) {
+    if (hosts.includes(',')) return null;
+    return { kind: 'server', url: url.slice(0, url.length - tail.length) + rest, ...ofCa };
+  }
   if (!/^(\/0?)?$/.test(rest)) return null;
   const nodes = hosts.split(',').map(readNode);
   const login = at < 0 ? [] : readLogin(authority.slice(0, at));
@@ -36,7 +53,18 @@ export function readRedisAddress(url: string): RedisAddress | null {
     username: login[0],
     password: login[1],
     tls: secure === 's',
+    ...ofCa,
   };
+}
+
+/** @returns what else stands behind the hosts, and the decoded ca_file where there is one */
+function cutCaFile(tail: string): { rest: string; caFile?: string } {
+  const at = tail.indexOf('?');
+  const query = new URLSearchParams(at < 0 ? '' : tail.slice(at + 1));
+  const caFile = query.get('ca_file');
+  if (caFile === null) return { rest: tail };
+  query.delete('ca_file');
+  return { rest: `${tail.slice(0, at)}${query.size === 0 ? '' : `?${query}`}`, caFile };
 }
 
 function readNode(text: string): { host: string; port: number } | null {
