@@ -76,22 +76,25 @@ test('a flood of unknown keys asks the host no more often than the cooldown allo
   expect(host.asked).toBe(1);
 });
 
-test.each(['silent', 'broken'] as const)('a host that is %s: known keys go on, for others nothing is said', async (manner) => {
-  const [known, unknown] = await Promise.all([makeSigner('ES256', 'k1'), makeSigner('ES256', 'k2')]);
-  const host = await hostOf(known);
-  const judge = judgeOf(host.url, { refreshMs: 50 });
-  expect((await judge.judge(await known.token())).word).toBe('buyer');
-  host.manner = manner;
-  const { asked } = host;
-  await eventually('it was asked again', 5_000, () => host.asked > asked);
-  expect((await judge.judge(await known.token({ sub: 'bob' }))).word).toBe('buyer');
-  await pause(250);
-  // It may be a key that was rotated in meanwhile: 401 would be a lie.
-  expect((await judge.judge(await unknown.token())).word).toBe('keys_away');
-  host.manner = 'well';
-  host.keys = [known.publicKey, unknown.publicKey];
-  await eventually('it is found', 5_000, async () => (await judge.judge(await unknown.token())).word === 'buyer');
-});
+test.each(['silent', 'broken'] as const)(
+  'a host that is %s: known keys go on, for others nothing is said',
+  async (manner) => {
+    const [known, unknown] = await Promise.all([makeSigner('ES256', 'k1'), makeSigner('ES256', 'k2')]);
+    const host = await hostOf(known);
+    const judge = judgeOf(host.url, { refreshMs: 50 });
+    expect((await judge.judge(await known.token())).word).toBe('buyer');
+    host.manner = manner;
+    const { asked } = host;
+    await eventually('it was asked again', 5_000, () => host.asked > asked);
+    expect((await judge.judge(await known.token({ sub: 'bob' }))).word).toBe('buyer');
+    await pause(250);
+    // It may be a key that was rotated in meanwhile: 401 would be a lie.
+    expect((await judge.judge(await unknown.token())).word).toBe('keys_away');
+    host.manner = 'well';
+    host.keys = [known.publicKey, unknown.publicKey];
+    await eventually('it is found', 5_000, async () => (await judge.judge(await unknown.token())).word === 'buyer');
+  },
+);
 
 test('a host that was never there: no token is judged, the host is not flooded, and as it comes all is well', async () => {
   const signer = await makeSigner('ES256', 'k1');
@@ -111,7 +114,11 @@ test('keys are believed for a bounded time while the host is away', async () => 
   const judge = judgeOf(host.url, { staleMaxMs: 300 });
   expect((await judge.judge(await signer.token())).word).toBe('buyer');
   host.manner = 'broken';
-  await eventually('they are too old', 5_000, async () => (await judge.judge(await signer.token())).word === 'keys_away');
+  await eventually(
+    'they are too old',
+    5_000,
+    async () => (await judge.judge(await signer.token())).word === 'keys_away',
+  );
 });
 
 test.each([

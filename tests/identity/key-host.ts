@@ -1,4 +1,5 @@
 /** An issuer of tokens in a test: makes them, and serves its key set, which can be rotated, delayed and taken away. */
+import type { webcrypto } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -25,7 +26,7 @@ export async function makeSigner(alg: Algorithm, kid: string): Promise<Signer> {
 
 /** A token that is good for five minutes, but for what is changed. */
 export async function sign(
-  key: CryptoKey | Uint8Array,
+  key: webcrypto.CryptoKey | Uint8Array,
   header: Record<string, unknown> & { alg: string },
   changed: Record<string, unknown> = {},
 ): Promise<string> {

@@ -39,3 +39,14 @@ test('what is shown of an address has no secret in it', () => {
   expect(hostsOf('redis+cluster://u:secret@a:1,b:2')).toBe('a:1,b:2');
   expect(hostsOf('redis://u:secret@a:1/2')).toBe('a:1');
 });
+
+test('the CA of servers with TLS is named behind them, and is not shown to the client library', () => {
+  expect(readRedisAddress('rediss://:pw@h:1/2?ca_file=%2Fetc%2Fca.pem&family=6')).toEqual({
+    kind: 'server',
+    url: 'rediss://:pw@h:1/2?family=6',
+    caFile: '/etc/ca.pem',
+  });
+  expect(readRedisAddress('rediss+cluster://a:1,b:2?ca_file=/ca.pem')).toMatchObject({ tls: true, caFile: '/ca.pem' });
+  for (const url of ['redis://a:1?ca_file=/ca.pem', 'redis+cluster://a:1?ca_file=/ca.pem', 'rediss://a:1?ca_file='])
+    expect(readRedisAddress(url), url).toBeNull();
+});
