@@ -145,5 +145,7 @@ function absent(url: string, failure: string, why: { refused: boolean; noCluster
     return `Redis at ${where} refuses the login (${failure}). Check the user and the password in REDIS_URL.`;
   if (why.noCluster)
     return `Redis at ${where} is no cluster (${failure}). Write REDIS_URL without "+cluster", or name a node of a cluster.`;
-  return `No Redis answers at ${where} (${failure || 'no reply'}). Start it, or correct REDIS_URL.`;
+  // Redis waits in silence for the end of what it takes for a command.
+  const noTls = /^rediss/.test(url) ? ', or write redis:// where it speaks no TLS' : '';
+  return `No Redis answers at ${where} (${failure || 'no reply'}). Start it, or correct REDIS_URL${noTls}.`;
 }
