@@ -1,9 +1,10 @@
-/** What an attacker who reaches the port may try: tricks with headers, paths and bodies, injection, floods. docs/security.md has the table. */
+/** What an attacker who reaches the port may try: tricks with headers, paths and bodies, injection, floods. SECURITY.md has the table. */
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { makeSale } from '@flash-sale/core/testing/sales.ts';
 import { openWorld, type World } from '@flash-sale/core/testing/world.ts';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import { freePort } from '../free-port.ts';
 import { type RunningApi, startApi } from '../running-system.ts';
 
 let world: World;
@@ -49,7 +50,9 @@ test.each([
   ['a zero byte in a header', `GET / HTTP/1.1\r\n${HOST}X-User-ID: a\0b\r\n\r\n`],
   ['no host', 'GET / HTTP/1.1\r\n\r\n'],
 ])('requests are not smuggled with %s: one refusal, and nothing is read on', async (_what, text) => {
-  expect(statuses(await raw(text))).toEqual([400]);
+  const [status, ...more] = statuses(await raw(text));
+  expect(more).toEqual([]);
+  expect([400, 404]).toContain(status);
 });
 
 test('a buyer who is named twice is nobody: the first name does not win, nor the last', async () => {
@@ -77,7 +80,7 @@ test.each([
   'http://evil.example/api/admin/sales',
 ])('no path leads past the operator’s token, or out of a folder: %s', async (path) => {
   const answer = await raw(`GET ${path} HTTP/1.1\r\n${HOST}Connection: close\r\n\r\n`);
-  expect([401, 403, 404]).toContain(statuses(answer)[0]);
+  expect([400, 401, 403, 404]).toContain(statuses(answer)[0]);
   expect(answer).not.toContain('"flash-sale"');
 });
 
@@ -92,14 +95,12 @@ test.each(['X-HTTP-Method-Override: POST', 'X-Original-URL: /api/admin/sales', '
 test.each(['*', '{x}', 'a}:{b', "x'; DROP TABLE orders; --", '%0d%0aSET%20a%20b', '__proto__', 'constructor', '../x'])(
   'a sale called %s is not there, and makes no key',
   async (id) => {
-    const before = await world.redis.dbsize();
     const response = await fetch(`${api.url}/api/flash-sales/${encodeURIComponent(id)}/order`, {
       method: 'POST',
       headers: { 'x-user-id': 'ann' },
     });
     expect([response.status, ((await response.json()) as { code: string }).code]).toEqual([404, 'SALE_NOT_FOUND']);
     expect(await world.redis.exists(`${world.prefix}:{${id}}:gate`, `{${id}}`)).toBe(0);
-    expect(before).toBeGreaterThanOrEqual(0);
   },
 );
 
@@ -113,20 +114,23 @@ test('what buyers send writes no line of its own, and no colours, into the log',
   });
   expect(response.status).toBe(200);
   const fresh = world.lines.slice(before);
-  expect(fresh.filter(({ msg }) => msg === 'order accepted')).toHaveLength(1);
-  expect(JSON.stringify(fresh)).toContain(JSON.stringify(JSON.stringify(id)).slice(3, -3));
+  const accepted = fresh.filter(({ msg }) => msg === 'order accepted');
+  expect(accepted.map(({ buyer_id }) => buyer_id)).toEqual([id]);
+  expect(fresh.some((line) => 'a' in line)).toBe(false);
 });
 
 test('made-up paths and buyers make no new series of metrics', async () => {
-  const count = async () => JSON.stringify(await api.parts.metrics.text()).length;
+  const port = await freePort();
+  await api.parts.metrics.listen({ host: '127.0.0.1', port });
+  const count = async () => (await (await fetch(`http://127.0.0.1:${port}/metrics`)).text()).split('\n').length;
   await fetch(`${api.url}/warm`);
   const before = await count();
   for (let i = 0; i < 200; i++) {
     await fetch(`${api.url}/made-up/${i}?q=${i}`, { headers: { 'x-user-id': `b${i}` } });
     await fetch(`${api.url}/api/flash-sales/none${i}`, { headers: { 'x-user-id': `b${i}` } });
   }
-  // Digits of counts grow; a series a path would be some 60 characters for each of 400.
-  expect((await count()) - before).toBeLessThan(4_000);
+  // The lines of the two outcomes, not one for each of 400 paths.
+  expect((await count()) - before).toBeLessThan(100);
 });
 
 test.each([
