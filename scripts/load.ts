@@ -7,6 +7,7 @@
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { findOperator } from '@flash-sale/launcher/running-system.ts';
+import { readSettings } from '@flash-sale/launcher/settings.ts';
 import type { Crowd, CrowdTool } from './load/crowd.ts';
 import { endCheck } from './load/end-check.ts';
 import { k6 } from './load/k6-crowd.ts';
@@ -75,8 +76,13 @@ function wholeNumber(option: string, text: string | undefined): number | undefin
 
 /** Another machine is put under load only when its address was typed. */
 function operatorOf(url: string | undefined): Operator {
-  const { apiUrl, adminToken } = findOperator(root, process.env);
-  const baseUrl = url ?? apiUrl;
+  const { adminUrl, adminToken } = findOperator(root, process.env);
+  const { environment } = readSettings(root, process.env);
+  if (environment.AUTH === 'jwt' || environment.ADMIN_PORT > 0)
+    throw new Error(
+      'The crowd orders by X-User-ID, on the port that makes its sale. Start the system with AUTH=header and without ADMIN_PORT.',
+    );
+  const baseUrl = url ?? adminUrl;
   if (!URL.canParse(baseUrl)) throw new Error(`--url ${baseUrl} is no address. Expected: http://127.0.0.1:5001`);
   if (url === undefined && !LOOPBACK.test(new URL(baseUrl).hostname)) {
     throw new Error(`HOST leads to ${baseUrl}, which is not this machine's loopback. If you mean it: --url ${baseUrl}`);

@@ -89,6 +89,7 @@ async function measure(run: string, victim: string | null): Promise<Measured> {
     const given = {
       ...process.env,
       NODE_ENV: 'production',
+      AUTH: 'header',
       HOST: '127.0.0.1',
       PORT: String(port),
       REDIS_URL: servers.redisUrl,

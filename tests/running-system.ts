@@ -21,7 +21,7 @@ export interface RunningApi {
 
 type Settings = Environment & { REDIS_URL: string; DATABASE_URL: string; ADMIN_TOKEN: string };
 
-function settingsFor(world: World, changed: Partial<Environment>): Settings {
+export function settingsFor(world: World, changed: Partial<Environment>): Settings {
   const { prefix, redisUrl, databaseUrl } = world;
   return {
     ...readEnvironment({ NODE_ENV: 'test', KEY_PREFIX: prefix }),

@@ -104,6 +104,7 @@ export class BenchSystem {
       const env = {
         PATH: process.env.PATH,
         NODE_ENV: 'production',
+        AUTH: 'header',
         HOST: '127.0.0.1',
         PORT: String(port),
         API_PROCESSES: String(apis),

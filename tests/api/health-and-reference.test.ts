@@ -85,6 +85,7 @@ test('the OpenAPI file in docs is that of the routes (pnpm openapi writes it)', 
   await expect(`${JSON.stringify(served, null, 2)}\n`).toMatchFileSnapshot('../../docs/openapi.json');
   expect(served.openapi).toBe('3.1.0');
   expect(Object.keys(served.paths).sort()).toEqual([
+    '/api/admin/orders/{order_id}',
     '/api/admin/sales',
     '/api/admin/sales/{product_id}',
     '/api/admin/sales/{product_id}/pause',

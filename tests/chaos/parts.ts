@@ -166,6 +166,7 @@ export class Parts {
       env: {
         PATH: process.env.PATH,
         NODE_ENV: 'production',
+        AUTH: 'header',
         HOST: '127.0.0.1',
         ...(port > 0 ? { PORT: String(port) } : {}),
         REDIS_URL: redisUrl,

@@ -72,6 +72,7 @@ test('the running system is found by what it wrote down', async () => {
     redisUrl: world.redisUrl,
     databaseUrl: world.databaseUrl,
     apiUrl: '',
+    adminUrl: '',
     adminToken: 'x',
   });
   expect(await auditSale([], {})).toMatchObject({ code: 0 });

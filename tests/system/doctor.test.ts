@@ -62,6 +62,7 @@ interface Said {
 
 const healthy = () => ({
   NODE_ENV: 'production',
+  AUTH: 'header',
   ADMIN_TOKEN: TOKEN,
   REDIS_URL: redis.url,
   DATABASE_URL: postgres.url,
@@ -202,7 +203,13 @@ test('settings: a wrong one is a finding of its own; 1 for what is wrong, 2 for 
 test('the running system is found by what it wrote down', async () => {
   const unset = { REDIS_URL: undefined, DATABASE_URL: undefined, ADMIN_TOKEN: undefined };
   expect(await faults(unset)).toEqual(['ADMIN_TOKEN wrong', 'REDIS_ANSWERS wrong', 'POSTGRES_ANSWERS wrong']);
-  writeAddresses(dataFolder, { redisUrl: redis.url, databaseUrl: postgres.url, apiUrl: '', adminToken: TOKEN });
+  writeAddresses(dataFolder, {
+    redisUrl: redis.url,
+    databaseUrl: postgres.url,
+    apiUrl: '',
+    adminUrl: '',
+    adminToken: TOKEN,
+  });
   expect(await faults(unset)).toEqual([]);
   rmSync(join(dataFolder, 'system.env'));
 });
@@ -265,6 +272,7 @@ test('in production a process says at its start what is not well, without its se
   try {
     const settings = {
       NODE_ENV: 'production',
+      AUTH: 'header',
       ADMIN_TOKEN: TOKEN,
       PORT: String(await freePort()),
       GLOBAL_RATE_LIMIT: '0',

@@ -8,6 +8,7 @@ import {
   HEADER_LIMIT_BYTES,
 } from '@flash-sale/core/limits.ts';
 import type { Tracing } from '@flash-sale/core/tracing/tracing.ts';
+import { originsOf } from '@flash-sale/core/way-in-settings.ts';
 import fastify, { type FastifyBaseLogger, type FastifyHttpOptions, LogController } from 'fastify';
 import type { Logger } from 'pino';
 import { adminRoutes } from './admin/admin-routes.ts';
@@ -24,12 +25,13 @@ import { createAcceptance, createPlaceOrder } from './orders/place-order.ts';
 import { createReadOrder } from './orders/read-order.ts';
 import addressLimit from './plugins/address-limit.ts';
 import answerCount from './plugins/answer-count.ts';
+import answerHeaders from './plugins/answer-headers.ts';
 import apiReference from './plugins/api-reference.ts';
 import buyerIdentity from './plugins/buyer-identity.ts';
 import connectionBounds from './plugins/connection-bounds.ts';
+import crossOrigin from './plugins/cross-origin.ts';
 import drain from './plugins/drain.ts';
 import jsonBody from './plugins/json-body.ts';
-import noStore from './plugins/no-store.ts';
 import operatorIdentity from './plugins/operator-identity.ts';
 import overload from './plugins/overload.ts';
 import problems, { sendConnectionError, sendFrameworkError } from './plugins/problems.ts';
@@ -41,32 +43,16 @@ import { saleRoutes } from './sales/sale-routes.ts';
 
 export type ApiSettings = Environment & { ADMIN_TOKEN: string };
 
+/** The door of buyers; of operators, too, unless ADMIN_PORT sets theirs apart. */
 export async function buildApp(settings: ApiSettings, parts: Parts, log: Logger, tracing: Tracing | null = null) {
-  const app = fastify(serverOptions(settings, log));
-  const { metrics } = parts;
-
-  // Before all that may refuse a request.
-  await app.register(requestTrace, { tracing });
-  // Early, so that the refusals of all that follows are not stored either.
-  await app.register(noStore);
-  await app.register(refusalCount, { count: metrics.countRefusal, expect: metrics.expectRefusals });
-  await app.register(problems);
-  // Before every route: it sees only those that are registered after it.
-  await app.register(answerCount, { answersOf: metrics.answersOf });
-  await app.register(connectionBounds, { most: settings.MAX_CONNECTIONS });
-  await app.register(drain);
-  await app.register(overload, { inFlight: settings.OVERLOAD_IN_FLIGHT, loopDelayMs: settings.OVERLOAD_LOOP_DELAY_MS });
-  await app.register(addressLimit, { perSecond: settings.IP_RATE_LIMIT });
-  app.setNotFoundHandler((_request, reply) => void reply.problem('NOT_FOUND'));
-  await app.register(jsonBody);
-  await app.register(buyerIdentity);
-  await app.register(operatorIdentity, { token: settings.ADMIN_TOKEN });
+  const app = await openDoor(settings, parts, log, { tracing, isPublic: true });
+  const { gate, systemWindow, queue, metrics, tokenJudge } = parts;
+  await app.register(buyerIdentity, { tokenJudge });
   // Before the routes: it sees only those that are registered after it.
-  await app.register(apiReference);
+  await app.register(apiReference, { buyers: tokenJudge === null ? 'header' : 'jwt' });
 
   const bucket = { capacity: settings.RATE_LIMIT_TOKENS, refillRate: settings.TOKEN_REFILL_RATE };
-  const { gate, systemWindow, catalogueCache, sales, orders, queue } = parts;
-  const saleReader = createSaleReader({ gate, catalogueCache, sales, log });
+  const { saleReader, readOrder } = createReaders(settings, parts, log);
   const handOver = createHandOver({ queue, log, time: metrics.timeBatch });
   const knownRefusals = createKnownRefusals(1_000 / bucket.refillRate);
   await parts.listenForNews(knownRefusals.forget);
@@ -82,26 +68,80 @@ export async function buildApp(settings: ApiSettings, parts: Parts, log: Logger,
       knownRefusals.learn(batch);
     },
   });
-  const placeOrder = createPlaceOrder({ desk, sales: saleReader, count: metrics.countOrder, log });
 
   await app.register(healthRoutes, { probes: parts.probes, breakers: parts.breakers });
   await app.register(saleRoutes, { saleReader });
   await app.register(orderRoutes, {
-    placeOrder,
+    placeOrder: createPlaceOrder({ desk, sales: saleReader, count: metrics.countOrder, log }),
     knownRefusals,
     countFromMemory: (word) => metrics.countDecision(word, 'memory'),
-    readOrder: createReadOrder({ gate, orders, sales: saleReader, timeoutMs: settings.REQUEST_TIMEOUT_MS }),
+    readOrder,
     bucket,
     systemLimit: settings.GLOBAL_RATE_LIMIT,
   });
-  await app.register(adminRoutes, { manageSales: createManageSales({ gate, sales, saleReader }) });
-  await app.register(queueBoard, { queue });
+  if (settings.ADMIN_PORT === 0) await registerOperators(app, settings, parts, { saleReader, readOrder });
 
   // Runs after the last request was answered: what was accepted goes to the queue before the connections close.
   app.addHook('onClose', async () => {
     await handOver.drain();
   });
   return app;
+}
+
+/** The door of operators alone, where ADMIN_PORT is set: their routes, the board, health and the reference to these. */
+export async function buildAdminApp(settings: ApiSettings, parts: Parts, log: Logger) {
+  const app = await openDoor(settings, parts, log, { tracing: null, isPublic: false });
+  await app.register(apiReference, { buyers: parts.tokenJudge === null ? 'header' : 'jwt' });
+  await app.register(healthRoutes, { probes: parts.probes, breakers: parts.breakers });
+  await registerOperators(app, settings, parts, createReaders(settings, parts, log));
+  return app;
+}
+
+/** What a request meets before any route. */
+async function openDoor(
+  settings: ApiSettings,
+  { metrics }: Parts,
+  log: Logger,
+  { tracing, isPublic }: { tracing: Tracing | null; isPublic: boolean },
+) {
+  const app = fastify(serverOptions(settings, log));
+  // Before all that may refuse a request.
+  await app.register(requestTrace, { tracing });
+  // Early, so that the refusals of all that follows carry them, too.
+  await app.register(answerHeaders);
+  const origins = isPublic ? originsOf(settings.CORS_ORIGINS) : [];
+  await app.register(crossOrigin, { origins, buyerHeader: settings.AUTH === 'jwt' ? 'authorization' : 'x-user-id' });
+  await app.register(refusalCount, { count: metrics.countRefusal, expect: metrics.expectRefusals });
+  await app.register(problems);
+  // Before every route: it sees only those that are registered after it.
+  await app.register(answerCount, { answersOf: metrics.answersOf });
+  await app.register(connectionBounds, { most: settings.MAX_CONNECTIONS });
+  await app.register(drain);
+  // Operators are never shed.
+  const [inFlight, loopDelayMs] = isPublic ? [settings.OVERLOAD_IN_FLIGHT, settings.OVERLOAD_LOOP_DELAY_MS] : [0, 0];
+  await app.register(overload, { inFlight, loopDelayMs });
+  await app.register(addressLimit, { perSecond: settings.IP_RATE_LIMIT });
+  app.setNotFoundHandler((_request, reply) => void reply.problem('NOT_FOUND'));
+  await app.register(jsonBody);
+  return app;
+}
+
+function createReaders(settings: ApiSettings, parts: Parts, log: Logger) {
+  const { gate, catalogueCache, sales, orders } = parts;
+  const saleReader = createSaleReader({ gate, catalogueCache, sales, log });
+  const readOrder = createReadOrder({ gate, orders, sales: saleReader, timeoutMs: settings.REQUEST_TIMEOUT_MS });
+  return { saleReader, readOrder };
+}
+
+async function registerOperators(
+  app: Awaited<ReturnType<typeof openDoor>>,
+  settings: ApiSettings,
+  { gate, sales, queue }: Parts,
+  { saleReader, readOrder }: ReturnType<typeof createReaders>,
+): Promise<void> {
+  await app.register(operatorIdentity, { token: settings.ADMIN_TOKEN });
+  await app.register(adminRoutes, { manageSales: createManageSales({ gate, sales, saleReader }), readOrder });
+  await app.register(queueBoard, { queue });
 }
 
 function serverOptions(settings: ApiSettings, log: FastifyBaseLogger): FastifyHttpOptions<Server> {

@@ -1,5 +1,6 @@
 /** Opens what the API works with: two connections to Redis, a pool to PostgreSQL, and the stores upon them. */
 import { behindBreaker, createBreaker } from '@flash-sale/core/circuit-breaker.ts';
+import { readIdentity } from '@flash-sale/core/identity.ts';
 import { createMetrics } from '@flash-sale/core/metrics.ts';
 import { createOrderStore } from '@flash-sale/core/orders/order-store.ts';
 import { connectPostgres, ping } from '@flash-sale/core/postgres/connect-postgres.ts';
@@ -14,11 +15,13 @@ import { createSaleStore } from '@flash-sale/core/sales/sale-store.ts';
 import { createStockGate } from '@flash-sale/core/stock/stock-gate.ts';
 import { createSystemWindow } from '@flash-sale/core/stock/system-window.ts';
 import type { Logger } from 'pino';
+import { createTokenJudge } from './identity/judge-token.ts';
 
 export type Parts = Awaited<ReturnType<typeof connectParts>>;
 
-/** @throws when Redis cannot be reached */
+/** @throws when Redis cannot be reached, or EnvironmentError where it is not settled who a buyer is */
 export async function connectParts(settings: ServiceSettings, log: Logger, metrics = createMetrics()) {
+  const identity = readIdentity(settings);
   const timeoutMs = settings.REQUEST_TIMEOUT_MS;
   const keys = createKeys(settings.KEY_PREFIX);
   // Two connections: a large job on its way to the queue must not stand before the next order at the gate.
@@ -42,7 +45,11 @@ export async function connectParts(settings: ServiceSettings, log: Logger, metri
   const queue = createOrderQueue({ redis: atQueue.redis, prefix: keys.queuePrefix });
   const workerSign = createWorkerSign({ redis, keys });
 
+  const tokenJudge = identity.kind === 'jwt' ? createTokenJudge(identity, { log }) : null;
+
   return {
+    /** null: X-User-ID is believed. */
+    tokenJudge,
     gate: behindBreaker(breakers.redis, createStockGate({ redis, keys, backlogLimit: settings.BACKLOG_LIMIT })),
     systemWindow: behindBreaker(breakers.redis, createSystemWindow({ redis, keys, limit: settings.GLOBAL_RATE_LIMIT })),
     catalogueCache: behindBreaker(breakers.redis, createCatalogueCache({ redis, keys })),
@@ -62,6 +69,7 @@ export async function connectParts(settings: ServiceSettings, log: Logger, metri
       },
     },
     async close(): Promise<void> {
+      tokenJudge?.close();
       await queue.close();
       for (const breaker of Object.values(breakers)) breaker.close();
       await Promise.all([atGate.close(), atQueue.close(), atNews.close(), pool.end()]);

@@ -2,24 +2,23 @@
 import { requireSetting } from '@flash-sale/core/environment.ts';
 import { LISTEN_BACKLOG } from '@flash-sale/core/limits.ts';
 import { runService } from '@flash-sale/core/run-service.ts';
-import { buildApp } from './build-app.ts';
+import { buildAdminApp, buildApp } from './build-app.ts';
 import { connectParts } from './connect-parts.ts';
 
 await runService('api', process.env, async (settings, log, metrics, tracing) => {
   const token = requireSetting(settings, 'ADMIN_TOKEN');
   const parts = await connectParts(settings, log, metrics);
-  const app = await buildApp({ ...settings, ADMIN_TOKEN: token }, parts, log, tracing);
-  await app.listen({
-    host: settings.HOST,
-    port: settings.PORT,
-    backlog: LISTEN_BACKLOG,
-    // Several processes on one port: the kernel spreads the connections (Linux).
-    ...(settings.API_PROCESSES > 1 ? { reusePort: true } : {}),
-  });
+  const ofApi = { ...settings, ADMIN_TOKEN: token };
+  const app = await buildApp(ofApi, parts, log, tracing);
+  const adminApp = settings.ADMIN_PORT > 0 ? await buildAdminApp(ofApi, parts, log) : null;
+  // Several processes on one port: the kernel spreads the connections (Linux).
+  const shared = { backlog: LISTEN_BACKLOG, ...(settings.API_PROCESSES > 1 ? { reusePort: true } : {}) };
+  await adminApp?.listen({ ...shared, host: settings.ADMIN_HOST, port: settings.ADMIN_PORT });
+  await app.listen({ ...shared, host: settings.HOST, port: settings.PORT });
   return {
     async stop() {
       await app.drain(settings.SHUTDOWN_DRAIN_MS);
-      await app.close();
+      await Promise.all([app.close(), adminApp?.close()]);
       await parts.close();
     },
   };

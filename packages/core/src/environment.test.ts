@@ -56,6 +56,13 @@ test.each([
   ['TRUST_PROXY', '10.0.0.0/33', 'addresses or ranges'],
   ['KEY_PREFIX', '{x}', 'KEY_PREFIX is "{x}".'],
   ['SHUTDOWN_DRAIN_MS', '10000', 'below it. A whole number from 0 to 300000. SHUTDOWN_TIMEOUT_MS is 10000.'],
+  ['AUTH', 'none', 'AUTH is "none". Expected: jwt:'],
+  ['JWT_SECRET', 'too-short', 'JWT_SECRET has a value that does not fit. Expected: Secret of tokens'],
+  ['CORS_ORIGINS', '*', 'CORS_ORIGINS is "*". Expected: Origins whose pages'],
+  ['CORS_ORIGINS', 'https://shop.example/', 'and nothing behind the host or port'],
+  ['CORS_ORIGINS', 'https://a.example,shop', 'CORS_ORIGINS is'],
+  ['ADMIN_PORT', '5001', 'ADMIN_PORT is 5001, which is PORT.'],
+  ['REDIS_URL', 'redis://a:1?ca_file=/ca.pem', 'REDIS_URL has a value that does not fit.'],
 ])('%s=%s is refused with a sentence', (name, value, sentence) => {
   expect(() => readEnvironment({ [name]: value })).toThrow(EnvironmentError);
   expect(() => readEnvironment({ [name]: value })).toThrow(sentence);

@@ -6,6 +6,7 @@ import { isIP } from 'node:net';
 import { type Static, type TSchema, Type } from '@sinclair/typebox';
 import { Value } from '@sinclair/typebox/value';
 import { readRedisAddress } from './redis/redis-address.ts';
+import { hostsMeet, isOriginList, WAY_IN_SETTINGS } from './way-in-settings.ts';
 
 const integer = (description: string, options: { default: number; minimum: number; maximum: number }) =>
   Type.Integer({ description, ...options });
@@ -14,7 +15,7 @@ export const EnvironmentSchema = Type.Object({
   NODE_ENV: Type.Union([Type.Literal('development'), Type.Literal('production'), Type.Literal('test')], {
     default: 'development',
     description:
-      'development, production or test. In production nothing is made up: ADMIN_TOKEN must be set and no demo sales are made.',
+      'development, production or test. In production nothing is made up: AUTH and ADMIN_TOKEN must be set and no demo sales are made.',
   }),
   HOST: Type.String({
     default: '127.0.0.1',
@@ -135,6 +136,7 @@ export const EnvironmentSchema = Type.Object({
         "The operator's secret, at least 16 characters. Unset in development: `npm start` makes one and prints it.",
     }),
   ),
+  ...WAY_IN_SETTINGS,
   LOG_LEVEL: Type.Union(
     ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'].map((level) => Type.Literal(level)) as [
       ReturnType<typeof Type.Literal<'info'>>,
@@ -249,7 +251,10 @@ export function readEnvironment(variables: Record<string, string | undefined>): 
     sentences.set('TRUST_PROXY', sentence('TRUST_PROXY', variables.TRUST_PROXY));
   const redisUrl = variables.REDIS_URL?.trim();
   if (redisUrl && !readRedisAddress(redisUrl)) sentences.set('REDIS_URL', sentence('REDIS_URL', redisUrl));
+  const origins = variables.CORS_ORIGINS?.trim() ?? '';
+  if (!isOriginList(origins)) sentences.set('CORS_ORIGINS', sentence('CORS_ORIGINS', origins));
   if (sentences.size === 0 && Value.Check(EnvironmentSchema, filled)) {
+    refuseOneDoor(filled);
     const { SHUTDOWN_DRAIN_MS: drainMs, SHUTDOWN_TIMEOUT_MS: timeoutMs } = filled;
     if (drainMs < timeoutMs) return filled;
     sentences.set(
@@ -262,6 +267,12 @@ export function readEnvironment(variables: Record<string, string | undefined>): 
     if (!sentences.has(name)) sentences.set(name, sentence(name, variables[name]));
   }
   throw new EnvironmentError([...sentences.values()].join('\n'));
+}
+
+/** On a port that processes share the kernel would lead buyers to the operator's routes. @throws EnvironmentError */
+function refuseOneDoor({ HOST, PORT, ADMIN_HOST, ADMIN_PORT }: Environment): void {
+  if (ADMIN_PORT === PORT && hostsMeet(HOST, ADMIN_HOST))
+    throw new EnvironmentError(`ADMIN_PORT is ${PORT}, which is PORT. Set another one, or 0 for one door.`);
 }
 
 function isProxyList(text: string): boolean {
@@ -283,7 +294,7 @@ function asDeclared(name: keyof Environment, text: string): unknown {
 
 function sentence(name: string, found: string | undefined): string {
   const declared = EnvironmentSchema.properties[name as keyof Environment] as TSchema;
-  const secret = name === 'ADMIN_TOKEN' || name.endsWith('_URL');
+  const secret = name === 'ADMIN_TOKEN' || name.endsWith('_SECRET') || name.endsWith('_URL');
   const shown = found === undefined ? 'is not set' : secret ? 'has a value that does not fit' : `is "${found}"`;
   const range = declared.type === 'integer' ? ` A whole number from ${declared.minimum} to ${declared.maximum}.` : '';
   return `${name} ${shown}. Expected: ${declared.description}${range}`;

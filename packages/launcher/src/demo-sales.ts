@@ -38,8 +38,8 @@ export const DEMO_SALES: readonly DemoSale[] = [
 
 /** The operator API of a running system. */
 export interface Operator {
-  /** http://127.0.0.1:5001 */
-  readonly apiUrl: string;
+  /** http://127.0.0.1:5001, or the door of ADMIN_PORT */
+  readonly adminUrl: string;
   readonly adminToken: string;
 }
 
@@ -114,7 +114,7 @@ interface Reply {
   readonly body: Record<string, unknown>;
 }
 
-async function call({ apiUrl, adminToken }: Operator, method: string, path: string, body?: object): Promise<Reply> {
+async function call({ adminUrl, adminToken }: Operator, method: string, path: string, body?: object): Promise<Reply> {
   const authorization = `Bearer ${adminToken}`;
   const signal = AbortSignal.timeout(ANSWER_WITHIN_MS);
   const init: RequestInit =
@@ -123,10 +123,10 @@ async function call({ apiUrl, adminToken }: Operator, method: string, path: stri
       : { method, signal, headers: { authorization, 'content-type': 'application/json' }, body: JSON.stringify(body) };
   let response: Response;
   try {
-    response = await fetch(`${apiUrl}${path}`, init);
+    response = await fetch(`${adminUrl}${path}`, init);
   } catch (error) {
     const { cause, message } = error as Error & { cause?: { code?: string } };
-    throw new Error(`The API does not answer at ${apiUrl} (${cause?.code ?? message}). Is "npm start" running?`);
+    throw new Error(`The API does not answer at ${adminUrl} (${cause?.code ?? message}). Is "npm start" running?`);
   }
   const parsed: unknown = await response.json().catch(() => ({}));
   return { status: response.status, body: (parsed ?? {}) as Record<string, unknown> };

@@ -14,6 +14,7 @@ afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 const addresses = {
   apiUrl: 'http://127.0.0.1:5099',
+  adminUrl: 'http://127.0.0.1:5097',
   redisUrl: 'redis://default:pa$s`w"o@127.0.0.1:1/0',
   databaseUrl: "postgres://u:it's@127.0.0.1:2/d",
   adminToken: 'a-token $(with) `odd` "marks"',
@@ -28,14 +29,14 @@ test('a shell and a command read the same, and nobody else may', () => {
   expect(inShell('REDIS_URL')).toBe(addresses.redisUrl);
   expect(inShell('DATABASE_URL')).toBe('postgres://u:it%27s@127.0.0.1:2/d');
   expect(inShell('ADMIN_TOKEN')).toBe(addresses.adminToken);
-  const { apiUrl, adminToken } = addresses;
-  expect(findOperator(folder, { DATA_DIR: folder })).toEqual({ apiUrl, adminToken });
+  const { adminUrl, adminToken } = addresses;
+  expect(findOperator(folder, { DATA_DIR: folder })).toEqual({ adminUrl, adminToken });
 });
 
 test("a command's own settings go first", () => {
   writeAddresses(folder, addresses);
   const own = { DATA_DIR: folder, PORT: '5098', ADMIN_TOKEN: 'a-token-of-its-own' };
-  expect(findOperator(folder, own)).toEqual({ apiUrl: 'http://127.0.0.1:5098', adminToken: 'a-token-of-its-own' });
+  expect(findOperator(folder, own)).toEqual({ adminUrl: 'http://127.0.0.1:5098', adminToken: 'a-token-of-its-own' });
 });
 
 test('a token that cannot be written is left out, not changed, and asked for', () => {

@@ -11,6 +11,8 @@ import { readSettings } from './settings.ts';
 export interface SystemAddresses {
   /** http://127.0.0.1:5001 */
   readonly apiUrl: string;
+  /** The same for operators: another one where ADMIN_PORT is set. */
+  readonly adminUrl: string;
   readonly redisUrl: string;
   readonly databaseUrl: string;
   readonly adminToken: string;
@@ -20,12 +22,13 @@ const fileIn = (dataFolder: string): string => join(dataFolder, 'system.env');
 
 /** The file holds every secret of the system: nobody else may read it. */
 export function writeAddresses(dataFolder: string, addresses: SystemAddresses): void {
-  const { apiUrl, redisUrl, databaseUrl, adminToken } = addresses;
+  const { apiUrl, adminUrl, redisUrl, databaseUrl, adminToken } = addresses;
   // Read by shells and by parseEnv, which escape a quote differently. In an address it can be written in another way; a token with one
   // was set by somebody, who knows it, and is left out.
   const address = (url: string): string => url.replaceAll("'", '%27');
   const variables = {
     API_URL: apiUrl,
+    ADMIN_URL: adminUrl,
     REDIS_URL: address(redisUrl),
     DATABASE_URL: address(databaseUrl),
     ...(adminToken.includes("'") ? {} : { ADMIN_TOKEN: adminToken }),
@@ -62,8 +65,8 @@ export function findSystem(
 export function findOperator(
   root: string,
   given: Record<string, string | undefined>,
-): { apiUrl: string; adminToken: string } {
-  const { variables, dataFolder, apiUrl } = readSettings(root, given);
+): { adminUrl: string; adminToken: string } {
+  const { variables, dataFolder, adminUrl } = readSettings(root, given);
   const adminToken = findSystem(root, given).ADMIN_TOKEN || findSecret(dataFolder, 'admin-token');
   if (!adminToken) {
     throw new Error(
@@ -71,7 +74,8 @@ export function findOperator(
     );
   }
   const running = readAddresses(dataFolder);
-  return { apiUrl: variables.PORT || !running.API_URL ? apiUrl : running.API_URL, adminToken };
+  const isGiven = variables.PORT || variables.ADMIN_PORT;
+  return { adminUrl: isGiven ? adminUrl : running.ADMIN_URL || adminUrl, adminToken };
 }
 
 /** Its servers. @throws Error with a sentence where none are known */

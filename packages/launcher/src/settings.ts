@@ -13,6 +13,8 @@ export interface Settings {
   readonly dataFolder: string;
   /** Where this machine reaches the API: http://127.0.0.1:5001 */
   readonly apiUrl: string;
+  /** The same for operators: another one where ADMIN_PORT is set. */
+  readonly adminUrl: string;
 }
 
 /**
@@ -25,11 +27,14 @@ export function readSettings(root: string, given: Record<string, string | undefi
     for (const [name, value] of Object.entries(withSettingFiles(source)))
       if (value !== undefined) variables[name] = value;
   const environment = readEnvironment(variables);
+  const { HOST, PORT, ADMIN_HOST, ADMIN_PORT } = environment;
+  const apiUrl = `http://${reachableHost(HOST)}:${PORT}`;
   return {
     environment,
     variables,
     dataFolder: resolve(root, environment.DATA_DIR),
-    apiUrl: `http://${reachableHost(environment.HOST)}:${environment.PORT}`,
+    apiUrl,
+    adminUrl: ADMIN_PORT === 0 ? apiUrl : `http://${reachableHost(ADMIN_HOST)}:${ADMIN_PORT}`,
   };
 }
 

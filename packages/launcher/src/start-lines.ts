@@ -18,6 +18,9 @@ export function stepTimer(): () => string {
 
 export interface WelcomeFacts {
   readonly apiUrl: string;
+  readonly adminUrl: string;
+  /** How a buyer says who he is. */
+  readonly buyers: 'jwt' | 'header';
   /** Undefined when whoever started us has set it, and so knows it. */
   readonly adminToken: string | undefined;
   readonly demo: boolean;
@@ -27,12 +30,13 @@ export interface WelcomeFacts {
   readonly logs: string;
 }
 
-export function welcome({ apiUrl, adminToken, demo, demoIsOpen, logs }: WelcomeFacts): string {
+export function welcome({ apiUrl, adminUrl, buyers, adminToken, demo, demoIsOpen, logs }: WelcomeFacts): string {
+  const asBuyer = buyers === 'jwt' ? `-H "Authorization: Bearer $TOKEN"` : "-H 'X-User-ID: alice'";
   const tryIt = demo
     ? [
         'Order one unit, then read the order with the order_id of the reply:',
-        `  curl -X POST ${apiUrl}/api/flash-sales/product1/order -H 'X-User-ID: alice'`,
-        `  curl ${apiUrl}/api/orders/<order_id> -H 'X-User-ID: alice'`,
+        `  curl -X POST ${apiUrl}/api/flash-sales/product1/order ${asBuyer}`,
+        `  curl ${apiUrl}/api/orders/<order_id> ${asBuyer}`,
         ...(demoIsOpen
           ? []
           : ['A demo sale is over or sold out. This, in another terminal, opens both again:', '  npm run demo:reopen']),
@@ -43,7 +47,7 @@ export function welcome({ apiUrl, adminToken, demo, demoIsOpen, logs }: WelcomeF
     'The system runs.',
     stepLine('API', apiUrl),
     stepLine('Reference', `${apiUrl}/docs`),
-    stepLine('Queues', `${apiUrl}/admin/queues (user admin, password: the operator's token)`),
+    stepLine('Queues', `${adminUrl}/admin/queues (user admin, password: the operator's token)`),
     stepLine('Token', adminToken ?? 'the ADMIN_TOKEN that you set'),
     stepLine('Logs', logs),
     '',

@@ -11,6 +11,7 @@
  */
 import { join } from 'node:path';
 import type { Environment } from '@flash-sale/core/environment.ts';
+import { readIdentity } from '@flash-sale/core/identity.ts';
 import { SERVICE_NODE_ARGS } from '@flash-sale/core/limits.ts';
 import { checkPostgres } from '@flash-sale/core/postgres/check-postgres.ts';
 import { migrateLedger } from '@flash-sale/core/postgres/migrate.ts';
@@ -83,6 +84,8 @@ export class System {
         'ADMIN_TOKEN is not set. In production none is made up: set it to a secret of at least 16 characters.',
       );
     }
+    // Refused by the API, too; here before anything is started.
+    readIdentity(environment);
     this.#dataFolder = ownFolder(dataFolder);
     this.#failed = new Promise((resolve) => {
       this.#fail = resolve;
@@ -97,9 +100,10 @@ export class System {
   /** @throws Error with a sentence when it cannot be started, or the signal's reason; then stop() is still to be called */
   async start(): Promise<void> {
     const { say } = this.#options;
-    const { environment, apiUrl } = this.#settings;
+    const { environment, apiUrl, adminUrl } = this.#settings;
     await this.#claim();
     await requireListenable(environment.PORT, environment.HOST);
+    if (environment.ADMIN_PORT > 0) await requireListenable(environment.ADMIN_PORT, environment.ADMIN_HOST);
     const [redisUrl, databaseUrl] = await this.#startServers();
     await this.#step('ledger', async () => {
       const done = await migrateLedger(databaseUrl, () => {});
@@ -113,19 +117,20 @@ export class System {
       await this.#healthy();
       return `${what}, port ${environment.PORT}`;
     });
-    writeAddresses(this.#dataFolder, { apiUrl, redisUrl, databaseUrl, adminToken });
+    writeAddresses(this.#dataFolder, { apiUrl, adminUrl, redisUrl, databaseUrl, adminToken });
     const demo = environment.DEMO_SALES === 'on' && environment.NODE_ENV !== 'production';
     let demoIsOpen = true;
     if (demo) {
       await this.#step('demo sales', async () => {
-        const sales = await makeDemoSales({ apiUrl, adminToken });
+        const sales = await makeDemoSales({ adminUrl, adminToken });
         demoIsOpen = sales.every(({ state, available }) => state === 'active' && available > 0);
         return sales.map(describeDemoSale).join(', ');
       });
     }
     const made = environment.ADMIN_TOKEN === undefined;
     const logs = join(this.#dataFolder, 'logs');
-    say(welcome({ apiUrl, adminToken: made ? adminToken : undefined, demo, demoIsOpen, logs }));
+    const buyers = environment.AUTH ?? 'header';
+    say(welcome({ apiUrl, adminUrl, buyers, adminToken: made ? adminToken : undefined, demo, demoIsOpen, logs }));
   }
 
   /** Resolves when nothing of ours runs any more. Safe to call again, and after a start that failed. */

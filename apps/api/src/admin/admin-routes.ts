@@ -5,6 +5,9 @@ import { PRICE_PATTERN, SALE_ID_PATTERN, saleState } from '@flash-sale/core/sale
 import type { Operator } from '@flash-sale/core/sales/sale-store.ts';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { ulid } from 'ulid';
+import { ReadAnyOrderSchema } from '../orders/order-contract.ts';
+import { sendOrder } from '../orders/order-routes.ts';
+import type { createReadOrder } from '../orders/read-order.ts';
 import {
   ChangeStockSchema,
   ChangeWindowSchema,
@@ -19,15 +22,21 @@ import type { createManageSales, Managed, SaleNumbers } from './manage-sales.ts'
 const pricePattern = new RegExp(PRICE_PATTERN);
 const saleIdPattern = new RegExp(SALE_ID_PATTERN);
 
-export const adminRoutes: FastifyPluginAsyncTypebox<{ manageSales: ReturnType<typeof createManageSales> }> = async (
-  app,
-  { manageSales },
-) => {
+interface Options {
+  manageSales: ReturnType<typeof createManageSales>;
+  readOrder: ReturnType<typeof createReadOrder>;
+}
+
+export const adminRoutes: FastifyPluginAsyncTypebox<Options> = async (app, { manageSales, readOrder }) => {
   app.addHook('onRequest', app.requireOperator);
   app.addHook('preValidation', async (request, reply) => {
     const { product_id: id } = request.params as { product_id?: string };
     return id === undefined || saleIdPattern.test(id) ? undefined : reply.problem('SALE_NOT_FOUND');
   });
+
+  app.get('/api/admin/orders/:order_id', { schema: ReadAnyOrderSchema }, async (request, reply) =>
+    sendOrder(reply, await readOrder(request.params.order_id, 'operator')),
+  );
 
   app.post('/api/admin/sales', { schema: CreateSaleSchema }, async (request, reply) => {
     const { body } = request;

@@ -47,6 +47,8 @@ export const PlaceOrderSchema = {
       'NOT_ENOUGH_UNITS',
       'BUYER_LIMIT',
       'BUYER_REQUIRED',
+      'INVALID_TOKEN',
+      'TOKEN_EXPIRED',
       'SALE_NOT_FOUND',
       'BODY_TOO_LARGE',
       'UNSUPPORTED_MEDIA_TYPE',
@@ -55,6 +57,7 @@ export const PlaceOrderSchema = {
       'SYSTEM_RATE_LIMITED',
       'ADDRESS_RATE_LIMITED',
       'OVERLOADED',
+      'IDENTITY_UNAVAILABLE',
       'GATE_UNAVAILABLE',
       'LEDGER_UNAVAILABLE',
       'SALE_RECOVERING',
@@ -63,34 +66,57 @@ export const PlaceOrderSchema = {
   },
 };
 
+const OrderProperties = {
+  order_id: Type.String(),
+  status: Type.Union([Type.Literal('pending'), Type.Literal('confirmed'), Type.Literal('rejected')], {
+    description: '`pending` ends as `confirmed` or `rejected`; neither ever changes.',
+  }),
+  product_id: Type.String(),
+  quantity: Type.Integer({ description: 'Units.' }),
+  created_at: Type.String({ format: 'date-time', description: 'When the units were taken.' }),
+  finished_at: Type.Optional(Type.String({ format: 'date-time', description: 'When the ledger had it.' })),
+  unit_price: Type.Optional(Type.Number()),
+  amount: Type.Optional(Type.Number({ description: "quantity × the sale's price." })),
+  currency: Type.Optional(Type.String()),
+  reason: Type.Optional(Type.String({ description: 'Why it was rejected.' })),
+};
+
 export const ReadOrderSchema = {
   tags: ['orders'],
   summary: "Read one's own order",
   security: [{ buyer: [] }],
   params: Type.Object({ order_id: Type.String() }),
   response: {
-    200: Type.Object({
-      order_id: Type.String(),
-      status: Type.Union([Type.Literal('pending'), Type.Literal('confirmed'), Type.Literal('rejected')], {
-        description: '`pending` ends as `confirmed` or `rejected`; neither ever changes.',
-      }),
-      product_id: Type.String(),
-      quantity: Type.Integer({ description: 'Units.' }),
-      created_at: Type.String({ format: 'date-time', description: 'When the units were taken.' }),
-      finished_at: Type.Optional(Type.String({ format: 'date-time', description: 'When the ledger had it.' })),
-      unit_price: Type.Optional(Type.Number()),
-      amount: Type.Optional(Type.Number({ description: "quantity × the sale's price." })),
-      currency: Type.Optional(Type.String()),
-      reason: Type.Optional(Type.String({ description: 'Why it was rejected.' })),
-    }),
+    200: Type.Object(OrderProperties),
     ...problemResponses(
       'INVALID_BUYER',
       'BUYER_REQUIRED',
+      'INVALID_TOKEN',
+      'TOKEN_EXPIRED',
       'ORDER_NOT_FOUND',
       'ADDRESS_RATE_LIMITED',
       'OVERLOADED',
+      'IDENTITY_UNAVAILABLE',
       'GATE_UNAVAILABLE',
       'LEDGER_UNAVAILABLE',
+    ),
+  },
+};
+
+export const ReadAnyOrderSchema = {
+  tags: ['admin'],
+  summary: "Read anybody's order",
+  security: [{ operator: [] }],
+  params: Type.Object({ order_id: Type.String() }),
+  response: {
+    200: Type.Object({ ...OrderProperties, buyer_id: Type.String({ description: 'Who placed it.' }) }),
+    ...problemResponses(
+      'OPERATOR_REQUIRED',
+      'ORDER_NOT_FOUND',
+      'ADDRESS_RATE_LIMITED',
+      'GATE_UNAVAILABLE',
+      'LEDGER_UNAVAILABLE',
+      'SALE_RECOVERING',
     ),
   },
 };

@@ -11,7 +11,7 @@ import type { Admission } from './admission-desk.ts';
 import type { KnownRefusal, KnownRefusals } from './known-refusals.ts';
 import { PlaceOrderSchema, ReadOrderSchema } from './order-contract.ts';
 import type { createPlaceOrder, PlaceOrderOutcome } from './place-order.ts';
-import type { createReadOrder } from './read-order.ts';
+import type { createReadOrder, ReadOrderOutcome } from './read-order.ts';
 
 interface Options {
   placeOrder: ReturnType<typeof createPlaceOrder>;
@@ -79,14 +79,17 @@ export const orderRoutes: FastifyPluginAsyncTypebox<Options> = async (app, optio
   });
 
   app.get('/api/orders/:order_id', { schema: ReadOrderSchema }, async (request, reply) => {
-    const found = await readOrder(request.params.order_id, request.buyerId);
-    if (found === 'no_such_order') return reply.problem('ORDER_NOT_FOUND');
-    if (found === 'gate_away') return reply.problem('GATE_UNAVAILABLE');
-    if (found === 'recovering') return reply.problem('SALE_RECOVERING');
-    reply.header('cache-control', 'private, no-store');
-    return found;
+    return sendOrder(reply, await readOrder(request.params.order_id, { buyerId: request.buyerId }));
   });
 };
+
+/** Also of the operator's route. */
+export function sendOrder(reply: FastifyReply, found: ReadOrderOutcome): FastifyReply {
+  if (found === 'no_such_order') return reply.problem('ORDER_NOT_FOUND');
+  if (found === 'gate_away') return reply.problem('GATE_UNAVAILABLE');
+  if (found === 'recovering') return reply.problem('SALE_RECOVERING');
+  return reply.send(found);
+}
 
 /** A body that nobody reads must be one that would have been taken: else it would be received without a bound. */
 function isShort(headers: IncomingHttpHeaders): boolean {

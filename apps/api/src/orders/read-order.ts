@@ -22,7 +22,12 @@ export interface OrderView {
   readonly amount?: number;
   readonly currency?: string;
   readonly reason?: string;
+  /** For operators only. */
+  readonly buyer_id?: string;
 }
+
+/** A buyer reads his own orders, an operator everybody's. */
+export type OrderReader = { readonly buyerId: string } | 'operator';
 
 /** Of the time of a request: a gate that is silent leaves enough for a ledger that has the order. */
 const SHARE_OF_GATE = 0.5;
@@ -41,7 +46,7 @@ export function createReadOrder(parts: {
    *
    * @throws where the ledger cannot be asked: then "pending" might be a step back
    */
-  return async function readOrder(orderId: string, buyerId: string): Promise<ReadOrderOutcome> {
+  return async function readOrder(orderId: string, reader: OrderReader): Promise<ReadOrderOutcome> {
     const saleId = saleIdOf(orderId);
     if (saleId === null) return 'no_such_order';
     const { within } = startDeadline(parts.timeoutMs);
@@ -51,21 +56,31 @@ export function createReadOrder(parts: {
       return 'gate_away' as const;
     });
     const order = await within('postgres', () => parts.orders.find(orderId));
-    if (order) return order.buyerId === buyerId ? view(order) : 'no_such_order';
+    if (order)
+      return mayRead(reader, order.buyerId) ? { ...view(order), ...ofBuyer(reader, order.buyerId) } : 'no_such_order';
     if (reservation === 'gate_away') return 'gate_away';
     // Without a gate there may be a sale that Redis lost, or none at all.
     if (reservation === 'recovering') {
       return (await within('postgres', () => parts.sales.find(saleId))) ? 'recovering' : 'no_such_order';
     }
-    if (reservation?.buyerId !== buyerId) return 'no_such_order';
+    if (!reservation || !mayRead(reader, reservation.buyerId)) return 'no_such_order';
     return {
       order_id: orderId,
       status: 'pending',
       product_id: saleId,
       quantity: reservation.quantity,
       created_at: new Date(reservation.reservedAt).toISOString(),
+      ...ofBuyer(reader, reservation.buyerId),
     };
   };
+}
+
+function mayRead(reader: OrderReader, buyerId: string): boolean {
+  return reader === 'operator' || reader.buyerId === buyerId;
+}
+
+function ofBuyer(reader: OrderReader, buyerId: string): Pick<OrderView, 'buyer_id'> {
+  return reader === 'operator' ? { buyer_id: buyerId } : {};
 }
 
 function view(order: LedgerOrder): OrderView {

@@ -2,9 +2,21 @@
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import fp from 'fastify-plugin';
+import { addPageHeaders } from './page-headers.ts';
 
-export default fp(
-  async (app) => {
+const buyerSchemes = {
+  header: {
+    type: 'apiKey',
+    in: 'header',
+    name: 'X-User-ID',
+    description: 'Who is buying. With AUTH=jwt it is a bearer token instead, whose subject is the buyer.',
+  },
+  jwt: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: 'Its subject is the buyer.' },
+} as const;
+
+/** @param options.buyers how a buyer says who he is here */
+export default fp<{ buyers: 'jwt' | 'header' }>(
+  async (app, { buyers }) => {
     await app.register(swagger, {
       openapi: {
         openapi: '3.1.0',
@@ -23,7 +35,7 @@ export default fp(
         ],
         components: {
           securitySchemes: {
-            buyer: { type: 'apiKey', in: 'header', name: 'X-User-ID', description: 'Who is buying.' },
+            buyer: buyerSchemes[buyers],
             operator: { type: 'http', scheme: 'bearer', description: 'ADMIN_TOKEN.' },
           },
         },
@@ -31,7 +43,10 @@ export default fp(
       refResolver: { buildLocalReference: (schema, _base, _fragment, i) => String(schema.$id ?? `def-${i}`) },
       transform: ({ schema, url }) => ({ schema: url.startsWith('/admin/') ? { ...schema, hide: true } : schema, url }),
     });
-    await app.register(swaggerUi, { routePrefix: '/docs' });
+    await app.register(async (pages) => {
+      await addPageHeaders(pages);
+      await pages.register(swaggerUi, { routePrefix: '/docs' });
+    });
   },
   { name: 'api-reference' },
 );

@@ -3,6 +3,7 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import { isIP } from 'node:net';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import fp from 'fastify-plugin';
+import { credentialsOf } from '../identity/credentials.ts';
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -27,13 +28,13 @@ export default fp<{ token: string }>(
 
     app.decorateRequest('operator', '');
     app.decorate('requireOperator', async (request: FastifyRequest, reply: FastifyReply) => {
-      const [scheme, secret] = credentials(request);
+      const [scheme, secret] = credentialsOf(request.headers);
       if (scheme !== 'bearer' || !isToken(secret)) return reply.problem('OPERATOR_REQUIRED');
       request.operator = `admin from ${address(request)}`;
       return undefined;
     });
     app.decorate('requireOperatorOrLogin', async (request: FastifyRequest, reply: FastifyReply) => {
-      const [scheme, secret] = credentials(request);
+      const [scheme, secret] = credentialsOf(request.headers);
       const login = scheme === 'basic' ? Buffer.from(secret, 'base64').toString() : '';
       const colon = login.indexOf(':');
       const given = scheme === 'bearer' ? secret : login.slice(colon + 1);
@@ -48,10 +49,4 @@ export default fp<{ token: string }>(
 /** Behind a trusted proxy the address is text that a client may have sent: only a real one is put on record. */
 function address(request: FastifyRequest): string {
   return isIP(request.ip) ? request.ip : 'an unknown address';
-}
-
-function credentials(request: FastifyRequest): [scheme: string, secret: string] {
-  const header = request.headers.authorization ?? '';
-  const space = header.indexOf(' ');
-  return space < 0 ? ['', ''] : [header.slice(0, space).toLowerCase(), header.slice(space + 1).trim()];
 }

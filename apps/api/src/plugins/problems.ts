@@ -25,7 +25,13 @@ const table = {
   SOLD_OUT: [400, true, 'Every unit is taken.'],
   NOT_ENOUGH_UNITS: [400, true, 'Fewer units are left than were asked for. Nothing was taken.'],
   BUYER_LIMIT: [400, false, 'The order would take the buyer over the number of units that one buyer may hold.'],
-  BUYER_REQUIRED: [401, false, 'Say who is buying: the header X-User-ID is missing.'],
+  BUYER_REQUIRED: [
+    401,
+    false,
+    'Say who is buying: with Authorization: Bearer <token>, or with X-User-ID behind a gateway.',
+  ],
+  INVALID_TOKEN: [401, false, 'This token is none that this system believes.'],
+  TOKEN_EXPIRED: [401, false, 'This token has expired. Get a new one, and send the same request with it.'],
   OPERATOR_REQUIRED: [
     401,
     false,
@@ -53,6 +59,7 @@ const table = {
   ADDRESS_RATE_LIMITED: [429, true, 'Too many requests come from this address.'],
   INTERNAL: [500, true, 'Something broke on our side. The request id leads to the line in the log.'],
   OVERLOADED: [503, true, 'More requests arrive than this process can answer. Nothing was taken.'],
+  IDENTITY_UNAVAILABLE: [503, true, 'Tokens cannot be verified: their keys cannot be fetched. Nothing was taken.'],
   GATE_UNAVAILABLE: [503, true, 'The stock cannot be reached.'],
   LEDGER_BEHIND: [503, true, 'Too many orders of this sale wait to be written down. Nothing was taken.'],
   LEDGER_UNAVAILABLE: [503, true, 'The ledger cannot be reached.'],
@@ -147,13 +154,18 @@ function problem(this: FastifyReply, code: ProblemCode, fields: ProblemFields = 
   if (fields.retry_after_ms !== undefined)
     this.header('retry-after', Math.max(1, Math.ceil(fields.retry_after_ms / 1000)));
   else if (status === 429 || status === 503) this.header('retry-after', 1);
-  if (status === 401) {
-    const basic = code === 'OPERATOR_REQUIRED' && this.request.url.startsWith('/admin/');
-    this.header('www-authenticate', basic ? 'Basic realm="operator", charset="UTF-8"' : 'Bearer');
-  }
+  if (status === 401) this.header('www-authenticate', challengeOf(code, this.request.url));
   return this.code(status)
     .type('application/problem+json')
     .send(problemText(code, this.request.id, fields));
+}
+
+/** What is asked for (RFC 9110), and for a token what is wrong with it (RFC 6750). */
+function challengeOf(code: ProblemCode, url: string): string {
+  if (code === 'OPERATOR_REQUIRED' && url.startsWith('/admin/')) return 'Basic realm="operator", charset="UTF-8"';
+  if (code === 'INVALID_TOKEN') return 'Bearer error="invalid_token"';
+  if (code === 'TOKEN_EXPIRED') return 'Bearer error="invalid_token", error_description="expired"';
+  return 'Bearer';
 }
 
 /** What every problem of a code begins with, up to the request's id: made once, because refusals are most of what a crowd is told. */
@@ -225,6 +237,7 @@ export function sendFrameworkError(error: FastifyError, request: FastifyRequest,
   const body = unknown
     ? problemBody('NOT_FOUND', request.id, {})
     : problemBody('INVALID_REQUEST', request.id, { detail: error.message });
+  reply.header('x-content-type-options', 'nosniff');
   reply.code(body.status).type('application/problem+json').send(JSON.stringify(body));
 }
 

@@ -5,10 +5,13 @@ const WHY = {
   // The settings of the processes
   SETTINGS: 'A process does not start with a setting that it cannot read.',
   MODE: 'Only in production nothing is made up, and a process looks at this list as it starts.',
+  AUTH: 'Whoever can say that he is another buyer orders in his name, and reads his orders.',
+  JWT_SECRET: 'Whoever knows the secret makes tokens for any buyer.',
   ADMIN_TOKEN: 'Whoever has the token makes sales and moves stock.',
+  ADMIN_DOOR: 'What buyers cannot reach they cannot try tokens on.',
   SERVER_PASSWORDS:
     'Whoever logs in to Redis can have orders confirmed, and whoever logs in to PostgreSQL can write them.',
-  HOST: 'X-User-ID is believed: whoever reaches the port orders as whoever he likes.',
+  HOST: 'Whoever reaches the port orders as whoever he likes where X-User-ID is believed, and reads tokens on the way where it is not.',
   TRUST_PROXY:
     'An address that is believed from anybody can be made up: limits and the record of operators would count made-up ones.',
   ADDRESS_LIMIT: 'It is what one address meets before its requests cost anything, guesses at the token among them.',

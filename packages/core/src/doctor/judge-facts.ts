@@ -1,6 +1,7 @@
 /** All judges over all facts, in the order in which a person reads them. */
 import { type Finding, ok, wrong } from './checks.ts';
 import type { Facts, Unseen } from './collect-facts.ts';
+import { judgeAuth, judgeJwtSecret } from './judge-identity.ts';
 import { judgeDisks, judgeNode, judgeOpenFiles } from './judge-machine.ts';
 import { judgeMigrations, judgePostgres } from './judge-postgres.ts';
 import { judgeRedis } from './judge-redis.ts';
@@ -13,7 +14,7 @@ export function judgeFacts(facts: Facts, process_: 'api' | 'worker' | 'all'): Fi
   const crowd = process_ !== 'worker';
   return [
     ...(process_ === 'all' ? [judgeMode(settings), judgeWorkerPool(settings)] : []),
-    ...(crowd ? [judgeToken(settings)] : []),
+    ...(crowd ? [judgeAuth(settings), judgeJwtSecret(settings), judgeToken(settings)] : []),
     judgePasswords(settings),
     ...(crowd ? judgeWayIn(settings) : []),
     judgeMetrics(settings),

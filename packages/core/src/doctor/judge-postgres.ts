@@ -17,7 +17,7 @@ export function judgePostgres(
   return [
     judgeVersion(seen),
     judgeLogin(seen),
-    judgeTls(seen),
+    judgeTls(seen, settings),
     judgeWritable(seen),
     judgeIsolation(seen),
     judgeDurability(seen),
@@ -47,7 +47,19 @@ function judgeLogin({ host, asksForLogin }: SeenPostgres): Finding {
     : wrong('POSTGRES_LOGIN', 'no password is asked for', mend);
 }
 
-function judgeTls({ host, tls }: SeenPostgres): Finding {
+function judgeTls({ host, tls }: SeenPostgres, { DATABASE_URL: url = '' }: Environment): Finding {
+  const query = URL.canParse(url) ? new URL(url).searchParams : new URLSearchParams();
+  // What the client library takes for "whoever answers".
+  const unverified =
+    query.get('sslmode') === 'no-verify' ||
+    (query.get('uselibpqcompat') === 'true' && query.get('sslmode') !== 'verify-full');
+  if (tls && unverified) {
+    return warning(
+      'POSTGRES_TLS',
+      'TLS, and nobody looks whose certificate it is',
+      '?sslmode=verify-full at the end of DATABASE_URL, with &sslrootcert=/path/ca.pem where the CA is your own',
+    );
+  }
   if (tls) return ok('POSTGRES_TLS', 'TLS');
   return isLoopback(host)
     ? ok('POSTGRES_TLS', 'none: this machine only')

@@ -14,7 +14,7 @@ const KNOWN_WORDS =
 const ROWS = ['01234567890123456789', 'abcdefghijklmnopqrstuvwxyz', 'qwertyuiopasdfghjklzxcvbnm'];
 
 /** @returns why nobody needs to guess it for long, or null */
-function weakness(secret: string): string | null {
+export function weakness(secret: string): string | null {
   const text = secret.toLowerCase();
   if (KNOWN_WORDS.test(text.replaceAll(/[-_. ]/g, '')) || KNOWN_WORDS.test(text)) return 'a word that everybody tries';
   if (new Set(text).size < SECRET_CHARACTERS_MIN) return `fewer than ${SECRET_CHARACTERS_MIN} different characters`;

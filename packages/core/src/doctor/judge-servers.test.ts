@@ -56,6 +56,7 @@ const postgres: SeenPostgres = {
 
 const settings = readEnvironment({
   NODE_ENV: 'production',
+  AUTH: 'header',
   ADMIN_TOKEN: 'mFq8-2xVt0Rz7_kLw9Ua',
   DATABASE_POOL_SIZE: '20',
   WORKER_PROCESSES: '2',

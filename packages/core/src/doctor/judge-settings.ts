@@ -3,6 +3,7 @@ import type { Environment } from '../environment.ts';
 import { WORKER_LOOP_CONNECTIONS } from '../limits.ts';
 import { BALANCER_IDLE_MS } from './bounds.ts';
 import { type Finding, ok, warning, wrong } from './checks.ts';
+import { judgeAdminDoor, judgeCors } from './judge-identity.ts';
 import { isLoopback } from './loopback.ts';
 
 export function judgeMode({ NODE_ENV }: Environment): Finding {
@@ -21,18 +22,19 @@ export function judgeWayIn(settings: Environment): Finding[] {
     judgeOverload(settings),
     judgeBacklog(settings),
     judgeTimeouts(settings),
-    ok('CORS', 'no CORS headers are sent: pages of other origins read nothing; allow them at your gateway'),
+    judgeCors(settings),
+    judgeAdminDoor(settings),
   ];
 }
 
-function judgeHost({ HOST, TRUST_PROXY }: Environment): Finding {
+function judgeHost({ HOST, TRUST_PROXY, AUTH }: Environment): Finding {
   const proxy = TRUST_PROXY === '' ? 'no proxy is named' : `behind ${TRUST_PROXY}`;
   if (isLoopback(HOST)) return ok('HOST', `${HOST}: this machine only`);
   if (TRUST_PROXY !== '') return ok('HOST', `${HOST}, ${proxy}`);
   return warning(
     'HOST',
     `${HOST}, and ${proxy}`,
-    'put a gateway before it that verifies buyers and sets X-User-ID, let nobody else reach the port, and name it: TRUST_PROXY=10.0.0.0/8 (its addresses); or HOST=127.0.0.1',
+    `put a gateway before it that ${AUTH === 'jwt' ? 'speaks TLS' : 'verifies buyers and sets X-User-ID'}, let nobody else reach the port, and name it: TRUST_PROXY=10.0.0.0/8 (its addresses); or HOST=127.0.0.1`,
   );
 }
 

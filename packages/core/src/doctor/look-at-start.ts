@@ -10,7 +10,7 @@ import { judgeFacts } from './judge-facts.ts';
  * What a process does not start with, beyond what the settings and the two checks of servers refuse. All else can be meant so, or is no
  * worse for a sale than a process that does not run.
  */
-const REFUSED: ReadonlySet<CheckCode> = new Set(['ADMIN_TOKEN']);
+const REFUSED: ReadonlySet<CheckCode> = new Set(['JWT_SECRET', 'ADMIN_TOKEN']);
 
 /** @throws EnvironmentError where it must not run like this */
 export async function lookAtStart(process_: 'api' | 'worker', settings: Environment, log: Logger): Promise<void> {

@@ -1,5 +1,6 @@
 /** Says whether a PostgreSQL can keep the ledger. */
 import pg from 'pg';
+import { certificateFault } from '../certificate-fault.ts';
 import { POSTGRES_MAJOR_MIN } from '../limits.ts';
 
 /** A PostgreSQL is missing or unfit; the message is a sentence that says what to do. */
@@ -62,15 +63,7 @@ export async function lookAtPostgres<Seen>(
   timeoutMs: number,
   look: (client: pg.Client) => Promise<Seen>,
 ): Promise<Seen> {
-  const client = new pg.Client({
-    connectionString: url,
-    connectionTimeoutMillis: timeoutMs,
-    query_timeout: timeoutMs,
-    // As every pool of ours asks for them: a pooler that refuses them is found out here.
-    statement_timeout: timeoutMs,
-    lock_timeout: timeoutMs,
-    idle_in_transaction_session_timeout: timeoutMs,
-  });
+  const client = openForLook(url, timeoutMs);
   client.on('error', () => {});
   try {
     await client.connect();
@@ -81,6 +74,14 @@ export async function lookAtPostgres<Seen>(
     if (/unsupported startup parameter/i.test(message)) throw new PostgresUnfitError(pooler(message));
     // 28xxx: login refused, 3D000: no such database. Neither mends itself by waiting.
     const refused = code.startsWith('28') || code === '3D000';
+    const untrusted = certificateFault(
+      { code, message },
+      {
+        caFile: '?sslmode=verify-full&sslrootcert=/path/ca.pem at the end of DATABASE_URL',
+        withoutTls: 'take sslmode out of DATABASE_URL',
+      },
+    );
+    if (untrusted !== null) throw new PostgresUnfitError(`PostgreSQL at ${placeOf(url)} ${untrusted}`);
     throw new PostgresAwayError(absent(url, message || code, refused), !refused);
   } finally {
     await client.end().catch(() => {});
@@ -94,15 +95,34 @@ function pooler(failure: string): string {
   );
 }
 
-function absent(url: string, failure: string, refused: boolean): string {
-  let where = 'the given address';
+/** @throws PostgresUnfitError where a file that the address names cannot be read */
+function openForLook(url: string, timeoutMs: number): pg.Client {
   try {
-    const { host, pathname } = new URL(url);
-    where = `${host}${pathname}`;
-  } catch {
-    // An address that cannot be read is not shown: it may carry the password in an odd place.
+    return new pg.Client({
+      connectionString: url,
+      connectionTimeoutMillis: timeoutMs,
+      query_timeout: timeoutMs,
+      // As every pool of ours asks for them: a pooler that refuses them is found out here.
+      statement_timeout: timeoutMs,
+      lock_timeout: timeoutMs,
+      idle_in_transaction_session_timeout: timeoutMs,
+    });
+  } catch (error) {
+    throw new PostgresUnfitError(
+      `DATABASE_URL cannot be used (${(error as Error).message}). Its sslrootcert, sslcert and sslkey must name files that can be read.`,
+    );
   }
+}
+
+function placeOf(url: string): string {
+  // An address that cannot be read is not shown: it may carry the password in an odd place.
+  if (!URL.canParse(url)) return 'the given address';
+  const { host, pathname } = new URL(url);
+  return `${host}${pathname}`;
+}
+
+function absent(url: string, failure: string, refused: boolean): string {
   return refused
-    ? `PostgreSQL at ${where} refuses the connection (${failure}). Check the user, the password and the database in DATABASE_URL.`
-    : `No PostgreSQL answers at ${where} (${failure}). Start it, or correct DATABASE_URL.`;
+    ? `PostgreSQL at ${placeOf(url)} refuses the connection (${failure}). Check the user, the password and the database in DATABASE_URL.`
+    : `No PostgreSQL answers at ${placeOf(url)} (${failure}). Start it, or correct DATABASE_URL.`;
 }

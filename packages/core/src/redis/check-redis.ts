@@ -1,4 +1,5 @@
 /** Says whether a Redis can be trusted with stock: the server, or every master of the cluster. */
+import { certificateFault } from '../certificate-fault.ts';
 import { REDIS_MAJOR_MIN } from '../limits.ts';
 import { type AnyRedis, connectRedis, endpointOf, mastersOf, openRedis } from './open-redis.ts';
 import { hostsOf, readRedisAddress, withoutPassword } from './redis-address.ts';
@@ -59,16 +60,15 @@ export async function lookAtRedis<Seen>(
   timeoutMs: number,
   look: (redis: AnyRedis) => Promise<Seen>,
 ): Promise<Seen> {
-  const redis = openRedis(url, {
-    connectTimeout: timeoutMs,
-    commandTimeout: timeoutMs,
-    retryStrategy: () => null,
-    maxRetriesPerRequest: 0,
-    autoResendUnfulfilledCommands: false,
-  });
+  const redis = openForLook(url, timeoutMs);
   let failure = '';
+  let untrusted: string | null = null;
   const note = (error: Error): void => {
     failure ||= error.message;
+    untrusted ??= certificateFault(error, {
+      caFile: '?ca_file=/path/ca.pem at the end of REDIS_URL',
+      withoutTls: 'write redis:// in REDIS_URL',
+    });
   };
   // What a node of a cluster says is more than what is made of it: that none was of use.
   redis.on('node error', note);
@@ -81,6 +81,7 @@ export async function lookAtRedis<Seen>(
   } catch (error) {
     if (error instanceof RedisUnfitError) throw error;
     failure ||= (error as Error).message;
+    if (untrusted !== null) throw new RedisUnfitError(`Redis at ${withoutPassword(url)} ${untrusted}`);
     const refused = /NOAUTH|WRONGPASS|NOPERM|invalid password/i.test(failure);
     const noCluster = /cluster support disabled/i.test(failure);
     // The library's way to say that a sentinel answered, and knows no such master.
@@ -91,6 +92,20 @@ export async function lookAtRedis<Seen>(
     throw new RedisAwayError(absent(url, failure, { refused, noCluster, noMaster, noSentinel }), mendsItself);
   } finally {
     redis.disconnect();
+  }
+}
+
+function openForLook(url: string, timeoutMs: number): AnyRedis {
+  try {
+    return openRedis(url, {
+      connectTimeout: timeoutMs,
+      commandTimeout: timeoutMs,
+      retryStrategy: () => null,
+      maxRetriesPerRequest: 0,
+      autoResendUnfulfilledCommands: false,
+    });
+  } catch (error) {
+    throw new RedisUnfitError((error as Error).message);
   }
 }
 
@@ -152,5 +167,7 @@ function absent(
     return `Redis at ${where} refuses the login (${failure}). Check the user and the password in REDIS_URL.`;
   if (why.noCluster)
     return `Redis at ${where} is no cluster (${failure}). Write REDIS_URL without "+cluster", or name a node of a cluster.`;
-  return `No Redis answers at ${where} (${failure || 'no reply'}). Start it, or correct REDIS_URL.`;
+  // Redis waits in silence for the end of what it takes for a command.
+  const noTls = /^rediss/.test(url) ? ', or write redis:// where it speaks no TLS' : '';
+  return `No Redis answers at ${where} (${failure || 'no reply'}). Start it, or correct REDIS_URL${noTls}.`;
 }

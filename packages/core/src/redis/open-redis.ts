@@ -3,6 +3,7 @@
  * connection to one server (ioredis' RedisOptions); here they are translated for a cluster, where some belong to the whole and some to each
  * node, and for sentinels, which are asked before each connection.
  */
+import { readFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { Cluster, Redis, type RedisOptions } from 'ioredis';
 import { type ClusterAddress, readRedisAddress, type SentinelAddress } from './redis-address.ts';
@@ -50,13 +51,15 @@ export function openRedis(url: string, manners: Manners): AnyRedis {
   const { nodesComeBack = true, ...options } = manners;
   const address = readRedisAddress(url);
   if (!address) throw new Error('REDIS_URL is no address of Redis');
-  if (address.kind === 'server') return new Redis(address.url, { ...options, lazyConnect: true });
+  if (address.kind === 'server')
+    return new Redis(address.url, { ...options, ...trustOf(address.caFile), lazyConnect: true });
   return address.kind === 'cluster' ? openCluster(address, options, nodesComeBack) : openMaster(address, options);
 }
 
 /** One connection, to whichever server is the master; made anew where another one becomes it. */
 function openMaster(address: SentinelAddress, options: Omit<Manners, 'nodesComeBack'>): Redis {
   const { sentinels, sentinelLogin, master, database, tls } = address;
+  const { tls: trust = {} } = trustOf(address.caFile);
   return new Redis({
     ...options,
     lazyConnect: true,
@@ -67,7 +70,7 @@ function openMaster(address: SentinelAddress, options: Omit<Manners, 'nodesComeB
     ...loginOf(address),
     ...(sentinelLogin.username === undefined ? {} : { sentinelUsername: sentinelLogin.username }),
     ...(sentinelLogin.password === undefined ? {} : { sentinelPassword: sentinelLogin.password }),
-    ...(tls ? { tls: {}, sentinelTLS: {}, enableTLSForSentinelMode: true } : {}),
+    ...(tls ? { tls: trust, sentinelTLS: trust, enableTLSForSentinelMode: true } : {}),
     sentinelRetryStrategy: options.retryStrategy,
     // One that hangs must not keep us from asking the next one.
     sentinelCommandTimeout: Math.min(options.connectTimeout ?? MASTER_WITHIN_MS, MASTER_WITHIN_MS),
@@ -104,9 +107,21 @@ function openCluster(
       retryDelayOnClusterDown: resend ? RESEND_MS : 0,
       // A name stays a name, so that TLS can hold it against the certificate.
       dnsLookup: (host, found) => found(null, host),
-      redisOptions: { ...ofNode, ...loginOf(address), ...(address.tls ? { tls: {} } : {}) },
+      redisOptions: { ...ofNode, ...loginOf(address), ...(address.tls ? { tls: {}, ...trustOf(address.caFile) } : {}) },
     },
   );
+}
+
+/** Whose signature is believed; {}: those that Node knows. */
+function trustOf(caFile: string | undefined): Pick<RedisOptions, 'tls'> {
+  if (caFile === undefined) return {};
+  try {
+    return { tls: { ca: readFileSync(caFile) } };
+  } catch (error) {
+    throw new Error(
+      `The ca_file of REDIS_URL cannot be read (${(error as Error).message}). Name a file with the certificate of the CA, in PEM.`,
+    );
+  }
 }
 
 function loginOf({

@@ -82,3 +82,19 @@ test('every password in an address is found', () => {
   expect(passwordsOf('postgres://u:three@a/b')).toEqual(['three']);
   expect(passwordsOf('redis://a:1')).toEqual([]);
 });
+
+test('the CA of servers with TLS is named behind them, and is not shown to the client library', () => {
+  expect(readRedisAddress('rediss://:pw@h:1/2?ca_file=%2Fetc%2Fca.pem&family=6')).toEqual({
+    kind: 'server',
+    url: 'rediss://:pw@h:1/2?family=6',
+    caFile: '/etc/ca.pem',
+  });
+  expect(readRedisAddress('rediss+cluster://a:1,b:2?ca_file=/ca.pem')).toMatchObject({ tls: true, caFile: '/ca.pem' });
+  expect(readRedisAddress('rediss+sentinel://a:1,b:2/m?ca_file=/ca.pem&sentinel_password=x')).toMatchObject({
+    tls: true,
+    caFile: '/ca.pem',
+    sentinelLogin: { password: 'x' },
+  });
+  for (const url of ['redis://a:1?ca_file=/ca.pem', 'redis+cluster://a:1?ca_file=/ca.pem', 'rediss://a:1?ca_file='])
+    expect(readRedisAddress(url), url).toBeNull();
+});

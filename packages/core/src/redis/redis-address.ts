@@ -16,6 +16,7 @@ export interface ClusterAddress extends Login {
   /** The login is that of every node. */
   readonly nodes: readonly Endpoint[];
   readonly tls: boolean;
+  readonly caFile?: string;
 }
 
 export interface SentinelAddress extends Login {
@@ -28,9 +29,18 @@ export interface SentinelAddress extends Login {
   readonly database: number;
   /** Of the servers and of the sentinels alike. */
   readonly tls: boolean;
+  readonly caFile?: string;
 }
 
-export type RedisAddress = { readonly kind: 'server'; readonly url: string } | ClusterAddress | SentinelAddress;
+export interface ServerAddress {
+  readonly kind: 'server';
+  /** As the client library takes it. */
+  readonly url: string;
+  /** File with the certificate of who signed the server's, where Node does not know him. */
+  readonly caFile?: string;
+}
+
+export type RedisAddress = ServerAddress | ClusterAddress | SentinelAddress;
 
 const REDIS_PORT = 6_379;
 const SENTINEL_PORT = 26_379;
@@ -42,24 +52,43 @@ const SENTINEL_PORT = 26_379;
  * - `redis+sentinel://user:password@host1:port1,host2:port2/master-name/database` and `rediss+sentinel://…` are the server that these
  *   sentinels call the master. A login of the sentinels themselves is `?sentinel_username=…&sentinel_password=…`.
  *
+ * `ca_file=/path/ca.pem` in the query of one with TLS names who signed its certificates.
+ *
  * @returns null where it is none of them: several hosts without `+cluster` or `+sentinel`, a host or port that cannot be one, a database
- * other than 0 in a cluster, sentinels without the name of a master
+ * other than 0 in a cluster, sentinels without the name of a master,
+ * a ca_file without TLS
  */
 export function readRedisAddress(url: string): RedisAddress | null {
   const parts = /^redis(s?)(?:\+(cluster|sentinel))?:\/\/([^/?#]+)(.*)$/s.exec(url);
   if (!parts) return null;
-  const [, secure, kind, authority = '', rest = ''] = parts;
+  const [, secure, kind, authority = '', tail = ''] = parts;
+  const { rest, caFile } = cutCaFile(tail);
+  if (caFile === '' || (caFile !== undefined && secure !== 's')) return null;
+  const ofCa = caFile === undefined ? {} : { caFile };
   const at = authority.lastIndexOf('@');
   const hosts = authority.slice(at + 1);
-  if (!kind) return hosts.includes(',') ? null : { kind: 'server', url };
+  if (!kind) {
+    if (hosts.includes(',')) return null;
+    return { kind: 'server', url: url.slice(0, url.length - tail.length) + rest, ...ofCa };
+  }
   const login = at < 0 ? NO_LOGIN : readLogin(authority.slice(0, at));
   const found = hosts.split(',').map((host) => readEndpoint(host, kind === 'cluster' ? REDIS_PORT : SENTINEL_PORT));
   const endpoints = found.filter((endpoint) => endpoint !== null);
   if (login === null || endpoints.length < found.length) return null;
   const tls = secure === 's';
-  if (kind === 'cluster') return /^(\/0?)?$/.test(rest) ? { kind, nodes: endpoints, ...login, tls } : null;
+  if (kind === 'cluster') return /^(\/0?)?$/.test(rest) ? { kind, nodes: endpoints, ...login, tls, ...ofCa } : null;
   const behind = readBehindSentinels(rest);
-  return behind && { kind: 'sentinel', sentinels: endpoints, ...login, ...behind, tls };
+  return behind && { kind: 'sentinel', sentinels: endpoints, ...login, ...behind, tls, ...ofCa };
+}
+
+/** @returns what else stands behind the hosts, and the decoded ca_file where there is one */
+function cutCaFile(tail: string): { rest: string; caFile?: string } {
+  const at = tail.indexOf('?');
+  const query = new URLSearchParams(at < 0 ? '' : tail.slice(at + 1));
+  const caFile = query.get('ca_file');
+  if (caFile === null) return { rest: tail };
+  query.delete('ca_file');
+  return { rest: `${tail.slice(0, at)}${query.size === 0 ? '' : `?${query}`}`, caFile };
 }
 
 const NO_LOGIN: Login = { username: undefined, password: undefined };

@@ -1,0 +1,82 @@
+/**
+ * What a bearer token is worth (RFC 7519, RFC 8725): signed by a key that is ours to believe, not expired, from our issuer, for us, and
+ * its subject a buyer's id. What was found good is remembered until the token expires.
+ */
+import { hash } from 'node:crypto';
+import type { Identity } from '@flash-sale/core/identity.ts';
+import { KNOWN_TOKENS_MAX, MAX_TOKEN_LENGTH, TOKEN_CLOCK_LEEWAY_S } from '@flash-sale/core/identity-limits.ts';
+import { errors, type JWTPayload, jwtVerify } from 'jose';
+import { LRUCache } from 'lru-cache';
+import type { Logger } from 'pino';
+import { isBuyerId } from './buyer-id.ts';
+import { createTokenKeys, type KeySetTimes, KeysAwayError } from './token-keys.ts';
+
+export type TokenVerdict =
+  | { readonly word: 'buyer'; readonly buyerId: string }
+  /** It was good once: whoever has it is to get a new one. */
+  | { readonly word: 'expired' }
+  | { readonly word: 'invalid' }
+  /** Its keys cannot be had: it may be good. */
+  | { readonly word: 'keys_away' };
+
+export interface TokenJudge {
+  /** @returns the buyer of a token that was found good before and has not expired */
+  recall(token: string): string | null;
+  judge(token: string): Promise<TokenVerdict>;
+  close(): void;
+}
+
+const INVALID: TokenVerdict = { word: 'invalid' };
+
+/** @param options.times of the key set; for tests */
+export function createTokenJudge(
+  identity: Extract<Identity, { kind: 'jwt' }>,
+  options: { log: Logger; times?: Partial<KeySetTimes> },
+): TokenJudge {
+  /** By a digest: the memory of this process holds nothing that lets somebody in. */
+  const known = new LRUCache<string, { buyerId: string; expiresAt: number }>({ max: KNOWN_TOKENS_MAX });
+  const keys = createTokenKeys(identity.keys, { ...options, onChange: () => known.clear() });
+  const expected = {
+    algorithms: keys.algorithms,
+    issuer: identity.issuer,
+    audience: identity.audience,
+    clockTolerance: TOKEN_CLOCK_LEEWAY_S,
+    requiredClaims: ['exp', 'sub'],
+  };
+
+  return {
+    recall(token) {
+      if (token.length > MAX_TOKEN_LENGTH) return null;
+      const found = known.get(digest(token));
+      return found !== undefined && Date.now() < found.expiresAt ? found.buyerId : null;
+    },
+
+    async judge(token) {
+      if (token.length > MAX_TOKEN_LENGTH) return INVALID;
+      try {
+        const { payload } = await jwtVerify(token, keys.keyOf, expected);
+        const buyerId = buyerOf(payload);
+        if (buyerId === null) return INVALID;
+        known.set(digest(token), { buyerId, expiresAt: ((payload.exp as number) + TOKEN_CLOCK_LEEWAY_S) * 1_000 });
+        return { word: 'buyer', buyerId };
+      } catch (error) {
+        if (error instanceof KeysAwayError) return { word: 'keys_away' };
+        if (error instanceof errors.JWTExpired) return { word: 'expired' };
+        if (error instanceof errors.JOSEError) return INVALID;
+        throw error;
+      }
+    },
+
+    close: () => keys.close(),
+  };
+}
+
+function digest(token: string): string {
+  return hash('sha256', token, 'base64url');
+}
+
+/** @returns null where the subject is no buyer's id, or the token comes from the future */
+function buyerOf({ sub, iat }: JWTPayload): string | null {
+  if (iat !== undefined && iat > Date.now() / 1_000 + TOKEN_CLOCK_LEEWAY_S) return null;
+  return isBuyerId(sub) ? sub : null;
+}

@@ -1,0 +1,149 @@
+/**
+ * The keys by which tokens are verified: a secret, or a key set (JWKS) that is fetched from the issuer.
+ *   A key set is asked for at the start and then every minute, in the background: no buyer waits for it. Where its host is away, the keys
+ *   that were had last stay in use for some hours.
+ *   A token with an unknown key has it asked for at once (a key was rotated), though not more often than the cooldown allows.
+ */
+import { createSecretKey } from 'node:crypto';
+import type { Identity } from '@flash-sale/core/identity.ts';
+import {
+  KEY_SET_BYTES_MAX,
+  KEY_SET_COOLDOWN_MS,
+  KEY_SET_REFRESH_MS,
+  KEY_SET_STALE_MAX_MS,
+  KEY_SET_TIMEOUT_MS,
+} from '@flash-sale/core/identity-limits.ts';
+import { createRemoteJWKSet, customFetch, errors, type JWTVerifyGetKey } from 'jose';
+import type { Logger } from 'pino';
+
+/** The keys cannot be had now, so that nothing can be said of the token. */
+export class KeysAwayError extends Error {}
+
+export interface TokenKeys {
+  /** Which signatures are looked at: one kind of key only, so that a public key is never taken for a secret. */
+  readonly algorithms: string[];
+  /** @throws KeysAwayError, or what jose throws where there is no such key */
+  readonly keyOf: JWTVerifyGetKey;
+  close(): void;
+}
+
+/** @param onChange the keys are others than before: what was verified by them is to be forgotten */
+export function createTokenKeys(
+  keys: Extract<Identity, { kind: 'jwt' }>['keys'],
+  options: { log: Logger; onChange: () => void; times?: Partial<KeySetTimes> },
+): TokenKeys {
+  if (keys.kind === 'jwks') return createKeySet(keys.url, options);
+  const secret = createSecretKey(keys.secret, 'utf8');
+  return { algorithms: ['HS256'], keyOf: async () => secret, close: () => {} };
+}
+
+/** Milliseconds; tests have shorter ones. */
+export interface KeySetTimes {
+  readonly timeoutMs: number;
+  readonly refreshMs: number;
+  readonly cooldownMs: number;
+  readonly staleMaxMs: number;
+}
+
+const TIMES: KeySetTimes = {
+  timeoutMs: KEY_SET_TIMEOUT_MS,
+  refreshMs: KEY_SET_REFRESH_MS,
+  cooldownMs: KEY_SET_COOLDOWN_MS,
+  staleMaxMs: KEY_SET_STALE_MAX_MS,
+};
+
+function createKeySet(
+  url: URL,
+  { log, onChange, times }: { log: Logger; onChange: () => void; times?: Partial<KeySetTimes> },
+): TokenKeys {
+  const { timeoutMs, refreshMs, cooldownMs, staleMaxMs } = { ...TIMES, ...times };
+  let text: string | null = null;
+  let hadAt = Number.NEGATIVE_INFINITY;
+  let failedAt = Number.NEGATIVE_INFINITY;
+  let isAway = false;
+  let underWay: Promise<void> | null = null;
+
+  function noteFailure(error: Error): void {
+    const because = error.cause instanceof Error ? error.cause.message : error.message;
+    if (!isAway) log.warn({ host: url.host, err: because }, 'the keys of tokens cannot be fetched');
+    isAway = true;
+    failedAt = performance.now();
+  }
+
+  const keySet = createRemoteJWKSet(url, {
+    timeoutDuration: timeoutMs,
+    // When it is asked for is decided below: the library would let buyers wait, and ask a host that is away again and again.
+    cooldownDuration: Number.POSITIVE_INFINITY,
+    cacheMaxAge: Number.POSITIVE_INFINITY,
+    [customFetch]: async (address, init) => {
+      const response = await fetch(address, init);
+      return new Response(await readBounded(response), { status: response.status });
+    },
+  });
+
+  async function fetchKeys(): Promise<void> {
+    try {
+      await keySet.reload();
+    } catch (error) {
+      noteFailure(error as Error);
+      throw new KeysAwayError();
+    }
+    hadAt = performance.now();
+    const found = JSON.stringify(keySet.jwks());
+    if (text !== null && text !== found) onChange();
+    if (text !== found || isAway)
+      log.info({ host: url.host, keys: keySet.jwks()?.keys.length }, 'keys of tokens fetched');
+    text = found;
+    isAway = false;
+  }
+
+  /** One asking at a time, for all who wait. @throws KeysAwayError, also soon after a failure */
+  async function refresh(): Promise<void> {
+    if (underWay === null) {
+      if (performance.now() - failedAt < cooldownMs) throw new KeysAwayError();
+      underWay = fetchKeys().finally(() => {
+        underWay = null;
+      });
+    }
+    await underWay;
+  }
+
+  const timer = setInterval(() => void refresh().catch(() => {}), refreshMs).unref();
+  void refresh().catch(() => {});
+
+  return {
+    // "Ed25519" is the newer name of what EdDSA is here.
+    algorithms: ['RS256', 'ES256', 'EdDSA', 'Ed25519'],
+    async keyOf(header, token) {
+      if (performance.now() - hadAt > staleMaxMs) await refresh();
+      for (let asked = false; ; asked = true) {
+        try {
+          return await keySet(header, token);
+        } catch (error) {
+          // A key that cannot be used at all, as an RSA key that is too short.
+          if (!(error instanceof errors.JOSEError)) {
+            log.warn({ host: url.host, err: (error as Error).message }, 'a key of tokens cannot be used');
+            throw new KeysAwayError();
+          }
+          if (!(error instanceof errors.JWKSNoMatchingKey)) throw error;
+          // Neither now nor within the cooldown: the host was asked, and there is no such key.
+          if (asked || performance.now() - hadAt < cooldownMs) throw error;
+          await refresh();
+        }
+      }
+    },
+    close: () => clearInterval(timer),
+  };
+}
+
+/** @throws where it is longer than any key set */
+async function readBounded(response: Response): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const chunk of response.body ?? []) {
+    bytes += chunk.length;
+    if (bytes > KEY_SET_BYTES_MAX) throw new Error(`the key set is longer than ${KEY_SET_BYTES_MAX} bytes`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString();
+}

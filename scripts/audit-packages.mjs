@@ -1,0 +1,35 @@
+/**
+ * Asks the registry for known faults of the packages that run in production. Exit code 1: one is high or critical. Where the registry
+ * cannot be asked this says so and ends with 0: nothing was found, and a build must not fail because of somebody else's server.
+ */
+import { pathToFileURL } from 'node:url';
+import { runPinnedPnpm } from './pinned-pnpm.mjs';
+
+/** @param stdout of `pnpm audit --json` @returns what to say, and the exit code */
+export function judgeAudit(stdout) {
+  const found = readCounts(stdout);
+  if (found === null)
+    return { code: 0, said: 'Packages not audited: the registry cannot be asked. Nothing is known, good or bad.' };
+  const { low = 0, moderate = 0, high = 0, critical = 0 } = found;
+  const counts = `${critical} critical, ${high} high, ${moderate} moderate, ${low} low`;
+  if (high + critical === 0) return { code: 0, said: `Packages audited: ${counts}.` };
+  return { code: 1, said: `Packages with known faults: ${counts}. See them with: pnpm audit --prod` };
+}
+
+/** Only a report has counts: an error of the registry, or of the way to it, has none. */
+function readCounts(stdout) {
+  try {
+    return JSON.parse(stdout).metadata?.vulnerabilities ?? null;
+  } catch {
+    return null;
+  }
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+  const { stdout, stderr } = runPinnedPnpm(['audit', '--prod', '--json']);
+  const { code, said } = judgeAudit(stdout);
+  process.stdout.write(`${said}\n`);
+  if (code === 0 && said.startsWith('Packages not'))
+    process.stderr.write(`${(stderr || stdout).trim().slice(0, 500)}\n`);
+  process.exitCode = code;
+}

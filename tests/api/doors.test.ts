@@ -1,0 +1,114 @@
+/** Who is let in where: pages of other origins, operators on a port of their own, and what browsers are told of pages. Over real HTTP. */
+import { buildAdminApp } from '@flash-sale/api/build-app.ts';
+import { makeSale } from '@flash-sale/core/testing/sales.ts';
+import { openWorld, type World } from '@flash-sale/core/testing/world.ts';
+import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import { ADMIN_TOKEN, type RunningApi, settingsFor, startApi } from '../running-system.ts';
+
+let world: World;
+let api: RunningApi;
+let apart: RunningApi;
+let admin: { url: string; close(): Promise<void> };
+
+const SHOP = 'https://shop.example';
+const operator = { authorization: `Bearer ${ADMIN_TOKEN}` };
+const login = { authorization: `Basic ${Buffer.from(`admin:${ADMIN_TOKEN}`).toString('base64')}` };
+
+beforeAll(async () => {
+  world = await openWorld(inject('template'));
+  const changed = { CORS_ORIGINS: `${SHOP}, https://other.example`, ADMIN_PORT: 5_999 };
+  [api, apart] = await Promise.all([startApi(world), startApi(world, changed)]);
+  const adminApp = await buildAdminApp(settingsFor(world, changed), apart.parts, world.log);
+  admin = { url: await adminApp.listen({ host: '127.0.0.1', port: 0 }), close: () => adminApp.close() };
+});
+afterAll(async () => {
+  await admin.close();
+  await Promise.all([api.close(), apart.close()]);
+  await world.close();
+});
+
+const preflight = (origin: string, at = apart) =>
+  fetch(`${at.url}/api/flash-sales/x/order`, {
+    method: 'OPTIONS',
+    headers: { origin, 'access-control-request-method': 'POST', 'access-control-request-headers': 'x-user-id' },
+  });
+
+test('a page of a named origin may order, and reads why not and when to come back', async () => {
+  const asked = await preflight(SHOP);
+  expect(asked.status).toBe(204);
+  expect(asked.headers.get('access-control-allow-origin')).toBe(SHOP);
+  expect(asked.headers.get('access-control-allow-headers')).toContain('x-user-id');
+  expect(asked.headers.get('access-control-max-age')).toBe('7200');
+  for (const path of ['/api/flash-sales', '/api/flash-sales/none', '/api/orders/none', '/nowhere']) {
+    const answer = await fetch(`${apart.url}${path}`, { headers: { origin: SHOP } });
+    expect(answer.headers.get('access-control-allow-origin'), path).toBe(SHOP);
+    expect(answer.headers.get('access-control-expose-headers'), path).toContain('retry-after, ratelimit');
+    expect(answer.headers.get('vary'), path).toMatch(/origin/i);
+    expect(answer.headers.get('access-control-allow-credentials'), path).toBeNull();
+  }
+});
+
+test.each([
+  'https://evil.example',
+  'https://shop.example.evil.example',
+  'http://shop.example',
+  'https://shop.example:8443',
+  'https://SHOP.example',
+  'null',
+])('a page of %s reads nothing', async (origin) => {
+  expect((await preflight(origin)).headers.get('access-control-allow-origin')).toBeNull();
+  const answer = await fetch(`${apart.url}/api/flash-sales`, { headers: { origin } });
+  expect(answer.headers.get('access-control-allow-origin')).toBeNull();
+});
+
+test('where no origin is named no header of CORS is sent', async () => {
+  const asked = await preflight(SHOP, api);
+  const answer = await fetch(`${api.url}/api/flash-sales`, { headers: { origin: SHOP } });
+  for (const { headers } of [asked, answer])
+    expect([...headers.keys()].filter((name) => name.startsWith('access-control'))).toEqual([]);
+  expect(asked.status).toBe(404);
+});
+
+test('with a port of their own, operators, board and their reference are only there', async () => {
+  const sale = await makeSale(world);
+  for (const path of ['/api/admin/sales', `/api/admin/sales/${sale.id}`, '/api/admin/orders/x', '/admin/queues']) {
+    for (const headers of [operator, login]) {
+      const hidden = await fetch(`${apart.url}${path}`, { headers });
+      expect([hidden.status, ((await hidden.json()) as { code: string }).code], path).toEqual([404, 'NOT_FOUND']);
+    }
+  }
+  expect((await fetch(`${admin.url}/api/admin/sales/${sale.id}`, { headers: operator })).status).toBe(200);
+  expect((await fetch(`${admin.url}/api/admin/sales/${sale.id}`)).status).toBe(401);
+  expect((await fetch(`${admin.url}/admin/queues`, { headers: login })).status).toBe(200);
+  expect((await fetch(`${admin.url}/health/ready`)).status).toBe(200);
+  const cross = await fetch(`${admin.url}/api/admin/sales`, { headers: { ...operator, origin: SHOP } });
+  expect([cross.status, cross.headers.get('access-control-allow-origin')]).toEqual([200, null]);
+  for (const path of [`/api/flash-sales/${sale.id}`, '/api/flash-sales', '/api/orders/x'])
+    expect((await fetch(`${admin.url}${path}`)).status, path).toBe(404);
+  const paths = async (url: string) =>
+    Object.keys(((await (await fetch(`${url}/docs/json`)).json()) as { paths: object }).paths);
+  expect((await paths(apart.url)).filter((path) => path.includes('admin'))).toEqual([]);
+  expect((await paths(admin.url)).filter((path) => path.includes('flash-sales'))).toEqual([]);
+});
+
+test('pages load nothing from elsewhere and are framed by nobody; other answers are what they say they are', async () => {
+  for (const [path, headers] of [
+    ['/docs', {}],
+    ['/admin/queues', login],
+  ] as const) {
+    const page = await fetch(`${api.url}${path}`, { headers });
+    expect(page.status).toBe(200);
+    const policy = page.headers.get('content-security-policy') ?? '';
+    expect(policy).toContain("default-src 'self'");
+    expect(policy).toContain("frame-ancestors 'none'");
+    expect(policy).not.toMatch(/https?:|unsafe-eval|\*/);
+    expect(page.headers.get('x-frame-options')).toBe('DENY');
+    expect(page.headers.get('referrer-policy')).toBe('no-referrer');
+    // What the policy would stop: a script in the page itself. Data is none.
+    const scripts = [...(await page.text()).matchAll(/<script\b([^>]*)>/g)].map((match) => match[1] as string);
+    expect(scripts.filter((tag) => !/\bsrc=|type="application\/json"/.test(tag))).toEqual([]);
+    expect(scripts.length).toBeGreaterThan(0);
+  }
+  for (const path of ['/api/flash-sales', '/nowhere', '/health/live', '/%zz'])
+    expect((await fetch(`${api.url}${path}`)).headers.get('x-content-type-options'), path).toBe('nosniff');
+});

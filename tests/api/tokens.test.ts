@@ -1,0 +1,182 @@
+/** AUTH=jwt over real HTTP: which tokens let a buyer in, and what the others are told. */
+import { createHmac, generateKeyPairSync } from 'node:crypto';
+import { makeSale } from '@flash-sale/core/testing/sales.ts';
+import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
+import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import type { AnyJson } from '../any-json.ts';
+import { AUDIENCE, ISSUER, type KeyHost, makeSigner, type Signer, sign, startKeyHost } from '../identity/key-host.ts';
+import { ADMIN_TOKEN, type RunningApi, startApi } from '../running-system.ts';
+
+const SECRET = 'sT4-kq9ZxW7mPv2LrB8nYc5HdF1jGa6E';
+const bySecret = (claims?: Record<string, unknown>, header?: Record<string, unknown>, secret = SECRET) =>
+  sign(new TextEncoder().encode(secret), { alg: 'HS256', ...header }, claims);
+const seconds = () => Math.floor(Date.now() / 1_000);
+const part = (value: unknown) => Buffer.from(JSON.stringify(value)).toString('base64url');
+
+let world: World;
+let api: RunningApi;
+let byKeys: RunningApi;
+let signer: Signer;
+let host: KeyHost;
+
+beforeAll(async () => {
+  world = await openWorld(inject('template'));
+  signer = await makeSigner('RS256', 'k1');
+  host = await startKeyHost([signer.publicKey]);
+  const settings = { AUTH: 'jwt', JWT_ISSUER: ISSUER, JWT_AUDIENCE: AUDIENCE } as const;
+  [api, byKeys] = await Promise.all([
+    startApi(world, { ...settings, JWT_SECRET: SECRET }),
+    startApi(world, { ...settings, JWT_JWKS_URL: host.url }),
+  ]);
+});
+afterAll(async () => {
+  await Promise.all([api.close(), byKeys.close(), host.close()]);
+  await world.close();
+});
+
+async function order(
+  headers: Record<string, string>,
+  { saleId = 'none', at = api }: { saleId?: string; at?: RunningApi } = {},
+): Promise<{ status: number; challenge: string | null; body: AnyJson }> {
+  const response = await fetch(`${at.url}/api/flash-sales/${saleId}/order`, { method: 'POST', headers });
+  return {
+    status: response.status,
+    challenge: response.headers.get('www-authenticate'),
+    body: await response.json(),
+  };
+}
+const withToken = (token: string) => ({ authorization: `Bearer ${token}` });
+
+test('the subject orders, and reads the order; X-User-ID is not looked at', async () => {
+  const sale = await makeSale(world);
+  const ann = withToken(await bySecret());
+  const placed = await order({ ...ann, 'x-user-id': 'bob' }, { saleId: sale.id });
+  expect(placed.body.status).toBe('accepted');
+  expect((await api.parts.gate.findReservation(sale.id, placed.body.order_id)) as unknown).toMatchObject({
+    buyerId: 'ann',
+  });
+  const read = async (headers: Record<string, string>) => {
+    const response = await fetch(`${api.url}/api/orders/${placed.body.order_id}`, { headers });
+    return [response.status, ((await response.json()) as AnyJson).code];
+  };
+  expect((await read(ann))[0]).toBe(200);
+  expect(await read(withToken(await bySecret({ sub: 'bob' })))).toEqual([404, 'ORDER_NOT_FOUND']);
+  expect(await read({ 'x-user-id': 'ann' })).toEqual([401, 'BUYER_REQUIRED']);
+});
+
+test('[I10] an operator reads any order, and who placed it; the operator’s token makes nobody a buyer', async () => {
+  const sale = await makeSale(world);
+  const { body } = await order(withToken(await bySecret()), { saleId: sale.id });
+  const read = (headers: Record<string, string>, id = body.order_id) =>
+    fetch(`${api.url}/api/admin/orders/${id}`, { headers });
+  const found = await read(withToken(ADMIN_TOKEN));
+  expect([found.status, await found.json()]).toEqual([
+    200,
+    expect.objectContaining({ order_id: body.order_id, status: 'pending', buyer_id: 'ann' }),
+  ]);
+  expect((await read(withToken(await bySecret()))).status).toBe(401);
+  expect((await read(withToken(ADMIN_TOKEN), `${sale.id}-00000000000000000000000000`)).status).toBe(404);
+  expect((await order(withToken(ADMIN_TOKEN))).body.code).toBe('INVALID_TOKEN');
+});
+
+test.each<[string, Record<string, string>]>([
+  ['nothing', {}],
+  ['another scheme', { authorization: 'Basic YW5uOg==' }],
+  ['an empty token', { authorization: 'Bearer ' }],
+  ['a name only', { 'x-user-id': 'ann' }],
+])('[trap 27] %s: 401, and it is said what is asked for', async (_what, headers) => {
+  const { status, challenge, body } = await order(headers);
+  expect([status, challenge, body.code, body.retryable]).toEqual([401, 'Bearer', 'BUYER_REQUIRED', false]);
+});
+
+test.each<[string, () => Promise<string> | string]>([
+  ['no token', () => 'abc'],
+  ['three parts of nothing', () => '..'],
+  ['signed by another secret', () => bySecret({}, {}, 'another-secret-of-the-same-length!!')],
+  ['alg none', () => `${part({ alg: 'none' })}.${part({ iss: ISSUER, aud: AUDIENCE, sub: 'ann', exp: 4e9 })}.`],
+  ['alg nOnE', () => `${part({ alg: 'nOnE' })}.${part({ iss: ISSUER, aud: AUDIENCE, sub: 'ann', exp: 4e9 })}.`],
+  ['no algorithm', () => `${part({})}.${part({ sub: 'ann' })}.x`],
+  ['HS512, which nobody asked for', () => sign(new TextEncoder().encode(SECRET + SECRET), { alg: 'HS512' })],
+  ['its signature cut off', async () => (await bySecret()).replace(/[^.]+$/, '')],
+  ['its claims exchanged', async () => (await bySecret()).replace(/\.[^.]+\./, `.${part({ sub: 'bob', exp: 4e9 })}.`)],
+  ['another issuer', () => bySecret({ iss: 'https://evil.example' })],
+  ['an issuer that begins like ours', () => bySecret({ iss: `${ISSUER}.evil.example` })],
+  ['no issuer', () => bySecret({ iss: undefined })],
+  ['for somebody else', () => bySecret({ aud: 'another-shop' })],
+  ['for nobody', () => bySecret({ aud: undefined })],
+  ['without an end', () => bySecret({ exp: undefined })],
+  ['an end that is a text', () => bySecret({ exp: '4000000000' })],
+  ['not valid yet', () => bySecret({ nbf: seconds() + 60 })],
+  ['issued in the future', () => bySecret({ iat: seconds() + 600 })],
+  ['without a subject', () => bySecret({ sub: undefined })],
+  ['a subject that is a number', () => bySecret({ sub: 7 })],
+  ['a subject that is a list', () => bySecret({ sub: ['ann'] })],
+  ['an empty subject', () => bySecret({ sub: '' })],
+  ['a subject with a space', () => bySecret({ sub: 'a b' })],
+  ['a subject with a line break', () => bySecret({ sub: 'ann\nadmin' })],
+  ['a subject that is too long', () => bySecret({ sub: 'x'.repeat(129) })],
+  ['a critical extension', () => bySecret({}, { crit: ['exp2'], exp2: 1 }).catch(() => unknownExtension())],
+  ['longer than any', () => bySecret({ x: 'y'.repeat(9_000) })],
+])('a token with %s is refused: 401 INVALID_TOKEN', async (_what, make) => {
+  const { status, challenge, body } = await order(withToken(await make()));
+  expect([status, body.code, challenge]).toEqual([401, 'INVALID_TOKEN', 'Bearer error="invalid_token"']);
+});
+
+/** The library signs none. */
+function unknownExtension(): string {
+  const signed = `${part({ alg: 'HS256', crit: ['exp2'], exp2: 1 })}.${part({ iss: ISSUER, aud: AUDIENCE, sub: 'ann', exp: 4e9 })}`;
+  return `${signed}.${createHmac('sha256', SECRET).update(signed).digest('base64url')}`;
+}
+
+test('a token that has expired is told so, also where it was remembered; a second of difference between clocks is borne', async () => {
+  const { status, challenge, body } = await order(withToken(await bySecret({ exp: seconds() - 60 })));
+  expect([status, body.code, challenge]).toEqual([
+    401,
+    'TOKEN_EXPIRED',
+    'Bearer error="invalid_token", error_description="expired"',
+  ]);
+  const ending = withToken(await bySecret({ exp: seconds() - 3 }));
+  expect((await order(ending)).body.code).toBe('SALE_NOT_FOUND');
+  await eventually('it has expired', 10_000, async () => (await order(ending)).body.code === 'TOKEN_EXPIRED');
+});
+
+test('keys of an issuer: its tokens are good, and none that were made of what everybody can read', async () => {
+  expect((await order(withToken(await signer.token()), { at: byKeys })).body.code).toBe('SALE_NOT_FOUND');
+  // The public key as a secret: as it is served, and as PEM.
+  const pem = generateKeyPairSync('rsa', { modulusLength: 2_048 }).publicKey.export({ type: 'spki', format: 'pem' });
+  for (const secret of [JSON.stringify(signer.publicKey), signer.publicKey.n as string, String(pem), SECRET]) {
+    const forged = await bySecret({}, { kid: 'k1' }, secret);
+    expect((await order(withToken(forged), { at: byKeys })).body.code).toBe('INVALID_TOKEN');
+  }
+  // A key that the token brings along, or says where to fetch.
+  const other = await makeSigner('RS256', 'k1');
+  const asked = host.asked;
+  for (const header of [{ jwk: other.publicKey }, { jku: host.url }, { x5u: host.url }, { kid: '../../k1' }]) {
+    const forged = await other.token({}, header);
+    expect((await order(withToken(forged), { at: byKeys })).body.code, JSON.stringify(header)).toBe('INVALID_TOKEN');
+  }
+  expect(host.asked - asked).toBeLessThanOrEqual(1);
+});
+
+test('keys that cannot be had: 503, to be tried again, and nothing is taken', async () => {
+  const sale = await makeSale(world);
+  const lonely = await startApi(world, {
+    AUTH: 'jwt',
+    JWT_ISSUER: ISSUER,
+    JWT_AUDIENCE: AUDIENCE,
+    JWT_JWKS_URL: 'http://127.0.0.1:9/jwks.json',
+  });
+  try {
+    const { status, body } = await order(withToken(await signer.token()), { saleId: sale.id, at: lonely });
+    expect([status, body.code, body.retryable]).toEqual([503, 'IDENTITY_UNAVAILABLE', true]);
+    expect((await lonely.parts.gate.read(sale.id)).numbers?.available).toBe(10);
+    expect(world.lines.some(({ msg }) => msg === 'the keys of tokens cannot be fetched')).toBe(true);
+  } finally {
+    await lonely.close();
+  }
+});
+
+test('the reference says how a buyer says who he is here', async () => {
+  const reference = (await (await fetch(`${api.url}/docs/json`)).json()) as AnyJson;
+  expect(reference.components.securitySchemes.buyer).toMatchObject({ type: 'http', scheme: 'bearer' });
+});

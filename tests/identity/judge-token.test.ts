@@ -1,0 +1,133 @@
+/** The judge of tokens with keys that are fetched: rotation, a host that is away, floods of unknown keys. Short times, real HTTP. */
+import { createTokenJudge, type TokenJudge } from '@flash-sale/api/identity/judge-token.ts';
+import { createLogger } from '@flash-sale/core/logging.ts';
+import { eventually } from '@flash-sale/core/testing/world.ts';
+import { afterEach, expect, test } from 'vitest';
+import { AUDIENCE, ISSUER, type KeyHost, makeSigner, startKeyHost } from './key-host.ts';
+
+const open: { close(): unknown }[] = [];
+afterEach(async () => {
+  for (const each of open.splice(0)) await each.close();
+});
+
+function judgeOf(url: string, times: Parameters<typeof createTokenJudge>[1]['times'] = {}): TokenJudge {
+  const identity = {
+    kind: 'jwt' as const,
+    keys: { kind: 'jwks' as const, url: new URL(url) },
+    issuer: ISSUER,
+    audience: AUDIENCE,
+  };
+  const log = createLogger('test', 'silent', '');
+  const judge = createTokenJudge(identity, { log, times: { timeoutMs: 500, cooldownMs: 200, ...times } });
+  open.push(judge);
+  return judge;
+}
+
+async function hostOf(...signers: { publicKey: KeyHost['keys'][number] }[]): Promise<KeyHost> {
+  const host = await startKeyHost(signers.map(({ publicKey }) => publicKey as never));
+  open.push(host);
+  return host;
+}
+
+const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+test.each(['RS256', 'ES256', 'EdDSA'] as const)('a token that is signed with %s is its subject', async (alg) => {
+  const signer = await makeSigner(alg, 'k1');
+  const host = await hostOf(signer);
+  expect(await judgeOf(host.url).judge(await signer.token({ sub: 'buyer-7' }))).toEqual({
+    word: 'buyer',
+    buyerId: 'buyer-7',
+  });
+});
+
+test('a key that was rotated in is found at once, and asked for once by a crowd', async () => {
+  const [before, after] = await Promise.all([makeSigner('ES256', 'k1'), makeSigner('ES256', 'k2')]);
+  const host = await hostOf(before);
+  const judge = judgeOf(host.url);
+  expect((await judge.judge(await before.token())).word).toBe('buyer');
+  host.keys = [before.publicKey, after.publicKey];
+  await pause(250);
+  const token = await after.token();
+  const words = await Promise.all(Array.from({ length: 50 }, async () => (await judge.judge(token)).word));
+  expect(new Set(words)).toEqual(new Set(['buyer']));
+  expect(host.asked).toBe(2);
+});
+
+test('a key that was taken away is believed no longer, not even for tokens that are remembered', async () => {
+  const [leaked, fresh] = await Promise.all([makeSigner('ES256', 'k1'), makeSigner('ES256', 'k2')]);
+  const host = await hostOf(leaked);
+  const judge = judgeOf(host.url, { refreshMs: 100 });
+  const token = await leaked.token();
+  expect((await judge.judge(token)).word).toBe('buyer');
+  expect(judge.recall(token)).toBe('ann');
+  host.keys = [fresh.publicKey];
+  await eventually('it is forgotten', 5_000, () => judge.recall(token) === null);
+  expect((await judge.judge(token)).word).toBe('invalid');
+});
+
+test('a flood of unknown keys asks the host no more often than the cooldown allows', async () => {
+  const signer = await makeSigner('ES256', 'k1');
+  const host = await hostOf(signer);
+  const judge = judgeOf(host.url, { cooldownMs: 60_000 });
+  expect((await judge.judge(await signer.token())).word).toBe('buyer');
+  for (let i = 0; i < 100; i++) {
+    expect((await judge.judge(await signer.token({}, { kid: `made-up-${i}` }))).word).toBe('invalid');
+  }
+  expect(host.asked).toBe(1);
+});
+
+test.each(['silent', 'broken'] as const)(
+  'a host that is %s: known keys go on, for others nothing is said',
+  async (manner) => {
+    const [known, unknown] = await Promise.all([makeSigner('ES256', 'k1'), makeSigner('ES256', 'k2')]);
+    const host = await hostOf(known);
+    const judge = judgeOf(host.url, { refreshMs: 50 });
+    expect((await judge.judge(await known.token())).word).toBe('buyer');
+    host.manner = manner;
+    const { asked } = host;
+    await eventually('it was asked again', 5_000, () => host.asked > asked);
+    expect((await judge.judge(await known.token({ sub: 'bob' }))).word).toBe('buyer');
+    await pause(250);
+    // It may be a key that was rotated in meanwhile: 401 would be a lie.
+    expect((await judge.judge(await unknown.token())).word).toBe('keys_away');
+    host.manner = 'well';
+    host.keys = [known.publicKey, unknown.publicKey];
+    await eventually('it is found', 5_000, async () => (await judge.judge(await unknown.token())).word === 'buyer');
+  },
+);
+
+test('a host that was never there: no token is judged, the host is not flooded, and as it comes all is well', async () => {
+  const signer = await makeSigner('ES256', 'k1');
+  const host = await hostOf(signer);
+  host.manner = 'broken';
+  const judge = judgeOf(host.url, { cooldownMs: 1_000 });
+  const token = await signer.token();
+  for (let i = 0; i < 100; i++) expect((await judge.judge(token)).word).toBe('keys_away');
+  expect(host.asked).toBeLessThanOrEqual(2);
+  host.manner = 'well';
+  await eventually('it is judged', 10_000, async () => (await judge.judge(token)).word === 'buyer');
+});
+
+test('keys are believed for a bounded time while the host is away', async () => {
+  const signer = await makeSigner('ES256', 'k1');
+  const host = await hostOf(signer);
+  const judge = judgeOf(host.url, { staleMaxMs: 300 });
+  expect((await judge.judge(await signer.token())).word).toBe('buyer');
+  host.manner = 'broken';
+  await eventually(
+    'they are too old',
+    5_000,
+    async () => (await judge.judge(await signer.token())).word === 'keys_away',
+  );
+});
+
+test.each([
+  ['no JSON', '<html>'],
+  ['no key set', '{"keys":1}'],
+  ['without end', `{"keys":[],"x":"${'a'.repeat(300_000)}"}`],
+])('what the host sends is %s: nothing is believed', async (_what, text) => {
+  const signer = await makeSigner('ES256', 'k1');
+  const host = await hostOf(signer);
+  host.keys = text;
+  expect((await judgeOf(host.url).judge(await signer.token())).word).toBe('keys_away');
+});

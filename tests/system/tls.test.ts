@@ -1,0 +1,198 @@
+/** TLS to Redis and PostgreSQL, with a CA of one's own: the right one works, a wrong one and another name are refused in a clear sentence. */
+import { execFileSync } from 'node:child_process';
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { collectFacts } from '@flash-sale/core/doctor/collect-facts.ts';
+import { judgeFacts } from '@flash-sale/core/doctor/judge-facts.ts';
+import { readEnvironment } from '@flash-sale/core/environment.ts';
+import { checkPostgres } from '@flash-sale/core/postgres/check-postgres.ts';
+import { migrateLedger } from '@flash-sale/core/postgres/migrate.ts';
+import { checkRedis } from '@flash-sale/core/redis/check-redis.ts';
+import { eventually, testServers } from '@flash-sale/core/testing/world.ts';
+import { startPrivatePostgres } from '@flash-sale/launcher/private-postgres.ts';
+import { startPrivateRedis } from '@flash-sale/launcher/private-redis.ts';
+import type { PrivateServer } from '@flash-sale/launcher/private-server.ts';
+import pg from 'pg';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { freePort } from '../free-port.ts';
+import { startProcess } from '../running-system.ts';
+
+let folder: string;
+let redis: PrivateServer;
+let postgres: PrivateServer;
+let tlsPort: number;
+
+const openssl = (...args: string[]) => execFileSync('openssl', args, { cwd: folder, stdio: 'pipe' });
+const file = (name: string) => join(folder, name);
+
+function makeCa(name: string): void {
+  openssl(
+    'req',
+    '-x509',
+    '-newkey',
+    'ec',
+    '-pkeyopt',
+    'ec_paramgen_curve:P-256',
+    '-nodes',
+    '-days',
+    '2',
+    '-subj',
+    `/CN=${name}`,
+    '-keyout',
+    `${name}.key`,
+    '-out',
+    `${name}.pem`,
+  );
+}
+
+/** For the name localhost only, not for 127.0.0.1. */
+function makeServerCertificate(): void {
+  openssl(
+    'req',
+    '-newkey',
+    'ec',
+    '-pkeyopt',
+    'ec_paramgen_curve:P-256',
+    '-nodes',
+    '-subj',
+    '/CN=localhost',
+    '-keyout',
+    'server.key',
+    '-out',
+    'server.csr',
+  );
+  writeFileSync(file('server.ext'), 'subjectAltName=DNS:localhost\n');
+  openssl(
+    'x509',
+    '-req',
+    '-in',
+    'server.csr',
+    '-CA',
+    'ours.pem',
+    '-CAkey',
+    'ours.key',
+    '-CAcreateserial',
+    '-days',
+    '2',
+    '-extfile',
+    'server.ext',
+    '-out',
+    'server.pem',
+  );
+}
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'flash-sale-tls-'));
+  makeCa('ours');
+  makeCa('another');
+  makeServerCertificate();
+  tlsPort = await freePort();
+  const [ofRedis, ofPostgres] = [join(folder, 'r'), join(folder, 'p')];
+  mkdirSync(ofRedis);
+  mkdirSync(ofPostgres);
+  const config = [
+    `tls-port ${tlsPort}`,
+    `tls-cert-file ${file('server.pem')}`,
+    `tls-key-file ${file('server.key')}`,
+    `tls-ca-cert-file ${file('ours.pem')}`,
+    'tls-auth-clients no',
+  ];
+  const distFolder = process.env.TEST_REDIS_DIST;
+  [redis, postgres] = await Promise.all([
+    startPrivateRedis({ folder: ofRedis, config, ...(distFolder ? { distFolder } : {}) }),
+    startPrivatePostgres({ folder: ofPostgres, durable: false }),
+  ]);
+  await turnOnTls(join(ofPostgres, 'postgres', 'cluster'));
+}, 60_000);
+afterAll(async () => {
+  await Promise.all([redis?.stop(), postgres?.stop()]);
+  rmSync(folder, { recursive: true, force: true });
+});
+
+/** PostgreSQL reads them again as it is told to. */
+async function turnOnTls(cluster: string): Promise<void> {
+  const { uid, gid } = statSync(cluster);
+  for (const name of ['server.key', 'server.pem']) {
+    copyFileSync(file(name), join(cluster, name));
+    execFileSync('chown', [`${uid}:${gid}`, join(cluster, name)]);
+    execFileSync('chmod', ['600', join(cluster, name)]);
+  }
+  const client = new pg.Client({ connectionString: postgres.url });
+  await client.connect();
+  await client.query("ALTER SYSTEM SET ssl_cert_file = 'server.pem'");
+  await client.query("ALTER SYSTEM SET ssl_key_file = 'server.key'");
+  await client.query('ALTER SYSTEM SET ssl = on');
+  await client.query('SELECT pg_reload_conf()');
+  await client.end();
+  await eventually('it speaks TLS', 10_000, () =>
+    checkPostgres(toPostgres('ours')).then(
+      () => true,
+      () => false,
+    ),
+  );
+}
+
+function toRedis(ca: string | null, host = 'localhost'): string {
+  const password = new URL(redis.url).password;
+  return `rediss://:${password}@${host}:${tlsPort}/0${ca === null ? '' : `?ca_file=${file(`${ca}.pem`)}`}`;
+}
+
+function toPostgres(ca: string | null, host = 'localhost'): string {
+  const url = new URL(postgres.url);
+  url.hostname = host;
+  url.searchParams.set('sslmode', 'verify-full');
+  if (ca !== null) url.searchParams.set('sslrootcert', file(`${ca}.pem`));
+  return url.href;
+}
+
+const sentenceOf = (look: Promise<unknown>): Promise<string> =>
+  look.then(
+    () => 'it was believed',
+    (error: Error) => error.message,
+  );
+
+test.each([
+  ['a CA that did not sign it', 'another', 'localhost', /that nobody known here has signed .* Name the file of the CA/],
+  ['no CA of one’s own', null, 'localhost', /that nobody known here has signed/],
+  ['another name', 'ours', '127.0.0.1', /for another name .* Write the name that the certificate is for/],
+  ['a file that is not there', 'missing', 'localhost', /cannot be (read|used) \(ENOENT.*Name a file|must name/],
+])('%s: neither server is believed, and it is said what to do', async (_what, ca, host, sentence) => {
+  for (const look of [checkRedis(toRedis(ca, host)), checkPostgres(toPostgres(ca, host))]) {
+    const said = await sentenceOf(look);
+    expect(said).toMatch(sentence);
+    expect(said).not.toContain(new URL(redis.url).password);
+  }
+});
+
+test('TLS to a port that does not speak it is said so', async () => {
+  const plain = toRedis('ours').replace(`:${tlsPort}/`, `:${redis.port}/`);
+  expect(await sentenceOf(checkRedis(plain))).toMatch(/No Redis answers .* write redis:\/\/ where it speaks no TLS/);
+  const ofPlain = `${testServers().databaseUrl}?sslmode=verify-full`;
+  expect(await sentenceOf(checkPostgres(ofPlain))).toMatch(/does not speak TLS at this port .* take sslmode out/);
+});
+
+test('API and worker run on both, and the doctor finds TLS', async () => {
+  const [redisUrl, databaseUrl] = [toRedis('ours'), toPostgres('ours')];
+  await migrateLedger(databaseUrl);
+  const world = { redisUrl, databaseUrl, prefix: 'tls' };
+  const port = await freePort();
+  const [api, worker] = await Promise.all([
+    startProcess(world, 'api', { PORT: String(port) }),
+    startProcess(world, 'worker'),
+  ]);
+  try {
+    await eventually('all parts answer', 15_000, async () => (await fetch(`http://127.0.0.1:${port}/health`)).ok);
+    const settings = readEnvironment({ REDIS_URL: redisUrl, DATABASE_URL: databaseUrl });
+    const facts = await collectFacts({ settings, folders: [], lookMs: 10_000, roundTrips: 1, migrations: false });
+    const found = judgeFacts(facts, 'all').filter(({ code }) => /_TLS$/.test(code));
+    expect(found.map(({ code, found: what }) => `${code} ${what}`)).toEqual(['REDIS_TLS TLS', 'POSTGRES_TLS TLS']);
+    const unverified = { ...settings, DATABASE_URL: databaseUrl.replace('verify-full', 'no-verify') };
+    const [warned] = judgeFacts({ ...facts, settings: unverified }, 'all').filter(
+      ({ code }) => code === 'POSTGRES_TLS',
+    );
+    expect([warned?.verdict, warned?.found]).toEqual(['warning', 'TLS, and nobody looks whose certificate it is']);
+  } finally {
+    await Promise.all([api.stop(), worker.stop()]);
+  }
+}, 60_000);
