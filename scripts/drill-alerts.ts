@@ -8,10 +8,10 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 import { HURRY } from '../tests/alerts-drill/hurried.ts';
 import { alertNames, drillAlerts, type Fired } from '../tests/alerts-drill/run-drill.ts';
 import { measuredBy } from './measured-by.ts';
+import { readArguments } from './read-arguments.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
@@ -70,7 +70,7 @@ async function drill(only: string | null, write: boolean): Promise<boolean> {
 }
 
 try {
-  const { values } = parseArgs({
+  const { values } = readArguments(import.meta.url, {
     options: { only: { type: 'string' }, write: { type: 'boolean', default: false } },
   });
   const { only = null, write } = values;

@@ -9,11 +9,11 @@ import { randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 import { runCommand } from '@flash-sale/launcher/run-command.ts';
 import { type CrowdReport, percentile, sendCrowd } from '../tests/crowd.ts';
 import { freePort } from '../tests/free-port.ts';
 import { measuredBy } from './measured-by.ts';
+import { readArguments } from './read-arguments.ts';
 
 const PROMISED_MS = 30_000;
 const COMPOSE_MS = 540_000;
@@ -21,7 +21,7 @@ const SCALE = ['--scale', 'api=2', '--scale', 'worker=3'];
 const IMAGES = ['flash-sale-api', 'flash-sale-worker', 'flash-sale-proxy'];
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const { values } = parseArgs({
+const { values } = readArguments(import.meta.url, {
   options: {
     buyers: { type: 'string', default: '20000' },
     units: { type: 'string', default: '1000' },

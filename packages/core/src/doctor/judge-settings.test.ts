@@ -98,7 +98,7 @@ test.each<[string, 'warning' | 'wrong', string, Record<string, string | undefine
   ],
   ['TIMEOUTS', 'warning', 'until the balancer notices', { SHUTDOWN_DRAIN_MS: '0' }, /SHUTDOWN_DRAIN_MS=5000/],
   ['TIMEOUTS', 'warning', 'balancers', { KEEP_ALIVE_TIMEOUT_MS: '60000' }, /KEEP_ALIVE_TIMEOUT_MS=/],
-  ['WORKER_POOL', 'wrong', 'needs 8', { DATABASE_POOL_SIZE: '7' }, /DATABASE_POOL_SIZE=8/],
+  ['WORKER_POOL', 'wrong', 'needs 9', { DATABASE_POOL_SIZE: '8' }, /DATABASE_POOL_SIZE=9/],
   ['METRICS', 'warning', 'every address', { METRICS_PORT: '9100', METRICS_HOST: '0.0.0.0' }, /METRICS_HOST=/],
   ['LOG_LEVEL', 'warning', 'error', { LOG_LEVEL: 'error' }, /LOG_LEVEL=info/],
 ])('%s is %s: %s', (code, verdict, found, changed, mend) => {
