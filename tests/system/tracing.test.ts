@@ -142,7 +142,8 @@ test('an order is one trace, from the HTTP request through Redis and the job to 
   }
 
   // Who bought is nobody's business there; a refusal says its code.
-  expect((await order(sale.id, 'late')).code).toBe('SOLD_OUT');
+  const late = await order(sale.id, 'late', { traceparent: `00-${TRACE_ID}-${CALLER}-01` });
+  expect(late.code).toBe('SOLD_OUT');
   await eventually('the refusal has come', 10_000, () => collector.spans.some((span) => span.fault === 'SOLD_OUT'));
   expect(collector.texts.join('')).not.toContain('a-buyer-of-ours');
 }, 60_000);
