@@ -1,5 +1,5 @@
 /**
- * pnpm backup [folder] [--logs <log of the API, folder of logs, or pattern> …]
+ * npm run backup -- [folder] [--logs <log of the API, folder of logs, or pattern> …]
  *
  * Writes the ledger, as it is at one instant, into a new folder in the one that is named (otherwise <DATA_DIR>/backups), with the orders that
  * were accepted by then and that the ledger did not have yet: from the API's logs, those of `npm start` where none are named. May be typed while
@@ -66,7 +66,7 @@ function describe({ tables, missingOrders, at, lsn }: Manifest): string[] {
   return [
     `ledger of ${at}, LSN ${lsn}: ${rows}; ${megabytes} MB`,
     missingOrders
-      ? `${missingOrders.orders} more accepted by then or since, and not in it: pnpm recover:orders reads them from the backup`
+      ? `${missingOrders.orders} more accepted by then or since, and not in it: npm run recover:orders reads them from the backup`
       : 'no log of the API was found here: orders that were accepted and not yet confirmed are in the logs only (--logs names them)',
   ];
 }

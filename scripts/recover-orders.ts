@@ -1,5 +1,5 @@
 /**
- * pnpm recover:orders <log of the API, folder of logs, pattern, or backup …> [--dry-run]
+ * npm run recover:orders -- <log of the API, folder of logs, pattern, or backup …> [--dry-run]
  *
  * After Redis lost its disk, or the ledger was restored from a backup: finds in the API's logs the orders that were accepted and are neither in
  * the ledger nor reserved, and hands them over again with the ids that their buyers have. Each ends as confirmed, or as rejected where no unit

@@ -1,4 +1,4 @@
-/** pnpm recover:orders: orders that Redis lost are found in the API's log, and end under the ids that their buyers have. */
+/** npm run recover:orders: orders that Redis lost are found in the API's log, and end under the ids that their buyers have. */
 import { execFile } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -108,7 +108,7 @@ test('[I3] [trap 17] found, confirmed while there are units, once however often 
 }, 40_000);
 
 test('nothing to read, no file, no servers: a sentence, and exit code 2', async () => {
-  expect(await recover()).toMatchObject({ code: 2, stderr: expect.stringContaining('Usage: pnpm recover:orders') });
+  expect(await recover()).toMatchObject({ code: 2, stderr: expect.stringContaining('Usage: npm run recover:orders') });
   expect(await recover(join(folder, 'none.log'))).toMatchObject({
     code: 2,
     stderr: expect.stringContaining('none.log'),

@@ -79,7 +79,7 @@ export function createGateWatch(parts: {
       for (const id of unreadable)
         log.error(
           { order_id: id, sale_id: saleId },
-          'a reservation cannot be read and is dropped; find its order with: pnpm recover:orders',
+          'a reservation cannot be read and is dropped; find its order with: npm run recover:orders',
         );
       const verdicts = await orders.verdictsOf(found.map((order) => order.id));
       for (const verdict of verdicts) ended.add(verdict.id);

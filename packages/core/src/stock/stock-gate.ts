@@ -16,8 +16,8 @@ import type { Sale, StockNumbers } from '../sales/sale.ts';
 import {
   expectWord,
   type GateCheck,
-  gateConditions,
   GateRecoveringError,
+  gateConditions,
   OrderEndedError,
   type ReserveDecision,
   readOutcome,
