@@ -1,4 +1,4 @@
-// pnpm audit:sale: installs what is missing, then runs scripts/audit-sale.ts with Node 24.
+// npm run audit:sale: installs what is missing, then runs scripts/audit-sale.ts with Node 24.
 import { bootstrap } from './bootstrap.mjs';
 
 // 1 says that a sale is broken. Where not even the audit could begin, nothing is known of the sales.

@@ -1,5 +1,5 @@
 /**
- * pnpm audit:sale [id …] [--json]
+ * npm run audit:sale -- [id …] [--json]
  *
  * Says whether the numbers of each sale add up, by Redis, PostgreSQL and the queue as they are. It changes nothing, and may be asked
  * while a crowd orders. Exit code 0: clean; 1: something is wrong; 2: it could not look, or not judge every sale.

@@ -1,19 +1,21 @@
 /**
- * pnpm backup [folder] [--logs <log of the API, folder of logs, or pattern> …]
+ * npm run backup -- [folder] [--logs <log of the API, folder of logs, or pattern> …]
  *
  * Writes the ledger, as it is at one instant, into a new folder in the one that is named (otherwise <DATA_DIR>/backups), with the orders that
  * were accepted by then and that the ledger did not have yet: from the API's logs, those of `npm start` where none are named. May be typed while
- * a crowd orders. Afterwards it removes what backups that were cut off have left there over an hour ago. The exit code is 0 when the backup is whole, otherwise 1.
+ * a crowd orders. Afterwards it removes what backups that were cut off have left there over an hour ago. The exit
+ * code is 0 when the backup is whole and every file of the folders was read, otherwise 1.
  */
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { findAcceptedLogs, readAcceptedLogs } from '@flash-sale/core/orders/accepted-log-files.ts';
+import { findLogs, readAcceptedLogs } from '@flash-sale/core/orders/accepted-log-files.ts';
 import { backUpLedger } from '@flash-sale/core/postgres/back-up-ledger.ts';
 import { type Manifest, removeUnfinished } from '@flash-sale/core/postgres/backup-folder.ts';
 import { checkPostgres } from '@flash-sale/core/postgres/check-postgres.ts';
 import { findLedger } from '@flash-sale/launcher/running-system.ts';
 import { readSettings } from '@flash-sale/launcher/settings.ts';
 import { readArguments, usageOf } from './read-arguments.ts';
+import { tellOfLogs, tellOfSkipped } from './tell-of-logs.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
@@ -32,7 +34,7 @@ try {
 /** Those of `npm start`; null where it never ran here. */
 function ownLogs(folder: string): string[] | null {
   try {
-    findAcceptedLogs(folder);
+    findLogs(folder);
     return [folder];
   } catch {
     return null;
@@ -45,15 +47,16 @@ async function backUp(into: string, logs: readonly string[] | null): Promise<voi
   const folder = join(into, new Date().toISOString().replaceAll(':', '-'));
   const databaseUrl = findLedger(root, process.env);
   // What cannot work is said before anything is written.
-  logs?.forEach(findAcceptedLogs);
+  const isAllRead = tellOfSkipped(logs ?? []);
   await checkPostgres(databaseUrl);
-  const manifest = await backUpLedger({ databaseUrl, folder, accepted: logs && readAcceptedLogs(logs) });
+  const manifest = await backUpLedger({ databaseUrl, folder, accepted: logs && readAcceptedLogs(logs, tellOfLogs) });
   for (const line of describe(manifest)) process.stdout.write(`${line}\n`);
   const { removed, left } = removeUnfinished(into);
   for (const draft of removed) process.stdout.write(`removed: ${draft}, a backup that was cut off\n`);
   for (const draft of left)
     process.stdout.write(`left: ${draft}, a backup that is at work, or was cut off within the last hour\n`);
   process.stdout.write(`${folder}, ${((performance.now() - startedAt) / 1_000).toFixed(2)} s\n`);
+  if (!isAllRead) process.exitCode = 1;
 }
 
 function describe({ tables, missingOrders, at, lsn }: Manifest): string[] {
@@ -63,7 +66,7 @@ function describe({ tables, missingOrders, at, lsn }: Manifest): string[] {
   return [
     `ledger of ${at}, LSN ${lsn}: ${rows}; ${megabytes} MB`,
     missingOrders
-      ? `${missingOrders.orders} more accepted by then or since, and not in it: pnpm recover:orders reads them from the backup`
+      ? `${missingOrders.orders} more accepted by then or since, and not in it: npm run recover:orders reads them from the backup`
       : 'no log of the API was found here: orders that were accepted and not yet confirmed are in the logs only (--logs names them)',
   ];
 }

@@ -7,7 +7,7 @@
  *   5. More API and worker processes.
  *   6. A Redis Cluster of one and of three masters, with sales on each.
  *
- *   pnpm bench [--rounds 5] [--seconds 2] [--only closed,drop,open,pressure,sizes,memory,scale,cluster] [--write]
+ *   npm run bench -- [--rounds 5] [--seconds 2] [--only closed,drop,open,pressure,sizes,memory,scale,cluster] [--write]
  *
  * With --write docs/measurements/speed.{json,md,svg} are made; that takes a whole run. Needs Linux (/proc) and wrk.
  */
@@ -175,7 +175,7 @@ function write(): void {
     machine: thisMachine(),
     generator: 'wrk (closed loops), scripts/bench/open-loop.ts (open loops, exact numbers of orders)',
     fsync: 'Redis appendfsync everysec; PostgreSQL fsync on, synchronous_commit on',
-    command: `pnpm bench --rounds ${rounds} --seconds ${seconds} --write`,
+    command: `npm run bench -- --rounds ${rounds} --seconds ${seconds} --write`,
   } as Omit<BenchResults, 'constants'>;
   const results: BenchResults = { ...facts, constants: constantsOf(facts) };
   const folder = join(root, 'docs', 'measurements');

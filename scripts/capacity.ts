@@ -1,5 +1,5 @@
 /**
- * pnpm capacity [--buyers 1000000] [--units 10000] [--seconds 10] …
+ * npm run capacity -- [--buyers 1000000] [--units 10000] [--seconds 10] …
  *
  * How many processes, cores, megabytes and seconds a drop takes, from what one order costs. It starts and asks nothing.
  * The constants are those of docs/measurements/speed.json; an option of a constant's name (--api-us-per-order 60) stands above it.
@@ -18,7 +18,7 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const SPEED_FILE = 'docs/measurements/speed.json';
 const PAGE = join(root, 'docs/capacity.md');
 
-const usage = `Usage: pnpm capacity ${Object.entries(DROP_OPTIONS)
+const usage = `Usage: npm run capacity -- ${Object.entries(DROP_OPTIONS)
   .map(([name, { example }]) => `[--${name} ${example}]`)
   .join(' ')} [--json] [--write] [--constants <file>] [--<constant> <number>]`;
 
@@ -68,7 +68,8 @@ function textsOfArguments(): { texts: Texts; json: boolean; write: boolean } {
 /** The example of docs/capacity.md is what this prints. */
 function writeIntoPage(text: string): void {
   const page = readFileSync(PAGE, 'utf8');
-  const command = ['pnpm capacity', ...process.argv.slice(2).filter((argument) => argument !== '--write')].join(' ');
+  const typed = process.argv.slice(2).filter((argument) => argument !== '--write');
+  const command = ['npm run capacity', ...(typed.length > 0 ? ['--'] : []), ...typed].join(' ');
   const [begin, end] = ['<!-- capacity: begin -->', '<!-- capacity: end -->'];
   const [before, rest] = page.split(begin) as [string, string];
   const after = rest.split(end)[1] as string;

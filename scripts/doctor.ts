@@ -1,5 +1,5 @@
 /**
- * pnpm run doctor [--json]
+ * npm run doctor -- [--json]
  *
  * Goes through the production checklist by looking: at the settings, this machine, Redis and PostgreSQL. It changes nothing. Exit code 0: all
  * is well; 1: something is wrong, or a server could not be looked at; 2: nothing is wrong, and there are warnings.

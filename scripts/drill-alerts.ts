@@ -3,7 +3,7 @@
  * must end when the trouble does. Everything runs on servers of its own on the loopback, and is gone afterwards. The exit code is 1 where one
  * did not fire or did not end. With --write the page in docs/measurements is made.
  *
- *   pnpm drill:alerts [--only <alert>] [--write]
+ *   npm run drill:alerts -- [--only <alert>] [--write]
  */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -3,7 +3,7 @@
  * Fails where an accepted order is lost, more or less than the units is confirmed, or the audit is not clean. Twice: Redis, PostgreSQL, API and
  * worker lost; and PostgreSQL alone, while Redis lives on. With --write the page in docs/measurements is made.
  *
- *   pnpm drill:restore [--units 5000] [--rate 400] [--write]
+ *   npm run drill:restore -- [--units 5000] [--rate 400] [--write]
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -70,7 +70,7 @@ ${report.audit}
   );
   return `# Everything lost in the middle of a sale, and restored
 
-A sale of ${units.toLocaleString('en')} units, one a buyer, some ${ordersPerSecond} orders a second. With 30 % sold \`pnpm backup\` is typed while it sells; then an
+A sale of ${units.toLocaleString('en')} units, one a buyer, some ${ordersPerSecond} orders a second. With 30 % sold \`npm run backup\` is typed while it sells; then an
 operator adds a tenth of the units. With 60 % sold the worker stands still for 0.3 s, so that some orders are in Redis only, and the machines
 are lost: their processes are killed and their folders deleted. The API's logs are kept elsewhere. Everything is started on empty folders and
 restored by the commands of [backup](../running/backup.md), typed by a script and not by a person who looks for them first: add the time for that, and for machines. The crowd goes on asking all the time.

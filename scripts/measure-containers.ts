@@ -3,7 +3,7 @@
  * one container of each is killed in the middle. Fails where the ledger does not have exactly the units, or the audit is not clean. With --write
  * the page in docs/measurements is made. Needs Docker with compose; everything it made is taken down again, but for the images.
  *
- *   pnpm measure:containers [--buyers 20000] [--units 1000] [--connections 200] [--write]
+ *   npm run measure:containers -- [--buyers 20000] [--units 1000] [--connections 200] [--write]
  */
 import { randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';

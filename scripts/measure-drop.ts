@@ -3,7 +3,7 @@
  * with the API killed in the middle, with the worker killed in the middle. Each on a system of its own in a temporary folder.
  * Fails where anything is lost, sold twice, or not ended within 30 s. With --write the page in docs/measurements is made.
  *
- *   pnpm measure:drop [--buyers 20000] [--units 1000] [--connections 200] [--write]
+ *   npm run measure:drop -- [--buyers 20000] [--units 1000] [--connections 200] [--write]
  */
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

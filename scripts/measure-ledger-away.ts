@@ -3,7 +3,7 @@
  * once it is back. Fails where an order is lost, an attempt is used up, or the end takes longer than 30 s. With --write the page in
  * docs/measurements is made.
  *
- *   pnpm measure:ledger-away [--minutes 5] [--rate 250] [--write]
+ *   npm run measure:ledger-away -- [--minutes 5] [--rate 250] [--write]
  */
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

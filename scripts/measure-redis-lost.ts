@@ -1,8 +1,8 @@
 /**
  * A sale in whose middle Redis loses something, measured: for how long nothing is admitted, which accepted orders Redis lost, and what became
- * of them once `pnpm recover:orders` was typed. With --write the page in docs/measurements is made.
+ * of them once `npm run recover:orders` was typed. With --write the page in docs/measurements is made.
  *
- *   pnpm measure:redis-lost [--units 5000] [--rounds 3] [--write]
+ *   npm run measure:redis-lost -- [--units 5000] [--rounds 3] [--write]
  */
 import { execFile } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -88,7 +88,7 @@ function page(all: readonly Measured[]): string {
 
 A sale of ${units.toLocaleString('en')} units, one a buyer. Once half of them are confirmed the worker is frozen for 0.3 s, so that some orders are
 in Redis only, and then Redis loses something. The crowd goes on: whoever is told 503 asks again 20 ms later. When everything is sold
-out and settled, \`pnpm recover:orders\` is typed with the API's log. ${rounds} rounds of each, one behind the other.
+out and settled, \`npm run recover:orders\` is typed with the API's log. ${rounds} rounds of each, one behind the other.
 
 | Redis is | closed, s | of that rebuilding, s | accepted | lost by Redis | confirmed in the end | rejected in the end |
 | --- | --- | --- | --- | --- | --- | --- |

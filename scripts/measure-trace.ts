@@ -2,7 +2,7 @@
  * The trace of one order of a crowd, as a collector receives it from a system that runs in production mode. With --write the page in
  * docs/measurements is made.
  *
- *   pnpm measure:trace [--orders 200] [--write]
+ *   npm run measure:trace -- [--orders 200] [--write]
  */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,5 +1,5 @@
 /**
- * pnpm migrate: brings the ledger at DATABASE_URL up to date, and says what it did. Safe to run again, and from several
+ * npm run migrate: brings the ledger at DATABASE_URL up to date, and says what it did. Safe to run again, and from several
  * places at once.
  */
 import { existsSync, readFileSync } from 'node:fs';

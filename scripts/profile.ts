@@ -2,7 +2,7 @@
  * Where the time goes, under 200 connections: CPU profiles of the API and of the worker as flame graphs, and what Redis did. Writes
  * docs/measurements/flame-api.svg, flame-worker.svg and profile.md.
  *
- *   pnpm bench:profile [--seconds 5]
+ *   npm run bench:profile -- [--seconds 5]
  */
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

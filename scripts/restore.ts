@@ -1,5 +1,5 @@
 /**
- * pnpm restore <backup>
+ * npm run restore -- <backup>
  *
  * Fills the empty database at DATABASE_URL from a backup. Wholly, or nothing is changed. Sales that are not over are paused; the lines at the
  * end say what is to be done before they go on. The exit code is 0 when it is done, otherwise 1.
@@ -33,8 +33,13 @@ async function restore(folder: string): Promise<void> {
   say(`ledger of ${manifest.at}: ${rows}; ${((performance.now() - startedAt) / 1_000).toFixed(2)} s`);
   say(paused.length === 0 ? 'no sale was to be paused' : `paused: ${paused.join(', ')}`);
   say('Now: start worker and API; do again what operators did since; then, with all logs of the API that there are:');
-  say(`  pnpm recover:orders ${manifest.missingOrders ? `${folder} ` : ''}<logs of the API>`);
-  say('Then resume the sales, and type: pnpm audit:sale');
+  say(`  npm run recover:orders -- ${manifest.missingOrders ? `${quoted(folder)} ` : ''}<logs of the API>`);
+  say('Then resume the sales, and type: npm run audit:sale');
+}
+
+/** For a POSIX shell: a folder with a space, or a $, is one word, and means itself. */
+function quoted(text: string): string {
+  return /^[\w./:@%+=-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
 function say(line: string): void {

@@ -1,6 +1,6 @@
 /**
  * npm start: runs the system until it is told to stop. See packages/launcher/src/start-system.ts for what it does.
- * With --watch (pnpm dev) API and workers start again when their files change.
+ * With --watch (npm run dev) API and workers start again when their files change.
  */
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';

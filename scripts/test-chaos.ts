@@ -3,7 +3,7 @@
  * that judges every reply and the end (tests/chaos). Fails where anything is oversold, leaked, lost, stuck, or a reply is a lie. The same
  * seed makes the same plan and the same decisions; real time differs. With --write the page in docs/measurements is made.
  *
- *   pnpm test:chaos [--minutes 10] [--seed S] [--units 1] [--buyers 24] [--apis 2] [--workers 2] [--lose-redis] [--keep-logs]
+ *   npm run test:chaos -- [--minutes 10] [--seed S] [--units 1] [--buyers 24] [--apis 2] [--workers 2] [--lose-redis] [--keep-logs]
  *                    [--write]
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -42,7 +42,7 @@ for (const stream of [process.stdout, process.stderr]) stream.on('error', () => 
 listenForStop(process, { onStop: () => stopping.abort(new Error('The run was stopped.')), onForce: () => {} });
 
 const command = [
-  `pnpm test:chaos --seed ${values.seed} --minutes ${values.minutes}`,
+  `npm run test:chaos -- --seed ${values.seed} --minutes ${values.minutes}`,
   ...(['units', 'buyers', 'apis', 'workers'] as const).flatMap((name) =>
     values[name] === { units: '1', buyers: '24', apis: '2', workers: '2' }[name] ? [] : [`--${name} ${values[name]}`],
   ),

@@ -2,7 +2,7 @@
  * A Redis Cluster of one and of three masters: what an order costs on each node, with sales that lie on all of them. On two cores more
  * masters give no more throughput; what is seen is whether an order costs more, and how its commands spread.
  *
- *   node scripts/bench/cluster.ts [--orders 2000]    (prints the result; `pnpm bench --only cluster` does the same with more)
+ *   node scripts/bench/cluster.ts [--orders 2000]    (prints the result; `npm run bench -- --only cluster` does the same with more)
  */
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';

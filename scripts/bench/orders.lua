@@ -1,4 +1,4 @@
--- What a closed-loop round of `pnpm bench` asks, as cheaply as wrk can: the mode is the first argument after "--", the run's name the second.
+-- What a closed-loop round of `npm run bench` asks, as cheaply as wrk can: the mode is the first argument after "--", the run's name the second.
 --   fresh      each request is another buyer's
 --   one-buyer  one buyer for each thread, who is told by the limit to wait
 --   replays    the same order with the same key again and again, of 100 buyers for each thread

@@ -82,7 +82,7 @@ ${clusterTable(results)}
 ## The source document's scenarios
 
 Its headline figures are of Flask on a machine that it does not name; they stand here as they are there. Its command lines run as they are
-(\`pnpm load <scenario> --with wrk\`).
+(\`npm run load -- <scenario> --with wrk\`).
 
 | connections | document, req/s | document, mean ms | here: accepted/s | here: p50 / p99, ms | sold out/s |
 | --- | --- | --- | --- | --- | --- |

@@ -29,7 +29,7 @@ export interface BenchResults {
   readonly constants: Constants;
 }
 
-/** What `pnpm capacity` reckons with. */
+/** What `npm run capacity` reckons with. */
 export interface Constants {
   readonly api_us_per_order: number;
   readonly worker_us_per_order: number;

@@ -1,4 +1,4 @@
-/** pnpm audit:sale, as somebody types it. */
+/** npm run audit:sale, as somebody types it. */
 import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -86,7 +86,12 @@ test.each<{ what: string; args: string[]; env(): Promise<Record<string, string>>
     env: async () => addresses(),
     sentence: /no sale "nobody-has-it"/,
   },
-  { what: 'an option is unknown', args: ['--loud'], env: async () => addresses(), sentence: /Usage: pnpm audit:sale/ },
+  {
+    what: 'an option is unknown',
+    args: ['--loud'],
+    env: async () => addresses(),
+    sentence: /Usage: npm run audit:sale/,
+  },
   {
     what: 'Redis is away',
     args: [],
@@ -107,7 +112,7 @@ test.each<{ what: string; args: string[]; env(): Promise<Record<string, string>>
       await world.pool.query('DROP TABLE gate_epochs');
       return addresses();
     },
-    sentence: /not up to date.*pnpm migrate/,
+    sentence: /not up to date.*npm run migrate/,
   },
 ])('2 and a sentence where $what', async ({ args, env, sentence }) => {
   const said = await auditSale(args, await env());

@@ -1,4 +1,4 @@
-/** pnpm run doctor, as somebody types it, on real servers that are fit and that are made unfit one setting at a time; and its look as a process starts. */
+/** npm run doctor, as somebody types it, on real servers that are fit and that are made unfit one setting at a time; and its look as a process starts. */
 import { execFile, spawn } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
@@ -197,7 +197,7 @@ test('settings: a wrong one is a finding of its own; 1 for what is wrong, 2 for 
   expect((await doctor({ NODE_ENV: 'development' })).code).toBe(2);
   const usage = await doctor({}, ['--loud']);
   expect(usage).toMatchObject({ code: 1, out: '' });
-  expect(usage.err).toMatch(/Usage: pnpm run doctor \[--json\]/);
+  expect(usage.err).toMatch(/Usage: npm run doctor -- \[--json\]/);
 });
 
 test('the running system is found by what it wrote down', async () => {

@@ -1,4 +1,4 @@
-/** pnpm recover:orders: orders that Redis lost are found in the API's log, and end under the ids that their buyers have. */
+/** npm run recover:orders: orders that Redis lost are found in the API's log, and end under the ids that their buyers have. */
 import { execFile } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -108,7 +108,7 @@ test('[I3] [trap 17] found, confirmed while there are units, once however often 
 }, 40_000);
 
 test('nothing to read, no file, no servers: a sentence, and exit code 2', async () => {
-  expect(await recover()).toMatchObject({ code: 2, stderr: expect.stringContaining('Usage: pnpm recover:orders') });
+  expect(await recover()).toMatchObject({ code: 2, stderr: expect.stringContaining('Usage: npm run recover:orders') });
   expect(await recover(join(folder, 'none.log'))).toMatchObject({
     code: 2,
     stderr: expect.stringContaining('none.log'),
@@ -117,7 +117,7 @@ test('nothing to read, no file, no servers: a sentence, and exit code 2', async 
   writeFileSync(empty, '{"level":"info","msg":"ready"}\n');
   expect(await recover(empty)).toMatchObject({
     code: 2,
-    stdout: '',
+    stdout: expect.stringMatching(/^ {2}read .*empty\.log: 0 accepted orders\n$/),
     stderr: expect.stringMatching(/^No accepted order is in .*empty\.log: no line "order accepted"/),
   });
   expect(await recover('--what')).toMatchObject({ code: 2 });
@@ -174,6 +174,12 @@ test('[I7] an order that a worker called rejected is rejected again, and not han
     ]),
   );
   expect((await recover('--dry-run', logs)).stdout).toContain('2 accepted orders in the log, 0 of them lost.');
+  // What was not read is no success: nobody may believe that all were found.
+  writeFileSync(join(logs, 'orders.txt'), line(newOrderId(sale.id), 'cid'));
+  const partly = await recover('--dry-run', logs);
+  expect(partly.code).toBe(1);
+  expect(partly.stdout).toContain(`NOT READ ${join(logs, 'orders.txt')}: its name is`);
+  expect(partly.stdout).toMatch(/read \S+api-1\.log: 2 accepted orders, from \S+Z to \S+Z\n/);
 }, 30_000);
 
 test('logs that were set aside are read: with the log, from its folder, and by a pattern', async () => {

@@ -111,3 +111,26 @@ test('[trap 37] every command of package.json that a page names exists', () => {
   }
   expect(unknown).toEqual([]);
 });
+
+test('what an operator types, or is told to type, needs npm alone: pnpm is on no PATH', () => {
+  const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
+  // Those that fetch what they need by themselves.
+  const names = Object.keys(scripts).filter((name) => scripts[name]?.includes('.mjs'));
+  expect(names).toEqual(
+    expect.arrayContaining(['backup', 'restore', 'recover:orders', 'audit:sale', 'doctor', 'migrate']),
+  );
+  const typed = new RegExp(`\\bpnpm (?:--silent )?(?:run )?(?:${names.join('|')})(?![\\w:-])`);
+  const forOperators = /^(README\.md|docs\/(running|capacity)\b.*|(apps|packages|scripts)\/.*)$/;
+  const found = sourceFiles('.md', '.ts', '.mjs')
+    .filter(({ path }) => forOperators.test(path) && !path.endsWith('.test.ts'))
+    .flatMap(({ path, text }) =>
+      text.split('\n').flatMap((line, at) => (typed.test(line) ? [`${path}:${at + 1}`] : [])),
+    );
+  expect(found).toEqual([]);
+  // npm hands options on behind "--" only; before it they are its own.
+  const swallowed = pages.flatMap(
+    ({ path, text }) =>
+      text.match(/\bnpm run (?:--silent )?[a-z:]+ --[a-z][^\n`]*/g)?.map((command) => `${path}: ${command}`) ?? [],
+  );
+  expect(swallowed).toEqual([]);
+});

@@ -32,6 +32,6 @@ test('what it does not know is refused, with what may be typed', async () => {
   );
   expect(refusal).toMatchObject({
     code: 1,
-    stderr: expect.stringMatching(/'--no-such-option'.*\nUsage: pnpm capacity /s),
+    stderr: expect.stringMatching(/'--no-such-option'.*\nUsage: npm run capacity -- /s),
   });
 });

@@ -77,7 +77,7 @@ test('[I2] [I11] the same process that took over older data and is master again 
   expect(await runId()).toBe(before);
   expect(await redis.hget(world.keys.sale(sale.id).gate, 'available'), 'older data').toBe('5');
   await expect(reserveOne(gate, sale.id, newOrderId(sale.id))).rejects.toThrow('recovering');
-  expect(await gate.check(sale.id, 1)).toBe('other_server');
+  expect(await gate.check(sale.id, 1)).toEqual({ condition: 'other_server', epoch: 1 });
   const sales = createSaleStore(pool);
   const rebuild = createGateRebuild(world);
   await createGateWatch({ gate, rebuild, epochs: createEpochStore(pool), orders, sales, log }).runOnce();

@@ -136,7 +136,7 @@ test('[I11] an order that Redis lost while a worker had it is adopted by the new
   await lose(sale);
   // While the gate is away the ledger does not take it: it must be known first whether there is room.
   await createSaleStore(world.pool).find(sale.id);
-  await createEpochStore(world.pool).begin(sale.id, 'missing', 0);
+  await createEpochStore(world.pool).begin(sale.id, { reason: 'missing', gateEpoch: 0, closedMs: 0 });
   await expect(confirm(inTheWorkersHands)).rejects.toThrow(GateRecoveringError);
   expect(await verdict(id)).toBeUndefined();
   await watchOnce();

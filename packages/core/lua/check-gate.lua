@@ -1,6 +1,6 @@
 -- check-gate
 --   Says whether a sale's gate can be trusted: opened in this life of Redis and in the ledger's epoch, with its records in
---   step with each other.
+--   step with each other; and its epoch, which the next one must be above. 0 where it has none that can be read.
 -- KEYS
 --   1 gate           hash of the sale's settings and numbers
 --   2 reservations   hash order id -> quantity|reserved at ms|request id|length of key|key, buyer
@@ -8,33 +8,38 @@
 -- ARGV
 --   1 epoch          of the ledger's row
 -- Returns
---   sound
---   missing
---   other_server
---   closed
---   behind
---   inconsistent
+--   sound, epoch
+--   missing, epoch
+--   other_server, epoch
+--   closed, epoch
+--   behind, epoch
+--   ahead, epoch
+--   inconsistent, epoch
 -- Keeps
 --   nothing: it only reads
 local gate = redis.call('HMGET', KEYS[1], 'run_id', 'epoch', 'reserved')
+local epoch, reserved = tonumber(gate[2]), tonumber(gate[3])
 if not gate[1] and redis.call('EXISTS', KEYS[1]) == 0 then
-  return { 'missing' }
+  return { 'missing', 0 }
 end
 if gate[1] == '' then
-  return { 'closed' }
+  return { 'closed', epoch or 0 }
 end
 local life = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
   .. ' ' .. string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
 if gate[1] ~= life then
-  return { 'other_server' }
+  return { 'other_server', epoch or 0 }
 end
-local epoch, reserved = tonumber(gate[2]), tonumber(gate[3])
 if epoch and epoch < tonumber(ARGV[1]) then
-  return { 'behind' }
+  return { 'behind', epoch }
+end
+-- Only the ledger raises an epoch, and it does so first: this ledger was restored, and is not the one that the gate was made from.
+if epoch and epoch > tonumber(ARGV[1]) then
+  return { 'ahead', epoch }
 end
 local reservations = redis.call('HLEN', KEYS[2])
 if not epoch or not reserved or redis.call('ZCARD', KEYS[3]) ~= reservations
   or (reserved > 0) ~= (reservations > 0) then
-  return { 'inconsistent' }
+  return { 'inconsistent', epoch or 0 }
 end
-return { 'sound' }
+return { 'sound', epoch }

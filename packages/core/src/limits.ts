@@ -220,10 +220,10 @@ export const LOCK_WAIT_MS = 2_000;
 export const COPY_STATEMENT_MS = 3_600_000;
 
 /**
- * By how much a restore raises each sale's epoch: above every epoch that a gate can have had since the backup, at one a second for eleven days.
- * So a Redis that lives on makes every gate anew. The ledger's integer has room for two thousand restores.
+ * A restore raises each sale's epoch to the seconds since then: above every epoch that a gate has had, for a gate is not made anew once a second
+ * all the time; and another one with each restore, also of the same backup. The ledger's integer has room until 2094.
  */
-export const RESTORE_EPOCH_LEAP = 1_000_000;
+export const RESTORE_EPOCHS_SINCE = '2026-01-01T00:00:00Z';
 
 /** Milliseconds that a restore waits for its tables to itself, beside processes that look into an empty ledger. */
 export const RESTORE_LOCK_MS = 10_000;

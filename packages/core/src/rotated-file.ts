@@ -9,6 +9,8 @@ import { LOG_FILE_BYTES, LOG_FILES_MAX } from './limits.ts';
 
 /** A number that rises: not the time, which may be set back, so that the newest would be taken for the oldest. */
 const SET_ASIDE = /^\.(\d{6,})$/;
+/** The same, where somebody has compressed it: it is his, but its number stays taken. */
+const NUMBERED = /^\.(\d{6,})(\.\w+)?$/;
 
 export interface RotatedFile {
   /** @returns false where the line could not be written (a full disk): a log must never end the process */
@@ -73,8 +75,7 @@ export function openRotatedFile(file: string, bounds = { bytes: LOG_FILE_BYTES, 
  */
 export function setAside(file: string, most = LOG_FILES_MAX): boolean {
   try {
-    const newest = listSetAside(file).at(-1);
-    const number = newest === undefined ? 1 : numberOf(file, newest) + 1;
+    const number = Math.max(0, ...listNumbered(file, NUMBERED).map((one) => numberOf(file, one))) + 1;
     renameSync(file, `${file}.${String(number).padStart(6, '0')}`);
   } catch {
     return false;
@@ -89,15 +90,19 @@ export function setAside(file: string, most = LOG_FILES_MAX): boolean {
 
 /** Files that were set aside, the oldest first. */
 export function listSetAside(file: string): string[] {
+  return listNumbered(file, SET_ASIDE);
+}
+
+function listNumbered(file: string, ending: RegExp): string[] {
   const folder = dirname(file);
-  const isSetAside = (name: string): boolean =>
-    name.startsWith(basename(file)) && SET_ASIDE.test(name.slice(basename(file).length));
+  const isOne = (name: string): boolean =>
+    name.startsWith(basename(file)) && ending.test(name.slice(basename(file).length));
   return readdirSync(folder)
-    .filter(isSetAside)
+    .filter(isOne)
     .map((name) => join(folder, name))
     .sort((a, b) => numberOf(file, a) - numberOf(file, b));
 }
 
 function numberOf(file: string, setAsideFile: string): number {
-  return Number(basename(setAsideFile).slice(basename(file).length + 1));
+  return Number.parseInt(basename(setAsideFile).slice(basename(file).length + 1), 10);
 }

@@ -2,7 +2,7 @@
  * Makes gates anew that cannot be trusted any more: Redis was restarted, failed over, restored or emptied, or a gate's records are not in step
  * with each other. Admission closed by itself as that happened; here it is opened again.
  *   1. Take the lease, so that no other worker does the same, and look again.
- *   2. The ledger raises the sale's epoch. From here on it confirms no order of an older one before the gate is open.
+ *   2. The ledger raises the sale's epoch, above the gate's. From here on it confirms no order of an older one before the gate is open.
  *   3. Close the gate in Redis, in this epoch. From here on nobody but us writes to it.
  *   4. Sift the reservations that are left: those that the ledger has are dropped; the others go on.
  *   5. Restore what each buyer holds, the idempotency keys and the decided changes of stock, from the ledger and those reservations.
@@ -16,7 +16,7 @@ import type { OrderStore } from '@flash-sale/core/orders/order-store.ts';
 import type { EpochStore, GateSource } from '@flash-sale/core/sales/epoch-store.ts';
 import type { LedgerSale, SaleStore } from '@flash-sale/core/sales/sale-store.ts';
 import type { GateRebuild } from '@flash-sale/core/stock/gate-rebuild.ts';
-import type { GateCondition } from '@flash-sale/core/stock/gate-words.ts';
+import type { GateCheck } from '@flash-sale/core/stock/gate-words.ts';
 import type { StockGate } from '@flash-sale/core/stock/stock-gate.ts';
 import type { Logger } from 'pino';
 
@@ -46,9 +46,10 @@ export function createGateWatch(parts: {
     const renewing = setInterval(() => void rebuild.renewLease(saleId).catch(() => {}), REBUILD_LEASE_MS / 3);
     try {
       // Between our look and the lease another worker may have made it: an open gate is not closed for that.
-      const reason = await conditionOf(saleId);
-      if (reason === null || reason === 'sound') return true;
-      const epoch = await epochs.begin(saleId, reason, closedMs);
+      const found = await look(saleId);
+      if (found === null || found.condition === 'sound') return true;
+      const reason = found.condition;
+      const epoch = await epochs.begin(saleId, { reason, gateEpoch: found.epoch, closedMs });
       if (epoch === null) return true;
       log.warn({ sale_id: saleId, epoch, reason }, 'the gate is closed and is made anew');
       await rebuild.close(saleId, epoch);
@@ -65,7 +66,7 @@ export function createGateWatch(parts: {
   }
 
   /** @returns null where the sale is unknown */
-  async function conditionOf(saleId: string): Promise<GateCondition | null> {
+  async function look(saleId: string): Promise<GateCheck | null> {
     const sale = await sales.find(saleId);
     return sale && gate.check(saleId, sale.epoch);
   }
@@ -78,7 +79,7 @@ export function createGateWatch(parts: {
       for (const id of unreadable)
         log.error(
           { order_id: id, sale_id: saleId },
-          'a reservation cannot be read and is dropped; find its order with: pnpm recover:orders',
+          'a reservation cannot be read and is dropped; find its order with: npm run recover:orders',
         );
       const verdicts = await orders.verdictsOf(found.map((order) => order.id));
       for (const verdict of verdicts) ended.add(verdict.id);
@@ -200,7 +201,7 @@ export function createGateWatch(parts: {
   }
 
   async function watch(sale: LedgerSale): Promise<void> {
-    const condition = await gate.check(sale.id, sale.epoch);
+    const { condition } = await gate.check(sale.id, sale.epoch);
     if (condition === 'sound') {
       closedSince.delete(sale.id);
       return;

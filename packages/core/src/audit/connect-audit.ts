@@ -80,14 +80,16 @@ async function checkLedger(pool: pg.Pool, url: string): Promise<void> {
       `SELECT FROM pg_constraint WHERE conrelid = 'orders'::regclass AND conname = 'orders_id_of_sale' AND convalidated`,
     );
     if (rowCount === 0)
-      throw new CannotAuditError(`The constraint orders_id_of_sale is missing at ${placeOf(url)}. Type: pnpm migrate`);
+      throw new CannotAuditError(
+        `The constraint orders_id_of_sale is missing at ${placeOf(url)}. Type: npm run migrate`,
+      );
   } catch (error) {
     if (error instanceof CannotAuditError) throw error;
     const { code, message } = error as Error & { code?: string };
     // 42P01, 42703: there is no such table, no such column.
     throw new CannotAuditError(
       code === '42P01' || code === '42703'
-        ? `The ledger's tables at ${placeOf(url)} are not up to date (${message}). Type: pnpm migrate`
+        ? `The ledger's tables at ${placeOf(url)} are not up to date (${message}). Type: npm run migrate`
         : `PostgreSQL at ${placeOf(url)} cannot be read (${message || code}). Start it, or correct DATABASE_URL.`,
     );
   }

@@ -30,7 +30,7 @@ export function judgePostgres(
 export function judgeMigrations(outdated: string | null): Finding {
   return outdated === null
     ? ok('POSTGRES_MIGRATIONS', 'all carried out')
-    : wrong('POSTGRES_MIGRATIONS', outdated, 'pnpm migrate');
+    : wrong('POSTGRES_MIGRATIONS', outdated, 'npm run migrate');
 }
 
 function judgeVersion({ version }: SeenPostgres): Finding {

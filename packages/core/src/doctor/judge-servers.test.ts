@@ -227,7 +227,7 @@ test.each<[string, 'warning' | 'wrong', string, Finding[], RegExp]>([
   ],
   ['POSTGRES_CONNECTIONS', 'wrong', 'of 40', badPostgres({ boundOfLogin: 40 }), /DATABASE_POOL_SIZE/],
   ['POSTGRES_CONNECTIONS', 'warning', 'others have 40', badPostgres({ usedByOthers: 40 }), /max_connections/],
-  ['POSTGRES_MIGRATIONS', 'wrong', 'missing: x', bad({ outdated: 'missing: x' }), /pnpm migrate/],
+  ['POSTGRES_MIGRATIONS', 'wrong', 'missing: x', bad({ outdated: 'missing: x' }), /npm run migrate/],
   ['POSTGRES_CLOCK', 'warning', '2000 ms behind', badPostgres({ clock: { aheadMs: -2_000, unsureMs: 1 } }), /chronyc/],
   [
     'POSTGRES_CLOCK',

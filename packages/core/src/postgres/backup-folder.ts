@@ -31,7 +31,7 @@ const MANIFEST = 'manifest.json';
 /** A backup shares the machine with a sale: the fastest level makes files a third larger than the usual one, in a quarter of the time. */
 const GZIP_LEVEL = 1;
 
-/** Of the accepted orders that the ledger did not have; pnpm recover:orders reads it. */
+/** Of the accepted orders that the ledger did not have; npm run recover:orders reads it. */
 export const MISSING_ORDERS_FILE = 'accepted-orders.log.gz';
 
 const File = { name: Type.String({ pattern: '^[A-Za-z0-9_.-]+$' }), bytes: Type.Integer(), sha256: Type.String() };
@@ -73,7 +73,7 @@ export interface Draft {
   finish(contents: Omit<Manifest, 'format'>): Promise<Manifest>;
 }
 
-/** What a draft is called: `pnpm backup` calls a backup by its time. */
+/** What a draft is called: `npm run backup` calls a backup by its time. */
 const DRAFT_NAME = /^\d{4}-\d\d-\d\dT[\d.-]+Z\.unfinished$/;
 
 /**

@@ -103,5 +103,5 @@ async function onOwnConnection<Result>(
 }
 
 function outdated(missing: readonly string[]): string {
-  return `The ledger's tables are not up to date (missing: ${missing.join(', ')}). Type: pnpm migrate`;
+  return `The ledger's tables are not up to date (missing: ${missing.join(', ')}). Type: npm run migrate`;
 }

@@ -10,7 +10,7 @@
 import { once } from 'node:events';
 import type pg from 'pg';
 import { from as copyFrom } from 'pg-copy-streams';
-import { RESTORE_EPOCH_LEAP, RESTORE_LOCK_MS } from '../limits.ts';
+import { RESTORE_EPOCHS_SINCE, RESTORE_LOCK_MS } from '../limits.ts';
 import { BackupUnfitError, type Manifest, readBackup, readBackupFile } from './backup-folder.ts';
 import { type LedgerTable, listLedgerTables, withLedger } from './ledger-tables.ts';
 import { listCarriedOut, listMigrations, migrateLedger } from './migrate.ts';
@@ -145,9 +145,11 @@ async function raiseIdentities(client: pg.Client, { quoted }: LedgerTable): Prom
 /** @returns ids of the sales that were paused */
 async function closeGatesAndPause(client: pg.Client): Promise<string[]> {
   await client.query(
-    `WITH raised AS (UPDATE sales SET epoch = epoch + $1 RETURNING id, epoch)
+    `WITH raised AS (
+       UPDATE sales SET epoch = GREATEST(epoch + 1, extract(epoch FROM clock_timestamp() - $1::timestamptz)::integer)
+       RETURNING id, epoch)
      INSERT INTO gate_epochs (sale_id, epoch, reason, noticed_at) SELECT id, epoch, 'asked_for', clock_timestamp() FROM raised`,
-    [RESTORE_EPOCH_LEAP],
+    [RESTORE_EPOCHS_SINCE],
   );
   const { rows } = await client.query<{ id: string }>(
     `WITH stopped AS (UPDATE sales SET paused = true, version = version + 1 WHERE NOT paused AND ends_at > now() RETURNING id)

@@ -9,7 +9,7 @@ import type { Sale, StockChange } from './sale.ts';
 import { readSale } from './sale-store.ts';
 
 /** What was wrong with a gate, as lua/check-gate.lua says it; asked_for: a person wants it made anew. */
-export type EpochReason = 'missing' | 'other_server' | 'closed' | 'behind' | 'inconsistent' | 'asked_for';
+export type EpochReason = 'missing' | 'other_server' | 'closed' | 'behind' | 'ahead' | 'inconsistent' | 'asked_for';
 
 /** Rows that are fetched and handed on together. */
 const CHUNK = 1_000;
@@ -35,14 +35,18 @@ export function createEpochStore(pool: Pool) {
     /**
      * Raises the sale's epoch. Waits for confirmations that are under way: they are in what is read afterwards.
      *
+     * @param gateEpoch of the gate that is to be closed, which a lower one would not close: a restored ledger may be behind it
      * @param closedMs milliseconds since admission was first seen to be closed
      * @returns the new epoch, or null where the sale is unknown
      */
-    async begin(saleId: string, reason: EpochReason, closedMs: number): Promise<number | null> {
+    async begin(
+      saleId: string,
+      { reason, gateEpoch, closedMs }: { reason: EpochReason; gateEpoch: number; closedMs: number },
+    ): Promise<number | null> {
       return inTransaction(pool, 'begin-epoch', async (client) => {
         const { rows } = await client.query<{ epoch: number }>(
-          'UPDATE sales SET epoch = epoch + 1 WHERE id = $1 RETURNING epoch',
-          [saleId],
+          'UPDATE sales SET epoch = GREATEST(epoch, $2) + 1 WHERE id = $1 RETURNING epoch',
+          [saleId, gateEpoch],
         );
         const epoch = rows[0]?.epoch;
         if (epoch === undefined) return null;

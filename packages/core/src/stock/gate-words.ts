@@ -48,7 +48,21 @@ export interface ReserveDecision {
 }
 
 /** What is wrong with a gate, or nothing. */
-export type GateCondition = 'sound' | 'missing' | 'other_server' | 'closed' | 'behind' | 'inconsistent';
+export const gateConditions = [
+  'sound',
+  'missing',
+  'other_server',
+  'closed',
+  'behind',
+  'ahead',
+  'inconsistent',
+] as const;
+
+export interface GateCheck {
+  readonly condition: (typeof gateConditions)[number];
+  /** The gate's own; 0 where it has none that can be read. */
+  readonly epoch: number;
+}
 
 /** The gate is closed, or has another epoch than the caller spoke for: nothing was written, and later it may be. */
 export class GateRecoveringError extends Error {

@@ -15,8 +15,9 @@ import { createSaleNews } from '../redis/sale-news.ts';
 import type { Sale, StockNumbers } from '../sales/sale.ts';
 import {
   expectWord,
-  type GateCondition,
+  type GateCheck,
   GateRecoveringError,
+  gateConditions,
   OrderEndedError,
   type ReserveDecision,
   readOutcome,
@@ -250,10 +251,10 @@ export function createStockGate({
     },
 
     /** Whether the gate can be trusted. @param epoch of the ledger's row */
-    async check(saleId: string, epoch: number): Promise<GateCondition> {
+    async check(saleId: string, epoch: number): Promise<GateCheck> {
       const sale = keys.sale(saleId);
-      const [word] = await run('check-gate', [sale.gate, sale.reservations, sale.unsettled], [epoch]);
-      return expectWord('check-gate', word, 'sound', 'missing', 'other_server', 'closed', 'behind', 'inconsistent');
+      const [word, found] = await run('check-gate', [sale.gate, sale.reservations, sale.unsettled], [epoch]);
+      return { condition: expectWord('check-gate', word, ...gateConditions), epoch: Number(found) };
     },
 
     /**

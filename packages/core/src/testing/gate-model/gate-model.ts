@@ -5,7 +5,7 @@
  */
 import type { AcceptedOrder, RejectionReason } from '../../orders/order.ts';
 import type { Sale, StockNumbers } from '../../sales/sale.ts';
-import type { GateCondition } from '../../stock/gate-words.ts';
+import type { GateCheck } from '../../stock/gate-words.ts';
 import type { StockGate, Strand } from '../../stock/stock-gate.ts';
 
 /** A life of Redis: the one that goes on; one of another process (restarted, failed over); or of other data in the same process (promoted). */
@@ -235,12 +235,17 @@ export class GateModel {
   }
 
   /** @param epoch of the ledger */
-  check(epoch: number): GateCondition {
+  check(epoch: number): GateCheck {
+    return { condition: this.condition(epoch), epoch: this.gate?.epoch ?? 0 };
+  }
+
+  private condition(epoch: number): GateCheck['condition'] {
     if (!this.gate) return 'missing';
     if (this.gate.openIn === null) return 'closed';
     const gate = this.open();
     if (!gate) return 'other_server';
     if (gate.epoch < epoch) return 'behind';
+    if (gate.epoch > epoch) return 'ahead';
     const held = this.reservations.size;
     return this.unsettled.size === held && gate.numbers.reserved > 0 === held > 0 ? 'sound' : 'inconsistent';
   }

@@ -33,7 +33,7 @@ const wholeRebuildCommand = fc.constant(null).map(
         const replies = STEPS.map((step) => predictStep(world, { step, rebuilder, ledger }));
         const { gate } = world;
         const ended = [...gate.reservations.keys()].filter((id) => ledger.verdictOf(id));
-        expectSame(() => 'what a rebuild leaves', [gate.check(ledger.sale.epoch), ended], ['sound', []]);
+        expectSame(() => 'what a rebuild leaves', [gate.check(ledger.sale.epoch).condition, ended], ['sound', []]);
         return replies;
       },
     }),

@@ -161,6 +161,8 @@ const rebuilding = [
     'check-gate',
     ['a closed gate', "if gate[1] == '' then", 'if false then'],
     ['the epoch of the ledger', 'if epoch and epoch < tonumber(ARGV[1]) then', 'if false then'],
+    ['a ledger that was restored', 'if epoch and epoch > tonumber(ARGV[1]) then', 'if false then'],
+    ['the epoch of a closed gate', "return { 'closed', epoch or 0 }", "return { 'closed', 0 }"],
     ['what the sweep does not see', "redis.call('ZCARD', KEYS[3]) ~= reservations\n  or ", ''],
     ['units without a reservation', '\n  or (reserved > 0) ~= (reservations > 0)', ''],
   ),

@@ -1,0 +1,139 @@
+/** A ledger is restored from a backup, again and again, while Redis lives on: its gate is of a ledger that is no more. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { newOrderId } from '@flash-sale/core/orders/order.ts';
+import { createOrderStore } from '@flash-sale/core/orders/order-store.ts';
+import { backUpLedger } from '@flash-sale/core/postgres/back-up-ledger.ts';
+import { restoreLedger } from '@flash-sale/core/postgres/restore-ledger.ts';
+import { carrySale } from '@flash-sale/core/sales/carry-to-gate.ts';
+import { createEpochStore } from '@flash-sale/core/sales/epoch-store.ts';
+import { createSaleStore } from '@flash-sale/core/sales/sale-store.ts';
+import { createGateRebuild } from '@flash-sale/core/stock/gate-rebuild.ts';
+import { createStockGate, type StockGate } from '@flash-sale/core/stock/stock-gate.ts';
+import { auditHere, codesOf } from '@flash-sale/core/testing/audited.ts';
+import { makeSale, reserveOne } from '@flash-sale/core/testing/sales.ts';
+import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
+import { confirmOrders } from '@flash-sale/worker/orders/confirm-orders.ts';
+import { createGateWatch } from '@flash-sale/worker/recovery/rebuild-gates.ts';
+import pg from 'pg';
+import { afterEach, beforeEach, expect, inject, test } from 'vitest';
+
+/** The ledger that is there at the time; Redis stays the same. */
+type Ledger = Pick<World, 'pool' | 'databaseUrl'>;
+
+let world: World;
+let gate: StockGate;
+let folder: string;
+const restoredPools: pg.Pool[] = [];
+
+beforeEach(async () => {
+  world = await openWorld(inject('template'));
+  gate = createStockGate(world);
+  folder = mkdtempSync(join(tmpdir(), 'flash-sale-restored-'));
+});
+afterEach(async () => {
+  for (const pool of restoredPools.splice(0)) {
+    const { database } = pool.options;
+    await pool.end();
+    await world.pool.query(`DROP DATABASE ${database} WITH (FORCE)`);
+  }
+  await world.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+async function restored(): Promise<Ledger> {
+  const url = new URL(world.databaseUrl);
+  const database = `${url.pathname.slice(1)}_${restoredPools.length + 1}`;
+  await world.pool.query(`CREATE DATABASE ${database} TEMPLATE template0`);
+  url.pathname = `/${database}`;
+  const pool = new pg.Pool({ connectionString: url.href, database, max: 4 });
+  pool.on('error', () => {});
+  restoredPools.push(pool);
+  await restoreLedger({ databaseUrl: url.href, folder: join(folder, 'backup') });
+  return { pool, databaseUrl: url.href };
+}
+
+const watchOnce = ({ pool }: Ledger): Promise<void> =>
+  createGateWatch({
+    gate,
+    rebuild: createGateRebuild(world),
+    epochs: createEpochStore(pool),
+    orders: createOrderStore(pool),
+    sales: createSaleStore(pool),
+    log: world.log,
+  }).runOnce();
+
+async function sellOne({ pool }: Ledger, saleId: string): Promise<void> {
+  const id = newOrderId(saleId);
+  await reserveOne(gate, saleId, id);
+  const order = await gate.findReservation(saleId, id);
+  if (!order || order === 'recovering') throw new Error('no reservation');
+  const { epoch } = await gate.check(saleId, 0);
+  const parts = { gate, orders: createOrderStore(pool), log: world.log };
+  await confirmOrders(parts, { saleId, epoch, orders: [order] });
+}
+
+async function resume({ pool }: Ledger, saleId: string): Promise<void> {
+  const sales = createSaleStore(pool);
+  const sale = await sales.setPaused(saleId, false, { actor: 'test', requestId: 'test' });
+  if (!sale) throw new Error(`there is no sale ${saleId}`);
+  await carrySale({ gate, sales }, sale);
+}
+
+const rowOf = async ({ pool }: Ledger, saleId: string) =>
+  (await pool.query('SELECT epoch, sold, paused FROM sales WHERE id = $1', [saleId])).rows[0];
+const reasonsOf = async ({ pool }: Ledger) =>
+  (await pool.query('SELECT reason FROM gate_epochs ORDER BY epoch')).rows.map(({ reason }) => reason);
+const auditOf = (ledger: Ledger, saleId: string) => auditHere({ ...world, ...ledger }, saleId);
+
+test('[I3] [I8] [I11] the same backup twice on one Redis: each time the gate is made anew, and the sale goes on', async () => {
+  const sale = await makeSale(world, { units: 10 });
+  await backUpLedger({ databaseUrl: world.databaseUrl, folder: join(folder, 'backup'), accepted: null });
+
+  const first = await restored();
+  await watchOnce(first);
+  await resume(first, sale.id);
+  for (let sold = 0; sold < 4; sold += 1) await sellOne(first, sale.id);
+  expect((await gate.read(sale.id)).numbers).toMatchObject({ available: 6, sold: 4 });
+  const { epoch } = await rowOf(first, sale.id);
+
+  // Two restores by hand are further apart than the gate's epochs between them.
+  const secondsSince2026 = (): number => Math.floor((Date.now() - Date.UTC(2026)) / 1_000);
+  await eventually("the clock is past the gate's epoch", 10_000, () => secondsSince2026() > epoch);
+  const second = await restored();
+  expect((await rowOf(second, sale.id)).epoch).toBeGreaterThan(epoch);
+  await watchOnce(second);
+  expect((await gate.read(sale.id)).numbers).toMatchObject({ available: 10, sold: 0 });
+  expect(await reasonsOf(second)).toEqual(['asked_for', 'behind']);
+  await resume(second, sale.id);
+  for (let sold = 0; sold < 10; sold += 1) await sellOne(second, sale.id);
+  await expect(sellOne(second, sale.id)).rejects.toThrow('sold_out');
+  expect(await rowOf(second, sale.id)).toMatchObject({ sold: 10, paused: false });
+  expect(codesOf(await auditOf(second, sale.id))).toEqual([]);
+});
+
+test.each(['open', 'closed'] as const)(
+  '[I8] [I11] a ledger that was restored by other tools, below the epoch of a gate that is %s: it goes above it',
+  async (state) => {
+    const sale = await makeSale(world, { units: 10 });
+    await backUpLedger({ databaseUrl: world.databaseUrl, folder: join(folder, 'backup'), accepted: null });
+    const first = await restored();
+    await watchOnce(first);
+    await resume(first, sale.id);
+    for (let sold = 0; sold < 4; sold += 1) await sellOne(first, sale.id);
+    const { epoch } = await rowOf(first, sale.id);
+    // As a rebuilder leaves it that dies after its first step.
+    if (state === 'closed') await world.redis.hset(world.keys.sale(sale.id).gate, 'run_id', '');
+
+    // The world's own ledger has not seen any of it, and is in epoch 1.
+    expect(await gate.check(sale.id, 1)).toEqual({ condition: state === 'open' ? 'ahead' : 'closed', epoch });
+    await watchOnce(world);
+    expect(await reasonsOf(world)).toEqual([state === 'open' ? 'ahead' : 'closed']);
+    expect(await rowOf(world, sale.id)).toMatchObject({ epoch: epoch + 1, sold: 0 });
+    expect(await gate.check(sale.id, epoch + 1)).toEqual({ condition: 'sound', epoch: epoch + 1 });
+    expect((await gate.read(sale.id)).numbers).toMatchObject({ available: 10, sold: 0 });
+    await sellOne(world, sale.id);
+    expect(codesOf(await auditOf(world, sale.id))).toEqual([]);
+  },
+);
