@@ -3,8 +3,11 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { checkRedis } from '@flash-sale/core/redis/check-redis.ts';
+import { eventually, openWorld } from '@flash-sale/core/testing/world.ts';
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
+import { freePort } from '../free-port.ts';
 import { MIN_REPLICAS, startWatchedRedis, type WatchedRedis } from '../redis-sentinel.ts';
+import { type ServiceProcess, startProcess } from '../running-system.ts';
 import { hangMaster, killMaster } from './happenings.ts';
 import { type SaleEnd, sellThrough, type Underway } from './sell-through.ts';
 
@@ -71,6 +74,29 @@ test('[I2] [trap 34] control: without min-replicas-to-write the woken master goe
   expect(late).toBeGreaterThan(10);
 });
 
+test('with the servers and the sentinels gone, an API process and a worker say so once, and stop when they are told to', async () => {
+  const redis = await start();
+  const world = await openWorld(inject('template'));
+  const servers = { ...world, redisUrl: redis.url };
+  const port = String(await freePort());
+  const processes: ServiceProcess[] = [];
+  try {
+    processes.push(await startProcess(servers, 'api', { PORT: port }));
+    processes.push(await startProcess(servers, 'worker'));
+    await redis.end();
+    for (const { output } of processes)
+      await eventually('it is said', 10_000, () => output().includes('redis does not answer'));
+    for (const { stop, output } of processes) {
+      expect(await stop()).toBe(0);
+      expect(output()).toMatch(/"stopped"/);
+      expect(output()).not.toContain('Unhandled error');
+    }
+  } finally {
+    await Promise.all(processes.map((process) => process.kill()));
+    await world.close();
+  }
+});
+
 test('an address that does not fit is refused in a sentence', async () => {
   const { url } = await start();
   expect(await checkRedis(url)).toMatchObject({ appendOnly: true, masters: 1 });
@@ -82,5 +108,5 @@ test('an address that does not fit is refused in a sentence', async () => {
   const first = String(watched?.servers[0]?.url).replace('redis://', 'redis+sentinel://').replace('/0', '/the-gate');
   await expect(checkRedis(first)).rejects.toThrow(/are no sentinels|sentinel_username/);
   const gone = 'redis+sentinel://127.0.0.1:1/the-gate';
-  await expect(checkRedis(gone)).rejects.toThrow(/No Redis answers at redis\+sentinel:.*ECONNREFUSED/);
+  await expect(checkRedis(gone)).rejects.toThrow(/No Redis answers at redis\+sentinel:.*sentinel 127\.0\.0\.1:1/);
 });
