@@ -126,6 +126,7 @@ ${rows.join('\n')}
 
 - _Closed_: the longest time without an accepted order, from then on; the sentinels' or the nodes' own waiting (1 s, 2 s) is in it, and in the last
   row the pause.
+- _Accepted_: by the crowd's replies. What the woken master accepts of 200 further buyers is not in it, and may be confirmed, too.
 - _At risk_: accepted when it happened and not in the ledger yet, and replies that were on their way: the bound of what can be lost.
 - _Lost by Redis_: accepted orders that were in neither place once all was settled. _Brought back_: of these, confirmed by \`recover:orders\` under the
   ids that their buyers have; _rejected_: no unit was left for them (\`NO_ROOM_AFTER_LOSS\`). Typed while the sale is paused, all find one.

@@ -1,13 +1,15 @@
 /** A sale behind Redis Sentinel (a master, two replicas, three sentinels): its master dies, or hangs and wakes again, while a crowd orders. */
+import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { checkRedis } from '@flash-sale/core/redis/check-redis.ts';
-import { eventually, openWorld } from '@flash-sale/core/testing/world.ts';
+import { eventually, openWorld, testServers } from '@flash-sale/core/testing/world.ts';
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
 import { freePort } from '../free-port.ts';
 import { MIN_REPLICAS, startWatchedRedis, type WatchedRedis } from '../redis-sentinel.ts';
 import { type ServiceProcess, startProcess } from '../running-system.ts';
+import { root } from '../tidy/source-files.ts';
 import { hangMaster, killMaster } from './happenings.ts';
 import { type SaleEnd, sellThrough, type Underway } from './sell-through.ts';
 
@@ -100,6 +102,24 @@ test('with the servers and the sentinels gone, an API process and a worker say s
     await world.close();
   }
 });
+
+test('the doctor looks at the master that the sentinels name', async () => {
+  const { url, clients } = await start();
+  expect(await doctorSays(url)).toMatch(/ok +REDIS_REPLICAS +2 connected, min-replicas-to-write 1$/m);
+  await clients[0]?.config('SET', 'min-replicas-to-write', '0');
+  const said = await doctorSays(url);
+  expect(said).toMatch(/WARNING +REDIS_REPLICAS .*cut off, it goes on accepting/);
+  expect(said).not.toContain('of-every-');
+});
+
+/** @returns what it says, whatever it finds */
+function doctorSays(redisUrl: string): Promise<string> {
+  const { databaseUrl } = testServers();
+  const env = { PATH: process.env.PATH, NODE_ENV: 'production', REDIS_URL: redisUrl, DATABASE_URL: databaseUrl };
+  return new Promise((resolve) =>
+    execFile(process.execPath, [join(root, 'scripts', 'doctor.ts')], { env }, (_, said) => resolve(said)),
+  );
+}
 
 test('an address that does not fit is refused in a sentence', async () => {
   const { url } = await start();
