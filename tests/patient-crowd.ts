@@ -1,4 +1,4 @@
-/** Buyers, one after the other over each connection, until nothing is left; whoever is told 503 tries again. */
+/** Buyers, one after the other over each connection, until nothing is left; whoever is told 503, or that the sale is paused, tries again. */
 import { Agent, request } from 'node:http';
 
 /** Replies that may be on their way at a time. */
@@ -32,7 +32,7 @@ export function sendUntilSoldOut(urls: readonly string[], saleId: string, orders
           acceptedAt.push(sentAt);
           toldAt.push(performance.now());
         }
-        if (!/^(BROKEN|SALE_RECOVERING|GATE_UNAVAILABLE|SOLD_OUT)$/.test(code)) break;
+        if (!/^(BROKEN|SALE_RECOVERING|SALE_PAUSED|GATE_UNAVAILABLE|SOLD_OUT)$/.test(code)) break;
         await pause(retryMs);
       }
       await pause((connections * 1_000) / ordersPerSecond);

@@ -34,6 +34,8 @@ export interface WatchedRedis {
   masterPort(): Promise<number>;
   /** From here on the replicas hear nothing of the first server, over a connection that is still up. */
   cutReplicasOff(): Promise<void>;
+  /** All servers and all sentinels are gone. */
+  end(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -55,6 +57,9 @@ export async function startWatchedRedis(options: {
   const stop = async (): Promise<void> => {
     for (const client of clients) client.disconnect();
     await Promise.all(ways.map((way) => way.close()));
+    await end();
+  };
+  const end = async (): Promise<void> => {
     await Promise.all([
       ...sentinels.map(({ kept }) => kept.stop(5_000)),
       ...servers.map((server) => {
@@ -113,6 +118,7 @@ export async function startWatchedRedis(options: {
           );
         way.hold('down');
       },
+      end,
       stop,
     };
   } catch (error) {

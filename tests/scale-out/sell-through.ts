@@ -17,7 +17,7 @@ import { makeSale } from '@flash-sale/core/testing/sales.ts';
 import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
 import { freePort } from '../free-port.ts';
 import { CROWD_CONNECTIONS, sendUntilSoldOut } from '../patient-crowd.ts';
-import { type ServiceProcess, startProcess } from '../running-system.ts';
+import { ADMIN_TOKEN, type ServiceProcess, startProcess } from '../running-system.ts';
 import { root } from '../tidy/source-files.ts';
 
 /** Of each kind. */
@@ -75,6 +75,11 @@ interface Options {
   /** Units that are confirmed when it happens. */
   readonly after: number;
   readonly happens: (underway: Underway) => Promise<void>;
+  /**
+   * When `pnpm recover:orders` is typed: in a pause of the sale just after it happened, as docs/running.md has it, or once all is sold out, when
+   * whoever was lost finds no unit any more. Default: sold out.
+   */
+  readonly recovers?: 'in a pause' | 'sold out';
 }
 
 export async function sellThrough(options: Options): Promise<SaleEnd> {
@@ -113,11 +118,6 @@ export async function sellThrough(options: Options): Promise<SaleEnd> {
     };
     await options.happens({ world, saleId: sale.id, redis, workers, accepted: crowd.accepted, struck });
     const crowdEnded = crowd.end(struckAt);
-    await eventually('everything is sold out', SOLD_WITHIN_MS, () => crowd.isOver()).catch((error: Error) => {
-      throw new Error(`${error.message}; ${JSON.stringify(crowd.replies)}\n${lastWords(processes)}`);
-    });
-    const { accepted, replies, longestSilenceMs } = await crowdEnded;
-
     const settled = () =>
       eventually('no order is under way', SETTLED_WITHIN_MS, async () => {
         const { numbers } = await gate.read(sale.id);
@@ -127,11 +127,25 @@ export async function sellThrough(options: Options): Promise<SaleEnd> {
       const { rows } = await world.pool.query('SELECT id, status FROM orders WHERE sale_id = $1', [sale.id]);
       return new Map(rows.map((row) => [row.id, row.status]));
     };
-    await settled();
-    const before = await words();
-    const lost = [...accepted].filter((id) => !before.has(id));
-    await recoverOrders(servers, apis, folder);
-    await settled();
+    const recover = async (): Promise<string[]> => {
+      await settled();
+      const before = await words();
+      const lost = [...crowd.accepted].filter((id) => !before.has(id));
+      await recoverOrders(servers, apis, folder);
+      await settled();
+      return lost;
+    };
+    const lost: string[] = [];
+    if (options.recovers === 'in a pause') {
+      await operate(urls, sale.id, 'pause');
+      lost.push(...(await recover()));
+      await operate(urls, sale.id, 'resume');
+    }
+    await eventually('everything is sold out', SOLD_WITHIN_MS, () => crowd.isOver()).catch((error: Error) => {
+      throw new Error(`${error.message}; ${JSON.stringify(crowd.replies)}\n${lastWords(processes)}`);
+    });
+    const { accepted, replies, longestSilenceMs } = await crowdEnded;
+    lost.push(...(await recover()));
     const end = await words();
     const ended = (word: string): number => lost.filter((id) => end.get(id) === word).length;
     const { rows } = await world.pool.query('SELECT epoch FROM sales WHERE id = $1', [sale.id]);
@@ -156,6 +170,15 @@ export async function sellThrough(options: Options): Promise<SaleEnd> {
     await world.close();
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** Types the operator's command, again where the gate could not be told. @throws where none is carried out in time */
+async function operate(urls: readonly string[], saleId: string, command: 'pause' | 'resume'): Promise<void> {
+  const headers = { authorization: `Bearer ${ADMIN_TOKEN}` };
+  await eventually(`the sale is told to ${command}`, SOLD_WITHIN_MS, async () => {
+    const { ok } = await fetch(`${urls[0]}/api/admin/sales/${saleId}/${command}`, { method: 'POST', headers });
+    return ok;
+  });
 }
 
 /** What the processes said last, without the lines of orders. */

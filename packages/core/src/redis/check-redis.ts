@@ -84,8 +84,8 @@ export async function lookAtRedis<Seen>(
     if (untrusted !== null) throw new RedisUnfitError(`Redis at ${withoutPassword(url)} ${untrusted}`);
     const refused = /NOAUTH|WRONGPASS|NOPERM|invalid password/i.test(failure);
     const noCluster = /cluster support disabled/i.test(failure);
-    // The library's way to say that a sentinel answered, and knows no such master.
-    const noMaster = /got an invalid reply: null/.test(failure);
+    // Of the sentinels, or of the library where one answers with nothing.
+    const noMaster = /No such master|got an invalid reply: null/.test(failure);
     const noSentinel = /unknown command '?sentinel/i.test(failure);
     const wrong = refused || noCluster || noMaster || noSentinel;
     const mendsItself = wrong ? 'no' : /LOADING/.test(failure) ? 'surely' : 'perhaps';

@@ -6,6 +6,7 @@
 import { readFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { Cluster, Redis, type RedisOptions } from 'ioredis';
+import { connectorTo } from './master-connector.ts';
 import { type ClusterAddress, readRedisAddress, type SentinelAddress } from './redis-address.ts';
 
 /** What both are: every command is one key's, or is sent to any master. */
@@ -74,8 +75,7 @@ function openMaster(address: SentinelAddress, options: Omit<Manners, 'nodesComeB
     sentinelRetryStrategy: options.retryStrategy,
     // One that hangs must not keep us from asking the next one.
     sentinelCommandTimeout: Math.min(options.connectTimeout ?? MASTER_WITHIN_MS, MASTER_WITHIN_MS),
-    // A master that hangs keeps its connections: the sentinels tell when another one took its place.
-    failoverDetector: true,
+    Connector: connectorTo(address),
     // It was demoted, and has refused the command before it ran. Who sent it is told so, and the sentinels are asked anew.
     reconnectOnError: ({ message }) => message.startsWith('READONLY'),
   });
