@@ -1,14 +1,13 @@
 /**
  * A sale over Redis Sentinel and over a Redis Cluster, in whose middle a master dies, hangs, or gives its slot away: for how long nothing is
- * accepted, what the failover lost, and what `pnpm recover:orders` brought back. With --write the page in docs/measurements is made.
+ * accepted, what the failover lost, and what `npm run recover:orders` brought back. With --write the page in docs/measurements is made.
  *
- *   pnpm measure:failover [--units 5000] [--rounds 2] [--write]
+ *   npm run measure:failover -- [--units 5000] [--rounds 2] [--write]
  */
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 import { makeTemplate } from '@flash-sale/core/testing/world.ts';
 import { startPrivateServers } from '@flash-sale/launcher/private-servers.ts';
 import { type RedisCluster, startRedisCluster } from '../tests/redis-cluster.ts';
@@ -16,6 +15,7 @@ import { MIN_REPLICAS, startWatchedRedis, type WatchedRedis } from '../tests/red
 import { hangMaster, killHolder, killMaster, moveSale } from '../tests/scale-out/happenings.ts';
 import { type SaleEnd, sellThrough, type Underway } from '../tests/scale-out/sell-through.ts';
 import { measuredBy } from './measured-by.ts';
+import { readArguments, usageOf } from './read-arguments.ts';
 
 type Kind = {
   readonly name: string;
@@ -57,7 +57,7 @@ const KINDS: readonly Kind[] = [
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const distFolder = join(root, '.data', 'redis-dist');
-const { values } = parseArgs({
+const { values } = readArguments(import.meta.url, {
   options: {
     units: { type: 'string', default: '5000' },
     rounds: { type: 'string', default: '2' },
@@ -66,8 +66,8 @@ const { values } = parseArgs({
 });
 const [units, rounds] = [Number(values.units), Number(values.rounds)];
 if (!(Number.isInteger(units) && units >= 1_000 && Number.isInteger(rounds) && rounds >= 1)) {
-  process.stderr.write('Usage: pnpm measure:failover [--units <1000 or more>] [--rounds <1 or more>] [--write]\n');
-  process.exit(1);
+  process.stderr.write(`--units is 1000 or more, --rounds 1 or more.\n${usageOf(import.meta.url)}\n`);
+  process.exit(2);
 }
 
 /** @throws where more was confirmed than there is, an accepted order has no end, or the audit finds fault */
@@ -117,7 +117,7 @@ function page(all: ReadonlyMap<Kind, readonly SaleEnd[]>): string {
 A sale of ${units.toLocaleString('en')} units, one a buyer, with two API processes and two workers. The cluster has three masters and three replicas
 (\`cluster-node-timeout 2000\`), Sentinel a master, two replicas and three sentinels (\`down-after-milliseconds 1000\`, \`min-replicas-to-write 1\`,
 \`min-replicas-max-lag 2\`). Once two fifths are confirmed it happens; where a master is killed, the workers are frozen for 0.3 s before, so that
-some orders are in Redis only. Whoever is told 503 asks again 20 ms later. When everything is sold out and settled, \`pnpm recover:orders\`
+some orders are in Redis only. Whoever is told 503 asks again 20 ms later. When everything is sold out and settled, \`npm run recover:orders\`
 is typed with the logs of both API processes, then the audit. ${rounds} rounds of each, one behind the other.
 
 | what happens | closed, s | accepted | at risk | lost by Redis | brought back | rejected | confirmed in the end | oversold |
