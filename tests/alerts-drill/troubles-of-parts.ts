@@ -16,7 +16,7 @@ const NEARLY_ALL = 0.88;
 const FROZEN_MS = 150;
 const AWAKE_MS = 350;
 /** Some milliseconds of Redis' processor: the crowd's orders get in between two of them. */
-const SLOW_SCRIPT = 'for i = 1, 300000 do end';
+const SLOW_SCRIPT = 'for i = 1, 3000000 do end';
 /** Above what is told of. */
 const SALES = 51;
 const FILLER = 'somebody-elses';
