@@ -7,7 +7,10 @@ function shorter(_: string, before: string, count: string, unit: string, after: 
   return `${before}${(Number(count) * SECONDS[unit as keyof typeof SECONDS]) / HURRY}s${after}`;
 }
 
-/** @param rules the text of a rule file. @returns the same with each `for:` and each `[range]` divided by HURRY */
+/** @param rules the text of a rule file. @returns the same with each `for:`, `[range]` and `offset` divided by HURRY */
 export function hurried(rules: string): string {
-  return rules.replace(/^( +for: )(\d+)([smh])()$/gm, shorter).replace(/(\[)(\d+)([smh])(\])/g, shorter);
+  return rules
+    .replace(/^( +for: )(\d+)([smh])()$/gm, shorter)
+    .replace(/(\[)(\d+)([smh])(\])/g, shorter)
+    .replace(/( offset )(\d+)([smh])(\b)/g, shorter);
 }

@@ -5,7 +5,7 @@ import pg from 'pg';
 import { confineMemory } from './confine-memory.ts';
 import { startReaders } from './steady-crowd.ts';
 import type { Trouble } from './trouble.ts';
-import type { WatchedSystem } from './watched-system.ts';
+import { makeSale, type WatchedSystem } from './watched-system.ts';
 
 const MIB = 2 ** 20;
 const REDIS_MAX_BYTES = 64 * MIB;
@@ -14,7 +14,12 @@ const READERS = 50;
 const NEARLY_ALL = 0.88;
 /** Milliseconds for which the API is kept from the processor, and for which it has it. */
 const FROZEN_MS = 150;
-const AWAKE_MS = 30;
+const AWAKE_MS = 350;
+/** Some milliseconds of Redis' processor; and how many of them wait for it at a time: it must not wait for us, whom others may keep waiting. */
+const SLOW_SCRIPT = 'for i = 1, 1000000 do end';
+const SLOW_SCRIPTS = 8;
+/** Above what is told of. */
+const SALES = 51;
 const FILLER = 'somebody-elses';
 
 /** @returns a field of INFO */
@@ -73,6 +78,22 @@ export const troublesOfParts: readonly Trouble[] = [
     },
   },
   {
+    alerts: ['RedisCpuHigh'],
+    what: `somebody has Redis carry out a script that only counts (\`${SLOW_SCRIPT}\`), again and again`,
+    async make({ redis }) {
+      let busy = true;
+      const work = Promise.all(
+        Array.from({ length: SLOW_SCRIPTS }, async () => {
+          while (busy) await redis.eval(SLOW_SCRIPT, 0);
+        }),
+      );
+      return async () => {
+        busy = false;
+        await work;
+      };
+    },
+  },
+  {
     alerts: ['PostgresConnectionsHigh'],
     what: `somebody opens connections to PostgreSQL until ${NEARLY_ALL * 100} % of \`max_connections\` are in use`,
     async make({ ledger, databaseUrl }) {
@@ -121,6 +142,14 @@ export const troublesOfParts: readonly Trouble[] = [
     },
   },
   {
+    alerts: ['LogLinesLost'],
+    what: "the disk of the API's accepted-order log is full (a small one of its own, filled)",
+    async make({ logDisk }) {
+      logDisk.fill();
+      return () => logDisk.free();
+    },
+  },
+  {
     alerts: ['MemoryHigh'],
     what: `the API is put into a control group whose memory it uses ${NEARLY_ALL * 100} % of, and is then given more`,
     async make({ api, afterwards }) {
@@ -146,6 +175,22 @@ export const troublesOfParts: readonly Trouble[] = [
         await system.redis.unlink(...names);
         await restore();
       };
+    },
+  },
+  {
+    alerts: ['SalesLeftOut'],
+    what: `${SALES} sales are on, and are then long over`,
+    async make({ url, ledger }) {
+      const names: string[] = [];
+      for (let i = 0; i < SALES; i++) {
+        names.push(`drill-many-${i}`);
+        await makeSale(url, names.at(-1) as string, 1);
+      }
+      return () =>
+        ledger.query(
+          "UPDATE sales SET starts_at = now() - interval '3 days', ends_at = now() - interval '2 days' WHERE id = ANY($1)",
+          [names],
+        );
     },
   },
 ];

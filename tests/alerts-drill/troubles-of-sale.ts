@@ -41,6 +41,17 @@ export const troublesOfSale: readonly Trouble[] = [
     },
   },
   {
+    alerts: ['OrdersRejected'],
+    what: "somebody writes to PostgreSQL: the ledger's allotment is what is sold, and the gate goes on promising",
+    async make({ ledger }) {
+      const { rows } = await ledger.query<{ allotment: number }>('SELECT allotment FROM sales WHERE id = $1', [
+        SALE_ID,
+      ]);
+      await ledger.query('UPDATE sales SET allotment = sold WHERE id = $1', [SALE_ID]);
+      return () => ledger.query('UPDATE sales SET allotment = $1 WHERE id = $2', [rows[0]?.allotment, SALE_ID]);
+    },
+  },
+  {
     alerts: ['NoWorker', 'ProcessAway'],
     what: 'the worker is frozen (SIGSTOP)',
     async make({ worker }) {

@@ -17,6 +17,7 @@ import { freePort } from '../free-port.ts';
 import { copyMonitoring, findPrometheus, type Prometheus, startPrometheus } from '../prometheus.ts';
 import { ADMIN_TOKEN, type ServiceProcess, startProcess } from '../running-system.ts';
 import { hurried } from './hurried.ts';
+import { type LogDisk, openLogDisk } from './log-disk.ts';
 import { type SteadyCrowd, startCrowd } from './steady-crowd.ts';
 
 /** Of which there is always something to buy, and of which there is nothing left. */
@@ -47,6 +48,8 @@ export interface WatchedSystem {
   /** Of the API. */
   readonly url: string;
   readonly crowd: SteadyCrowd;
+  /** The API writes its accepted-order log there. */
+  readonly logDisk: LogDisk;
   readonly prometheus: Prometheus;
   /** Done when all processes are gone. */
   readonly afterwards: (() => void)[];
@@ -87,11 +90,13 @@ export async function openWatchedSystem(distFolder: string): Promise<WatchedSyst
     const ways = { apiToRedis, apiToLedger, workerToLedger };
     for (const way of Object.values(ways)) closing.push(() => way.close());
 
+    const logDisk = await openLogDisk(join(folder, 'log'));
+    closing.push(() => logDisk.remove());
     const ports = { http: await freePort(), api: await freePort(), worker: await freePort() };
     const api = await startProcess(
       { redisUrl: by(apiToRedis, redisServer.url), databaseUrl: by(apiToLedger, postgres.url), prefix: 'drill' },
       'api',
-      { ...SETTINGS, PORT: String(ports.http), METRICS_PORT: String(ports.api) },
+      { ...SETTINGS, PORT: String(ports.http), METRICS_PORT: String(ports.api), LOG_FILE: logDisk.file },
     );
     closing.push(() => api.kill());
     const worker = await startProcess(
@@ -112,7 +117,7 @@ export async function openWatchedSystem(distFolder: string): Promise<WatchedSyst
     closing.push(() => prometheus.stop());
     const keys = createKeys('drill').sale(SALE_ID);
     const { url: databaseUrl } = postgres;
-    const parts = { redis, redisServer, ledger, databaseUrl, keys, ways, api, worker };
+    const parts = { redis, redisServer, ledger, databaseUrl, keys, ways, api, worker, logDisk };
     return { ...parts, url, crowd, prometheus, afterwards, close };
   } catch (error) {
     await close();
@@ -127,7 +132,8 @@ function by(way: TcpProxy, url: string): string {
   return changed.href;
 }
 
-async function makeSale(url: string, id: string, units: number): Promise<void> {
+/** @throws with the answer where it was not made */
+export async function makeSale(url: string, id: string, units: number): Promise<void> {
   const response = await fetch(`${url}/api/admin/sales`, {
     method: 'POST',
     headers: { authorization: `Bearer ${ADMIN_TOKEN}`, 'content-type': 'application/json' },
