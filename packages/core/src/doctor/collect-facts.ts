@@ -26,7 +26,7 @@ export interface Facts {
 }
 
 /**
- * @param options.folders where this system keeps something on this machine, besides LOG_FILE and what Redis tells
+ * @param options.folders where this system keeps something on this machine, besides LOG_FILE and what Redis and PostgreSQL tell
  * @param options.lookMs milliseconds that each server has
  * @param options.migrations whether to look at the ledger's tables, too
  * @throws nothing: what cannot be seen is a fact
@@ -53,6 +53,13 @@ export async function collectFacts(options: {
   ]);
   const ofRedis =
     'unseen' in redis ? [] : redis.nodes.flatMap(({ host, folder }) => (folder && isLoopback(host) ? [folder] : []));
+  const ofLedger = 'unseen' in ledger || !isLoopback(ledger.server.host) ? null : ledger.server.dataFolder;
+  const folders = [
+    ...options.folders,
+    ...(LOG_FILE === '' ? [] : [dirname(LOG_FILE)]),
+    ...ofRedis,
+    ...(ofLedger === null ? [] : [ofLedger]),
+  ];
   return {
     settings,
     redis,
@@ -61,7 +68,7 @@ export async function collectFacts(options: {
       : { postgres: ledger.server, outdated: ledger.outdated }),
     nodeVersion: process.versions.node,
     openFiles,
-    disks: await readDisks([...options.folders, ...(LOG_FILE === '' ? [] : [dirname(LOG_FILE)]), ...ofRedis]),
+    disks: await readDisks(folders),
   };
 }
 

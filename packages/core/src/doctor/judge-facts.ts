@@ -2,7 +2,7 @@
 import { type Finding, ok, wrong } from './checks.ts';
 import type { Facts, Unseen } from './collect-facts.ts';
 import { judgeAuth, judgeJwtSecret } from './judge-identity.ts';
-import { judgeDisks, judgeNode, judgeOpenFiles } from './judge-machine.ts';
+import { judgeDisks, judgeLedgerDisk, judgeNode, judgeOpenFiles } from './judge-machine.ts';
 import { judgeMigrations, judgePostgres } from './judge-postgres.ts';
 import { judgeRedis } from './judge-redis.ts';
 import { judgePasswords, judgeToken } from './judge-secrets.ts';
@@ -22,8 +22,9 @@ export function judgeFacts(facts: Facts, process_: 'api' | 'worker' | 'all'): Fi
     judgeNode(nodeVersion),
     ...(crowd ? [judgeOpenFiles(openFiles, settings)] : []),
     ...judgeDisks(disks),
+    ...judgeLedgerDisk(disks, facts.postgres),
     ...judgeRedisFacts(facts),
-    ...judgePostgresFacts(facts),
+    ...judgePostgresFacts(facts, process_),
   ];
 }
 
@@ -34,12 +35,15 @@ function judgeRedisFacts({ redis, settings }: Facts): Finding[] {
   return [ok('REDIS_ANSWERS', where), ...judgeRedis(redis, settings.BACKLOG_LIMIT)];
 }
 
-function judgePostgresFacts({ postgres, redis, outdated, settings }: Facts): Finding[] {
+function judgePostgresFacts(
+  { postgres, redis, outdated, settings }: Facts,
+  process_: 'api' | 'worker' | 'all',
+): Finding[] {
   if ('unseen' in postgres) return [unseen('POSTGRES_ANSWERS', postgres, 'start it, or correct DATABASE_URL')];
   const clocksOfRedis = 'unseen' in redis ? [] : redis.nodes.map(({ clock }) => clock);
   return [
     ok('POSTGRES_ANSWERS', postgres.host),
-    ...judgePostgres(postgres, settings, clocksOfRedis),
+    ...judgePostgres(postgres, settings, { clocksOfRedis, process_ }),
     ...(outdated === undefined ? [] : [judgeMigrations(outdated)]),
   ];
 }

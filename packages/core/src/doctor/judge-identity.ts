@@ -2,6 +2,7 @@
 import { type Environment, EnvironmentError } from '../environment.ts';
 import { type Identity, readIdentity } from '../identity.ts';
 import { originsOf } from '../way-in-settings.ts';
+import { reachOf } from './addresses.ts';
 import { type Finding, ok, warning, wrong } from './checks.ts';
 import { weakness } from './judge-secrets.ts';
 import { isLoopback } from './loopback.ts';
@@ -44,10 +45,11 @@ export function judgeCors({ CORS_ORIGINS }: Environment): Finding {
 
 export function judgeAdminDoor({ ADMIN_PORT, ADMIN_HOST }: Environment): Finding {
   if (ADMIN_PORT === 0) return ok('ADMIN_DOOR', "on PORT, behind the operator's token (ADMIN_PORT sets it apart)");
-  return ADMIN_HOST === '0.0.0.0' || ADMIN_HOST === '::'
+  const reach = reachOf(ADMIN_HOST);
+  return reach !== 'private'
     ? warning(
         'ADMIN_DOOR',
-        `open on every address, port ${ADMIN_PORT}`,
+        `open on ${reach === 'everywhere' ? 'every address' : `${ADMIN_HOST}, a public address`}, port ${ADMIN_PORT}`,
         'ADMIN_HOST= an address that operators reach and no buyer does',
       )
     : ok('ADMIN_DOOR', `${ADMIN_HOST}, port ${ADMIN_PORT}`);

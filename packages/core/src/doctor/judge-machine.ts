@@ -1,7 +1,10 @@
 /** The machine that this runs on. */
 import type { Environment } from '../environment.ts';
+import type { SeenPostgres } from '../postgres/read-postgres.ts';
 import { DISK_FULL_BYTES, DISK_LEFT_BYTES, FILES_OF_ITS_OWN, NODE_MAJOR_MIN } from './bounds.ts';
 import { type Finding, ok, warning, wrong } from './checks.ts';
+import type { Unseen } from './collect-facts.ts';
+import { isLoopback } from './loopback.ts';
 import type { Disk } from './read-machine.ts';
 import { bytes } from './words.ts';
 
@@ -33,4 +36,15 @@ export function judgeDisks(disks: readonly Disk[]): Finding[] {
     if (freeBytes < DISK_FULL_BYTES) return wrong('DISK', found, mend);
     return freeBytes < DISK_LEFT_BYTES ? warning('DISK', found, mend) : ok('DISK', found);
   });
+}
+
+/** A disk that was looked at is judged with the others; of one that was not, it is said so. */
+export function judgeLedgerDisk(disks: readonly Disk[], postgres: SeenPostgres | Unseen): Finding[] {
+  if ('unseen' in postgres) return [];
+  const { host, dataFolder } = postgres;
+  const notSeen = (why: string): Finding[] => [ok('DISK', `that of PostgreSQL was not seen: ${why}`)];
+  if (!isLoopback(host)) return notSeen(`${host} is another machine`);
+  if (dataFolder === null) return notSeen('our role may not ask for data_directory (GRANT pg_read_all_settings)');
+  const isSeen = disks.some(({ folders }) => folders.includes(dataFolder));
+  return isSeen ? [] : notSeen(`${dataFolder} is not here, or not for this account`);
 }

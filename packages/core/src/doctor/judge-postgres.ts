@@ -8,11 +8,11 @@ import { type Finding, ok, warning, wrong } from './checks.ts';
 import { judgeLedgerClock } from './judge-clock.ts';
 import { isLoopback } from './loopback.ts';
 
-/** @param clocksOfRedis of each server that was seen */
+/** @param clocksOfRedis of each server that was seen. @param process_ as of judgeFacts */
 export function judgePostgres(
   seen: SeenPostgres,
   settings: Environment,
-  clocksOfRedis: readonly ClockReading[],
+  { clocksOfRedis, process_ }: { clocksOfRedis: readonly ClockReading[]; process_: 'api' | 'worker' | 'all' },
 ): Finding[] {
   return [
     judgeVersion(seen),
@@ -21,7 +21,7 @@ export function judgePostgres(
     judgeWritable(seen),
     judgeIsolation(seen),
     judgeDurability(seen),
-    judgeConnections(seen, settings),
+    process_ === 'all' ? judgeConnections(seen, settings) : judgeOwnConnections(seen, settings),
     judgeLedgerClock(seen.clock, clocksOfRedis),
   ];
 }
@@ -94,16 +94,34 @@ function judgeDurability({ fsync, fullPageWrites, synchronousCommit }: SeenPostg
     : wrong('POSTGRES_DURABILITY', `off: ${off.join(', ')}`, off.map((name) => set(`${name} = on`)).join('; '));
 }
 
+/** Those that the login may still have: less what is kept for PostgreSQL's own people. */
+const roomOf = ({ maxConnections, reserved, boundOfLogin }: SeenPostgres): number =>
+  Math.min(maxConnections - reserved, boundOfLogin ?? maxConnections);
+
+const moreConnections = ({ maxConnections }: SeenPostgres, by: number): string =>
+  `${set(`max_connections = ${maxConnections + by}`)} (and start it again); or a lower DATABASE_POOL_SIZE`;
+
+/** What these settings need, or what all machines' processes have by now, whichever is more: a setting tells of one machine only. */
 function judgeConnections(seen: SeenPostgres, settings: Environment): Finding {
   const { DATABASE_POOL_SIZE: pool, API_PROCESSES: apis, WORKER_PROCESSES: workers } = settings;
-  const { maxConnections, reserved, boundOfLogin, usedByOthers } = seen;
-  const room = Math.min(maxConnections - reserved, boundOfLogin ?? maxConnections);
+  const { ours, usedByOthers } = seen;
+  const room = roomOf(seen);
   const needed = pool * (apis + workers) + CONNECTIONS_OF_COMMANDS;
-  const found = `${needed} for ${apis} API + ${workers} worker × ${pool} and commands; others have ${usedByOthers} of ${room}`;
-  const mend = `${set(`max_connections = ${maxConnections + needed}`)} (and start it again); or a lower DATABASE_POOL_SIZE`;
+  const found = `${needed} for ${apis} API + ${workers} worker × ${pool} and commands; processes of all machines have ${ours}, others have ${usedByOthers} of ${room}`;
+  const mend = moreConnections(seen, needed);
   if (needed > room) return wrong('POSTGRES_CONNECTIONS', found, mend);
-  return needed + usedByOthers > room
+  return Math.max(needed, ours) + usedByOthers > room
     ? warning('POSTGRES_CONNECTIONS', found, mend)
+    : ok('POSTGRES_CONNECTIONS', found);
+}
+
+/** Of a process that starts: its pool comes on top of all that there are. */
+function judgeOwnConnections(seen: SeenPostgres, { DATABASE_POOL_SIZE: pool }: Environment): Finding {
+  const { ours, usedByOthers } = seen;
+  const room = roomOf(seen);
+  const found = `${pool} for this process; processes of all machines have ${ours}, others have ${usedByOthers} of ${room}`;
+  return ours + usedByOthers + pool > room
+    ? warning('POSTGRES_CONNECTIONS', found, moreConnections(seen, pool))
     : ok('POSTGRES_CONNECTIONS', found);
 }
 

@@ -178,12 +178,8 @@ function judgeMemory(node: RedisNode, backlogLimit: number): Finding {
   }
   const left = maxBytes - usedBytes;
   const found = `${bytes(Math.max(left, 0))} of ${bytes(maxBytes)} left`;
-  const more = setConfig(
-    node,
-    `maxmemory ${bytes(maxBytes * 2)
-      .replace(/ (.)iB$/, '$1b')
-      .toLowerCase()}`,
-  );
+  // Redis takes no fraction.
+  const more = setConfig(node, `maxmemory ${Math.ceil((maxBytes * 2) / 1024 ** 2)}mb`);
   if (left <= 0) return wrong('REDIS_MEMORY', `${found}: it refuses orders`, more);
   const backlogBytes = backlogLimit * ORDER_BYTES;
   if (left < backlogBytes) {

@@ -50,7 +50,9 @@ const postgres: SeenPostgres = {
   maxConnections: 100,
   reserved: 3,
   boundOfLogin: null,
+  ours: 45,
   usedByOthers: 2,
+  dataFolder: null,
   clock: { aheadMs: -3, unsureMs: 1 },
 };
 
@@ -80,6 +82,9 @@ const bad = (changed: Partial<Facts>): Finding[] =>
   judgeFacts({ ...good, ...changed }, 'all').filter(({ verdict }) => verdict !== 'ok');
 const badRedis = (changed: Partial<RedisNode>): Finding[] => bad({ redis: redisOf({ ...node, ...changed }) });
 const badPostgres = (changed: Partial<SeenPostgres>): Finding[] => bad({ postgres: { ...postgres, ...changed } });
+
+const atStart = (changed: Partial<SeenPostgres>): Finding[] =>
+  judgeFacts({ ...good, postgres: { ...postgres, ...changed } }, 'worker').filter(({ verdict }) => verdict !== 'ok');
 
 test('servers and a machine that are fit yield nothing', () => {
   expect(bad({})).toEqual([]);
@@ -135,7 +140,15 @@ test.each<[string, 'warning' | 'wrong', string, Finding[], RegExp]>([
   ],
   ['REDIS_AOF_REWRITE', 'warning', 'does not show', badRedis({ rewriteMinBytes: null }), /provider/],
   ['REDIS_MEMORY', 'warning', 'no maxmemory', badRedis({ maxBytes: 0 }), /CONFIG SET maxmemory 2048mb/],
-  ['REDIS_MEMORY', 'warning', '102 MiB of 1 GiB', badRedis({ usedBytes: GIB * 0.9 }), /CONFIG SET maxmemory 2gb/],
+  ['REDIS_MEMORY', 'warning', '102 MiB of 1 GiB', badRedis({ usedBytes: GIB * 0.9 }), /CONFIG SET maxmemory 2048mb,/],
+  // Redis refuses 1.5gb.
+  [
+    'REDIS_MEMORY',
+    'warning',
+    'of 768 MiB',
+    badRedis({ maxBytes: GIB * 0.75, usedBytes: GIB * 0.7 }),
+    /maxmemory 1536mb,/,
+  ],
   [
     'REDIS_MEMORY',
     'warning',
@@ -227,6 +240,20 @@ test.each<[string, 'warning' | 'wrong', string, Finding[], RegExp]>([
   ],
   ['POSTGRES_CONNECTIONS', 'wrong', 'of 40', badPostgres({ boundOfLogin: 40 }), /DATABASE_POOL_SIZE/],
   ['POSTGRES_CONNECTIONS', 'warning', 'others have 40', badPostgres({ usedByOthers: 40 }), /max_connections/],
+  [
+    'POSTGRES_CONNECTIONS',
+    'warning',
+    'processes of all machines have 90, others have 10 of 97',
+    badPostgres({ ours: 90, usedByOthers: 10 }),
+    /max_connections = 165/,
+  ],
+  [
+    'POSTGRES_CONNECTIONS',
+    'warning',
+    '20 for this process; processes of all machines have 76',
+    atStart({ ours: 76 }),
+    /max_connections = 120/,
+  ],
   ['POSTGRES_MIGRATIONS', 'wrong', 'missing: x', bad({ outdated: 'missing: x' }), /npm run migrate/],
   ['POSTGRES_CLOCK', 'warning', '2000 ms behind', badPostgres({ clock: { aheadMs: -2_000, unsureMs: 1 } }), /chronyc/],
   [
@@ -247,6 +274,18 @@ test.each<[string, 'warning' | 'wrong', string, Finding[], RegExp]>([
   expect(findings.map((finding) => [finding.code, finding.verdict])).toEqual([[code, verdict]]);
   expect(findings[0]?.found).toContain(found);
   expect(findings[0]?.mend).toMatch(mend);
+});
+
+test.each<[string, Partial<SeenPostgres>]>([
+  ['db.example is another machine', {}],
+  ['our role may not ask for data_directory', { host: '127.0.0.1' }],
+  ['/elsewhere is not here', { host: '/run/postgresql', dataFolder: '/elsewhere' }],
+])('the disk of PostgreSQL, where it was not looked at, is said to be so: %s', (why, changed) => {
+  const said = judgeFacts({ ...good, postgres: { ...postgres, ...changed } }, 'all');
+  expect(said.filter(({ code }) => code === 'DISK').at(-1)).toMatchObject({
+    verdict: 'ok',
+    found: expect.stringContaining(`that of PostgreSQL was not seen: ${why}`),
+  });
 });
 
 test('masters that are well share a line; one that is not has its own, with its place and a command for it', () => {

@@ -46,7 +46,10 @@ test('settings that are fit for production yield nothing', () => {
   expect(bad({ ADMIN_PORT: '5002', CORS_ORIGINS: 'https://shop.example' })).toEqual([]);
   expect(bad({ HOST: '127.0.0.1', TRUST_PROXY: 'loopback' })).toEqual([]);
   expect(bad({ HOST: '::1', TRUST_PROXY: '', IP_RATE_LIMIT: '0' })).toEqual([]);
-  expect(bad({ METRICS_PORT: '9100', METRICS_HOST: '10.0.0.4' })).toEqual([]);
+  for (const host of ['10.0.0.4', '127.0.0.1', '::1', 'fd00::4', '::ffff:10.0.0.4', 'localhost', 'metrics.internal'])
+    expect(bad({ METRICS_PORT: '9100', METRICS_HOST: host }), host).toEqual([]);
+  for (const range of ['10.0.0.0/8', '2001:db8::/32', '::ffff:10.0.0.0/104', 'uniquelocal, 10.1.2.3'])
+    expect(bad({ TRUST_PROXY: range }), range).toEqual([]);
 });
 
 test.each<[string, 'warning' | 'wrong', string, Record<string, string | undefined>, RegExp]>([
@@ -80,6 +83,11 @@ test.each<[string, 'warning' | 'wrong', string, Record<string, string | undefine
   ['HOST', 'warning', 'no proxy is named', { TRUST_PROXY: '' }, /TRUST_PROXY=.*HOST=127/],
   ['TRUST_PROXY', 'wrong', '0.0.0.0/0', { TRUST_PROXY: '10.0.0.1,0.0.0.0/0' }, /TRUST_PROXY=/],
   ['TRUST_PROXY', 'wrong', '::/0', { TRUST_PROXY: '::/0' }, /TRUST_PROXY=/],
+  ['TRUST_PROXY', 'warning', '0.0.0.0/1, 128.0.0.0/1: wider', { TRUST_PROXY: '0.0.0.0/1,128.0.0.0/1' }, /TRUST_PROXY=/],
+  ['TRUST_PROXY', 'warning', '::ffff:0:0/96', { TRUST_PROXY: '::ffff:0:0/96' }, /TRUST_PROXY=/],
+  ['TRUST_PROXY', 'warning', '::/90', { TRUST_PROXY: '::/80,::/90' }, /TRUST_PROXY=/],
+  ['TRUST_PROXY', 'warning', '::ffff:8000:0/97', { TRUST_PROXY: '::ffff:8000:0/97' }, /TRUST_PROXY=/],
+  ['TRUST_PROXY', 'warning', '2001::/16', { TRUST_PROXY: '10.0.0.1,2001::/16' }, /TRUST_PROXY=/],
   ['ADDRESS_LIMIT', 'warning', 'off', { IP_RATE_LIMIT: '0' }, /IP_RATE_LIMIT=200/],
   ['ADDRESS_LIMIT', 'warning', 'they share it', { HOST: 'localhost', TRUST_PROXY: '' }, /TRUST_PROXY=loopback/],
   ['RATE_LIMITS', 'warning', 'off: GLOBAL_RATE_LIMIT', { GLOBAL_RATE_LIMIT: '0' }, /GLOBAL_RATE_LIMIT=/],
@@ -100,6 +108,18 @@ test.each<[string, 'warning' | 'wrong', string, Record<string, string | undefine
   ['TIMEOUTS', 'warning', 'balancers', { KEEP_ALIVE_TIMEOUT_MS: '60000' }, /KEEP_ALIVE_TIMEOUT_MS=/],
   ['WORKER_POOL', 'wrong', 'needs 9', { DATABASE_POOL_SIZE: '8' }, /DATABASE_POOL_SIZE=9/],
   ['METRICS', 'warning', 'every address', { METRICS_PORT: '9100', METRICS_HOST: '0.0.0.0' }, /METRICS_HOST=/],
+  ['METRICS', 'warning', 'every address', { METRICS_PORT: '9100', METRICS_HOST: '::0' }, /METRICS_HOST=/],
+  ['METRICS', 'warning', 'every address', { METRICS_PORT: '9100', METRICS_HOST: '0' }, /METRICS_HOST=/],
+  ['METRICS', 'warning', 'every address', { METRICS_PORT: '9100', METRICS_HOST: '::ffff:0.0.0.0' }, /METRICS_HOST=/],
+  [
+    'METRICS',
+    'warning',
+    '203.0.113.5, a public',
+    { METRICS_PORT: '9100', METRICS_HOST: '203.0.113.5' },
+    /METRICS_HOST=/,
+  ],
+  ['METRICS', 'warning', 'a public', { METRICS_PORT: '9100', METRICS_HOST: '2001:db8::1' }, /METRICS_HOST=/],
+  ['ADMIN_DOOR', 'warning', 'every address', { ADMIN_PORT: '5002', ADMIN_HOST: '0:0::0' }, /ADMIN_HOST=/],
   ['LOG_LEVEL', 'warning', 'error', { LOG_LEVEL: 'error' }, /LOG_LEVEL=info/],
 ])('%s is %s: %s', (code, verdict, found, changed, mend) => {
   const findings = bad(changed);

@@ -1,6 +1,7 @@
 /** The settings of the processes, against each other and against what production asks for. */
 import type { Environment } from '../environment.ts';
 import { WORKER_LOOP_CONNECTIONS } from '../limits.ts';
+import { isWideRange, reachOf } from './addresses.ts';
 import { BALANCER_IDLE_MS } from './bounds.ts';
 import { type Finding, ok, warning, wrong } from './checks.ts';
 import { judgeAdminDoor, judgeCors } from './judge-identity.ts';
@@ -44,6 +45,14 @@ function judgeProxy({ TRUST_PROXY }: Environment): Finding {
     return wrong(
       'TRUST_PROXY',
       `${everybody.join(', ').trim()}: everybody is believed`,
+      'TRUST_PROXY=10.0.0.0/8 (the addresses of your balancer, and nobody else)',
+    );
+  }
+  const wide = TRUST_PROXY.split(',').filter(isWideRange);
+  if (wide.length > 0) {
+    return warning(
+      'TRUST_PROXY',
+      `${wide.join(', ').trim()}: wider than any balancer's network, and whoever is in it says by himself which address he has`,
       'TRUST_PROXY=10.0.0.0/8 (the addresses of your balancer, and nobody else)',
     );
   }
@@ -160,10 +169,11 @@ export function judgeWorkerPool({ DATABASE_POOL_SIZE, WORKER_CONCURRENCY }: Envi
 
 export function judgeMetrics({ METRICS_PORT, METRICS_HOST }: Environment): Finding {
   if (METRICS_PORT === 0) return ok('METRICS', 'off (METRICS_PORT)');
-  return METRICS_HOST === '0.0.0.0' || METRICS_HOST === '::'
+  const reach = reachOf(METRICS_HOST);
+  return reach !== 'private'
     ? warning(
         'METRICS',
-        `open on every address, port ${METRICS_PORT}`,
+        `open on ${reach === 'everywhere' ? 'every address' : `${METRICS_HOST}, a public address`}, port ${METRICS_PORT}`,
         'METRICS_HOST= an address that Prometheus reaches and no buyer does',
       )
     : ok('METRICS', `${METRICS_HOST}, port ${METRICS_PORT}`);

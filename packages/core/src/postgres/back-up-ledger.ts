@@ -10,7 +10,7 @@ import { to as copyTo } from 'pg-copy-streams';
 import { ACCEPTED, acceptedFields } from '../orders/accepted-log.ts';
 import type { LoggedOrder } from '../orders/accepted-log-files.ts';
 import { type Draft, draftBackup, type Manifest, MISSING_ORDERS_FILE } from './backup-folder.ts';
-import { type LedgerTable, listLedgerTables, withLedger } from './ledger-tables.ts';
+import { COPY_SETTINGS, type LedgerTable, listLedgerTables, withLedger } from './ledger-tables.ts';
 import { checkMigrated, listCarriedOut } from './migrate.ts';
 
 /**
@@ -28,6 +28,7 @@ export async function backUpLedger(options: {
   await checkMigrated(databaseUrl);
   return withLedger(databaseUrl, 'flash-sale-backup', async (client) => {
     await client.query('BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY');
+    await client.query(COPY_SETTINGS);
     // The first statement takes the snapshot. On a standby there is no position to write at, but one that was reached.
     const { rows } = await client.query<{ at: Date; lsn: string; server: string }>(
       `SELECT statement_timestamp() AS at, current_setting('server_version') AS server,

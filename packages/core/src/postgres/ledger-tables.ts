@@ -14,6 +14,13 @@ export interface LedgerTable {
   readonly columns: string[];
 }
 
+/**
+ * First in a transaction that copies: COPY writes and reads as the session is set, and a role, a database or a server may be set otherwise; a
+ * day and a month would change places. Not as options of the connection, which PgBouncer refuses.
+ */
+export const COPY_SETTINGS =
+  "SET LOCAL datestyle = 'ISO, YMD'; SET LOCAL intervalstyle = 'postgres'; SET LOCAL client_encoding = 'UTF8'";
+
 /** Tables in an order in which they can be filled: none before those that it refers to. */
 export async function listLedgerTables(client: pg.Client): Promise<LedgerTable[]> {
   const { rows: tables } = await client.query<LedgerTable>(

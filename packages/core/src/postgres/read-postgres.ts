@@ -24,8 +24,12 @@ export interface SeenPostgres {
   readonly reserved: number;
   /** What role and database allow us; null: as many as there are. */
   readonly boundOfLogin: number | null;
-  /** Connections that are none of our processes'. */
+  /** Connections of API processes and workers, of all machines. */
+  readonly ours: number;
+  /** Connections that are neither theirs nor this look's. */
   readonly usedByOthers: number;
+  /** Where it keeps its data, on its own machine; null: our role may not ask. */
+  readonly dataFolder: string | null;
   readonly clock: ClockReading;
 }
 
@@ -49,6 +53,8 @@ export function readPostgres(url: string, timeoutMs: number): Promise<SeenPostgr
       maxConnections: Number(setting('max_connections')),
       // The second one came with version 16.
       reserved: Number(setting('superuser_reserved_connections')) + Number(setting('reserved_connections')),
+      // Who may not ask is shown no such row.
+      dataFolder: settings.get('data_directory') ?? null,
       ...(await readSession(client)),
       clock: await readClock(async () => {
         const { rows } = await client.query<{ ms: string }>(
@@ -70,6 +76,7 @@ const SETTINGS = [
   'max_connections',
   'superuser_reserved_connections',
   'reserved_connections',
+  'data_directory',
 ];
 
 async function readSettings(client: pg.Client): Promise<Map<string, string>> {
@@ -87,7 +94,7 @@ async function asksForLogin(client: pg.Client, major: number): Promise<boolean> 
   return rows[0]?.system_user != null;
 }
 
-type Session = Pick<SeenPostgres, 'tls' | 'standby' | 'boundOfLogin' | 'usedByOthers'>;
+type Session = Pick<SeenPostgres, 'tls' | 'standby' | 'boundOfLogin' | 'ours' | 'usedByOthers'>;
 
 async function readSession(client: pg.Client): Promise<Session> {
   // numbackends needs no rights. Of pg_stat_activity everybody sees at least the sessions of his own role, and ours have one.
@@ -105,7 +112,7 @@ async function readSession(client: pg.Client): Promise<Session> {
             (SELECT datconnlimit FROM pg_database WHERE datname = current_database()) AS database_bound,
             (SELECT sum(numbackends)::int FROM pg_stat_database) AS all_used,
             (SELECT count(*)::int FROM pg_stat_activity
-              WHERE pid = pg_backend_pid() OR application_name IN ('flash-sale-api', 'flash-sale-worker')) AS ours`,
+              WHERE pid <> pg_backend_pid() AND application_name IN ('flash-sale-api', 'flash-sale-worker')) AS ours`,
   );
   const row = rows[0];
   if (!row) throw new Error('no row of one that is always there');
@@ -114,6 +121,8 @@ async function readSession(client: pg.Client): Promise<Session> {
     tls: row.tls,
     standby: row.standby,
     boundOfLogin: bounds.length === 0 ? null : Math.min(...bounds),
-    usedByOthers: Math.max(row.all_used - row.ours, 0),
+    ours: row.ours,
+    // Less this look.
+    usedByOthers: Math.max(row.all_used - row.ours - 1, 0),
   };
 }

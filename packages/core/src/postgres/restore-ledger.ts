@@ -12,7 +12,7 @@ import type pg from 'pg';
 import { from as copyFrom } from 'pg-copy-streams';
 import { RESTORE_EPOCHS_SINCE, RESTORE_LOCK_MS } from '../limits.ts';
 import { BackupUnfitError, type Manifest, readBackup, readBackupFile } from './backup-folder.ts';
-import { type LedgerTable, listLedgerTables, withLedger } from './ledger-tables.ts';
+import { COPY_SETTINGS, type LedgerTable, listLedgerTables, withLedger } from './ledger-tables.ts';
 import { listCarriedOut, listMigrations, migrateLedger } from './migrate.ts';
 
 /** As operator_actions has it. */
@@ -37,6 +37,7 @@ export async function restoreLedger(options: { databaseUrl: string; folder: stri
   if (missing > 0) await migrateLedger(databaseUrl, () => {}, missing);
   const paused = await withLedger(databaseUrl, 'flash-sale-restore', async (client) => {
     await client.query('BEGIN');
+    await client.query(COPY_SETTINGS);
     await client.query(`SET LOCAL lock_timeout = ${RESTORE_LOCK_MS}`);
     const tables = await listLedgerTables(client);
     requireSameTables(tables, manifest);
