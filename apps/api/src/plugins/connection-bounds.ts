@@ -9,7 +9,19 @@ import fp from 'fastify-plugin';
 
 /** Under which a connection counts its requests whose answers have not left. */
 const unanswered = Symbol('unanswered');
-type Connection = Socket & { [unanswered]?: number };
+/** The answer to the request that came last, as long as one of the two is under way. */
+const latest = Symbol('latest');
+type Connection = Socket & { [unanswered]?: number; [latest]?: ServerResponse | undefined };
+
+/**
+ * Whether what is said now would be taken for the answer to the bytes that cannot be read: nobody before still waits for his, and the request
+ * that they belong to has none yet. A second answer would be taken for that to the next request, by a proxy for somebody else's.
+ */
+export function canBeTold(socket: Socket): boolean {
+  const { [unanswered]: waiting = 0, [latest]: last } = socket as Connection;
+  if (last === undefined || last.req.complete) return waiting === 0;
+  return waiting === 1 && !last.headersSent;
+}
 
 export default fp<{ most: number }>(
   async (app, { most }) => {
@@ -25,6 +37,7 @@ export default fp<{ most: number }>(
       const connection: Connection = this.req.socket;
       const left = (connection[unanswered] ?? 1) - 1;
       connection[unanswered] = left;
+      if (this.req.complete && connection[latest] === this) connection[latest] = undefined;
       // Node closes those that are idle as the server closes. One whose answer was still being made would stay for KEEP_ALIVE_TIMEOUT_MS.
       if (closing && left === 0) connection.end();
     }
@@ -34,6 +47,7 @@ export default fp<{ most: number }>(
       const connection: Connection = request.socket;
       const count = (connection[unanswered] ?? 0) + 1;
       connection[unanswered] = count;
+      connection[latest] = response;
       if (count <= PIPELINED_MAX) {
         response.on('finish', countAnswer);
       } else if (!connection.destroyed) {
