@@ -9,7 +9,7 @@ async function place(target: Target, headers: Record<string, string>, url = targ
     ...(body === '' ? {} : { body }),
   });
   const told = (await response.json()) as { order_id?: string; code?: string };
-  return { status: response.status, ...told };
+  return { ...told, status: response.status };
 }
 
 export const buyersFamily: Family = {

@@ -96,12 +96,15 @@ export const framing: Family = {
     {
       name: 'other protocols: HTTP/2, TLS, Redis, HTTP/0.9',
       bound: `${Object.keys(OTHER_PROTOCOLS).length}, once each`,
-      holds: '400 or 404, then cut',
+      holds: '400, 404 or cut; HTTP/0.9, which is lawful, is answered as HTTP',
       async run({ doors }) {
         const told: (string | number)[] = [];
-        for (const text of Object.values(OTHER_PROTOCOLS))
-          told.push(statusesOf(await sayRaw(doors.header.port, text, 400))[0] ?? 'cut');
-        onlyThese(told, [400, 404, 405, 'cut']);
+        for (const [protocol, text] of Object.entries(OTHER_PROTOCOLS)) {
+          const status = statusesOf(await sayRaw(doors.header.port, text, 400))[0] ?? 'cut';
+          if (status === 200) mustHold(protocol === 'HTTP/0.9', `${protocol} was answered with 200`);
+          told.push(status);
+        }
+        onlyThese(told, [200, 400, 404, 'cut']);
         return tally(told);
       },
     },

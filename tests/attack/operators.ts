@@ -127,12 +127,16 @@ export const operators: Family = {
       async run(target) {
         const seen = await target.beside('header', () =>
           inParallel(times(3_000), 50, async () => {
-            const response = await fetch(target.metricsUrl);
-            await response.arrayBuffer();
-            return response.status;
+            try {
+              const response = await fetch(target.metricsUrl);
+              await response.arrayBuffer();
+              return response.status;
+            } catch {
+              return 'cut';
+            }
           }),
         );
-        onlyThese(seen.result, [200, 429, 503]);
+        onlyThese(seen.result, [200, 'cut']);
         mustHold(seen.served > 0, 'nobody was served beside it');
         return `${tally(seen.result)}; a buyer beside it: ${seen.served} of ${seen.asked} served, the slowest in ${seen.worstMs.toFixed(0)} ms`;
       },
