@@ -2,10 +2,10 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { makeSale } from '@flash-sale/core/testing/sales.ts';
-import { openWorld, type World } from '@flash-sale/core/testing/world.ts';
+import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { strangeKeys } from '../attack/known-keys.ts';
-import { request } from '../attack/raw-connection.ts';
+import { openRaw, request } from '../attack/raw-connection.ts';
 import { freePort } from '../free-port.ts';
 import { type RunningApi, startApi } from '../running-system.ts';
 
@@ -180,6 +180,20 @@ test.each([
   });
   expect(response.status).toBe(400);
   expect(({} as { quantity?: number }).quantity).toBeUndefined();
+});
+
+test('pages that are asked for and not fetched are bounded, and nobody else notices', async () => {
+  const text = request('GET /docs/static/swagger-ui-bundle.js').repeat(20);
+  const deaf = Array.from({ length: 20 }, () => openRaw(Number(new URL(api.url).port), text));
+  for (const { socket } of deaf) socket.pause();
+  const status = async (path: string) => (await fetch(api.url + path)).status;
+  try {
+    await eventually('no more are taken', 10_000, async () => (await status('/docs/static/index.html')) === 503);
+    expect(await status('/api/flash-sales')).toBe(200);
+  } finally {
+    for (const { socket } of deaf) socket.destroy();
+  }
+  await eventually('their places are free', 10_000, async () => (await status('/docs/static/index.html')) === 200);
 });
 
 test('guessing the operator’s token is bounded by the address limit, before it is compared', async () => {

@@ -138,7 +138,7 @@ export const connections: Family = {
     },
     {
       name: 'requests sent ahead without waiting',
-      bound: '200 connections with 5,000 requests each',
+      bound: '200 connections with 5,000 requests each, at most 20 s',
       holds: 'cut above 32 unanswered ones',
       async run(target) {
         const { doors, beside, saleId } = target;
@@ -146,7 +146,8 @@ export const connections: Family = {
           const all = times(200).map((i) =>
             openRaw(doors.header.port, request(`GET /api/flash-sales/${saleId}`, [`X-User-ID: p${i}`]).repeat(5_000)),
           );
-          await hold(all, 4_000);
+          const end = performance.now() + 20_000;
+          while (all.some(({ isCut }) => !isCut) && performance.now() < end) await pause(100);
           const cut = all.filter(({ isCut }) => isCut).length;
           closeAll(all);
           return cut;

@@ -2,7 +2,7 @@
  * What connections may take of this process: how many there may be, and how many requests each may send without waiting.
  * How long they may take, and how long their headers may be, stands in the server's options (build-app.ts).
  */
-import type { ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { PIPELINED_MAX } from '@flash-sale/core/limits.ts';
 import fp from 'fastify-plugin';
@@ -11,7 +11,10 @@ import fp from 'fastify-plugin';
 const unanswered = Symbol('unanswered');
 /** The answer to the request that came last, as long as one of the two is under way. */
 const latest = Symbol('latest');
-type Connection = Socket & { [unanswered]?: number; [latest]?: ServerResponse | undefined };
+interface Connection extends Socket {
+  [unanswered]?: number;
+  [latest]?: ServerResponse | undefined;
+}
 
 /**
  * Whether what is said now would be taken for the answer to the bytes that cannot be read: nobody before still waits for his, and the request
@@ -42,22 +45,23 @@ export default fp<{ most: number }>(
       if (closing && left === 0) connection.end();
     }
 
-    // Ahead of the router, so that no kind of request is left out.
-    app.server.prependListener('request', (request, response) => {
+    // In front of the router: what was read together with the request that was one too many is up to 1,400 more of them, and nobody is
+    // there to be answered. Routing each would take seconds from everybody else.
+    const [route] = app.server.listeners('request') as [(request: IncomingMessage, response: ServerResponse) => void];
+    app.server.removeListener('request', route);
+    app.server.on('request', (request, response) => {
       const connection: Connection = request.socket;
+      if (connection.destroyed) return;
       const count = (connection[unanswered] ?? 0) + 1;
-      connection[unanswered] = count;
-      connection[latest] = response;
-      if (count <= PIPELINED_MAX) {
-        response.on('finish', countAnswer);
-      } else if (!connection.destroyed) {
+      if (count > PIPELINED_MAX) {
         app.countRefusal('CONNECTION_FLOODED');
         connection.destroy();
+        return;
       }
-    });
-    // What was read together with the request that was one too many: nobody is there.
-    app.addHook('onRequest', (request, _reply, next) => {
-      if (!request.raw.socket.destroyed) next();
+      connection[unanswered] = count;
+      connection[latest] = response;
+      response.on('finish', countAnswer);
+      route.call(app.server, request, response);
     });
   },
   { name: 'connection-bounds', dependencies: ['refusal-count'] },
