@@ -17,7 +17,8 @@ import { type BenchServers, startBenchServers } from './bench-servers.ts';
 import { cpuMs } from './cpu-time.ts';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
-const ADMIN_TOKEN = 'measured-and-thrown-away';
+/** The operator's, of every system that is measured. */
+export const ADMIN_TOKEN = 'measured-and-thrown-away';
 
 /** Processes whose CPU time is counted apart. */
 export type Part = 'api' | 'worker' | 'redis' | 'postgres';
@@ -60,6 +61,8 @@ export class BenchSystem {
   readonly startMs: number;
   readonly #children: Map<string, ChildProcess>;
   readonly #metricsUrl: string;
+  /** Of its API processes, before what each has for itself. */
+  readonly #env: NodeJS.ProcessEnv;
   #sales = 0;
 
   private constructor(facts: {
@@ -70,6 +73,7 @@ export class BenchSystem {
     url: string;
     bareUrl: string;
     startMs: number;
+    env: NodeJS.ProcessEnv;
   }) {
     this.folder = facts.folder;
     this.servers = facts.servers;
@@ -78,6 +82,7 @@ export class BenchSystem {
     this.url = facts.url;
     this.bareUrl = facts.bareUrl;
     this.startMs = facts.startMs;
+    this.#env = facts.env;
     this.redis = new Redis(facts.servers.redis.url);
     this.ledger = new pg.Pool({ connectionString: facts.servers.databaseUrl, max: 2 });
     // The server may stop before a connection that was given back has closed; without a listener that would end the process.
@@ -101,7 +106,7 @@ export class BenchSystem {
       await migrateLedger(servers.databaseUrl);
       const port = await freePort();
       const metricsPort = await freePort();
-      const env = {
+      const env: NodeJS.ProcessEnv = {
         PATH: process.env.PATH,
         NODE_ENV: 'production',
         AUTH: 'header',
@@ -141,6 +146,7 @@ export class BenchSystem {
         servers,
         children,
         startMs,
+        env,
         metricsUrl: `http://127.0.0.1:${metricsPort}/metrics`,
         url: `http://127.0.0.1:${port}`,
         bareUrl: `http://127.0.0.1:${bare.message.port}`,
@@ -153,7 +159,30 @@ export class BenchSystem {
     }
   }
 
-  /** @returns pids by name: api-1, worker-1, bare */
+  /**
+   * A further API process on a port of its own, with settings of its own.
+   *
+   * @returns http://127.0.0.1:port
+   */
+  async addApi(name: string, settings: Readonly<Record<string, string>>): Promise<string> {
+    const port = await freePort();
+    const logFile = join(this.folder, `api-${name}.log`);
+    const env = { ...this.#env, ...settings, PORT: String(port), LOG_FILE: logFile };
+    const main = join(root, 'apps', 'api', 'src', 'main.ts');
+    const { child } = await startProcess([...SERVICE_NODE_ARGS, main], env, `${logFile}.out`);
+    this.#children.set(`api-${name}`, child);
+    return `http://127.0.0.1:${port}`;
+  }
+
+  /** Ends one that was added. */
+  async stopApi(name: string): Promise<void> {
+    const child = this.#children.get(`api-${name}`);
+    if (child === undefined) throw new Error(`there is no process api-${name}`);
+    this.#children.delete(`api-${name}`);
+    await endProcess(child);
+  }
+
+  /** @returns pids by name: api-1, api-<name>, worker-1, bare */
   pid(name: string): number {
     const pid = this.#children.get(name)?.pid;
     if (pid === undefined) throw new Error(`there is no process ${name}`);
@@ -237,21 +266,22 @@ export class BenchSystem {
   }
 
   async stop(): Promise<void> {
-    await Promise.all(
-      [...this.#children.values()].map(async (child) => {
-        if (child.exitCode !== null || child.signalCode !== null) return;
-        const gone = once(child, 'exit');
-        child.kill('SIGTERM');
-        const force = setTimeout(() => child.kill('SIGKILL'), 15_000);
-        await gone;
-        clearTimeout(force);
-      }),
-    );
+    await Promise.all([...this.#children.values()].map(endProcess));
     this.redis.disconnect();
     await this.ledger.end();
     await this.servers.stop();
     rmSync(this.folder, { recursive: true, force: true });
   }
+}
+
+/** SIGTERM, and SIGKILL where it does not end within 15 s. */
+async function endProcess(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const gone = once(child, 'exit');
+  child.kill('SIGTERM');
+  const force = setTimeout(() => child.kill('SIGKILL'), 15_000);
+  await gone;
+  clearTimeout(force);
 }
 
 interface Started {

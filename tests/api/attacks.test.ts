@@ -2,8 +2,10 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { makeSale } from '@flash-sale/core/testing/sales.ts';
-import { openWorld, type World } from '@flash-sale/core/testing/world.ts';
+import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import { strangeKeys } from '../attack/known-keys.ts';
+import { openRaw, request } from '../attack/raw-connection.ts';
 import { freePort } from '../free-port.ts';
 import { type RunningApi, startApi } from '../running-system.ts';
 
@@ -55,6 +57,36 @@ test.each([
   expect([400, 404]).toContain(status);
 });
 
+test.each([
+  ['a request that was answered before its body was whole', 'POST /nothing', ['Transfer-Encoding: chunked'], 'zz\r\n'],
+  ['a request that is still worked on', `GET /api/orders/x`, ['X-User-ID: ann'], 'zz\r\n\r\n'],
+])('what cannot be read behind %s brings no second answer, and no wrong one', async (_what, line, headers, rest) => {
+  const answer = await raw(request(line, headers, rest));
+  expect(answer).not.toContain('400 Bad Request');
+  expect(statuses(answer).length).toBeLessThanOrEqual(1);
+});
+
+test.each(['/%zz', `/api/flash-sales/${'x'.repeat(200)}`])(
+  'a path that cannot be read is counted, and no cache keeps its refusal: %s',
+  async (path) => {
+    const port = await freePort();
+    const own = await startApi(world);
+    try {
+      await own.parts.metrics.listen({ host: '127.0.0.1', port });
+      const response = await fetch(own.url + path);
+      expect([response.headers.get('cache-control'), response.headers.get('x-content-type-options')]).toEqual([
+        'private, no-store',
+        'nosniff',
+      ]);
+      const { code } = (await response.json()) as { code: string };
+      const metrics = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+      expect(metrics).toContain(`flash_sale_refusals_total{code="${code}"} 1`);
+    } finally {
+      await own.close();
+    }
+  },
+);
+
 test('a buyer who is named twice is nobody: the first name does not win, nor the last', async () => {
   const sale = await makeSale(world);
   const answer = await raw(
@@ -100,7 +132,8 @@ test.each(['*', '{x}', 'a}:{b', "x'; DROP TABLE orders; --", '%0d%0aSET%20a%20b'
       headers: { 'x-user-id': 'ann' },
     });
     expect([response.status, ((await response.json()) as { code: string }).code]).toEqual([404, 'SALE_NOT_FOUND']);
-    expect(await world.redis.exists(`${world.prefix}:{${id}}:gate`, `{${id}}`)).toBe(0);
+    expect(await strangeKeys(world.redis, { prefix: world.prefix, ownOnly: true })).toEqual([]);
+    expect(await world.redis.keys(`${world.prefix}:{${id.replaceAll(/[*[\]?\\]/g, '\\$&')}}*`)).toEqual([]);
   },
 );
 
@@ -147,6 +180,20 @@ test.each([
   });
   expect(response.status).toBe(400);
   expect(({} as { quantity?: number }).quantity).toBeUndefined();
+});
+
+test('pages that are asked for and not fetched are bounded, and nobody else notices', async () => {
+  const text = request('GET /docs/static/swagger-ui-bundle.js').repeat(20);
+  const deaf = Array.from({ length: 20 }, () => openRaw(Number(new URL(api.url).port), text));
+  for (const { socket } of deaf) socket.pause();
+  const status = async (path: string) => (await fetch(api.url + path)).status;
+  try {
+    await eventually('no more are taken', 10_000, async () => (await status('/docs/static/index.html')) === 503);
+    expect(await status('/api/flash-sales')).toBe(200);
+  } finally {
+    for (const { socket } of deaf) socket.destroy();
+  }
+  await eventually('their places are free', 10_000, async () => (await status('/docs/static/index.html')) === 200);
 });
 
 test('guessing the operator’s token is bounded by the address limit, before it is compared', async () => {

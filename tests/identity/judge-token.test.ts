@@ -1,4 +1,8 @@
 /** The judge of tokens with keys that are fetched: rotation, a host that is away, floods of unknown keys. Short times, real HTTP. */
+import { createSign, generateKeyPairSync } from 'node:crypto';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { createTokenJudge, type TokenJudge } from '@flash-sale/api/identity/judge-token.ts';
 import { createLogger } from '@flash-sale/core/logging.ts';
 import { eventually } from '@flash-sale/core/testing/world.ts';
@@ -10,14 +14,17 @@ afterEach(async () => {
   for (const each of open.splice(0)) await each.close();
 });
 
-function judgeOf(url: string, times: Parameters<typeof createTokenJudge>[1]['times'] = {}): TokenJudge {
+function judgeOf(
+  url: string,
+  times: Parameters<typeof createTokenJudge>[1]['times'] = {},
+  log = createLogger('test', 'silent', ''),
+): TokenJudge {
   const identity = {
     kind: 'jwt' as const,
     keys: { kind: 'jwks' as const, url: new URL(url) },
     issuer: ISSUER,
     audience: AUDIENCE,
   };
-  const log = createLogger('test', 'silent', '');
   const judge = createTokenJudge(identity, { log, times: { timeoutMs: 500, cooldownMs: 200, ...times } });
   open.push(judge);
   return judge;
@@ -38,6 +45,24 @@ test.each(['RS256', 'ES256', 'EdDSA'] as const)('a token that is signed with %s 
     word: 'buyer',
     buyerId: 'buyer-7',
   });
+});
+
+test('a key that is too short: nobody is let in, nothing breaks, and it is said once, not with each token', async () => {
+  const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 1_024 });
+  const host = await hostOf({
+    publicKey: { ...publicKey.export({ format: 'jwk' }), kid: 'k1', alg: 'RS256', use: 'sig' } as never,
+  });
+  const folder = mkdtempSync(join(tmpdir(), 'flash-sale-judge-'));
+  open.push({ close: () => rmSync(folder, { recursive: true }) });
+  const file = join(folder, 'log');
+  const judge = judgeOf(host.url, {}, createLogger('test', 'warn', file));
+  const part = (value: unknown) => Buffer.from(JSON.stringify(value)).toString('base64url');
+  const text = `${part({ alg: 'RS256', kid: 'k1' })}.${part({ iss: ISSUER, aud: AUDIENCE, sub: 'ann', exp: 4e9 })}`;
+  const token = `${text}.${createSign('RSA-SHA256').update(text).sign(privateKey).toString('base64url')}`;
+  for (let i = 0; i < 20; i++) expect((await judge.judge(token)).word).toBe('keys_away');
+  const lines = () => (existsSync(file) ? readFileSync(file, 'utf8').split('\n').filter(Boolean) : []);
+  await eventually('it is said', 5_000, () => lines().length > 0);
+  expect(lines().map((line) => JSON.parse(line).err)).toEqual(['an RSA key has 1024 bits, and must have 2048']);
 });
 
 test('a key that was rotated in is found at once, and asked for once by a crowd', async () => {

@@ -27,5 +27,8 @@ export const KEY_SET_STALE_MAX_MS = 6 * 3_600_000;
 /** Bytes of a key set. One of a dozen keys is some 10 kB. */
 export const KEY_SET_BYTES_MAX = 256 * 1024;
 
+/** Bits of an RSA key that signs tokens (RFC 7518, 3.3). */
+export const RSA_BITS_MIN = 2_048;
+
 /** Seconds that a browser may remember the answer to a preflight. Chromium believes no more than this. */
 export const PREFLIGHT_MAX_AGE_S = 7_200;

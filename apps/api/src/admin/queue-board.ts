@@ -4,13 +4,15 @@ import { BullMQAdapter } from '@bull-board/api/bullMQAdapter';
 import { FastifyAdapter } from '@bull-board/fastify';
 import type { OrderQueue } from '@flash-sale/core/queue/order-queue.ts';
 import type { FastifyPluginAsync } from 'fastify';
-import { addPageHeaders } from '../plugins/page-headers.ts';
+import { addPageHeaders, boundPages } from '../plugins/page-headers.ts';
 
 const BOARD_PATH = '/admin/queues';
 
 export const queueBoard: FastifyPluginAsync<{ queue: Pick<OrderQueue, 'bullQueue'> }> = async (app, { queue }) => {
   await addPageHeaders(app);
   app.addHook('onRequest', app.requireOperatorOrLogin);
+  // Behind the login: strangers must not take an operator's place.
+  boundPages(app);
   // It shows. What a job needs is done by the sweep, changes of stock have their own routes with a record of who did it, and a
   // login that a browser sends along by itself can do nothing in the name of another site.
   app.addHook('onRequest', async (request, reply) => {

@@ -4,7 +4,7 @@
  *   that were had last stay in use for some hours.
  *   A token with an unknown key has it asked for at once (a key was rotated), though not more often than the cooldown allows.
  */
-import { createSecretKey } from 'node:crypto';
+import { createSecretKey, type webcrypto } from 'node:crypto';
 import type { Identity } from '@flash-sale/core/identity.ts';
 import {
   KEY_SET_BYTES_MAX,
@@ -12,6 +12,7 @@ import {
   KEY_SET_REFRESH_MS,
   KEY_SET_STALE_MAX_MS,
   KEY_SET_TIMEOUT_MS,
+  RSA_BITS_MIN,
 } from '@flash-sale/core/identity-limits.ts';
 import { createRemoteJWKSet, customFetch, errors, type JWTVerifyGetKey } from 'jose';
 import type { Logger } from 'pino';
@@ -58,6 +59,8 @@ function createKeySet(
 ): TokenKeys {
   const { timeoutMs, refreshMs, cooldownMs, staleMaxMs } = { ...TIMES, ...times };
   let text: string | null = null;
+  /** The key set of which it was said that a key of it cannot be used. */
+  let complainedOf: string | null = null;
   let hadAt = Number.NEGATIVE_INFINITY;
   let failedAt = Number.NEGATIVE_INFINITY;
   let isAway = false;
@@ -118,11 +121,15 @@ function createKeySet(
       if (performance.now() - hadAt > staleMaxMs) await refresh();
       for (let asked = false; ; asked = true) {
         try {
-          return await keySet(header, token);
+          const key = await keySet(header, token);
+          refuseShort(key);
+          return key;
         } catch (error) {
-          // A key that cannot be used at all, as an RSA key that is too short.
+          // A key that cannot be used at all. Whoever sends tokens that name it must not write a line with each.
           if (!(error instanceof errors.JOSEError)) {
-            log.warn({ host: url.host, err: (error as Error).message }, 'a key of tokens cannot be used');
+            if (complainedOf !== text)
+              log.warn({ host: url.host, err: (error as Error).message }, 'a key of tokens cannot be used');
+            complainedOf = text;
             throw new KeysAwayError();
           }
           if (!(error instanceof errors.JWKSNoMatchingKey)) throw error;
@@ -134,6 +141,12 @@ function createKeySet(
     },
     close: () => clearInterval(timer),
   };
+}
+
+/** The library refuses it only as it verifies, as a mistake of ours. @throws TypeError where it is an RSA key that RFC 7518 forbids */
+function refuseShort({ algorithm }: webcrypto.CryptoKey): void {
+  const { modulusLength: bits = RSA_BITS_MIN } = algorithm as webcrypto.RsaKeyAlgorithm;
+  if (bits < RSA_BITS_MIN) throw new TypeError(`an RSA key has ${bits} bits, and must have ${RSA_BITS_MIN}`);
 }
 
 /** @throws where it is longer than any key set */

@@ -4,11 +4,16 @@
  */
 import fp from 'fastify-plugin';
 
+export const ANSWER_HEADERS = {
+  'cache-control': 'private, no-store',
+  'x-content-type-options': 'nosniff',
+} as const;
+
 export default fp(
   async (app) => {
     app.addHook('onRequest', (_request, reply, next) => {
-      reply.header('cache-control', 'private, no-store');
-      reply.header('x-content-type-options', 'nosniff');
+      reply.header('cache-control', ANSWER_HEADERS['cache-control']);
+      reply.header('x-content-type-options', ANSWER_HEADERS['x-content-type-options']);
       next();
     });
   },

@@ -2,7 +2,7 @@
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import fp from 'fastify-plugin';
-import { addPageHeaders } from './page-headers.ts';
+import { addPageHeaders, boundPages } from './page-headers.ts';
 
 const buyerSchemes = {
   header: {
@@ -45,6 +45,7 @@ export default fp<{ buyers: 'jwt' | 'header' }>(
     });
     await app.register(async (pages) => {
       await addPageHeaders(pages);
+      boundPages(pages);
       await pages.register(swaggerUi, { routePrefix: '/docs' });
     });
   },

@@ -3,6 +3,7 @@
  * scopes only. Answers in JSON are no pages: a dozen headers on each would cost a crowd more than they tell a browser.
  */
 import helmet from '@fastify/helmet';
+import { PAGES_UNDER_WAY_MAX } from '@flash-sale/core/limits.ts';
 import type { FastifyInstance } from 'fastify';
 
 export async function addPageHeaders(app: FastifyInstance): Promise<void> {
@@ -24,5 +25,22 @@ export async function addPageHeaders(app: FastifyInstance): Promise<void> {
     frameguard: { action: 'deny' },
     // TLS is the gateway's, and so is what browsers keep in mind of its name.
     strictTransportSecurity: false,
+  });
+}
+
+/**
+ * Bounds how many requests of a scope's pages are answered at a time: their files are read from the disk as they are fetched, and each that is
+ * not fetched keeps one open. Who comes after them is told 503, buyers and operators' routes are others'.
+ */
+export function boundPages(app: FastifyInstance): void {
+  let underWay = 0;
+  app.addHook('onRequest', (request, reply, next) => {
+    if (underWay >= PAGES_UNDER_WAY_MAX) return void reply.problem('OVERLOADED');
+    underWay += 1;
+    // Of the request: an answer that still waits for its turn as the connection ends closes without a word.
+    request.raw.once('close', () => {
+      underWay -= 1;
+    });
+    next();
   });
 }

@@ -10,6 +10,8 @@ import { type Static, Type } from '@sinclair/typebox';
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import fp from 'fastify-plugin';
 import { newRequestId } from '../request-ids.ts';
+import { ANSWER_HEADERS } from './answer-headers.ts';
+import { canBeTold } from './connection-bounds.ts';
 
 const table = {
   INVALID_REQUEST: [400, false, 'The request does not have the form that this route expects.'],
@@ -237,8 +239,8 @@ export function sendFrameworkError(error: FastifyError, request: FastifyRequest,
   const body = unknown
     ? problemBody('NOT_FOUND', request.id, {})
     : problemBody('INVALID_REQUEST', request.id, { detail: error.message });
-  reply.header('x-content-type-options', 'nosniff');
-  reply.code(body.status).type('application/problem+json').send(JSON.stringify(body));
+  request.server.countRefusal(body.code);
+  reply.headers(ANSWER_HEADERS).code(body.status).type('application/problem+json').send(JSON.stringify(body));
 }
 
 /** Connections that were told what is wrong with them. */
@@ -252,22 +254,32 @@ export function sendConnectionError(error: Error & { code?: string }, socket: So
     socket.destroy();
     return;
   }
-  const code =
-    error.code === 'HPE_HEADER_OVERFLOW'
-      ? 'HEADERS_TOO_LARGE'
-      : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
-        ? 'REQUEST_TOO_SLOW'
-        : 'INVALID_REQUEST';
-  const body = JSON.stringify(problemBody(code, newRequestId(), {}));
-  const [status] = table[code];
-  socket.end(
-    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Type: application/problem+json\r\n` +
-      `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
-  );
+  const words = canBeTold(socket) ? connectionProblem(error.code) : '';
+  socket.end(words);
   // The other side need not close its half, and then nobody would: Node asks for a connection that is too slow only once.
   lingering.add(socket);
   const cut = setTimeout(() => socket.destroy(), CONNECTION_LINGER_MS).unref();
   socket.once('close', () => clearTimeout(cut));
+}
+
+const rawHeaders = Object.entries(ANSWER_HEADERS)
+  .map(([name, value]) => `${name}: ${value}\r\n`)
+  .join('');
+
+/** @returns a whole answer */
+function connectionProblem(fault: string | undefined): string {
+  const code =
+    fault === 'HPE_HEADER_OVERFLOW'
+      ? 'HEADERS_TOO_LARGE'
+      : fault === 'ERR_HTTP_REQUEST_TIMEOUT'
+        ? 'REQUEST_TOO_SLOW'
+        : 'INVALID_REQUEST';
+  const body = JSON.stringify(problemBody(code, newRequestId(), {}));
+  const [status] = table[code];
+  return (
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Type: application/problem+json\r\n${rawHeaders}` +
+    `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`
+  );
 }
 
 export default fp(
