@@ -10,13 +10,14 @@ import type { Logger } from 'pino';
 import { lookAtStart } from './doctor/look-at-start.ts';
 import { type Environment, EnvironmentError, readEnvironment, requireSetting } from './environment.ts';
 import { awayPart } from './faults.ts';
-import { STARTUP_WAIT_MS, TRACING_FLUSH_MS } from './limits.ts';
+import { STARTUP_WAIT_MS } from './limits.ts';
 import { createLogger, linesLost } from './logging.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
 import { checkPostgres, PostgresUnfitError } from './postgres/check-postgres.ts';
 import { checkMigrated } from './postgres/migrate.ts';
 import { checkRedis, RedisUnfitError } from './redis/check-redis.ts';
 import { withSettingFiles } from './setting-files.ts';
+import { TRACING_FLUSH_MS } from './tracing/bounds.ts';
 import type { Tracing } from './tracing/tracing.ts';
 
 export type ServiceSettings = Environment & { REDIS_URL: string; DATABASE_URL: string };

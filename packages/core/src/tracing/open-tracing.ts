@@ -23,13 +23,7 @@ import {
   TracerProvider,
 } from '@opentelemetry/sdk-trace';
 import type { Logger } from 'pino';
-import {
-  TRACING_BATCH_MAX,
-  TRACING_EXPORT_MS,
-  TRACING_PACE_MS,
-  TRACING_QUEUE_MAX,
-  TRACING_WARN_MS,
-} from '../limits.ts';
+import { TRACING_BATCH_MAX, TRACING_EXPORT_MS, TRACING_PACE_MS, TRACING_QUEUE_MAX, TRACING_WARN_MS } from './bounds.ts';
 import type { SpanKind as Kind, SpanFields, TraceSpan, Tracing } from './tracing.ts';
 
 const kinds = {
