@@ -34,6 +34,7 @@ test('a day stays a day, and a month a month, however source and target write da
   url.pathname = `/${target}`;
   await world.pool.query(`CREATE DATABASE ${target} TEMPLATE template0`);
   const pool = new pg.Pool({ connectionString: url.href, max: 1 });
+  pool.on('error', () => {});
   await world.pool.query(`ALTER DATABASE ${source} SET datestyle = 'SQL, DMY'`);
   await world.pool.query(`ALTER DATABASE ${target} SET datestyle = 'SQL, MDY'`);
   try {
