@@ -168,39 +168,6 @@ test.each<[string, string, string, string]>([
   }
 });
 
-async function findingsOf(code: string, changed: Record<string, string | undefined> = {}) {
-  const { findings } = JSON.parse((await doctor(changed, ['--json'])).out) as DoctorReport;
-  return findings.filter((finding) => finding.code === code);
-}
-
-test('processes of other machines hold the connections: seen, though the settings of this one would do', async () => {
-  await pool.query('ALTER ROLE flash_sale CONNECTION LIMIT 30');
-  const url = { connectionString: postgres.url, application_name: 'flash-sale-worker' };
-  const elsewhere = Array.from({ length: 32 }, () => new pg.Client(url));
-  try {
-    await Promise.all(elsewhere.map((one) => one.connect()));
-    const [finding] = await findingsOf('POSTGRES_CONNECTIONS', { DATABASE_POOL_SIZE: '10' });
-    expect(finding).toMatchObject({ verdict: 'warning', found: expect.stringContaining('all machines have 32, ') });
-  } finally {
-    await Promise.all(elsewhere.map((one) => one.end()));
-    await pool.query('ALTER ROLE flash_sale CONNECTION LIMIT -1');
-  }
-});
-
-test('the disk of PostgreSQL is looked at; where our role may not know where it is, it is said to be unseen', async () => {
-  const { data_directory: folder } = (await pool.query('SHOW data_directory')).rows[0];
-  const seen = (await findingsOf('DISK')).map(({ found }) => found).join();
-  expect(seen).toContain(folder);
-  expect(seen).not.toContain('not seen');
-  await pool.query("CREATE ROLE plain LOGIN PASSWORD 'mFq8-2xVt0Rz7'");
-  const url = new URL(postgres.url);
-  url.username = 'plain';
-  url.password = 'mFq8-2xVt0Rz7';
-  const unseen = (await findingsOf('DISK', { DATABASE_URL: url.href })).map(({ found }) => found).join();
-  expect(unseen).toContain('that of PostgreSQL was not seen: our role may not ask for data_directory');
-  await pool.query('DROP ROLE plain');
-});
-
 test('a role that may hold fewer connections than the pools do is found out', async () => {
   await pool.query('ALTER ROLE flash_sale CONNECTION LIMIT 20');
   try {

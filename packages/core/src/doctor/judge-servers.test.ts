@@ -3,58 +3,11 @@ import { expect, test } from 'vitest';
 import { readEnvironment } from '../environment.ts';
 import type { SeenPostgres } from '../postgres/read-postgres.ts';
 import type { RedisNode, SeenRedis } from '../redis/read-redis.ts';
+import { GIB, node, postgres } from '../testing/fit-servers.ts';
 import type { Finding } from './checks.ts';
 import type { Facts } from './collect-facts.ts';
 import { judgeFacts } from './judge-facts.ts';
 import { printReport } from './print-report.ts';
-
-const GIB = 1024 ** 3;
-
-const node: RedisNode = {
-  host: 'redis.example',
-  port: 6379,
-  named: 'server',
-  version: '7.2.4',
-  role: 'master',
-  replicas: 1,
-  replicasToWrite: 0,
-  loggedIn: true,
-  opensToAnybody: false,
-  tls: true,
-  policy: 'noeviction',
-  appendOnly: true,
-  persists: true,
-  appendFsync: 'everysec',
-  rewriteMinBytes: GIB / 4,
-  folder: '/data',
-  usedBytes: GIB / 10,
-  maxBytes: GIB,
-  systemBytes: 4 * GIB,
-  roundTripsMs: [0.3, 0.2, 0.9],
-  slowest: { command: 'EVALSHA', ms: 12 },
-  clock: { aheadMs: 3, unsureMs: 1 },
-  cluster: null,
-};
-
-const postgres: SeenPostgres = {
-  host: 'db.example',
-  version: '18.4',
-  asksForLogin: true,
-  tls: true,
-  standby: false,
-  readOnly: false,
-  isolation: 'read committed',
-  synchronousCommit: 'on',
-  fsync: true,
-  fullPageWrites: true,
-  maxConnections: 100,
-  reserved: 3,
-  boundOfLogin: null,
-  ours: 45,
-  usedByOthers: 2,
-  dataFolder: null,
-  clock: { aheadMs: -3, unsureMs: 1 },
-};
 
 const settings = readEnvironment({
   NODE_ENV: 'production',

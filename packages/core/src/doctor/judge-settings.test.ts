@@ -85,7 +85,7 @@ test.each<[string, 'warning' | 'wrong', string, Record<string, string | undefine
   ['TRUST_PROXY', 'wrong', '::/0', { TRUST_PROXY: '::/0' }, /TRUST_PROXY=/],
   ['TRUST_PROXY', 'warning', '0.0.0.0/1, 128.0.0.0/1: wider', { TRUST_PROXY: '0.0.0.0/1,128.0.0.0/1' }, /TRUST_PROXY=/],
   ['TRUST_PROXY', 'warning', '::ffff:0:0/96', { TRUST_PROXY: '::ffff:0:0/96' }, /TRUST_PROXY=/],
-  ['TRUST_PROXY', 'warning', '::/90', { TRUST_PROXY: '::/80,::/90' }, /TRUST_PROXY=/],
+  ['TRUST_PROXY', 'warning', '::/80', { TRUST_PROXY: '::/80' }, /TRUST_PROXY=/],
   ['TRUST_PROXY', 'warning', '::ffff:8000:0/97', { TRUST_PROXY: '::ffff:8000:0/97' }, /TRUST_PROXY=/],
   ['TRUST_PROXY', 'warning', '2001::/16', { TRUST_PROXY: '10.0.0.1,2001::/16' }, /TRUST_PROXY=/],
   ['ADDRESS_LIMIT', 'warning', 'off', { IP_RATE_LIMIT: '0' }, /IP_RATE_LIMIT=200/],

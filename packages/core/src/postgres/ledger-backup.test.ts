@@ -130,27 +130,6 @@ test('every row comes back as it was; every epoch is raised, and what is not ove
   expect(Number(actions[0].id)).toBe(Number(actions[1].id) + 1);
 });
 
-test('a day stays a day, and a month a month, however source and target write dates', async () => {
-  const days = `SELECT id, extract(epoch FROM starts_at)::text AS starts, extract(epoch FROM ends_at)::text AS ends,
-                       extract(epoch FROM created_at)::text AS created FROM sales ORDER BY id`;
-  await world.pool.query(
-    `UPDATE sales SET starts_at = '2026-03-04T05:06:07.891Z', ends_at = '2026-04-05T06:07:08Z' WHERE id = 'over'`,
-  );
-  const source = new URL(world.databaseUrl).pathname.slice(1);
-  const { databaseUrl, pool } = await emptyDatabase();
-  await world.pool.query(`ALTER DATABASE ${source} SET datestyle = 'SQL, DMY'`);
-  await world.pool.query(`ALTER DATABASE ${pool.options.database} SET datestyle = 'SQL, MDY'`);
-  try {
-    await backUp();
-    await restoreLedger({ databaseUrl, folder: backup() });
-  } finally {
-    await world.pool.query(`ALTER DATABASE ${source} RESET datestyle`);
-  }
-  const { rows } = await world.pool.query(days);
-  expect(rows.find(({ id }) => id === 'over')).toMatchObject({ starts: expect.stringMatching(/^1772600767\.891/) });
-  expect((await pool.query(days)).rows).toEqual(rows);
-});
-
 test('of one instant, though orders are confirmed all the time: sold is what the confirmed orders hold', async () => {
   const busy = await makeSale(world, { units: 100_000 });
   const orders = createOrderStore(world.pool);
