@@ -89,7 +89,8 @@ export const framing: Family = {
             told.push(answers[0] ?? 'cut');
           }
         }
-        onlyThese(told, [400, 401, 404, 413, 'cut']);
+        // Of a body of no type 415 is said before it is read.
+        onlyThese(told, [400, 401, 404, 413, 415, 'cut']);
         return tally(told);
       },
     },
