@@ -41,7 +41,7 @@ operators; \`AUTH=jwt\` with a secret; \`AUTH=jwt\` with a key set), a worker, R
 Attackers and system share one machine. The command fails where something does not hold, and then makes no page.
 
 After every attack: each API process serves a good buyer, who may have to ask again for up to 10 s (_served after_: the slowest of the three, with reading the order); the audit
-of all sales is clean; no API process has ever taken 400 MB more than when it was new; and Redis has no key but those of
+of all sales is clean; no API process has ever taken 600 MB more than when it was new; and Redis has no key but those of
 [redis-keys](../redis-keys.md). ${outcomes.length} attacks in ${Math.round(tookS)} s; the most that an API process took was ${peak.toFixed(0)} MB.
 
 ${tables.join('\n\n')}
