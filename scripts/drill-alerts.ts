@@ -44,7 +44,8 @@ Prometheus says that its alerts fire, and undone until it says that they are ove
 
 What a rule waits for (\`for:\`) and looks back over (\`[1m]\`) is divided by ${HURRY}, and Prometheus looks at the rules every second and at the processes
 every two: so the seconds below are not those of a sale. **The expressions and their thresholds are those of the files.** To reach them on one machine
-the API and the worker have small bounds: \`OVERLOAD_IN_FLIGHT=100\`, \`BACKLOG_LIMIT=400\`; Redis has 64 MiB where its memory is to be used up, and the API a control group.
+the API and the worker have small bounds: \`OVERLOAD_IN_FLIGHT=100\`, \`BACKLOG_LIMIT=400\`; Redis has 64 MiB where its memory is to be used up, the API a control group, and
+its log a small disk. Where others keep the processors busy \`CpuHigh\` and \`RedisCpuHigh\` cannot be reached: run it on a machine of its own.
 
 ${table(results).join('\n')}
 
