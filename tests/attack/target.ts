@@ -233,5 +233,3 @@ function askOnce(agent: Agent, url: string, headers: Record<string, string>): Pr
   });
 }
 
-/** Lines of numbers that a crowd has in common: buyers of one attack. */
-const buyers = (name: string, count: number): string[] => times(count).map((i) => `${name}-${i}`);
