@@ -232,4 +232,3 @@ function askOnce(agent: Agent, url: string, headers: Record<string, string>): Pr
     sent.end();
   });
 }
-

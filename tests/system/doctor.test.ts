@@ -1,5 +1,5 @@
 /** npm run doctor, as somebody types it, on real servers that are fit and that are made unfit one setting at a time; and its look as a process starts. */
-import { execFile, spawn } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -17,7 +17,6 @@ import pg from 'pg';
 import { afterAll, beforeAll, expect, inject, test, vi } from 'vitest';
 import { freePort } from '../free-port.ts';
 import { type RedisCluster, startRedisCluster } from '../redis-cluster.ts';
-import { startProcess } from '../running-system.ts';
 
 vi.setConfig({ testTimeout: 60_000 });
 
@@ -266,58 +265,3 @@ test('a cluster is looked at master by master', async () => {
     await cluster.stop();
   }
 });
-
-test('in production a process says at its start what is not well, without its secrets, and refuses a token that everybody knows', async () => {
-  const world: World = await openWorld(inject('template'));
-  try {
-    const settings = {
-      NODE_ENV: 'production',
-      AUTH: 'header',
-      ADMIN_TOKEN: TOKEN,
-      PORT: String(await freePort()),
-      GLOBAL_RATE_LIMIT: '0',
-    };
-    const api = await startProcess(world, 'api', settings);
-    const lines = api
-      .output()
-      .split('\n')
-      .filter((line) => line.includes('the doctor finds fault'));
-    await api.kill();
-    const found = lines.map((line) => JSON.parse(line) as Record<string, string>);
-    expect(found.map(({ check }) => check)).toContain('RATE_LIMITS');
-    expect(found.map(({ check }) => check)).toContain('POSTGRES_DURABILITY');
-    expect(found.find(({ check }) => check === 'RATE_LIMITS')).toMatchObject({ level: 'warn', verdict: 'warning' });
-    for (const secret of [TOKEN, new URL(world.redisUrl).password]) expect(lines.join()).not.toContain(secret);
-
-    const worker = await startProcess(world, 'worker', settings);
-    expect(worker.output()).toContain('POSTGRES_DURABILITY');
-    expect(worker.output()).not.toContain('RATE_LIMITS');
-    await worker.kill();
-
-    const refused = await endOf(world, { ...settings, ADMIN_TOKEN: 'changemechangeme' });
-    expect(refused.code).toBe(78);
-    expect(refused.output).toMatch(/^api: ADMIN_TOKEN is refused in production \(a word that everybody tries\)\..*\n$/);
-    expect(refused.output).not.toContain('changeme');
-
-    const { AUTH: _unset, ...unchosen } = settings;
-    const withoutAuth = await endOf(world, unchosen);
-    expect(withoutAuth.code).toBe(78);
-    expect(withoutAuth.output).toMatch(
-      /^api: AUTH is not set\. In production it must be chosen: AUTH=jwt, with JWT_ISSUER.*\n$/,
-    );
-    const halfChosen = await endOf(world, { ...settings, AUTH: 'jwt', JWT_ISSUER: 'https://id.example' });
-    expect(halfChosen.code).toBe(78);
-    expect(halfChosen.output).toMatch(/JWT_JWKS_URL and JWT_SECRET are not set\. [\s\S]*JWT_AUDIENCE is not set\. /);
-  } finally {
-    await world.close();
-  }
-});
-
-function endOf(world: World, changed: Record<string, string>): Promise<{ code: number | null; output: string }> {
-  const main = fileURLToPath(new URL('../../apps/api/src/main.ts', import.meta.url));
-  const addresses = { REDIS_URL: world.redisUrl, DATABASE_URL: world.databaseUrl, KEY_PREFIX: world.prefix };
-  const child = spawn(process.execPath, [main], { env: { PATH: process.env.PATH, ...addresses, ...changed } });
-  let output = '';
-  child.stderr.on('data', (chunk) => (output += chunk));
-  return new Promise((resolve) => child.once('close', (code) => resolve({ code, output })));
-}

@@ -1,0 +1,66 @@
+/** What a process looks at as it starts in production: what is not well is a line each, and what cannot be is refused. */
+import { spawn } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { openWorld, type World } from '@flash-sale/core/testing/world.ts';
+import { expect, inject, test, vi } from 'vitest';
+import { freePort } from '../free-port.ts';
+import { startProcess } from '../running-system.ts';
+
+vi.setConfig({ testTimeout: 60_000 });
+
+const TOKEN = 'mFq8-2xVt0Rz7_kLw9Ua';
+
+test('in production a process says at its start what is not well, without its secrets, and refuses a token that everybody knows', async () => {
+  const world: World = await openWorld(inject('template'));
+  try {
+    const settings = {
+      NODE_ENV: 'production',
+      AUTH: 'header',
+      ADMIN_TOKEN: TOKEN,
+      PORT: String(await freePort()),
+      GLOBAL_RATE_LIMIT: '0',
+    };
+    const api = await startProcess(world, 'api', settings);
+    const lines = api
+      .output()
+      .split('\n')
+      .filter((line) => line.includes('the doctor finds fault'));
+    await api.kill();
+    const found = lines.map((line) => JSON.parse(line) as Record<string, string>);
+    expect(found.map(({ check }) => check)).toContain('RATE_LIMITS');
+    expect(found.map(({ check }) => check)).toContain('POSTGRES_DURABILITY');
+    expect(found.find(({ check }) => check === 'RATE_LIMITS')).toMatchObject({ level: 'warn', verdict: 'warning' });
+    for (const secret of [TOKEN, new URL(world.redisUrl).password]) expect(lines.join()).not.toContain(secret);
+
+    const worker = await startProcess(world, 'worker', settings);
+    expect(worker.output()).toContain('POSTGRES_DURABILITY');
+    expect(worker.output()).not.toContain('RATE_LIMITS');
+    await worker.kill();
+
+    const refused = await endOf(world, { ...settings, ADMIN_TOKEN: 'changemechangeme' });
+    expect(refused.code).toBe(78);
+    expect(refused.output).toMatch(/^api: ADMIN_TOKEN is refused in production \(a word that everybody tries\)\..*\n$/);
+    expect(refused.output).not.toContain('changeme');
+
+    const { AUTH: _unset, ...unchosen } = settings;
+    const withoutAuth = await endOf(world, unchosen);
+    expect(withoutAuth.code).toBe(78);
+    expect(withoutAuth.output).toMatch(
+      /^api: AUTH is not set\. In production it must be chosen: AUTH=jwt, with JWT_ISSUER.*\n$/,
+    );
+    const halfChosen = await endOf(world, { ...settings, AUTH: 'jwt', JWT_ISSUER: 'https://id.example' });
+    expect(halfChosen.code).toBe(78);
+    expect(halfChosen.output).toMatch(/JWT_JWKS_URL and JWT_SECRET are not set\. [\s\S]*JWT_AUDIENCE is not set\. /);
+  } finally {
+    await world.close();
+  }
+});
+
+function endOf(world: World, changed: Record<string, string>): Promise<{ code: number | null; output: string }> {
+  const main = fileURLToPath(new URL('../../apps/api/src/main.ts', import.meta.url));
+  const addresses = { REDIS_URL: world.redisUrl, DATABASE_URL: world.databaseUrl, KEY_PREFIX: world.prefix };
+  const child = spawn(process.execPath, [main], { env: { PATH: process.env.PATH, ...addresses, ...changed } });
+  let output = '';
+  child.stderr.on('data', (chunk) => (output += chunk));
+  return new Promise((resolve) => child.once('close', (code) => resolve({ code, output })));
+}
