@@ -13,7 +13,7 @@ export interface Way {
   makeToken(buyerId: string): Promise<string>;
 }
 
-export interface Rate {
+interface Rate {
   /** Accepted orders a second. */
   readonly rate: number;
   /** CPU time of the API process for an order, µs. */

@@ -21,7 +21,7 @@ export interface Family {
 }
 
 /** Something did not hold. The message says what was seen instead. */
-export class BrokenError extends Error {
+class BrokenError extends Error {
   override name = 'BrokenError';
 }
 
