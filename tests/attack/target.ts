@@ -14,7 +14,7 @@ import { ADMIN_TOKEN, BenchSystem } from '../../scripts/bench/bench-system.ts';
 import { memoryOf } from '../../scripts/bench/cpu-time.ts';
 import { freePort } from '../free-port.ts';
 import { AUDIENCE, ISSUER, type KeyHost, makeSigner, type Signer, sign, startKeyHost } from '../identity/key-host.ts';
-import { mustHold, times } from './attack.ts';
+import { mustHold } from './attack.ts';
 import { strangeKeys } from './known-keys.ts';
 
 export const JWT_SECRET = 'q7Vx-2mRt9LpKd4WzYb8NcHs3FgJe6Ua';
@@ -81,7 +81,7 @@ export interface Target {
   stop(): Promise<void>;
 }
 
-const PROBLEM_PATHS = { order: (saleId: string) => `/api/flash-sales/${saleId}/order` };
+const orderPath = (saleId: string): string => `/api/flash-sales/${saleId}/order`;
 
 export async function startTarget(): Promise<Target> {
   const signer = await makeSigner('RS256', 'k1');
@@ -138,7 +138,7 @@ function target(facts: {
     const headers = await goodHeaders(name);
     let told = 'nothing';
     await eventually(`a good buyer is served at the door ${name}`, SERVED_AFTER_MS, async () => {
-      const placed = await fetch(url + PROBLEM_PATHS.order(saleId), {
+      const placed = await fetch(url + orderPath(saleId), {
         method: 'POST',
         headers,
         signal: AbortSignal.timeout(5_000),
@@ -177,12 +177,12 @@ function target(facts: {
     adminToken: ADMIN_TOKEN,
     adminUrl: `http://127.0.0.1:${facts.adminPort}`,
     metricsUrl: `http://127.0.0.1:${facts.metricsPort}/metrics`,
-    order: (headers, body, path = PROBLEM_PATHS.order(saleId)) =>
+    order: (headers, body, path = orderPath(saleId)) =>
       fetch(doors.header.url + path, { method: 'POST', headers, ...(body === undefined ? {} : { body }) }),
     async beside(door, work) {
       const agent = new Agent({ keepAlive: true, maxSockets: 1 });
       const headers = await goodHeaders(door);
-      const ask = () => askOnce(agent, doors[door].url + PROBLEM_PATHS.order(saleId), headers);
+      const ask = () => askOnce(agent, doors[door].url + orderPath(saleId), headers);
       await ask();
       const asked: { status: number; ms: number }[] = [];
       let over = false;
