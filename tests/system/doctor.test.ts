@@ -7,14 +7,13 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { DoctorReport } from '@flash-sale/core/doctor/checks.ts';
 import { migrateLedger } from '@flash-sale/core/postgres/migrate.ts';
-import { openWorld, type World } from '@flash-sale/core/testing/world.ts';
 import { startPrivatePostgres } from '@flash-sale/launcher/private-postgres.ts';
 import { startPrivateRedis } from '@flash-sale/launcher/private-redis.ts';
 import type { PrivateServer } from '@flash-sale/launcher/private-server.ts';
 import { writeAddresses } from '@flash-sale/launcher/running-system.ts';
 import { Redis } from 'ioredis';
 import pg from 'pg';
-import { afterAll, beforeAll, expect, inject, test, vi } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { freePort } from '../free-port.ts';
 import { type RedisCluster, startRedisCluster } from '../redis-cluster.ts';
 
