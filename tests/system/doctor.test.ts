@@ -298,7 +298,6 @@ test('in production a process says at its start what is not well, without its se
     expect(refused.code).toBe(78);
     expect(refused.output).toMatch(/^api: ADMIN_TOKEN is refused in production \(a word that everybody tries\)\..*\n$/);
     expect(refused.output).not.toContain('changeme');
-
     const { AUTH: _unset, ...unchosen } = settings;
     const withoutAuth = await endOf(world, unchosen);
     expect(withoutAuth.code).toBe(78);
