@@ -24,8 +24,9 @@ export function identityPage(options: {
     const { fresh, seen } = verification[algorithm];
     return `| ${algorithm} | ${ratio('fresh')} | ${ratio('seen')} | ${cpu('fresh')} | ${cpu('seen')} | ${inWords(fresh, 0)} | ${inWords(seen, 1)} |`;
   });
-  const isNoise = Math.abs(answer.difference.median) <= Math.max(answer.noise.median, 0.1);
-  const verdict = isNoise ? 'That is below what two turns of the same server differ by.' : 'That is more than noise.';
+  const { difference, noise } = answer;
+  const isNoise = difference.min <= 0 || difference.median <= noise.median;
+  const verdict = isNoise ? 'That is noise: no cost can be told from it.' : 'That is more than noise.';
   return `# What it costs to know a buyer
 
 The median of ${rounds} turns, and in brackets the lowest and the highest. The machine was shared: by crowd, API, worker, Redis and PostgreSQL, and by other work. So only what was

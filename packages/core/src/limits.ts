@@ -48,9 +48,6 @@ export const LISTEN_BACKLOG = 4_096;
  */
 export const PIPELINED_MAX = 32;
 
-/** Requests of the reference's files, and of the board's, that one process answers at a time: a dozen browsers' worth, and so many open files. */
-export const PAGES_UNDER_WAY_MAX = 200;
-
 /** Milliseconds between two looks at how late the event loop runs: shedding begins and ends within this time, or within one turn. */
 export const LOOP_SAMPLE_MS = 100;
 

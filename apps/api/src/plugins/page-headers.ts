@@ -3,8 +3,10 @@
  * scopes only. Answers in JSON are no pages: a dozen headers on each would cost a crowd more than they tell a browser.
  */
 import helmet from '@fastify/helmet';
-import { PAGES_UNDER_WAY_MAX } from '@flash-sale/core/limits.ts';
 import type { FastifyInstance } from 'fastify';
+
+/** Requests for files of the reference, or of the board, that one process answers at a time: a dozen browsers' worth, and so many open files. */
+const PAGES_UNDER_WAY_MAX = 200;
 
 export async function addPageHeaders(app: FastifyInstance): Promise<void> {
   await app.register(helmet, {
