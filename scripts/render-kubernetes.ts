@@ -2,7 +2,7 @@
  * Writes what of the manifests is made from other files: the alerts for the Prometheus Operator, and each overlay as it is rendered. After a
  * change in deploy/kubernetes or monitoring/alerts. Needs kubectl; no cluster.
  *
- *   pnpm render:kubernetes
+ *   npm run render:kubernetes
  */
 import { writeFileSync } from 'node:fs';
 import { OVERLAYS, renderedFile, renderOverlay, renderRules, rulesFile } from './kubernetes/manifests.ts';
@@ -15,10 +15,10 @@ for (const overlay of OVERLAYS) {
   const rendered = await renderOverlay(overlay);
   if (rendered === null) {
     console.error(
-      'There is no kubectl on PATH. Install it (any version from 1.30 on), and type "pnpm render:kubernetes" again.',
+      'There is no kubectl on PATH. Install it (any version from 1.30 on), and type "npm run render:kubernetes" again.',
     );
     process.exit(1);
   }
-  writeFileSync(renderedFile(overlay), `# Made by pnpm render:kubernetes from overlays/${overlay}.\n${rendered}`);
+  writeFileSync(renderedFile(overlay), `# Made by npm run render:kubernetes from overlays/${overlay}.\n${rendered}`);
   console.log(`deploy/kubernetes/rendered/${overlay}.yaml`);
 }

@@ -51,5 +51,5 @@ export function renderRules(): string {
     metadata: { name: 'flash-sale' },
     spec: { groups },
   };
-  return `# Made from monitoring/alerts by pnpm render:kubernetes.\n${stringify(rules, { lineWidth: 0 })}`;
+  return `# Made from monitoring/alerts by npm run render:kubernetes.\n${stringify(rules, { lineWidth: 0 })}`;
 }

@@ -1,6 +1,6 @@
 /** compose.yaml and Dockerfile, read as they are: what every service must have, and that both name what is there. */
 import { existsSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, posix } from 'node:path';
 import { EnvironmentSchema } from '@flash-sale/core/environment.ts';
 import { expect, test } from 'vitest';
 import { parse } from 'yaml';
@@ -54,6 +54,38 @@ test('an image is pinned by a variable with a default, or built from a target th
   }
 });
 
+test('every script of the image has all that it imports', () => {
+  const sent = read('.dockerignore')
+    .split('\n')
+    .flatMap((line) => /^!(.+)$/.exec(line)?.[1] ?? []);
+  const isSent = (path: string): boolean =>
+    sent.includes(path) || (/^packages\/(?!launcher\/src\/)/.test(path) && !path.includes('/testing/'));
+  const inImage = sent.filter((path) => /^scripts\/.+\.ts$/.test(path));
+  expect(inImage.length).toBeGreaterThan(5);
+  const seen = new Set<string>();
+  const follow = (path: string): void => {
+    if (seen.has(path)) return;
+    seen.add(path);
+    for (const [, from = ''] of read(path).matchAll(
+      /^(?:import|export) (?!type )[^;]*?from '(\.[^']+|@flash-sale\/[^']+)';/gms,
+    )) {
+      const next = from.startsWith('.')
+        ? posix.join(posix.dirname(path), from)
+        : from.replace(/^@flash-sale\/(\w+)/, 'packages/$1/src');
+      expect(isSent(next), `${path} imports ${next}`).toBe(true);
+      follow(next);
+    }
+  };
+  inImage.forEach(follow);
+  expect([...seen]).toContain('packages/core/src/limits.ts');
+});
+
+test('what docs/running/kubernetes.md builds are targets of the Dockerfile', () => {
+  const names = /for name in ([\w ]+); do docker build/.exec(read('docs/running/kubernetes.md'))?.[1]?.split(' ') ?? [];
+  expect(names.length).toBeGreaterThan(0);
+  for (const name of names) expect([...targets.keys()]).toContain(name);
+});
+
 test('only the proxy is open to more than this machine, and only where HOST says so', () => {
   const published = services.flatMap(([name, { ports = [] }]) => ports.map((port: string) => `${name} ${port}`));
   const beyond = published.filter((one) => !/^\w+ 127\.0\.0\.1:/.test(one));
@@ -87,6 +119,12 @@ test('what is mounted or copied is there', () => {
   expect(missing).toEqual([]);
 });
 
+/** What the container of an image that is not ours begins with. */
+function startOf(name: string): string {
+  const script = `containers/start-${name}.sh`;
+  return existsSync(join(root, script)) ? read(script) : String(compose.services[name].command);
+}
+
 test('compose.secrets.yaml gives every secret as a file that the process knows how to take', () => {
   const over = readYaml('compose.secrets.yaml');
   for (const [name, { environment, secrets }] of Object.entries<AnyJson>(over.services)) {
@@ -95,7 +133,7 @@ test('compose.secrets.yaml gives every secret as a file that the process knows h
     for (const [variable] of files) {
       if (compose.services[name].build)
         expect(EnvironmentSchema.properties).toHaveProperty(variable.replace(/_FILE$/, ''));
-      else expect(read(`containers/start-${name}.sh`)).toContain(variable);
+      else expect(startOf(name)).toContain(variable);
     }
     for (const secret of secrets) expect(Object.keys(over.secrets)).toContain(secret);
   }
