@@ -180,6 +180,10 @@ describe('who is meant', () => {
     const buyers = paths.filter((path) => path.startsWith('/api/') && !path.startsWith('/api/admin'));
     expect(paths.filter(reached)).toEqual(buyers);
     expect(['/admin/queues', '/docs', '/metrics'].filter(reached)).toEqual([]);
+    // Whatever an ingress makes of a path: the port that it knows has no such routes, and theirs is the pod's own.
+    expect(settings.ADMIN_PORT).toBeGreaterThan(0);
+    expect(settings.ADMIN_HOST).toBe('127.0.0.1');
+    expect(read('docs/running/kubernetes.md')).toContain(` ${settings.ADMIN_PORT}:${settings.ADMIN_PORT} `);
   });
 });
 
