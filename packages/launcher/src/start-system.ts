@@ -26,7 +26,7 @@ import { startPrivateRedis } from './private-redis.ts';
 import { ownFolder, type PrivateServer } from './private-server.ts';
 import { signalProcess } from './process-table.ts';
 import { claimRunFile, endLeftovers, possibleLeftovers, type RunFile } from './run-file.ts';
-import { removeAddresses, writeAddresses } from './running-system.ts';
+import { refuseSourced, removeAddresses, writeAddresses, writeProcessSettings } from './running-system.ts';
 import { readSettings, type Settings } from './settings.ts';
 import { type Say, stepLine, stepTimer, welcome } from './start-lines.ts';
 import { unlessAborted } from './wait-until.ts';
@@ -72,6 +72,7 @@ export class System {
   /** @throws Error with a sentence when a setting is wrong or does not fit this machine */
   constructor(options: SystemOptions) {
     this.#options = options;
+    refuseSourced(options.given);
     this.#settings = readSettings(options.root, options.given);
     const { environment, dataFolder } = this.#settings;
     if (environment.API_PROCESSES > 1 && process.platform !== 'linux') {
@@ -110,7 +111,13 @@ export class System {
       return done.length === 0 ? 'up to date' : `${done.length} migration${done.length === 1 ? '' : 's'} carried out`;
     });
     const adminToken = environment.ADMIN_TOKEN ?? keptSecret(this.#dataFolder, 'admin-token');
-    this.#startApps(redisUrl, databaseUrl, adminToken);
+    const given = {
+      ...this.#settings.variables,
+      REDIS_URL: redisUrl,
+      DATABASE_URL: databaseUrl,
+      ADMIN_TOKEN: adminToken,
+    };
+    this.#startApps(given);
     await this.#step('worker', () => this.#whenReady(this.#workers));
     await this.#step('api', async () => {
       const what = await this.#whenReady(this.#apis);
@@ -118,6 +125,7 @@ export class System {
       return `${what}, port ${environment.PORT}`;
     });
     writeAddresses(this.#dataFolder, { apiUrl, adminUrl, redisUrl, databaseUrl, adminToken });
+    writeProcessSettings(this.#dataFolder, given);
     const demo = environment.DEMO_SALES === 'on' && environment.NODE_ENV !== 'production';
     let demoIsOpen = true;
     if (demo) {
@@ -200,15 +208,10 @@ export class System {
     return url;
   }
 
-  #startApps(redisUrl: string, databaseUrl: string, adminToken: string): void {
-    const { environment, variables } = this.#settings;
+  /** @param given what each process is given: settings, and whatever else is in the environment */
+  #startApps(given: Record<string, string>): void {
+    const { environment } = this.#settings;
     const { root, say, watch = false } = this.#options;
-    const env: NodeJS.ProcessEnv = {
-      ...variables,
-      REDIS_URL: redisUrl,
-      DATABASE_URL: databaseUrl,
-      ADMIN_TOKEN: adminToken,
-    };
     const keep = (app: 'api' | 'worker', number: number) => {
       const name = `${app}-${number}`;
       const logFile = join(this.#dataFolder, 'logs', `${name}.log`);
@@ -224,7 +227,7 @@ export class System {
           this.#dataFolder,
         ],
         cwd: root,
-        env: { ...env, METRICS_PORT: String(metricsPort(environment, app, number)), LOG_FILE: logFile },
+        env: { ...given, METRICS_PORT: String(metricsPort(environment, app, number)), LOG_FILE: logFile },
         ipc: true,
         logFile,
         ownsLog: true,
