@@ -10,7 +10,7 @@
  * Stopping goes the other way: API, workers, servers.
  */
 import { join } from 'node:path';
-import type { Environment } from '@flash-sale/core/environment.ts';
+import { type Environment, EnvironmentError } from '@flash-sale/core/environment.ts';
 import { readIdentity } from '@flash-sale/core/identity.ts';
 import { SERVICE_NODE_ARGS } from '@flash-sale/core/limits.ts';
 import { checkPostgres } from '@flash-sale/core/postgres/check-postgres.ts';
@@ -56,6 +56,25 @@ function metricsPort(settings: Environment, app: 'api' | 'worker', number: numbe
   return settings.METRICS_PORT + (app === 'api' ? 0 : settings.API_PROCESSES) + number - 1;
 }
 
+/**
+ * What the API refuses, too; here before anything is started, and all at once.
+ *
+ * @throws EnvironmentError with a sentence for each
+ */
+function requireChosen(environment: Environment): void {
+  const faults: string[] = [];
+  if (environment.NODE_ENV === 'production' && environment.ADMIN_TOKEN === undefined) {
+    faults.push('ADMIN_TOKEN is not set. In production none is made up: set it to a secret of at least 16 characters.');
+  }
+  try {
+    readIdentity(environment);
+  } catch (error) {
+    if (!(error instanceof EnvironmentError)) throw error;
+    faults.push(error.message);
+  }
+  if (faults.length > 0) throw new EnvironmentError(faults.join('\n'));
+}
+
 export class System {
   readonly #options: SystemOptions;
   readonly #settings: Settings;
@@ -80,13 +99,7 @@ export class System {
         'API_PROCESSES above 1 needs Linux: elsewhere processes cannot share a port. Set API_PROCESSES=1.',
       );
     }
-    if (environment.NODE_ENV === 'production' && environment.ADMIN_TOKEN === undefined) {
-      throw new Error(
-        'ADMIN_TOKEN is not set. In production none is made up: set it to a secret of at least 16 characters.',
-      );
-    }
-    // Refused by the API, too; here before anything is started.
-    readIdentity(environment);
+    requireChosen(environment);
     this.#dataFolder = ownFolder(dataFolder);
     this.#failed = new Promise((resolve) => {
       this.#fail = resolve;
