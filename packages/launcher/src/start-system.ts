@@ -10,8 +10,7 @@
  * Stopping goes the other way: API, workers, servers.
  */
 import { join } from 'node:path';
-import { type Environment, EnvironmentError } from '@flash-sale/core/environment.ts';
-import { readIdentity } from '@flash-sale/core/identity.ts';
+import type { Environment } from '@flash-sale/core/environment.ts';
 import { SERVICE_NODE_ARGS } from '@flash-sale/core/limits.ts';
 import { checkPostgres } from '@flash-sale/core/postgres/check-postgres.ts';
 import { migrateLedger } from '@flash-sale/core/postgres/migrate.ts';
@@ -27,7 +26,7 @@ import { ownFolder, type PrivateServer } from './private-server.ts';
 import { signalProcess } from './process-table.ts';
 import { claimRunFile, endLeftovers, possibleLeftovers, type RunFile } from './run-file.ts';
 import { refuseSourced, removeAddresses, writeAddresses, writeProcessSettings } from './running-system.ts';
-import { readSettings, type Settings } from './settings.ts';
+import { readSettings, requireChosen, type Settings } from './settings.ts';
 import { type Say, stepLine, stepTimer, welcome } from './start-lines.ts';
 import { unlessAborted } from './wait-until.ts';
 
@@ -54,25 +53,6 @@ export interface SystemOptions {
 function metricsPort(settings: Environment, app: 'api' | 'worker', number: number): number {
   if (settings.METRICS_PORT === 0) return 0;
   return settings.METRICS_PORT + (app === 'api' ? 0 : settings.API_PROCESSES) + number - 1;
-}
-
-/**
- * What the API refuses, too; here before anything is started, and all at once.
- *
- * @throws EnvironmentError with a sentence for each
- */
-function requireChosen(environment: Environment): void {
-  const faults: string[] = [];
-  if (environment.NODE_ENV === 'production' && environment.ADMIN_TOKEN === undefined) {
-    faults.push('ADMIN_TOKEN is not set. In production none is made up: set it to a secret of at least 16 characters.');
-  }
-  try {
-    readIdentity(environment);
-  } catch (error) {
-    if (!(error instanceof EnvironmentError)) throw error;
-    faults.push(error.message);
-  }
-  if (faults.length > 0) throw new EnvironmentError(faults.join('\n'));
 }
 
 export class System {
