@@ -151,7 +151,7 @@ export function findLedger(root: string, given: Record<string, string | undefine
 }
 
 /**
- * Settings to judge: those of the system that runs on the data folder, under what the terminal sets itself. Where the terminal names other
+ * Settings of the system that a command means: those of the one that runs on the data folder, under what the terminal sets itself. Where the terminal names other
  * servers another system is meant, and where none runs there is none: then they are the terminal's, over .env.
  *
  * @returns isRunning: whether they are of a running system; changed: names of what the terminal sets otherwise
