@@ -11,8 +11,7 @@ import { auditSales } from '@flash-sale/core/audit/audit-sale.ts';
 import { connectForAudit } from '@flash-sale/core/audit/connect-audit.ts';
 import { printAudit } from '@flash-sale/core/audit/print-audit.ts';
 import { createKeys } from '@flash-sale/core/redis/keys.ts';
-import { findServers } from '@flash-sale/launcher/running-system.ts';
-import { readSettings } from '@flash-sale/launcher/settings.ts';
+import { findServers, findSettings } from '@flash-sale/launcher/running-system.ts';
 import { readArguments } from './read-arguments.ts';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -30,7 +29,7 @@ try {
 }
 
 async function audit(saleIds: readonly string[], json: boolean): Promise<AuditReport> {
-  const keys = createKeys(readSettings(root, process.env).environment.KEY_PREFIX);
+  const keys = createKeys(findSettings(root, process.env).settings.environment.KEY_PREFIX);
   const { redis, pool, close } = await connectForAudit(findServers(root, process.env));
   try {
     const asked = saleIds.length > 0 ? { saleIds } : {};

@@ -12,8 +12,7 @@ import { collectFacts } from '@flash-sale/core/doctor/collect-facts.ts';
 import { judgeFacts } from '@flash-sale/core/doctor/judge-facts.ts';
 import { printReport } from '@flash-sale/core/doctor/print-report.ts';
 import { EnvironmentError } from '@flash-sale/core/environment.ts';
-import { findSystem } from '@flash-sale/launcher/running-system.ts';
-import { readSettings } from '@flash-sale/launcher/settings.ts';
+import { findSettings, findSystem } from '@flash-sale/launcher/running-system.ts';
 import { readArguments } from './read-arguments.ts';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -36,11 +35,17 @@ try {
 
 async function examine(): Promise<Finding[]> {
   try {
-    const { environment, dataFolder } = readSettings(root, process.env);
-    const settings = { ...environment, ...findSystem(root, process.env) };
+    const { settings: found, isRunning, changed } = findSettings(root, process.env);
+    const { environment, dataFolder } = found;
+    // Of a running system they are complete; otherwise its servers may still be known.
+    const settings = isRunning ? environment : { ...environment, ...findSystem(root, process.env) };
     const looks = { lookMs: LOOK_MS, roundTrips: ROUND_TRIPS, migrations: true };
     const facts = await collectFacts({ settings, folders: [dataFolder], ...looks });
-    return [ok('SETTINGS', 'all can be read'), ...judgeFacts(facts, 'all')];
+    const but = changed.length > 0 ? `, but for ${changed.join(', ')} as set here` : '';
+    const whose = isRunning
+      ? `those of the system that runs on ${dataFolder}${but}`
+      : 'those of this terminal and of .env';
+    return [ok('SETTINGS', `all can be read; ${whose}`), ...judgeFacts(facts, 'all')];
   } catch (error) {
     if (!(error instanceof EnvironmentError)) throw error;
     // Without settings there is nothing to look at.

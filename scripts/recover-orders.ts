@@ -11,7 +11,6 @@
  */
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { readEnvironment } from '@flash-sale/core/environment.ts';
 import { LOST_LOOK_CHUNK } from '@flash-sale/core/limits.ts';
 import { createLogger } from '@flash-sale/core/logging.ts';
 import { ACCEPTED } from '@flash-sale/core/orders/accepted-log.ts';
@@ -26,8 +25,7 @@ import { connectForRequests } from '@flash-sale/core/redis/connect-redis.ts';
 import { createKeys } from '@flash-sale/core/redis/keys.ts';
 import { createSaleStore, type SaleStore } from '@flash-sale/core/sales/sale-store.ts';
 import { createStockGate, type StockGate } from '@flash-sale/core/stock/stock-gate.ts';
-import { findServers } from '@flash-sale/launcher/running-system.ts';
-import { readSettings } from '@flash-sale/launcher/settings.ts';
+import { findServers, findSettings } from '@flash-sale/launcher/running-system.ts';
 import { readArguments, usageOf } from './read-arguments.ts';
 import { tellOfLogs, tellOfSkipped } from './tell-of-logs.ts';
 
@@ -50,7 +48,7 @@ try {
 
 async function recover(files: readonly string[], dryRun: boolean): Promise<number> {
   const { redisUrl, databaseUrl } = findServers(root, process.env);
-  const settings = readEnvironment(readSettings(root, process.env).variables);
+  const settings = findSettings(root, process.env).settings.environment;
   const log = createLogger('recover-orders', 'warn');
   const timeoutMs = settings.REQUEST_TIMEOUT_MS;
   const keys = createKeys(settings.KEY_PREFIX);

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import type { AuditReport } from '@flash-sale/core/audit/audit-report.ts';
 import { PlantedSale } from '@flash-sale/core/testing/planted-sale.ts';
 import { openWorld, type World } from '@flash-sale/core/testing/world.ts';
-import { writeAddresses } from '@flash-sale/launcher/running-system.ts';
+import { writeAddresses, writeProcessSettings } from '@flash-sale/launcher/running-system.ts';
 import { afterEach, beforeEach, expect, inject, test, vi } from 'vitest';
 import { freePort } from '../free-port.ts';
 
@@ -76,6 +76,9 @@ test('the running system is found by what it wrote down', async () => {
     adminToken: 'x',
   });
   expect(await auditSale([], {})).toMatchObject({ code: 0 });
+  // Its keys, too: at the default prefix there would be no gate.
+  writeProcessSettings(folder, { ...addresses(), KEY_PREFIX: world.prefix });
+  expect(await auditSale([], { KEY_PREFIX: '' })).toMatchObject({ code: 0 });
 });
 
 test.each<{ what: string; args: string[]; env(): Promise<Record<string, string>>; sentence: RegExp }>([

@@ -10,7 +10,7 @@ import { migrateLedger } from '@flash-sale/core/postgres/migrate.ts';
 import { startPrivatePostgres } from '@flash-sale/launcher/private-postgres.ts';
 import { startPrivateRedis } from '@flash-sale/launcher/private-redis.ts';
 import type { PrivateServer } from '@flash-sale/launcher/private-server.ts';
-import { writeAddresses } from '@flash-sale/launcher/running-system.ts';
+import { removeAddresses, writeAddresses, writeProcessSettings } from '@flash-sale/launcher/running-system.ts';
 import { Redis } from 'ioredis';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
@@ -209,7 +209,16 @@ test('the running system is found by what it wrote down', async () => {
     adminToken: TOKEN,
   });
   expect(await faults(unset)).toEqual([]);
-  rmSync(join(dataFolder, 'system.env'));
+  // What its processes were given is what is judged, not what this terminal would start.
+  const given = { ...healthy(), KEY_PREFIX: 'other', GLOBAL_RATE_LIMIT: '0' };
+  writeProcessSettings(dataFolder, given);
+  const bare = Object.fromEntries(Object.keys(healthy()).map((name) => [name, undefined]));
+  const said = await doctor({ ...bare, DATA_DIR: dataFolder, PORT: '5098' });
+  expect(said.out).toMatch(
+    /^ {2}ok {7}SETTINGS +all can be read; those of the system that runs on .*data, but for PORT as set here$/m,
+  );
+  expect(await faults({ ...bare, DATA_DIR: dataFolder })).toEqual(['RATE_LIMITS warning']);
+  removeAddresses(dataFolder);
 });
 
 /** Takes connections, and never says a word. */

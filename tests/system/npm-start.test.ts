@@ -5,7 +5,9 @@ import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync }
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { EnvironmentSchema } from '@flash-sale/core/environment.ts';
 import { eventually } from '@flash-sale/core/testing/world.ts';
+import { readShellFile } from '@flash-sale/launcher/shell-file.ts';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { AnyJson } from '../any-json.ts';
 import { freePort } from '../free-port.ts';
@@ -87,6 +89,9 @@ const alive = (pid: number): boolean => {
   }
 };
 
+const parseEnvironment = (text: string): Record<string, string> =>
+  Object.fromEntries(text.split('\0').map((line) => [line.split('=', 1)[0], line.slice(line.indexOf('=') + 1)]));
+
 test('from the first order to the end: stock survives restarts, the dead come back, and nothing is left behind', async () => {
   const first = npmStart();
   await whenStarted(first);
@@ -105,6 +110,16 @@ test('from the first order to the end: stock survives restarts, the dead come ba
   const placed = await order();
   expect(placed).toMatchObject({ status: 'accepted', remaining: 9 });
   await eventually('the order is confirmed', 5_000, async () => (await state(placed.order_id)) === 'confirmed');
+
+  const written = readShellFile(join(folder, 'settings.env'));
+  expect(written).toMatchObject({ PORT: String(port), REDIS_URL: expect.stringContaining('redis://') });
+  for (const name of process.platform === 'linux' ? ['api-1', 'worker-1'] : []) {
+    const got = parseEnvironment(readFileSync(`/proc/${pids()[name]}/environ`, 'utf8'));
+    const differ = Object.keys(EnvironmentSchema.properties).filter(
+      (setting) => setting !== 'LOG_FILE' && got[setting] && got[setting] !== written[setting],
+    );
+    expect(differ, name).toEqual([]);
+  }
 
   // The board, logged in as the lines on the terminal say.
   const password = /(?:password|token)[^A-Za-z0-9_-]+([A-Za-z0-9_-]{43})/i.exec(first.output())?.[1];

@@ -50,7 +50,7 @@ test.each([
   ['REDIS_URL', 'redis+sentinel://u:secret@a:1', '; redis+sentinel:// or rediss+sentinel:// with some sentinels'],
   ['REDIS_URL', 'redis+cluster://u:secret@a:1/3', 'REDIS_URL has a value that does not fit.'],
   ['DATABASE_URL', 'mysql://x', 'DATABASE_URL has a value that does not fit.'],
-  ['ADMIN_TOKEN', 'short', 'at least 16 characters'],
+  ['ADMIN_TOKEN', 'short', '16 to 512 printable characters'],
   ['TRUST_PROXY', 'abc', 'TRUST_PROXY is "abc".'],
   ['TRUST_PROXY', '1', 'addresses or ranges'],
   ['TRUST_PROXY', '10.0.0.0/33', 'addresses or ranges'],

@@ -133,7 +133,7 @@ export const EnvironmentSchema = Type.Object({
       maxLength: 512,
       pattern: '^[!-~]+$',
       description:
-        "The operator's secret, at least 16 characters. Unset in development: `npm start` makes one and prints it.",
+        "The operator's secret, 16 to 512 printable characters without spaces. In production it must be set; elsewhere `npm start` makes one where it is unset, and prints it.",
     }),
   ),
   ...WAY_IN_SETTINGS,

@@ -1,12 +1,18 @@
 /**
- * <data>/system.env: how to reach the system that runs on this data folder, while it runs. For commands in another terminal, which do
- * not have the environment of the one that started it, and for a person's own tools: `set -a; . .data/system.env; set +a`
+ * What a running system writes down, while it runs, for commands in other terminals, which do not have the environment of the one that
+ * started it, and for a person's own tools:
+ *
+ * - <data>/system.env: how to reach it.
+ * - <data>/settings.env: what its processes were given, for one more of them, and for the doctor.
  */
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseEnv } from 'node:util';
+import { EnvironmentSchema } from '@flash-sale/core/environment.ts';
+import { withSettingFiles } from '@flash-sale/core/setting-files.ts';
 import { findSecret } from './kept-secret.ts';
-import { readSettings } from './settings.ts';
+import { readSettings, type Settings } from './settings.ts';
+import { readShellFile, writeShellFile } from './shell-file.ts';
 
 export interface SystemAddresses {
   /** http://127.0.0.1:5001 */
@@ -18,29 +24,70 @@ export interface SystemAddresses {
   readonly adminToken: string;
 }
 
-const fileIn = (dataFolder: string): string => join(dataFolder, 'system.env');
+const addressFile = (dataFolder: string): string => join(dataFolder, 'system.env');
+const settingFile = (dataFolder: string): string => join(dataFolder, 'settings.env');
 
-/** The file holds every secret of the system: nobody else may read it. */
+/** What Node and the PostgreSQL client take from the environment by themselves. */
+const NOT_OURS = /^(NODE_OPTIONS|NODE_EXTRA_CA_CERTS|UV_THREADPOOL_SIZE|PG[A-Z]+)$/;
+
 export function writeAddresses(dataFolder: string, addresses: SystemAddresses): void {
   const { apiUrl, adminUrl, redisUrl, databaseUrl, adminToken } = addresses;
-  // Read by shells and by parseEnv, which escape a quote differently. In an address it can be written in another way; a token with one
-  // was set by somebody, who knows it, and is left out.
-  const address = (url: string): string => url.replaceAll("'", '%27');
-  const variables = {
+  writeShellFile(addressFile(dataFolder), {
+    ...markOf(dataFolder, redisUrl, databaseUrl),
     API_URL: apiUrl,
     ADMIN_URL: adminUrl,
-    REDIS_URL: address(redisUrl),
-    DATABASE_URL: address(databaseUrl),
-    ...(adminToken.includes("'") ? {} : { ADMIN_TOKEN: adminToken }),
-  };
-  const text = Object.entries(variables).map(([name, value]) => `${name}='${value}'\n`);
-  // Anew each time: the mode of a file that exists would stay as it is.
-  removeAddresses(dataFolder);
-  writeFileSync(fileIn(dataFolder), text.join(''), { mode: 0o600 });
+    REDIS_URL: redisUrl,
+    DATABASE_URL: databaseUrl,
+    ADMIN_TOKEN: adminToken,
+  });
 }
 
+/**
+ * Every setting, also what is at its default or unset: neither .env as it is by then nor the terminal may fill in another.
+ *
+ * @param given what each process is given; LOG_FILE is left out, each has its own
+ */
+export function writeProcessSettings(
+  dataFolder: string,
+  given: Record<string, string | undefined> & { REDIS_URL: string; DATABASE_URL: string },
+): void {
+  const settings = Object.entries(EnvironmentSchema.properties)
+    .filter(([name]) => name !== 'LOG_FILE')
+    .map(([name, declared]) => [name, given[name]?.trim() || String(declared.default ?? '')]);
+  const others = Object.entries(given).filter(([name, value]) => NOT_OURS.test(name) && value);
+  writeShellFile(settingFile(dataFolder), {
+    ...markOf(dataFolder, given.REDIS_URL, given.DATABASE_URL),
+    ...Object.fromEntries([...settings, ...others]),
+    DATA_DIR: dataFolder,
+  });
+}
+
+/** Says whose the servers are that a terminal names, also when the system does not run any more. */
+function markOf(dataFolder: string, redisUrl: string, databaseUrl: string) {
+  return { FLASH_SALE_SYSTEM: dataFolder, FLASH_SALE_SERVERS: [redisUrl, databaseUrl].map(digest).join() };
+}
+
+/**
+ * A terminal that sourced one of our files names the servers of that system: a start there, of another system or of the same one, would take
+ * them for servers that were given.
+ *
+ * @throws Error with a sentence
+ */
+export function refuseSourced(given: Record<string, string | undefined>): void {
+  const { FLASH_SALE_SYSTEM: folder, FLASH_SALE_SERVERS: marks = '' } = given;
+  const [redis, ledger] = marks.split(',');
+  const isOf = (url: string | undefined, mark: string | undefined) => Boolean(url) && digest(url as string) === mark;
+  if (!folder || !(isOf(given.REDIS_URL, redis) || isOf(given.DATABASE_URL, ledger))) return;
+  throw new Error(
+    `This terminal has the addresses of the system on ${folder} (its system.env or settings.env was read into it): what is started here would sell on that system's Redis and ledger. ` +
+      'Open a new terminal, or type "unset REDIS_URL DATABASE_URL ADMIN_TOKEN" first.',
+  );
+}
+
+const digest = (text: string): string => createHash('sha256').update(text).digest('hex').slice(0, 16);
+
 export function removeAddresses(dataFolder: string): void {
-  rmSync(fileIn(dataFolder), { force: true });
+  for (const file of [addressFile(dataFolder), settingFile(dataFolder)]) rmSync(file, { force: true });
 }
 
 /**
@@ -103,10 +150,29 @@ export function findLedger(root: string, given: Record<string, string | undefine
   );
 }
 
+/**
+ * Settings of the system that a command means: those of the one that runs on the data folder, under what the terminal sets itself. Where the terminal names other
+ * servers another system is meant, and where none runs there is none: then they are the terminal's, over .env.
+ *
+ * @returns isRunning: whether they are of a running system; changed: names of what the terminal sets otherwise
+ * @throws EnvironmentError with a sentence for each setting that is wrong
+ */
+export function findSettings(
+  root: string,
+  given: Record<string, string | undefined>,
+): { settings: Settings; isRunning: boolean; changed: string[] } {
+  const settings = readSettings(root, given);
+  const running = readShellFile(settingFile(settings.dataFolder));
+  const own = Object.entries(withSettingFiles(given)).filter(([, value]) => value?.trim());
+  const changed = own
+    .filter(([name, value]) => name in EnvironmentSchema.properties && name in running && running[name] !== value)
+    .map(([name]) => name)
+    .filter((name) => name !== 'DATA_DIR');
+  const isOther = changed.includes('REDIS_URL') || changed.includes('DATABASE_URL');
+  if (running.FLASH_SALE_SYSTEM === undefined || isOther) return { settings, isRunning: false, changed: [] };
+  return { settings: readSettings(root, { ...running, ...Object.fromEntries(own) }), isRunning: true, changed };
+}
+
 function readAddresses(dataFolder: string): Record<string, string | undefined> {
-  try {
-    return parseEnv(readFileSync(fileIn(dataFolder), 'utf8'));
-  } catch {
-    return {};
-  }
+  return readShellFile(addressFile(dataFolder));
 }

@@ -2,7 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseEnv } from 'node:util';
-import { type Environment, readEnvironment } from '@flash-sale/core/environment.ts';
+import { type Environment, EnvironmentError, readEnvironment } from '@flash-sale/core/environment.ts';
+import { readIdentity } from '@flash-sale/core/identity.ts';
 import { withSettingFiles } from '@flash-sale/core/setting-files.ts';
 
 export interface Settings {
@@ -36,6 +37,25 @@ export function readSettings(root: string, given: Record<string, string | undefi
     apiUrl,
     adminUrl: ADMIN_PORT === 0 ? apiUrl : `http://${reachableHost(ADMIN_HOST)}:${ADMIN_PORT}`,
   };
+}
+
+/**
+ * What the API refuses, too; for `npm start` to ask before it starts anything, and all at once.
+ *
+ * @throws EnvironmentError with a sentence for each
+ */
+export function requireChosen(environment: Environment): void {
+  const faults: string[] = [];
+  if (environment.NODE_ENV === 'production' && environment.ADMIN_TOKEN === undefined) {
+    faults.push('ADMIN_TOKEN is not set. In production none is made up: set it to a secret of at least 16 characters.');
+  }
+  try {
+    readIdentity(environment);
+  } catch (error) {
+    if (!(error instanceof EnvironmentError)) throw error;
+    faults.push(error.message);
+  }
+  if (faults.length > 0) throw new EnvironmentError(faults.join('\n'));
 }
 
 function readDotEnv(root: string): Record<string, string> {

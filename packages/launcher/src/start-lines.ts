@@ -4,11 +4,14 @@ export type Say = (line: string) => void;
 
 const NAME_WIDTH = 12;
 const WHAT_WIDTH = 44;
+const FACT_WIDTH = 18;
 
 /** "  redis       private (7.0.15), port 21234                 0.3 s" */
 export function stepLine(name: string, what: string, duration = ''): string {
   return `  ${name.padEnd(NAME_WIDTH)}${duration === '' ? what : `${what.padEnd(WHAT_WIDTH)} ${duration}`}`;
 }
+
+const factLine = (name: string, what: string): string => `  ${name.padEnd(FACT_WIDTH)}${what}`;
 
 /** @returns a function that says how long ago it was made: "0.3 s" */
 export function stepTimer(): () => string {
@@ -31,9 +34,10 @@ export interface WelcomeFacts {
 }
 
 export function welcome({ apiUrl, adminUrl, buyers, adminToken, demo, demoIsOpen, logs }: WelcomeFacts): string {
-  const asBuyer = buyers === 'jwt' ? `-H "Authorization: Bearer $TOKEN"` : "-H 'X-User-ID: alice'";
+  const asBuyer = buyers === 'jwt' ? `-H "Authorization: Bearer $BUYER_TOKEN"` : "-H 'X-User-ID: alice'";
   const tryIt = demo
     ? [
+        ...(buyers === 'jwt' ? ['A BUYER_TOKEN to try it with: docs/running.md, "Who a buyer is".'] : []),
         'Order one unit, then read the order with the order_id of the reply:',
         `  curl -X POST ${apiUrl}/api/flash-sales/product1/order ${asBuyer}`,
         `  curl ${apiUrl}/api/orders/<order_id> ${asBuyer}`,
@@ -45,11 +49,11 @@ export function welcome({ apiUrl, adminUrl, buyers, adminToken, demo, demoIsOpen
   return [
     '',
     'The system runs.',
-    stepLine('API', apiUrl),
-    stepLine('Reference', `${apiUrl}/docs`),
-    stepLine('Queues', `${adminUrl}/admin/queues (user admin, password: the operator's token)`),
-    stepLine('Token', adminToken ?? 'the ADMIN_TOKEN that you set'),
-    stepLine('Logs', logs),
+    factLine('API', apiUrl),
+    factLine('Reference', `${apiUrl}/docs`),
+    factLine('Queues', `${adminUrl}/admin/queues (user admin, password: the operator's token)`),
+    factLine("Operator's token", adminToken ?? 'the ADMIN_TOKEN that you set'),
+    factLine('Logs', logs),
     '',
     ...tryIt,
     '',

@@ -11,7 +11,6 @@
  */
 import { join } from 'node:path';
 import type { Environment } from '@flash-sale/core/environment.ts';
-import { readIdentity } from '@flash-sale/core/identity.ts';
 import { SERVICE_NODE_ARGS } from '@flash-sale/core/limits.ts';
 import { checkPostgres } from '@flash-sale/core/postgres/check-postgres.ts';
 import { migrateLedger } from '@flash-sale/core/postgres/migrate.ts';
@@ -26,8 +25,8 @@ import { startPrivateRedis } from './private-redis.ts';
 import { ownFolder, type PrivateServer } from './private-server.ts';
 import { signalProcess } from './process-table.ts';
 import { claimRunFile, endLeftovers, possibleLeftovers, type RunFile } from './run-file.ts';
-import { removeAddresses, writeAddresses } from './running-system.ts';
-import { readSettings, type Settings } from './settings.ts';
+import { refuseSourced, removeAddresses, writeAddresses, writeProcessSettings } from './running-system.ts';
+import { readSettings, requireChosen, type Settings } from './settings.ts';
 import { type Say, stepLine, stepTimer, welcome } from './start-lines.ts';
 import { unlessAborted } from './wait-until.ts';
 
@@ -72,6 +71,7 @@ export class System {
   /** @throws Error with a sentence when a setting is wrong or does not fit this machine */
   constructor(options: SystemOptions) {
     this.#options = options;
+    refuseSourced(options.given);
     this.#settings = readSettings(options.root, options.given);
     const { environment, dataFolder } = this.#settings;
     if (environment.API_PROCESSES > 1 && process.platform !== 'linux') {
@@ -79,13 +79,7 @@ export class System {
         'API_PROCESSES above 1 needs Linux: elsewhere processes cannot share a port. Set API_PROCESSES=1.',
       );
     }
-    if (environment.NODE_ENV === 'production' && environment.ADMIN_TOKEN === undefined) {
-      throw new Error(
-        'ADMIN_TOKEN is not set. In production none is made up: set it to a secret of at least 16 characters.',
-      );
-    }
-    // Refused by the API, too; here before anything is started.
-    readIdentity(environment);
+    requireChosen(environment);
     this.#dataFolder = ownFolder(dataFolder);
     this.#failed = new Promise((resolve) => {
       this.#fail = resolve;
@@ -110,7 +104,13 @@ export class System {
       return done.length === 0 ? 'up to date' : `${done.length} migration${done.length === 1 ? '' : 's'} carried out`;
     });
     const adminToken = environment.ADMIN_TOKEN ?? keptSecret(this.#dataFolder, 'admin-token');
-    this.#startApps(redisUrl, databaseUrl, adminToken);
+    const given = {
+      ...this.#settings.variables,
+      REDIS_URL: redisUrl,
+      DATABASE_URL: databaseUrl,
+      ADMIN_TOKEN: adminToken,
+    };
+    this.#startApps(given);
     await this.#step('worker', () => this.#whenReady(this.#workers));
     await this.#step('api', async () => {
       const what = await this.#whenReady(this.#apis);
@@ -118,6 +118,7 @@ export class System {
       return `${what}, port ${environment.PORT}`;
     });
     writeAddresses(this.#dataFolder, { apiUrl, adminUrl, redisUrl, databaseUrl, adminToken });
+    writeProcessSettings(this.#dataFolder, given);
     const demo = environment.DEMO_SALES === 'on' && environment.NODE_ENV !== 'production';
     let demoIsOpen = true;
     if (demo) {
@@ -200,15 +201,10 @@ export class System {
     return url;
   }
 
-  #startApps(redisUrl: string, databaseUrl: string, adminToken: string): void {
-    const { environment, variables } = this.#settings;
+  /** @param given what each process is given: settings, and whatever else is in the environment */
+  #startApps(given: Record<string, string>): void {
+    const { environment } = this.#settings;
     const { root, say, watch = false } = this.#options;
-    const env: NodeJS.ProcessEnv = {
-      ...variables,
-      REDIS_URL: redisUrl,
-      DATABASE_URL: databaseUrl,
-      ADMIN_TOKEN: adminToken,
-    };
     const keep = (app: 'api' | 'worker', number: number) => {
       const name = `${app}-${number}`;
       const logFile = join(this.#dataFolder, 'logs', `${name}.log`);
@@ -224,7 +220,7 @@ export class System {
           this.#dataFolder,
         ],
         cwd: root,
-        env: { ...env, METRICS_PORT: String(metricsPort(environment, app, number)), LOG_FILE: logFile },
+        env: { ...given, METRICS_PORT: String(metricsPort(environment, app, number)), LOG_FILE: logFile },
         ipc: true,
         logFile,
         ownsLog: true,

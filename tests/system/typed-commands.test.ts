@@ -1,0 +1,101 @@
+/** Commands that the docs tell one to type, typed: in a shell, as they stand there but for folder and ports. */
+import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { makeSale } from '@flash-sale/core/testing/sales.ts';
+import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
+import { writeProcessSettings } from '@flash-sale/launcher/running-system.ts';
+import { afterEach, beforeEach, expect, inject, test } from 'vitest';
+import { freePort } from '../free-port.ts';
+import { ADMIN_TOKEN } from '../running-system.ts';
+import { root } from '../tidy/source-files.ts';
+
+let world: World;
+let folder: string;
+let api: ChildProcess | undefined;
+
+beforeEach(async () => {
+  world = await openWorld(inject('template'));
+  folder = mkdtempSync(join(tmpdir(), 'flash-sale-typed-'));
+});
+afterEach(async () => {
+  if (api && api.exitCode === null) {
+    api.kill('SIGKILL');
+    await once(api, 'exit');
+  }
+  api = undefined;
+  rmSync(folder, { recursive: true, force: true });
+  await world.close();
+});
+
+/** The command of a page, with our folder in the place of .data. */
+function documented(page: string, command: RegExp): string {
+  const [found] = command.exec(readFileSync(join(root, page), 'utf8')) ?? [];
+  if (found === undefined) throw new Error(`${page} has no ${command}`);
+  return found.replaceAll('.data/logs/', `${folder}/`).replaceAll('.data/', `${folder}/`);
+}
+
+test('an API process that is added by hand knows buyers as the running ones do, and has their doors', async () => {
+  const [port, adminPort, metricsPort] = await Promise.all([freePort(), freePort(), freePort()]);
+  const sale = await makeSale(world);
+  writeProcessSettings(folder, {
+    REDIS_URL: world.redisUrl,
+    DATABASE_URL: world.databaseUrl,
+    KEY_PREFIX: world.prefix,
+    ADMIN_TOKEN,
+    AUTH: 'jwt',
+    JWT_SECRET: "sT4-kq9ZxW7mPv2LrB8n'$Yc5HdF1jGa6E",
+    JWT_ISSUER: 'https://id.example/it\'s "$HOME"',
+    JWT_AUDIENCE: 'a shop',
+    PORT: String(port),
+    ADMIN_PORT: String(adminPort),
+  });
+  const typed = documented('docs/running/alerts.md', /^\(.*apps\/api\/src\/main\.ts\)$/m);
+  // A terminal that has settings of its own, those of which the finding was.
+  const terminal = {
+    PATH: process.env.PATH,
+    AUTH: 'header',
+    REDIS_URL: world.redisUrl,
+    DATABASE_URL: world.databaseUrl,
+  };
+  let output = '';
+  // Without the brackets the shell becomes the process, so that we can end it.
+  const inner = typed.slice(1, -1).replace(/METRICS_PORT=\d+/, `METRICS_PORT=${metricsPort}`);
+  api = spawn('sh', ['-c', inner], {
+    cwd: root,
+    env: terminal,
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  api.stderr?.on('data', (chunk) => (output += chunk));
+  const base = `http://127.0.0.1:${port}`;
+  await eventually('it answers', 30_000, async () => {
+    if (api?.exitCode !== null) throw new Error(`it ended:\n${output}`);
+    return (await fetch(`${base}/health`).catch(() => null)) !== null;
+  });
+  const order = async (headers: Record<string, string>) => {
+    const response = await fetch(`${base}/api/flash-sales/${sale.id}/order`, { method: 'POST', headers });
+    return [response.status, await response.json()];
+  };
+  expect(await order({ 'x-user-id': 'mallory' })).toMatchObject([401, { code: 'BUYER_REQUIRED' }]);
+  expect((await fetch(`${base}/api/admin/sales`)).status).toBe(404);
+  expect((await fetch(`http://127.0.0.1:${adminPort}/api/admin/sales`)).status).toBe(401);
+
+  const lines = documented('docs/running.md', /^BUYER_TOKEN=[\s\S]*?'\)$/m);
+  const token = execFileSync('sh', ['-c', `${lines}\nprintf %s "$BUYER_TOKEN"`], { env: terminal, encoding: 'utf8' });
+  expect(await order({ authorization: `Bearer ${token}` })).toMatchObject([200, { status: 'accepted' }]);
+  expect(await order({ authorization: `Bearer ${token}x` })).toMatchObject([401, { code: 'INVALID_TOKEN' }]);
+}, 60_000);
+
+test('without the file nothing is started, whatever the terminal has', () => {
+  const terminal = { PATH: process.env.PATH, REDIS_URL: world.redisUrl, DATABASE_URL: world.databaseUrl, ADMIN_TOKEN };
+  const commands = documented('docs/running/alerts.md', /^\(.*apps\/api\/src\/main\.ts\)$/m);
+  for (const shell of ['sh', 'bash']) {
+    const typed = spawnSync(shell, ['-c', commands], { cwd: root, env: terminal, encoding: 'utf8', timeout: 20_000 });
+    expect(typed.status, shell).toBeGreaterThan(0);
+    expect(typed.stderr, shell).toMatch(/settings\.env/);
+    // An API opens its log before anything else.
+    expect(existsSync(join(folder, 'api-9.log')), shell).toBe(false);
+  }
+});
