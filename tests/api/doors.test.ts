@@ -35,11 +35,11 @@ const preflight = (origin: string, at = apart) =>
 
 test('a page of a named origin may order, and reads why not and when to come back', async () => {
   const asked = await preflight(SHOP);
-  expect(asked.status).toBe(204);
+  expect(asked.status).toBe(200);
   expect(asked.headers.get('access-control-allow-origin')).toBe(SHOP);
   expect(asked.headers.get('access-control-allow-headers')).toContain('x-user-id');
   expect(asked.headers.get('access-control-max-age')).toBe('7200');
-  for (const path of ['/api/flash-sales', '/api/flash-sales/none', '/api/orders/none', '/nowhere']) {
+  for (const path of ['/api/flash-sales', '/api/flash-sales/none', '/api/orders/none']) {
     const answer = await fetch(`${apart.url}${path}`, { headers: { origin: SHOP } });
     expect(answer.headers.get('access-control-allow-origin'), path).toBe(SHOP);
     expect(answer.headers.get('access-control-expose-headers'), path).toContain('retry-after, ratelimit');
@@ -59,6 +59,60 @@ test.each([
   expect((await preflight(origin)).headers.get('access-control-allow-origin')).toBeNull();
   const answer = await fetch(`${apart.url}/api/flash-sales`, { headers: { origin } });
   expect(answer.headers.get('access-control-allow-origin')).toBeNull();
+});
+
+test('preflights are limited and counted like any other request, and a page can read that it is refused', async () => {
+  const limited = await startApi(world, { CORS_ORIGINS: SHOP, IP_RATE_LIMIT: 3 });
+  const metrics = await limited.parts.metrics.listen({ host: '127.0.0.1', port: 0 });
+  try {
+    const told = await Promise.all(Array.from({ length: 20 }, () => preflight(SHOP, limited)));
+    const passed = told.filter(({ status }) => status === 200);
+    // A second may end between them.
+    expect(passed.length).toBeGreaterThanOrEqual(3);
+    expect(passed.length).toBeLessThanOrEqual(6);
+    const refused = told.filter(({ status }) => status === 429);
+    expect(refused.length).toBe(20 - passed.length);
+    for (const { headers } of refused) expect(headers.get('access-control-allow-origin')).toBe(SHOP);
+    const counted = await fetch(`http://127.0.0.1:${metrics.port}/metrics`);
+    expect(await counted.text()).toContain(
+      `route="OPTIONS *",kind="refused",outcome="ADDRESS_RATE_LIMITED"} ${refused.length}`,
+    );
+  } finally {
+    metrics.close();
+    await limited.close();
+  }
+});
+
+test('where operators have no port of their own, pages of a named origin still reach the routes of buyers only', async () => {
+  const one = await startApi(world, { CORS_ORIGINS: SHOP });
+  try {
+    for (const path of [
+      '/api/admin/sales',
+      '/%61pi/admin/sales',
+      '/api/admin/orders/x',
+      '/admin/queues',
+      '/docs/',
+      '/health',
+      '/nowhere',
+    ]) {
+      const asked = await fetch(one.url + path, {
+        method: 'OPTIONS',
+        headers: { origin: SHOP, 'access-control-request-method': 'POST' },
+      });
+      expect(asked.status, path).toBe(404);
+      const read = await fetch(one.url + path, {
+        headers: { ...(path.startsWith('/admin') ? login : operator), origin: SHOP },
+      });
+      for (const { headers } of [asked, read])
+        expect(
+          [...headers.keys()].filter((name) => name.startsWith('access-control')),
+          path,
+        ).toEqual([]);
+    }
+    expect((await preflight(SHOP, one)).headers.get('access-control-allow-origin')).toBe(SHOP);
+  } finally {
+    await one.close();
+  }
 });
 
 test('where no origin is named no header of CORS is sent', async () => {

@@ -81,3 +81,20 @@ test('a supervisor asks at the port of the metrics whether a process lives and w
   expect(await askHere('/health/ready')).toBe(200);
   metrics.close();
 });
+
+test('told to stop, a process is not ready at either door, and serves on at both', async () => {
+  const [port, adminPort] = [await freePort(), await freePort()];
+  const settings = { PORT: String(port), ADMIN_PORT: String(adminPort), SHUTDOWN_DRAIN_MS: '3000' };
+  const child = await startProcess(world, 'api', settings);
+  const ask = async (at: number, path = '/health/ready') => {
+    const response = await fetch(`http://127.0.0.1:${at}${path}`);
+    await response.arrayBuffer();
+    return [response.status, response.headers.get('connection')];
+  };
+  for (const at of [port, adminPort]) expect(await ask(at)).toEqual([200, 'keep-alive']);
+  const stopped = child.stop();
+  await eventually('it drains', 2_000, async () => (await ask(port))[0] === 503);
+  expect(await ask(adminPort)).toEqual([503, 'close']);
+  expect(await ask(adminPort, '/health/live')).toEqual([200, 'close']);
+  expect(await stopped).toBe(0);
+});

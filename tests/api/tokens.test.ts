@@ -152,9 +152,14 @@ test('keys of an issuer: its tokens are good, and none that were made of what ev
   const other = await makeSigner('RS256', 'k1');
   const asked = host.asked;
   for (const header of [{ jwk: other.publicKey }, { jku: host.url }, { x5u: host.url }, { kid: '../../k1' }]) {
-    const forged = await other.token({}, header);
+    const forged = await other.token({ iat: seconds() - 3_600 }, header);
     expect((await order(withToken(forged), { at: byKeys })).body.code, JSON.stringify(header)).toBe('INVALID_TOKEN');
   }
+  // A key that is not known yet: somebody else may have had the host asked just before. The same request is good soon.
+  const told = await fetch(`${byKeys.url}/api/orders/none`, {
+    headers: withToken(await other.token({}, { kid: 'made-up' })),
+  });
+  expect([told.status, told.headers.get('retry-after')]).toEqual([503, '1']);
   expect(host.asked - asked).toBeLessThanOrEqual(1);
 });
 

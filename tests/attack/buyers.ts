@@ -1,4 +1,5 @@
 /** Buyers against buyers: somebody else's orders, the same order again, and the others' share. */
+import { eventually } from '@flash-sale/core/testing/world.ts';
 import { type Family, inParallel, mustHold, onlyThese, tally, times } from './attack.ts';
 import type { Target } from './target.ts';
 
@@ -56,7 +57,8 @@ export const buyersFamily: Family = {
       holds: 'one order a key; another body 422; another buyer has an order of his own',
       async run(target) {
         const { doors, system, token } = target;
-        let orders = 0;
+        /** Buyer and key → the order that was told. */
+        const told = new Map<string, string>();
         for (let i = 0; i < 20; i++) {
           const buyer = `racer-${i}`;
           const authorization = `Bearer ${await token(buyer)}`;
@@ -69,7 +71,7 @@ export const buyersFamily: Family = {
           );
           const ids = new Set(all.flatMap(({ order_id }) => order_id ?? []));
           mustHold(ids.size === 1, `${ids.size} orders for one key`);
-          orders += ids.size;
+          told.set(`${buyer} race-${i}`, [...ids][0] as string);
           const other = await place(
             target,
             { 'x-user-id': buyer, 'idempotency-key': `race-${i}` },
@@ -79,10 +81,24 @@ export const buyersFamily: Family = {
           mustHold(other.status === 422, `another body: ${other.status}`);
           const foreign = await place(target, { 'x-user-id': `${buyer}-else`, 'idempotency-key': `race-${i}` });
           mustHold(!ids.has(foreign.order_id ?? ''), 'another buyer was given the order');
+          if (foreign.order_id) told.set(`${buyer}-else race-${i}`, foreign.order_id);
         }
-        const { rows } = await system.ledger.query('SELECT count(*)::int AS count FROM sales');
-        mustHold(rows[0].count > 0, 'the ledger cannot be read');
-        return `${orders} orders for 20 keys`;
+        const written = async (): Promise<{ whose: string; id: string }[]> => {
+          const { rows } = await system.ledger.query(
+            `SELECT buyer_id || ' ' || idempotency_key AS whose, id FROM orders
+              WHERE sale_id = $1 AND idempotency_key LIKE 'race-%' AND status = 'confirmed'`,
+            [target.saleId],
+          );
+          return rows;
+        };
+        await eventually('the ledger has an order for each buyer and key', 10_000, async () => {
+          const found = new Set((await written()).map(({ whose }) => whose));
+          return [...told.keys()].every((whose) => found.has(whose));
+        });
+        const rows = await written();
+        mustHold(rows.length === told.size, `${rows.length} orders in the ledger for ${told.size} buyers and keys`);
+        for (const { whose, id } of rows) mustHold(told.get(whose) === id, `${whose} has another order in the ledger`);
+        return `${rows.length} orders in the ledger for 20 keys, of the racers and of others who used the same`;
       },
     },
     {

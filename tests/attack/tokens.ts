@@ -36,8 +36,11 @@ async function at({ doors, saleId }: Target, door: 'secret' | 'keys', token: str
 async function forged({ signer, token, keyHost }: Target): Promise<Record<string, string>> {
   const rsa = generateKeyPairSync('rsa', { modulusLength: 2_048 });
   const own = { ...(await exportJWK(rsa.publicKey)), kid: 'k1', alg: 'RS256' };
+  // An hour old: were they new, nothing could be said of an unknown key within the cooldown.
   const byOwn = (header: object): Promise<string> =>
-    new SignJWT(claims()).setProtectedHeader({ alg: 'RS256', ...header }).sign(rsa.privateKey);
+    new SignJWT({ ...claims(), iat: now() - 3_600 })
+      .setProtectedHeader({ alg: 'RS256', ...header })
+      .sign(rsa.privateKey);
   const pem = await exportSPKI((await importJWK(signer.publicKey, 'RS256')) as Parameters<typeof exportSPKI>[0]);
   const good = (await token('mallory')).split('.');
   const [head, body, signature] = good as [string, string, string];
@@ -189,7 +192,7 @@ export const tokens: Family = {
     {
       name: 'many unknown kids',
       bound: '2,000 tokens, each with a kid of its own',
-      holds: 'the host of the keys is asked once in 5 s',
+      holds: '401, or 503 until the host may be asked again; it is asked once in 5 s',
       async run(target) {
         const rsa = generateKeyPairSync('rsa', { modulusLength: 2_048 });
         const before = target.keyHost.asked;
@@ -198,7 +201,7 @@ export const tokens: Family = {
           at(target, 'keys', await sign(rsa.privateKey as never, { alg: 'RS256', kid: `made-up-${i}` })),
         );
         const asked = target.keyHost.asked - before;
-        onlyThese(told, [401]);
+        onlyThese(told, [401, 503]);
         const most = Math.ceil((performance.now() - startedAt) / 5_000) + 1;
         mustHold(asked <= most, `the host was asked ${asked} times`);
         return `${tally(told)}; the host was asked ${asked} times`;

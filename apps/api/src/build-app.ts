@@ -109,12 +109,13 @@ async function openDoor(
   await app.register(requestTrace, { tracing });
   // Early, so that the refusals of all that follows carry them, too.
   await app.register(answerHeaders);
-  const origins = isPublic ? originsOf(settings.CORS_ORIGINS) : [];
-  await app.register(crossOrigin, { origins, buyerHeader: settings.AUTH === 'jwt' ? 'authorization' : 'x-user-id' });
   await app.register(refusalCount, { count: metrics.countRefusal, expect: metrics.expectRefusals });
   await app.register(problems);
   // Before every route: it sees only those that are registered after it.
   await app.register(answerCount, { answersOf: metrics.answersOf });
+  // Before all that sheds and limits: its headers stand on these refusals, too.
+  const origins = isPublic ? originsOf(settings.CORS_ORIGINS) : [];
+  await app.register(crossOrigin, { origins, buyerHeader: settings.AUTH === 'jwt' ? 'authorization' : 'x-user-id' });
   await app.register(connectionBounds, { most: settings.MAX_CONNECTIONS });
   await app.register(drain);
   // Operators are never shed.

@@ -17,7 +17,7 @@ await runService('api', process.env, async (settings, log, metrics, tracing) => 
   await app.listen({ ...shared, host: settings.HOST, port: settings.PORT });
   return {
     async stop() {
-      await app.drain(settings.SHUTDOWN_DRAIN_MS);
+      await Promise.all([app.drain(settings.SHUTDOWN_DRAIN_MS), adminApp?.drain(settings.SHUTDOWN_DRAIN_MS)]);
       await Promise.all([app.close(), adminApp?.close()]);
       await parts.close();
     },

@@ -7,10 +7,13 @@ export const MAX_TOKEN_LENGTH = 8_192;
 export const TOKEN_CLOCK_LEEWAY_S = 5;
 
 /**
- * Tokens whose verdict is remembered until they expire: 250 bytes each. Buyers of a drop ask several times within minutes, and verifying
+ * Tokens whose verdict is remembered: 250 bytes each. Buyers of a drop ask several times within minutes, and verifying
  * costs 50 to 150 µs of a processor, which is more than the order, and remembering 1 µs (`pnpm measure:identity`).
  */
 export const KNOWN_TOKENS_MAX = 50_000;
+
+/** Milliseconds that a verdict is remembered, also of a token that ends in 2100: a drop is over sooner, and no mistake lasts for longer. */
+export const KNOWN_TOKEN_MAX_MS = 5 * 60_000;
 
 /** Milliseconds that the host of the keys may take. Buyers wait for it only as long as no keys were ever had. */
 export const KEY_SET_TIMEOUT_MS = 3_000;

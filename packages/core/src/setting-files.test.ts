@@ -1,4 +1,5 @@
 /** Settings that lie in files: what is taken, and with which sentence one is refused. */
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -54,6 +55,13 @@ test('a file that cannot be taken is said in a sentence each, and nothing of it 
   expect(refused({ ADMIN_TOKEN_FILE: file('empty', ' \n') })).toContain('which is empty. Write the value into it');
   expect(refused({ ADMIN_TOKEN_FILE: join(folder, 'made-by-docker') })).toContain('which is a folder.');
   expect(refused({ ADMIN_TOKEN_FILE: file('large', 'x'.repeat(65_537)) })).toContain('larger than 65536 bytes');
+  // Neither ends: the one is never at its end, the other waits for whoever writes.
+  execFileSync('mkfifo', [join(folder, 'pipe')]);
+  for (const path of ['/dev/zero', join(folder, 'pipe')])
+    expect(refused({ ADMIN_TOKEN_FILE: path })).toContain(
+      `ADMIN_TOKEN_FILE names ${path}, which is a pipe or a device.`,
+    );
+  expect(withSettingFiles({ ADMIN_TOKEN_FILE: file('full', 'x'.repeat(65_536)) }).ADMIN_TOKEN).toHaveLength(65_536);
   const both = refused({
     ADMIN_TOKEN: 'hunter2-hunter2-hunter2',
     ADMIN_TOKEN_FILE: file('other', 'swordfish-swordfish'),

@@ -2,7 +2,8 @@
  * The keys by which tokens are verified: a secret, or a key set (JWKS) that is fetched from the issuer.
  *   A key set is asked for at the start and then every minute, in the background: no buyer waits for it. Where its host is away, the keys
  *   that were had last stay in use for some hours.
- *   A token with an unknown key has it asked for at once (a key was rotated), though not more often than the cooldown allows.
+ *   A token with an unknown key has it asked for at once (a key was rotated), though not more often than the cooldown allows. Until then
+ *   nothing is said of a token that may be newer than the keys.
  */
 import { createSecretKey, type webcrypto } from 'node:crypto';
 import type { Identity } from '@flash-sale/core/identity.ts';
@@ -13,8 +14,9 @@ import {
   KEY_SET_STALE_MAX_MS,
   KEY_SET_TIMEOUT_MS,
   RSA_BITS_MIN,
+  TOKEN_CLOCK_LEEWAY_S,
 } from '@flash-sale/core/identity-limits.ts';
-import { createRemoteJWKSet, customFetch, errors, type JWTVerifyGetKey } from 'jose';
+import { createRemoteJWKSet, customFetch, decodeJwt, errors, type FlattenedJWSInput, type JWTVerifyGetKey } from 'jose';
 import type { Logger } from 'pino';
 
 /** The keys cannot be had now, so that nothing can be said of the token. */
@@ -25,6 +27,8 @@ export interface TokenKeys {
   readonly algorithms: string[];
   /** @throws KeysAwayError, or what jose throws where there is no such key */
   readonly keyOf: JWTVerifyGetKey;
+  /** Whether what was verified by these keys still counts: they were had not too long ago. */
+  areBelieved(): boolean;
   close(): void;
 }
 
@@ -35,7 +39,7 @@ export function createTokenKeys(
 ): TokenKeys {
   if (keys.kind === 'jwks') return createKeySet(keys.url, options);
   const secret = createSecretKey(keys.secret, 'utf8');
-  return { algorithms: ['HS256'], keyOf: async () => secret, close: () => {} };
+  return { algorithms: ['HS256'], keyOf: async () => secret, areBelieved: () => true, close: () => {} };
 }
 
 /** Milliseconds; tests have shorter ones. */
@@ -62,6 +66,8 @@ function createKeySet(
   /** The key set of which it was said that a key of it cannot be used. */
   let complainedOf: string | null = null;
   let hadAt = Number.NEGATIVE_INFINITY;
+  /** When the asking began that brought them, by the clock. */
+  let ofTime = 0;
   let failedAt = Number.NEGATIVE_INFINITY;
   let isAway = false;
   let underWay: Promise<void> | null = null;
@@ -85,6 +91,7 @@ function createKeySet(
   });
 
   async function fetchKeys(): Promise<void> {
+    const askedAt = Date.now();
     try {
       await keySet.reload();
     } catch (error) {
@@ -92,6 +99,7 @@ function createKeySet(
       throw new KeysAwayError();
     }
     hadAt = performance.now();
+    ofTime = askedAt;
     const found = JSON.stringify(keySet.jwks());
     if (text !== null && text !== found) onChange();
     if (text !== found || isAway)
@@ -111,6 +119,14 @@ function createKeySet(
     await underWay;
   }
 
+  const areBelieved = (): boolean => performance.now() - hadAt <= staleMaxMs;
+
+  /** Whether a key that signed it would be among those that were had. Nothing of the token is verified: who lies is told 401 or 503. */
+  function isOlderThanKeys({ protected: header, payload, signature }: FlattenedJWSInput): boolean {
+    const { iat } = decodeJwt(`${header}.${payload}.${signature}`);
+    return typeof iat === 'number' && (iat + TOKEN_CLOCK_LEEWAY_S) * 1_000 < ofTime;
+  }
+
   const timer = setInterval(() => void refresh().catch(() => {}), refreshMs).unref();
   void refresh().catch(() => {});
 
@@ -118,11 +134,12 @@ function createKeySet(
     // "Ed25519" is the newer name of what EdDSA is here.
     algorithms: ['RS256', 'ES256', 'EdDSA', 'Ed25519'],
     async keyOf(header, token) {
-      if (performance.now() - hadAt > staleMaxMs) await refresh();
+      if (!areBelieved()) await refresh();
       for (let asked = false; ; asked = true) {
         try {
           const key = await keySet(header, token);
-          refuseShort(key);
+          // The library refuses it only as it verifies, as a mistake of ours.
+          if (isTooShort(key)) throw new TypeError(`an RSA key has ${bitsOf(key)} bits, and must have ${RSA_BITS_MIN}`);
           return key;
         } catch (error) {
           // A key that cannot be used at all. Whoever sends tokens that name it must not write a line with each.
@@ -133,20 +150,27 @@ function createKeySet(
             throw new KeysAwayError();
           }
           if (!(error instanceof errors.JWKSNoMatchingKey)) throw error;
-          // Neither now nor within the cooldown: the host was asked, and there is no such key.
-          if (asked || performance.now() - hadAt < cooldownMs) throw error;
+          // The host was asked for it: there is no such key.
+          if (asked) throw error;
+          // It may be a key that was rotated in since, unless the token is older than that.
+          if (performance.now() - hadAt < cooldownMs) throw isOlderThanKeys(token) ? error : new KeysAwayError();
           await refresh();
         }
       }
     },
+    areBelieved,
     close: () => clearInterval(timer),
   };
 }
 
-/** The library refuses it only as it verifies, as a mistake of ours. @throws TypeError where it is an RSA key that RFC 7518 forbids */
-function refuseShort({ algorithm }: webcrypto.CryptoKey): void {
-  const { modulusLength: bits = RSA_BITS_MIN } = algorithm as webcrypto.RsaKeyAlgorithm;
-  if (bits < RSA_BITS_MIN) throw new TypeError(`an RSA key has ${bits} bits, and must have ${RSA_BITS_MIN}`);
+/** Whether it is an RSA key that RFC 7518 forbids. */
+export function isTooShort(key: webcrypto.CryptoKey): boolean {
+  return bitsOf(key) < RSA_BITS_MIN;
+}
+
+/** @returns of a key that is not RSA infinity: its kind says how long it is */
+function bitsOf({ algorithm }: webcrypto.CryptoKey): number {
+  return (algorithm as Partial<webcrypto.RsaKeyAlgorithm>).modulusLength ?? Number.POSITIVE_INFINITY;
 }
 
 /** @throws where it is longer than any key set */

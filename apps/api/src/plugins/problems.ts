@@ -61,7 +61,7 @@ const table = {
   ADDRESS_RATE_LIMITED: [429, true, 'Too many requests come from this address.'],
   INTERNAL: [500, true, 'Something broke on our side. The request id leads to the line in the log.'],
   OVERLOADED: [503, true, 'More requests arrive than this process can answer. Nothing was taken.'],
-  IDENTITY_UNAVAILABLE: [503, true, 'Tokens cannot be verified: their keys cannot be fetched. Nothing was taken.'],
+  IDENTITY_UNAVAILABLE: [503, true, 'This token cannot be verified now: its key cannot be had. Nothing was taken.'],
   GATE_UNAVAILABLE: [503, true, 'The stock cannot be reached.'],
   LEDGER_BEHIND: [503, true, 'Too many orders of this sale wait to be written down. Nothing was taken.'],
   LEDGER_UNAVAILABLE: [503, true, 'The ledger cannot be reached.'],
