@@ -1,7 +1,7 @@
 /** A real HAProxy before several API processes: on PATH, unpacked earlier, or from Debian's package without installing anything. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -54,12 +54,8 @@ export interface Balancer {
  *
  * @throws where it ends, with what it said
  */
-export async function startBalancer(program: UnpackedProgram, port: number, behind: number[]): Promise<Balancer> {
-  const folder = mkdtempSync(join(tmpdir(), 'flash-sale-haproxy-'));
-  const file = join(folder, 'haproxy.cfg');
-  writeFileSync(
-    file,
-    `defaults
+export function startBalancer(program: UnpackedProgram, port: number, behind: number[]): Promise<Balancer> {
+  const config = `defaults
   mode http
   retries 0
   http-reuse always
@@ -75,10 +71,61 @@ backend api
   http-check expect status 200
   default-server check inter ${CHECK_MS}ms fall 2 rise 1
 ${behind.map((one) => `  server api-${one} 127.0.0.1:${one}`).join('\n')}
-`,
+`;
+  return startHaproxy(program, config, port);
+}
+
+/** The file that the image of the proxy has. */
+export const SHIPPED_CONFIG = join(root, 'containers', 'haproxy.cfg');
+
+/**
+ * The proxy of the containers, by its own file. Only where it listens and where it finds the APIs is another: there is no engine here that
+ * would name them.
+ *
+ * @param ports where buyers come in, and where its own health is asked for
+ * @param gateways GATEWAY_ADDRESSES
+ * @throws where a line that must be another is not in the file, or HAProxy ends
+ */
+export function startShippedProxy(
+  program: UnpackedProgram,
+  ports: { crowd: number; health: number },
+  behind: number[],
+  gateways: string,
+): Promise<Balancer> {
+  const changes: [RegExp, string][] = [
+    [/^resolvers engine\n(?: +.*\n)+/gm, ''],
+    [/^ {2}bind :5001$/gm, `  bind 127.0.0.1:${ports.crowd}`],
+    [/^ {2}bind 127\.0\.0\.1:8404$/gm, `  bind 127.0.0.1:${ports.health}`],
+    [
+      /^ {2}server-template api 10 api:5001 (.*) resolvers engine init-addr none$/gm,
+      behind.map((one) => `  server api-${one} 127.0.0.1:${one} $1`).join('\n'),
+    ],
+  ];
+  const config = changes.reduce(
+    (text, [line, another]) => {
+      if (text.search(line) < 0) throw new Error(`${SHIPPED_CONFIG} has no line ${line}: change it here, too.`);
+      return text.replace(line, another);
+    },
+    readFileSync(SHIPPED_CONFIG, 'utf8'),
   );
+  return startHaproxy(program, config, ports.crowd, { GATEWAY_ADDRESSES: gateways });
+}
+
+export function environmentOf(program: UnpackedProgram, settings: Record<string, string> = {}): NodeJS.ProcessEnv {
+  return { ...process.env, ...settings, ...(program.libraryPath && { LD_LIBRARY_PATH: program.libraryPath }) };
+}
+
+async function startHaproxy(
+  program: UnpackedProgram,
+  config: string,
+  port: number,
+  settings?: Record<string, string>,
+): Promise<Balancer> {
+  const folder = mkdtempSync(join(tmpdir(), 'flash-sale-haproxy-'));
+  const file = join(folder, 'haproxy.cfg');
+  writeFileSync(file, config);
   const child = spawn(program.path, ['-db', '-f', file], {
-    env: { ...process.env, ...(program.libraryPath && { LD_LIBRARY_PATH: program.libraryPath }) },
+    env: environmentOf(program, settings),
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let output = '';

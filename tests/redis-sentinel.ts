@@ -14,8 +14,8 @@ import { TcpProxy } from './chaos/tcp-proxy.ts';
 import { freePort } from './free-port.ts';
 
 const PASSWORD = 'of-every-server';
-const SENTINEL_PASSWORD = 'of-every-sentinel';
-const MASTER = 'the-gate';
+export const SENTINEL_PASSWORD = 'of-every-sentinel';
+export const MASTER = 'the-gate';
 /** ms without an answer until a sentinel takes a server for dead. The default is 30 s. */
 const DOWN_AFTER_MS = 1_000;
 const FAILOVER_TIMEOUT_MS = 6_000;
@@ -52,7 +52,7 @@ export async function startWatchedRedis(options: {
   if (found.kind !== 'binary') throw new Error('Sentinels need a redis-server on this machine, not one in Docker.');
   const servers: PrivateServer[] = [];
   const clients: Redis[] = [];
-  const sentinels: { readonly port: number; readonly kept: KeptProcess }[] = [];
+  const sentinels: Sentinel[] = [];
   const ways: TcpProxy[] = [];
   const stop = async (): Promise<void> => {
     for (const client of clients) client.disconnect();
@@ -89,7 +89,9 @@ export async function startWatchedRedis(options: {
       );
     const masterPort = servers[0]?.port ?? 0;
     while (sentinels.length < options.sentinels)
-      sentinels.push(await startSentinel(join(folder, `sentinel-${sentinels.length}`), found, masterPort));
+      sentinels.push(
+        await startSentinel({ folder: join(folder, `sentinel-${sentinels.length}`), found, masterPort, quorum: 2 }),
+      );
     const first = new Redis({ port: sentinels[0]?.port ?? 0, password: SENTINEL_PASSWORD });
     first.on('error', () => {});
     clients.push(first);
@@ -127,11 +129,25 @@ export async function startWatchedRedis(options: {
   }
 }
 
-async function startSentinel(
-  folder: string,
-  found: FoundRedis & { kind: 'binary' },
-  masterPort: number,
-): Promise<{ port: number; kept: KeptProcess }> {
+export interface Sentinel {
+  readonly port: number;
+  readonly kept: KeptProcess;
+}
+
+/**
+ * @param options.masterHost 127.0.0.1 unless it is a name, which the sentinel then announces as one
+ * @param options.quorum how many sentinels must take the master for dead
+ * @param options.config further lines of sentinel.conf
+ */
+export async function startSentinel(options: {
+  folder: string;
+  found: FoundRedis & { kind: 'binary' };
+  masterHost?: string;
+  masterPort: number;
+  quorum: number;
+  config?: readonly string[];
+}): Promise<Sentinel> {
+  const { folder, found, masterHost = '127.0.0.1', masterPort, quorum, config = [] } = options;
   mkdirSync(folder, { recursive: true });
   const port = await freePort();
   const configFile = join(folder, 'sentinel.conf');
@@ -141,7 +157,8 @@ async function startSentinel(
     `dir "${folder}"`,
     `requirepass ${SENTINEL_PASSWORD}`,
     `sentinel sentinel-pass ${SENTINEL_PASSWORD}`,
-    `sentinel monitor ${MASTER} 127.0.0.1 ${masterPort} 2`,
+    ...config,
+    `sentinel monitor ${MASTER} ${masterHost} ${masterPort} ${quorum}`,
     `sentinel auth-pass ${MASTER} ${PASSWORD}`,
     `sentinel down-after-milliseconds ${MASTER} ${DOWN_AFTER_MS}`,
     `sentinel failover-timeout ${MASTER} ${FAILOVER_TIMEOUT_MS}`,

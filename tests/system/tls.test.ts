@@ -1,6 +1,6 @@
 /** TLS to Redis and PostgreSQL, with a CA of one's own: the right one works, a wrong one and another name are refused in a clear sentence. */
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { collectFacts } from '@flash-sale/core/doctor/collect-facts.ts';
@@ -15,6 +15,7 @@ import { startPrivateRedis } from '@flash-sale/launcher/private-redis.ts';
 import type { PrivateServer } from '@flash-sale/launcher/private-server.ts';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { makeCertificates, tlsConfig } from '../certificates.ts';
 import { freePort } from '../free-port.ts';
 import { startProcess } from '../running-system.ts';
 
@@ -23,81 +24,16 @@ let redis: PrivateServer;
 let postgres: PrivateServer;
 let tlsPort: number;
 
-const openssl = (...args: string[]) => execFileSync('openssl', args, { cwd: folder, stdio: 'pipe' });
 const file = (name: string) => join(folder, name);
-
-function makeCa(name: string): void {
-  openssl(
-    'req',
-    '-x509',
-    '-newkey',
-    'ec',
-    '-pkeyopt',
-    'ec_paramgen_curve:P-256',
-    '-nodes',
-    '-days',
-    '2',
-    '-subj',
-    `/CN=${name}`,
-    '-keyout',
-    `${name}.key`,
-    '-out',
-    `${name}.pem`,
-  );
-}
-
-/** For the name localhost only, not for 127.0.0.1. */
-function makeServerCertificate(): void {
-  openssl(
-    'req',
-    '-newkey',
-    'ec',
-    '-pkeyopt',
-    'ec_paramgen_curve:P-256',
-    '-nodes',
-    '-subj',
-    '/CN=localhost',
-    '-keyout',
-    'server.key',
-    '-out',
-    'server.csr',
-  );
-  writeFileSync(file('server.ext'), 'subjectAltName=DNS:localhost\n');
-  openssl(
-    'x509',
-    '-req',
-    '-in',
-    'server.csr',
-    '-CA',
-    'ours.pem',
-    '-CAkey',
-    'ours.key',
-    '-CAcreateserial',
-    '-days',
-    '2',
-    '-extfile',
-    'server.ext',
-    '-out',
-    'server.pem',
-  );
-}
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'flash-sale-tls-'));
-  makeCa('ours');
-  makeCa('another');
-  makeServerCertificate();
+  makeCertificates(folder, ['ours', 'another']);
   tlsPort = await freePort();
   const [ofRedis, ofPostgres] = [join(folder, 'r'), join(folder, 'p')];
   mkdirSync(ofRedis);
   mkdirSync(ofPostgres);
-  const config = [
-    `tls-port ${tlsPort}`,
-    `tls-cert-file ${file('server.pem')}`,
-    `tls-key-file ${file('server.key')}`,
-    `tls-ca-cert-file ${file('ours.pem')}`,
-    'tls-auth-clients no',
-  ];
+  const config = tlsConfig(folder, 'ours', tlsPort);
   const distFolder = process.env.TEST_REDIS_DIST;
   [redis, postgres] = await Promise.all([
     startPrivateRedis({ folder: ofRedis, config, ...(distFolder ? { distFolder } : {}) }),

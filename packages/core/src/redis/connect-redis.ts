@@ -2,6 +2,7 @@
 import { Cluster, type Redis } from 'ioredis';
 import type { Logger } from 'pino';
 import { WORK_SOCKET_TIMEOUT_MS } from '../limits.ts';
+import { SENTINEL_HEARD, SENTINEL_UNHEARD } from './master-connector.ts';
 import { type AnyRedis, connectRedis, mastersOf, openRedis } from './open-redis.ts';
 
 export interface RedisConnection {
@@ -68,6 +69,15 @@ function backoff(times: number): number {
 function managed(redis: AnyRedis, { name, log }: ConnectOptions): RedisConnection {
   const watch = createWatch(name, log);
   watch(redis);
+  redis.on(SENTINEL_UNHEARD, ({ message }: Error) =>
+    log.warn(
+      { connection: name, err: message },
+      'a sentinel cannot be listened to: a failover is heard from the others only',
+    ),
+  );
+  redis.on(SENTINEL_HEARD, ({ message: sentinel }: Error) =>
+    log.info({ connection: name, sentinel }, 'a sentinel is listened to again'),
+  );
   if (redis instanceof Cluster) {
     // Not at its first command: without an offline queue those that come meanwhile would be refused. And not before the cluster is ready:
     // among them is its own question whether it is.

@@ -75,7 +75,7 @@ function openMaster(address: SentinelAddress, options: Omit<Manners, 'nodesComeB
     sentinelRetryStrategy: options.retryStrategy,
     // One that hangs must not keep us from asking the next one.
     sentinelCommandTimeout: Math.min(options.connectTimeout ?? MASTER_WITHIN_MS, MASTER_WITHIN_MS),
-    Connector: connectorTo(address),
+    Connector: connectorTo(address, tls ? trust : undefined),
     // It was demoted, and has refused the command before it ran. Who sent it is told so, and the sentinels are asked anew.
     reconnectOnError: ({ message }) => message.startsWith('READONLY'),
   });

@@ -1,0 +1,60 @@
+/** Where a connection leads, and whose word about the master counts. */
+import { expect, test } from 'vitest';
+import { isElsewhere, leadsTo } from './named-master.ts';
+
+test.each([
+  ['the address itself', '127.0.0.1', 6379, true],
+  ['another address with the same port', '127.0.0.2', 6379, false],
+  ['a name that leads there', 'localhost', 6379, true],
+  ['a name that leads there, another port', 'localhost', 6380, false],
+])('a connection to 127.0.0.1:6379 and %s', async (_, host, port, leads) => {
+  expect(await leadsTo({ remoteAddress: '127.0.0.1', remotePort: 6379 }, { host, port })).toBe(leads);
+});
+
+test('all servers have port 6379, and the sentinels announce names: a connection to the old one does not lead to the new one', async () => {
+  const toOld = { remoteAddress: '127.0.0.2', remotePort: 6379 };
+  expect(await leadsTo(toOld, { host: 'localhost', port: 6379 })).toBe(false);
+});
+
+test('a name that cannot be looked up is no answer', async () => {
+  const connection = { remoteAddress: '127.0.0.1', remotePort: 6379 };
+  await expect(leadsTo(connection, { host: 'nowhere.invalid', port: 6379 })).rejects.toThrow('nowhere.invalid');
+});
+
+test.each([
+  ['nobody answers', [], false],
+  [
+    'the newest word names another',
+    [
+      [2, false],
+      [1, true],
+    ],
+    true,
+  ],
+  [
+    'a sentinel has not heard of the failover yet',
+    [
+      [1, false],
+      [2, true],
+    ],
+    false,
+  ],
+  [
+    'none may say how new its word is, and one of them leads there',
+    [
+      [0, false],
+      [0, true],
+    ],
+    false,
+  ],
+  [
+    'none may say how new its word is, and all name another',
+    [
+      [0, false],
+      [0, false],
+    ],
+    true,
+  ],
+] as [string, [number, boolean][], boolean][])('whether the master is elsewhere: %s', (_, told, elsewhere) => {
+  expect(isElsewhere(told.map(([epoch, leads]) => ({ epoch, leads })))).toBe(elsewhere);
+});

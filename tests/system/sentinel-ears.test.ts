@@ -1,0 +1,135 @@
+/**
+ * What a connection hears of a sentinel over TLS with a CA of its own. The sentinel is told of another master by hand, so that nobody but
+ * the ear can cut the connection: no server dies, and none is demoted.
+ */
+import { once } from 'node:events';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createLogger } from '@flash-sale/core/logging.ts';
+import { connectForWork, type RedisConnection } from '@flash-sale/core/redis/connect-redis.ts';
+import { endpointOf } from '@flash-sale/core/redis/open-redis.ts';
+import { eventually } from '@flash-sale/core/testing/world.ts';
+import { findRedis } from '@flash-sale/launcher/find-redis.ts';
+import { startPrivateRedis } from '@flash-sale/launcher/private-redis.ts';
+import type { PrivateServer } from '@flash-sale/launcher/private-server.ts';
+import { Redis } from 'ioredis';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { makeCertificates, tlsConfig } from '../certificates.ts';
+import { freePort } from '../free-port.ts';
+import { MASTER, SENTINEL_PASSWORD, type Sentinel, startSentinel } from '../redis-sentinel.ts';
+
+interface WithTls extends Sentinel {
+  readonly tlsPort: number;
+  readonly client: Redis;
+}
+
+let folder: string;
+let servers: { port: number; server: PrivateServer }[];
+let sentinels: WithTls[];
+let connection: RedisConnection | undefined;
+
+beforeEach(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'flash-sale-ears-'));
+  makeCertificates(folder, ['ours']);
+  servers = await Promise.all(['old', 'new'].map(startServer));
+  sentinels = [];
+}, 60_000);
+afterEach(async () => {
+  await connection?.close();
+  for (const { client } of sentinels) client.disconnect();
+  await Promise.all([...sentinels.map(({ kept }) => kept.stop(5_000)), ...servers.map(({ server }) => server.stop())]);
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const distFolder = () => process.env.TEST_REDIS_DIST ?? join(folder, 'redis-dist');
+
+async function startServer(name: string): Promise<{ port: number; server: PrivateServer }> {
+  const port = await freePort();
+  mkdirSync(join(folder, name, 'secrets'), { recursive: true });
+  writeFileSync(join(folder, name, 'secrets', 'redis-password'), 'of-both\n', { mode: 0o600 });
+  const config = tlsConfig(folder, 'ours', port);
+  return { port, server: await startPrivateRedis({ folder: join(folder, name), config, distFolder: distFolder() }) };
+}
+
+async function startTlsSentinel(tlsPort?: number): Promise<WithTls> {
+  const found = await findRedis({ distFolder: distFolder(), searchPath: process.env.PATH });
+  if (found.kind !== 'binary') throw new Error('Sentinels need a redis-server on this machine, not one in Docker.');
+  const port = tlsPort ?? (await freePort());
+  const sentinel = await startSentinel({
+    folder: join(folder, `sentinel-${sentinels.length}`),
+    found,
+    masterHost: 'localhost',
+    masterPort: servers[0]?.port ?? 0,
+    quorum: 1,
+    config: [
+      ...tlsConfig(folder, 'ours', port),
+      'tls-replication yes',
+      'sentinel resolve-hostnames yes',
+      'sentinel announce-hostnames yes',
+    ],
+  });
+  const client = new Redis({ port: sentinel.port, password: SENTINEL_PASSWORD });
+  const started = { ...sentinel, tlsPort: port, client };
+  sentinels.push(started);
+  return started;
+}
+
+async function connect(): Promise<Redis> {
+  const hosts = sentinels.map(({ tlsPort }) => `localhost:${tlsPort}`).join(',');
+  const query = `sentinel_password=${SENTINEL_PASSWORD}&ca_file=${join(folder, 'ours.pem')}`;
+  const url = `rediss+sentinel://default:of-both@${hosts}/${MASTER}/0?${query}`;
+  const log = createLogger('ears', 'info', join(folder, 'ears.log'));
+  connection = connectForWork({ url, name: 'ears', log });
+  await connection.connect();
+  return connection.redis as Redis;
+}
+
+/** Without a word to those who listen: as if it had told it while nobody was there. */
+async function nameTheOther(client: Redis): Promise<void> {
+  await client.call('SENTINEL', 'REMOVE', MASTER);
+  await client.call('SENTINEL', 'MONITOR', MASTER, 'localhost', String(servers[1]?.port), '1');
+}
+
+const listeners = async ({ client }: { client: Redis }): Promise<number> =>
+  String(await client.client('LIST', 'TYPE', 'PUBSUB'))
+    .split('\n')
+    .filter(Boolean).length;
+
+test('an ear trusts ca_file; a change that was told while it was away is learned as it is back, and the connection leads to the new master', async () => {
+  const sentinel = await startTlsSentinel();
+  const redis = await connect();
+  expect(endpointOf(redis).port).toBe(servers[0]?.port);
+  await eventually('the ear listens', 10_000, async () => (await listeners(sentinel)) === 1);
+  await nameTheOther(sentinel.client);
+  expect(endpointOf(redis).port).toBe(servers[0]?.port);
+  await sentinel.client.client('KILL', 'TYPE', 'PUBSUB');
+  await eventually('it leads to the other one', 10_000, () => endpointOf(redis).port === servers[1]?.port);
+  expect(await redis.ping()).toBe('PONG');
+}, 60_000);
+
+test('a sentinel that cannot be listened to is named once, not each second, and again as it can', async () => {
+  await startTlsSentinel();
+  const second = await startTlsSentinel();
+  await connect();
+  await eventually('both ears listen', 10_000, async () => (await listeners(second)) === 1);
+  second.client.disconnect();
+  await second.kept.stop(5_000);
+  let tries = 0;
+  const deaf = createServer((socket) => {
+    tries++;
+    socket.destroy();
+  }).listen(second.tlsPort, '127.0.0.1');
+  await once(deaf, 'listening');
+  const said = (words: string) =>
+    readFileSync(join(folder, 'ears.log'), 'utf8')
+      .split('\n')
+      .filter((line) => line.includes(words));
+  await eventually('it was tried three times', 15_000, () => tries >= 3);
+  expect(said('cannot be listened to')).toEqual([expect.stringContaining(`localhost:${second.tlsPort}: `)]);
+  deaf.close();
+  await once(deaf, 'close');
+  await startTlsSentinel(second.tlsPort);
+  await eventually('it is listened to again', 15_000, () => said('is listened to again').length === 1);
+}, 60_000);
