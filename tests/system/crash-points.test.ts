@@ -104,7 +104,7 @@ beforeAll(async () => {
   await auditing;
   outcomes.set('the audit meanwhile', breaks.length === 0 ? null : breaks.join('\n'));
   await busy.stop();
-}, 600_000);
+}, 1_800_000);
 afterAll(async () => {
   await Promise.all([...living].map((process) => process.kill()));
   await world.close();

@@ -8,7 +8,7 @@ const points = serverCrashPoints('postgres');
 let report: KilledServerReport;
 beforeAll(async () => {
   report = await killServerAt('postgres', points);
-}, 600_000);
+}, 1_800_000);
 
 test.each(points.map(pointName))('PostgreSQL killed: %s', (point) => {
   expect(report.outcomes.get(point)).toBeNull();

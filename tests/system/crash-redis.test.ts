@@ -8,7 +8,7 @@ const points = serverCrashPoints('redis');
 let report: KilledServerReport;
 beforeAll(async () => {
   report = await killServerAt('redis', points);
-}, 600_000);
+}, 1_800_000);
 
 test.each(points.map(pointName))('Redis killed: %s', (point) => {
   expect(report.outcomes.get(point)).toBeNull();
