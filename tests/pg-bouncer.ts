@@ -47,8 +47,16 @@ export interface PgBouncer {
   stop(): Promise<void>;
 }
 
-/** @param letPass ignore_startup_parameters */
-export async function startPgBouncer(folder: string, databaseUrl: string, letPass = LET_PASS): Promise<PgBouncer> {
+/**
+ * @param options.letPass ignore_startup_parameters
+ * @param options.poolSize connections to the server, of one database
+ */
+export async function startPgBouncer(
+  folder: string,
+  databaseUrl: string,
+  options: { letPass?: string; poolSize?: number } = {},
+): Promise<PgBouncer> {
+  const { letPass = LET_PASS, poolSize = 8 } = options;
   const { path, libraryPath } = await findPgBouncer();
   const port = await freePort();
   const server = new URL(databaseUrl);
@@ -65,7 +73,7 @@ export async function startPgBouncer(folder: string, databaseUrl: string, letPas
     'auth_type = scram-sha-256',
     `auth_file = ${userFile}`,
     'pool_mode = transaction',
-    'default_pool_size = 8',
+    `default_pool_size = ${poolSize}`,
     'max_client_conn = 300',
     `ignore_startup_parameters = ${letPass}`,
   ];

@@ -68,12 +68,14 @@ test('a transaction has the bounds of its pool, and leaves none of them behind',
   }
 });
 
-test('migrations go through it, several processes at once, and leave no lock behind', async () => {
+test('migrations go through one connection to the server, several processes at once, and leave no lock behind', async () => {
+  const narrowFolder = mkdtempSync(join(tmpdir(), 'flash-sale-narrow-'));
+  const narrow = await startPgBouncer(narrowFolder, world.databaseUrl, { poolSize: 1 });
   const name = `bounced_${Date.now()}`;
   await world.pool.query(`CREATE DATABASE ${name}`);
   const direct = new URL(world.databaseUrl);
   direct.pathname = `/${name}`;
-  const url = bouncer.by(direct.href);
+  const url = narrow.by(direct.href);
   try {
     const done = await Promise.all([migrateLedger(url), migrateLedger(url), migrateLedger(url)]);
     expect(done.map((names) => names.length).sort()).toEqual([0, 0, done.flat().length]);
@@ -81,6 +83,8 @@ test('migrations go through it, several processes at once, and leave no lock beh
     const { rows } = await world.pool.query("SELECT count(*)::int AS locks FROM pg_locks WHERE locktype = 'advisory'");
     expect(rows[0].locks).toBe(0);
   } finally {
+    await narrow.stop();
+    rmSync(narrowFolder, { recursive: true, force: true });
     await world.pool.query(`DROP DATABASE ${name} WITH (FORCE)`);
   }
 });
@@ -88,7 +92,7 @@ test('migrations go through it, several processes at once, and leave no lock beh
 test('the doctor reads the server behind it; where it refuses what we ask for, the start says what to write', async () => {
   expect(await readPostgres(bouncer.by(world.databaseUrl), 5_000)).toMatchObject({ standby: false, readOnly: false });
   const strict = mkdtempSync(join(tmpdir(), 'flash-sale-strict-'));
-  const refusing = await startPgBouncer(strict, world.databaseUrl, 'extra_float_digits');
+  const refusing = await startPgBouncer(strict, world.databaseUrl, { letPass: 'extra_float_digits' });
   try {
     await expect(checkPostgres(refusing.by(world.databaseUrl))).rejects.toThrow('ignore_startup_parameters =');
   } finally {

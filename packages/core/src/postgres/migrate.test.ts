@@ -3,7 +3,7 @@ import pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, inject, test } from 'vitest';
 import { newOrderId } from '../orders/order.ts';
 import { createOrderStore } from '../orders/order-store.ts';
-import { openWorld, type World } from '../testing/world.ts';
+import { eventually, openWorld, type World } from '../testing/world.ts';
 import { listCarriedOut, listMigrations, migrateLedger } from './migrate.ts';
 
 const SALES = ['tea', 'tea-01', 'Tea_2'];
@@ -108,3 +108,24 @@ test('somebody reads for long: the migration fails within seconds instead of hol
   await client.query('COMMIT');
   expect(await migrateLedger(databaseUrl)).toEqual(listMigrations().slice(2));
 }, 30_000);
+
+test('several at once: one carries out all of them, the others none', async () => {
+  const done = await Promise.all([1, 2, 3].map(() => migrateLedger(databaseUrl)));
+  expect(done.filter((names) => names.length > 0)).toEqual([listMigrations()]);
+  expect(await listCarriedOut(client)).toEqual(listMigrations());
+});
+
+test('while another one has the lock it waits without a transaction of its own, and then works', async () => {
+  await client.query('BEGIN');
+  await client.query('SELECT pg_advisory_xact_lock(7241865325823964)');
+  const migrating = migrateLedger(databaseUrl);
+  await eventually('it has tried, and waits outside of a transaction', 10_000, async () => {
+    const { rows } = await world.pool.query(
+      "SELECT 1 FROM pg_stat_activity WHERE datname = $1 AND state = 'idle' AND query = 'ROLLBACK'",
+      [database],
+    );
+    return rows.length === 1;
+  });
+  await client.query('COMMIT');
+  expect(await migrating).toEqual(listMigrations());
+});

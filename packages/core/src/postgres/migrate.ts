@@ -1,5 +1,6 @@
 /** Brings the ledger's tables up to date. Several processes may call it at once: a lock in the database lets one work. */
 import { readdirSync } from 'node:fs';
+import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { runner } from 'node-pg-migrate';
 import pg from 'pg';
@@ -12,7 +13,7 @@ const folder = fileURLToPath(new URL('../../migrations', import.meta.url));
  * @param say receives one line for each migration that is carried out
  * @param most carried out at the most
  * @returns names of the migrations that were carried out
- * @throws whatever PostgreSQL threw; the migration that failed is rolled back
+ * @throws whatever PostgreSQL threw; none of them was carried out then
  */
 export async function migrateLedger(
   databaseUrl: string,
@@ -21,7 +22,7 @@ export async function migrateLedger(
 ): Promise<string[]> {
   const config = { connectionString: databaseUrl };
   const done = await onOwnConnection(config, (client) =>
-    whileAlone(config, () =>
+    whileAlone(client, () =>
       runner({
         // The library's own would still be closing, and heard by nobody, as this returns.
         dbClient: client,
@@ -30,6 +31,8 @@ export async function migrateLedger(
         direction: 'up',
         migrationsTable: MIGRATIONS_TABLE,
         noLock: true,
+        // In the transaction that has the lock. What the library begins in it is no other one, and what it commits is all of it.
+        singleTransaction: true,
         logger: { info: () => {}, warn: say, error: say },
       }),
     ),
@@ -70,20 +73,32 @@ export async function checkMigrated(databaseUrl: string): Promise<void> {
 /** The library's own key, so that an older version of us, which leaves the lock to it, waits for us and we for it. */
 const MIGRATION_LOCK = '7241865325823964';
 
+/** ms between two tries to be the one who works. */
+const TRY_AGAIN_MS = 200;
+
 /**
  * Holds the lock in a transaction, not in a session as the library does: behind PgBouncer in transaction mode only a transaction stays on one
- * connection to the server, and a session's lock would be left there with nobody to give it back.
+ * connection to the server, and a session's lock would be left there with nobody to give it back. The work is done in that same transaction, and
+ * who waits has none open: so one connection to the server is enough for any number of callers.
+ *
+ * The transaction begins as the lock is had, not as it is waited for: the time of its beginning is what the library orders migrations by.
+ *
+ * @param work may end the transaction
  */
-function whileAlone<Result>(config: pg.ClientConfig, work: () => Promise<Result>): Promise<Result> {
-  return onOwnConnection(config, async (client) => {
-    await client.query('BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0');
-    await client.query(`SELECT pg_advisory_xact_lock(${MIGRATION_LOCK})`);
+async function whileAlone<Result>(client: pg.Client, work: () => Promise<Result>): Promise<Result> {
+  for (;;) {
     try {
-      return await work();
+      // In one message, which is answered with a result for each of its statements.
+      const answers = (await client.query(
+        `BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0;
+         SELECT pg_try_advisory_xact_lock(${MIGRATION_LOCK}) AS alone`,
+      )) as unknown as pg.QueryResult<{ alone: boolean }>[];
+      if (answers.at(-1)?.rows[0]?.alone) return await work();
     } finally {
       await client.query('ROLLBACK').catch(() => {});
     }
-  });
+    await pause(TRY_AGAIN_MS);
+  }
 }
 
 /** Has closed it when it returns. */
