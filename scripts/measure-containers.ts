@@ -12,8 +12,8 @@ import { fileURLToPath } from 'node:url';
 import { runCommand } from '@flash-sale/launcher/run-command.ts';
 import { type CrowdReport, percentile, sendCrowd } from '../tests/crowd.ts';
 import { freePort } from '../tests/free-port.ts';
+import { readDropArguments } from './drop-arguments.ts';
 import { measuredBy } from './measured-by.ts';
-import { readArguments } from './read-arguments.ts';
 
 const PROMISED_MS = 30_000;
 const COMPOSE_MS = 540_000;
@@ -21,15 +21,7 @@ const SCALE = ['--scale', 'api=2', '--scale', 'worker=3'];
 const IMAGES = ['flash-sale-api', 'flash-sale-worker', 'flash-sale-proxy'];
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const { values } = readArguments(import.meta.url, {
-  options: {
-    buyers: { type: 'string', default: '20000' },
-    units: { type: 'string', default: '1000' },
-    connections: { type: 'string', default: '200' },
-    write: { type: 'boolean', default: false },
-  },
-});
-const [buyers, units, connections] = [Number(values.buyers), Number(values.units), Number(values.connections)];
+const { buyers, units, connections, write } = readDropArguments(import.meta.url);
 const saleId = 'drop';
 const project = `flash-sale-measured-${randomBytes(4).toString('hex')}`;
 const port = await freePort();
@@ -209,7 +201,7 @@ try {
   say(`$ psql: confirmed orders of the sale`, String(confirmed.size), '$ node scripts/audit-sale.ts', audit);
   const again = await timed(`docker compose up --wait ${SCALE.join(' ')}`, up);
   for (const fault of faults) process.stdout.write(`  FAULT: ${fault}\n`);
-  if (values.write && faults.length === 0) {
+  if (write && faults.length === 0) {
     const versions = await docker('version', '--format', 'Docker {{.Server.Version}}');
     const servers = await Promise.all([
       compose('exec', '-T', 'redis', 'redis-server', '--version'),

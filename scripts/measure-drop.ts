@@ -14,23 +14,15 @@ import { System } from '@flash-sale/launcher/start-system.ts';
 import pg from 'pg';
 import { type CrowdReport, percentile, sendCrowd } from '../tests/crowd.ts';
 import { freePort } from '../tests/free-port.ts';
+import { readDropArguments } from './drop-arguments.ts';
 import { measuredBy } from './measured-by.ts';
-import { readArguments } from './read-arguments.ts';
 
 const PROMISED_MS = 30_000;
 const ADMIN_TOKEN = 'measured-and-thrown-away';
 const SALE_ID = 'drop';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const { values } = readArguments(import.meta.url, {
-  options: {
-    buyers: { type: 'string', default: '20000' },
-    units: { type: 'string', default: '1000' },
-    connections: { type: 'string', default: '200' },
-    write: { type: 'boolean', default: false },
-  },
-});
-const [buyers, units, connections] = [Number(values.buyers), Number(values.units), Number(values.connections)];
+const { buyers, units, connections, write } = readDropArguments(import.meta.url);
 
 interface Measured {
   readonly run: string;
@@ -212,7 +204,7 @@ for (const [run, victim] of [
   process.stdout.write(`all in the ledger ${(settledMs / 1_000).toFixed(2)} s after the last reply\n`);
   for (const fault of faults) process.stdout.write(`  FAULT: ${fault}\n`);
 }
-if (values.write) {
+if (write) {
   mkdirSync(join(root, 'docs', 'measurements'), { recursive: true });
   writeFileSync(join(root, 'docs', 'measurements', 'whole-drop.md'), page(results));
 }

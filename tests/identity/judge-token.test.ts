@@ -12,6 +12,7 @@ import { eventually } from '@flash-sale/core/testing/world.ts';
 import { afterEach, expect, test, vi } from 'vitest';
 import { AUDIENCE, ISSUER, type KeyHost, makeSigner, type Signer, startKeyHost } from './key-host.ts';
 
+const COOLDOWN_MS = 200;
 const open: { close(): unknown }[] = [];
 afterEach(async () => {
   vi.restoreAllMocks();
@@ -29,7 +30,7 @@ function judgeOf(
     issuer: ISSUER,
     audience: AUDIENCE,
   };
-  const judge = createTokenJudge(identity, { log, times: { timeoutMs: 500, cooldownMs: 200, ...times } });
+  const judge = createTokenJudge(identity, { log, times: { timeoutMs: 500, cooldownMs: COOLDOWN_MS, ...times } });
   open.push(judge);
   return judge;
 }
@@ -40,7 +41,8 @@ async function hostOf(...signers: { publicKey: KeyHost['keys'][number] }[]): Pro
   return host;
 }
 
-const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+/** Until the key host may be asked again; nothing tells of it. */
+const whenCool = () => new Promise((resolve) => setTimeout(resolve, COOLDOWN_MS + 50));
 
 /** Holds back every verification: Node's threads wait for pipes that nobody writes to. @returns what lets them go on */
 function holdThreads(): () => Promise<void> {
@@ -88,7 +90,7 @@ test('a key that was rotated in is found at once, and asked for once by a crowd'
   const judge = judgeOf(host.url);
   expect((await judge.judge(await before.token())).word).toBe('buyer');
   host.keys = [before.publicKey, after.publicKey];
-  await pause(250);
+  await whenCool();
   const token = await after.token();
   const words = await Promise.all(Array.from({ length: 50 }, async () => (await judge.judge(token)).word));
   expect(new Set(words)).toEqual(new Set(['buyer']));
@@ -189,7 +191,7 @@ test.each(['silent', 'broken'] as const)(
     const { asked } = host;
     await eventually('it was asked again', 5_000, () => host.asked > asked);
     expect((await judge.judge(await known.token({ sub: 'bob' }))).word).toBe('buyer');
-    await pause(250);
+    await whenCool();
     // It may be a key that was rotated in meanwhile: 401 would be a lie.
     expect((await judge.judge(await unknown.token())).word).toBe('keys_away');
     host.manner = 'well';

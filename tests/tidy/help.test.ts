@@ -8,7 +8,7 @@ import { expect, test } from 'vitest';
 const scripts = join(import.meta.dirname, '..', '..', 'scripts');
 const files = readdirSync(scripts).filter((file) => file.endsWith('.ts') && file !== 'read-arguments.ts');
 const says = (file: string, what: RegExp) => what.test(readFileSync(join(scripts, file), 'utf8'));
-const takeArguments = files.filter((file) => says(file, /import [^;]*\breadArguments\b/));
+const takeArguments = files.filter((file) => says(file, /\bread(Drop)?Arguments\(\s*import\.meta\.url/));
 const run = (file: string, argument: string) =>
   promisify(execFile)(process.execPath, [join(scripts, file), argument], { timeout: 15_000 });
 

@@ -62,7 +62,7 @@ test.each(['sale', 'machine-room'])('the dashboard %s is one that Grafana takes'
   const taken = new Set<string>();
   for (const { type, title, datasource, gridPos, targets } of board.panels) {
     expect(['stat', 'timeseries'], title).toContain(type);
-    // biome-ignore lint/suspicious/noTemplateCurlyInString: Grafana's own.
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: Grafana fills this in with the data source that was chosen
     expect(datasource, title).toEqual({ type: 'prometheus', uid: '${datasource}' });
     expect(gridPos.x + gridPos.w, title).toBeLessThanOrEqual(24);
     for (let x = gridPos.x; x < gridPos.x + gridPos.w; x++)

@@ -117,7 +117,7 @@ export function newEnoughPackage(policy: string, majorMin: number): string | und
 
 /** The program's package and, level by level, what carries code, is needed by it, and is not installed. */
 async function missingPackages(name: string, { program, run }: DebianOptions): Promise<string[]> {
-  // biome-ignore lint/suspicious/noTemplateCurlyInString: the placeholders are dpkg-query's own.
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: dpkg-query fills these in, not JavaScript
   const { stdout } = await run('dpkg-query', ['-W', '-f', '${db:Status-Status} ${Package}\n']);
   const installed = new Set([...stdout.matchAll(/^installed (\S+)$/gm)].map(([, name]) => name));
   const chosen = new Set([name]);

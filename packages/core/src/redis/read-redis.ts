@@ -165,7 +165,7 @@ async function readCluster(node: Redis): Promise<RedisNode['cluster']> {
 }
 
 /** Names and values as Redis lists them: one after the other, or as a map. */
-// biome-ignore lint/suspicious/noExplicitAny: what Redis answers
+// biome-ignore lint/suspicious/noExplicitAny: a list by RESP2, a map by RESP3, each with values of many kinds; whoever reads names the fields and their form
 function pairsOf(told: any): Map<string, any> {
   if (!Array.isArray(told)) return new Map(told instanceof Map ? told : Object.entries(told));
   return new Map(told.flatMap((name, at) => (at % 2 === 0 ? [[name, told[at + 1]]] : [])));
