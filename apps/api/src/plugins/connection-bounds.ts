@@ -26,21 +26,6 @@ export function canBeTold(socket: Socket): boolean {
   return waiting === 1 && !last.headersSent;
 }
 
-/**
- * As the connection closes, Node makes an error for each request that was thrown away, with a stack that nobody reads: most of what a flood
- * costs. Its own listener stands between these two.
- */
-function withoutStacks(connection: Connection): void {
-  let usual = Error.stackTraceLimit;
-  connection.prependListener('close', () => {
-    usual = Error.stackTraceLimit;
-    Error.stackTraceLimit = 0;
-  });
-  connection.on('close', () => {
-    Error.stackTraceLimit = usual;
-  });
-}
-
 export default fp<{ most: number }>(
   async (app, { most }) => {
     app.server.maxConnections = most;
@@ -70,7 +55,6 @@ export default fp<{ most: number }>(
       const count = (connection[unanswered] ?? 0) + 1;
       if (count > PIPELINED_MAX) {
         app.countRefusal('CONNECTION_FLOODED');
-        withoutStacks(connection);
         connection.destroy();
         return;
       }
