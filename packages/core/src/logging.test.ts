@@ -2,6 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
+import { createLogger, linesLost, writeLines } from './logging.ts';
 
 test('secrets and tokens do not reach a log', () => {
   const logging = fileURLToPath(new URL('./logging.ts', import.meta.url));
@@ -23,4 +24,13 @@ test('secrets and tokens do not reach a log', () => {
     ADMIN_TOKEN: '[redacted]',
     req: { headers: { authorization: '[redacted]', host: 'shop' } },
   });
+});
+
+// Skipped elsewhere: only Linux has a disk that is always full.
+test.skipIf(process.platform !== 'linux')('lines that a full disk did not take are counted', () => {
+  const log = createLogger('api', 'info', '/dev/full');
+  expect(linesLost(log)).toBe(0);
+  log.info('one');
+  writeLines(log, 'order accepted', [{ order_id: 'a' }, { order_id: 'b' }]);
+  expect(linesLost(log)).toBe(3);
 });
