@@ -217,10 +217,13 @@ local function in_a_row(fields)
   return unpack(row)
 end
 
--- From here on only writes.
+-- From here on only writes. Buckets stay in this Redis alone, in no file of it and on no replica of it: one that is lost is a full one,
+-- which a buyer gets by waiting some seconds, and they would be a quarter of all that an order adds to the file.
+redis.set_repl(redis.REPL_NONE)
 for key, tokens in pairs(buckets) do
   redis.call('SET', key, bucket_text(tokens), 'EX', bucket_kept_for(tokens))
 end
+redis.set_repl(redis.REPL_ALL)
 if taken > 0 then
   redis.call('HSET', KEYS[1], 'available', available, 'reserved', reserved + taken)
   redis.call('HSET', KEYS[2], unpack(new_reservations))
