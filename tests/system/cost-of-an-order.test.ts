@@ -37,7 +37,7 @@ const BOUNDS = {
   'crowd: SQL statements, a batch': [5, 'BEGIN, lock, insert, sold, COMMIT'],
   'crowd: bytes into Redis, an order': [470, 'reserve, job, settle'],
   'crowd: bytes out of Redis, an order': [170, 'the job to the worker, and replies'],
-  'crowd: bytes of the append-only file, an order': [665, 'what the scripts wrote'],
+  'crowd: bytes of the append-only file, an order': [482, 'what the scripts wrote'],
   'crowd: bytes of the ledger, an order': [345, 'its row, and its place in each index, in whole pages'],
   'crowd: lines in the log, an order': [2, 'accepted, by the API; confirmed, by the worker'],
   'alone: commands from clients, an order': [12.7, 'script calls, and BullMQ waiting for work'],
