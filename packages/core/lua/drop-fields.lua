@@ -1,6 +1,6 @@
 -- drop-fields
 --   While a gate is made anew: takes fields out of one of its hashes: reservations of orders that the ledger has or that there is no
---   room for, with their hand-overs, and decisions on changes of stock that the ledger does not know.
+--   room for, and decisions on changes of stock that the ledger does not know.
 -- KEYS
 --   1 gate     hash of the sale's settings and numbers
 --   2 hash     that the fields belong to

@@ -1,11 +1,13 @@
 -- open-gate
 --   Last step of making a gate anew: numbers and settings from the ledger and the reservations that were left. From here on it
 --   admits, in this life of Redis. Where that is not the life it was closed in (what was restored may be gone again), or the
---   reservations are not those that the rebuilder counted, it must begin again.
+--   reservations are not those that the rebuilder counted, it must begin again. A sweep that had claimed orders before the gate was closed
+--   may have counted hand-overs since, also of orders that are gone: nothing would ever clear those.
 -- KEYS
 --   1 gate             hash of the sale's settings and numbers
 --   2 reservations     hash order id -> quantity|reserved at ms|request id|length of key|key, buyer
 --   3 unsettled        sorted set of order ids by the ms they were last handed over
+--   4 hand overs       hash order id -> hand-overs by the sweep
 -- ARGV
 --   1 epoch            that the rebuilder speaks for
 --   2 allotment        units
@@ -36,4 +38,5 @@ redis.call('HSET', KEYS[1],
   'starts_at', ARGV[6], 'ends_at', ARGV[7], 'per_buyer_limit', ARGV[8], 'paused', ARGV[9], 'version', ARGV[10],
   'run_id', life)
 redis.call('HDEL', KEYS[1], 'closed_in')
+redis.call('UNLINK', KEYS[4])
 return { 'opened', available }

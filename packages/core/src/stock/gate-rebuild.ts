@@ -47,7 +47,7 @@ export function createGateRebuild({ redis, keys }: { redis: AnyRedis; keys: Keys
   async function dropFields(
     saleId: string,
     epoch: number,
-    target: 'reservations' | 'handOvers' | 'stockChanges',
+    target: 'reservations' | 'stockChanges',
     fields: readonly string[],
   ): Promise<void> {
     const sale = keys.sale(saleId);
@@ -122,8 +122,6 @@ export function createGateRebuild({ redis, keys }: { redis: AnyRedis; keys: Keys
 
     async drop(saleId: string, epoch: number, orderIds: readonly string[]): Promise<void> {
       await dropFields(saleId, epoch, 'reservations', orderIds);
-      // A sweep may have counted one since the gate was closed.
-      await dropFields(saleId, epoch, 'handOvers', orderIds);
     },
 
     async restoreUnsettled(saleId: string, epoch: number, orders: readonly AcceptedOrder[]): Promise<void> {
@@ -150,7 +148,7 @@ export function createGateRebuild({ redis, keys }: { redis: AnyRedis; keys: Keys
       const settings = [sale.startsAt, sale.endsAt, sale.perBuyerLimit, sale.paused ? 1 : 0, sale.version];
       const [word, available] = await run(
         'open-gate',
-        [names.gate, names.reservations, names.unsettled],
+        [names.gate, names.reservations, names.unsettled, names.handOvers],
         [epoch, allotment, sold, reserved, orders, ...settings],
       );
       expectEpoch(sale.id, 'open-gate', word, 'opened');

@@ -283,6 +283,7 @@ export class GateModel {
     const available = allotment - sold - reserved;
     const numbers = { allotment, available, reserved, sold };
     this.gate = { epoch, openIn: 'present', closedIn: null, numbers, settings: settingsOf(sale) };
+    this.handOvers.clear();
     return available;
   }
 }

@@ -193,6 +193,7 @@ const rebuilding = [
     ['the orders that the sweep sees', "\n  or redis.call('ZCARD', KEYS[3]) ~= orders", ''],
     ['forgetting in which life it was closed', "redis.call('HDEL', KEYS[1], 'closed_in')", ''],
     ['opening in this life', "'run_id', life)", "'run_id', gate[2])"],
+    ['clearing what was counted meanwhile', "redis.call('UNLINK', KEYS[4])", ''],
   ),
   ...lives('open-gate', 'gate[3]'),
 ];

@@ -113,10 +113,7 @@ export function predictStep(world: ModelWorld, { step, rebuilder }: StepPlan): S
 }
 
 function drop(gate: ModelWorld['gate'], orderIds: readonly string[]): void {
-  for (const id of orderIds) {
-    gate.reservations.delete(id);
-    gate.handOvers.delete(id);
-  }
+  for (const id of orderIds) gate.reservations.delete(id);
 }
 
 function setAll<Value>(map: Map<string, Value>, entries: readonly (readonly [string, Value])[]): void {
