@@ -20,4 +20,5 @@ appendfsync everysec
 auto-aof-rewrite-min-size 256mb
 maxmemory ${REDIS_MAXMEMORY:?REDIS_MAXMEMORY is not set}
 maxmemory-policy noeviction
+lazyfree-lazy-expire yes
 SETTINGS

@@ -37,7 +37,7 @@ export async function bytesOf({ redis, prefix }: World): Promise<KeptBytes> {
   const answers = await Promise.all(keys.map((key) => redis.memory('USAGE', key, 'SAMPLES', 0)));
   for (const [i, key] of keys.entries()) {
     const bytes = answers[i] ?? 0;
-    if (key.includes('}:bucket:')) kept.buckets += bytes;
+    if (key.includes('}:buckets:')) kept.buckets += bytes;
     else kept.keysThatStay += 1;
     if (key.startsWith('{')) kept.queue += bytes;
     else if (key.endsWith('}:buyers')) kept.buyers += bytes;

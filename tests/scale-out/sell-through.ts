@@ -96,7 +96,7 @@ export async function sellThrough(options: Options): Promise<SaleEnd> {
     const sale = await makeSale(at, { units, perBuyerLimit: 1 });
     const servers = { redisUrl, databaseUrl, prefix: world.prefix };
     const ports = await Promise.all(Array.from({ length: PROCESSES }, freePort));
-    // Buckets are keys by the thousand: where slots move, they move, too.
+    // So that there are buckets: where slots move, they move, too.
     const settings = { RATE_LIMIT_TOKENS: '1000', REQUEST_TIMEOUT_MS: '1000', STRAND_AGE_MS: '2000' };
     const apis = await Promise.all(
       ports.map((port) => startProcess(servers, 'api', { ...settings, PORT: String(port) })),

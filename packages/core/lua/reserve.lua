@@ -10,12 +10,13 @@
 --   3 unsettled      sorted set of order ids by the ms they were last handed over
 --   4 buyers         hash buyer -> units held (only where the sale has a cap)
 --   5 order keys     hash buyer, space, idempotency key -> order id, space, quantity
---   6.. buckets      each order's buyer's bucket: tokens:at µs
+--   6 buckets        hash buyer -> tokens:at µs, and ' since' -> ms since which new ones are written here
+--   7 buckets        the same: one of the two is the newer, the other the older
 -- ARGV
 --   1 permits        orders that the system-wide window lets through; -1 = no such limit
 --   2 capacity       tokens in a full bucket; 0 = no limit per buyer
 --   3 refill rate    tokens a second
---   4 bucket ttl     seconds that a bucket is kept at most; it is gone once it would be full again
+--   4 bucket ttl     seconds for which a bucket need be kept at most; it need not once it would be full again
 --   5 backlog limit  orders of this sale that may be unsettled at a time
 --   6 orders         JSON, five each: [[order id, quantity, request id, buyer, idempotency key ('' = none)], …]
 -- Returns
@@ -79,10 +80,6 @@ end)
 local bucket_text = once_each(function(tokens)
   return string.format('%.6f:%.0f', tokens, now_us)
 end)
--- A full bucket and none are the same. A few seconds more, so that whoever orders again at once finds his.
-local bucket_kept_for = once_each(function(tokens)
-  return string.format('%.0f', math.min(bucket_ttl, 5 + math.ceil((capacity - tokens) / refill_rate)))
-end)
 
 local closed_word, closed_number = nil, 0
 if now_ms >= ends_at then
@@ -104,7 +101,18 @@ for n, order in ipairs(orders) do
     key_fields[#key_fields + 1] = buyer .. ' ' .. order_key
   end
 end
-local bucket_texts = capacity > 0 and redis.call('MGET', unpack(KEYS, 6)) or {}
+-- Buckets are in two hashes. Once the newer one has been that for as long as any bucket takes to be full, all in the older one are full,
+-- which is the same as none: it is emptied, and becomes the newer.
+local newer, older = { key = KEYS[6] }, { key = KEYS[7] }
+if capacity > 0 then
+  for _, half in ipairs({ newer, older }) do
+    half.texts = redis.call('HMGET', half.key, ' since', unpack(buyers))
+    half.since = tonumber(half.texts[1] or '0')
+  end
+  if older.since > newer.since then
+    newer, older = older, newer
+  end
+end
 local holdings = per_buyer_limit > 0 and redis.call('HMGET', KEYS[4], unpack(buyers)) or {}
 local known_orders = {}
 if #key_fields > 0 then
@@ -121,7 +129,6 @@ local taken = 0
 
 for n, order in ipairs(orders) do
   local order_id, quantity, request_id, buyer, order_key = unpack(order)
-  local bucket_key = KEYS[5 + n]
   local word, number = nil, 0
 
   local tokens = capacity
@@ -138,9 +145,9 @@ for n, order in ipairs(orders) do
   end
 
   if not word and capacity > 0 then
-    tokens = buckets[bucket_key]
+    tokens = buckets[buyer]
     if not tokens then
-      local bucket = bucket_texts[n]
+      local bucket = newer.texts[n + 1] or older.texts[n + 1]
       tokens = capacity
       if bucket then
         local left, at_us = string.match(bucket, '^([^:]+):(.+)$')
@@ -148,7 +155,7 @@ for n, order in ipairs(orders) do
         tokens = math.min(capacity, tonumber(left) + elapsed_us * refill_rate / 1000000)
         if tonumber(at_us) > now_us then
           -- The clock was set back: from now on the bucket refills by the new one, even where this order is refused.
-          buckets[bucket_key] = tokens
+          buckets[buyer] = tokens
         end
       end
     end
@@ -166,7 +173,7 @@ for n, order in ipairs(orders) do
     end
     if capacity > 0 then
       tokens = tokens - 1
-      buckets[bucket_key] = tokens
+      buckets[buyer] = tokens
     end
     if closed_word then
       word, number = closed_word, closed_number
@@ -219,11 +226,29 @@ end
 
 -- From here on only writes. Buckets stay in this Redis alone, in no file of it and on no replica of it: one that is lost is a full one,
 -- which a buyer gets by waiting some seconds, and they would be a quarter of all that an order adds to the file.
-redis.set_repl(redis.REPL_NONE)
-for key, tokens in pairs(buckets) do
-  redis.call('SET', key, bucket_text(tokens), 'EX', bucket_kept_for(tokens))
+if next(buckets) then
+  -- A few seconds more, so that they take turns seldom.
+  local kept_for = math.min(bucket_ttl, 5 + math.ceil(capacity / refill_rate))
+  redis.set_repl(redis.REPL_NONE)
+  local age, row = now_ms - newer.since, {}
+  local is_set_back = age < 0
+  if age >= kept_for * 1000 or is_set_back then
+    -- Not left to its time to live: where a hash expires, Redis may stand still until all of it is freed.
+    redis.call('UNLINK', older.key)
+    row[1], row[2] = ' since', now_ms_text
+    -- Where the clock was set back, the newer one stays that, and counts anew: else it would be the newer until the old time comes again.
+    if not is_set_back then
+      newer = older
+    end
+  end
+  for buyer, tokens in pairs(buckets) do
+    row[#row + 1] = buyer
+    row[#row + 1] = bucket_text(tokens)
+  end
+  redis.call('HSET', newer.key, unpack(row))
+  redis.call('EXPIRE', newer.key, string.format('%.0f', 2 * kept_for))
+  redis.set_repl(redis.REPL_ALL)
 end
-redis.set_repl(redis.REPL_ALL)
 if taken > 0 then
   redis.call('HSET', KEYS[1], 'available', available, 'reserved', reserved + taken)
   redis.call('HSET', KEYS[2], unpack(new_reservations))

@@ -160,6 +160,8 @@ function configText(facts: {
     'auto-aof-rewrite-min-size 256mb',
     `maxmemory ${facts.memoryMb}mb`,
     'maxmemory-policy noeviction',
+    // The buckets of a sale that has ended are one key with a time to live, and may be many.
+    'lazyfree-lazy-expire yes',
     'save ""',
     // The title says whose data it works on: how a later start knows that it may end it.
     'proc-title-template "{title} {config-file}"',

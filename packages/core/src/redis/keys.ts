@@ -15,7 +15,8 @@ export interface SaleKeys {
   readonly earlierOrders: string;
   /** String: who rebuilds the gate at this moment. */
   readonly rebuilder: string;
-  bucket(buyerId: string): string;
+  /** Two hashes that take turns. */
+  readonly buckets: readonly [string, string];
 }
 
 export interface Keys {
@@ -49,7 +50,7 @@ export function createKeys(prefix: string): Keys {
         stockChanges: `${sale}:stock-changes`,
         earlierOrders: `${sale}:earlier-orders`,
         rebuilder: `${sale}:rebuilder`,
-        bucket: (buyerId) => `${sale}:bucket:${buyerId}`,
+        buckets: [`${sale}:buckets:0`, `${sale}:buckets:1`],
       };
     },
     systemWindow: `${prefix}:{system}:window`,

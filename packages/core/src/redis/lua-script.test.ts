@@ -17,7 +17,7 @@ local life = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
 describe.each(loadLuaScripts().map((script) => [script.name, script] as const))('%s.lua', (_name, script) => {
   test('reads each key and argument that it declares, and declares each that it reads', () => {
     for (const [table, fixed, repeats] of [
-      ['KEYS', script.fixedKeys, script.keysRepeat],
+      ['KEYS', script.keys, false],
       ['ARGV', script.fixedArguments, script.argumentsRepeat],
     ] as const) {
       const read = indexes(script.source, table);
@@ -35,7 +35,7 @@ describe.each(loadLuaScripts().map((script) => [script.name, script] as const))(
 
   test('takes keys from KEYS only', () => {
     for (const [, , key] of body(script.source).matchAll(/redis\.call\('(?!INFO)([A-Z]+)'(?:, ([^,)]+))?/g)) {
-      if (key !== undefined) expect(key).toMatch(/^(KEYS\[\w+\]|unpack\(KEYS|key)$/);
+      if (key !== undefined) expect(key).toMatch(/^(KEYS\[\w+\]|(half|newer|older)\.key)$/);
     }
   });
 
@@ -66,7 +66,8 @@ describe.each(loadLuaScripts().map((script) => [script.name, script] as const))(
 test('a header with a gap in its numbers, or without a section, is refused', () => {
   const whole =
     '-- x\n--   Does.\n-- KEYS\n--   1 a   b\n-- ARGV\n--   none\n-- Returns\n--   ok\n-- Keeps\n--   I1 it\n';
-  expect(parseLuaScript('x', whole).fixedKeys).toEqual(['a']);
+  expect(parseLuaScript('x', whole).keys).toEqual(['a']);
   expect(() => parseLuaScript('x', whole.replace('1 a', '2 a'))).toThrow('cannot read');
+  expect(() => parseLuaScript('x', whole.replace('1 a', '1.. a'))).toThrow('how many keys');
   expect(() => parseLuaScript('x', whole.replace('-- Keeps', '-- Else'))).toThrow('"Keeps"');
 });

@@ -9,10 +9,7 @@ import type { AnyRedis } from './open-redis.ts';
 export interface LuaScript {
   /** File name without the ending, and the name of the command. */
   readonly name: string;
-  /** Declared keys before any that repeat. */
-  readonly fixedKeys: readonly string[];
-  /** True where the last line of KEYS is `n..`: the caller says how many there are. */
-  readonly keysRepeat: boolean;
+  readonly keys: readonly string[];
   readonly fixedArguments: readonly string[];
   readonly argumentsRepeat: boolean;
   /** First words that a reply may start with, and, for batches, those of each item. */
@@ -42,11 +39,11 @@ export function parseLuaScript(name: string, source: string): LuaScript {
   };
   lines(name);
   const keys = numbered(name, lines('KEYS'));
+  if (keys.repeats) throw new Error(`${name}.lua: how many keys it has must not hang on the call`);
   const args = numbered(name, lines('ARGV'));
   return {
     name,
-    fixedKeys: keys.fixed,
-    keysRepeat: keys.repeats,
+    keys: keys.fixed,
     fixedArguments: args.fixed,
     argumentsRepeat: args.repeats,
     words: lines('Returns').map((line) => (line.match(/^[a-z_]+/) ?? [''])[0]),
@@ -85,23 +82,17 @@ export type RunScript = (
 export function defineScripts(redis: AnyRedis): RunScript {
   const scripts = new Map(loadLuaScripts().map((script) => [script.name, script]));
   for (const script of scripts.values()) {
-    redis.defineCommand(script.name, {
-      lua: script.source,
-      ...(script.keysRepeat ? {} : { numberOfKeys: script.fixedKeys.length }),
-    });
+    redis.defineCommand(script.name, { lua: script.source, numberOfKeys: script.keys.length });
   }
   const commands = redis as unknown as Record<string, (...args: (string | number)[]) => Promise<unknown[]>>;
   return async (name, keys, args) => {
     const script = scripts.get(name);
     if (!script) throw new Error(`no script lua/${name}.lua`);
-    if (script.keysRepeat ? keys.length < script.fixedKeys.length : keys.length !== script.fixedKeys.length) {
-      throw new Error(`lua/${name}.lua declares ${script.fixedKeys.length} keys and was called with ${keys.length}`);
-    }
+    if (keys.length !== script.keys.length)
+      throw new Error(`lua/${name}.lua declares ${script.keys.length} keys and was called with ${keys.length}`);
     const command = commands[name] as (...args: (string | number)[]) => Promise<unknown[]>;
     step(name, 'begins');
-    const reply = await (script.keysRepeat
-      ? command.call(redis, keys.length, ...keys, ...args)
-      : command.call(redis, ...keys, ...args));
+    const reply = await command.call(redis, ...keys, ...args);
     step(name, 'done');
     return reply;
   };

@@ -79,8 +79,7 @@ export function createStockGate({
       bucket: BuyerBucketSettings,
     ): Promise<{ decisions: ReserveDecision[]; permitsLeft: number }> {
       const sale = keys.sale(saleId);
-      const names = [sale.gate, sale.reservations, sale.unsettled, sale.buyers, sale.orderKeys];
-      for (const order of orders) names.push(sale.bucket(order.buyerId));
+      const names = [sale.gate, sale.reservations, sale.unsettled, sale.buyers, sale.orderKeys, ...sale.buckets];
       const each = orders.map((order) => [
         order.orderId,
         order.quantity,

@@ -30,7 +30,7 @@ function teach(redis: Redis, { script: name, text, becomes }: Mutation): void {
   const script = scripts.get(name);
   if (script?.source.split(text).length !== 2) throw new Error(`lua/${name}.lua does not have once: ${text}`);
   const lua = script.source.replace(text, () => becomes);
-  redis.defineCommand(name, { lua, ...(script.keysRepeat ? {} : { numberOfKeys: script.fixedKeys.length }) });
+  redis.defineCommand(name, { lua, numberOfKeys: script.keys.length });
 }
 
 // Each waits for Redis most of the time.

@@ -8,7 +8,7 @@
  * the commands choose: windows of sales lie decades away, buckets fill up within a microsecond or never, strands are
  * claimed at once, after an hour, or never. What is therefore not covered, and by which test it is:
  *   - the edges of a window, and waiting for one: `reserve.test.ts` (the window of a sale, by the clock of Redis);
- *   - buckets that fill up at ordinary rates, and when they are gone: `reserve.test.ts` (the buyer's bucket);
+ *   - buckets that fill up at ordinary rates, and when they are gone: `buyers-bucket.test.ts`;
  *   - strands that become old enough as time passes: `settle-and-release.test.ts` (strands);
  *   - calls that overlap: Redis carries scripts out one after the other, which `tests/system/crowd.test.ts` sees from outside.
  */
@@ -30,6 +30,9 @@ export const TIGHT_BACKLOG = 3;
 
 /** The run id, or the replication id, of another life of Redis. */
 const OTHER_ID = '0'.repeat(40);
+
+/** What TTL says of a key that is not there. */
+const NO_SUCH_KEY = -2;
 
 /** A difference between Redis and the model. */
 export class ModelMismatch extends Error {
@@ -74,7 +77,7 @@ local found = { redis.call('TIME') }
 for i = 1, 6 do found[#found + 1] = redis.call('HGETALL', KEYS[i]) end
 found[#found + 1] = redis.call('ZRANGE', KEYS[7], 0, -1, 'WITHSCORES')
 table.insert(found, redis.call('SMEMBERS', KEYS[8]))
-for i = 9, #KEYS do found[#found + 1] = { redis.call('GET', KEYS[i]), redis.call('TTL', KEYS[i]) } end
+for i = 9, 10 do found[#found + 1] = { redis.call('TTL', KEYS[i]), redis.call('HGETALL', KEYS[i]) } end
 return cjson.encode(found)`;
 
 export interface SaleUnderTest {
@@ -114,8 +117,7 @@ export async function createGateUnderTest({ redis, keys }: { redis: Redis; keys:
       sales += 1;
       const id = `sale${sales}`;
       const names = keys.sale(id);
-      const buckets = BUYERS.map((buyer) => names.bucket(buyer));
-      const all = [...HASHES.map((hash) => names[hash]), names.unsettled, names.earlierOrders, ...buckets];
+      const all = [...HASHES.map((hash) => names[hash]), names.unsettled, names.earlierOrders, ...names.buckets];
       let fromUs = 0;
       return {
         id,
@@ -153,21 +155,29 @@ function readLook(json: string, fromUs: number): Look {
     ...Object.fromEntries([...HASHES, 'unsettled'].map((name, i) => [name, records[i]])),
     earlierOrders: Array.isArray(earlier) ? earlier.sort() : [],
   } as unknown as RawSale;
-  const buckets = new Map<string, Bucket>();
-  for (const [i, entry] of found.slice(HASHES.length + 2).entries()) {
-    const [text, ttl] = entry as [string | false, number];
-    if (text === false) continue;
-    const [tokens, at] = text.split(':').map(Number) as [number, number];
-    // For how long exactly, `reserve.test.ts` says.
-    if (ttl < 1 || ttl > 3_600) throw new ModelMismatch(`a bucket is kept for ${ttl} s`);
-    buckets.set(BUYERS[i] as string, { tokens, at });
-  }
   return {
     raw,
-    buckets,
+    buckets: readBuckets(found.slice(HASHES.length + 2) as [number, unknown][]),
     fromUs,
     toUs: Number(time[0]) * 1e6 + Number(time[1]),
   };
+}
+
+/** @param halves seconds to live, and the fields of a hash; the newer one's word stands above the older's */
+function readBuckets(halves: readonly [number, unknown][]): Map<string, Bucket> {
+  const buckets = new Map<string, Bucket>();
+  const since = (fields: Record<string, string>): number => Number(fields[' since']);
+  const found = halves.map(([ttl, flat]) => ({ ttl, fields: pairs(flat) })).filter(({ ttl }) => ttl !== NO_SUCH_KEY);
+  for (const { ttl, fields } of found.sort((a, b) => since(a.fields) - since(b.fields))) {
+    // For how long exactly, `buyers-bucket.test.ts` says.
+    if (ttl < 1 || ttl > 2 * 3_600) throw new ModelMismatch(`buckets are kept for ${ttl} s`);
+    for (const [buyer, text] of Object.entries(fields)) {
+      if (buyer === ' since') continue;
+      const [tokens, at] = text.split(':').map(Number) as [number, number];
+      buckets.set(buyer, { tokens, at });
+    }
+  }
+  return buckets;
 }
 
 /** An empty list is an empty object in Redis' JSON. */

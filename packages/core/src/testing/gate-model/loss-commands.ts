@@ -91,8 +91,7 @@ const lose = (drawn: readonly Part[]): GateCommand =>
     can: ({ gate }) => gate.gate !== null,
     plan: (): readonly Part[] => drawn,
     async act({ redis, keys }, parts) {
-      const buckets = isAll(parts) ? BUYERS.map((buyer) => keys.bucket(buyer)) : [];
-      await redis.del(...parts.map((part) => keys[part]), ...buckets);
+      await redis.del(...parts.map((part) => keys[part]), ...(isAll(parts) ? keys.buckets : []));
     },
     predict(world, parts) {
       for (const part of parts) {
@@ -196,7 +195,10 @@ const clockSetBackCommand = fc.record({ buyerId: fc.constantFrom(...BUYERS), tok
       drawn,
       plan: () => ({ ...drawn, at: (Date.now() + 3_600_000) * 1_000 }),
       async act({ redis, keys }, { buyerId, tokens, at }) {
-        await redis.set(keys.bucket(buyerId), `${tokens}.000000:${at}`, 'EX', 3_600);
+        const [a, b] = await Promise.all(keys.buckets.map((key) => redis.hget(key, ' since')));
+        const newer = keys.buckets[Number(b) > Number(a) ? 1 : 0];
+        await redis.hset(newer, ' since', Math.floor(at / 1_000), buyerId, `${tokens}.000000:${at}`);
+        await redis.expire(newer, 3_600);
       },
       predict({ gate }, { buyerId, tokens, at }) {
         gate.buckets.set(buyerId, { tokens, at });

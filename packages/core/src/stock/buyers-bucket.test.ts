@@ -1,0 +1,161 @@
+/** lua/reserve.lua: the buyer's bucket. Numbers in brackets are those of docs/invariants.md. */
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { newOrderId } from '../orders/order.ts';
+import { makeSale } from '../testing/sales.ts';
+import { openWorld, type World } from '../testing/world.ts';
+import type { ReserveOutcome } from './gate-words.ts';
+import { createStockGate, type OrderRequest, type StockGate } from './stock-gate.ts';
+
+let world: World;
+let gate: StockGate;
+/** Five tokens at one a second: kept for ten seconds. */
+const BUCKET = { capacity: 5, refillRate: 1 };
+
+beforeAll(async () => {
+  world = await openWorld(inject('template'));
+  gate = createStockGate(world);
+});
+afterAll(() => world.close());
+
+const request = (saleId: string, buyerId = 'ann'): OrderRequest => ({
+  orderId: newOrderId(saleId),
+  buyerId,
+  quantity: 1,
+  requestId: 'r1',
+  idempotencyKey: null,
+});
+
+async function reserve(
+  saleId: string,
+  orders: OrderRequest[],
+  permits = -1,
+  bucket = BUCKET,
+): Promise<ReserveOutcome[]> {
+  return (await gate.reserve(saleId, orders, permits, bucket)).decisions.map((decision) => decision.outcome);
+}
+
+const words = (outcomes: ReserveOutcome[]): string[] => outcomes.map((outcome) => outcome.word);
+
+test('[trap 29] 200 parallel orders of one buyer pass as many as there are tokens', async () => {
+  const sale = await makeSale(world, { units: 1_000 });
+  const all = await Promise.all(
+    Array.from({ length: 200 }, () =>
+      reserve(sale.id, [request(sale.id, 'flooder')], -1, { capacity: 100, refillRate: 1 }),
+    ),
+  );
+  const passed = words(all.flat()).filter((word) => word === 'reserved').length;
+  expect(passed).toBeGreaterThanOrEqual(100);
+  expect(passed).toBeLessThanOrEqual(102);
+  expect((await gate.read(sale.id)).numbers).toMatchObject({ reserved: passed });
+});
+
+test('refusals take no token: one who is refused all the time recovers as fast as one who waits', async () => {
+  const sale = await makeSale(world, { units: 1_000 });
+  const fast = { capacity: 1, refillRate: 4 };
+  await reserve(sale.id, [request(sale.id, 'steady')], -1, fast);
+  const deadline = Date.now() + 2_000;
+  let word = 'buyer_limited';
+  let refusals = 0;
+  while (word === 'buyer_limited' && Date.now() < deadline) {
+    [word] = words(await reserve(sale.id, [request(sale.id, 'steady')], -1, fast)) as [string];
+    if (word === 'buyer_limited') refusals += 1;
+  }
+  expect(word).toBe('reserved');
+  expect(refusals).toBeGreaterThan(1);
+});
+
+test('a limited order takes no unit and no permit, and says when to come back', async () => {
+  const sale = await makeSale(world);
+  const orders = Array.from({ length: 7 }, () => request(sale.id, 'ann'));
+  const { decisions, permitsLeft } = await gate.reserve(sale.id, orders, 7, BUCKET);
+  expect(words(decisions.map((decision) => decision.outcome))).toEqual([
+    ...Array(5).fill('reserved'),
+    'buyer_limited',
+    'buyer_limited',
+  ]);
+  expect(permitsLeft).toBe(2);
+  const last = decisions[6]?.outcome as { waitMs: number };
+  expect(last.waitMs).toBeGreaterThan(0);
+  expect(last.waitMs).toBeLessThanOrEqual(1_000);
+  expect(decisions.map((decision) => decision.tokensLeft)).toEqual([4, 3, 2, 1, 0, 0, 0]);
+});
+
+test('one flooder does not touch the bucket of another buyer', async () => {
+  const sale = await makeSale(world, { units: 100 });
+  for (let i = 0; i < 10; i++) await reserve(sale.id, [request(sale.id, 'flooder')], -1, BUCKET);
+  expect(words(await reserve(sale.id, [request(sale.id, 'quiet')], -1, BUCKET))).toEqual(['reserved']);
+});
+
+test('a clock that was set back locks no buyer out', async () => {
+  const sale = await makeSale(world);
+  const inAnHour = (Date.now() + 3_600_000) * 1_000;
+  const [, newer] = world.keys.sale(sale.id).buckets;
+  await world.redis.hset(newer, { ' since': inAnHour / 1_000, ann: `0.5:${inAnHour}` });
+  const fast = { capacity: 2, refillRate: 10 };
+  expect(words(await reserve(sale.id, [request(sale.id)], -1, fast))).toEqual(['buyer_limited']);
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  expect(words(await reserve(sale.id, [request(sale.id)], -1, fast))).toEqual(['reserved']);
+  // From now on the hash counts by the new clock, and takes its turn.
+  expect(Number(await world.redis.hget(newer, ' since'))).toBeLessThanOrEqual(Date.now() + 1_000);
+});
+
+describe('in one of two hashes that take turns', () => {
+  /** The one that is written to has been that for so long. */
+  async function makeOlder(saleId: string, ms: number): Promise<void> {
+    const { buckets } = world.keys.sale(saleId);
+    const sinces = await Promise.all(buckets.map((key) => world.redis.hget(key, ' since')));
+    const newer = Number(sinces[1]) > Number(sinces[0]) ? 1 : 0;
+    await world.redis.hset(buckets[newer], ' since', Number(sinces[newer]) - ms);
+  }
+  const buyersOf = async (saleId: string): Promise<string[][]> =>
+    Promise.all(
+      world.keys
+        .sale(saleId)
+        .buckets.map(async (key) => (await world.redis.hkeys(key)).filter((field) => field !== ' since').sort()),
+    );
+  const order = (saleId: string, buyer: string) => reserve(saleId, [request(saleId, buyer)]);
+
+  test('is still counted after one turn, and dropped after two', async () => {
+    const sale = await makeSale(world);
+    for (let i = 0; i < 5; i++) await order(sale.id, 'ann');
+    await makeOlder(sale.id, 9_000);
+    await order(sale.id, 'bob');
+    expect(await buyersOf(sale.id)).toEqual([[], ['ann', 'bob']]);
+    await makeOlder(sale.id, 1_000);
+    await order(sale.id, 'eve');
+    expect(await buyersOf(sale.id)).toEqual([['eve'], ['ann', 'bob']]);
+    // His word in the newer one stands above that in the older.
+    expect(words(await order(sale.id, 'ann'))).toEqual(['buyer_limited']);
+    expect((await gate.reserve(sale.id, [request(sale.id, 'bob')], -1, BUCKET)).decisions[0]?.tokensLeft).toBe(3);
+    expect((await gate.reserve(sale.id, [request(sale.id, 'bob')], -1, BUCKET)).decisions[0]?.tokensLeft).toBe(2);
+    expect(await buyersOf(sale.id)).toEqual([
+      ['bob', 'eve'],
+      ['ann', 'bob'],
+    ]);
+    await makeOlder(sale.id, 10_000);
+    await order(sale.id, 'tom');
+    expect(await buyersOf(sale.id)).toEqual([['bob', 'eve'], ['tom']]);
+  });
+
+  test('is written by refusals to none, and is gone once nobody orders any more', async () => {
+    const sale = await makeSale(world);
+    const ttls = () => Promise.all(world.keys.sale(sale.id).buckets.map((key) => world.redis.ttl(key)));
+    const NOT_THERE = -2;
+    await reserve(sale.id, [request(sale.id)], 0, BUCKET);
+    expect(await ttls()).toEqual([NOT_THERE, NOT_THERE]);
+    await order(sale.id, 'ann');
+    expect((await ttls())[1]).toBeGreaterThan(18);
+    expect((await ttls())[1]).toBeLessThanOrEqual(20);
+    // A token in ten thousand seconds: an hour for each of the two at most.
+    await reserve(sale.id, [request(sale.id, 'bob')], -1, { capacity: 5, refillRate: 0.0001 });
+    expect((await ttls())[1]).toBeGreaterThan(7_190);
+    expect((await ttls())[1]).toBeLessThanOrEqual(7_200);
+  });
+});
+
+test('without permits an order is refused, and its token stays', async () => {
+  const sale = await makeSale(world);
+  const { decisions } = await gate.reserve(sale.id, [request(sale.id), request(sale.id)], 1, BUCKET);
+  expect(words(decisions.map((decision) => decision.outcome))).toEqual(['reserved', 'system_limited']);
+  expect(decisions[1]?.tokensLeft).toBe(4);
+});
