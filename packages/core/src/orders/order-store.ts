@@ -132,12 +132,16 @@ async function confirmWhole(client: Client, batch: OrderBatch, adopt: Adopt): Pr
   const epoch = await lockSale(client, saleId);
   if (epoch === null) throw new NotAsAWhole();
   if (epoch > batch.epoch && (await adoptMissing(client, batch, epoch, adopt)).size > 0) throw new NotAsAWhole();
-  const { written, units } = await insertConfirmed(client, saleId, orders);
-  if (units > 0 && !(await raiseSold(client, saleId, units))) throw new NotAsAWhole();
+  const written = await insertConfirmed(client, saleId, orders);
   // Nearly always: none of them was there before, so that nobody need be asked which.
-  if (written === orders.length)
-    return { verdicts: orders.map(({ id }) => ({ id, status: 'confirmed', fresh: true })), epoch };
-  return { verdicts: await verdictsOfThisTransaction(client, orders), epoch };
+  const verdicts =
+    written === orders.length
+      ? orders.map(({ id }): OrderVerdict => ({ id, status: 'confirmed', fresh: true }))
+      : await verdictsOfThisTransaction(client, orders);
+  const fresh = new Set(verdicts.filter((verdict) => verdict.fresh).map((verdict) => verdict.id));
+  const units = orders.reduce((sum, order) => (fresh.has(order.id) ? sum + order.quantity : sum), 0);
+  if (units > 0 && !(await raiseSold(client, saleId, units))) throw new NotAsAWhole();
+  return { verdicts, epoch };
 }
 
 async function confirmOneByOne(client: Client, batch: OrderBatch, adopt: Adopt): Promise<Confirmation> {
@@ -182,9 +186,8 @@ async function tryOne(
   await client.query('SAVEPOINT one_order');
   let reason: RejectionReason;
   try {
-    const { units } = await insertConfirmed(client, saleId, [order]);
-    if (units === 0) return 'known';
-    if (await raiseSold(client, saleId, units)) return 'written';
+    if ((await insertConfirmed(client, saleId, [order])) === 0) return 'known';
+    if (await raiseSold(client, saleId, order.quantity)) return 'written';
     reason = 'LEDGER_SOLD_OUT';
   } catch (error) {
     if (!isRefusedData(error)) throw error;
@@ -228,27 +231,20 @@ async function lockSale(client: Client, saleId: string): Promise<number | null> 
   return rows[0]?.epoch ?? null;
 }
 
-/** @returns how many of them were not there before, and their units */
-async function insertConfirmed(
-  client: Client,
-  saleId: string,
-  orders: readonly AcceptedOrder[],
-): Promise<{ written: number; units: number }> {
-  const { rows } = await client.query<{ written: number; units: number }>(
-    `WITH written AS (
-       INSERT INTO orders (id, sale_id, buyer_id, quantity, unit_price, amount, currency, status, request_id, created_at,
-                           idempotency_key)
-       SELECT o.id, s.id, o.buyer_id, o.quantity, s.flash_sale_price, o.quantity * s.flash_sale_price, s.currency,
-              'confirmed', o.request_id, to_timestamp(o.reserved_at / 1000.0), o.idempotency_key
-         FROM unnest($2::text[], $3::text[], $4::int[], $5::text[], $6::float8[], $7::text[])
-                AS o (id, buyer_id, quantity, request_id, reserved_at, idempotency_key)
-         JOIN sales s ON s.id = $1
-       ON CONFLICT (id) DO NOTHING
-       RETURNING quantity)
-     SELECT count(*)::int AS written, coalesce(sum(quantity), 0)::int AS units FROM written`,
+/** @returns how many of them were not there before */
+async function insertConfirmed(client: Client, saleId: string, orders: readonly AcceptedOrder[]): Promise<number> {
+  const { rowCount } = await client.query(
+    `INSERT INTO orders (id, sale_id, buyer_id, quantity, unit_price, amount, currency, status, request_id, created_at,
+                         idempotency_key)
+     SELECT o.id, s.id, o.buyer_id, o.quantity, s.flash_sale_price, o.quantity * s.flash_sale_price, s.currency,
+            'confirmed', o.request_id, to_timestamp(o.reserved_at / 1000.0), o.idempotency_key
+       FROM unnest($2::text[], $3::text[], $4::int[], $5::text[], $6::float8[], $7::text[])
+              AS o (id, buyer_id, quantity, request_id, reserved_at, idempotency_key)
+       JOIN sales s ON s.id = $1
+     ON CONFLICT (id) DO NOTHING`,
     [saleId, ...columns(orders)],
   );
-  return rows[0] as { written: number; units: number };
+  return rowCount ?? 0;
 }
 
 /** I2: the guard against oversell. @returns false where the allotment has no room */

@@ -1,0 +1,29 @@
+/** Ids of orders. */
+import { decodeTime, isValid } from 'ulid';
+import { expect, test } from 'vitest';
+import { newOrderId, ORDER_ID_PATTERN, saleIdOf } from './order.ts';
+
+test('an id is its sale and a ULID of this moment', () => {
+  const before = Date.now();
+  const id = newOrderId('tea-2026');
+  expect(id).toMatch(ORDER_ID_PATTERN);
+  expect(saleIdOf(id)).toBe('tea-2026');
+  const ulid = id.slice('tea-2026-'.length);
+  expect(isValid(ulid)).toBe(true);
+  expect(decodeTime(ulid)).toBeGreaterThanOrEqual(before);
+  expect(decodeTime(ulid)).toBeLessThanOrEqual(Date.now());
+});
+
+test('ids sort by time, and of 100,000 none comes twice, nor does a part of one stay the same', () => {
+  const ids = Array.from({ length: 100_000 }, () => newOrderId('tea'));
+  expect(new Set(ids).size).toBe(ids.length);
+  const times = ids.map((id) => id.slice(0, 'tea-'.length + 10));
+  expect(times).toEqual([...times].sort());
+  // Each of the 16 random characters is each of the 32 letters, about as often as any other: 3,125 times, ± 55.
+  for (let place = 'tea-'.length + 10; place < 'tea-'.length + 26; place++) {
+    const counts = new Map<string, number>();
+    for (const id of ids) counts.set(id[place] as string, (counts.get(id[place] as string) ?? 0) + 1);
+    expect(counts.size).toBe(32);
+    for (const count of counts.values()) expect(Math.abs(count - 3_125)).toBeLessThan(450);
+  }
+});
