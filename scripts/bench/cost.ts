@@ -111,7 +111,7 @@ export async function redisCost(system: BenchSystem, orders: number): Promise<Re
 }
 
 export interface MemoryResult {
-  /** Bytes of Redis for an order that is reserved: its reservation and its place among the unsettled. */
+  /** Bytes of Redis for an order that is reserved: its reservation. */
   readonly inGate: number;
   /** With what its buyer holds and its part of a job. Buckets, which last for seconds, are not in it. */
   readonly perLiveOrder: number;
@@ -144,7 +144,7 @@ export async function memoryOfOrders(count: number): Promise<MemoryResult> {
     await bucketsAreGone(system);
     const refused = await used();
     const held = await usageOf(saleId, 'buyers');
-    const inGate = (await usageOf(saleId, 'reservations')) + (await usageOf(saleId, 'unsettled'));
+    const inGate = await usageOf(saleId, 'reservations');
     return {
       inGate: inGate / (count + 1_000),
       perLiveOrder: (live - empty) / count,

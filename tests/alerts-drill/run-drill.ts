@@ -126,7 +126,7 @@ async function tryOne(system: WatchedSystem, trouble: Trouble, say: (line: strin
 async function settle({ crowd, redis, keys, ...system }: WatchedSystem, trouble: Trouble): Promise<void> {
   if (trouble.withoutCrowd) {
     crowd.pause();
-    await eventually('no order is under way', 30_000, async () => (await redis.zcard(keys.unsettled)) === 0);
+    await eventually('no order is under way', 30_000, async () => (await redis.hlen(keys.reservations)) === 0);
   }
   await eventually('nothing fires', ENDS_WITHIN_MS, async () => (await system.prometheus.alerts()).length === 0);
 }

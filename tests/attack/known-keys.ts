@@ -6,7 +6,7 @@ const sale = SALE_ID_PATTERN.replace(/^\^|\$$/g, '');
 
 function patternOf(prefix: string): RegExp {
   const ofSale =
-    'gate|reservations|unsettled|hand-overs|buyers|order-keys|stock-changes|earlier-orders|rebuilder|buckets:[01]';
+    'gate|reservations|claims|hand-overs|buyers|order-keys|stock-changes|earlier-orders|rebuilder|buckets:[01]';
   const ofSystem = 'window|catalogue|worker-alive';
   // BullMQ's names for the queue, its lists and its jobs.
   const ofQueue = '[a-z-]+(:[a-zA-Z0-9_.-]+){1,2}';

@@ -18,7 +18,7 @@ export async function flowOf(redis: Redis): Promise<{ received: number; sent: nu
 }
 
 export interface KeptBytes {
-  /** Reservations and the set of unsettled orders, of all sales. */
+  /** Reservations of all sales. */
   readonly sale: number;
   /** Units that buyers hold. */
   readonly buyers: number;
@@ -41,7 +41,7 @@ export async function bytesOf({ redis, prefix }: World): Promise<KeptBytes> {
     else kept.keysThatStay += 1;
     if (key.startsWith('{')) kept.queue += bytes;
     else if (key.endsWith('}:buyers')) kept.buyers += bytes;
-    else if (/\}:(reservations|unsettled)$/.test(key)) kept.sale += bytes;
+    else if (/\}:reservations$/.test(key)) kept.sale += bytes;
   }
   return kept;
 }

@@ -25,7 +25,7 @@ const REACHED_BY: Readonly<Record<string, readonly Service[]>> = {
   'close-gate': ['worker'],
   'drop-fields': ['worker'],
   'restore-fields': ['worker'],
-  'restore-unsettled': ['worker'],
+  'remember-orders': ['worker'],
   'open-gate': ['worker'],
   // Transactions.
   'create-sale': ['api'],
@@ -87,7 +87,7 @@ const KILLED_AT: Readonly<Record<Server, Readonly<Record<string, Fate>>>> = {
     'close-gate': ['begins', 'done'],
     'drop-fields': REBUILD,
     'restore-fields': REBUILD,
-    'restore-unsettled': REBUILD,
+    'remember-orders': REBUILD,
     'open-gate': ['begins', 'done'],
     'receive-order': 'Before reserve:begins, and after reserve:done: nothing is asked of Redis in between.',
     'add-jobs': ['done'],

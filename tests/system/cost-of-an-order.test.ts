@@ -28,7 +28,7 @@ import { type RunningApi, startApi, startWorkerHere } from '../running-system.ts
  */
 const BOUNDS = {
   'crowd: commands from clients, an order': [0.32, 'one set of calls for a burst of 50, which is two batches'],
-  'crowd: commands inside scripts, an order': [2.4, 'its part of commands that carry the whole batch'],
+  'crowd: commands inside scripts, an order': [2.3, 'its part of commands that carry the whole batch'],
   'crowd: script calls, a batch': [
     14,
     'permits and reserve twice, job; settle; BullMQ takes it, looks for more, ends it',
@@ -37,7 +37,7 @@ const BOUNDS = {
   'crowd: SQL statements, a batch': [5, 'BEGIN, lock, insert, sold, COMMIT'],
   'crowd: bytes into Redis, an order': [360, 'reserve, job, settle'],
   'crowd: bytes out of Redis, an order': [170, 'the job to the worker, and replies'],
-  'crowd: bytes of the append-only file, an order': [482, 'what the scripts wrote'],
+  'crowd: bytes of the append-only file, an order': [368, 'what the scripts wrote'],
   'crowd: bytes of the ledger, an order': [345, 'its row, and its place in each index, in whole pages'],
   'crowd: lines in the log, an order': [2, 'accepted, by the API; confirmed, by the worker'],
   'alone: commands from clients, an order': [12.7, 'script calls, and BullMQ waiting for work'],
@@ -45,7 +45,7 @@ const BOUNDS = {
   'alone: script calls, an order': [10.4, 'as for a batch of 50'],
   'alone: round trips of the API, an order': [4, 'permits, reserve, job; leased permits that go back'],
   'alone: SQL statements, an order': [5, 'as for a batch of 50'],
-  'reserved: bytes in the sale, an order': [340, 'reservation, place in the set of unsettled'],
+  'reserved: bytes in the sale, an order': [166, 'its reservation'],
   'reserved: bytes in the queue, an order': [159, 'a row of its job, one job for 50'],
   'reserved: bytes for its buyer': [205, 'bucket, for seconds; units held, for ever'],
   'refused: commands from clients, a refusal': [0.02, 'told from memory; by half of them at least, on any machine'],

@@ -94,7 +94,7 @@ test('[I2] the control: the same crowd oversells without the gate, and the ledge
         await world.redis.hincrby(keys.gate, 'reserved', 1);
         const reservedAt = Date.now();
         await world.redis.hset(keys.reservations, order.orderId, `1|${reservedAt}|r|0|${order.buyerId}`);
-        await world.redis.zadd(keys.unsettled, reservedAt, order.orderId);
+        await world.redis.hincrby(keys.gate, 'orders', 1);
         return { outcome: { word: 'reserved', reservedAt, available: 0, epoch: 1 }, tokensLeft: 0, tokenInMs: 0 };
       }),
     );

@@ -70,7 +70,7 @@ test('[I3] [trap 17] found, confirmed while there are units, once however often 
   await queue.bullQueue.obliterate({ force: true });
   await queue.close();
   const keys = world.keys.sale(sale.id);
-  await world.redis.del(keys.gate, keys.reservations, keys.unsettled, keys.buyers, keys.orderKeys);
+  await world.redis.del(keys.gate, keys.reservations, keys.buyers, keys.orderKeys);
   const worker = await startWorkerHere(world);
   const gate = createStockGate(world);
   await eventually('the gate is open again', 5_000, async () => (await gate.read(sale.id)).numbers !== null);

@@ -46,7 +46,5 @@ test('[trap 40] of done jobs the last 200 are kept, of an order one line and no 
   const aboutOrders = world.lines.filter((line) => line.order_id !== undefined);
   expect(aboutOrders.length).toBe(ORDERS);
   const keys = world.keys.sale(sale.id);
-  expect(await world.redis.exists(keys.reservations, keys.unsettled, keys.handOvers, keys.buyers, keys.orderKeys)).toBe(
-    0,
-  );
+  expect(await world.redis.exists(keys.reservations, keys.claims, keys.handOvers, keys.buyers, keys.orderKeys)).toBe(0);
 }, 40_000);

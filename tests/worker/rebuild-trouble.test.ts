@@ -59,7 +59,7 @@ const confirm = (batch: OrderBatch): Promise<void> =>
 async function lose(sale: Sale, what: 'all' | 'life'): Promise<void> {
   const keys = world.keys.sale(sale.id);
   if (what === 'life') await world.redis.hset(keys.gate, 'run_id', 'of another life');
-  else await world.redis.del(keys.gate, keys.reservations, keys.unsettled, keys.buyers, keys.orderKeys);
+  else await world.redis.del(keys.gate, keys.reservations, keys.claims, keys.buyers, keys.orderKeys);
 }
 
 const numbers = async (sale: Sale) => (await gate.read(sale.id)).numbers;
@@ -152,9 +152,9 @@ test('[I11] a ledger that takes longer over a large sale than a request may last
     rebuild: {
       ...rebuild,
       // Nor may the transaction be ended that waits for Redis meanwhile.
-      async restoreUnsettled(...args) {
+      async remember(...args) {
         await new Promise((resolve) => setTimeout(resolve, 2 * STATEMENT_MS));
-        await rebuild.restoreUnsettled(...args);
+        await rebuild.remember(...args);
       },
     },
   });

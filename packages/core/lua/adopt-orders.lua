@@ -6,10 +6,9 @@
 -- KEYS
 --   1 gate             hash of the sale's settings and numbers
 --   2 reservations     hash order id -> quantity|reserved at ms|request id|length of key|key, buyer
---   3 unsettled        sorted set of order ids by the ms they were last handed over
---   4 buyers           hash buyer -> units held (only where the sale has a cap)
---   5 order keys       hash buyer, space, idempotency key -> order id, space, quantity
---   6 earlier orders   set of order ids of earlier epochs that this gate has, or has had
+--   3 buyers           hash buyer -> units held (only where the sale has a cap)
+--   4 order keys       hash buyer, space, idempotency key -> order id, space, quantity
+--   5 earlier orders   set of order ids of earlier epochs that this gate has, or has had
 -- ARGV
 --   1 epoch          that the caller speaks for
 --   2.. orders       six each: order id, quantity, reserved at ms, request id, buyer, idempotency key ('' = none)
@@ -37,13 +36,13 @@ for i = 2, #ARGV, 6 do
   local order_id, quantity, reserved_at, request_id = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2], ARGV[i + 3]
   local buyer, order_key = ARGV[i + 4], ARGV[i + 5]
   local key_field = buyer .. ' ' .. order_key
-  local keyed = order_key ~= '' and redis.call('HGET', KEYS[5], key_field)
-  local holds = per_buyer_limit > 0 and tonumber(redis.call('HGET', KEYS[4], buyer) or '0') or 0
+  local keyed = order_key ~= '' and redis.call('HGET', KEYS[4], key_field)
+  local holds = per_buyer_limit > 0 and tonumber(redis.call('HGET', KEYS[3], buyer) or '0') or 0
   local word
   if redis.call('HEXISTS', KEYS[2], order_id) == 1 then
     word = 'known'
-    redis.call('SADD', KEYS[6], order_id)
-  elseif redis.call('SISMEMBER', KEYS[6], order_id) == 1 then
+    redis.call('SADD', KEYS[5], order_id)
+  elseif redis.call('SISMEMBER', KEYS[5], order_id) == 1 then
     word = 'ended'
   elseif keyed and string.match(keyed, '^(%S+) ') ~= order_id then
     word = 'key_taken'
@@ -56,15 +55,15 @@ for i = 2, #ARGV, 6 do
     available = available - quantity
     redis.call('HINCRBY', KEYS[1], 'available', -quantity)
     redis.call('HINCRBY', KEYS[1], 'reserved', quantity)
+    redis.call('HINCRBY', KEYS[1], 'orders', 1)
     redis.call('HSET', KEYS[2], order_id,
       string.format('%d|%s|%s|%d|%s%s', quantity, reserved_at, request_id, #order_key, order_key, buyer))
-    redis.call('ZADD', KEYS[3], reserved_at, order_id)
-    redis.call('SADD', KEYS[6], order_id)
+    redis.call('SADD', KEYS[5], order_id)
     if per_buyer_limit > 0 then
-      redis.call('HSET', KEYS[4], buyer, holds + quantity)
+      redis.call('HSET', KEYS[3], buyer, holds + quantity)
     end
     if order_key ~= '' then
-      redis.call('HSET', KEYS[5], key_field, order_id .. ' ' .. quantity)
+      redis.call('HSET', KEYS[4], key_field, order_id .. ' ' .. quantity)
     end
   end
   reply[#reply + 1] = word

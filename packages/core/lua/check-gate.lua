@@ -4,7 +4,6 @@
 -- KEYS
 --   1 gate           hash of the sale's settings and numbers
 --   2 reservations   hash order id -> quantity|reserved at ms|request id|length of key|key, buyer
---   3 unsettled      sorted set of order ids by the ms they were last handed over
 -- ARGV
 --   1 epoch          of the ledger's row
 -- Returns
@@ -17,8 +16,8 @@
 --   inconsistent, epoch
 -- Keeps
 --   nothing: it only reads
-local gate = redis.call('HMGET', KEYS[1], 'run_id', 'epoch', 'reserved')
-local epoch, reserved = tonumber(gate[2]), tonumber(gate[3])
+local gate = redis.call('HMGET', KEYS[1], 'run_id', 'epoch', 'reserved', 'orders')
+local epoch, reserved, orders = tonumber(gate[2]), tonumber(gate[3]), tonumber(gate[4])
 if not gate[1] and redis.call('EXISTS', KEYS[1]) == 0 then
   return { 'missing', 0 }
 end
@@ -37,9 +36,8 @@ end
 if epoch and epoch > tonumber(ARGV[1]) then
   return { 'ahead', epoch }
 end
-local reservations = redis.call('HLEN', KEYS[2])
-if not epoch or not reserved or redis.call('ZCARD', KEYS[3]) ~= reservations
-  or (reserved > 0) ~= (reservations > 0) then
+-- Where the reservations are lost, the next order is one again: so their number is held against the one that the gate has counted.
+if not epoch or not reserved or redis.call('HLEN', KEYS[2]) ~= orders then
   return { 'inconsistent', epoch or 0 }
 end
 return { 'sound', epoch }

@@ -4,7 +4,7 @@
 --   Redis that it was closed in is kept, for the gate is opened in the same one or not at all.
 -- KEYS
 --   1 gate             hash of the sale's settings and numbers
---   2 unsettled        sorted set of order ids by the ms they were last handed over
+--   2 claims           hash order id -> ms at which the sweep last took it into its hands
 --   3 hand overs       hash order id -> hand-overs by the sweep
 --   4 buyers           hash buyer -> units held (only where the sale has a cap)
 --   5 order keys       hash buyer, space, idempotency key -> order id, space, quantity

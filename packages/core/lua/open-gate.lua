@@ -6,8 +6,7 @@
 -- KEYS
 --   1 gate             hash of the sale's settings and numbers
 --   2 reservations     hash order id -> quantity|reserved at ms|request id|length of key|key, buyer
---   3 unsettled        sorted set of order ids by the ms they were last handed over
---   4 hand overs       hash order id -> hand-overs by the sweep
+--   3 hand overs       hash order id -> hand-overs by the sweep
 -- ARGV
 --   1 epoch            that the rebuilder speaks for
 --   2 allotment        units
@@ -28,15 +27,14 @@ local gate = redis.call('HMGET', KEYS[1], 'epoch', 'run_id', 'closed_in')
 local life = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
   .. ' ' .. string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
 local orders = tonumber(ARGV[5])
-if gate[1] ~= ARGV[1] or gate[2] ~= '' or gate[3] ~= life or redis.call('HLEN', KEYS[2]) ~= orders
-  or redis.call('ZCARD', KEYS[3]) ~= orders then
+if gate[1] ~= ARGV[1] or gate[2] ~= '' or gate[3] ~= life or redis.call('HLEN', KEYS[2]) ~= orders then
   return { 'other_epoch' }
 end
 local available = tonumber(ARGV[2]) - tonumber(ARGV[3]) - tonumber(ARGV[4])
 redis.call('HSET', KEYS[1],
-  'allotment', ARGV[2], 'available', available, 'reserved', ARGV[4], 'sold', ARGV[3],
+  'allotment', ARGV[2], 'available', available, 'reserved', ARGV[4], 'sold', ARGV[3], 'orders', orders,
   'starts_at', ARGV[6], 'ends_at', ARGV[7], 'per_buyer_limit', ARGV[8], 'paused', ARGV[9], 'version', ARGV[10],
   'run_id', life)
 redis.call('HDEL', KEYS[1], 'closed_in')
-redis.call('UNLINK', KEYS[4])
+redis.call('UNLINK', KEYS[3])
 return { 'opened', available }

@@ -22,7 +22,7 @@ end
 local life = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
   .. ' ' .. string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
 redis.call('HSET', KEYS[1],
-  'allotment', ARGV[1], 'available', ARGV[1], 'reserved', 0, 'sold', 0,
+  'allotment', ARGV[1], 'available', ARGV[1], 'reserved', 0, 'sold', 0, 'orders', 0,
   'starts_at', ARGV[2], 'ends_at', ARGV[3], 'per_buyer_limit', ARGV[4], 'paused', ARGV[5], 'version', ARGV[6],
   'epoch', ARGV[7], 'run_id', life)
 return { 'opened' }

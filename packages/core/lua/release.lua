@@ -4,7 +4,7 @@
 -- KEYS
 --   1 gate           hash of the sale's settings and numbers
 --   2 reservations   hash order id -> quantity|reserved at ms|request id|length of key|key, buyer
---   3 unsettled      sorted set of order ids by the ms they were last handed over
+--   3 claims         hash order id -> ms at which the sweep last took it into its hands
 --   4 hand overs     hash order id -> hand-overs by the sweep
 --   5 buyers         hash buyer -> units held (only where the sale has a cap)
 -- ARGV
@@ -34,7 +34,8 @@ for i = 2, #ARGV do
     end
     redis.call('HINCRBY', KEYS[1], 'available', quantity)
     redis.call('HINCRBY', KEYS[1], 'reserved', -quantity)
-    redis.call('ZREM', KEYS[3], order_id)
+    redis.call('HINCRBY', KEYS[1], 'orders', -1)
+    redis.call('HDEL', KEYS[3], order_id)
     redis.call('HDEL', KEYS[4], order_id)
     orders = orders + 1
     units = units + quantity

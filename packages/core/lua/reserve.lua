@@ -7,17 +7,16 @@
 -- KEYS
 --   1 gate           hash of the sale's settings and numbers
 --   2 reservations   hash order id -> quantity|reserved at ms|request id|length of key|key, buyer
---   3 unsettled      sorted set of order ids by the ms they were last handed over
---   4 buyers         hash buyer -> units held (only where the sale has a cap)
---   5 order keys     hash buyer, space, idempotency key -> order id, space, quantity
---   6 buckets        hash buyer -> tokens:at µs, and ' since' -> ms since which new ones are written here
---   7 buckets        the same: one of the two is the newer, the other the older
+--   3 buyers         hash buyer -> units held (only where the sale has a cap)
+--   4 order keys     hash buyer, space, idempotency key -> order id, space, quantity
+--   5 buckets        hash buyer -> tokens:at µs, and ' since' -> ms since which new ones are written here
+--   6 buckets        the same: one of the two is the newer, the other the older
 -- ARGV
 --   1 permits        orders that the system-wide window lets through; -1 = no such limit
 --   2 capacity       tokens in a full bucket; 0 = no limit per buyer
 --   3 refill rate    tokens a second
 --   4 bucket ttl     seconds for which a bucket need be kept at most; it need not once it would be full again
---   5 backlog limit  orders of this sale that may be unsettled at a time
+--   5 backlog limit  orders of this sale that may be reserved at a time
 --   6 orders         JSON, five each: [[order id, quantity, request id, buyer, idempotency key ('' = none)], …]
 -- Returns
 --   unknown_sale
@@ -38,13 +37,14 @@
 -- Keeps
 --   I1 conservation, I2 never oversold, I4 one order a key, I6 buyer's cap, I11 one life at a time
 local gate = redis.call('HMGET', KEYS[1], 'available', 'reserved', 'paused', 'starts_at', 'ends_at', 'per_buyer_limit',
-  'run_id', 'epoch')
+  'run_id', 'epoch', 'orders')
 if not gate[1] and not gate[7] then
   return { 'unknown_sale' }
 end
 local life = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
   .. ' ' .. string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
-if gate[7] ~= life then
+-- A gate that does not count its orders is of an earlier version of this script: it is made anew.
+if gate[7] ~= life or not gate[9] then
   return { 'recovering' }
 end
 local available, reserved = tonumber(gate[1]), tonumber(gate[2])
@@ -52,7 +52,7 @@ local paused, starts_at, ends_at = gate[3] == '1', tonumber(gate[4]), tonumber(g
 local per_buyer_limit = tonumber(gate[6])
 local permits, capacity, refill_rate = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local bucket_ttl = tonumber(ARGV[4])
-local backlog_free = tonumber(ARGV[5]) - redis.call('ZCARD', KEYS[3])
+local backlog_free = tonumber(ARGV[5]) - tonumber(gate[9])
 
 local time = redis.call('TIME')
 local now_us = tonumber(time[1]) * 1000000 + tonumber(time[2])
@@ -103,7 +103,7 @@ for n, order in ipairs(orders) do
 end
 -- Buckets are in two hashes. Once the newer one has been that for as long as any bucket takes to be full, all in the older one are full,
 -- which is the same as none: it is emptied, and becomes the newer.
-local newer, older = { key = KEYS[6] }, { key = KEYS[7] }
+local newer, older = { key = KEYS[5] }, { key = KEYS[6] }
 if capacity > 0 then
   for _, half in ipairs({ newer, older }) do
     half.texts = redis.call('HMGET', half.key, ' since', unpack(buyers))
@@ -113,17 +113,17 @@ if capacity > 0 then
     newer, older = older, newer
   end
 end
-local holdings = per_buyer_limit > 0 and redis.call('HMGET', KEYS[4], unpack(buyers)) or {}
+local holdings = per_buyer_limit > 0 and redis.call('HMGET', KEYS[3], unpack(buyers)) or {}
 local known_orders = {}
 if #key_fields > 0 then
-  for n, order in ipairs(redis.call('HMGET', KEYS[5], unpack(key_fields))) do
+  for n, order in ipairs(redis.call('HMGET', KEYS[4], unpack(key_fields))) do
     known_orders[key_fields[n]] = order
   end
 end
 
 -- What the batch has changed so far, by key, so that two orders of one buyer in one batch see each other.
 local buckets, held, keyed = {}, {}, {}
-local new_reservations, new_unsettled = {}, {}
+local new_reservations = {}
 local decisions = {}
 local taken = 0
 
@@ -206,8 +206,6 @@ for n, order in ipairs(orders) do
         if key_field then
           keyed[key_field] = order_id .. ' ' .. quantity
         end
-        new_unsettled[at + 1] = now_ms_text
-        new_unsettled[at + 2] = order_id
       end
     end
   end
@@ -250,14 +248,14 @@ if next(buckets) then
   redis.set_repl(redis.REPL_ALL)
 end
 if taken > 0 then
-  redis.call('HSET', KEYS[1], 'available', available, 'reserved', reserved + taken)
+  redis.call('HSET', KEYS[1], 'available', available, 'reserved', reserved + taken,
+    'orders', tonumber(gate[9]) + #new_reservations / 2)
   redis.call('HSET', KEYS[2], unpack(new_reservations))
-  redis.call('ZADD', KEYS[3], unpack(new_unsettled))
   if next(keyed) then
-    redis.call('HSET', KEYS[5], in_a_row(keyed))
+    redis.call('HSET', KEYS[4], in_a_row(keyed))
   end
   if next(held) then
-    redis.call('HSET', KEYS[4], in_a_row(held))
+    redis.call('HSET', KEYS[3], in_a_row(held))
   end
 end
 return { 'decided', available, permits, now_ms_text, gate[8], table.concat(decisions, ' ') }

@@ -5,7 +5,7 @@
 -- KEYS
 --   1 gate           hash of the sale's settings and numbers
 --   2 reservations   hash order id -> quantity|reserved at ms|request id|length of key|key, buyer
---   3 unsettled      sorted set of order ids by the ms they were last handed over
+--   3 claims         hash order id -> ms at which the sweep last took it into its hands
 --   4 hand overs     hash order id -> hand-overs by the sweep
 -- ARGV
 --   1 epoch   that the caller speaks for
@@ -33,9 +33,13 @@ for i = 2, #ARGV do
 end
 if #ended > 0 then
   redis.call('HDEL', KEYS[2], unpack(ended))
-  redis.call('ZREM', KEYS[3], unpack(ended))
-  redis.call('HDEL', KEYS[4], unpack(ended))
+  -- Nearly always there is none: no order of the sale has stranded.
+  if redis.call('EXISTS', KEYS[3], KEYS[4]) > 0 then
+    redis.call('HDEL', KEYS[3], unpack(ended))
+    redis.call('HDEL', KEYS[4], unpack(ended))
+  end
   redis.call('HINCRBY', KEYS[1], 'reserved', -units)
   redis.call('HINCRBY', KEYS[1], 'sold', units)
+  redis.call('HINCRBY', KEYS[1], 'orders', -#ended)
 end
 return { 'settled', #ended, units }

@@ -107,8 +107,17 @@ export const KEEP_COMPLETED_JOBS = 200;
 /** Failed jobs that stay visible, for whoever looks into why: 53 MB of Redis at most. */
 export const KEEP_FAILED_JOBS = 500;
 
-/** Strands that one turn of the sweep takes into its hands. */
-export const SWEEP_BATCH_MAX = 500;
+/** Reservations, about, that one call of the sweep looks at: it holds Redis for half a millisecond, or two where all of them have stranded. */
+export const SWEEP_LOOK = 500;
+
+/** Strands of one sale that one turn of the sweep takes into its hands: a large sale whose jobs are all lost is handed over within a few seconds. */
+export const SWEEP_TURN_MAX = 20_000;
+
+/**
+ * Milliseconds after which the sweep looks through all reservations of a sale again, although none that it saw can have stranded: one that
+ * was reserved earlier may have come meanwhile, to a gate that was made anew.
+ */
+export const SWEEP_PASS_MS = 2_500;
 
 /** Jobs that the sweep reads to learn what the queue is taking care of; with more waiting it leaves strands to the queue. */
 export const SWEEP_QUEUE_LOOK_MAX = 2_000;
@@ -284,8 +293,8 @@ export const SYSTEM_NUMBERS_TIMEOUT_MS = 1_000;
 /** Sales whose numbers are told, those that are on first: each is a dozen series. */
 export const SYSTEM_NUMBERS_SALES_MAX = 50;
 
-/** Orders of a sale of which the oldest is looked for, those first that nobody has touched for longest: a look must not grow with the backlog. */
-export const OLDEST_LOOK_MAX = 100;
+/** Orders of a sale, about, of which the oldest is looked for: a look must not grow with the backlog. */
+export const OLDEST_LOOK_MAX = 10_000;
 
 /** Bytes above which a process sets its log file aside. */
 export const LOG_FILE_BYTES = 20 * 1024 * 1024;

@@ -99,7 +99,11 @@ export function createGateWatch(parts: {
     const lost = await giveUpSurplus(sale, epoch, left, allotment);
     const kept = [...left.values()];
     const reserved = unitsOf(kept);
-    await rebuild.restoreUnsettled(sale.id, epoch, kept);
+    await rebuild.remember(
+      sale.id,
+      epoch,
+      kept.map((order) => order.id),
+    );
     if (sale.perBuyerLimit > 0) await restoreBuyers(source, epoch, kept);
     await restoreKeys(source, epoch, kept);
     await rebuild.open(sale, epoch, { allotment, sold: sale.sold, reserved, orders: kept.length });

@@ -220,8 +220,8 @@ test('a sale that nobody knows cannot be audited', async () => {
 
 test('what people read holds no control characters', async () => {
   const sale = await PlantedSale.make(world);
-  await world.redis.zadd(sale.keys.unsettled, 1, '\u001b[2Jgone\n');
+  await world.redis.hset(sale.keys.claims, '\u001b[2Jgone\n', 1);
   const report = await auditHere(world, sale.id);
-  expect(printAudit(report)).toContain('BREAK    UNSETTLED_WITHOUT_RESERVATION  �[2Jgone�  ');
+  expect(printAudit(report)).toContain('BREAK    CLAIM_WITHOUT_RESERVATION  �[2Jgone�  ');
   expect(printAudit(report)).toMatch(/1 break\n$/);
 });

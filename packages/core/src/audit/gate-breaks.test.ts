@@ -91,18 +91,18 @@ const cases: BreakCase[] = [
     },
   },
   {
-    codes: 'RESERVATION_NOT_WATCHED',
-    when: 'a reservation is not among the unsettled',
+    codes: 'RESERVATIONS_MISCOUNTED',
+    when: 'the gate counts another number of orders than it has reservations',
     async plant(sale) {
-      await world.redis.zrem(sale.keys.unsettled, sale.reserved);
-      return sale.reserved;
+      await world.redis.hincrby(sale.keys.gate, 'orders', 1);
+      return 'orders';
     },
   },
   {
-    codes: 'UNSETTLED_WITHOUT_RESERVATION',
-    when: 'an unsettled order has no reservation',
+    codes: 'CLAIM_WITHOUT_RESERVATION',
+    when: 'the sweep has claimed an order without a reservation',
     async plant(sale) {
-      await world.redis.zadd(sale.keys.unsettled, 1, 'nobody');
+      await world.redis.hset(sale.keys.claims, 'nobody', 1);
       return 'nobody';
     },
   },

@@ -4,7 +4,7 @@ import type { GateSnapshot } from './read-gate.ts';
 
 const NUMBERS = ['allotment', 'available', 'reserved', 'sold'] as const;
 /** Fields that a gate decides by, beside its numbers. */
-const SETTINGS = ['starts_at', 'ends_at', 'per_buyer_limit', 'paused', 'version', 'epoch'] as const;
+const SETTINGS = ['orders', 'starts_at', 'ends_at', 'per_buyer_limit', 'paused', 'version', 'epoch'] as const;
 
 /** @param gateVersion the ledger's, 0: the gate was never made */
 export function gateState({ fields, life }: GateSnapshot, gateVersion: number): GateState {
@@ -75,20 +75,20 @@ function judgeReserved({ reservations }: GateSnapshot, reserved: number): Suspec
   return [suspect(reserved > owned ? 'UNITS_WITHOUT_OWNER' : 'UNITS_NOT_COUNTED', 'reserved', detail)];
 }
 
-function judgeRecords({ reservations, unsettled, handOvers }: GateSnapshot): Suspect[] {
+function judgeRecords({ fields, reservations, claims, handOvers }: GateSnapshot): Suspect[] {
   const found: Suspect[] = [];
+  const orders = wholeNumber(fields.get('orders'));
+  if (orders !== null && orders !== reservations.size) {
+    const detail = `The gate counts ${orders} orders that are reserved, and has ${reservations.size} reservations.`;
+    found.push(suspect('RESERVATIONS_MISCOUNTED', 'orders', detail));
+  }
   for (const [id, reservation] of reservations) {
     if (!reservation)
       found.push(suspect('RESERVATION_UNREADABLE', id, 'The record of this reservation cannot be read.'));
-    if (!unsettled.has(id)) {
-      found.push(
-        suspect('RESERVATION_NOT_WATCHED', id, 'This reservation is not among the unsettled, where the sweep looks.'),
-      );
-    }
   }
-  for (const id of unsettled) {
+  for (const id of claims) {
     if (!reservations.has(id)) {
-      found.push(suspect('UNSETTLED_WITHOUT_RESERVATION', id, 'This order is among the unsettled and holds nothing.'));
+      found.push(suspect('CLAIM_WITHOUT_RESERVATION', id, 'The sweep has claimed this order and it holds nothing.'));
     }
   }
   for (const id of handOvers) {

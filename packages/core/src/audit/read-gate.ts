@@ -29,7 +29,7 @@ export interface GateSnapshot {
   readonly fields: ReadonlyMap<string, string>;
   /** null: a record that cannot be read. */
   readonly reservations: ReadonlyMap<string, Reservation | null>;
-  readonly unsettled: ReadonlySet<string>;
+  readonly claims: readonly string[];
   readonly handOvers: readonly string[];
   /** Of the candidates; null where there is no such field. */
   readonly buyers: ReadonlyMap<string, string | null>;
@@ -46,7 +46,7 @@ export async function readGate(redis: AnyRedis, sale: SaleKeys, candidates: Cand
     .info('replication')
     .hgetall(sale.gate)
     .hgetall(sale.reservations)
-    .zrange(sale.unsettled, '0', '-1')
+    .hkeys(sale.claims)
     .hkeys(sale.handOvers)
     // Only to learn whether they are hashes at all.
     .hlen(sale.buyers)
@@ -62,7 +62,7 @@ export async function readGate(redis: AnyRedis, sale: SaleKeys, candidates: Cand
     wrongType = error.message;
     return null;
   });
-  const [time, server, replication, gate, reservations, unsettled, handOvers, , , ...rest] = values as [
+  const [time, server, replication, gate, reservations, claims, handOvers, , , ...rest] = values as [
     [string, string],
     string,
     string,
@@ -81,7 +81,7 @@ export async function readGate(redis: AnyRedis, sale: SaleKeys, candidates: Cand
     life: `${/run_id:([0-9a-f]+)/.exec(server)?.[1]} ${/master_replid:([0-9a-f]+)/.exec(replication)?.[1]}`,
     fields: new Map(Object.entries(gate ?? {})),
     reservations: new Map(Object.entries(reservations ?? {}).map(([id, record]) => [id, parseReservation(record)])),
-    unsettled: new Set(unsettled ?? []),
+    claims: claims ?? [],
     handOvers: handOvers ?? [],
     buyers: new Map(candidates.buyers.map((buyer, i) => [buyer, buyers?.[i] ?? null])),
     orderKeys: new Map(candidates.orderKeys.map((field, i) => [field, orderKeys?.[i] ?? null])),

@@ -6,7 +6,8 @@
 export interface SaleKeys {
   readonly gate: string;
   readonly reservations: string;
-  readonly unsettled: string;
+  /** Hash: which orders the sweep has taken into its hands, and when. */
+  readonly claims: string;
   readonly handOvers: string;
   readonly buyers: string;
   readonly orderKeys: string;
@@ -43,7 +44,7 @@ export function createKeys(prefix: string): Keys {
       return {
         gate: `${sale}:gate`,
         reservations: `${sale}:reservations`,
-        unsettled: `${sale}:unsettled`,
+        claims: `${sale}:claims`,
         handOvers: `${sale}:hand-overs`,
         buyers: `${sale}:buyers`,
         orderKeys: `${sale}:order-keys`,

@@ -79,7 +79,7 @@ export function createGateRebuild({ redis, keys }: { redis: AnyRedis; keys: Keys
     /** From here on nothing is admitted, and what can be made again is cleared. @throws GateRecoveringError */
     async close(saleId: string, epoch: number): Promise<void> {
       const sale = keys.sale(saleId);
-      const names = [sale.gate, sale.unsettled, sale.handOvers, sale.buyers, sale.orderKeys, sale.earlierOrders];
+      const names = [sale.gate, sale.claims, sale.handOvers, sale.buyers, sale.orderKeys, sale.earlierOrders];
       const [word] = await run('close-gate', names, [epoch]);
       expectEpoch(saleId, 'close-gate', word, 'closed');
     },
@@ -124,16 +124,12 @@ export function createGateRebuild({ redis, keys }: { redis: AnyRedis; keys: Keys
       await dropFields(saleId, epoch, 'reservations', orderIds);
     },
 
-    async restoreUnsettled(saleId: string, epoch: number, orders: readonly AcceptedOrder[]): Promise<void> {
+    /** From here on it is known that this gate has had them. */
+    async remember(saleId: string, epoch: number, orderIds: readonly string[]): Promise<void> {
       const sale = keys.sale(saleId);
-      await inChunks(orders, async (chunk) => {
-        const members = chunk.flatMap((order) => [order.reservedAt, order.id]);
-        const [word] = await run(
-          'restore-unsettled',
-          [sale.gate, sale.unsettled, sale.earlierOrders],
-          [epoch, ...members],
-        );
-        expectEpoch(saleId, 'restore-unsettled', word, 'restored');
+      await inChunks(orderIds, async (chunk) => {
+        const [word] = await run('remember-orders', [sale.gate, sale.earlierOrders], [epoch, ...chunk]);
+        expectEpoch(saleId, 'remember-orders', word, 'remembered');
       });
     },
 
@@ -148,7 +144,7 @@ export function createGateRebuild({ redis, keys }: { redis: AnyRedis; keys: Keys
       const settings = [sale.startsAt, sale.endsAt, sale.perBuyerLimit, sale.paused ? 1 : 0, sale.version];
       const [word, available] = await run(
         'open-gate',
-        [names.gate, names.reservations, names.unsettled, names.handOvers],
+        [names.gate, names.reservations, names.handOvers],
         [epoch, allotment, sold, reserved, orders, ...settings],
       );
       expectEpoch(sale.id, 'open-gate', word, 'opened');

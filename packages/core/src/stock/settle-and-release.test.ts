@@ -110,17 +110,17 @@ describe('strands', () => {
   test('are claimed by one of many, and only again after as long', async () => {
     const { saleId, ids } = await reserved([1, 1, 1]);
     await new Promise((resolve) => setTimeout(resolve, 120));
-    const claims = await Promise.all(Array.from({ length: 5 }, () => gate.claimStrands(saleId, 100, 2)));
+    const claims = await Promise.all(Array.from({ length: 5 }, () => gate.claimStrands(saleId, 100, '0')));
     const claimed = claims.flatMap((claim) => claim.strands.map((strand) => strand.id));
     expect(claimed.sort()).toEqual([...ids].sort());
-    expect((await gate.claimStrands(saleId, 100, 10)).strands).toEqual([]);
+    expect((await gate.claimStrands(saleId, 100, '0')).strands).toEqual([]);
   });
 
   test('carry what the order needs to be handed over, and how often that was done', async () => {
     const { saleId, ids } = await reserved([2]);
     await gate.countHandOvers(saleId, ids);
     await gate.countHandOvers(saleId, ids);
-    const { strands } = await gate.claimStrands(saleId, -1, 10);
+    const { strands } = await gate.claimStrands(saleId, -1, '0');
     expect(strands).toMatchObject([
       { id: ids[0], buyerId: 'buyer|0', quantity: 2, requestId: 'request', handOvers: 2 },
     ]);
@@ -132,7 +132,7 @@ describe('strands', () => {
   test('a reservation that cannot be read is named and keeps no other from being claimed', async () => {
     const { saleId, ids } = await reserved([1, 1]);
     await world.redis.hset(world.keys.sale(saleId).reservations, ids[0] as string, 'rubbish');
-    const { strands, unreadable } = await gate.claimStrands(saleId, -1, 10);
+    const { strands, unreadable } = await gate.claimStrands(saleId, -1, '0');
     expect(unreadable).toEqual([ids[0]]);
     expect(strands.map((strand) => strand.id)).toEqual([ids[1]]);
   });

@@ -6,7 +6,7 @@
  * one nothing is written, for there the gate was made anew from the ledger (gate-rebuild.ts).
  */
 
-import { BUYER_BUCKET_TTL_S, SETTLE_BATCH_MAX } from '../limits.ts';
+import { BUYER_BUCKET_TTL_S, SETTLE_BATCH_MAX, SWEEP_LOOK } from '../limits.ts';
 import type { AcceptedOrder, OrderBatch, RejectionReason } from '../orders/order.ts';
 import type { Keys } from '../redis/keys.ts';
 import { defineScripts } from '../redis/lua-script.ts';
@@ -50,6 +50,21 @@ export interface Strand extends AcceptedOrder {
 /** More orders than Redis could hold. */
 const NO_BACKLOG_LIMIT = 2 ** 40;
 
+/** What one look of the sweep found. */
+export interface StrandsFound {
+  readonly strands: Strand[];
+  /** Ids of records that cannot be read. */
+  readonly unreadable: string[];
+  /** Of the gate; 0 where it is closed, and then there is nothing else. */
+  readonly epoch: number;
+  /** For the next look; '0': this was the last one of a pass. */
+  readonly cursor: string;
+  /** ms since 1970 by Redis' clock. */
+  readonly now: number;
+  /** The earliest ms since which one of the others waits, that were not taken; null where there are none. */
+  readonly oldestSince: number | null;
+}
+
 export type StockGate = ReturnType<typeof createStockGate>;
 
 /** @param backlogLimit orders of one sale that may wait for the ledger at a time; none where nobody is admitted through this gate */
@@ -79,7 +94,7 @@ export function createStockGate({
       bucket: BuyerBucketSettings,
     ): Promise<{ decisions: ReserveDecision[]; permitsLeft: number }> {
       const sale = keys.sale(saleId);
-      const names = [sale.gate, sale.reservations, sale.unsettled, sale.buyers, sale.orderKeys, ...sale.buckets];
+      const names = [sale.gate, sale.reservations, sale.buyers, sale.orderKeys, ...sale.buckets];
       const each = orders.map((order) => [
         order.orderId,
         order.quantity,
@@ -129,7 +144,7 @@ export function createStockGate({
      */
     async settle(saleId: string, epoch: number, orderIds: readonly string[]): Promise<number> {
       const sale = keys.sale(saleId);
-      const names = [sale.gate, sale.reservations, sale.unsettled, sale.handOvers];
+      const names = [sale.gate, sale.reservations, sale.claims, sale.handOvers];
       let settled = 0;
       for (let at = 0; at < orderIds.length; at += SETTLE_BATCH_MAX) {
         const [word, orders] = await run('settle', names, [epoch, ...orderIds.slice(at, at + SETTLE_BATCH_MAX)]);
@@ -143,7 +158,7 @@ export function createStockGate({
     async release(saleId: string, epoch: number, orderIds: readonly string[]): Promise<number> {
       if (orderIds.length === 0) return 0;
       const sale = keys.sale(saleId);
-      const names = [sale.gate, sale.reservations, sale.unsettled, sale.handOvers, sale.buyers];
+      const names = [sale.gate, sale.reservations, sale.claims, sale.handOvers, sale.buyers];
       const [word, orders] = await run('release', names, [epoch, ...orderIds]);
       if (expectWord('release', word, 'released', 'other_epoch') === 'other_epoch') return 0;
       // Also where nothing was released: an earlier call may have done it whose answer was lost.
@@ -161,7 +176,7 @@ export function createStockGate({
      */
     async adopt({ saleId, epoch, orders }: OrderBatch): Promise<ReadonlyMap<string, RejectionReason>> {
       const sale = keys.sale(saleId);
-      const names = [sale.gate, sale.reservations, sale.unsettled, sale.buyers, sale.orderKeys, sale.earlierOrders];
+      const names = [sale.gate, sale.reservations, sale.buyers, sale.orderKeys, sale.earlierOrders];
       const args = orders.flatMap((order) => [
         order.id,
         order.quantity,
@@ -252,24 +267,22 @@ export function createStockGate({
     /** Whether the gate can be trusted. @param epoch of the ledger's row */
     async check(saleId: string, epoch: number): Promise<GateCheck> {
       const sale = keys.sale(saleId);
-      const [word, found] = await run('check-gate', [sale.gate, sale.reservations, sale.unsettled], [epoch]);
+      const [word, found] = await run('check-gate', [sale.gate, sale.reservations], [epoch]);
       return { condition: expectWord('check-gate', word, ...gateConditions), epoch: Number(found) };
     },
 
     /**
-     * Takes up to `limit` reservations that stayed unsettled for `ageMs`; nobody else gets them for as long again.
+     * Looks at some SWEEP_LOOK reservations and takes those that stayed unsettled for `ageMs`; nobody else gets them for as long again.
      * Records that cannot be read are named apart: one of them must not keep the others from being cared for. A closed gate gives none.
+     *
+     * @param cursor '0' begins a pass over all of them; then what the look before has said
      */
-    async claimStrands(
-      saleId: string,
-      ageMs: number,
-      limit: number,
-    ): Promise<{ strands: Strand[]; unreadable: string[]; epoch: number }> {
+    async claimStrands(saleId: string, ageMs: number, cursor: string): Promise<StrandsFound> {
       const sale = keys.sale(saleId);
-      const names = [sale.gate, sale.unsettled, sale.reservations, sale.handOvers];
-      const [word, epoch, ...rest] = await run('claim-strands', names, [ageMs, limit]);
+      const names = [sale.gate, sale.reservations, sale.claims, sale.handOvers];
+      const [word, epoch, next, now, since, ...rest] = await run('claim-strands', names, [ageMs, cursor, SWEEP_LOOK]);
       if (expectWord('claim-strands', word, 'claimed', 'recovering') === 'recovering')
-        return { strands: [], unreadable: [], epoch: 0 };
+        return { strands: [], unreadable: [], epoch: 0, cursor: '0', now: 0, oldestSince: null };
       const strands: Strand[] = [];
       const unreadable: string[] = [];
       for (let i = 0; i < rest.length; i += 3) {
@@ -277,7 +290,8 @@ export function createStockGate({
         if (order) strands.push({ ...order, handOvers: Number(rest[i + 2]) });
         else unreadable.push(String(rest[i]));
       }
-      return { strands, unreadable, epoch: Number(epoch) };
+      const oldestSince = since === '' ? null : Number(since);
+      return { strands, unreadable, epoch: Number(epoch), cursor: String(next), now: Number(now), oldestSince };
     },
 
     /** The orders' last worker lived to say what failed: they are not what ends workers, and are not given up for it. */

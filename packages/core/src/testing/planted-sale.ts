@@ -71,8 +71,10 @@ export class PlantedSale {
     return this.#world.redis.hset(this.keys.gate, fields);
   }
 
-  /** Units, added to the gate's numbers. */
-  async move(units: Partial<Record<'allotment' | 'available' | 'reserved' | 'sold', number>>): Promise<void> {
+  /** Units and orders, added to the gate's numbers. */
+  async move(
+    units: Partial<Record<'allotment' | 'available' | 'reserved' | 'sold' | 'orders', number>>,
+  ): Promise<void> {
     for (const [name, by] of Object.entries(units)) await this.#world.redis.hincrby(this.keys.gate, name, by);
   }
 
@@ -81,9 +83,8 @@ export class PlantedSale {
     const { redis } = this.#world;
     const id = newOrderId(this.id);
     const at = Math.round((await this.#now()) - agoMs);
-    await this.move({ available: -quantity, reserved: quantity });
+    await this.move({ available: -quantity, reserved: quantity, orders: 1 });
     await redis.hset(this.keys.reservations, id, `${quantity}|${at}|request|${key.length}|${key}${buyer}`);
-    await redis.zadd(this.keys.unsettled, at, id);
     if (this.#capped) await redis.hincrby(this.keys.buyers, buyer, quantity);
     if (key !== '') await redis.hset(this.keys.orderKeys, `${buyer} ${key}`, `${id} ${quantity}`);
     return id;
@@ -112,9 +113,8 @@ export class PlantedSale {
     const { redis } = this.#world;
     for (const id of ids) {
       const quantity = Number.parseInt((await redis.hget(this.keys.reservations, id)) ?? '0', 10);
-      await redis.hdel(this.keys.reservations, id);
-      await redis.zrem(this.keys.unsettled, id);
-      await this.move({ reserved: -quantity, sold: quantity });
+      const orders = -(await redis.hdel(this.keys.reservations, id));
+      await this.move({ reserved: -quantity, sold: quantity, orders });
     }
   }
 

@@ -44,25 +44,23 @@ export const sale = fc
     }),
   );
 
-export const claimStrands = (drawn: { ageMs: number; limit: number }): GateCommand =>
+export const claimStrands = (ageMs: number): GateCommand =>
   gateCommand({
     name: 'claim-strands',
-    drawn,
-    plan: () => drawn,
-    act: ({ id, gates }) => gates.generous.claimStrands(id, drawn.ageMs, drawn.limit),
-    predict({ gate }, _plan, { raw, fromUs, toUs }) {
-      // Only Redis knows when it was; but all that were claimed were so at one time, between the looks, and nothing is newer.
-      const between = Object.values(raw.unsettled)
-        .map(Number)
-        .filter((at) => at >= Math.floor(fromUs / 1_000) && at <= toUs / 1_000);
-      const nowMs = between.length > 0 ? Math.max(...between) : Math.floor(toUs / 1_000);
-      return gate.claimStrands(drawn.ageMs, drawn.limit, nowMs);
+    drawn: ageMs,
+    plan: () => ageMs,
+    async act({ id, gates }) {
+      const found = await gates.generous.claimStrands(id, ageMs, '0');
+      return { ...found, strands: found.strands.sort((a, b) => (a.id < b.id ? -1 : 1)) };
+    },
+    predict({ gate }, _plan, { fromUs, toUs }, { epoch, now }) {
+      if (epoch > 0 && (now < Math.floor(fromUs / 1_000) || now > toUs / 1_000))
+        throw new ModelMismatch(`claimed at ${now}`);
+      return gate.claimStrands(ageMs, now);
     },
   });
 
-const claimCommand = fc
-  .record({ ageMs: fc.constantFrom(...AGES_MS), limit: fc.constantFrom(1, 2, 100) })
-  .map(claimStrands);
+const claimCommand = fc.constantFrom(...AGES_MS).map(claimStrands);
 
 export const changeHandOvers = (drawn: { script: 'count' | 'lower'; numbers: readonly number[] }): GateCommand =>
   gateCommand({

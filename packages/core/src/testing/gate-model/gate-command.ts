@@ -117,7 +117,8 @@ function expectInvariants(what: () => string, world: ModelWorld, { raw }: Look):
   if (raw.gate.run_id !== '' && !world.torn) {
     const units = ids.map((id) => Number(raw.reservations[id]?.split('|')[0])).reduce((sum, each) => sum + each, 0);
     if (units !== reserved) fail('"reserved units are those of the reservations"');
-    if (ids.some((id) => raw.unsettled[id] === undefined)) fail('I3: a reservation that the sweep does not see');
+    if (Number(raw.gate.orders) !== ids.length) fail('"the orders that it has counted are its reservations"');
+    if (Object.keys(raw.claims).some((id) => !ids.includes(id))) fail('"a claim ends with its order"');
     if (Object.keys(raw.handOvers).some((id) => !ids.includes(id))) fail('"a count of hand-overs ends with its order"');
   }
   const cap = Number(raw.gate.per_buyer_limit);

@@ -6,7 +6,7 @@
 import type { AcceptedOrder, RejectionReason } from '../../orders/order.ts';
 import type { Sale, StockNumbers } from '../../sales/sale.ts';
 import type { GateCheck } from '../../stock/gate-words.ts';
-import type { StockGate, Strand } from '../../stock/stock-gate.ts';
+import type { StockGate, Strand, StrandsFound } from '../../stock/stock-gate.ts';
 
 /** A life of Redis: the one that goes on; one of another process (restarted, failed over); or of other data in the same process (promoted). */
 export type Life = 'present' | 'other_process' | 'other_data';
@@ -19,11 +19,14 @@ export interface GateFields {
   closedIn: Life | null;
   /** null where the gate was closed and never opened. */
   numbers: { -readonly [Name in keyof StockNumbers]: number } | null;
+  /** Reservations that it has counted; null where it was never opened. */
+  orders: number | null;
   settings: Pick<Sale, 'startsAt' | 'endsAt' | 'perBuyerLimit' | 'paused' | 'version'> | null;
 }
 
 export interface OpenGate extends GateFields {
   numbers: NonNullable<GateFields['numbers']>;
+  orders: number;
   settings: NonNullable<GateFields['settings']>;
 }
 
@@ -47,8 +50,8 @@ export class GateModel {
   /** null = Redis has no such gate. */
   gate: GateFields | null = null;
   readonly reservations = new Map<string, AcceptedOrder>();
-  /** Order id → ms since which nobody looked after it. */
-  readonly unsettled = new Map<string, number>();
+  /** Order id → ms at which the sweep last took it into its hands. */
+  readonly claims = new Map<string, number>();
   readonly handOvers = new Map<string, number>();
   readonly buyers = new Map<string, number>();
   readonly orderKeys = new Map<string, { readonly id: string; readonly quantity: number }>();
@@ -78,7 +81,7 @@ export class GateModel {
     for (const { id, quantity } of ending) {
       gate.numbers.reserved -= quantity;
       gate.numbers.sold += quantity;
-      this.forget(id);
+      this.forget(gate, id);
     }
     return ending.length;
   }
@@ -92,7 +95,7 @@ export class GateModel {
       const order = this.reservations.get(id);
       // What a lost hash of reservations left behind stays: it is how the loss is noticed.
       if (!order) continue;
-      this.forget(id);
+      this.forget(gate, id);
       released += 1;
       gate.numbers.reserved -= order.quantity;
       gate.numbers.available += order.quantity;
@@ -103,9 +106,10 @@ export class GateModel {
     return released;
   }
 
-  private forget(orderId: string): void {
+  private forget(gate: OpenGate, orderId: string): void {
+    gate.orders -= 1;
     this.reservations.delete(orderId);
-    this.unsettled.delete(orderId);
+    this.claims.delete(orderId);
     this.handOvers.delete(orderId);
   }
 
@@ -113,8 +117,8 @@ export class GateModel {
   take(gate: OpenGate, order: AcceptedOrder): void {
     gate.numbers.available -= order.quantity;
     gate.numbers.reserved += order.quantity;
+    gate.orders += 1;
     this.reservations.set(order.id, order);
-    this.unsettled.set(order.id, order.reservedAt);
     if (gate.settings.perBuyerLimit > 0) {
       this.buyers.set(order.buyerId, (this.buyers.get(order.buyerId) ?? 0) + order.quantity);
     }
@@ -163,24 +167,24 @@ export class GateModel {
 
   // The sweep
 
-  claimStrands(
-    ageMs: number,
-    limit: number,
-    nowMs: number,
-  ): { strands: Strand[]; unreadable: string[]; epoch: number } {
+  /** In one look, for they are few; by id. */
+  claimStrands(ageMs: number, now: number): StrandsFound {
     const gate = this.open();
-    if (!gate) return { strands: [], unreadable: [], epoch: 0 };
-    const due = [...this.unsettled]
-      .filter(([, since]) => since <= nowMs - ageMs)
-      .sort(([idA, a], [idB, b]) => a - b || (idA < idB ? -1 : 1))
-      .slice(0, limit);
+    if (!gate) return { strands: [], unreadable: [], epoch: 0, cursor: '0', now: 0, oldestSince: null };
     const strands: Strand[] = [];
-    for (const [id] of due) {
-      const order = this.reservations.get(id);
-      this.unsettled.set(id, nowMs);
-      if (order) strands.push({ ...order, handOvers: this.handOvers.get(id) ?? 0 });
+    let oldestSince: number | null = null;
+    for (const order of [...this.reservations.values()].sort((a, b) => (a.id < b.id ? -1 : 1))) {
+      const since = this.claims.get(order.id) ?? order.reservedAt;
+      // Where the age is below 0 those are strands, too, that were claimed just now.
+      if (order.reservedAt <= now - ageMs && since <= now - ageMs) {
+        this.claims.set(order.id, now);
+        strands.push({ ...order, handOvers: this.handOvers.get(order.id) ?? 0 });
+      } else {
+        const waits = order.reservedAt <= now - ageMs ? since : order.reservedAt;
+        oldestSince = Math.min(oldestSince ?? waits, waits);
+      }
     }
-    return { strands, unreadable: [], epoch: gate.epoch };
+    return { strands, unreadable: [], epoch: gate.epoch, cursor: '0', now, oldestSince };
   }
 
   countHandOvers(orderIds: readonly string[]): void {
@@ -196,7 +200,14 @@ export class GateModel {
   openSale(sale: Sale): boolean {
     if (this.gate) return false;
     const numbers = { allotment: sale.allotment, available: sale.allotment, reserved: 0, sold: 0 };
-    this.gate = { epoch: sale.epoch, openIn: 'present', closedIn: null, numbers, settings: settingsOf(sale) };
+    this.gate = {
+      epoch: sale.epoch,
+      openIn: 'present',
+      closedIn: null,
+      numbers,
+      orders: 0,
+      settings: settingsOf(sale),
+    };
     return true;
   }
 
@@ -246,8 +257,7 @@ export class GateModel {
     if (!gate) return 'other_server';
     if (gate.epoch < epoch) return 'behind';
     if (gate.epoch > epoch) return 'ahead';
-    const held = this.reservations.size;
-    return this.unsettled.size === held && gate.numbers.reserved > 0 === held > 0 ? 'sound' : 'inconsistent';
+    return gate.orders === this.reservations.size ? 'sound' : 'inconsistent';
   }
 
   // Making the gate anew
@@ -262,9 +272,10 @@ export class GateModel {
       openIn: null,
       closedIn: 'present',
       numbers: present?.numbers ?? null,
+      orders: present?.orders ?? null,
       settings: present?.settings ?? null,
     };
-    for (const made of [this.unsettled, this.handOvers, this.buyers, this.orderKeys, this.earlierOrders]) made.clear();
+    for (const made of [this.claims, this.handOvers, this.buyers, this.orderKeys, this.earlierOrders]) made.clear();
     return 'done';
   }
 
@@ -276,13 +287,13 @@ export class GateModel {
   }
 
   openGate(sale: Sale, epoch: number, units: OpeningUnits): number | 'other_epoch' {
-    const { gate, reservations, unsettled } = this;
+    const { gate, reservations } = this;
     if (gate?.epoch !== epoch || gate.openIn !== null || gate.closedIn !== 'present') return 'other_epoch';
-    if (reservations.size !== units.orders || unsettled.size !== units.orders) return 'other_epoch';
-    const { allotment, sold, reserved } = units;
+    const { allotment, sold, reserved, orders } = units;
+    if (reservations.size !== orders) return 'other_epoch';
     const available = allotment - sold - reserved;
     const numbers = { allotment, available, reserved, sold };
-    this.gate = { epoch, openIn: 'present', closedIn: null, numbers, settings: settingsOf(sale) };
+    this.gate = { epoch, openIn: 'present', closedIn: null, numbers, orders, settings: settingsOf(sale) };
     this.handOvers.clear();
     return available;
   }

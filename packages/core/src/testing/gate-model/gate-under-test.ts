@@ -25,7 +25,7 @@ import type { Bucket, GateModel, Life } from './gate-model.ts';
 export const BUYERS = ['ann', 'b|1|c', 'eve'] as const;
 export const ORDER_KEYS = ['k', 'k|12|x "y"'] as const;
 
-/** Orders that may be unsettled, of a process that is set up tightly. */
+/** Orders that may be reserved at a time, of a process that is set up tightly. */
 export const TIGHT_BACKLOG = 3;
 
 /** The run id, or the replication id, of another life of Redis. */
@@ -50,12 +50,11 @@ export function expectSame(what: () => string, inRedis: unknown, inModel: unknow
 export interface RawSale {
   gate: Record<string, string>;
   reservations: Record<string, string>;
+  claims: Record<string, string>;
   handOvers: Record<string, string>;
   buyers: Record<string, string>;
   orderKeys: Record<string, string>;
   stockChanges: Record<string, string>;
-  /** Order id → score. */
-  unsettled: Record<string, string>;
   /** By id. */
   earlierOrders: string[];
 }
@@ -69,13 +68,12 @@ export interface Look {
   readonly toUs: number;
 }
 
-const HASHES = ['gate', 'reservations', 'handOvers', 'buyers', 'orderKeys', 'stockChanges'] as const;
+const HASHES = ['gate', 'reservations', 'claims', 'handOvers', 'buyers', 'orderKeys', 'stockChanges'] as const;
 
 /** All keys of a sale as JSON. A script, for the sake of one instant and one round trip; it has a command's name on the connection. */
 const LOOK = `
 local found = { redis.call('TIME') }
-for i = 1, 6 do found[#found + 1] = redis.call('HGETALL', KEYS[i]) end
-found[#found + 1] = redis.call('ZRANGE', KEYS[7], 0, -1, 'WITHSCORES')
+for i = 1, 7 do found[#found + 1] = redis.call('HGETALL', KEYS[i]) end
 table.insert(found, redis.call('SMEMBERS', KEYS[8]))
 for i = 9, 10 do found[#found + 1] = { redis.call('TTL', KEYS[i]), redis.call('HGETALL', KEYS[i]) } end
 return cjson.encode(found)`;
@@ -117,7 +115,7 @@ export async function createGateUnderTest({ redis, keys }: { redis: Redis; keys:
       sales += 1;
       const id = `sale${sales}`;
       const names = keys.sale(id);
-      const all = [...HASHES.map((hash) => names[hash]), names.unsettled, names.earlierOrders, ...names.buckets];
+      const all = [...HASHES.map((hash) => names[hash]), names.earlierOrders, ...names.buckets];
       let fromUs = 0;
       return {
         id,
@@ -149,15 +147,15 @@ export async function unlessOtherEpoch<Reply>(work: Promise<Reply>): Promise<Rep
 
 function readLook(json: string, fromUs: number): Look {
   const [time, ...found] = JSON.parse(json) as [[string, string], ...unknown[]];
-  const records = found.slice(0, HASHES.length + 1).map(pairs);
-  const earlier = found[HASHES.length + 1];
+  const records = found.slice(0, HASHES.length).map(pairs);
+  const earlier = found[HASHES.length];
   const raw = {
-    ...Object.fromEntries([...HASHES, 'unsettled'].map((name, i) => [name, records[i]])),
+    ...Object.fromEntries(HASHES.map((name, i) => [name, records[i]])),
     earlierOrders: Array.isArray(earlier) ? earlier.sort() : [],
   } as unknown as RawSale;
   return {
     raw,
-    buckets: readBuckets(found.slice(HASHES.length + 2) as [number, unknown][]),
+    buckets: readBuckets(found.slice(HASHES.length + 1) as [number, unknown][]),
     fromUs,
     toUs: Number(time[0]) * 1e6 + Number(time[1]),
   };
@@ -190,11 +188,12 @@ function pairs(flat: unknown): Record<string, string> {
 function expectedRaw(model: GateModel, nameOf: (life: Life) => string): RawSale {
   const gate: Record<string, string> = {};
   if (model.gate) {
-    const { epoch, openIn, closedIn, numbers, settings } = model.gate;
+    const { epoch, openIn, closedIn, numbers, orders, settings } = model.gate;
     gate.epoch = String(epoch);
     gate.run_id = openIn === null ? '' : nameOf(openIn);
     if (closedIn !== null) gate.closed_in = nameOf(closedIn);
     for (const [name, units] of Object.entries(numbers ?? {})) gate[name] = String(units);
+    if (orders !== null) gate.orders = String(orders);
     if (settings) {
       gate.starts_at = String(settings.startsAt);
       gate.ends_at = String(settings.endsAt);
@@ -206,11 +205,11 @@ function expectedRaw(model: GateModel, nameOf: (life: Life) => string): RawSale 
   return {
     gate,
     reservations: texts(model.reservations, recordOf),
+    claims: texts(model.claims, String),
     handOvers: texts(model.handOvers, String),
     buyers: texts(model.buyers, String),
     orderKeys: texts(model.orderKeys, ({ id, quantity }) => `${id} ${quantity}`),
     stockChanges: texts(model.stockChanges, String),
-    unsettled: texts(model.unsettled, String),
     earlierOrders: [...model.earlierOrders].sort(),
   };
 }

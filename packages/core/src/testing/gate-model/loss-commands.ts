@@ -73,7 +73,7 @@ const goOn = (drawn: GoingOn): GateCommand =>
 const PARTS = [
   'gate',
   'reservations',
-  'unsettled',
+  'claims',
   'handOvers',
   'buyers',
   'orderKeys',
@@ -145,7 +145,6 @@ const goOnCommand = fc
 const DISTURBANCES: Record<string, () => GateCommand> = {
   'another one begins': beginRebuild,
   'the reservations are lost': () => lose(['reservations']),
-  'what the sweep sees is lost': () => lose(['unsettled']),
   'all is lost': () => lose(PARTS),
   'another process': () => liveAnotherLife('other_process'),
   'other data': () => liveAnotherLife('other_data'),
@@ -167,7 +166,7 @@ const disturbedRebuildCommand = fc
 const AFTERWARDS: Record<string, () => GateCommand[]> = {
   nothing: () => [],
   'a look': () => [checkGate('present')],
-  'the sweep': () => [claimStrands({ ageMs: -1, limit: 100 })],
+  'the sweep': () => [claimStrands(-1)],
   'the sweep, after a hand-over': () => [changeHandOvers({ script: 'lower', numbers: [...Array(12).keys()] })],
 };
 
@@ -176,7 +175,7 @@ const loseCommand = fc
   .record({
     parts: fc.oneof(
       fc.constant(PARTS),
-      fc.constantFrom<readonly Part[]>(['reservations'], ['unsettled'], ['reservations', 'unsettled']),
+      fc.constant<readonly Part[]>(['reservations']),
       fc.constantFrom(...PARTS).map((part) => [part]),
     ),
     next: fc.constantFrom(...Object.keys(AFTERWARDS)),

@@ -58,7 +58,10 @@ export async function takeStep(real: SaleUnderTest, { step, rebuilder, ledger }:
     const keyFields = orderKeys.map(([field, order]) => [field, `${order.id} ${order.quantity}`] as const);
     if (stockChanges.length > 0) await call(rebuild.restoreFields(id, epoch, 'stockChanges', stockChanges));
     if (surplus.length > 0) await call(rebuild.drop(id, epoch, surplus));
-    if (kept.length > 0) await call(rebuild.restoreUnsettled(id, epoch, kept));
+    if (kept.length > 0) {
+      const ids = kept.map((order) => order.id);
+      await call(rebuild.remember(id, epoch, ids));
+    }
     if (buyers.length > 0) await call(rebuild.restoreFields(id, epoch, 'buyers', buyers));
     if (keyFields.length > 0) await call(rebuild.restoreFields(id, epoch, 'orderKeys', keyFields));
   } else if (restoration) await call(rebuild.open(ledger.sale, epoch, restoration.units));
@@ -94,10 +97,6 @@ export function predictStep(world: ModelWorld, { step, rebuilder }: StepPlan): S
     }
     if (kept.length > 0)
       write(() => {
-        setAll(
-          gate.unsettled,
-          kept.map((order) => [order.id, order.reservedAt] as const),
-        );
         for (const { id } of kept) gate.earlierOrders.add(id);
       });
     if (buyers.length > 0) write(() => setAll(gate.buyers, buyers));

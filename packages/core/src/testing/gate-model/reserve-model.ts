@@ -83,7 +83,7 @@ function ofSale(
     return { word: 'over_buyer_limit', holds: model.buyers.get(buyerId) ?? 0 };
   }
   if (quantity > available) return { word: 'not_enough_units', available };
-  if (model.unsettled.size >= backlogLimit) return { word: 'ledger_behind' };
+  if (gate.orders >= backlogLimit) return { word: 'ledger_behind' };
   return null;
 }
 
