@@ -223,18 +223,6 @@ test('a gate whose reservations are gone is not in step, also where new ones hav
   expect((await gate.claimStrands(sale.id, 0, '0')).strands.map((strand) => strand.id)).toEqual([next.id]);
 });
 
-test('a gate of the version before, which did not count its orders, admits nothing until it is made anew', async () => {
-  const sale = await makeSale(world, { units: 10 });
-  const { id } = await order(sale, { quantity: 2 });
-  await world.redis.hdel(world.keys.sale(sale.id).gate, 'orders');
-  expect((await order(sale)).word).toBe('recovering');
-  await watchOnce();
-  expect(await epochs(sale)).toMatchObject([{ epoch: 2, reason: 'inconsistent' }]);
-  expect(await numbers(sale.id)).toEqual({ allotment: 10, available: 8, reserved: 2, sold: 0 });
-  expect((await gate.claimStrands(sale.id, 0, '0')).strands.map((strand) => strand.id)).toEqual([id]);
-  expect((await order(sale)).word).toBe('reserved');
-});
-
 test('reservations beyond the allotment (somebody wrote to the gate) are given up, the newest first', async () => {
   const sale = await makeSale(world, { units: 5 });
   const first = await order(sale, { quantity: 3 });

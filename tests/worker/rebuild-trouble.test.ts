@@ -107,6 +107,18 @@ test('[I11] a worker that saw a closed gate, and comes to it when another one ha
   expect(await numbers(sale)).toEqual({ allotment: 10, available: 9, reserved: 1, sold: 0 });
 });
 
+test('[I11] a gate of the version before, which did not count its orders, admits nothing until it is made anew', async () => {
+  const sale = await makeSale(world, { units: 10 });
+  const { id } = await order(sale, { quantity: 2 });
+  await world.redis.hdel(world.keys.sale(sale.id).gate, 'orders');
+  expect((await order(sale, {})).word).toBe('recovering');
+  await watchOnce();
+  expect(await epochs(sale)).toEqual([{ epoch: 2, reason: 'inconsistent' }]);
+  expect(await numbers(sale)).toEqual({ allotment: 10, available: 8, reserved: 2, sold: 0 });
+  expect((await gate.claimStrands(sale.id, 0, '0')).strands.map((strand) => strand.id)).toEqual([id]);
+  expect((await order(sale, {})).word).toBe('reserved');
+});
+
 test('[I11] a reservation beyond the allotment that cannot even be written as rejected does not keep the sale closed', async () => {
   const sale = await makeSale(world, { units: 5 });
   const first = await order(sale, { quantity: 5 });

@@ -107,8 +107,8 @@ export const KEEP_COMPLETED_JOBS = 200;
 /** Failed jobs that stay visible, for whoever looks into why: 53 MB of Redis at most. */
 export const KEEP_FAILED_JOBS = 500;
 
-/** Reservations, about, that one call of the sweep looks at: it holds Redis for half a millisecond, or two where all of them have stranded. */
-export const SWEEP_LOOK = 500;
+/** Reservations, about, that one call of the sweep looks at: it holds Redis for 0.8 ms, or two where all of them have stranded. */
+export const SWEEP_LOOK = 200;
 
 /** Strands of one sale that one turn of the sweep takes into its hands: a large sale whose jobs are all lost is handed over within a few seconds. */
 export const SWEEP_TURN_MAX = 20_000;
@@ -117,7 +117,7 @@ export const SWEEP_TURN_MAX = 20_000;
  * Milliseconds after which the sweep looks through all reservations of a sale again, although none that it saw can have stranded: one that
  * was reserved earlier may have come meanwhile, to a gate that was made anew.
  */
-export const SWEEP_PASS_MS = 2_500;
+export const SWEEP_PASS_MS = 5_000;
 
 /** Jobs that the sweep reads to learn what the queue is taking care of; with more waiting it leaves strands to the queue. */
 export const SWEEP_QUEUE_LOOK_MAX = 2_000;

@@ -14,7 +14,8 @@ import type { OrderBatch } from '@flash-sale/core/orders/order.ts';
 import type { OrderStore } from '@flash-sale/core/orders/order-store.ts';
 import type { OrderQueue } from '@flash-sale/core/queue/order-queue.ts';
 import type { SaleStore } from '@flash-sale/core/sales/sale-store.ts';
-import type { StockGate, Strand, StrandsFound } from '@flash-sale/core/stock/stock-gate.ts';
+import type { Strand, StrandsFound } from '@flash-sale/core/stock/gate-words.ts';
+import type { StockGate } from '@flash-sale/core/stock/stock-gate.ts';
 import type { Logger } from 'pino';
 import { followLedger } from '../orders/confirm-orders.ts';
 

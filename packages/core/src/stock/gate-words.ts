@@ -1,5 +1,5 @@
 /** What the scripts' words mean: one place decodes them, and a word that nobody knows throws. */
-import type { RejectionReason } from '../orders/order.ts';
+import type { AcceptedOrder, RejectionReason } from '../orders/order.ts';
 
 /** What the gate says of one order. Times are milliseconds from now. */
 export type ReserveOutcome =
@@ -62,6 +62,27 @@ export interface GateCheck {
   readonly condition: (typeof gateConditions)[number];
   /** The gate's own; 0 where it has none that can be read. */
   readonly epoch: number;
+}
+
+/** A reservation that stayed unsettled for too long. */
+export interface Strand extends AcceptedOrder {
+  /** Times that the sweep has handed it over already. */
+  readonly handOvers: number;
+}
+
+/** What one look of the sweep found. */
+export interface StrandsFound {
+  readonly strands: Strand[];
+  /** Ids of records that cannot be read. */
+  readonly unreadable: string[];
+  /** Of the gate; 0 where it is closed, and then there is nothing else. */
+  readonly epoch: number;
+  /** For the next look; '0': this was the last one of a pass. */
+  readonly cursor: string;
+  /** ms since 1970 by Redis' clock. */
+  readonly now: number;
+  /** The earliest ms since which one of the others waits, that were not taken; null where there are none. */
+  readonly oldestSince: number | null;
 }
 
 /** The gate is closed, or has another epoch than the caller spoke for: nothing was written, and later it may be. */

@@ -22,6 +22,8 @@ import {
   type ReserveDecision,
   readOutcome,
   refusalOf,
+  type Strand,
+  type StrandsFound,
 } from './gate-words.ts';
 import { decodeReservation } from './reservation.ts';
 
@@ -42,28 +44,8 @@ export interface BuyerBucketSettings {
   readonly refillRate: number;
 }
 
-export interface Strand extends AcceptedOrder {
-  /** Times that the sweep has handed it over already. */
-  readonly handOvers: number;
-}
-
 /** More orders than Redis could hold. */
 const NO_BACKLOG_LIMIT = 2 ** 40;
-
-/** What one look of the sweep found. */
-export interface StrandsFound {
-  readonly strands: Strand[];
-  /** Ids of records that cannot be read. */
-  readonly unreadable: string[];
-  /** Of the gate; 0 where it is closed, and then there is nothing else. */
-  readonly epoch: number;
-  /** For the next look; '0': this was the last one of a pass. */
-  readonly cursor: string;
-  /** ms since 1970 by Redis' clock. */
-  readonly now: number;
-  /** The earliest ms since which one of the others waits, that were not taken; null where there are none. */
-  readonly oldestSince: number | null;
-}
 
 export type StockGate = ReturnType<typeof createStockGate>;
 

@@ -5,8 +5,8 @@
  */
 import type { AcceptedOrder, RejectionReason } from '../../orders/order.ts';
 import type { Sale, StockNumbers } from '../../sales/sale.ts';
-import type { GateCheck } from '../../stock/gate-words.ts';
-import type { StockGate, Strand, StrandsFound } from '../../stock/stock-gate.ts';
+import type { GateCheck, Strand, StrandsFound } from '../../stock/gate-words.ts';
+import type { StockGate } from '../../stock/stock-gate.ts';
 
 /** A life of Redis: the one that goes on; one of another process (restarted, failed over); or of other data in the same process (promoted). */
 export type Life = 'present' | 'other_process' | 'other_data';
