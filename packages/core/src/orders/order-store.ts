@@ -3,6 +3,17 @@
  */
 import { type Client, inTransaction, isRefusedData, type Pool } from '../postgres/connect-postgres.ts';
 import type { AcceptedOrder, OrderBatch, OrderVerdict, RejectionReason } from './order.ts';
+import {
+  earlierVerdict,
+  insertConfirmed,
+  insertRejected,
+  lockSale,
+  raiseSold,
+  SELECT_VERDICTS,
+  type VerdictRow,
+  verdictsOfThisTransaction,
+  withEarlierVerdicts,
+} from './order-rows.ts';
 
 /** A finished order as its owner reads it. */
 export interface LedgerOrder {
@@ -36,14 +47,6 @@ export interface Confirmation {
  */
 export type Adopt = (batch: OrderBatch) => Promise<ReadonlyMap<string, RejectionReason>>;
 
-interface VerdictRow {
-  id: string;
-  status: 'confirmed' | 'rejected';
-  reason: RejectionReason | null;
-}
-
-const SELECT_VERDICTS = 'SELECT id, status, reason FROM orders WHERE id = ANY($1)';
-
 export type OrderStore = ReturnType<typeof createOrderStore>;
 
 export function createOrderStore(pool: Pool) {
@@ -58,12 +61,17 @@ export function createOrderStore(pool: Pool) {
      */
     async confirm(batch: OrderBatch, adopt: Adopt): Promise<Confirmation> {
       const unique = { ...batch, orders: [...new Map(batch.orders.map((order) => [order.id, order])).values()] };
+      const attempt = (confirmIn: (client: Client) => Promise<Confirmation>): Promise<Confirmation> =>
+        inTransaction(pool, 'confirm-orders', confirmIn);
       try {
-        return await inTransaction(pool, 'confirm-orders', (client) => confirmWhole(client, unique, adopt));
+        return await attempt((client) => confirmNew(client, unique, adopt)).catch((error: unknown) => {
+          if (!isKnownOrder(error)) throw error;
+          return attempt((client) => confirmWhole(client, unique, adopt));
+        });
       } catch (error) {
         if (!(error instanceof NotAsAWhole) && !isRefusedData(error)) throw error;
       }
-      return inTransaction(pool, 'confirm-orders', (client) => confirmOneByOne(client, unique, adopt));
+      return attempt((client) => confirmOneByOne(client, unique, adopt));
     },
 
     /**
@@ -127,21 +135,40 @@ export function createOrderStore(pool: Pool) {
 /** The sale is unknown or has no room for the whole batch: its orders must be looked at one by one. */
 class NotAsAWhole extends Error {}
 
+/** Nearly always: none of them was there before. To look for each costs a quarter of a row's time. @throws (isKnownOrder) where one was */
+async function confirmNew(client: Client, batch: OrderBatch, adopt: Adopt): Promise<Confirmation> {
+  const { saleId, orders } = batch;
+  const epoch = await lockForAll(client, batch, adopt);
+  await insertConfirmed(client, saleId, orders, '');
+  await raiseSoldForAll(client, saleId, unitsOf(orders));
+  return { verdicts: orders.map(({ id }) => ({ id, status: 'confirmed', fresh: true })), epoch };
+}
+
 async function confirmWhole(client: Client, batch: OrderBatch, adopt: Adopt): Promise<Confirmation> {
   const { saleId, orders } = batch;
-  const epoch = await lockSale(client, saleId);
+  const epoch = await lockForAll(client, batch, adopt);
+  await insertConfirmed(client, saleId, orders);
+  const verdicts = await verdictsOfThisTransaction(client, orders);
+  const fresh = new Set(verdicts.filter((verdict) => verdict.fresh).map((verdict) => verdict.id));
+  await raiseSoldForAll(client, saleId, unitsOf(orders.filter((order) => fresh.has(order.id))));
+  return { verdicts, epoch };
+}
+
+/** @returns the epoch. @throws NotAsAWhole where the sale is unknown, or one of the orders cannot be adopted */
+async function lockForAll(client: Client, batch: OrderBatch, adopt: Adopt): Promise<number> {
+  const epoch = await lockSale(client, batch.saleId);
   if (epoch === null) throw new NotAsAWhole();
   if (epoch > batch.epoch && (await adoptMissing(client, batch, epoch, adopt)).size > 0) throw new NotAsAWhole();
-  const written = await insertConfirmed(client, saleId, orders);
-  // Nearly always: none of them was there before, so that nobody need be asked which.
-  const verdicts =
-    written === orders.length
-      ? orders.map(({ id }): OrderVerdict => ({ id, status: 'confirmed', fresh: true }))
-      : await verdictsOfThisTransaction(client, orders);
-  const fresh = new Set(verdicts.filter((verdict) => verdict.fresh).map((verdict) => verdict.id));
-  const units = orders.reduce((sum, order) => (fresh.has(order.id) ? sum + order.quantity : sum), 0);
+  return epoch;
+}
+
+/** @throws NotAsAWhole where there is no room for all of them */
+async function raiseSoldForAll(client: Client, saleId: string, units: number): Promise<void> {
   if (units > 0 && !(await raiseSold(client, saleId, units))) throw new NotAsAWhole();
-  return { verdicts, epoch };
+}
+
+function unitsOf(orders: readonly AcceptedOrder[]): number {
+  return orders.reduce((sum, order) => sum + order.quantity, 0);
 }
 
 async function confirmOneByOne(client: Client, batch: OrderBatch, adopt: Adopt): Promise<Confirmation> {
@@ -201,6 +228,10 @@ function isSecondOfItsKey(error: unknown): boolean {
   return (error as { constraint?: string }).constraint === 'orders_once_by_key';
 }
 
+function isKnownOrder(error: unknown): boolean {
+  return (error as { constraint?: string }).constraint === 'orders_pkey';
+}
+
 /** A row that cannot even be written as rejected stays without a verdict; it must not take the others down with it. */
 async function tryToReject(
   client: Client,
@@ -216,99 +247,4 @@ async function tryToReject(
     await client.query('ROLLBACK TO SAVEPOINT one_rejection');
     return [];
   }
-}
-
-/**
- * Batches of one sale queue at its row instead of meeting in a deadlock over the same orders, and the sale's epoch stays what it is until
- * the transaction ends.
- *
- * @returns the epoch, or null where the sale is unknown
- */
-async function lockSale(client: Client, saleId: string): Promise<number | null> {
-  const { rows } = await client.query<{ epoch: number }>('SELECT epoch FROM sales WHERE id = $1 FOR NO KEY UPDATE', [
-    saleId,
-  ]);
-  return rows[0]?.epoch ?? null;
-}
-
-/** @returns how many of them were not there before */
-async function insertConfirmed(client: Client, saleId: string, orders: readonly AcceptedOrder[]): Promise<number> {
-  const { rowCount } = await client.query(
-    `INSERT INTO orders (id, sale_id, buyer_id, quantity, unit_price, amount, currency, status, request_id, created_at,
-                         idempotency_key)
-     SELECT o.id, s.id, o.buyer_id, o.quantity, s.flash_sale_price, o.quantity * s.flash_sale_price, s.currency,
-            'confirmed', o.request_id, to_timestamp(o.reserved_at / 1000.0), o.idempotency_key
-       FROM unnest($2::text[], $3::text[], $4::int[], $5::text[], $6::float8[], $7::text[])
-              AS o (id, buyer_id, quantity, request_id, reserved_at, idempotency_key)
-       JOIN sales s ON s.id = $1
-     ON CONFLICT (id) DO NOTHING`,
-    [saleId, ...columns(orders)],
-  );
-  return rowCount ?? 0;
-}
-
-/** I2: the guard against oversell. @returns false where the allotment has no room */
-async function raiseSold(client: Client, saleId: string, units: number): Promise<boolean> {
-  const { rowCount } = await client.query(
-    'UPDATE sales SET sold = sold + $2 WHERE id = $1 AND sold + $2 <= allotment',
-    [saleId, units],
-  );
-  return rowCount === 1;
-}
-
-async function insertRejected(
-  client: Client,
-  saleId: string,
-  orders: readonly AcceptedOrder[],
-  reason: RejectionReason,
-): Promise<string[]> {
-  const { rows } = await client.query<{ id: string }>(
-    `INSERT INTO orders (id, sale_id, buyer_id, quantity, status, reason, request_id, created_at, idempotency_key)
-     SELECT o.id, $1, o.buyer_id, o.quantity, 'rejected', $8, o.request_id, to_timestamp(o.reserved_at / 1000.0),
-            o.idempotency_key
-       FROM unnest($2::text[], $3::text[], $4::int[], $5::text[], $6::float8[], $7::text[])
-              AS o (id, buyer_id, quantity, request_id, reserved_at, idempotency_key)
-     ON CONFLICT (id) DO NOTHING
-     RETURNING id`,
-    [saleId, ...columns(orders), reason],
-  );
-  return rows.map((row) => row.id);
-}
-
-function columns(orders: readonly AcceptedOrder[]): unknown[] {
-  return [
-    orders.map((order) => order.id),
-    orders.map((order) => order.buyerId),
-    orders.map((order) => order.quantity),
-    orders.map((order) => order.requestId),
-    orders.map((order) => order.reservedAt),
-    orders.map((order) => order.idempotencyKey),
-  ];
-}
-
-/** Verdicts of all of them; `fresh` are those whose rows this very transaction has written. */
-async function verdictsOfThisTransaction(client: Client, orders: readonly AcceptedOrder[]): Promise<OrderVerdict[]> {
-  const { rows } = await client.query<VerdictRow & { fresh: boolean }>(
-    `SELECT id, status, reason, xmin = pg_current_xact_id()::xid AS fresh FROM orders WHERE id = ANY($1)`,
-    [orders.map((order) => order.id)],
-  );
-  return rows.map((row) => ({ ...earlierVerdict(row), fresh: row.fresh }));
-}
-
-/** Adds what the ledger said earlier of the orders that were not written just now. */
-async function withEarlierVerdicts(
-  client: Client,
-  orders: readonly AcceptedOrder[],
-  fresh: ReadonlyMap<string, OrderVerdict>,
-): Promise<OrderVerdict[]> {
-  const others = orders.filter((order) => !fresh.has(order.id)).map((order) => order.id);
-  if (others.length === 0) return [...fresh.values()];
-  const { rows } = await client.query<VerdictRow>(SELECT_VERDICTS, [others]);
-  return [...fresh.values(), ...rows.map(earlierVerdict)];
-}
-
-function earlierVerdict(row: VerdictRow): OrderVerdict {
-  return row.status === 'confirmed'
-    ? { id: row.id, status: 'confirmed', fresh: false }
-    : { id: row.id, status: 'rejected', reason: row.reason ?? 'LEDGER_REFUSED', fresh: false };
 }
