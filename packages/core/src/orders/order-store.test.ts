@@ -68,6 +68,23 @@ test('[trap 14] [trap 15] the same orders again, in the same batch or another, k
   expect(await sold(sale.id)).toBe(2);
 });
 
+test('[I2] [trap 14] of a batch that the ledger has in part the others are written, and they alone are counted', async () => {
+  const sale = await makeSale(world, { units: 20 });
+  const known = [order(sale.id, { quantity: 2 }), order(sale.id, { quantity: 3 })] as const;
+  await confirm(sale.id, known);
+  const fresh = [order(sale.id, { quantity: 4 }), order(sale.id, { quantity: 5 })] as const;
+  const verdicts = await confirm(sale.id, [known[0], fresh[0], known[1], fresh[1]]);
+  const freshIds = verdicts.filter((verdict) => verdict.fresh).map(({ id }) => id);
+  expect(freshIds.sort()).toEqual(fresh.map(({ id }) => id).sort());
+  expect(verdicts).toHaveLength(4);
+  expect(await sold(sale.id)).toBe(14);
+  // No room for both of the new ones: what fits is sold, and the known ones keep their word.
+  const more = [order(sale.id, { quantity: 6 }), order(sale.id, { quantity: 1 })];
+  const last = await confirm(sale.id, [...known, ...more]);
+  expect(last.filter((verdict) => verdict.fresh).map(({ status }) => status)).toEqual(['confirmed', 'rejected']);
+  expect(await sold(sale.id)).toBe(20);
+});
+
 test('the same job at work in ten places at once counts once', async () => {
   const sale = await makeSale(world, { units: 100 });
   const batch = Array.from({ length: 20 }, () => order(sale.id));
