@@ -103,7 +103,7 @@ test('[I11] another life of Redis admits nothing and takes no writes, though eve
   expect(await gate.release(sale.id, 1, [pending.id])).toBe(0);
   expect(await gate.adjust(sale.id, 'c', 5)).toEqual({ word: 'recovering' });
   expect(await gate.configure({ ...sale, version: 9 })).toBe(false);
-  expect((await gate.claimStrands(sale.id, 0, '0')).strands).toEqual([]);
+  expect((await gate.claimStrands(sale.id, { ageMs: 0, pauseMs: 0 }, null)).strands).toEqual([]);
   await watchOnce();
   expect(await epochs(sale)).toMatchObject([{ epoch: 2, reason: 'other_server' }]);
   expect(await numbers(sale.id)).toEqual({ allotment: 10, available: 5, reserved: 3, sold: 2 });
@@ -220,7 +220,9 @@ test('a gate whose reservations are gone is not in step, also where new ones hav
   await watchOnce();
   expect(await epochs(sale)).toMatchObject([{ epoch: 2, reason: 'inconsistent' }]);
   expect(await numbers(sale.id)).toEqual({ allotment: 10, available: 7, reserved: 3, sold: 0 });
-  expect((await gate.claimStrands(sale.id, 0, '0')).strands.map((strand) => strand.id)).toEqual([next.id]);
+  expect((await gate.claimStrands(sale.id, { ageMs: 0, pauseMs: 0 }, null)).strands.map((strand) => strand.id)).toEqual(
+    [next.id],
+  );
 });
 
 test('reservations beyond the allotment (somebody wrote to the gate) are given up, the newest first', async () => {
@@ -235,7 +237,9 @@ test('reservations beyond the allotment (somebody wrote to the gate) are given u
   await watchOnce();
   expect(await verdict(second.id)).toEqual({ status: 'rejected', reason: 'NO_ROOM_AFTER_LOSS' });
   expect(await numbers(sale.id)).toEqual({ allotment: 5, available: 2, reserved: 3, sold: 0 });
-  expect((await gate.claimStrands(sale.id, 0, '0')).strands.map((strand) => strand.id)).toEqual([first.id]);
+  expect((await gate.claimStrands(sale.id, { ageMs: 0, pauseMs: 0 }, null)).strands.map((strand) => strand.id)).toEqual(
+    [first.id],
+  );
 });
 
 test('[trap 34] a rebuilder that stands still for longer than its lease is overtaken, and refused when it goes on', async () => {

@@ -1,6 +1,6 @@
 /** How the sweep looks through the reservations of a sale: some at a time, and not again before one can have stranded. */
-import { SWEEP_LOOK } from '@flash-sale/core/limits.ts';
-import { newOrderId } from '@flash-sale/core/orders/order.ts';
+import { HAND_OVERS_MAX, SWEEP_LOOK } from '@flash-sale/core/limits.ts';
+import { type AcceptedOrder, newOrderId } from '@flash-sale/core/orders/order.ts';
 import { createOrderStore } from '@flash-sale/core/orders/order-store.ts';
 import { createOrderQueue, type OrderQueue } from '@flash-sale/core/queue/order-queue.ts';
 import { createSaleStore } from '@flash-sale/core/sales/sale-store.ts';
@@ -13,35 +13,36 @@ import { afterEach, beforeEach, expect, inject, test } from 'vitest';
 let world: World;
 let gate: StockGate;
 let queue: OrderQueue;
-/** Cursors that the sweep has asked with. */
-let asked: string[];
+/** Looks of the sweep: whether each began a pass. */
+let looks: ('begins' | 'goes on')[];
 
 beforeEach(async () => {
   world = await openWorld(inject('template'));
   gate = createStockGate(world);
   queue = createOrderQueue({ redis: world.redis, prefix: world.keys.queuePrefix });
-  asked = [];
+  looks = [];
 });
 afterEach(async () => {
   await queue.close();
   await world.close();
 });
 
-function sweepOf(strandAgeMs: number, orders = createOrderStore(world.pool)) {
+function sweepOf(changed: Partial<Parameters<typeof createSweep>[0]>) {
   return createSweep({
     gate: {
       ...gate,
-      claimStrands(saleId, ageMs, cursor) {
-        asked.push(cursor);
-        return gate.claimStrands(saleId, ageMs, cursor);
+      claimStrands(saleId, settings, look) {
+        looks.push(look ? 'goes on' : 'begins');
+        return gate.claimStrands(saleId, settings, look);
       },
     },
-    orders,
+    orders: createOrderStore(world.pool),
     sales: createSaleStore(world.pool),
     queue,
     giveUp: () => Promise.reject(new Error('nothing is to be given up here')),
-    strandAgeMs,
+    strandAgeMs: 1,
     log: world.log,
+    ...changed,
   });
 }
 
@@ -64,50 +65,89 @@ const pass = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 test('[I3] a sale of which nothing can have stranded is not looked through again before something may have', async () => {
   const sale = await makeSale(world, { units: 10 });
   const early = await reserve(sale.id, 1);
-  const sweep = sweepOf(800);
-  for (let turn = 0; turn < 5; turn++) await sweep.runOnce();
-  expect(asked).toEqual(['0']);
+  const [one, other] = [sweepOf({ strandAgeMs: 800 }), sweepOf({ strandAgeMs: 800 })];
+  await one.runOnce();
   await pass(400);
   const late = await reserve(sale.id, 2);
-  await sweep.runOnce();
-  expect(asked).toEqual(['0']);
+  await other.runOnce();
   await pass(450);
-  await sweep.runOnce();
+  await other.runOnce();
   expect(await handedOver()).toEqual(early);
-  await pass(450);
-  await sweep.runOnce();
+  await pass(400);
+  await one.runOnce();
   expect(await handedOver()).toEqual([...early, ...late].sort());
-  expect(asked).toEqual(['0', '0', '0']);
 });
 
-test('[I3] the strands of a large sale are all handed over, some at a time', async () => {
-  const count = 3 * SWEEP_LOOK;
+test('[I3] an order of an earlier time that comes late is found after the longest pause', async () => {
+  const sale = await makeSale(world, { units: 10 });
+  const sweep = sweepOf({ strandAgeMs: 60_000, pauseMs: 300 });
+  await sweep.runOnce();
+  const [id] = (await reserve(sale.id, 1)) as [string];
+  await world.redis.hset(world.keys.sale(sale.id).reservations, id, `1|${Date.now() - 70_000}|r|0|ann`);
+  await sweep.runOnce();
+  expect(await handedOver()).toEqual([]);
+  await pass(310);
+  await sweep.runOnce();
+  expect(await handedOver()).toEqual([id]);
+});
+
+test('[I3] the strands of a large sale are handed over in several turns, each where the one before has stopped', async () => {
+  const count = 6 * SWEEP_LOOK;
   const sale = await makeSale(world, { units: count });
   const ids = await reserve(sale.id, count);
-  await sweepOf(1).runOnce();
+  const sweep = sweepOf({ turnMax: 2 * SWEEP_LOOK });
+  await sweep.runOnce();
+  const first = await handedOver();
+  expect(first.length).toBeGreaterThanOrEqual(2 * SWEEP_LOOK);
+  expect(first.length).toBeLessThan(count);
+  for (let turn = 0; turn < 4; turn++) await sweep.runOnce();
   expect(await handedOver()).toEqual([...ids].sort());
-  expect(asked.length).toBeGreaterThan(2);
-  expect(asked.filter((cursor) => cursor === '0')).toHaveLength(1);
+  expect(looks.slice(0, 4)).toEqual(['begins', 'goes on', 'goes on', 'goes on']);
 });
 
-test('[I3] after a fault the next turn begins anew, and nothing is left out', async () => {
-  const sale = await makeSale(world, { units: 2 * SWEEP_LOOK });
-  const ids = await reserve(sale.id, 2 * SWEEP_LOOK);
+test('[I3] orders that cannot be brought to their end keep none behind them from theirs', async () => {
+  const count = 6 * SWEEP_LOOK;
+  const sale = await makeSale(world, { units: count });
+  const ids = await reserve(sale.id, count);
+  // Handed over too often, so that they are given up; and that fails for each.
+  const worn = ids.filter((_, i) => i % (SWEEP_LOOK / 4) === 0);
+  for (const id of worn) await world.redis.hset(world.keys.sale(sale.id).handOvers, id, HAND_OVERS_MAX);
+  await expect(sweepOf({ giveUp: () => Promise.reject(new Error('cannot be written')) }).runOnce()).rejects.toThrow(
+    'cannot be written',
+  );
+  expect(await handedOver()).toEqual(ids.filter((id) => !worn.includes(id)).sort());
+});
+
+test('[I3] after a fault of a part the pass goes on, and what was claimed before comes again after as long', async () => {
+  const sale = await makeSale(world, { units: 4 * SWEEP_LOOK });
+  const ids = await reserve(sale.id, 4 * SWEEP_LOOK);
   const orders = createOrderStore(world.pool);
   let isAway = true;
-  const sweep = sweepOf(300, {
-    ...orders,
-    verdictsOf: (orderIds) => (isAway ? Promise.reject(new Error('away')) : orders.verdictsOf(orderIds)),
+  const away = () => Promise.reject(Object.assign(new Error('away'), { code: 'ECONNREFUSED' }));
+  const sweep = sweepOf({
+    strandAgeMs: 300,
+    orders: { ...orders, verdictsOf: (orderIds) => (isAway ? away() : orders.verdictsOf(orderIds)) },
   });
   await pass(310);
   await expect(sweep.runOnce()).rejects.toThrow('away');
   isAway = false;
-  // Those that were claimed before the fault are claimed again after as long.
   await sweep.runOnce();
-  expect(asked.slice(0, 2)).toEqual(['0', '0']);
-  await pass(310);
+  expect(looks.slice(0, 2)).toEqual(['begins', 'goes on']);
+  await pass(400);
   await sweep.runOnce();
   expect(await handedOver()).toEqual([...ids].sort());
+});
+
+test('[I3] while the queue is too long to be looked through, the gate follows the ledger all the same', async () => {
+  const count = 4 * SWEEP_LOOK;
+  const sale = await makeSale(world, { units: count });
+  const ids = await reserve(sale.id, count);
+  const orders = createOrderStore(world.pool);
+  const batch = await Promise.all(ids.map((id) => gate.findReservation(sale.id, id)));
+  await orders.confirm({ saleId: sale.id, epoch: 1, orders: batch.slice(0, -1) as AcceptedOrder[] }, gate.adopt);
+  await sweepOf({ queue: { add: queue.add, orderIdsUnderWay: () => Promise.resolve(null) } }).runOnce();
+  expect((await gate.read(sale.id)).numbers).toEqual({ allotment: count, available: 0, reserved: 1, sold: count - 1 });
+  expect(await handedOver()).toEqual([]);
 });
 
 test('[I11] a gate that is closed is asked again in the next turn', async () => {
@@ -116,7 +156,7 @@ test('[I11] a gate that is closed is asked again in the next turn', async () => 
   const { gate: key } = world.keys.sale(sale.id);
   const life = (await world.redis.hget(key, 'run_id')) as string;
   await world.redis.hset(key, 'run_id', '');
-  const sweep = sweepOf(1);
+  const sweep = sweepOf({});
   await sweep.runOnce();
   await world.redis.hset(key, 'run_id', life);
   await pass(5);

@@ -45,7 +45,9 @@ test('[I3] the append-only file brings back the order, its key and what its buye
   expect(await redis.exists(...names.buckets)).toBe(0);
   expect((await gate.read(sale.id)).numbers).toEqual({ allotment: 5, available: 3, reserved: 2, sold: 0 });
   expect(await gate.findReservation(sale.id, order.orderId)).toMatchObject({ buyerId: 'ann', quantity: 2 });
-  expect((await gate.claimStrands(sale.id, -1, '0')).strands.map((strand) => strand.id)).toEqual([order.orderId]);
+  expect(
+    (await gate.claimStrands(sale.id, { ageMs: -1, pauseMs: 0 }, null)).strands.map((strand) => strand.id),
+  ).toEqual([order.orderId]);
   expect(await redis.hget(names.buyers, 'ann')).toBe('2');
   expect(await redis.hget(names.orderKeys, 'ann key')).toBe(`${order.orderId} 2`);
 });

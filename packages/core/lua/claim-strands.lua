@@ -1,6 +1,8 @@
 -- claim-strands
---   Looks through some of the reservations, and takes those that stayed unsettled for too long into the caller's hands: their
---   clock starts anew, so that no other worker claims them at the same time and nobody claims them for ever if this one dies.
+--   Looks at some of the reservations, and takes those that stayed unsettled for too long into the caller's hands: their clock starts
+--   anew, so that no other worker claims them at the same time and nobody claims them for ever if this one dies. Looks follow each
+--   other in a pass over all reservations. A pass tells when the next one can find something, and before that none begins: of no
+--   worker, and not before Redis had 25 times as long for others as the pass takes.
 -- KEYS
 --   1 gate           hash of the sale's settings and numbers
 --   2 reservations   hash order id -> quantity|reserved at ms|request id|length of key|key, buyer
@@ -8,14 +10,16 @@
 --   4 hand overs     hash order id -> hand-overs by the sweep
 -- ARGV
 --   1 age            ms
---   2 cursor         where to look: 0 = from the beginning, else what the call before has answered
+--   2 longest pause  ms from the end of a pass after which the next one may begin in any case
 --   3 count          orders to look at, about
+--   4 cursor         0 = a pass begins; else what the look before has answered
+--   5 waiting since  '' = a pass begins; else what the look before has answered
 -- Returns
---   claimed, epoch, cursor (0 = the end), now ms, since ms the others wait ('' = none), then three for each order: id, reservation, hand-overs
+--   claimed, epoch, cursor (0 = the pass is over), waiting since ms, strands: three each: order id, reservation, hand-overs so far
 --   recovering
 -- Keeps
 --   I3 every accepted order ends, I11 one life at a time
-local gate = redis.call('HMGET', KEYS[1], 'run_id', 'epoch')
+local gate = redis.call('HMGET', KEYS[1], 'run_id', 'epoch', 'next_pass')
 local life = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
   .. ' ' .. string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
 if gate[1] ~= life then
@@ -23,24 +27,44 @@ if gate[1] ~= life then
 end
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local due_ms = now_ms - tonumber(ARGV[1])
-local page = redis.call('HSCAN', KEYS[2], ARGV[2], 'COUNT', ARGV[3])
-local oldest
-local found = {}
+local age, longest_pause = tonumber(ARGV[1]), tonumber(ARGV[2])
+-- A look takes 4 µs for each order.
+local shortest_pause = math.ceil(redis.call('HLEN', KEYS[2]) / 10)
+local function begin_next_pass_at(ms)
+  redis.call('HSET', KEYS[1], 'next_pass', string.format('%.0f', ms))
+end
+if ARGV[4] == '0' then
+  local next_pass = tonumber(gate[3] or '0')
+  -- Further ahead than any: the clock was set back.
+  if now_ms < next_pass and next_pass <= now_ms + longest_pause then
+    return { 'claimed', gate[2], '0', '', {} }
+  end
+  begin_next_pass_at(now_ms + shortest_pause)
+end
+
+-- What is reserved while the pass lasts, it may not see.
+local waiting_since = tonumber(ARGV[5]) or now_ms
+local anything_claimed = redis.call('EXISTS', KEYS[3]) == 1
+local page = redis.call('HSCAN', KEYS[2], ARGV[4], 'COUNT', ARGV[3])
+local strands = {}
 for i = 1, #page[2], 2 do
   local order_id, reservation = page[2][i], page[2][i + 1]
-  -- One that cannot be read waits since ever.
-  local since = tonumber(string.match(reservation, '^%d+|(%d+)|') or '0')
-  if since <= due_ms then
-    since = tonumber(redis.call('HGET', KEYS[3], order_id) or since)
+  local since = tonumber(anything_claimed and redis.call('HGET', KEYS[3], order_id)
+    or string.match(reservation, '^%d+|(%d+)|'))
+  -- One that cannot be read waits since ever; so does one of a time that is still to come: the clock was set back.
+  if not since or since > now_ms then
+    since = 0
   end
-  if since <= due_ms then
+  if since <= now_ms - age then
     redis.call('HSET', KEYS[3], order_id, string.format('%.0f', now_ms))
-    found[#found + 1] = order_id
-    found[#found + 1] = reservation
-    found[#found + 1] = tonumber(redis.call('HGET', KEYS[4], order_id) or '0')
-  elseif not oldest or since < oldest then
-    oldest = since
+    strands[#strands + 1] = order_id
+    strands[#strands + 1] = reservation
+    strands[#strands + 1] = tonumber(redis.call('HGET', KEYS[4], order_id) or '0')
+  else
+    waiting_since = math.min(waiting_since, since)
   end
 end
-return { 'claimed', gate[2], page[1], string.format('%.0f', now_ms), oldest and string.format('%.0f', oldest) or '', unpack(found) }
+if page[1] == '0' then
+  begin_next_pass_at(math.min(math.max(waiting_since + age, now_ms + shortest_pause), now_ms + longest_pause))
+end
+return { 'claimed', gate[2], page[1], string.format('%.0f', waiting_since), strands }

@@ -35,6 +35,6 @@ redis.call('HSET', KEYS[1],
   'allotment', ARGV[2], 'available', available, 'reserved', ARGV[4], 'sold', ARGV[3], 'orders', orders,
   'starts_at', ARGV[6], 'ends_at', ARGV[7], 'per_buyer_limit', ARGV[8], 'paused', ARGV[9], 'version', ARGV[10],
   'run_id', life)
-redis.call('HDEL', KEYS[1], 'closed_in')
+redis.call('HDEL', KEYS[1], 'closed_in', 'next_pass')
 redis.call('UNLINK', KEYS[3])
 return { 'opened', available }

@@ -43,8 +43,7 @@ if not gate[1] and not gate[7] then
 end
 local life = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
   .. ' ' .. string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
--- A gate that does not count its orders is of an earlier version of this script: it is made anew.
-if gate[7] ~= life or not gate[9] then
+if gate[7] ~= life then
   return { 'recovering' }
 end
 local available, reserved = tonumber(gate[1]), tonumber(gate[2])
@@ -52,7 +51,9 @@ local paused, starts_at, ends_at = gate[3] == '1', tonumber(gate[4]), tonumber(g
 local per_buyer_limit = tonumber(gate[6])
 local permits, capacity, refill_rate = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local bucket_ttl = tonumber(ARGV[4])
-local backlog_free = tonumber(ARGV[5]) - tonumber(gate[9])
+-- None where the gate is of the version before, which did not count: check-gate will find that, and it is made anew.
+local orders_before = tonumber(gate[9] or '0')
+local backlog_free = tonumber(ARGV[5]) - orders_before
 
 local time = redis.call('TIME')
 local now_us = tonumber(time[1]) * 1000000 + tonumber(time[2])
@@ -249,7 +250,7 @@ if next(buckets) then
 end
 if taken > 0 then
   redis.call('HSET', KEYS[1], 'available', available, 'reserved', reserved + taken,
-    'orders', tonumber(gate[9]) + #new_reservations / 2)
+    'orders', orders_before + #new_reservations / 2)
   redis.call('HSET', KEYS[2], unpack(new_reservations))
   if next(keyed) then
     redis.call('HSET', KEYS[4], in_a_row(keyed))

@@ -117,7 +117,7 @@ export const SWEEP_TURN_MAX = 20_000;
  * Milliseconds after which the sweep looks through all reservations of a sale again, although none that it saw can have stranded: one that
  * was reserved earlier may have come meanwhile, to a gate that was made anew.
  */
-export const SWEEP_PASS_MS = 5_000;
+export const SWEEP_PAUSE_MS = 5_000;
 
 /** Jobs that the sweep reads to learn what the queue is taking care of; with more waiting it leaves strands to the queue. */
 export const SWEEP_QUEUE_LOOK_MAX = 2_000;

@@ -77,12 +77,15 @@ export interface StrandsFound {
   readonly unreadable: string[];
   /** Of the gate; 0 where it is closed, and then there is nothing else. */
   readonly epoch: number;
-  /** For the next look; '0': this was the last one of a pass. */
+  /** How the pass goes on; null where it is over, or none may begin yet. */
+  readonly next: PassLook | null;
+}
+
+/** Where a pass of the sweep over the reservations of a sale stands. */
+export interface PassLook {
   readonly cursor: string;
-  /** ms since 1970 by Redis' clock. */
-  readonly now: number;
-  /** The earliest ms since which one of the others waits, that were not taken; null where there are none. */
-  readonly oldestSince: number | null;
+  /** The earliest ms, by Redis' clock, since which one waits that was not taken. */
+  readonly waitingSince: string;
 }
 
 /** The gate is closed, or has another epoch than the caller spoke for: nothing was written, and later it may be. */

@@ -1,9 +1,10 @@
 /** lua/settle.lua, lua/release.lua, lua/claim-strands.lua, lua/count-hand-overs.lua: how a reservation ends. */
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import { SETTLE_BATCH_MAX } from '../limits.ts';
-import { newOrderId } from '../orders/order.ts';
+import { SETTLE_BATCH_MAX, SWEEP_LOOK } from '../limits.ts';
+import { type AcceptedOrder, newOrderId } from '../orders/order.ts';
 import { makeSale, reserveOne } from '../testing/sales.ts';
 import { openWorld, type World } from '../testing/world.ts';
+import type { PassLook, StrandsFound } from './gate-words.ts';
 import { createStockGate, type StockGate } from './stock-gate.ts';
 
 let world: World;
@@ -107,20 +108,24 @@ describe('release', () => {
 });
 
 describe('strands', () => {
+  const AT_ONCE = { ageMs: -1, pauseMs: 0 };
+
   test('are claimed by one of many, and only again after as long', async () => {
     const { saleId, ids } = await reserved([1, 1, 1]);
     await new Promise((resolve) => setTimeout(resolve, 120));
-    const claims = await Promise.all(Array.from({ length: 5 }, () => gate.claimStrands(saleId, 100, '0')));
+    const claims = await Promise.all(
+      Array.from({ length: 5 }, () => gate.claimStrands(saleId, { ageMs: 100, pauseMs: 0 }, null)),
+    );
     const claimed = claims.flatMap((claim) => claim.strands.map((strand) => strand.id));
     expect(claimed.sort()).toEqual([...ids].sort());
-    expect((await gate.claimStrands(saleId, 100, '0')).strands).toEqual([]);
+    expect((await gate.claimStrands(saleId, { ageMs: 100, pauseMs: 0 }, null)).strands).toEqual([]);
   });
 
   test('carry what the order needs to be handed over, and how often that was done', async () => {
     const { saleId, ids } = await reserved([2]);
     await gate.countHandOvers(saleId, ids);
     await gate.countHandOvers(saleId, ids);
-    const { strands } = await gate.claimStrands(saleId, -1, '0');
+    const { strands } = await gate.claimStrands(saleId, AT_ONCE, null);
     expect(strands).toMatchObject([
       { id: ids[0], buyerId: 'buyer|0', quantity: 2, requestId: 'request', handOvers: 2 },
     ]);
@@ -132,8 +137,60 @@ describe('strands', () => {
   test('a reservation that cannot be read is named and keeps no other from being claimed', async () => {
     const { saleId, ids } = await reserved([1, 1]);
     await world.redis.hset(world.keys.sale(saleId).reservations, ids[0] as string, 'rubbish');
-    const { strands, unreadable } = await gate.claimStrands(saleId, -1, '0');
+    const { strands, unreadable } = await gate.claimStrands(saleId, AT_ONCE, null);
     expect(unreadable).toEqual([ids[0]]);
     expect(strands.map((strand) => strand.id)).toEqual([ids[1]]);
+  });
+
+  test('a pass goes on from look to look, takes each once, and says when the next one can find something', async () => {
+    const sale = await makeSale(world, { units: 3 * SWEEP_LOOK });
+    const reserveSome = async (count: number): Promise<string[]> => {
+      const ids = Array.from({ length: count }, () => newOrderId(sale.id));
+      for (let at = 0; at < count; at += 100)
+        await Promise.all(ids.slice(at, at + 100).map((id) => reserveOne(gate, sale.id, id, { buyerId: id })));
+      return ids;
+    };
+    const [first] = (await reserveSome(1)) as [string];
+    const oldest = (await gate.findReservation(sale.id, first)) as AcceptedOrder;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    const ids = [first, ...(await reserveSome(3 * SWEEP_LOOK - 1))];
+    const passOver = async (settings: { ageMs: number; pauseMs: number }) => {
+      const strands: string[] = [];
+      let looks = 0;
+      let look: PassLook | null = null;
+      do {
+        const found: StrandsFound = await gate.claimStrands(sale.id, settings, look);
+        strands.push(...found.strands.map((strand) => strand.id));
+        look = found.next;
+        looks += 1;
+      } while (look);
+      return { strands, looks };
+    };
+    const nextPass = async (): Promise<number> =>
+      Number(await world.redis.hget(world.keys.sale(sale.id).gate, 'next_pass'));
+    const anHour = 3_600_000;
+    // Whichever look it was in: the oldest one decides.
+    const none = await passOver({ ageMs: anHour, pauseMs: 2 * anHour });
+    expect(none.strands).toEqual([]);
+    expect(none.looks).toBeGreaterThan(1);
+    expect(await nextPass()).toBe(oldest.reservedAt + anHour);
+    // Not yet, for any worker; but where the longest pause is shorter than that, the clock was set back.
+    expect(await passOver({ ageMs: -1, pauseMs: 2 * anHour })).toEqual({ strands: [], looks: 1 });
+    const all = await passOver({ ageMs: -1, pauseMs: 1_000 });
+    expect(all.strands.sort()).toEqual([...ids].sort());
+    // Redis has 60 ms for others after 600 orders.
+    expect(await passOver({ ageMs: -1, pauseMs: 1_000 })).toEqual({ strands: [], looks: 1 });
+    await new Promise((resolve) => setTimeout(resolve, (3 * SWEEP_LOOK) / 10 + 5));
+    expect((await passOver({ ageMs: -1, pauseMs: 1_000 })).strands).toHaveLength(ids.length);
+  });
+
+  test('a clock that was set back hides none, whether it was reserved or claimed by the old one', async () => {
+    const { saleId, ids } = await reserved([1, 1]);
+    const keys = world.keys.sale(saleId);
+    const inAnHour = Date.now() + 3_600_000;
+    await world.redis.hset(keys.reservations, ids[0] as string, `1|${inAnHour}|r|0|ann`);
+    await world.redis.hset(keys.claims, ids[1] as string, inAnHour);
+    const { strands } = await gate.claimStrands(saleId, { ageMs: 60_000, pauseMs: 0 }, null);
+    expect(strands.map((strand) => strand.id).sort()).toEqual([...ids].sort());
   });
 });

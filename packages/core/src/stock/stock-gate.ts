@@ -19,6 +19,7 @@ import {
   GateRecoveringError,
   gateConditions,
   OrderEndedError,
+  type PassLook,
   type ReserveDecision,
   readOutcome,
   refusalOf,
@@ -257,23 +258,31 @@ export function createStockGate({
      * Looks at some SWEEP_LOOK reservations and takes those that stayed unsettled for `ageMs`; nobody else gets them for as long again.
      * Records that cannot be read are named apart: one of them must not keep the others from being cared for. A closed gate gives none.
      *
-     * @param cursor '0' begins a pass over all of them; then what the look before has said
+     * @param pauseMs after which a new pass may begin, at the latest
+     * @param look how the pass goes on; null begins one, if it is time
      */
-    async claimStrands(saleId: string, ageMs: number, cursor: string): Promise<StrandsFound> {
+    async claimStrands(
+      saleId: string,
+      { ageMs, pauseMs }: { ageMs: number; pauseMs: number },
+      look: PassLook | null,
+    ): Promise<StrandsFound> {
       const sale = keys.sale(saleId);
       const names = [sale.gate, sale.reservations, sale.claims, sale.handOvers];
-      const [word, epoch, next, now, since, ...rest] = await run('claim-strands', names, [ageMs, cursor, SWEEP_LOOK]);
+      const { cursor, waitingSince } = look ?? { cursor: '0', waitingSince: '' };
+      const args = [ageMs, pauseMs, SWEEP_LOOK, cursor, waitingSince];
+      const [word, epoch, nextCursor, waits, found] = await run('claim-strands', names, args);
       if (expectWord('claim-strands', word, 'claimed', 'recovering') === 'recovering')
-        return { strands: [], unreadable: [], epoch: 0, cursor: '0', now: 0, oldestSince: null };
+        return { strands: [], unreadable: [], epoch: 0, next: null };
       const strands: Strand[] = [];
       const unreadable: string[] = [];
-      for (let i = 0; i < rest.length; i += 3) {
-        const order = decodeReservation(String(rest[i]), String(rest[i + 1]));
-        if (order) strands.push({ ...order, handOvers: Number(rest[i + 2]) });
-        else unreadable.push(String(rest[i]));
+      const records = found as unknown[];
+      for (let i = 0; i < records.length; i += 3) {
+        const order = decodeReservation(String(records[i]), String(records[i + 1]));
+        if (order) strands.push({ ...order, handOvers: Number(records[i + 2]) });
+        else unreadable.push(String(records[i]));
       }
-      const oldestSince = since === '' ? null : Number(since);
-      return { strands, unreadable, epoch: Number(epoch), cursor: String(next), now: Number(now), oldestSince };
+      const next = nextCursor === '0' ? null : { cursor: String(nextCursor), waitingSince: String(waits) };
+      return { strands, unreadable, epoch: Number(epoch), next };
     },
 
     /** The orders' last worker lived to say what failed: they are not what ends workers, and are not given up for it. */

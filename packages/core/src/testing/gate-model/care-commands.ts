@@ -2,7 +2,9 @@
 import fc from 'fast-check';
 import type { Sale } from '../../sales/sale.ts';
 import { EPOCHS, type EpochChoice, epochOf, type GateCommand, gateCommand, pick } from './gate-command.ts';
+import { byId } from './gate-model.ts';
 import { ModelMismatch } from './gate-under-test.ts';
+import { claimStrands as claimInModel, type PassSettings, passAt } from './sweep-model.ts';
 
 /** Ages that are certain: at once, only what is from long ago, nothing. */
 const AGES_MS = [-1, 0, 3_600_000, 4e12] as const;
@@ -44,23 +46,36 @@ export const sale = fc
     }),
   );
 
-export const claimStrands = (ageMs: number): GateCommand =>
+export const claimStrands = (drawn: PassSettings): GateCommand =>
   gateCommand({
     name: 'claim-strands',
-    drawn: ageMs,
-    plan: () => ageMs,
+    drawn,
+    plan: () => drawn,
     async act({ id, gates }) {
-      const found = await gates.generous.claimStrands(id, ageMs, '0');
-      return { ...found, strands: found.strands.sort((a, b) => (a.id < b.id ? -1 : 1)) };
+      const found = await gates.generous.claimStrands(id, drawn, null);
+      return { ...found, strands: found.strands.sort(byId) };
     },
-    predict({ gate }, _plan, { fromUs, toUs }, { epoch, now }) {
-      if (epoch > 0 && (now < Math.floor(fromUs / 1_000) || now > toUs / 1_000))
-        throw new ModelMismatch(`claimed at ${now}`);
-      return gate.claimStrands(ageMs, now);
+    predict({ gate }, _plan, { raw, fromUs, toUs }) {
+      // Only Redis knows when it was: at one of the milliseconds between the looks, at which all that it wrote would be so.
+      const first = Math.floor(fromUs / 1_000);
+      const instants = Array.from({ length: Math.floor(toUs / 1_000) - first + 1 }, (_, i) => first + i);
+      const isSo = (ms: number): boolean => {
+        const pass = passAt(gate, drawn, ms);
+        if (!pass) return true;
+        return (
+          String(pass.nextPass) === raw.gate.next_pass && pass.strands.every(({ id }) => raw.claims[id] === String(ms))
+        );
+      };
+      return claimInModel(gate, drawn, instants.find(isSo) ?? first);
     },
   });
 
-const claimCommand = fc.constantFrom(...AGES_MS).map(claimStrands);
+/** None begins for so long after the one before, or each does. */
+const PAUSES_MS = [0, 0, 3_600_000] as const;
+
+const claimCommand = fc
+  .record({ ageMs: fc.constantFrom(...AGES_MS), pauseMs: fc.constantFrom(...PAUSES_MS) })
+  .map(claimStrands);
 
 export const changeHandOvers = (drawn: { script: 'count' | 'lower'; numbers: readonly number[] }): GateCommand =>
   gateCommand({

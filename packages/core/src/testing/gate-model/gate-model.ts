@@ -5,7 +5,7 @@
  */
 import type { AcceptedOrder, RejectionReason } from '../../orders/order.ts';
 import type { Sale, StockNumbers } from '../../sales/sale.ts';
-import type { GateCheck, Strand, StrandsFound } from '../../stock/gate-words.ts';
+import type { GateCheck } from '../../stock/gate-words.ts';
 import type { StockGate } from '../../stock/stock-gate.ts';
 
 /** A life of Redis: the one that goes on; one of another process (restarted, failed over); or of other data in the same process (promoted). */
@@ -21,6 +21,8 @@ export interface GateFields {
   numbers: { -readonly [Name in keyof StockNumbers]: number } | null;
   /** Reservations that it has counted; null where it was never opened. */
   orders: number | null;
+  /** ms at which the next pass of the sweep may begin; null before the first. */
+  nextPass: number | null;
   settings: Pick<Sale, 'startsAt' | 'endsAt' | 'perBuyerLimit' | 'paused' | 'version'> | null;
 }
 
@@ -42,6 +44,8 @@ export interface OpeningUnits {
   readonly reserved: number;
   readonly orders: number;
 }
+
+export const byId = (a: { id: string }, b: { id: string }): number => (a.id < b.id ? -1 : 1);
 
 /** A buyer's key as the gate knows it: the buyer's id holds no space. */
 export const keyField = (buyerId: string, idempotencyKey: string): string => `${buyerId} ${idempotencyKey}`;
@@ -167,26 +171,6 @@ export class GateModel {
 
   // The sweep
 
-  /** In one look, for they are few; by id. */
-  claimStrands(ageMs: number, now: number): StrandsFound {
-    const gate = this.open();
-    if (!gate) return { strands: [], unreadable: [], epoch: 0, cursor: '0', now: 0, oldestSince: null };
-    const strands: Strand[] = [];
-    let oldestSince: number | null = null;
-    for (const order of [...this.reservations.values()].sort((a, b) => (a.id < b.id ? -1 : 1))) {
-      const since = this.claims.get(order.id) ?? order.reservedAt;
-      // Where the age is below 0 those are strands, too, that were claimed just now.
-      if (order.reservedAt <= now - ageMs && since <= now - ageMs) {
-        this.claims.set(order.id, now);
-        strands.push({ ...order, handOvers: this.handOvers.get(order.id) ?? 0 });
-      } else {
-        const waits = order.reservedAt <= now - ageMs ? since : order.reservedAt;
-        oldestSince = Math.min(oldestSince ?? waits, waits);
-      }
-    }
-    return { strands, unreadable: [], epoch: gate.epoch, cursor: '0', now, oldestSince };
-  }
-
   countHandOvers(orderIds: readonly string[]): void {
     for (const id of orderIds) if (this.reservations.has(id)) this.handOvers.set(id, (this.handOvers.get(id) ?? 0) + 1);
   }
@@ -206,6 +190,7 @@ export class GateModel {
       closedIn: null,
       numbers,
       orders: 0,
+      nextPass: null,
       settings: settingsOf(sale),
     };
     return true;
@@ -273,6 +258,7 @@ export class GateModel {
       closedIn: 'present',
       numbers: present?.numbers ?? null,
       orders: present?.orders ?? null,
+      nextPass: present?.nextPass ?? null,
       settings: present?.settings ?? null,
     };
     for (const made of [this.claims, this.handOvers, this.buyers, this.orderKeys, this.earlierOrders]) made.clear();
@@ -293,7 +279,15 @@ export class GateModel {
     if (reservations.size !== orders) return 'other_epoch';
     const available = allotment - sold - reserved;
     const numbers = { allotment, available, reserved, sold };
-    this.gate = { epoch, openIn: 'present', closedIn: null, numbers, orders, settings: settingsOf(sale) };
+    this.gate = {
+      epoch,
+      openIn: 'present',
+      closedIn: null,
+      numbers,
+      orders,
+      nextPass: null,
+      settings: settingsOf(sale),
+    };
     this.handOvers.clear();
     return available;
   }

@@ -9,7 +9,8 @@
  * claimed at once, after an hour, or never. What is therefore not covered, and by which test it is:
  *   - the edges of a window, and waiting for one: `reserve.test.ts` (the window of a sale, by the clock of Redis);
  *   - buckets that fill up at ordinary rates, and when they are gone: `buyers-bucket.test.ts`;
- *   - strands that become old enough as time passes: `settle-and-release.test.ts` (strands);
+ *   - strands that become old enough as time passes: `settle-and-release.test.ts` (strands); passes of several looks: there, and
+ *     `tests/worker/sweep-passes.test.ts`;
  *   - calls that overlap: Redis carries scripts out one after the other, which `tests/system/crowd.test.ts` sees from outside.
  */
 import { inspect, isDeepStrictEqual } from 'node:util';
@@ -188,12 +189,13 @@ function pairs(flat: unknown): Record<string, string> {
 function expectedRaw(model: GateModel, nameOf: (life: Life) => string): RawSale {
   const gate: Record<string, string> = {};
   if (model.gate) {
-    const { epoch, openIn, closedIn, numbers, orders, settings } = model.gate;
+    const { epoch, openIn, closedIn, numbers, orders, nextPass, settings } = model.gate;
     gate.epoch = String(epoch);
     gate.run_id = openIn === null ? '' : nameOf(openIn);
     if (closedIn !== null) gate.closed_in = nameOf(closedIn);
     for (const [name, units] of Object.entries(numbers ?? {})) gate[name] = String(units);
     if (orders !== null) gate.orders = String(orders);
+    if (nextPass !== null) gate.next_pass = String(nextPass);
     if (settings) {
       gate.starts_at = String(settings.startsAt);
       gate.ends_at = String(settings.endsAt);

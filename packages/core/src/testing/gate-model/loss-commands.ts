@@ -166,7 +166,7 @@ const disturbedRebuildCommand = fc
 const AFTERWARDS: Record<string, () => GateCommand[]> = {
   nothing: () => [],
   'a look': () => [checkGate('present')],
-  'the sweep': () => [claimStrands(-1)],
+  'the sweep': () => [claimStrands({ ageMs: -1, pauseMs: 0 })],
   'the sweep, after a hand-over': () => [changeHandOvers({ script: 'lower', numbers: [...Array(12).keys()] })],
 };
 
@@ -186,21 +186,28 @@ const loseCommand = fc
 
 const otherLifeCommand = fc.constantFrom('other_process' as const, 'other_data' as const).map(liveAnotherLife);
 
-/** The clock of Redis was an hour ahead when a bucket was written. */
+/** The clock of Redis was an hour ahead when a bucket was written, an order claimed, and the time of the next pass said. */
 const clockSetBackCommand = fc.record({ buyerId: fc.constantFrom(...BUYERS), tokens: fc.constantFrom(0, 1) }).map(
   (drawn): GateCommand =>
     gateCommand({
       name: 'the clock was set back',
       drawn,
-      plan: () => ({ ...drawn, at: (Date.now() + 3_600_000) * 1_000 }),
-      async act({ redis, keys }, { buyerId, tokens, at }) {
+      plan: ({ gate }) => {
+        const [claimed] = gate.reservations.keys();
+        return { ...drawn, claimed, hasPass: gate.gate?.nextPass != null, at: (Date.now() + 3_600_000) * 1_000 };
+      },
+      async act({ redis, keys }, { buyerId, tokens, claimed, hasPass, at }) {
         const [a, b] = await Promise.all(keys.buckets.map((key) => redis.hget(key, ' since')));
         const newer = keys.buckets[Number(b) > Number(a) ? 1 : 0];
         await redis.hset(newer, ' since', Math.floor(at / 1_000), buyerId, `${tokens}.000000:${at}`);
         await redis.expire(newer, 3_600);
+        if (claimed !== undefined) await redis.hset(keys.claims, claimed, at / 1_000);
+        if (hasPass) await redis.hset(keys.gate, 'next_pass', at / 1_000);
       },
-      predict({ gate }, { buyerId, tokens, at }) {
+      predict({ gate }, { buyerId, tokens, claimed, hasPass, at }) {
         gate.buckets.set(buyerId, { tokens, at });
+        if (claimed !== undefined) gate.claims.set(claimed, at / 1_000);
+        if (hasPass && gate.gate) gate.gate.nextPass = at / 1_000;
       },
     }),
 );

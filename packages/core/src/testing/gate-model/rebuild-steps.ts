@@ -1,6 +1,7 @@
 /** The steps of making a gate anew, each done in Redis and in the model, also by a rebuilder that another one has overtaken. */
 import type { AcceptedOrder } from '../../orders/order.ts';
 import type { ModelWorld } from './gate-command.ts';
+import { byId } from './gate-model.ts';
 import { type SaleUnderTest, unlessOtherEpoch } from './gate-under-test.ts';
 import type { LedgerModel, Restoration } from './ledger-model.ts';
 
@@ -30,8 +31,6 @@ export interface StepPlan {
   readonly rebuilder: Rebuilder;
   readonly ledger: LedgerModel;
 }
-
-const byId = (a: AcceptedOrder, b: AcceptedOrder): number => (a.id < b.id ? -1 : 1);
 
 /** A step that was refused does not keep the rebuilder from its next one: each must be refused by itself. */
 export async function takeStep(real: SaleUnderTest, { step, rebuilder, ledger }: StepPlan): Promise<StepReply> {
