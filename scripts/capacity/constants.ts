@@ -19,8 +19,8 @@ const TAKEN = {
   api_us_per_refusal_through_redis: ['µs of CPU of the API for a refusal that asks Redis', 100],
   redis_us_per_refusal: ['µs of CPU of Redis for a refusal that asks it', 5],
   redis_bytes_per_bucket: [
-    'bytes of Redis for the bucket of a buyer whom the limits let through, some seconds long',
-    180,
+    'bytes of Redis for the bucket of a buyer whom the limits let through, some seconds long; twice that where he orders again',
+    90,
   ],
   redis_network_bytes_per_order: ['bytes to and from Redis for an order', 560],
   request_bytes: ['bytes of a request, headers of a gateway in it', 800],

@@ -42,7 +42,7 @@ test('a million buyers, 10,000 units', () => {
   });
   // Half a core / 20 µs; 10,000 × 20 µs / half a core.
   expect(redis).toMatchObject({ mostPerSecond: 25_000, secondsOfSale: 0.4, nodes: 1, liveBytes: 5e6, heldBytes: 8e5 });
-  expect(redis).toMatchObject({ bucketBytes: 10_000 * 180, bytes: 5e6 + 8e5 + 1.8e6, aofBytes: 6e6 });
+  expect(redis).toMatchObject({ bucketBytes: 10_000 * 90, bytes: 5e6 + 8e5 + 9e5, aofBytes: 6e6 });
   expect(ledger).toMatchObject({ workers: 1, workerSeconds: 1, postgresCores: 1, postgresSeconds: 2, bytes: 4e6 });
   expect(ends).toMatchObject({ lastAcceptedAfter: 0.4, lastInLedgerAfter: 2, bottleneck: 'PostgreSQL' });
 });
@@ -63,7 +63,7 @@ test('refusals grow the API only; orders grow Redis and the ledger', () => {
 test('refusals that ask Redis cost it time and buckets, and the API more', () => {
   const through = size({ throughRedis: 0.1 });
   expect(through.redis.secondsOfSale).toBeCloseTo((10_000 * 20 + 299_000 * 5) / 1e6 / 0.5);
-  expect(through.redis.bucketBytes).toBeCloseTo((10_000 + 299_000) * 180);
+  expect(through.redis.bucketBytes).toBeCloseTo((10_000 + 299_000) * 90);
   expect(through.api.cores).toBeCloseTo((10_000 * 100 + 290_000 * (0.9 * 40 + 0.1 * 140)) / 1e6);
 });
 

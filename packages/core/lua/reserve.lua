@@ -223,7 +223,7 @@ local function in_a_row(fields)
   return unpack(row)
 end
 
--- From here on only writes. Buckets stay in this Redis alone, in no file of it and on no replica of it: one that is lost is a full one,
+-- From here on only writes. Buckets stay in this Redis alone, are added to no file of it and go to no replica: one that is lost is a full one,
 -- which a buyer gets by waiting some seconds, and they would be a quarter of all that an order adds to the file.
 if next(buckets) then
   -- A few seconds more, so that they take turns seldom.

@@ -294,7 +294,7 @@ export const SYSTEM_NUMBERS_TIMEOUT_MS = 1_000;
 export const SYSTEM_NUMBERS_SALES_MAX = 50;
 
 /** Orders of a sale, about, of which the oldest is looked for: a look must not grow with the backlog. */
-export const OLDEST_LOOK_MAX = 10_000;
+export const OLDEST_LOOK_MAX = 100_000;
 
 /** Bytes above which a process sets its log file aside. */
 export const LOG_FILE_BYTES = 20 * 1024 * 1024;

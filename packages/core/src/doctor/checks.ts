@@ -38,6 +38,7 @@ const WHY = {
   REDIS_AOF: 'An accepted order is only in Redis until the ledger has it.',
   REDIS_APPENDFSYNC: 'It decides how many seconds of accepted orders a power cut may take.',
   REDIS_AOF_REWRITE: 'Writing the file anew in the middle of a sale costs every order time.',
+  REDIS_LAZY_EXPIRE: 'As the buckets of a sale that has ended expire, Redis stands still until all are freed.',
   REDIS_MEMORY:
     'A full Redis refuses orders; one without a bound is killed by the system, and loses what it had not written.',
   REDIS_LATENCY: 'Every order waits for Redis.',

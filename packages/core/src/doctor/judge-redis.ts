@@ -28,6 +28,7 @@ export function judgeRedis(seen: SeenRedis, backlogLimit: number): Finding[] {
     judgeAppendOnly,
     judgeAppendFsync,
     judgeRewrite,
+    judgeExpiry,
     (node: RedisNode) => judgeMemory(node, backlogLimit),
     judgeLatency,
     (node: RedisNode) => judgeClock('REDIS_CLOCK', node.clock),
@@ -148,6 +149,14 @@ function judgeAppendFsync(node: RedisNode): Finding {
   return appendFsync === 'no'
     ? warning('REDIS_APPENDFSYNC', 'no: mostly up to 30 s', setConfig(node, 'appendfsync everysec'))
     : ok('REDIS_APPENDFSYNC', appendFsync === 'always' ? 'always: nothing' : `${appendFsync}: up to two seconds`);
+}
+
+function judgeExpiry(node: RedisNode): Finding {
+  const wanted = 'lazyfree-lazy-expire yes';
+  if (node.expiresLazily === null) return warning('REDIS_LAZY_EXPIRE', HIDDEN, setHidden(wanted));
+  return node.expiresLazily
+    ? ok('REDIS_LAZY_EXPIRE', 'yes')
+    : warning('REDIS_LAZY_EXPIRE', 'no: 18 ms for 100,000 buckets', setConfig(node, wanted));
 }
 
 function judgeRewrite(node: RedisNode): Finding {

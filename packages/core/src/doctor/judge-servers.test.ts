@@ -92,6 +92,8 @@ test.each<[string, 'warning' | 'wrong', string, Finding[], RegExp]>([
     /auto-aof-rewrite-min-size 256mb/,
   ],
   ['REDIS_AOF_REWRITE', 'warning', 'does not show', badRedis({ rewriteMinBytes: null }), /provider/],
+  ['REDIS_LAZY_EXPIRE', 'warning', 'no: ', badRedis({ expiresLazily: false }), /CONFIG SET lazyfree-lazy-expire yes/],
+  ['REDIS_LAZY_EXPIRE', 'warning', 'does not show', badRedis({ expiresLazily: null }), /provider/],
   ['REDIS_MEMORY', 'warning', 'no maxmemory', badRedis({ maxBytes: 0 }), /CONFIG SET maxmemory 2048mb/],
   ['REDIS_MEMORY', 'warning', '102 MiB of 1 GiB', badRedis({ usedBytes: GIB * 0.9 }), /CONFIG SET maxmemory 2048mb,/],
   // Redis refuses 1.5gb.

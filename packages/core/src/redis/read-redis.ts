@@ -30,9 +30,11 @@ export interface RedisNode {
   readonly appendOnly: boolean;
   /** false: its last writing to the disk failed, and it refuses writes for that, or will. */
   readonly persists: boolean;
-  /** null, as the next two: it does not show its configuration. */
+  /** null, as the next three: it does not show its configuration. */
   readonly appendFsync: string | null;
   readonly rewriteMinBytes: number | null;
+  /** lazyfree-lazy-expire. */
+  readonly expiresLazily: boolean | null;
   /** Of its data, on its own machine. */
   readonly folder: string | null;
   readonly usedBytes: number;
@@ -96,6 +98,7 @@ async function readNode(
     persists: field('aof_last_write_status') !== 'err' && field('rdb_last_bgsave_status') !== 'err',
     appendFsync: config?.get('appendfsync') ?? null,
     rewriteMinBytes: config?.has('auto-aof-rewrite-min-size') ? Number(config.get('auto-aof-rewrite-min-size')) : null,
+    expiresLazily: config?.has('lazyfree-lazy-expire') ? config.get('lazyfree-lazy-expire') === 'yes' : null,
     folder: config?.get('dir') ?? null,
     usedBytes: Number(field('used_memory')),
     maxBytes: Number(field('maxmemory')),
@@ -114,7 +117,14 @@ async function readNode(
 /** null: this server, or our login, does not show it. */
 async function readConfig(node: Redis): Promise<Map<string, string> | null> {
   try {
-    const told = await node.config('GET', 'appendfsync', 'auto-aof-rewrite-min-size', 'dir', 'min-replicas-to-write');
+    const told = await node.config(
+      'GET',
+      'appendfsync',
+      'auto-aof-rewrite-min-size',
+      'lazyfree-lazy-expire',
+      'dir',
+      'min-replicas-to-write',
+    );
     const flat = pairsOf(told);
     return flat.size > 0 ? flat : null;
   } catch {

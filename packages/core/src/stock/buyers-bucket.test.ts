@@ -99,6 +99,20 @@ test('a clock that was set back locks no buyer out', async () => {
   expect(Number(await world.redis.hget(newer, ' since'))).toBeLessThanOrEqual(Date.now() + 1_000);
 });
 
+test('a clock that was set back leaves no old word above a new one', async () => {
+  const sale = await makeSale(world);
+  const [older, newer] = world.keys.sale(sale.id).buckets;
+  const inAnHour = (Date.now() + 3_600_000) * 1_000;
+  await world.redis.hset(older, { ' since': inAnHour / 1_000 - 10_000, bob: `5.000000:${inAnHour - 9_000_000}` });
+  await world.redis.hset(newer, { ' since': inAnHour / 1_000, bob: `1.000000:${inAnHour}` });
+  expect(words(await reserve(sale.id, [request(sale.id, 'ann')]))).toEqual(['reserved']);
+  expect(await world.redis.exists(older)).toBe(0);
+  expect(words(await reserve(sale.id, [request(sale.id, 'bob'), request(sale.id, 'bob')]))).toEqual([
+    'reserved',
+    'buyer_limited',
+  ]);
+});
+
 describe('in one of two hashes that take turns', () => {
   /** The one that is written to has been that for so long. */
   async function makeOlder(saleId: string, ms: number): Promise<void> {

@@ -20,6 +20,7 @@ export const node: RedisNode = {
   persists: true,
   appendFsync: 'everysec',
   rewriteMinBytes: GIB / 4,
+  expiresLazily: true,
   folder: '/data',
   usedBytes: GIB / 10,
   maxBytes: GIB,
