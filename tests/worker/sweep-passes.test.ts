@@ -81,8 +81,8 @@ test('[I3] a sale of which nothing can have stranded is not looked through again
 test('[I3] an order of an earlier time that comes late is found after the longest pause', async () => {
   const sale = await makeSale(world, { units: 10 });
   const sweep = sweepOf({ strandAgeMs: 60_000, pauseMs: 300 });
+  const [id] = (await reserve(sale.id, 2)) as [string];
   await sweep.runOnce();
-  const [id] = (await reserve(sale.id, 1)) as [string];
   await world.redis.hset(world.keys.sale(sale.id).reservations, id, `1|${Date.now() - 70_000}|r|0|ann`);
   await sweep.runOnce();
   expect(await handedOver()).toEqual([]);

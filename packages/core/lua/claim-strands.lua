@@ -28,15 +28,16 @@ end
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local age, longest_pause = tonumber(ARGV[1]), tonumber(ARGV[2])
+local orders = redis.call('HLEN', KEYS[2])
 -- A look takes 4 µs for each order.
-local shortest_pause = math.ceil(redis.call('HLEN', KEYS[2]) / 10)
+local shortest_pause = math.ceil(orders / 10)
 local function begin_next_pass_at(ms)
   redis.call('HSET', KEYS[1], 'next_pass', string.format('%.0f', ms))
 end
 if ARGV[4] == '0' then
   local next_pass = tonumber(gate[3] or '0')
   -- Further ahead than any: the clock was set back.
-  if now_ms < next_pass and next_pass <= now_ms + longest_pause then
+  if orders == 0 or now_ms < next_pass and next_pass <= now_ms + longest_pause then
     return { 'claimed', gate[2], '0', '', {} }
   end
   begin_next_pass_at(now_ms + shortest_pause)

@@ -4,6 +4,7 @@ import { changeHandOvers, checkGate, claimStrands } from './care-commands.ts';
 import { type GateCommand, gateCommand, type ModelWorld } from './gate-command.ts';
 import type { Life } from './gate-model.ts';
 import { BUYERS, expectSame } from './gate-under-test.ts';
+import { adoptOrders } from './order-commands.ts';
 import { predictStep, type Rebuilder, STEPS, type StepPlan, type StepReply, takeStep } from './rebuild-steps.ts';
 
 const begin = (world: ModelWorld): Rebuilder => {
@@ -167,6 +168,7 @@ const AFTERWARDS: Record<string, () => GateCommand[]> = {
   nothing: () => [],
   'a look': () => [checkGate('present')],
   'the sweep': () => [claimStrands({ ageMs: -1, pauseMs: 0 })],
+  'the jobs of earlier': () => [adoptOrders({ numbers: [...Array(12).keys()], strangers: [], epoch: 'present' })],
   'the sweep, after a hand-over': () => [changeHandOvers({ script: 'lower', numbers: [...Array(12).keys()] })],
 };
 

@@ -3,7 +3,15 @@ import fc from 'fast-check';
 import type { AcceptedOrder, RejectionReason } from '../../orders/order.ts';
 import type { ReserveDecision } from '../../stock/gate-words.ts';
 import type { BuyerBucketSettings } from '../../stock/stock-gate.ts';
-import { EPOCHS, epochOf, type GateCommand, gateCommand, type ModelWorld, pick } from './gate-command.ts';
+import {
+  EPOCHS,
+  type EpochChoice,
+  epochOf,
+  type GateCommand,
+  gateCommand,
+  type ModelWorld,
+  pick,
+} from './gate-command.ts';
 import { type Bucket, keyField } from './gate-model.ts';
 import { BUYERS, type Look, ModelMismatch, ORDER_KEYS, TIGHT_BACKLOG, unlessOtherEpoch } from './gate-under-test.ts';
 import { reserve } from './reserve-model.ts';
@@ -164,37 +172,43 @@ const releaseCommand = ending.map(
     }),
 );
 
+interface Adoption {
+  readonly numbers: readonly number[];
+  readonly strangers: readonly { buyerId: string; quantity: number; idempotencyKey: string | null }[];
+  readonly epoch: EpochChoice;
+}
+
 /**
  * Orders that were accepted and have no verdict; such that the gate has had since the ledger was asked, whatever became of them: the question
  * comes late; and orders that were accepted by a gate that is gone, with all that knew of them.
  */
-const adoptCommand = fc.record({ numbers, strangers: fc.array(claim, { maxLength: 3 }), epoch }).map(
-  (drawn): GateCommand =>
-    gateCommand({
-      name: 'adopt',
-      drawn,
-      plan(world) {
-        const known = pick(world.accepted, drawn.numbers).filter(
-          ({ id }) => !world.ledger.verdictOf(id) || world.gate.earlierOrders.has(id),
-        );
-        const strangers = drawn.strangers.map(
-          (order, i): AcceptedOrder => ({
-            ...order,
-            id: world.newOrderId(),
-            requestId: `lost ${i}`,
-            reservedAt: LONG_AGO + i,
-          }),
-        );
-        world.accepted.push(...strangers);
-        return { orders: [...new Set([...known, ...strangers])], epoch: epochOf(world, drawn.epoch) };
-      },
-      act: ({ id, gates }, plan): Promise<Adopted> =>
-        plan.orders.length === 0
-          ? Promise.resolve<Adopted>(new Map())
-          : unlessOtherEpoch(gates.generous.adopt({ saleId: id, ...plan })),
-      predict: ({ gate }, plan) => (plan.orders.length === 0 ? new Map() : gate.adopt(plan.epoch, plan.orders)),
-    }),
-);
+export const adoptOrders = (drawn: Adoption): GateCommand =>
+  gateCommand({
+    name: 'adopt',
+    drawn,
+    plan(world) {
+      const known = pick(world.accepted, drawn.numbers).filter(
+        ({ id }) => !world.ledger.verdictOf(id) || world.gate.earlierOrders.has(id),
+      );
+      const strangers = drawn.strangers.map(
+        (order, i): AcceptedOrder => ({
+          ...order,
+          id: world.newOrderId(),
+          requestId: `lost ${i}`,
+          reservedAt: LONG_AGO + i,
+        }),
+      );
+      world.accepted.push(...strangers);
+      return { orders: [...new Set([...known, ...strangers])], epoch: epochOf(world, drawn.epoch) };
+    },
+    act: ({ id, gates }, plan): Promise<Adopted> =>
+      plan.orders.length === 0
+        ? Promise.resolve<Adopted>(new Map())
+        : unlessOtherEpoch(gates.generous.adopt({ saleId: id, ...plan })),
+    predict: ({ gate }, plan) => (plan.orders.length === 0 ? new Map() : gate.adopt(plan.epoch, plan.orders)),
+  });
+
+const adoptCommand = fc.record({ numbers, strangers: fc.array(claim, { maxLength: 3 }), epoch }).map(adoptOrders);
 
 /** The ledger has an order under a key, and Redis had forgotten: from now on the key leads to it. */
 const pointKeyCommand = fc

@@ -17,7 +17,8 @@ export function passAt(
 ): { strands: AcceptedOrder[]; nextPass: number } | null {
   const nextPass = model.gate?.nextPass ?? 0;
   // One that is further ahead than any is of a clock that was set back.
-  if (!model.open() || (now < nextPass && nextPass <= now + pauseMs)) return null;
+  const isTooEarly = now < nextPass && nextPass <= now + pauseMs;
+  if (!model.open() || model.reservations.size === 0 || isTooEarly) return null;
   const strands: AcceptedOrder[] = [];
   let waitingSince = now;
   for (const order of model.reservations.values()) {
