@@ -105,6 +105,15 @@ test('[I3] the strands of a large sale are handed over in several turns, each wh
   expect(looks.slice(0, 4)).toEqual(['begins', 'goes on', 'goes on', 'goes on']);
 });
 
+test('[I3] a pass that has begun goes on, also where its sale has been over for hours', async () => {
+  const sale = await makeSale(world, { units: 6 * SWEEP_LOOK });
+  const ids = await reserve(sale.id, 6 * SWEEP_LOOK);
+  const sales = createSaleStore(world.pool);
+  const sweep = sweepOf({ turnMax: 2 * SWEEP_LOOK, sales: { listIds: sales.listIds, listCurrent: async () => [] } });
+  for (let turn = 0; turn < 4; turn++) await sweep.runOnce();
+  expect(await handedOver()).toEqual([...ids].sort());
+});
+
 test('[I3] orders that cannot be brought to their end keep none behind them from theirs', async () => {
   const count = 6 * SWEEP_LOOK;
   const sale = await makeSale(world, { units: count });

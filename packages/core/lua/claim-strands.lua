@@ -1,8 +1,8 @@
 -- claim-strands
 --   Looks at some of the reservations, and takes those that stayed unsettled for too long into the caller's hands: their clock starts
 --   anew, so that no other worker claims them at the same time and nobody claims them for ever if this one dies. Looks follow each
---   other in a pass over all reservations. A pass tells when the next one can find something, and before that none begins: of no
---   worker, and not before Redis had 25 times as long for others as the pass takes.
+--   other in a pass over all reservations. A pass tells when the next one can find something, and before that none begins, of no
+--   worker; nor before Redis had 25 times as long for others as the pass takes, or the longest pause is over.
 -- KEYS
 --   1 gate           hash of the sale's settings and numbers
 --   2 reservations   hash order id -> quantity|reserved at ms|request id|length of key|key, buyer
@@ -29,14 +29,13 @@ local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local age, longest_pause = tonumber(ARGV[1]), tonumber(ARGV[2])
 local orders = redis.call('HLEN', KEYS[2])
--- A look takes 4 µs for each order.
-local shortest_pause = math.ceil(orders / 10)
+-- A look takes 4 µs for each order. Never longer than the longest: what is further ahead than that is of a clock that was set back.
+local shortest_pause = math.min(math.ceil(orders / 10), longest_pause)
 local function begin_next_pass_at(ms)
   redis.call('HSET', KEYS[1], 'next_pass', string.format('%.0f', ms))
 end
 if ARGV[4] == '0' then
   local next_pass = tonumber(gate[3] or '0')
-  -- Further ahead than any: the clock was set back.
   if orders == 0 or now_ms < next_pass and next_pass <= now_ms + longest_pause then
     return { 'claimed', gate[2], '0', '', {} }
   end

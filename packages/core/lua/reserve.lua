@@ -9,7 +9,7 @@
 --   2 reservations   hash order id -> quantity|reserved at ms|request id|length of key|key, buyer
 --   3 buyers         hash buyer -> units held (only where the sale has a cap)
 --   4 order keys     hash buyer, space, idempotency key -> order id, space, quantity
---   5 buckets        hash buyer -> tokens:at µs, and ' since' -> ms since which new ones are written here
+--   5 buckets        hash buyer -> tokens:at µs, ' since' -> ms since which new ones are written here, ' kept for' -> seconds that they need
 --   6 buckets        the same: one of the two is the newer, the other the older
 -- ARGV
 --   1 permits        orders that the system-wide window lets through; -1 = no such limit
@@ -102,13 +102,13 @@ for n, order in ipairs(orders) do
     key_fields[#key_fields + 1] = buyer .. ' ' .. order_key
   end
 end
--- Buckets are in two hashes. Once the newer one has been that for as long as any bucket takes to be full, all in the older one are full,
--- which is the same as none: it is emptied, and becomes the newer.
+-- Buckets are in two hashes. Once the newer one has been that for as long as any bucket of the older takes to be full, all in the older one
+-- are full, which is the same as none: it is emptied, and becomes the newer.
 local newer, older = { key = KEYS[5] }, { key = KEYS[6] }
 if capacity > 0 then
   for _, half in ipairs({ newer, older }) do
-    half.texts = redis.call('HMGET', half.key, ' since', unpack(buyers))
-    half.since = tonumber(half.texts[1] or '0')
+    half.texts = redis.call('HMGET', half.key, ' since', ' kept for', unpack(buyers))
+    half.since, half.kept_for = tonumber(half.texts[1] or '0'), tonumber(half.texts[2] or '0')
   end
   if older.since > newer.since then
     newer, older = older, newer
@@ -148,7 +148,7 @@ for n, order in ipairs(orders) do
   if not word and capacity > 0 then
     tokens = buckets[buyer]
     if not tokens then
-      local bucket = newer.texts[n + 1] or older.texts[n + 1]
+      local bucket = newer.texts[n + 2] or older.texts[n + 2]
       tokens = capacity
       if bucket then
         local left, at_us = string.match(bucket, '^([^:]+):(.+)$')
@@ -228,24 +228,32 @@ end
 if next(buckets) then
   -- A few seconds more, so that they take turns seldom.
   local kept_for = math.min(bucket_ttl, 5 + math.ceil(capacity / refill_rate))
+  -- Another process may have other settings: what it wrote is kept for as long as it needs.
+  local longest = math.max(kept_for, newer.kept_for, older.kept_for)
   redis.set_repl(redis.REPL_NONE)
   local age, row = now_ms - newer.since, {}
   local is_set_back = age < 0
-  if age >= kept_for * 1000 or is_set_back then
+  if age >= math.max(kept_for, older.kept_for) * 1000 or is_set_back then
     -- Not left to its time to live: where a hash expires, Redis may stand still until all of it is freed.
     redis.call('UNLINK', older.key)
     row[1], row[2] = ' since', now_ms_text
     -- Where the clock was set back, the newer one stays that, and counts anew: else it would be the newer until the old time comes again.
     if not is_set_back then
-      newer = older
+      newer, older = older, newer
+      newer.kept_for = 0
     end
+  end
+  if kept_for > newer.kept_for then
+    row[#row + 1] = ' kept for'
+    row[#row + 1] = string.format('%.0f', kept_for)
   end
   for buyer, tokens in pairs(buckets) do
     row[#row + 1] = buyer
     row[#row + 1] = bucket_text(tokens)
   end
   redis.call('HSET', newer.key, unpack(row))
-  redis.call('EXPIRE', newer.key, string.format('%.0f', 2 * kept_for))
+  -- Longer than the older one, whose words would be the newest otherwise.
+  redis.call('EXPIRE', newer.key, string.format('%.0f', 2 * longest))
   redis.set_repl(redis.REPL_ALL)
 end
 if taken > 0 then

@@ -115,7 +115,9 @@ export function createSweep(parts: {
       turns += 1;
       lookAtAll = true;
       underWayThisTurn = null;
-      const ids = all ? await sales.listIds() : (await sales.listCurrent(RECENT_MS)).map((sale) => sale.id);
+      const listed = all ? await sales.listIds() : (await sales.listCurrent(RECENT_MS)).map((sale) => sale.id);
+      // A pass that has begun goes on, however old the sale.
+      const ids = new Set([...listed, ...passes.keys()]);
       // One sale that cannot be swept must not keep the others from it.
       const faults: unknown[] = [];
       for (const id of ids) await sweepSale(id).catch((error: unknown) => faults.push(error));

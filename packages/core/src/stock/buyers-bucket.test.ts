@@ -114,18 +114,16 @@ test('a clock that was set back leaves no old word above a new one', async () =>
 });
 
 describe('in one of two hashes that take turns', () => {
-  /** The one that is written to has been that for so long. */
+  /** As if so many ms had passed for the hashes; the buckets in them stay as they are. */
   async function makeOlder(saleId: string, ms: number): Promise<void> {
-    const { buckets } = world.keys.sale(saleId);
-    const sinces = await Promise.all(buckets.map((key) => world.redis.hget(key, ' since')));
-    const newer = Number(sinces[1]) > Number(sinces[0]) ? 1 : 0;
-    await world.redis.hset(buckets[newer], ' since', Number(sinces[newer]) - ms);
+    for (const key of world.keys.sale(saleId).buckets)
+      if (await world.redis.exists(key)) await world.redis.hincrby(key, ' since', -ms);
   }
   const buyersOf = async (saleId: string): Promise<string[][]> =>
     Promise.all(
       world.keys
         .sale(saleId)
-        .buckets.map(async (key) => (await world.redis.hkeys(key)).filter((field) => field !== ' since').sort()),
+        .buckets.map(async (key) => (await world.redis.hkeys(key)).filter((field) => !field.startsWith(' ')).sort()),
     );
   const order = (saleId: string, buyer: string) => reserve(saleId, [request(saleId, buyer)]);
 
@@ -164,6 +162,33 @@ describe('in one of two hashes that take turns', () => {
     await reserve(sale.id, [request(sale.id, 'bob')], -1, { capacity: 5, refillRate: 0.0001 });
     expect((await ttls())[1]).toBeGreaterThan(7_190);
     expect((await ttls())[1]).toBeLessThanOrEqual(7_200);
+  });
+
+  test('is kept for as long as it needs, also where a process of other settings takes turns sooner', async () => {
+    const sale = await makeSale(world);
+    const slow = { capacity: 3, refillRate: 0.01 };
+    const [, newer] = world.keys.sale(sale.id).buckets;
+    const reserveSlowly = (buyer: string) => reserve(sale.id, [request(sale.id, buyer)], -1, slow);
+    for (let i = 0; i < 3; i++) await reserveSlowly('ann');
+    await makeOlder(sale.id, 10_000);
+    await order(sale.id, 'bob');
+    expect(await buyersOf(sale.id)).toEqual([['bob'], ['ann']]);
+    // Ten seconds are enough for the five tokens of this process, and not for the three of the other.
+    await makeOlder(sale.id, 10_000);
+    await order(sale.id, 'eve');
+    expect(await buyersOf(sale.id)).toEqual([['bob', 'eve'], ['ann']]);
+    expect(words(await reserveSlowly('ann'))).toEqual(['buyer_limited']);
+    // Nor is the newer one gone before the older.
+    const ttls = await Promise.all(world.keys.sale(sale.id).buckets.map((key) => world.redis.ttl(key)));
+    expect(ttls[0]).toBeGreaterThanOrEqual(ttls[1] as number);
+    await makeOlder(sale.id, 310_000);
+    await order(sale.id, 'tom');
+    expect(await buyersOf(sale.id)).toEqual([['bob', 'eve'], ['tom']]);
+    // The slow ones are gone, and with them what they needed.
+    expect(await world.redis.hget(newer, ' kept for')).toBe('10');
+    await makeOlder(sale.id, 10_000);
+    await order(sale.id, 'sue');
+    expect(await buyersOf(sale.id)).toEqual([['sue'], ['tom']]);
   });
 });
 

@@ -184,6 +184,17 @@ describe('strands', () => {
     expect((await passOver({ ageMs: -1, pauseMs: 1_000 })).strands).toHaveLength(ids.length);
   });
 
+  test('of many orders one pass begins at a time, also where the shortest pause would be longer than the longest', async () => {
+    const { saleId } = await reserved(Array(30).fill(1));
+    const settings = { ageMs: 60_000, pauseMs: 2 };
+    const nextPass = async (): Promise<number> =>
+      Number(await world.redis.hget(world.keys.sale(saleId).gate, 'next_pass'));
+    const before = Date.now();
+    await gate.claimStrands(saleId, settings, null);
+    expect(await nextPass()).toBeLessThanOrEqual(Date.now() + 2);
+    expect(await nextPass()).toBeGreaterThanOrEqual(before);
+  });
+
   test('a clock that was set back hides none, whether it was reserved or claimed by the old one', async () => {
     const { saleId, ids } = await reserved([1, 1]);
     const keys = world.keys.sale(saleId);

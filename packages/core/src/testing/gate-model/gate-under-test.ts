@@ -171,7 +171,8 @@ function readBuckets(halves: readonly [number, unknown][]): Map<string, Bucket> 
     // For how long exactly, `buyers-bucket.test.ts` says.
     if (ttl < 1 || ttl > 2 * 3_600) throw new ModelMismatch(`buckets are kept for ${ttl} s`);
     for (const [buyer, text] of Object.entries(fields)) {
-      if (buyer === ' since') continue;
+      // No buyer's id holds a space.
+      if (buyer.startsWith(' ')) continue;
       const [tokens, at] = text.split(':').map(Number) as [number, number];
       buckets.set(buyer, { tokens, at });
     }

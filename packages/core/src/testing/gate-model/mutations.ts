@@ -69,7 +69,7 @@ const reserve = of(
   ['a full bucket', 'tokens = math.min(capacity, tonumber(left)', 'tokens = math.max(0, tonumber(left)'],
   ['a clock that was set back', 'if tonumber(at_us) > now_us then', 'if false then'],
   ['writing the buckets', "redis.call('HSET', newer.key, unpack(row))", ''],
-  ['buckets that end', "redis.call('EXPIRE', newer.key, string.format('%.0f', 2 * kept_for))", ''],
+  ['buckets that end', "redis.call('EXPIRE', newer.key, string.format('%.0f', 2 * longest))", ''],
   ['the end of the sale', 'if now_ms >= ends_at then', 'if false then'],
   ['the pause', 'elseif paused then', 'elseif false then'],
   ['the beginning of the sale', 'elseif now_ms < starts_at then', 'elseif false then'],

@@ -27,7 +27,7 @@ export function passAt(
     if (since <= now - ageMs) strands.push(order);
     else waitingSince = Math.min(waitingSince, since);
   }
-  const shortestPause = Math.ceil(model.reservations.size / 10);
+  const shortestPause = Math.min(Math.ceil(model.reservations.size / 10), pauseMs);
   return { strands, nextPass: Math.min(Math.max(waitingSince + ageMs, now + shortestPause), now + pauseMs) };
 }
 
