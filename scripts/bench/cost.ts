@@ -135,13 +135,13 @@ export async function memoryOfOrders(count: number): Promise<MemoryResult> {
     // What is made once, and what a process and its connections take as they begin to work.
     await orderAll(system, [saleId], 1_000);
     await refuseAll(system, soldOut, 1_000);
-    await bucketsAreGone(system);
+    await bucketsAreGone(system, [soldOut, saleId]);
     const empty = await used();
     await orderAll(system, [saleId], count);
-    await bucketsAreGone(system);
+    await bucketsAreGone(system, [soldOut, saleId]);
     const live = await used();
     await refuseAll(system, soldOut, count);
-    await bucketsAreGone(system);
+    await bucketsAreGone(system, [soldOut, saleId]);
     const refused = await used();
     const held = await usageOf(saleId, 'buyers');
     const inGate = await usageOf(saleId, 'reservations');
@@ -163,12 +163,13 @@ async function refuseAll(system: BenchSystem, saleId: string, count: number): Pr
   if (byStatus['400'] !== count) throw new Error(`${count} refusals: ${JSON.stringify(byStatus)}`);
 }
 
-/** Buckets of buyers who asked once are full again after a moment, and go. @throws where they stay */
-async function bucketsAreGone(system: BenchSystem): Promise<void> {
+/** Buckets of buyers who asked once are full again after a moment, and go; their memory is freed beside Redis' own thread. @throws where they stay */
+async function bucketsAreGone(system: BenchSystem, saleIds: readonly string[]): Promise<void> {
+  const names = saleIds.flatMap((id) => [`flash-sale:{${id}}:buckets:0`, `flash-sale:{${id}}:buckets:1`]);
   for (let i = 0; i < 60; i++) {
-    const expiring = Number(/^db0:keys=\d+,expires=(\d+)/m.exec(await system.redis.info('keyspace'))?.[1] ?? 0);
-    // The worker's sign, the window, the catalogue.
-    if (expiring <= 3) return;
+    const areThere = (await system.redis.exists(...names)) > 0;
+    const areBeingFreed = !/^lazyfree_pending_objects:0\r?$/m.test(await system.redis.info('memory'));
+    if (!areThere && !areBeingFreed) return;
     await new Promise((resolve) => setTimeout(resolve, 500));
   }
   throw new Error('buckets were still there after 30 s');
