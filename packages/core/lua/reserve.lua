@@ -241,6 +241,8 @@ if next(buckets) then
     if not is_set_back then
       newer, older = older, newer
       newer.kept_for = 0
+      -- No longer than it is needed, which is shorter than the newer one stays: else its words would be the newest some day.
+      redis.call('EXPIRE', older.key, string.format('%.0f', math.max(kept_for, older.kept_for)))
     end
   end
   if kept_for > newer.kept_for then
@@ -252,7 +254,6 @@ if next(buckets) then
     row[#row + 1] = bucket_text(tokens)
   end
   redis.call('HSET', newer.key, unpack(row))
-  -- Longer than the older one, whose words would be the newest otherwise.
   redis.call('EXPIRE', newer.key, string.format('%.0f', 2 * longest))
   redis.set_repl(redis.REPL_ALL)
 end

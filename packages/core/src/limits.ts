@@ -115,7 +115,8 @@ export const SWEEP_TURN_MAX = 20_000;
 
 /**
  * Milliseconds after which the sweep looks through all reservations of a sale again, although none that it saw can have stranded: one that
- * was reserved earlier may have come meanwhile, to a gate that was made anew.
+ * was reserved earlier may have come meanwhile, to a gate that was made anew. Also the longest time that Redis has for others between two
+ * passes over very many, and what a next pass is further ahead than is of a clock that was set back.
  */
 export const SWEEP_PAUSE_MS = 5_000;
 

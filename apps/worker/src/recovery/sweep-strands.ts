@@ -14,7 +14,7 @@ import type { OrderBatch } from '@flash-sale/core/orders/order.ts';
 import type { OrderStore } from '@flash-sale/core/orders/order-store.ts';
 import type { OrderQueue } from '@flash-sale/core/queue/order-queue.ts';
 import type { SaleStore } from '@flash-sale/core/sales/sale-store.ts';
-import type { PassLook, Strand, StrandsFound } from '@flash-sale/core/stock/gate-words.ts';
+import type { PassPosition, Strand, StrandsFound } from '@flash-sale/core/stock/gate-words.ts';
 import type { StockGate } from '@flash-sale/core/stock/stock-gate.ts';
 import type { Logger } from 'pino';
 import { followLedger } from '../orders/confirm-orders.ts';
@@ -44,7 +44,7 @@ export function createSweep(parts: {
   let underWayThisTurn: Promise<Set<string> | null> | null = null;
 
   /** How those go on that are not over. */
-  const passes = new Map<string, PassLook>();
+  const passes = new Map<string, PassPosition>();
 
   async function sweepSale(saleId: string): Promise<void> {
     // An order that cannot be brought to its end must not keep those behind it from theirs.

@@ -78,11 +78,11 @@ export interface StrandsFound {
   /** Of the gate; 0 where it is closed, and then there is nothing else. */
   readonly epoch: number;
   /** How the pass goes on; null where it is over, or none may begin yet. */
-  readonly next: PassLook | null;
+  readonly next: PassPosition | null;
 }
 
 /** Where a pass of the sweep over the reservations of a sale stands. */
-export interface PassLook {
+export interface PassPosition {
   readonly cursor: string;
   /** The earliest ms, by Redis' clock, since which one waits that was not taken. */
   readonly waitingSince: string;

@@ -4,7 +4,7 @@ import { SETTLE_BATCH_MAX, SWEEP_LOOK } from '../limits.ts';
 import { type AcceptedOrder, newOrderId } from '../orders/order.ts';
 import { makeSale, reserveOne } from '../testing/sales.ts';
 import { openWorld, type World } from '../testing/world.ts';
-import type { PassLook, StrandsFound } from './gate-words.ts';
+import type { PassPosition, StrandsFound } from './gate-words.ts';
 import { createStockGate, type StockGate } from './stock-gate.ts';
 
 let world: World;
@@ -157,7 +157,7 @@ describe('strands', () => {
     const passOver = async (settings: { ageMs: number; pauseMs: number }) => {
       const strands: string[] = [];
       let looks = 0;
-      let look: PassLook | null = null;
+      let look: PassPosition | null = null;
       do {
         const found: StrandsFound = await gate.claimStrands(sale.id, settings, look);
         strands.push(...found.strands.map((strand) => strand.id));
@@ -179,9 +179,13 @@ describe('strands', () => {
     const all = await passOver({ ageMs: -1, pauseMs: 1_000 });
     expect(all.strands.sort()).toEqual([...ids].sort());
     // Redis has 60 ms for others after 600 orders.
-    expect(await passOver({ ageMs: -1, pauseMs: 1_000 })).toEqual({ strands: [], looks: 1 });
-    await new Promise((resolve) => setTimeout(resolve, (3 * SWEEP_LOOK) / 10 + 5));
+    const [seconds, micros] = await world.redis.time();
+    const pause = (3 * SWEEP_LOOK) / 10;
+    expect(await nextPass()).toBeLessThanOrEqual(Number(seconds) * 1_000 + Number(micros) / 1_000 + pause);
+    await new Promise((resolve) => setTimeout(resolve, pause + 5));
+    const begunAt = Date.now();
     expect((await passOver({ ageMs: -1, pauseMs: 1_000 })).strands).toHaveLength(ids.length);
+    expect(await nextPass()).toBeGreaterThanOrEqual(begunAt + pause - 1);
   });
 
   test('of many orders one pass begins at a time, also where the shortest pause would be longer than the longest', async () => {

@@ -19,7 +19,7 @@ import {
   GateRecoveringError,
   gateConditions,
   OrderEndedError,
-  type PassLook,
+  type PassPosition,
   type ReserveDecision,
   readOutcome,
   refusalOf,
@@ -264,7 +264,7 @@ export function createStockGate({
     async claimStrands(
       saleId: string,
       { ageMs, pauseMs }: { ageMs: number; pauseMs: number },
-      look: PassLook | null,
+      look: PassPosition | null,
     ): Promise<StrandsFound> {
       const sale = keys.sale(saleId);
       const names = [sale.gate, sale.reservations, sale.claims, sale.handOvers];
