@@ -129,22 +129,25 @@ describe('in one of two hashes that take turns', () => {
 
   test('is still counted after one turn, and dropped after two', async () => {
     const sale = await makeSale(world);
+    // Five tokens at one in a hundred seconds: kept for 505 s.
+    const slow = { ...BUCKET, refillRate: 0.01 };
+    const order = (saleId: string, buyer: string) => reserve(saleId, [request(saleId, buyer)], -1, slow);
     for (let i = 0; i < 5; i++) await order(sale.id, 'ann');
-    await makeOlder(sale.id, 9_000);
+    await makeOlder(sale.id, 500_000);
     await order(sale.id, 'bob');
     expect(await buyersOf(sale.id)).toEqual([[], ['ann', 'bob']]);
-    await makeOlder(sale.id, 1_000);
+    await makeOlder(sale.id, 5_000);
     await order(sale.id, 'eve');
     expect(await buyersOf(sale.id)).toEqual([['eve'], ['ann', 'bob']]);
     // His word in the newer one stands above that in the older.
     expect(words(await order(sale.id, 'ann'))).toEqual(['buyer_limited']);
-    expect((await gate.reserve(sale.id, [request(sale.id, 'bob')], -1, BUCKET)).decisions[0]?.tokensLeft).toBe(3);
-    expect((await gate.reserve(sale.id, [request(sale.id, 'bob')], -1, BUCKET)).decisions[0]?.tokensLeft).toBe(2);
+    expect((await gate.reserve(sale.id, [request(sale.id, 'bob')], -1, slow)).decisions[0]?.tokensLeft).toBe(3);
+    expect((await gate.reserve(sale.id, [request(sale.id, 'bob')], -1, slow)).decisions[0]?.tokensLeft).toBe(2);
     expect(await buyersOf(sale.id)).toEqual([
       ['bob', 'eve'],
       ['ann', 'bob'],
     ]);
-    await makeOlder(sale.id, 10_000);
+    await makeOlder(sale.id, 505_000);
     await order(sale.id, 'tom');
     expect(await buyersOf(sale.id)).toEqual([['bob', 'eve'], ['tom']]);
   });
