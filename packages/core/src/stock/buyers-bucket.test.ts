@@ -1,9 +1,7 @@
 /** lua/reserve.lua: the buyer's bucket. Numbers in brackets are those of docs/invariants.md. */
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import { newOrderId } from '../orders/order.ts';
-import { makeSale } from '../testing/sales.ts';
+import { makeSale, orderRequest, outcomesOf, wordsOf } from '../testing/sales.ts';
 import { openWorld, type World } from '../testing/world.ts';
-import type { ReserveOutcome } from './gate-words.ts';
 import { createStockGate, type OrderRequest, type StockGate } from './stock-gate.ts';
 
 let world: World;
@@ -17,33 +15,17 @@ beforeAll(async () => {
 });
 afterAll(() => world.close());
 
-const request = (saleId: string, buyerId = 'ann'): OrderRequest => ({
-  orderId: newOrderId(saleId),
-  buyerId,
-  quantity: 1,
-  requestId: 'r1',
-  idempotencyKey: null,
-});
-
-async function reserve(
-  saleId: string,
-  orders: OrderRequest[],
-  permits = -1,
-  bucket = BUCKET,
-): Promise<ReserveOutcome[]> {
-  return (await gate.reserve(saleId, orders, permits, bucket)).decisions.map((decision) => decision.outcome);
-}
-
-const words = (outcomes: ReserveOutcome[]): string[] => outcomes.map((outcome) => outcome.word);
+const reserve = (saleId: string, orders: OrderRequest[], permits = -1, bucket = BUCKET) =>
+  outcomesOf(gate.reserve(saleId, orders, permits, bucket));
 
 test('[trap 29] 200 parallel orders of one buyer pass as many as there are tokens', async () => {
   const sale = await makeSale(world, { units: 1_000 });
   const all = await Promise.all(
     Array.from({ length: 200 }, () =>
-      reserve(sale.id, [request(sale.id, 'flooder')], -1, { capacity: 100, refillRate: 1 }),
+      reserve(sale.id, [orderRequest(sale.id, 'flooder')], -1, { capacity: 100, refillRate: 1 }),
     ),
   );
-  const passed = words(all.flat()).filter((word) => word === 'reserved').length;
+  const passed = wordsOf(all.flat()).filter((word) => word === 'reserved').length;
   expect(passed).toBeGreaterThanOrEqual(100);
   expect(passed).toBeLessThanOrEqual(102);
   expect((await gate.read(sale.id)).numbers).toMatchObject({ reserved: passed });
@@ -52,12 +34,12 @@ test('[trap 29] 200 parallel orders of one buyer pass as many as there are token
 test('refusals take no token: one who is refused all the time recovers as fast as one who waits', async () => {
   const sale = await makeSale(world, { units: 1_000 });
   const fast = { capacity: 1, refillRate: 4 };
-  await reserve(sale.id, [request(sale.id, 'steady')], -1, fast);
+  await reserve(sale.id, [orderRequest(sale.id, 'steady')], -1, fast);
   const deadline = Date.now() + 2_000;
   let word = 'buyer_limited';
   let refusals = 0;
   while (word === 'buyer_limited' && Date.now() < deadline) {
-    [word] = words(await reserve(sale.id, [request(sale.id, 'steady')], -1, fast)) as [string];
+    [word] = wordsOf(await reserve(sale.id, [orderRequest(sale.id, 'steady')], -1, fast)) as [string];
     if (word === 'buyer_limited') refusals += 1;
   }
   expect(word).toBe('reserved');
@@ -66,9 +48,9 @@ test('refusals take no token: one who is refused all the time recovers as fast a
 
 test('a limited order takes no unit and no permit, and says when to come back', async () => {
   const sale = await makeSale(world);
-  const orders = Array.from({ length: 7 }, () => request(sale.id, 'ann'));
+  const orders = Array.from({ length: 7 }, () => orderRequest(sale.id, 'ann'));
   const { decisions, permitsLeft } = await gate.reserve(sale.id, orders, 7, BUCKET);
-  expect(words(decisions.map((decision) => decision.outcome))).toEqual([
+  expect(wordsOf(decisions.map((decision) => decision.outcome))).toEqual([
     ...Array(5).fill('reserved'),
     'buyer_limited',
     'buyer_limited',
@@ -82,8 +64,8 @@ test('a limited order takes no unit and no permit, and says when to come back', 
 
 test('one flooder does not touch the bucket of another buyer', async () => {
   const sale = await makeSale(world, { units: 100 });
-  for (let i = 0; i < 10; i++) await reserve(sale.id, [request(sale.id, 'flooder')], -1, BUCKET);
-  expect(words(await reserve(sale.id, [request(sale.id, 'quiet')], -1, BUCKET))).toEqual(['reserved']);
+  for (let i = 0; i < 10; i++) await reserve(sale.id, [orderRequest(sale.id, 'flooder')], -1, BUCKET);
+  expect(wordsOf(await reserve(sale.id, [orderRequest(sale.id, 'quiet')], -1, BUCKET))).toEqual(['reserved']);
 });
 
 test('a clock that was set back locks no buyer out', async () => {
@@ -92,9 +74,9 @@ test('a clock that was set back locks no buyer out', async () => {
   const [, newer] = world.keys.sale(sale.id).buckets;
   await world.redis.hset(newer, { ' since': inAnHour / 1_000, ann: `0.5:${inAnHour}` });
   const fast = { capacity: 2, refillRate: 10 };
-  expect(words(await reserve(sale.id, [request(sale.id)], -1, fast))).toEqual(['buyer_limited']);
+  expect(wordsOf(await reserve(sale.id, [orderRequest(sale.id)], -1, fast))).toEqual(['buyer_limited']);
   await new Promise((resolve) => setTimeout(resolve, 100));
-  expect(words(await reserve(sale.id, [request(sale.id)], -1, fast))).toEqual(['reserved']);
+  expect(wordsOf(await reserve(sale.id, [orderRequest(sale.id)], -1, fast))).toEqual(['reserved']);
   // From now on the hash counts by the new clock, and takes its turn.
   expect(Number(await world.redis.hget(newer, ' since'))).toBeLessThanOrEqual(Date.now() + 1_000);
 });
@@ -105,9 +87,9 @@ test('a clock that was set back leaves no old word above a new one', async () =>
   const inAnHour = (Date.now() + 3_600_000) * 1_000;
   await world.redis.hset(older, { ' since': inAnHour / 1_000 - 10_000, bob: `5.000000:${inAnHour - 9_000_000}` });
   await world.redis.hset(newer, { ' since': inAnHour / 1_000, bob: `1.000000:${inAnHour}` });
-  expect(words(await reserve(sale.id, [request(sale.id, 'ann')]))).toEqual(['reserved']);
+  expect(wordsOf(await reserve(sale.id, [orderRequest(sale.id, 'ann')]))).toEqual(['reserved']);
   expect(await world.redis.exists(older)).toBe(0);
-  expect(words(await reserve(sale.id, [request(sale.id, 'bob'), request(sale.id, 'bob')]))).toEqual([
+  expect(wordsOf(await reserve(sale.id, [orderRequest(sale.id, 'bob'), orderRequest(sale.id, 'bob')]))).toEqual([
     'reserved',
     'buyer_limited',
   ]);
@@ -125,13 +107,13 @@ describe('in one of two hashes that take turns', () => {
         .sale(saleId)
         .buckets.map(async (key) => (await world.redis.hkeys(key)).filter((field) => !field.startsWith(' ')).sort()),
     );
-  const order = (saleId: string, buyer: string) => reserve(saleId, [request(saleId, buyer)]);
+  const order = (saleId: string, buyer: string) => reserve(saleId, [orderRequest(saleId, buyer)]);
 
   test('is still counted after one turn, and dropped after two', async () => {
     const sale = await makeSale(world);
     // Five tokens at one in a hundred seconds: kept for 505 s.
     const slow = { ...BUCKET, refillRate: 0.01 };
-    const order = (saleId: string, buyer: string) => reserve(saleId, [request(saleId, buyer)], -1, slow);
+    const order = (saleId: string, buyer: string) => reserve(saleId, [orderRequest(saleId, buyer)], -1, slow);
     for (let i = 0; i < 5; i++) await order(sale.id, 'ann');
     await makeOlder(sale.id, 500_000);
     await order(sale.id, 'bob');
@@ -140,9 +122,9 @@ describe('in one of two hashes that take turns', () => {
     await order(sale.id, 'eve');
     expect(await buyersOf(sale.id)).toEqual([['eve'], ['ann', 'bob']]);
     // His word in the newer one stands above that in the older.
-    expect(words(await order(sale.id, 'ann'))).toEqual(['buyer_limited']);
-    expect((await gate.reserve(sale.id, [request(sale.id, 'bob')], -1, slow)).decisions[0]?.tokensLeft).toBe(3);
-    expect((await gate.reserve(sale.id, [request(sale.id, 'bob')], -1, slow)).decisions[0]?.tokensLeft).toBe(2);
+    expect(wordsOf(await order(sale.id, 'ann'))).toEqual(['buyer_limited']);
+    expect((await gate.reserve(sale.id, [orderRequest(sale.id, 'bob')], -1, slow)).decisions[0]?.tokensLeft).toBe(3);
+    expect((await gate.reserve(sale.id, [orderRequest(sale.id, 'bob')], -1, slow)).decisions[0]?.tokensLeft).toBe(2);
     expect(await buyersOf(sale.id)).toEqual([
       ['bob', 'eve'],
       ['ann', 'bob'],
@@ -156,13 +138,13 @@ describe('in one of two hashes that take turns', () => {
     const sale = await makeSale(world);
     const ttls = () => Promise.all(world.keys.sale(sale.id).buckets.map((key) => world.redis.ttl(key)));
     const NOT_THERE = -2;
-    await reserve(sale.id, [request(sale.id)], 0, BUCKET);
+    await reserve(sale.id, [orderRequest(sale.id)], 0, BUCKET);
     expect(await ttls()).toEqual([NOT_THERE, NOT_THERE]);
     await order(sale.id, 'ann');
     expect((await ttls())[1]).toBeGreaterThan(18);
     expect((await ttls())[1]).toBeLessThanOrEqual(20);
     // A token in ten thousand seconds: an hour for each of the two at most.
-    await reserve(sale.id, [request(sale.id, 'bob')], -1, { capacity: 5, refillRate: 0.0001 });
+    await reserve(sale.id, [orderRequest(sale.id, 'bob')], -1, { capacity: 5, refillRate: 0.0001 });
     expect((await ttls())[1]).toBeGreaterThan(7_190);
     expect((await ttls())[1]).toBeLessThanOrEqual(7_200);
   });
@@ -171,7 +153,7 @@ describe('in one of two hashes that take turns', () => {
     const sale = await makeSale(world);
     const slow = { capacity: 3, refillRate: 0.01 };
     const [, newer] = world.keys.sale(sale.id).buckets;
-    const reserveSlowly = (buyer: string) => reserve(sale.id, [request(sale.id, buyer)], -1, slow);
+    const reserveSlowly = (buyer: string) => reserve(sale.id, [orderRequest(sale.id, buyer)], -1, slow);
     for (let i = 0; i < 3; i++) await reserveSlowly('ann');
     await makeOlder(sale.id, 10_000);
     await order(sale.id, 'bob');
@@ -180,7 +162,7 @@ describe('in one of two hashes that take turns', () => {
     await makeOlder(sale.id, 10_000);
     await order(sale.id, 'eve');
     expect(await buyersOf(sale.id)).toEqual([['bob', 'eve'], ['ann']]);
-    expect(words(await reserveSlowly('ann'))).toEqual(['buyer_limited']);
+    expect(wordsOf(await reserveSlowly('ann'))).toEqual(['buyer_limited']);
     // Nor is the newer one gone before the older.
     const ttls = await Promise.all(world.keys.sale(sale.id).buckets.map((key) => world.redis.ttl(key)));
     expect(ttls[0]).toBeGreaterThanOrEqual(ttls[1] as number);
@@ -200,7 +182,7 @@ describe('in one of two hashes that take turns', () => {
 
 test('without permits an order is refused, and its token stays', async () => {
   const sale = await makeSale(world);
-  const { decisions } = await gate.reserve(sale.id, [request(sale.id), request(sale.id)], 1, BUCKET);
-  expect(words(decisions.map((decision) => decision.outcome))).toEqual(['reserved', 'system_limited']);
+  const { decisions } = await gate.reserve(sale.id, [orderRequest(sale.id), orderRequest(sale.id)], 1, BUCKET);
+  expect(wordsOf(decisions.map((decision) => decision.outcome))).toEqual(['reserved', 'system_limited']);
   expect(decisions[1]?.tokensLeft).toBe(4);
 });

@@ -1,7 +1,6 @@
 /** lua/reserve.lua: who gets a unit. Numbers in brackets are those of docs/invariants.md. */
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import { newOrderId } from '../orders/order.ts';
-import { makeSale } from '../testing/sales.ts';
+import { makeSale, orderRequest, outcomesOf, wordsOf } from '../testing/sales.ts';
 import { openWorld, type World } from '../testing/world.ts';
 import type { ReserveOutcome } from './gate-words.ts';
 import { createStockGate, type OrderRequest, type StockGate } from './stock-gate.ts';
@@ -16,24 +15,8 @@ beforeAll(async () => {
 });
 afterAll(() => world.close());
 
-const request = (saleId: string, buyerId = 'ann', quantity = 1): OrderRequest => ({
-  orderId: newOrderId(saleId),
-  buyerId,
-  quantity,
-  requestId: 'r1',
-  idempotencyKey: null,
-});
-
-async function reserve(
-  saleId: string,
-  orders: OrderRequest[],
-  permits = -1,
-  bucket = UNLIMITED,
-): Promise<ReserveOutcome[]> {
-  return (await gate.reserve(saleId, orders, permits, bucket)).decisions.map((decision) => decision.outcome);
-}
-
-const words = (outcomes: ReserveOutcome[]): string[] => outcomes.map((outcome) => outcome.word);
+const reserve = (saleId: string, orders: OrderRequest[], permits = -1, bucket = UNLIMITED) =>
+  outcomesOf(gate.reserve(saleId, orders, permits, bucket));
 
 describe('stock', () => {
   test.each([1, 2, 10_000])('[I2] [trap 2] %i units: exactly that many are sold, in any batches', async (units) => {
@@ -45,11 +28,11 @@ describe('stock', () => {
       batches.push(
         reserve(
           sale.id,
-          Array.from({ length: size }, () => request(sale.id)),
+          Array.from({ length: size }, () => orderRequest(sale.id)),
         ),
       );
     }
-    const all = words((await Promise.all(batches)).flat());
+    const all = wordsOf((await Promise.all(batches)).flat());
     expect(all.filter((word) => word === 'reserved')).toHaveLength(units);
     expect(all.filter((word) => word === 'sold_out')).toHaveLength(50);
     expect((await gate.read(sale.id)).numbers).toEqual({ allotment: units, available: 0, reserved: units, sold: 0 });
@@ -58,9 +41,9 @@ describe('stock', () => {
   test('a quantity above what is left takes nothing, and says what is left', async () => {
     const sale = await makeSale(world, { units: 3 });
     const outcomes = await reserve(sale.id, [
-      request(sale.id, 'a', 4),
-      request(sale.id, 'b', 2),
-      request(sale.id, 'c', 2),
+      orderRequest(sale.id, 'a', 4),
+      orderRequest(sale.id, 'b', 2),
+      orderRequest(sale.id, 'c', 2),
     ]);
     expect(outcomes).toMatchObject([
       { word: 'not_enough_units', available: 3 },
@@ -72,26 +55,29 @@ describe('stock', () => {
 
   test('[trap 3] after 10,000 refusals stock is 0, and one returned unit makes exactly one sale possible', async () => {
     const sale = await makeSale(world, { units: 1 });
-    const first = request(sale.id);
+    const first = orderRequest(sale.id);
     await reserve(sale.id, [first]);
     for (let i = 0; i < 100; i++)
       await reserve(
         sale.id,
-        Array.from({ length: 100 }, () => request(sale.id)),
+        Array.from({ length: 100 }, () => orderRequest(sale.id)),
       );
     expect((await gate.read(sale.id)).numbers).toMatchObject({ available: 0, reserved: 1 });
     await gate.release(sale.id, 1, [first.orderId]);
-    expect(words(await reserve(sale.id, [request(sale.id), request(sale.id)]))).toEqual(['reserved', 'sold_out']);
+    expect(wordsOf(await reserve(sale.id, [orderRequest(sale.id), orderRequest(sale.id)]))).toEqual([
+      'reserved',
+      'sold_out',
+    ]);
   });
 
   test('refusals leave no key and no byte behind', async () => {
     const sale = await makeSale(world, { units: 1, perBuyerLimit: 1 });
-    await reserve(sale.id, [request(sale.id)]);
+    await reserve(sale.id, [orderRequest(sale.id)]);
     const before = await world.redis.keys(`${world.prefix}:{${sale.id}}*`);
     for (let i = 0; i < 20; i++) {
       await reserve(
         sale.id,
-        Array.from({ length: 50 }, (_, j) => request(sale.id, `stranger ${i} ${j}`)),
+        Array.from({ length: 50 }, (_, j) => orderRequest(sale.id, `stranger ${i} ${j}`)),
       );
     }
     expect((await world.redis.keys(`${world.prefix}:{${sale.id}}*`)).sort()).toEqual(before.sort());
@@ -100,14 +86,14 @@ describe('stock', () => {
 
   test('[trap 5] scripts that Redis forgot are sent again', async () => {
     const sale = await makeSale(world);
-    await reserve(sale.id, [request(sale.id)]);
+    await reserve(sale.id, [orderRequest(sale.id)]);
     await world.redis.script('FLUSH');
-    expect(words(await reserve(sale.id, [request(sale.id)]))).toEqual(['reserved']);
+    expect(wordsOf(await reserve(sale.id, [orderRequest(sale.id)]))).toEqual(['reserved']);
   });
 
   test('[trap 6] a sale that the gate does not know is never made up', async () => {
-    const stranger = request('nobody-made-this', 'ann');
-    expect(words(await reserve('nobody-made-this', [stranger], -1, { capacity: 10, refillRate: 1 }))).toEqual([
+    const stranger = orderRequest('nobody-made-this', 'ann');
+    expect(wordsOf(await reserve('nobody-made-this', [stranger], -1, { capacity: 10, refillRate: 1 }))).toEqual([
       'unknown_sale',
     ]);
     expect(await world.redis.keys(`${world.prefix}:{nobody-made-this}*`)).toEqual([]);
@@ -117,17 +103,17 @@ describe('stock', () => {
 describe('[I6] the cap of a buyer', () => {
   test('[trap 1] 100 parallel posts of one buyer with cap 1 take exactly one unit', async () => {
     const sale = await makeSale(world, { units: 50, perBuyerLimit: 1 });
-    const all = await Promise.all(Array.from({ length: 100 }, () => reserve(sale.id, [request(sale.id)])));
-    expect(words(all.flat()).filter((word) => word === 'reserved')).toHaveLength(1);
+    const all = await Promise.all(Array.from({ length: 100 }, () => reserve(sale.id, [orderRequest(sale.id)])));
+    expect(wordsOf(all.flat()).filter((word) => word === 'reserved')).toHaveLength(1);
     expect((await gate.read(sale.id)).numbers).toMatchObject({ available: 49, reserved: 1 });
   });
 
   test('holds within one batch, too, and a refusal says what the buyer holds', async () => {
     const sale = await makeSale(world, { units: 50, perBuyerLimit: 3 });
     const outcomes = await reserve(sale.id, [
-      request(sale.id, 'a', 2),
-      request(sale.id, 'a', 2),
-      request(sale.id, 'a', 1),
+      orderRequest(sale.id, 'a', 2),
+      orderRequest(sale.id, 'a', 2),
+      orderRequest(sale.id, 'a', 1),
     ]);
     expect(outcomes).toMatchObject([
       { word: 'reserved' },
@@ -138,20 +124,19 @@ describe('[I6] the cap of a buyer', () => {
 
   test('counts what was settled, and forgets what was released', async () => {
     const sale = await makeSale(world, { units: 50, perBuyerLimit: 1 });
-    const [kept, returned] = [request(sale.id, 'kept'), request(sale.id, 'returned')];
+    const [kept, returned] = [orderRequest(sale.id, 'kept'), orderRequest(sale.id, 'returned')];
     await reserve(sale.id, [kept, returned]);
     await gate.settle(sale.id, 1, [kept.orderId]);
     await gate.release(sale.id, 1, [returned.orderId]);
-    expect(words(await reserve(sale.id, [request(sale.id, 'kept'), request(sale.id, 'returned')]))).toEqual([
-      'over_buyer_limit',
-      'reserved',
-    ]);
+    expect(wordsOf(await reserve(sale.id, [orderRequest(sale.id, 'kept'), orderRequest(sale.id, 'returned')]))).toEqual(
+      ['over_buyer_limit', 'reserved'],
+    );
   });
 });
 
 describe('[I4] an idempotency key', () => {
   const keyed = (saleId: string, buyerId: string, idempotencyKey: string, quantity = 1): OrderRequest => ({
-    ...request(saleId, buyerId, quantity),
+    ...orderRequest(saleId, buyerId, quantity),
     idempotencyKey,
   });
 
@@ -165,7 +150,7 @@ describe('[I4] an idempotency key', () => {
         ),
       ),
     );
-    expect(words(all.flat()).filter((word) => word === 'reserved')).toHaveLength(1);
+    expect(wordsOf(all.flat()).filter((word) => word === 'reserved')).toHaveLength(1);
     const ids = new Set(all.flat().flatMap((outcome) => (outcome.word === 'replayed' ? [outcome.orderId] : [])));
     expect(ids.size).toBe(1);
     expect((await gate.read(sale.id)).numbers).toMatchObject({ available: 9, reserved: 1 });
@@ -194,7 +179,7 @@ describe('[I4] an idempotency key', () => {
       keyed(sale.id, 'bob', 'big', 5),
       keyed(sale.id, 'bob', 'big', 1),
     ]);
-    expect(words(outcomes)).toEqual(['key_reused', 'reserved', 'not_enough_units', 'reserved']);
+    expect(wordsOf(outcomes)).toEqual(['key_reused', 'reserved', 'not_enough_units', 'reserved']);
   });
 
   test('stands in the reservation, whatever characters it and the buyer have', async () => {
@@ -217,10 +202,10 @@ describe('the window of a sale, by the clock of Redis', () => {
     const late = await makeSale(world, { startsAt: now - 120_000, endsAt: now - 60_000 });
     const paused = await makeSale(world);
     await gate.configure({ ...paused, paused: true, version: paused.version + 1 });
-    const [notOpen] = await reserve(early.id, [request(early.id)]);
+    const [notOpen] = await reserve(early.id, [orderRequest(early.id)]);
     expect(notOpen).toMatchObject({ word: 'not_open' });
     expect((notOpen as { waitMs: number }).waitMs).toBeGreaterThan(50_000);
-    expect(words(await reserve(late.id, [request(late.id)]))).toEqual(['ended']);
-    expect(words(await reserve(paused.id, [request(paused.id)]))).toEqual(['paused']);
+    expect(wordsOf(await reserve(late.id, [orderRequest(late.id)]))).toEqual(['ended']);
+    expect(wordsOf(await reserve(paused.id, [orderRequest(paused.id)]))).toEqual(['paused']);
   });
 });

@@ -1,10 +1,12 @@
 /** Sales to test with. */
 
+import { newOrderId } from '../orders/order.ts';
 import type { AnyRedis } from '../redis/open-redis.ts';
 import { carrySale } from '../sales/carry-to-gate.ts';
 import type { Sale } from '../sales/sale.ts';
 import { createSaleStore, type NewSale } from '../sales/sale-store.ts';
-import { createStockGate, type StockGate } from '../stock/stock-gate.ts';
+import type { ReserveDecision, ReserveOutcome } from '../stock/gate-words.ts';
+import { createStockGate, type OrderRequest, type StockGate } from '../stock/stock-gate.ts';
 import type { World } from './world.ts';
 
 /** `redis` may be of a cluster, or behind sentinels. */
@@ -49,3 +51,18 @@ export async function reserveOne(
   const { decisions } = await gate.reserve(saleId, [request], -1, { capacity: 0, refillRate: 1 });
   if (decisions[0]?.outcome.word !== 'reserved') throw new Error(`not reserved: ${decisions[0]?.outcome.word}`);
 }
+
+/** What the gate is asked for a new order. */
+export const orderRequest = (saleId: string, buyerId = 'ann', quantity = 1): OrderRequest => ({
+  orderId: newOrderId(saleId),
+  buyerId,
+  quantity,
+  requestId: 'r1',
+  idempotencyKey: null,
+});
+
+export async function outcomesOf(asked: Promise<{ decisions: readonly ReserveDecision[] }>): Promise<ReserveOutcome[]> {
+  return (await asked).decisions.map((decision) => decision.outcome);
+}
+
+export const wordsOf = (outcomes: readonly ReserveOutcome[]): string[] => outcomes.map((outcome) => outcome.word);
