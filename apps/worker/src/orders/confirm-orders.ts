@@ -11,10 +11,11 @@ import type { OrderStore } from '@flash-sale/core/orders/order-store.ts';
 import type { StockGate } from '@flash-sale/core/stock/stock-gate.ts';
 import { type SpanGroup, traceIdOf, within } from '@flash-sale/core/tracing/tracing.ts';
 import type { Logger } from 'pino';
+import { type FollowParts, followLedger } from './follow-ledger.ts';
 
 interface Parts {
-  readonly gate: Pick<StockGate, 'settle' | 'release' | 'adopt' | 'pointKey'>;
-  readonly orders: Pick<OrderStore, 'confirm' | 'findByKey'>;
+  readonly gate: FollowParts['gate'] & Pick<StockGate, 'adopt'>;
+  readonly orders: FollowParts['orders'] & Pick<OrderStore, 'confirm'>;
   readonly log: Logger;
   /** Told of each order that the ledger decided just now. */
   readonly count?: CountOrder;
@@ -49,39 +50,12 @@ export async function confirmOrders(
   );
   sayVerdicts({ log, count }, batch, verdicts);
   const confirmed = { ...batch, epoch };
-  await timed('settle', () => within(spans, SETTLE_PART, () => followLedger(gate, confirmed, verdicts)));
+  await timed('settle', () => within(spans, SETTLE_PART, () => followLedger({ gate, orders }, confirmed, verdicts)));
   const oldest = batch.orders.reduce((least, order) => Math.min(least, order.reservedAt), Number.POSITIVE_INFINITY);
   time('whole', Math.max(0, Date.now() - oldest), size);
   for (const verdict of verdicts) {
     if (verdict.status === 'rejected') spans?.failOne(verdict.id, verdict.reason);
-    if (verdict.status === 'rejected' && verdict.reason === 'DUPLICATE_REQUEST')
-      await restoreKey({ gate, orders }, confirmed, verdict.id);
   }
-}
-
-/** I4: Redis had forgotten a key, and gave it to a second order. From now on it leads to the first one again. */
-async function restoreKey(
-  { gate, orders }: Pick<Parts, 'gate' | 'orders'>,
-  batch: OrderBatch,
-  id: string,
-): Promise<void> {
-  const order = batch.orders.find((one) => one.id === id);
-  if (!order?.idempotencyKey) return;
-  const first = await orders.findByKey(batch.saleId, order.buyerId, order.idempotencyKey);
-  const key = { buyerId: order.buyerId, idempotencyKey: order.idempotencyKey };
-  if (first) await gate.pointKey(batch.saleId, batch.epoch, key, first);
-}
-
-/** Brings the gate to what the ledger said. */
-export async function followLedger(
-  gate: Pick<StockGate, 'settle' | 'release'>,
-  { saleId, epoch }: Pick<OrderBatch, 'saleId' | 'epoch'>,
-  verdicts: readonly OrderVerdict[],
-): Promise<void> {
-  const ids = (status: OrderVerdict['status']): string[] =>
-    verdicts.filter((verdict) => verdict.status === status).map((verdict) => verdict.id);
-  await gate.settle(saleId, epoch, ids('confirmed'));
-  await gate.release(saleId, epoch, ids('rejected'));
 }
 
 /**

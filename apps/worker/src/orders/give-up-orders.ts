@@ -4,13 +4,13 @@
  */
 import type { OrderBatch } from '@flash-sale/core/orders/order.ts';
 import type { OrderStore } from '@flash-sale/core/orders/order-store.ts';
-import type { StockGate } from '@flash-sale/core/stock/stock-gate.ts';
 import type { Logger } from 'pino';
-import { type CountOrder, followLedger, sayVerdicts } from './confirm-orders.ts';
+import { type CountOrder, sayVerdicts } from './confirm-orders.ts';
+import { type FollowParts, followLedger } from './follow-ledger.ts';
 
 interface Parts {
-  readonly gate: Pick<StockGate, 'settle' | 'release'>;
-  readonly orders: Pick<OrderStore, 'reject'>;
+  readonly gate: FollowParts['gate'];
+  readonly orders: FollowParts['orders'] & Pick<OrderStore, 'reject'>;
   readonly log: Logger;
   readonly count: CountOrder;
 }
@@ -22,7 +22,7 @@ interface Parts {
 export async function giveUpOrders({ gate, orders, log, count }: Parts, batch: OrderBatch): Promise<void> {
   const verdicts = await orders.reject(batch.saleId, batch.orders, 'GAVE_UP');
   sayVerdicts({ log, count }, batch, verdicts);
-  await followLedger(gate, batch, verdicts);
+  await followLedger({ gate, orders }, batch, verdicts);
   const ended = new Set(verdicts.map((verdict) => verdict.id));
   const left = batch.orders.filter((order) => !ended.has(order.id));
   if (left.length > 0)

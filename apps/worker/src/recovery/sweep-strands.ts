@@ -17,7 +17,7 @@ import type { SaleStore } from '@flash-sale/core/sales/sale-store.ts';
 import type { PassPosition, Strand, StrandsFound } from '@flash-sale/core/stock/gate-words.ts';
 import type { StockGate } from '@flash-sale/core/stock/stock-gate.ts';
 import type { Logger } from 'pino';
-import { followLedger } from '../orders/confirm-orders.ts';
+import { followLedger } from '../orders/follow-ledger.ts';
 
 /** A sale that ended longer ago is looked at only now and then. */
 const RECENT_MS = 3_600_000;
@@ -70,7 +70,7 @@ export function createSweep(parts: {
     if (strands.length === 0) return;
 
     const verdicts = await orders.verdictsOf(strands.map((strand) => strand.id));
-    await followLedger(gate, { saleId, epoch }, verdicts);
+    await followLedger({ gate, orders }, { saleId, epoch, orders: strands }, verdicts);
 
     const ended = new Set(verdicts.map((verdict) => verdict.id));
     const open = strands.filter((strand) => !ended.has(strand.id));

@@ -170,7 +170,7 @@ function judgeJobs({ jobs, gate, ledger, stuckAfterMs }: OrdersSeen): Suspect[] 
 }
 
 /** Of the candidates: a key leads to an order that there is, of the same buyer and quantity, and to the confirmed one where there is one. */
-function judgeOrderKeys({ gate, ledger, stuckAfterMs }: OrdersSeen): Suspect[] {
+function judgeOrderKeys({ gate, ledger }: OrdersSeen): Suspect[] {
   const found: Suspect[] = [];
   for (const [field, value] of gate.orderKeys) {
     const owners = ledger.keyOwners.get(field) ?? [];
@@ -193,10 +193,8 @@ function judgeOrderKeys({ gate, ledger, stuckAfterMs }: OrdersSeen): Suspect[] {
       const detail = `This order key leads to ${led.id}, which is of ${inUnits(order.quantity)} for ${order.buyerId}.`;
       found.push(suspect('ORDER_KEY_WRONG', field, detail));
     } else if (!isReserved && owners.length > 0 && !owners.includes(led.id)) {
-      // A second order under a key that Redis had forgotten: the worker rejects it, and then leads the key back to the first one.
-      const ended = ledger.orders.get(led.id);
-      if (ended && ended.finishedMsAgo <= stuckAfterMs) continue;
-      const detail = `This order key leads to ${led.id}, which is ${ended?.status}, and ${owners[0]} is confirmed under it.`;
+      // A second order under a key that Redis had forgotten: the worker leads the key back to the first one before its reservation ends.
+      const detail = `This order key leads to ${led.id}, which is ${ledger.orders.get(led.id)?.status}, and ${owners[0]} is confirmed under it.`;
       found.push(suspect('ORDER_KEY_WRONG', field, detail));
     }
   }

@@ -92,7 +92,6 @@ const cases: BreakCase[] = [
       const second = newOrderId(sale.id);
       await sale.reject(second, 'ann');
       await world.redis.hset(sale.keys.orderKeys, 'ann k1', `${second} 1`);
-      await world.pool.query(`UPDATE orders SET finished_at = now() - interval '1 minute' WHERE id = $1`, [second]);
       return 'ann k1';
     },
   },
@@ -203,10 +202,9 @@ const cases: BreakCase[] = [
 
 test.each(cases)('$codes: $when', (planted) => expectBreak(world, planted));
 
-test('ORDER_KEY_WRONG: not while the worker may still lead the key of an order that it rejected back to the first one', async () => {
+test('ORDER_KEY_WRONG: not while the worker has still to lead the key of an order that it rejected back to the first one', async () => {
   const sale = await PlantedSale.make(world);
-  const second = newOrderId(sale.id);
-  await world.redis.hset(sale.keys.orderKeys, 'ann k1', `${second} 1`);
+  const second = await sale.reserve('ann', 1, { key: 'k1' });
   await sale.reject(second, 'ann');
   expect(codesOf(await auditHere(world, sale.id))).toEqual([]);
 });

@@ -18,8 +18,6 @@ export interface LedgerOrder {
   readonly buyerId: string;
   readonly quantity: number;
   readonly status: string;
-  /** ms since the ledger said so, by PostgreSQL's clock. */
-  readonly finishedMsAgo: number;
 }
 
 /** Units confirmed, by the time that the gate reserved them: up to the gate's snapshot, and in its very millisecond. */
@@ -217,8 +215,7 @@ async function readOrders(
   const found = new Map<string, LedgerOrder>();
   for (let at = 0; at < ids.length; at += CHUNK) {
     const { rows } = await client.query<LedgerOrder & { id: string }>(
-      `SELECT id, sale_id AS "saleId", buyer_id AS "buyerId", quantity, status,
-              (extract(epoch FROM clock_timestamp() - finished_at) * 1000)::float8 AS "finishedMsAgo"
+      `SELECT id, sale_id AS "saleId", buyer_id AS "buyerId", quantity, status
          FROM orders WHERE id = ANY($1)`,
       [ids.slice(at, at + CHUNK)],
     );

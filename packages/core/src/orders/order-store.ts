@@ -31,6 +31,12 @@ export interface LedgerOrder {
   readonly finishedAt: Date;
 }
 
+/** An idempotency key is its buyer's. */
+interface BuyersKey {
+  readonly buyerId: string;
+  readonly idempotencyKey: string;
+}
+
 /** What the ledger said of a batch. */
 export interface Confirmation {
   readonly verdicts: OrderVerdict[];
@@ -105,18 +111,19 @@ export function createOrderStore(pool: Pool) {
       return rows.map(earlierVerdict);
     },
 
-    /** The confirmed order of this buyer under this key. */
-    async findByKey(
+    /** The confirmed orders of these buyers under these keys; none for a key that has none. */
+    async findByKeys(
       saleId: string,
-      buyerId: string,
-      idempotencyKey: string,
-    ): Promise<{ id: string; quantity: number } | null> {
-      const { rows } = await pool.query<{ id: string; quantity: number }>(
-        `SELECT id, quantity FROM orders
-          WHERE sale_id = $1 AND buyer_id = $2 AND idempotency_key = $3 AND status = 'confirmed'`,
-        [saleId, buyerId, idempotencyKey],
+      keys: readonly BuyersKey[],
+    ): Promise<(BuyersKey & { id: string; quantity: number })[]> {
+      const { rows } = await pool.query<BuyersKey & { id: string; quantity: number }>(
+        `SELECT o.id, o.quantity, o.buyer_id AS "buyerId", o.idempotency_key AS "idempotencyKey"
+           FROM unnest($2::text[], $3::text[]) AS k (buyer_id, idempotency_key)
+           JOIN orders o ON o.sale_id = $1 AND o.buyer_id = k.buyer_id AND o.idempotency_key = k.idempotency_key
+                        AND o.status = 'confirmed'`,
+        [saleId, keys.map((key) => key.buyerId), keys.map((key) => key.idempotencyKey)],
       );
-      return rows[0] ?? null;
+      return rows;
     },
 
     async find(orderId: string): Promise<LedgerOrder | null> {
