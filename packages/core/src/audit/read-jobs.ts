@@ -71,18 +71,19 @@ function parseJob(id: string, text: string): AuditedJob | null {
     return null;
   }
   if (typeof data !== 'object' || data === null) return null;
-  const { sale_id: saleId, epoch, orders } = data as Record<string, unknown>;
-  if (!isText(saleId) || !isWhole(epoch, 0) || !Array.isArray(orders) || orders.length === 0) return null;
+  const { sale_id: saleId, epoch, reserved_at: first = 0, orders } = data as Record<string, unknown>;
+  if (!isText(saleId) || !isWhole(epoch, 0) || !isWhole(first, 0) || !Array.isArray(orders) || orders.length === 0)
+    return null;
   const carried: { id: string; reservedAt: number }[] = [];
   for (const order of orders as unknown[]) {
-    const [rest, buyerId, quantity, reservedAt] = Array.isArray(order) ? order : namedColumns(saleId, order);
-    if (!isText(rest) || !isText(buyerId) || !isWhole(quantity, 1) || !isWhole(reservedAt, 0)) return null;
-    carried.push({ id: `${saleId}-${rest}`, reservedAt });
+    const [rest, buyerId, quantity, after] = Array.isArray(order) ? order : namedColumns(saleId, order);
+    if (!isText(rest) || !isText(buyerId) || !isWhole(quantity, 1) || !isWhole(after, 0)) return null;
+    carried.push({ id: `${saleId}-${rest}`, reservedAt: first + after });
   }
   return { id, saleId, epoch, orders: carried };
 }
 
-/** Of a job in the form of 0.1.0. */
+/** Of a job in the form of 0.1.0, whose orders say themselves when they were reserved. */
 function namedColumns(saleId: string, order: unknown): unknown[] {
   const {
     order_id: id,

@@ -21,9 +21,17 @@ export const ORDER_QUEUE = 'confirm-orders';
 /** Of jobs that somebody takes care of. */
 const STATES_UNDER_WAY = ['waiting', 'active', 'delayed', 'prioritized'] as const;
 
+const COLUMNS = 'id, buyer, quantity, ms after reserved_at, request id, idempotency key if any';
+
+const id = Type.String({ minLength: 1 });
+const buyer = Type.String({ minLength: 1 });
+const quantity = Type.Integer({ minimum: 1, maximum: MAX_QUANTITY });
+const ms = Type.Integer({ minimum: 0, maximum: 8.64e15 });
+const requestId = Type.String();
+
 /**
- * What a job carries, as Bull Board shows it. Orders are rows without names: the names would be half of what Redis keeps and sends.
- * `id` is that of the order without the sale's in front, `reserved at` is ms since 1970 by the clock of Redis.
+ * What a job carries, as Bull Board shows it. Orders are rows without names and with what is theirs alone: names would be half of what Redis
+ * keeps and sends. `id` is that of the order without the sale's in front.
  */
 const ConfirmOrdersJobSchema = Type.Object({
   sale_id: Type.String({ minLength: 1 }),
@@ -31,15 +39,13 @@ const ConfirmOrdersJobSchema = Type.Object({
     minimum: 0,
     description: "Of the gate that accepted the orders; 0: found again by an operator's command.",
   }),
-  columns: Type.Literal('id, buyer, quantity, reserved at, request id, idempotency key'),
+  // Of the order that was reserved first: ms since 1970 by the clock of Redis.
+  reserved_at: ms,
+  columns: Type.Literal(COLUMNS),
   orders: Type.Array(
-    Type.Tuple([
-      Type.String({ minLength: 1 }),
-      Type.String({ minLength: 1 }),
-      Type.Integer({ minimum: 1, maximum: MAX_QUANTITY }),
-      Type.Integer({ minimum: 0, maximum: 8.64e15 }),
-      Type.String(),
-      Type.Union([Type.String(), Type.Null()]),
+    Type.Union([
+      Type.Tuple([id, buyer, quantity, ms, requestId]),
+      Type.Tuple([id, buyer, quantity, ms, requestId, Type.String()]),
     ]),
     { minItems: 1 },
   ),
@@ -154,18 +160,19 @@ export function createOrderQueue({ redis, prefix }: { redis: AnyRedis; prefix: s
 /** What `add` writes. */
 export function encodeJob({ saleId, epoch, orders }: OrderBatch): ConfirmOrdersJob {
   const traces = orders.flatMap(({ traceparent }, row) => (traceparent === undefined ? [] : [[row, traceparent]]));
+  const reservedAt = orders.reduce((least, order) => Math.min(least, order.reservedAt), Number.POSITIVE_INFINITY);
   return {
     sale_id: saleId,
     epoch,
-    columns: 'id, buyer, quantity, reserved at, request id, idempotency key',
-    orders: orders.map((order) => [
-      order.id.slice(saleId.length + 1),
-      order.buyerId,
-      order.quantity,
-      order.reservedAt,
-      order.requestId,
-      order.idempotencyKey,
-    ]),
+    reserved_at: reservedAt,
+    columns: COLUMNS,
+    orders: orders.map((order) => {
+      const id = order.id.slice(saleId.length + 1);
+      const after = order.reservedAt - reservedAt;
+      return order.idempotencyKey === null
+        ? [id, order.buyerId, order.quantity, after, order.requestId]
+        : [id, order.buyerId, order.quantity, after, order.requestId, order.idempotencyKey];
+    }),
     ...(traces.length > 0 ? { traces } : {}),
   };
 }
@@ -188,11 +195,11 @@ export function decodeJob(data: unknown): OrderBatch | null {
   return {
     saleId: data.sale_id,
     epoch: data.epoch,
-    orders: data.orders.map(([id, buyerId, quantity, reservedAt, requestId, idempotencyKey], row) => ({
+    orders: data.orders.map(([id, buyerId, quantity, after, requestId, idempotencyKey = null], row) => ({
       id: `${data.sale_id}-${id}`,
       buyerId,
       quantity,
-      reservedAt,
+      reservedAt: data.reserved_at + after,
       requestId,
       idempotencyKey,
       traceparent: traces?.get(row),

@@ -1,0 +1,68 @@
+import { expect, test } from 'vitest';
+import type { AcceptedOrder, OrderBatch } from '../orders/order.ts';
+import { decodeJob, encodeJob } from './order-queue.ts';
+
+const RESERVED_AT = 1_764_412_345_678;
+
+const order = (n: number, more: Partial<AcceptedOrder> = {}): AcceptedOrder => ({
+  id: `tea-${n}`,
+  buyerId: `buyer-${n}`,
+  quantity: 1,
+  reservedAt: RESERVED_AT,
+  requestId: 'r',
+  idempotencyKey: null,
+  ...more,
+});
+
+const throughJson = (batch: OrderBatch): unknown => JSON.parse(JSON.stringify(encodeJob(batch)));
+
+test('what a job carries comes out as it went in: with keys and without, of times in any order', () => {
+  const batch = {
+    saleId: 'tea',
+    epoch: 3,
+    orders: [
+      order(1, { reservedAt: RESERVED_AT + 250 }),
+      order(2),
+      order(3, { reservedAt: RESERVED_AT + 7, quantity: 10, idempotencyKey: 'key "3"' }),
+    ],
+  };
+  const { orders, ...of } = decodeJob(throughJson(batch)) ?? { orders: [] };
+  expect(of).toEqual({ saleId: 'tea', epoch: 3 });
+  expect(orders.map(({ traceparent: _, ...rest }) => rest)).toEqual(batch.orders);
+});
+
+test('a row holds what is its order’s alone', () => {
+  const [row] = encodeJob({ saleId: 'tea', epoch: 1, orders: [order(1)] }).orders;
+  expect(row).toEqual(['1', 'buyer-1', 1, 0, 'r']);
+});
+
+test('a job of 0.1.0 is read', () => {
+  const named = { order_id: 'tea-1', buyer_id: 'ann', quantity: 2, reserved_at: RESERVED_AT, request_id: 'r' };
+  expect(decodeJob({ sale_id: 'tea', orders: [named, { ...named, order_id: 'tea-2', idempotency_key: 'k' }] })).toEqual(
+    {
+      saleId: 'tea',
+      epoch: 1,
+      orders: [
+        order(1, { buyerId: 'ann', quantity: 2 }),
+        order(2, { buyerId: 'ann', quantity: 2, idempotencyKey: 'k' }),
+      ],
+    },
+  );
+});
+
+const good = encodeJob({ saleId: 'tea', epoch: 1, orders: [order(1)] });
+
+test.each([
+  ['no orders', { ...good, orders: [] }],
+  ['no time', { ...good, reserved_at: undefined }],
+  ['a time that is no whole number', { ...good, reserved_at: 1.5 }],
+  ['a row of another form', { ...good, columns: 'buyer, id' }],
+  ['a row that is too short', { ...good, orders: [['1', 'ann', 1, 0]] }],
+  ['a row that is too long', { ...good, orders: [['1', 'ann', 1, 0, 'r', 'k', 'more']] }],
+  ['a key that is null', { ...good, orders: [['1', 'ann', 1, 0, 'r', null]] }],
+  ['an order before the first one', { ...good, orders: [['1', 'ann', 1, -1, 'r']] }],
+  ['no job at all', null],
+])('poisoned: %s', (_, data) => {
+  expect(decodeJob(good)).not.toBeNull();
+  expect(decodeJob(data)).toBeNull();
+});
