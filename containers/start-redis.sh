@@ -21,4 +21,5 @@ auto-aof-rewrite-min-size 256mb
 maxmemory ${REDIS_MAXMEMORY:?REDIS_MAXMEMORY is not set}
 maxmemory-policy noeviction
 lazyfree-lazy-expire yes
+hash-max-listpack-entries 64
 SETTINGS

@@ -114,6 +114,7 @@ test.each<[string, [string, string][], string[]]>([
   ['keeps no append-only file', [['appendonly', 'no']], ['REDIS_AOF warning']],
   ['never waits for the disk', [['appendfsync', 'no']], ['REDIS_APPENDFSYNC warning']],
   ['writes its file anew early', [['auto-aof-rewrite-min-size', '64mb']], ['REDIS_AOF_REWRITE warning']],
+  ['searches hashes from end to end', [['hash-max-listpack-entries', '512']], ['REDIS_SMALL_HASHES warning']],
   ['frees what expires in one go', [['lazyfree-lazy-expire', 'no']], ['REDIS_LAZY_EXPIRE warning']],
   ['has no bound', [['maxmemory', '0']], ['REDIS_MEMORY warning']],
   ['is nearly full', [['maxmemory', '10mb']], ['REDIS_MEMORY warning']],

@@ -39,6 +39,8 @@ const WHY = {
   REDIS_APPENDFSYNC: 'It decides how many seconds of accepted orders a power cut may take.',
   REDIS_AOF_REWRITE: 'Writing the file anew in the middle of a sale costs every order time.',
   REDIS_LAZY_EXPIRE: 'As the buckets of a sale that has ended expire, Redis stands still until all are freed.',
+  REDIS_SMALL_HASHES:
+    'As a sale opens, its hashes are still small, and each order would wait for a search from end to end.',
   REDIS_MEMORY:
     'A full Redis refuses orders; one without a bound is killed by the system, and loses what it had not written.',
   REDIS_LATENCY: 'Every order waits for Redis.',

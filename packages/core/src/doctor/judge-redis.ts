@@ -8,6 +8,7 @@ import {
   ORDER_BYTES,
   ROUND_TRIP_MEDIAN_MS,
   ROUND_TRIP_WORST_MS,
+  SMALL_HASH_MAX,
 } from './bounds.ts';
 import { type Finding, ok, warning, wrong } from './checks.ts';
 import { judgeClock } from './judge-clock.ts';
@@ -29,6 +30,7 @@ export function judgeRedis(seen: SeenRedis, backlogLimit: number): Finding[] {
     judgeAppendFsync,
     judgeRewrite,
     judgeExpiry,
+    judgeSmallHashes,
     (node: RedisNode) => judgeMemory(node, backlogLimit),
     judgeLatency,
     (node: RedisNode) => judgeClock('REDIS_CLOCK', node.clock),
@@ -159,6 +161,19 @@ function judgeExpiry(node: RedisNode): Finding {
     : warning('REDIS_LAZY_EXPIRE', 'no: 18 ms for 100,000 buckets', setConfig(node, wanted));
 }
 
+function judgeSmallHashes(node: RedisNode): Finding {
+  const wanted = 'hash-max-listpack-entries 64';
+  const { listpackEntries } = node;
+  if (listpackEntries === null) return warning('REDIS_SMALL_HASHES', HIDDEN, setHidden(wanted));
+  return listpackEntries <= SMALL_HASH_MAX
+    ? ok('REDIS_SMALL_HASHES', `searched up to ${listpackEntries} fields`)
+    : warning(
+        'REDIS_SMALL_HASHES',
+        `searched from end to end up to ${listpackEntries} fields`,
+        setConfig(node, wanted),
+      );
+}
+
 function judgeRewrite(node: RedisNode): Finding {
   const { rewriteMinBytes, appendOnly } = node;
   if (!appendOnly) return ok('REDIS_AOF_REWRITE', 'no append-only file');
@@ -169,7 +184,7 @@ function judgeRewrite(node: RedisNode): Finding {
   return rewriteMinBytes < AOF_REWRITE_MIN_BYTES
     ? warning(
         'REDIS_AOF_REWRITE',
-        `from ${bytes(rewriteMinBytes)} on; ${least} is half a million orders`,
+        `from ${bytes(rewriteMinBytes)} on; ${least} is a million orders`,
         setConfig(node, 'auto-aof-rewrite-min-size 256mb'),
       )
     : ok('REDIS_AOF_REWRITE', `from ${bytes(rewriteMinBytes)} on`);

@@ -94,6 +94,14 @@ test.each<[string, 'warning' | 'wrong', string, Finding[], RegExp]>([
   ['REDIS_AOF_REWRITE', 'warning', 'does not show', badRedis({ rewriteMinBytes: null }), /provider/],
   ['REDIS_LAZY_EXPIRE', 'warning', 'no: ', badRedis({ expiresLazily: false }), /CONFIG SET lazyfree-lazy-expire yes/],
   ['REDIS_LAZY_EXPIRE', 'warning', 'does not show', badRedis({ expiresLazily: null }), /provider/],
+  [
+    'REDIS_SMALL_HASHES',
+    'warning',
+    '512 fields',
+    badRedis({ listpackEntries: 512 }),
+    /CONFIG SET hash-max-listpack-entries 64/,
+  ],
+  ['REDIS_SMALL_HASHES', 'warning', 'does not show', badRedis({ listpackEntries: null }), /provider/],
   ['REDIS_MEMORY', 'warning', 'no maxmemory', badRedis({ maxBytes: 0 }), /CONFIG SET maxmemory 2048mb/],
   ['REDIS_MEMORY', 'warning', '102 MiB of 1 GiB', badRedis({ usedBytes: GIB * 0.9 }), /CONFIG SET maxmemory 2048mb,/],
   // Redis refuses 1.5gb.

@@ -30,11 +30,13 @@ export interface RedisNode {
   readonly appendOnly: boolean;
   /** false: its last writing to the disk failed, and it refuses writes for that, or will. */
   readonly persists: boolean;
-  /** null, as the next three: it does not show its configuration. */
+  /** null, as the next four: it does not show its configuration. */
   readonly appendFsync: string | null;
   readonly rewriteMinBytes: number | null;
   /** lazyfree-lazy-expire. */
   readonly expiresLazily: boolean | null;
+  /** hash-max-listpack-entries: fields up to which a hash is searched from end to end. */
+  readonly listpackEntries: number | null;
   /** Of its data, on its own machine. */
   readonly folder: string | null;
   readonly usedBytes: number;
@@ -99,6 +101,7 @@ async function readNode(
     appendFsync: config?.get('appendfsync') ?? null,
     rewriteMinBytes: config?.has('auto-aof-rewrite-min-size') ? Number(config.get('auto-aof-rewrite-min-size')) : null,
     expiresLazily: config?.has('lazyfree-lazy-expire') ? config.get('lazyfree-lazy-expire') === 'yes' : null,
+    listpackEntries: config?.has('hash-max-listpack-entries') ? Number(config.get('hash-max-listpack-entries')) : null,
     folder: config?.get('dir') ?? null,
     usedBytes: Number(field('used_memory')),
     maxBytes: Number(field('maxmemory')),
@@ -122,6 +125,7 @@ async function readConfig(node: Redis): Promise<Map<string, string> | null> {
       'appendfsync',
       'auto-aof-rewrite-min-size',
       'lazyfree-lazy-expire',
+      'hash-max-listpack-entries',
       'dir',
       'min-replicas-to-write',
     );

@@ -21,6 +21,7 @@ export const node: RedisNode = {
   appendFsync: 'everysec',
   rewriteMinBytes: GIB / 4,
   expiresLazily: true,
+  listpackEntries: 64,
   folder: '/data',
   usedBytes: GIB / 10,
   maxBytes: GIB,
