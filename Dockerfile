@@ -57,7 +57,7 @@ EXPOSE 5001
 # take an API out of service that can go on promising units.
 HEALTHCHECK --interval=5s --timeout=4s --start-period=30s --retries=3 \
   CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.PORT}/health/ready`).then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
-CMD ["node", "--max-semi-space-size=16", "apps/api/src/main.ts"]
+CMD ["node", "--max-semi-space-size=16", "--heap-growing-percent=100", "apps/api/src/main.ts"]
 
 FROM base AS worker
 COPY --from=worker-packages /app ./
@@ -68,7 +68,7 @@ USER node
 ENV METRICS_PORT=9100
 HEALTHCHECK --interval=5s --timeout=4s --start-period=30s --retries=3 \
   CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.METRICS_PORT}/health/ready`).then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
-CMD ["node", "--max-semi-space-size=16", "apps/worker/src/main.ts"]
+CMD ["node", "--max-semi-space-size=16", "--heap-growing-percent=100", "apps/worker/src/main.ts"]
 
 # Debian's HAProxy on the image that the services stand on, so that nothing more is pulled.
 FROM node:24-bookworm-slim AS proxy

@@ -149,8 +149,36 @@ test('of limited buyers no more are remembered than the bound, and the youngest 
   const limited: ReserveOutcome = { word: 'buyer_limited', waitMs: 1_000 };
   const count = KNOWN_LIMITED_BUYERS_MAX + 10;
   known.learn(batch('s', Array(count).fill(limited), 0));
-  expect(known.of('s', 'b0')).toBeNull();
-  expect(known.of('s', 'b9')).toBeNull();
-  expect(known.of('s', 'b10')).not.toBeNull();
-  expect(known.of('s', `b${count - 1}`)).not.toBeNull();
+  const isKnown = (n: number): boolean => known.of('s', `b${n}`) !== null;
+  expect(isKnown(9)).toBe(false);
+  expect(isKnown(count - KNOWN_LIMITED_BUYERS_MAX / 2)).toBe(true);
+  expect(isKnown(count - 1)).toBe(true);
+  const remembered = Array.from({ length: count }, (_, n) => isKnown(n)).filter(Boolean).length;
+  expect(remembered).toBeLessThanOrEqual(KNOWN_LIMITED_BUYERS_MAX);
+});
+
+test('limited buyers are remembered for their time while others come, and of each sale for itself', () => {
+  let at = 12_345.6;
+  const known = createKnownRefusals(TOKEN_MS, () => at);
+  const limited: ReserveOutcome = { word: 'buyer_limited', waitMs: 600 };
+  known.learn(batch('s', [limited], at));
+  const others = batch('t', [limited], at);
+  for (let ms = 0; ms < KNOWN_REFUSAL_MS - 1; ms += 50) {
+    at = 12_345.6 + ms;
+    known.learn({ ...others, askedAt: at, requests: [request(`other${ms}`)] });
+    // Rounded down once: never longer than his token takes.
+    expect(known.of('s', 'b0')?.waitMs).toBe(600 - ms);
+  }
+  expect(known.of('t', 'b0')).toBeNull();
+});
+
+test('an answer that was asked for before another one is learned from, and a wait of hours is not: the gate says how long', () => {
+  const at = 50_000;
+  const known = createKnownRefusals(TOKEN_MS, () => at);
+  const limited: ReserveOutcome = { word: 'buyer_limited', waitMs: 300 };
+  known.learn(batch('s', [limited], at));
+  known.learn(batch('t', [limited], at - 150));
+  expect(known.of('t', 'b0')).toEqual({ outcome: { word: 'buyer_limited', waitMs: 150 }, waitMs: 150 });
+  known.learn(batch('u', [{ word: 'buyer_limited', waitMs: 3_600_000 }], at));
+  expect(known.of('u', 'b0')).toBeNull();
 });

@@ -178,8 +178,8 @@ export const KNOWN_REFUSAL_LOOK_MS = 20;
  */
 export const KNOWN_REFUSAL_LOOKS_MS = 100;
 
-/** Buyers remembered as asking too often, in each process: 5 MB, where their ids are long. Further ones cost a round trip again. */
-export const KNOWN_LIMITED_BUYERS_MAX = 20_000;
+/** Buyers remembered as asking too often, in each process, at most: 7 MB, where their ids are long. Of more, the youngest half at least. */
+export const KNOWN_LIMITED_BUYERS_MAX = 40_000;
 
 /**
  * Seconds that the catalogue in Redis (no numbers of stock) counts as fresh. An operator's change clears it; a read that began before
@@ -312,5 +312,14 @@ export const LOG_FILES_MAX = 50;
  */
 const SEMI_SPACE_MB = 16;
 
+/**
+ * Per cent by which V8's old generation may grow before all of it is looked through. V8 takes some 60 for a heap of this size, and then a pause
+ * of tens of milliseconds comes every few seconds of a sale (docs/measurements/steps.md).
+ */
+const HEAP_GROWING_PERCENT = 100;
+
 /** Arguments of Node for service processes; the Dockerfile has the same. */
-export const SERVICE_NODE_ARGS: readonly string[] = [`--max-semi-space-size=${SEMI_SPACE_MB}`];
+export const SERVICE_NODE_ARGS: readonly string[] = [
+  `--max-semi-space-size=${SEMI_SPACE_MB}`,
+  `--heap-growing-percent=${HEAP_GROWING_PERCENT}`,
+];

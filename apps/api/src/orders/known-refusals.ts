@@ -19,6 +19,7 @@ import {
 import type { ReserveDecision, ReserveOutcome } from '@flash-sale/core/stock/gate-words.ts';
 import { LRUCache } from 'lru-cache';
 import type { DecidedBatch } from './admission-desk.ts';
+import { createLimitedBuyers, type LastToken } from './limited-buyers.ts';
 
 type KnownWord = 'sold_out' | 'ended' | 'paused' | 'not_open' | 'buyer_limited' | 'system_limited';
 
@@ -50,14 +51,11 @@ export type KnownRefusals = ReturnType<typeof createKnownRefusals>;
  */
 export function createKnownRefusals(tokenMs: number, now: () => number = () => performance.now()) {
   const ofSales = new Map<string, Remembered>();
-  /** By sale and buyer. */
-  const ofBuyers = new LRUCache<string, Remembered>({ max: KNOWN_LIMITED_BUYERS_MAX });
+  const ofBuyers = createLimitedBuyers<Remembered>(KNOWN_REFUSAL_MS + KNOWN_REFUSAL_LOOKS_MS, KNOWN_LIMITED_BUYERS_MAX);
   let ofAll: Remembered | null = null;
   /** When there was news of a sale: what was asked before that may be over. */
   const news = new LRUCache<string, number>({ max: SALE_MEMORY_MAX });
   let missedAt = Number.NEGATIVE_INFINITY;
-
-  const buyerOf = (saleId: string, buyerId: string): string => `${saleId} ${buyerId}`;
 
   function holds(known: Remembered | null | undefined, at: number): known is Remembered {
     if (!known) return false;
@@ -89,6 +87,9 @@ export function createKnownRefusals(tokenMs: number, now: () => number = () => p
     return { word, until, endsAt: askedAt + waitMs, lookMs, goneAt, eachMs, lookUntil: until, looks: 0 };
   }
 
+  const recall = (known: LastToken | Remembered | undefined): Remembered | undefined =>
+    known === undefined || 'word' in known ? known : remember('buyer_limited', known.waitMs, known.askedAt);
+
   function learnOfSale(saleId: string, known: Remembered): void {
     if (ofSales.size >= SALE_MEMORY_MAX) ofSales.clear();
     ofSales.set(saleId, known);
@@ -100,13 +101,15 @@ export function createKnownRefusals(tokenMs: number, now: () => number = () => p
       const at = now();
       const ofSale = ofSales.get(saleId);
       if (holds(ofSale, at)) return say(ofSale, at);
-      // Where nobody was limited yet, a crowd of buyers costs no names.
-      const ofBuyer = ofBuyers.size > 0 ? ofBuyers.get(buyerOf(saleId, buyerId)) : undefined;
+      const ofBuyer = recall(ofBuyers.get(saleId, buyerId));
       if (holds(ofBuyer, at)) return say(ofBuyer, at);
       if (holds(ofAll, at)) return say(ofAll, at);
       sendToSee(ofSale, at);
-      sendToSee(ofBuyer, at);
       sendToSee(ofAll, at);
+      if (ofBuyer) {
+        sendToSee(ofBuyer, at);
+        ofBuyers.keep(saleId, buyerId, ofBuyer);
+      }
       return null;
     },
 
@@ -115,10 +118,10 @@ export function createKnownRefusals(tokenMs: number, now: () => number = () => p
       const isOfNow = Math.max(news.get(saleId) ?? Number.NEGATIVE_INFINITY, missedAt) < askedAt;
       for (let i = 0; i < decisions.length; i++) {
         const { outcome, tokensLeft, tokenInMs } = decisions[i] as ReserveDecision;
-        if (tokenInMs > 0)
-          ofBuyers.set(buyerOf(saleId, String(requests[i]?.buyerId)), remember('buyer_limited', tokenInMs, askedAt));
+        const { buyerId } = requests[i] as DecidedBatch['requests'][0];
+        if (tokenInMs > 0) ofBuyers.add(saleId, buyerId, { askedAt, waitMs: tokenInMs });
         // He is not limited any more: all of his tokens are to be had.
-        else if (tokensLeft > 0 && ofBuyers.size > 0) ofBuyers.delete(buyerOf(saleId, String(requests[i]?.buyerId)));
+        else if (tokensLeft > 0) ofBuyers.delete(saleId, buyerId);
         switch (outcome.word) {
           case 'reserved':
             if (outcome.available === 0 && isOfNow)
