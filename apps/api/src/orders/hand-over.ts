@@ -33,33 +33,25 @@ export function createHandOver(parts: {
       const early = lastAddAt + HAND_OVER_PACE_MS - performance.now();
       if (early > 0 && !draining) await new Promise((resolve) => setTimeout(resolve, early));
       lastAddAt = performance.now();
-      await addWaiting();
+      const batches: OrderBatch[] = [...waiting].map(([saleId, batch]) => ({ saleId, ...batch }));
+      const orders = batches.reduce((sum, batch) => sum + batch.orders.length, 0);
+      const since = waitingSince;
+      const spans = waitingSpans;
+      waiting = new Map();
+      waitingSpans = [];
+      try {
+        await queue.add(batches);
+      } catch (error) {
+        for (const span of spans) span.fail((error as Error).message);
+        log.warn(
+          { err: (error as Error).message, orders },
+          'the queue did not take orders in time; the sweep hands them over',
+        );
+      }
+      time('enqueue', performance.now() - since, orders);
+      for (const span of spans) span.end();
     }
     running = null;
-  }
-
-  /**
-   * A function of its own, so that its orders are garbage when it ends: what `run` holds while it waits for the next add grows old, and V8
-   * then looks for it with a pause (docs/measurements/steps.md).
-   */
-  async function addWaiting(): Promise<void> {
-    const batches: OrderBatch[] = [...waiting].map(([saleId, batch]) => ({ saleId, ...batch }));
-    const orders = batches.reduce((sum, batch) => sum + batch.orders.length, 0);
-    const since = waitingSince;
-    const spans = waitingSpans;
-    waiting = new Map();
-    waitingSpans = [];
-    try {
-      await queue.add(batches);
-    } catch (error) {
-      for (const span of spans) span.fail((error as Error).message);
-      log.warn(
-        { err: (error as Error).message, orders },
-        'the queue did not take orders in time; the sweep hands them over',
-      );
-    }
-    time('enqueue', performance.now() - since, orders);
-    for (const span of spans) span.end();
   }
 
   return {
