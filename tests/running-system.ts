@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { buildApp } from '@flash-sale/api/build-app.ts';
 import { connectParts } from '@flash-sale/api/connect-parts.ts';
 import { type Environment, readEnvironment } from '@flash-sale/core/environment.ts';
-import { SERVICE_NODE_ARGS } from '@flash-sale/core/limits.ts';
+import { SERVICE_NODE_ARGS } from '@flash-sale/core/node-args.ts';
 import { eventually, type World } from '@flash-sale/core/testing/world.ts';
 import { startWorker } from '@flash-sale/worker/start-worker.ts';
 

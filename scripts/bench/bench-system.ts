@@ -8,7 +8,7 @@ import { chmodSync, mkdirSync, mkdtempSync, openSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { SERVICE_NODE_ARGS } from '@flash-sale/core/limits.ts';
+import { SERVICE_NODE_ARGS } from '@flash-sale/core/node-args.ts';
 import { migrateLedger } from '@flash-sale/core/postgres/migrate.ts';
 import { Redis } from 'ioredis';
 import pg from 'pg';

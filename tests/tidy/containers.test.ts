@@ -2,7 +2,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join, posix } from 'node:path';
 import { EnvironmentSchema } from '@flash-sale/core/environment.ts';
-import { SERVICE_NODE_ARGS } from '@flash-sale/core/limits.ts';
 import { expect, test } from 'vitest';
 import { parse } from 'yaml';
 import type { AnyJson } from '../any-json.ts';
@@ -79,17 +78,6 @@ test('every script of the image has all that it imports', () => {
   };
   inImage.forEach(follow);
   expect([...seen]).toContain('packages/core/src/limits.ts');
-});
-
-test('services run with the same arguments of Node wherever they are started', () => {
-  for (const path of ['Dockerfile', 'compose.yaml', 'docs/running.md']) {
-    const starts = read(path)
-      .split('\n')
-      .filter((line) => /\bnode\b.*\bapps\/(api|worker)\/src\/main\.ts/.test(line));
-    expect([path, starts.length > 0]).toEqual([path, true]);
-    const args = starts.map((line) => line.match(/--[a-z0-9=-]+/g));
-    expect([path, args]).toEqual([path, starts.map(() => SERVICE_NODE_ARGS)]);
-  }
 });
 
 test('what docs/running/kubernetes.md builds are targets of the Dockerfile', () => {

@@ -3,7 +3,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import { EnvironmentSchema } from '@flash-sale/core/environment.ts';
-import { SERVICE_NODE_ARGS } from '@flash-sale/core/limits.ts';
+import { SERVICE_NODE_ARGS } from '@flash-sale/core/node-args.ts';
 import { createKeys } from '@flash-sale/core/redis/keys.ts';
 import { expect, test } from 'vitest';
 import { root, sourceFiles } from './source-files.ts';
@@ -62,7 +62,7 @@ test('docs/redis-keys.md has every key, and docs/running.md every setting', () =
   for (const name of Object.keys(EnvironmentSchema.properties)) expect(read('docs/running.md')).toContain(name);
 });
 
-test('wherever a service is started, it is with the arguments that limits.ts names', () => {
+test('wherever a service is started, it is with the arguments that node-args.ts names', () => {
   for (const file of ['Dockerfile', 'compose.yaml', 'docs/running.md']) {
     const starts = read(file).match(/\bnode"?,? [^\n]*apps\/(api|worker)\/src\/main\.ts/g) ?? [];
     expect(starts.length, file).toBeGreaterThan(0);

@@ -11,7 +11,7 @@
  */
 import { join } from 'node:path';
 import type { Environment } from '@flash-sale/core/environment.ts';
-import { SERVICE_NODE_ARGS } from '@flash-sale/core/limits.ts';
+import { SERVICE_NODE_ARGS } from '@flash-sale/core/node-args.ts';
 import { checkPostgres } from '@flash-sale/core/postgres/check-postgres.ts';
 import { migrateLedger } from '@flash-sale/core/postgres/migrate.ts';
 import { checkRedis } from '@flash-sale/core/redis/check-redis.ts';
