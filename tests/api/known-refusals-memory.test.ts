@@ -172,7 +172,39 @@ test('limited buyers are remembered for their time while others come, and of eac
   expect(known.of('t', 'b0')).toBeNull();
 });
 
-test('an answer that was asked for before another one is learned from, and a wait of hours is not: the gate says how long', () => {
+test('limited buyers are remembered however long others have come before', () => {
+  let at = 700;
+  const known = createKnownRefusals(TOKEN_MS, () => at);
+  const limited: ReserveOutcome = { word: 'buyer_limited', waitMs: 600 };
+  for (let ms = 0; ms < 700_000; ms += 100)
+    known.learn({ ...batch('s', [limited], at + ms), requests: [request(`b${ms}`)] });
+  at += 700_000;
+  known.learn({ ...batch('s', [limited], at), requests: [request('last')] });
+  expect(known.of('s', 'last')?.waitMs).toBe(600);
+});
+
+test('who has tokens again is not told that he has none, whatever was remembered of him, and when', () => {
+  const limited: ReserveOutcome = { word: 'buyer_limited', waitMs: 900 };
+  const accepted: ReserveOutcome = { word: 'reserved', reservedAt: 1, available: 5, epoch: 1 };
+  // The halves turn at 500.
+  for (const times of [[450], [510], [450, 510]]) {
+    let at = 0;
+    const known = createKnownRefusals(TOKEN_MS, () => at);
+    const learn = (buyerId: string, outcome: ReserveOutcome) =>
+      known.learn({ ...batch('s', [outcome], at), requests: [request(buyerId)] });
+    learn('first', limited);
+    for (at of [450, 500, 510]) {
+      learn('other', limited);
+      if (times.includes(at)) learn('ann', limited);
+    }
+    at = 520;
+    expect(known.of('s', 'ann')).not.toBeNull();
+    learn('ann', accepted);
+    expect(known.of('s', 'ann')).toBeNull();
+  }
+});
+
+test('an answer that was asked for before another one is learned from; a wait that is too long is left to the gate', () => {
   const at = 50_000;
   const known = createKnownRefusals(TOKEN_MS, () => at);
   const limited: ReserveOutcome = { word: 'buyer_limited', waitMs: 300 };

@@ -1,5 +1,5 @@
 /**
- * [I4] Redis has forgotten an idempotency key whose order the ledger has, and gave it to a second order. However that one ends, and whoever
+ * Redis has forgotten an idempotency key whose order the ledger has, and gave it to a second order. However that one is rejected, and whoever
  * dies meanwhile: the key leads to the first one again before the second one's reservation is gone.
  */
 import type { AcceptedOrder, OrderBatch } from '@flash-sale/core/orders/order.ts';
@@ -74,20 +74,20 @@ async function sweep(): Promise<void> {
   await queue.close();
 }
 
-test('rejected as the second of its key', async () => {
+test('[I4] rejected as the second of its key', async () => {
   await confirmOrders({ gate, orders, log: world.log }, second);
   expect(await orders.verdictsOf([secondId()])).toMatchObject([{ status: 'rejected', reason: 'DUPLICATE_REQUEST' }]);
   expect(await seen()).toEqual({ leadsTo: first.id, reserved: 0 });
   expect((await ask(second.saleId)).outcome).toMatchObject({ word: 'replayed', orderId: first.id });
 });
 
-test('given up before the ledger could see whose key it is', async () => {
+test('[I4] given up before the ledger could see whose key it is', async () => {
   await giveUpOrders({ gate, orders, log: world.log, count: () => {} }, second);
   expect(await orders.verdictsOf([secondId()])).toMatchObject([{ status: 'rejected', reason: 'GAVE_UP' }]);
   expect(await seen()).toEqual({ leadsTo: first.id, reserved: 0 });
 });
 
-test('the worker dies before the key leads back, and its job is gone: the sweep finds the reservation, and does both', async () => {
+test('[I4] the worker dies before the key leads back, and its job is gone: the sweep finds the reservation, and does both', async () => {
   const dying = { ...gate, pointKey: dies };
   await expect(confirmOrders({ gate: dying, orders, log: world.log }, second)).rejects.toThrow('killed here');
   expect(await seen()).toEqual({ leadsTo: secondId(), reserved: 1 });
@@ -95,7 +95,7 @@ test('the worker dies before the key leads back, and its job is gone: the sweep 
   expect(await seen()).toEqual({ leadsTo: first.id, reserved: 0 });
 });
 
-test('the worker dies before the reservation ends: the key leads back already', async () => {
+test('[I4] the worker dies before the reservation ends: the key leads back already', async () => {
   const dying = { ...gate, release: dies };
   await expect(confirmOrders({ gate: dying, orders, log: world.log }, second)).rejects.toThrow('killed here');
   expect(await seen()).toEqual({ leadsTo: first.id, reserved: 1 });

@@ -178,7 +178,7 @@ export const KNOWN_REFUSAL_LOOK_MS = 20;
  */
 export const KNOWN_REFUSAL_LOOKS_MS = 100;
 
-/** Buyers remembered as asking too often, in each process, at most: 7 MB, where their ids are long. Of more, the youngest half at least. */
+/** Buyers remembered as asking too often, in each process, at most: 7 MB, where their ids are long. Of more, half as many at least: the youngest. */
 export const KNOWN_LIMITED_BUYERS_MAX = 40_000;
 
 /**

@@ -11,8 +11,8 @@ export interface LastToken {
   readonly waitMs: number;
 }
 
-/** Both of them are in one small integer of V8, which has 31 bits without a sign. */
-const WAIT_BITS = 19;
+/** Both of them are in one small integer of V8, which has 31 bits without a sign. A token takes a second at most (TOKEN_REFILL_RATE). */
+const WAIT_BITS = 12;
 const WAIT_MAX = 2 ** WAIT_BITS - 1;
 const ASKED_MAX = 2 ** (31 - WAIT_BITS) - 1;
 /** ms that a half can take what was asked before its first one: answers come in any order. */
@@ -21,8 +21,8 @@ const ASKED_BEFORE_MS = 2_000;
 /** By sale and buyer: a number for who has not asked since, else what is kept of him. */
 interface Half<Kept> {
   readonly begunAt: number;
-  /** How often somebody was put into it. */
-  puts: number;
+  /** Buyers in it. */
+  size: number;
   readonly sales: Map<string, Map<string, number | Kept>>;
 }
 
@@ -30,29 +30,31 @@ export type LimitedBuyers<Kept extends object> = ReturnType<typeof createLimited
 
 /**
  * @param keptMs ms for which each is remembered, where they are not too many; twice as long at most while others come
- * @param max how many are remembered at most; of more, the youngest half at least
+ * @param max how many are remembered at most; of more, half as many at least: the youngest
  */
 export function createLimitedBuyers<Kept extends object>(keptMs: number, max: number) {
-  const begin = (askedAt: number): Half<Kept> => ({ begunAt: Math.floor(askedAt), puts: 0, sales: new Map() });
+  const begin = (askedAt: number): Half<Kept> => ({ begunAt: Math.floor(askedAt), size: 0, sales: new Map() });
   let newer = begin(Number.NEGATIVE_INFINITY);
   let older = newer;
 
   function put(saleId: string, buyerId: string, value: number | Kept): void {
-    if (newer.puts >= max / 2) turn(newer.begunAt);
-    newer.puts += 1;
-    const buyers = newer.sales.get(saleId);
-    if (buyers) buyers.set(buyerId, value);
-    else newer.sales.set(saleId, new Map([[buyerId, value]]));
-  }
-  function turn(askedAt: number): void {
-    older = newer;
-    newer = begin(askedAt);
+    let buyers = newer.sales.get(saleId);
+    if (!buyers) {
+      buyers = new Map();
+      newer.sales.set(saleId, buyers);
+    }
+    const before = buyers.size;
+    buyers.set(buyerId, value);
+    newer.size += buyers.size - before;
   }
 
   return {
-    /** What is too long for it is not remembered: a wait of more than 524 s, an answer that was asked for 2 s before another's. */
+    /** What does not fit is not remembered: a wait of more than 4 s, what was asked 2 s before what another one was told. */
     add(saleId: string, buyerId: string, { askedAt, waitMs }: LastToken): void {
-      if (askedAt - newer.begunAt >= keptMs) turn(askedAt);
+      if (askedAt - newer.begunAt >= keptMs || newer.size >= max / 2) {
+        older = newer;
+        newer = begin(askedAt);
+      }
       const asked = Math.floor(askedAt - newer.begunAt) + ASKED_BEFORE_MS;
       if (asked >= 0 && asked <= ASKED_MAX && waitMs <= WAIT_MAX) put(saleId, buyerId, (asked << WAIT_BITS) | waitMs);
     },
@@ -68,8 +70,7 @@ export function createLimitedBuyers<Kept extends object>(keptMs: number, max: nu
     },
 
     delete(saleId: string, buyerId: string): void {
-      newer.sales.get(saleId)?.delete(buyerId);
-      older.sales.get(saleId)?.delete(buyerId);
+      for (const half of [newer, older]) if (half.sales.get(saleId)?.delete(buyerId)) half.size -= 1;
     },
   };
 }

@@ -202,6 +202,37 @@ const cases: BreakCase[] = [
 
 test.each(cases)('$codes: $when', (planted) => expectBreak(world, planted));
 
+test.each([
+  [
+    'as it is written now',
+    (sale: PlantedSale, order: string, agoMs: number) => sale.addJob([order], { epoch: 1, agoMs }),
+  ],
+  [
+    'in the form of 0.1.0',
+    (sale: PlantedSale, order: string, agoMs: number) => {
+      const of = { buyer_id: 'cy', quantity: 1, reserved_at: Date.now() - agoMs, request_id: 'r' };
+      return sale.addRawJob(JSON.stringify({ sale_id: sale.id, epoch: 1, orders: [{ order_id: order, ...of }] }));
+    },
+  ],
+])('ORDER_STUCK: of a job of an earlier epoch, %s, by the time of its order', async (_, add) => {
+  const sale = await PlantedSale.make(world);
+  await world.pool.query('UPDATE sales SET epoch = 2 WHERE id = $1', [sale.id]);
+  await sale.set({ epoch: '2' });
+  const [young, old] = [newOrderId(sale.id), newOrderId(sale.id)];
+  const jobs = [await add(sale, young, 1_000), await add(sale, old, LONG_AGO_MS)];
+  const { breaks } = (await auditHere(world, sale.id)).sales[0] as AuditReport['sales'][number];
+  expect(breaks.map(({ code, subject }) => [code, subject])).toEqual([['ORDER_STUCK', old]]);
+  for (const job of jobs) await sale.removeJob(job);
+});
+
+test('JOB_UNREADABLE: rows without the time that theirs count from', async () => {
+  const sale = await PlantedSale.make(world);
+  const row = [newOrderId(sale.id).slice(sale.id.length + 1), 'cy', 1, Date.now(), 'r'];
+  const job = await sale.addRawJob(JSON.stringify({ sale_id: sale.id, epoch: 1, orders: [row] }));
+  expect(codesOf(await auditHere(world, sale.id))).toEqual(['JOB_UNREADABLE']);
+  await sale.removeJob(job);
+});
+
 test('ORDER_KEY_WRONG: not while the worker has still to lead the key of an order that it rejected back to the first one', async () => {
   const sale = await PlantedSale.make(world);
   const second = await sale.reserve('ann', 1, { key: 'k1' });

@@ -71,14 +71,15 @@ function parseJob(id: string, text: string): AuditedJob | null {
     return null;
   }
   if (typeof data !== 'object' || data === null) return null;
-  const { sale_id: saleId, epoch, reserved_at: first = 0, orders } = data as Record<string, unknown>;
-  if (!isText(saleId) || !isWhole(epoch, 0) || !isWhole(first, 0) || !Array.isArray(orders) || orders.length === 0)
-    return null;
+  const { sale_id: saleId, epoch, reserved_at: first, orders } = data as Record<string, unknown>;
+  if (!isText(saleId) || !isWhole(epoch, 0) || !Array.isArray(orders) || orders.length === 0) return null;
   const carried: { id: string; reservedAt: number }[] = [];
   for (const order of orders as unknown[]) {
     const [rest, buyerId, quantity, after] = Array.isArray(order) ? order : namedColumns(saleId, order);
-    if (!isText(rest) || !isText(buyerId) || !isWhole(quantity, 1) || !isWhole(after, 0)) return null;
-    carried.push({ id: `${saleId}-${rest}`, reservedAt: first + after });
+    const since = Array.isArray(order) ? first : 0;
+    if (!isText(rest) || !isText(buyerId) || !isWhole(quantity, 1) || !isWhole(after, 0) || !isWhole(since, 0))
+      return null;
+    carried.push({ id: `${saleId}-${rest}`, reservedAt: since + after });
   }
   return { id, saleId, epoch, orders: carried };
 }

@@ -26,7 +26,9 @@ const COLUMNS = 'id, buyer, quantity, ms after reserved_at, request id, idempote
 const id = Type.String({ minLength: 1 });
 const buyer = Type.String({ minLength: 1 });
 const quantity = Type.Integer({ minimum: 1, maximum: MAX_QUANTITY });
-const ms = Type.Integer({ minimum: 0, maximum: 8.64e15 });
+/** That a date can have. */
+const TIME_MS = { minimum: 0, maximum: 8.64e15 };
+const ms = Type.Integer(TIME_MS);
 const requestId = Type.String();
 
 /**
@@ -39,8 +41,10 @@ const ConfirmOrdersJobSchema = Type.Object({
     minimum: 0,
     description: "Of the gate that accepted the orders; 0: found again by an operator's command.",
   }),
-  // Of the order that was reserved first: ms since 1970 by the clock of Redis.
-  reserved_at: ms,
+  reserved_at: Type.Integer({
+    ...TIME_MS,
+    description: 'Of the order that was reserved first: ms since 1970 by the clock of Redis.',
+  }),
   columns: Type.Literal(COLUMNS),
   orders: Type.Array(
     Type.Union([
@@ -191,6 +195,8 @@ export function decodeJob(data: unknown): OrderBatch | null {
     return { saleId: data.sale_id, epoch: data.epoch ?? 1, orders };
   }
   if (!isConfirmOrdersJob.Check(data)) return null;
+  const { reserved_at: first } = data;
+  if (data.orders.some(([, , , after]) => first + after > TIME_MS.maximum)) return null;
   const traces = areTraces.Check(data.traces) ? new Map(data.traces) : null;
   return {
     saleId: data.sale_id,
@@ -199,7 +205,7 @@ export function decodeJob(data: unknown): OrderBatch | null {
       id: `${data.sale_id}-${id}`,
       buyerId,
       quantity,
-      reservedAt: data.reserved_at + after,
+      reservedAt: first + after,
       requestId,
       idempotencyKey,
       traceparent: traces?.get(row),
