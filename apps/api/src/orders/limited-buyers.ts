@@ -14,7 +14,6 @@ export interface LastToken {
 /** Both of them are in one small integer of V8, which has 31 bits without a sign. A token takes a second at most (TOKEN_REFILL_RATE). */
 const WAIT_BITS = 12;
 const WAIT_MAX = 2 ** WAIT_BITS - 1;
-const ASKED_MAX = 2 ** (31 - WAIT_BITS) - 1;
 /** ms that a half can take what was asked before its first one: answers come in any order. */
 const ASKED_BEFORE_MS = 2_000;
 
@@ -29,7 +28,8 @@ interface Half<Kept> {
 export type LimitedBuyers<Kept extends object> = ReturnType<typeof createLimitedBuyers<Kept>>;
 
 /**
- * @param keptMs ms for which each is remembered, where they are not too many; twice as long at most while others come
+ * @param keptMs ms for which each is remembered, where they are not too many; twice as long at most while others come. So much less than the
+ *   524 s that fit into a half
  * @param max how many are remembered at most; of more, half as many at least: the youngest
  */
 export function createLimitedBuyers<Kept extends object>(keptMs: number, max: number) {
@@ -56,7 +56,7 @@ export function createLimitedBuyers<Kept extends object>(keptMs: number, max: nu
         newer = begin(askedAt);
       }
       const asked = Math.floor(askedAt - newer.begunAt) + ASKED_BEFORE_MS;
-      if (asked >= 0 && asked <= ASKED_MAX && waitMs <= WAIT_MAX) put(saleId, buyerId, (asked << WAIT_BITS) | waitMs);
+      if (asked >= 0 && waitMs <= WAIT_MAX) put(saleId, buyerId, (asked << WAIT_BITS) | waitMs);
     },
 
     /** From now on `get` answers with this. */
