@@ -1,6 +1,7 @@
 /** One trace of an order, from real processes, as a collector receives it; and that tracing never stands in an order's way. */
 import { once } from 'node:events';
 import { createServer } from 'node:net';
+import { newOrderId } from '@flash-sale/core/orders/order.ts';
 import { decodeJob, encodeJob } from '@flash-sale/core/queue/order-queue.ts';
 import { makeSale } from '@flash-sale/core/testing/sales.ts';
 import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
@@ -265,8 +266,8 @@ test('a job carries the contexts of sampled orders only; what is wrong with them
   const traceparent = `00-${TRACE_ID}-${CALLER}-01`;
   const plain = { buyerId: 'b', quantity: 1, reservedAt: 1, requestId: 'r', idempotencyKey: null };
   const orders = [
-    { ...plain, id: 's-1' },
-    { ...plain, id: 's-2', traceparent },
+    { ...plain, id: newOrderId('s') },
+    { ...plain, id: newOrderId('s'), traceparent },
   ];
   const job = encodeJob({ saleId: 's', epoch: 1, orders });
   expect(job.traces).toEqual([[1, traceparent]]);

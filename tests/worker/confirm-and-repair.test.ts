@@ -111,6 +111,17 @@ describe('strands [I3]', () => {
     expect(await statuses()).toEqual({ confirmed: 2 });
   });
 
+  test('[trap 12] beside a job whose data is not even JSON strands are handed over, and the load is read', async () => {
+    const sale = await makeSale(world);
+    await accepted(sale.id, 1);
+    const job = await queue.bullQueue.add(ORDER_QUEUE, {} as never, { delay: 3_600_000 });
+    await world.redis.hset(queue.bullQueue.toKey(String(job.id)), 'data', 'no json {');
+    await work();
+    await allEnded(sale.id);
+    expect(await statuses()).toEqual({ confirmed: 1 });
+    expect(await queue.readLoad()).toMatchObject({ jobs: { delayed: 1 }, oldestAddedAt: job.timestamp });
+  });
+
   test('a sale that ended long ago leaves no strand behind', async () => {
     const sale = await makeSale(world);
     await accepted(sale.id, 1);

@@ -9,6 +9,8 @@ const LISTS = ['wait', 'active', 'paused'] as const;
 const SORTED_SETS = ['delayed', 'prioritized'] as const;
 /** Jobs whose data is fetched together: a full one is about 90 KB. */
 const CHUNK = 100;
+/** As the ledger takes it; spelled here once more, for the auditor trusts nobody. */
+const ORDER_ID = /^[A-Za-z0-9][A-Za-z0-9_-]{0,63}-[0-7][0-9A-HJKMNP-TV-Z]{25}$/;
 
 export interface AuditedJob {
   readonly id: string;
@@ -71,13 +73,22 @@ function parseJob(id: string, text: string): AuditedJob | null {
     return null;
   }
   if (typeof data !== 'object' || data === null) return null;
-  const { sale_id: saleId, epoch, reserved_at: first, orders } = data as Record<string, unknown>;
+  const { sale_id: saleId, epoch: ofGate, reserved_at: first, orders } = data as Record<string, unknown>;
+  // In the form of 0.1.0 it may be missing: there was one gate.
+  const epoch = ofGate ?? (first === undefined ? 1 : undefined);
   if (!isText(saleId) || !isWhole(epoch, 0) || !Array.isArray(orders) || orders.length === 0) return null;
   const carried: { id: string; reservedAt: number }[] = [];
   for (const order of orders as unknown[]) {
     const [rest, buyerId, quantity, after] = Array.isArray(order) ? order : namedColumns(saleId, order);
     const since = Array.isArray(order) ? first : 0;
-    if (!isText(rest) || !isText(buyerId) || !isWhole(quantity, 1) || !isWhole(after, 0) || !isWhole(since, 0))
+    if (
+      !isText(rest) ||
+      !ORDER_ID.test(`${saleId}-${rest}`) ||
+      !isText(buyerId) ||
+      !isWhole(quantity, 1) ||
+      !isWhole(after, 0) ||
+      !isWhole(since, 0)
+    )
       return null;
     carried.push({ id: `${saleId}-${rest}`, reservedAt: since + after });
   }

@@ -2,10 +2,12 @@ import { expect, test } from 'vitest';
 import type { AcceptedOrder, OrderBatch } from '../orders/order.ts';
 import { decodeJob, encodeJob } from './order-queue.ts';
 
+/** But for its last character. */
+const ULID = '01M8KN3STBRJ4B4EMRRA5B1RF';
 const RESERVED_AT = 1_764_412_345_678;
 
 const order = (n: number, more: Partial<AcceptedOrder> = {}): AcceptedOrder => ({
-  id: `tea-${n}`,
+  id: `tea-${ULID}${n}`,
   buyerId: `buyer-${n}`,
   quantity: 1,
   reservedAt: RESERVED_AT,
@@ -32,21 +34,18 @@ test('what a job carries comes out as it went in: with keys and without, of time
 
 test('a row holds what is its order’s alone', () => {
   const [row] = encodeJob({ saleId: 'tea', epoch: 1, orders: [order(1)] }).orders;
-  expect(row).toEqual(['1', 'buyer-1', 1, 0, 'r']);
+  expect(row).toEqual([`${ULID}1`, 'buyer-1', 1, 0, 'r']);
 });
 
 test('a job of 0.1.0 is read', () => {
-  const named = { order_id: 'tea-1', buyer_id: 'ann', quantity: 2, reserved_at: RESERVED_AT, request_id: 'r' };
-  expect(decodeJob({ sale_id: 'tea', orders: [named, { ...named, order_id: 'tea-2', idempotency_key: 'k' }] })).toEqual(
-    {
-      saleId: 'tea',
-      epoch: 1,
-      orders: [
-        order(1, { buyerId: 'ann', quantity: 2 }),
-        order(2, { buyerId: 'ann', quantity: 2, idempotencyKey: 'k' }),
-      ],
-    },
-  );
+  const named = { order_id: `tea-${ULID}1`, buyer_id: 'ann', quantity: 2, reserved_at: RESERVED_AT, request_id: 'r' };
+  expect(
+    decodeJob({ sale_id: 'tea', orders: [named, { ...named, order_id: `tea-${ULID}2`, idempotency_key: 'k' }] }),
+  ).toEqual({
+    saleId: 'tea',
+    epoch: 1,
+    orders: [order(1, { buyerId: 'ann', quantity: 2 }), order(2, { buyerId: 'ann', quantity: 2, idempotencyKey: 'k' })],
+  });
 });
 
 const good = encodeJob({ saleId: 'tea', epoch: 1, orders: [order(1)] });
@@ -56,11 +55,20 @@ test.each([
   ['no time', { ...good, reserved_at: undefined }],
   ['a time that is no whole number', { ...good, reserved_at: 1.5 }],
   ['a row of another form', { ...good, columns: 'buyer, id' }],
-  ['a row that is too short', { ...good, orders: [['1', 'ann', 1, 0]] }],
-  ['a row that is too long', { ...good, orders: [['1', 'ann', 1, 0, 'r', 'k', 'more']] }],
-  ['a key that is null', { ...good, orders: [['1', 'ann', 1, 0, 'r', null]] }],
-  ['a time that no date has', { ...good, orders: [['1', 'ann', 1, 8.64e15, 'r']] }],
-  ['an order before the first one', { ...good, orders: [['1', 'ann', 1, -1, 'r']] }],
+  ['a row that is too short', { ...good, orders: [[`${ULID}1`, 'ann', 1, 0]] }],
+  ['a row that is too long', { ...good, orders: [[`${ULID}1`, 'ann', 1, 0, 'r', 'k', 'more']] }],
+  ['a key that is null', { ...good, orders: [[`${ULID}1`, 'ann', 1, 0, 'r', null]] }],
+  ['a time that no date has', { ...good, orders: [[`${ULID}1`, 'ann', 1, 8.64e15, 'r']] }],
+  ['an order before the first one', { ...good, orders: [[`${ULID}1`, 'ann', 1, -1, 'r']] }],
+  ['an id that is no ULID', { ...good, orders: [['1', 'ann', 1, 0, 'r']] }],
+  ['an id with a NUL', { ...good, orders: [[`${ULID}\0`, 'ann', 1, 0, 'r']] }],
+  [
+    'an order of another sale, in the form of 0.1.0',
+    {
+      sale_id: 'pot',
+      orders: [{ order_id: `tea-${ULID}1`, buyer_id: 'a', quantity: 1, reserved_at: 1, request_id: 'r' }],
+    },
+  ],
   ['no job at all', null],
 ])('poisoned: %s', (_, data) => {
   expect(decodeJob(good)).not.toBeNull();

@@ -12,18 +12,22 @@ import {
   MAX_QUANTITY,
   SWEEP_QUEUE_LOOK_MAX,
 } from '../limits.ts';
-import type { OrderBatch } from '../orders/order.ts';
+import { type OrderBatch, saleIdOf } from '../orders/order.ts';
 import type { AnyRedis } from '../redis/open-redis.ts';
 import { step } from '../steps.ts';
 
 export const ORDER_QUEUE = 'confirm-orders';
+
+/** Of which a full one is about 90 KB. */
+const JOBS_AT_A_TIME = 100;
 
 /** Of jobs that somebody takes care of. */
 const STATES_UNDER_WAY = ['waiting', 'active', 'delayed', 'prioritized'] as const;
 
 const COLUMNS = 'id, buyer, quantity, ms after reserved_at, request id, idempotency key if any';
 
-const id = Type.String({ minLength: 1 });
+/** Of an order, without the sale's and its hyphen in front. */
+const id = Type.String({ pattern: '^[0-7][0-9A-HJKMNP-TV-Z]{25}$' });
 const buyer = Type.String({ minLength: 1 });
 const quantity = Type.Integer({ minimum: 1, maximum: MAX_QUANTITY });
 /** That a date can have. */
@@ -103,6 +107,20 @@ export function createOrderQueue({ redis, prefix }: { redis: AnyRedis; prefix: s
   // The connection says by itself when Redis goes and comes back.
   queue.on('error', () => {});
 
+  /**
+   * One field of each job. Not through BullMQ's jobs: it cannot make one whose data is no JSON, and then all are missing.
+   *
+   * @returns null where the job is gone, or is none
+   */
+  async function readOfJobs(ids: readonly string[], field: 'data' | 'timestamp'): Promise<(string | null)[]> {
+    const found: (string | null)[] = [];
+    for (let at = 0; at < ids.length; at += JOBS_AT_A_TIME) {
+      const some = ids.slice(at, at + JOBS_AT_A_TIME);
+      found.push(...(await Promise.all(some.map((id) => redis.hget(queue.toKey(id), field).catch(nullIfNoHash)))));
+    }
+    return found;
+  }
+
   return {
     /** For Bull Board. */
     bullQueue: queue,
@@ -139,9 +157,10 @@ export function createOrderQueue({ redis, prefix }: { redis: AnyRedis; prefix: s
     async orderIdsUnderWay(): Promise<Set<string> | null> {
       const counts = await queue.getJobCounts(...STATES_UNDER_WAY);
       if (Object.values(counts).reduce((sum, count) => sum + count, 0) > SWEEP_QUEUE_LOOK_MAX) return null;
-      const jobs = await queue.getJobs([...STATES_UNDER_WAY], 0, -1);
+      const ids = await queue.getRanges([...STATES_UNDER_WAY], 0, -1);
+      const jobs = (await readOfJobs(ids, 'data')).map(parseJson);
       // A job that cannot be read takes care of nothing.
-      return new Set(jobs.flatMap((job) => decodeJob(job?.data)?.orders.map((order) => order.id) ?? []));
+      return new Set(jobs.flatMap((data) => decodeJob(data)?.orders.map((order) => order.id) ?? []));
     },
 
     /** @returns jobs by state, and when the oldest of those that are not done was added: ms since 1970 by the clock of who added it */
@@ -149,9 +168,9 @@ export function createOrderQueue({ redis, prefix }: { redis: AnyRedis; prefix: s
       const [jobs, first] = await Promise.all([
         queue.getJobCounts(...STATES_UNDER_WAY, 'failed', 'completed'),
         // The first of each state.
-        queue.getJobs([...STATES_UNDER_WAY], 0, 0, true),
+        queue.getRanges([...STATES_UNDER_WAY], 0, 0, true),
       ]);
-      const times = first.flatMap((job) => job?.timestamp ?? []);
+      const times = (await readOfJobs(first, 'timestamp')).map(Number).filter((time) => time > 0);
       return { jobs, oldestAddedAt: times.length === 0 ? null : Math.min(...times) };
     },
 
@@ -159,6 +178,19 @@ export function createOrderQueue({ redis, prefix }: { redis: AnyRedis; prefix: s
       await queue.close();
     },
   };
+}
+
+function nullIfNoHash(error: Error): null {
+  if (error.message.startsWith('WRONGTYPE')) return null;
+  throw error;
+}
+
+function parseJson(text: string | null): unknown {
+  try {
+    return JSON.parse(text ?? 'null');
+  } catch {
+    return null;
+  }
 }
 
 /** What `add` writes. */
@@ -184,6 +216,7 @@ export function encodeJob({ saleId, epoch, orders }: OrderBatch): ConfirmOrdersJ
 /** @returns null where the data is not what `add` writes: a poisoned job */
 export function decodeJob(data: unknown): OrderBatch | null {
   if (isNamedOrdersJob.Check(data)) {
+    if (data.orders.some((order) => saleIdOf(order.order_id) !== data.sale_id)) return null;
     const orders = data.orders.map((order) => ({
       id: order.order_id,
       buyerId: order.buyer_id,
