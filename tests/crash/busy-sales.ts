@@ -110,6 +110,13 @@ export async function keepBusy(world: World, urls: () => readonly string[]): Pro
     };
   }
 
+  /** Only where it is still there: Redis may have been killed meanwhile, and have lost its last second. */
+  async function countHandOvers(orderId: string, count: number): Promise<void> {
+    const { reservations, handOvers } = world.keys.sale(stranded.id);
+    const ifThere = `if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 then redis.call('HSET', KEYS[2], ARGV[1], ARGV[2]) end`;
+    await world.redis.eval(ifThere, 2, reservations, handOvers, orderId, count);
+  }
+
   const parts: Record<string, () => Promise<void>> = {
     async crowd() {
       await Promise.all(
@@ -181,7 +188,7 @@ export async function keepBusy(world: World, urls: () => readonly string[]): Pro
     async worn() {
       const batch = await strand(stranded.id, `worn-${unique()}`);
       const id = batch?.orders[0]?.id;
-      if (id) await world.redis.hset(world.keys.sale(stranded.id).handOvers, id, 8);
+      if (id) await countHandOvers(id, 8);
     },
     /** Its last attempt fails for a fault of the ledger. */
     async ailing() {
@@ -189,7 +196,7 @@ export async function keepBusy(world: World, urls: () => readonly string[]): Pro
       const batch = await strand(stranded.id, AILING);
       if (!batch) return;
       const [one] = batch.orders as [(typeof batch.orders)[number]];
-      await world.redis.hset(world.keys.sale(stranded.id).handOvers, one.id, 1);
+      await countHandOvers(one.id, 1);
       await queue.bullQueue.add(ORDER_QUEUE, encodeJob({ ...batch, orders: [one] }), { attempts: 1 });
     },
     /** Redis forgets a key whose order the ledger has, and the buyer asks again. */
