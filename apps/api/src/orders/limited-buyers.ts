@@ -1,7 +1,6 @@
 /**
- * Buyers who have taken their last token. Every order may add one, so that each is his id and one small number, for some moments: what V8
- * keeps for longer than that grows old, and is looked for with pauses (docs/measurements/steps.md). They are in two halves that take turns;
- * the older one is dropped as a whole.
+ * Buyers who have taken their last token. Every order may add one, so that each is his id and one small number, for some moments: half the
+ * time of an object in an LRU (docs/measurements/steps.md). They are in two halves that take turns; the older one is dropped as a whole.
  */
 
 export interface LastToken {
@@ -24,8 +23,6 @@ interface Half<Kept> {
   size: number;
   readonly sales: Map<string, Map<string, number | Kept>>;
 }
-
-export type LimitedBuyers<Kept extends object> = ReturnType<typeof createLimitedBuyers<Kept>>;
 
 /**
  * @param keptMs ms for which each is remembered, where they are not too many; twice as long at most while others come. So much less than the

@@ -1,7 +1,7 @@
 /**
  * Makes a batch of accepted orders true.
  *   1. The ledger commits: each order is confirmed or rejected, for ever.
- *   2. The gate follows (follow-ledger.ts): confirmed orders settle, rejected ones lose their key and give their units back.
+ *   2. The gate follows (follow-ledger.ts): confirmed orders settle, keys lead to confirmed orders, rejected orders give their units back.
  * A crash after 1 leaves reservations; doing it all again changes nothing in the ledger and mends the gate.
  */
 import { writeLines } from '@flash-sale/core/logging.ts';
