@@ -64,7 +64,7 @@ COPY --from=worker-packages /app ./
 COPY packages/core packages/core
 COPY apps/worker apps/worker
 USER node
-# Its own sign of life: this very worker takes jobs, and has reached Redis within 15 s. The sign in Redis is that of all workers together.
+# Its own heartbeat: this very worker takes jobs, and has reached Redis within 15 s. The sign in Redis is that of all workers together.
 ENV METRICS_PORT=9100
 HEALTHCHECK --interval=5s --timeout=4s --start-period=30s --retries=3 \
   CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.METRICS_PORT}/health/ready`).then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]

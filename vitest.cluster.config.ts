@@ -4,7 +4,7 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['tests/scale-out/*.test.ts'],
-    globalSetup: ['tests/make-template.ts'],
+    globalSetup: ['tests/support/make-template.ts'],
     // Each is ten processes by itself, and measures time.
     maxWorkers: 1,
     testTimeout: 180_000,

@@ -5,7 +5,7 @@ export default defineConfig({
     include: ['packages/**/*.test.ts', 'apps/**/*.test.ts', 'tests/**/*.test.ts'],
     // pnpm test:cluster (vitest.cluster.config.ts).
     exclude: ['**/node_modules/**', 'tests/scale-out/**'],
-    globalSetup: ['tests/make-template.ts'],
+    globalSetup: ['tests/support/make-template.ts'],
     // Real processes are started and killed: more files at once than cores would only make them wait for each other.
     maxWorkers: 2,
     testTimeout: 20_000,

@@ -59,7 +59,7 @@ export function summaryText(result) {
     `  units       before ${shown(units.before)}  after ${shown(units.after)}  taken ${shown(units.taken)}  still reserved ${shown(units.reserved)}`,
     `  ledger      sold ${shown(units.ledgerRisen)} more`,
     ...result.failures.map((failure) => `  FAILED      ${failure}`),
-    `  verdict     ${result.failures.length === 0 ? 'passed' : 'failed'}`,
+    `  outcome     ${result.failures.length === 0 ? 'passed' : 'failed'}`,
     '',
   ];
   return `${lines.join('\n')}\n`;

@@ -6,12 +6,12 @@
  */
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type AuditReport, exitCodeOf } from '@flash-sale/core/audit/audit-report.ts';
-import { auditSales } from '@flash-sale/core/audit/audit-sale.ts';
-import { connectForAudit } from '@flash-sale/core/audit/connect-audit.ts';
-import { printAudit } from '@flash-sale/core/audit/print-audit.ts';
-import { createKeys } from '@flash-sale/core/redis/keys.ts';
+import { createKeys } from '@flash-sale/core/inventory/keys.ts';
 import { findServers, findSettings } from '@flash-sale/launcher/running-system.ts';
+import { type AuditReport, exitCodeOf } from '@flash-sale/ops/audit/audit-report.ts';
+import { auditSales } from '@flash-sale/ops/audit/audit-sale.ts';
+import { connectForAudit } from '@flash-sale/ops/audit/connect-audit.ts';
+import { printAudit } from '@flash-sale/ops/audit/print-audit.ts';
 import { readArguments } from './read-arguments.ts';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));

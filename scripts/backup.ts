@@ -8,12 +8,12 @@
  */
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { findLogs, readAcceptedLogs } from '@flash-sale/core/orders/accepted-log-files.ts';
-import { backUpLedger } from '@flash-sale/core/postgres/back-up-ledger.ts';
-import { type Manifest, removeUnfinished } from '@flash-sale/core/postgres/backup-folder.ts';
-import { checkPostgres } from '@flash-sale/core/postgres/check-postgres.ts';
+import { checkPostgres } from '@flash-sale/core/ledger/check-postgres.ts';
 import { findLedger } from '@flash-sale/launcher/running-system.ts';
 import { readSettings } from '@flash-sale/launcher/settings.ts';
+import { backUpLedger } from '@flash-sale/ops/backup/back-up-ledger.ts';
+import { type Manifest, removeUnfinished } from '@flash-sale/ops/backup/backup-folder.ts';
+import { findLogs, readAcceptedLogs } from '@flash-sale/ops/recover/accepted-log-files.ts';
 import { readArguments, usageOf } from './read-arguments.ts';
 import { tellOfLogs, tellOfSkipped } from './tell-of-logs.ts';
 

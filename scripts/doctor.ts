@@ -6,13 +6,13 @@
  */
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { LOOK_MS, ROUND_TRIPS } from '@flash-sale/core/doctor/bounds.ts';
-import { exitCodeOf, type Finding, ok, reportOf, wrong } from '@flash-sale/core/doctor/checks.ts';
-import { collectFacts } from '@flash-sale/core/doctor/collect-facts.ts';
-import { judgeFacts } from '@flash-sale/core/doctor/judge-facts.ts';
-import { printReport } from '@flash-sale/core/doctor/print-report.ts';
-import { EnvironmentError } from '@flash-sale/core/environment.ts';
+import { EnvironmentError } from '@flash-sale/core/config/environment.ts';
 import { findSettings, findSystem } from '@flash-sale/launcher/running-system.ts';
+import { LOOK_MS, ROUND_TRIPS } from '@flash-sale/ops/doctor/bounds.ts';
+import { exitCodeOf, type Finding, ok, reportOf, wrong } from '@flash-sale/ops/doctor/checks.ts';
+import { collectFacts } from '@flash-sale/ops/doctor/collect-facts.ts';
+import { judgeFacts } from '@flash-sale/ops/doctor/judge-facts.ts';
+import { printReport } from '@flash-sale/ops/doctor/print-report.ts';
 import { readArguments } from './read-arguments.ts';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));

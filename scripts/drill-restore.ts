@@ -8,7 +8,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type DrillReport, drillRestore } from '../tests/restore-drill.ts';
+import { type DrillReport, drillRestore } from '../tests/support/restore-drill.ts';
 import { measuredBy } from './measured-by.ts';
 import { readArguments } from './read-arguments.ts';
 

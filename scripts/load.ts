@@ -121,7 +121,7 @@ async function run(plan: {
   );
   const crowd: Crowd = await tool.run({ root, scenario, saleId, operator, signal: stopping.signal });
   const after = await readSettledSale(operator, saleId, stopping.signal);
-  const verdict = endCheck({ before, after, crowd });
-  process.stdout.write(resultTable({ before, after, crowd, verdict }));
-  return verdict.every(({ holds }) => holds);
+  const outcome = endCheck({ before, after, crowd });
+  process.stdout.write(resultTable({ before, after, crowd, outcome }));
+  return outcome.every(({ holds }) => holds);
 }

@@ -10,8 +10,8 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { runCommand } from '@flash-sale/launcher/run-command.ts';
-import { type CrowdReport, percentile, sendCrowd } from '../tests/crowd.ts';
-import { freePort } from '../tests/free-port.ts';
+import { type CrowdReport, percentile, sendCrowd } from '../tests/support/crowd.ts';
+import { freePort } from '../tests/support/free-port.ts';
 import { readDropArguments } from './drop-arguments.ts';
 import { measuredBy } from './measured-by.ts';
 

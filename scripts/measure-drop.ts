@@ -12,8 +12,8 @@ import { fileURLToPath } from 'node:url';
 import { type PrivateServers, startPrivateServers } from '@flash-sale/launcher/private-servers.ts';
 import { System } from '@flash-sale/launcher/start-system.ts';
 import pg from 'pg';
-import { type CrowdReport, percentile, sendCrowd } from '../tests/crowd.ts';
-import { freePort } from '../tests/free-port.ts';
+import { type CrowdReport, percentile, sendCrowd } from '../tests/support/crowd.ts';
+import { freePort } from '../tests/support/free-port.ts';
 import { readDropArguments } from './drop-arguments.ts';
 import { measuredBy } from './measured-by.ts';
 
@@ -143,7 +143,7 @@ async function judge(run: string, url: string, databaseUrl: string, crowd: Crowd
   must(now?.reserved === 0, `orders were still under way after ${PROMISED_MS} ms`);
   must(rows.length === units, `${rows.length} confirmed, not ${units}`);
   must(new Set(confirmed.values()).size === rows.length, 'a buyer has two orders');
-  must(now?.available === 0 && now.sold === units, `the gate says ${JSON.stringify(now)}`);
+  must(now?.available === 0 && now.sold === units, `the inventory says ${JSON.stringify(now)}`);
   must(
     accepted.every((reply) => confirmed.get(reply.orderId ?? '') === reply.buyerId),
     'an accepted order is not confirmed',

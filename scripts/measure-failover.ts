@@ -8,12 +8,12 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { makeTemplate } from '@flash-sale/core/testing/world.ts';
 import { startPrivateServers } from '@flash-sale/launcher/private-servers.ts';
-import { type RedisCluster, startRedisCluster } from '../tests/redis-cluster.ts';
-import { MIN_REPLICAS, startWatchedRedis, type WatchedRedis } from '../tests/redis-sentinel.ts';
 import { hangMaster, killHolder, killMaster, moveSale } from '../tests/scale-out/happenings.ts';
 import { type SaleEnd, sellThrough, type Underway } from '../tests/scale-out/sell-through.ts';
+import { type RedisCluster, startRedisCluster } from '../tests/support/redis-cluster.ts';
+import { MIN_REPLICAS, startWatchedRedis, type WatchedRedis } from '../tests/support/redis-sentinel.ts';
+import { makeTemplate } from '../tests/support/world.ts';
 import { measuredBy } from './measured-by.ts';
 import { readArguments, usageOf } from './read-arguments.ts';
 

@@ -8,7 +8,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { AUDIENCE, ISSUER, makeSigner, sign, startKeyHost } from '../tests/identity/key-host.ts';
+import { AUDIENCE, ISSUER, makeSigner, sign, startKeyHost } from '../tests/support/key-host.ts';
 import { BenchSystem } from './bench/bench-system.ts';
 import { answerHeadersUs } from './identity/answer-headers-cost.ts';
 import { type Algorithm, orderRound, type Way } from './identity/order-round.ts';

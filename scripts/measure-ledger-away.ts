@@ -9,12 +9,12 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { makeSale } from '@flash-sale/core/testing/sales.ts';
-import { eventually, makeTemplate, openWorld } from '@flash-sale/core/testing/world.ts';
 import { startPrivateServers } from '@flash-sale/launcher/private-servers.ts';
 import { TcpProxy } from '../tests/chaos/tcp-proxy.ts';
-import { freePort } from '../tests/free-port.ts';
-import { startProcess } from '../tests/running-system.ts';
+import { freePort } from '../tests/support/free-port.ts';
+import { startProcess } from '../tests/support/running-system.ts';
+import { makeSale } from '../tests/support/sales.ts';
+import { eventually, makeTemplate, openWorld } from '../tests/support/world.ts';
 import { measuredBy } from './measured-by.ts';
 import { readArguments } from './read-arguments.ts';
 
@@ -91,8 +91,8 @@ try {
   const settings = {
     DATABASE_URL: address.href,
     REQUEST_TIMEOUT_MS: String(REQUEST_TIMEOUT_MS),
-    STRAND_AGE_MS: '10000',
-    SWEEP_INTERVAL_MS: '2000',
+    ORPHAN_AGE_MS: '10000',
+    REAPER_INTERVAL_MS: '2000',
   };
   const api = await startProcess(world, 'api', { ...settings, PORT: String(port) });
   const worker = await startProcess(world, 'worker', settings);
@@ -104,7 +104,7 @@ try {
   await way.refuse();
   await new Promise((resolve) => setTimeout(resolve, minutes * 60_000));
   const health = (await (await fetch(`${url}/health`)).json()) as { unavailable: string[]; breakers: object };
-  const waiting = Number(await world.redis.hget(world.keys.sale(sale.id).gate, 'reserved'));
+  const waiting = Number(await world.redis.hget(world.keys.sale(sale.id).inventory, 'reserved'));
   const jobs = await world.redis.llen(`${world.keys.queuePrefix}:confirm-orders:wait`);
   const memory = /used_memory_human:(\S+)/.exec(await world.redis.info('memory'))?.[1];
   await way.accept();

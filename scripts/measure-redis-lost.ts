@@ -10,9 +10,9 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { makeTemplate } from '@flash-sale/core/testing/world.ts';
 import { startPrivateServers } from '@flash-sale/launcher/private-servers.ts';
-import { type Loss, loseRedis } from '../tests/redis-loss.ts';
+import { type Loss, loseRedis } from '../tests/support/redis-loss.ts';
+import { makeTemplate } from '../tests/support/world.ts';
 import { measuredBy } from './measured-by.ts';
 import { readArguments } from './read-arguments.ts';
 
@@ -95,7 +95,7 @@ out and settled, \`npm run recover:orders\` is typed with the API's log. ${round
 ${rows.join('\n')}
 
 - _Closed_: from the loss to the sending of the first order that is accepted after it; the time that Redis needs to start is in it. _Rebuilding_:
-  from a worker's first look at the closed gate until it was open, as \`gate_epochs\` has it.
+  from a worker's first look at the closed inventory until it was open, as \`inventory_epochs\` has it.
 - _Lost by Redis_: accepted orders that were in neither place once all was settled. The command finds every one of them. Here the sale was
   sold out by then, so most found no unit any more and were rejected (\`NO_ROOM_AFTER_LOSS\`); typed while the sale is paused they find one.
 - Never more than ${units.toLocaleString('en')} confirmed, and no accepted order without an end: otherwise the command fails.

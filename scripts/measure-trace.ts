@@ -7,7 +7,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type CollectedSpan, startOtlpCollector } from '../tests/otlp-collector.ts';
+import { type CollectedSpan, startOtlpCollector } from '../tests/support/otlp-collector.ts';
 import { BenchSystem } from './bench/bench-system.ts';
 import { measuredBy } from './measured-by.ts';
 import { readArguments } from './read-arguments.ts';

@@ -5,11 +5,11 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { parseEnv } from 'node:util';
 // By path, not by package name: in an image the services' packages are installed, not those of the project's root.
-import { EnvironmentError, readEnvironment, requireSetting } from '../packages/core/src/environment.ts';
-import { STARTUP_WAIT_MS } from '../packages/core/src/limits.ts';
-import { checkPostgres, PostgresUnfitError } from '../packages/core/src/postgres/check-postgres.ts';
-import { migrateLedger } from '../packages/core/src/postgres/migrate.ts';
-import { withSettingFiles } from '../packages/core/src/setting-files.ts';
+import { EnvironmentError, readEnvironment, requireSetting } from '../packages/core/src/config/environment.ts';
+import { STARTUP_WAIT_MS } from '../packages/core/src/config/limits.ts';
+import { withSettingFiles } from '../packages/core/src/config/setting-files.ts';
+import { checkPostgres, PostgresUnfitError } from '../packages/core/src/ledger/check-postgres.ts';
+import { migrateLedger } from '../packages/core/src/ledger/migrate.ts';
 
 const envFile = new URL('../.env', import.meta.url);
 

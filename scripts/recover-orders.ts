@@ -2,8 +2,8 @@
  * npm run recover:orders -- <log of the API, folder of logs, pattern, or backup …> [--dry-run]
  *
  * After Redis lost its disk, or the ledger was restored from a backup: finds in the API's logs the orders that were accepted and are neither in
- * the ledger nor reserved, and hands them over again with the ids that their buyers have. Each ends as confirmed, or as rejected where no unit
- * is left for it. An order that a worker's log calls rejected is written down as that again, and not handed over. Safe to repeat. With a log,
+ * the ledger nor reserved, and redelivers them with the ids that their buyers have. Each ends as confirmed, or as rejected where no unit
+ * is left for it. An order that a worker's log calls rejected is written down as that again, and not enqueued. Safe to repeat. With a log,
  * those that were set aside from it are read, too; of a folder, and those in it, all logs of API processes and workers (*api*.log*,
  * *worker*.log*); of a backup the orders that it found missing; "-" reads standard input. gzip and zstd are unpacked. It says what it read. The
  * exit code is 0 when every order found has ended, 1 when some have not, or are of a sale that the ledger does not know, or when a file of a
@@ -11,21 +11,21 @@
  */
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { LOST_LOOK_CHUNK } from '@flash-sale/core/limits.ts';
-import { createLogger } from '@flash-sale/core/logging.ts';
-import { ACCEPTED } from '@flash-sale/core/orders/accepted-log.ts';
-import { findLogs, readAcceptedLogs } from '@flash-sale/core/orders/accepted-log-files.ts';
-import { countDistinct } from '@flash-sale/core/orders/distinct-ids.ts';
-import { findLostOrders } from '@flash-sale/core/orders/find-lost-orders.ts';
-import type { AcceptedOrder, OrderBatch, OrderVerdict, RejectionReason } from '@flash-sale/core/orders/order.ts';
-import { createOrderStore, type OrderStore } from '@flash-sale/core/orders/order-store.ts';
-import { connectPostgres } from '@flash-sale/core/postgres/connect-postgres.ts';
+import { LOST_LOOK_CHUNK } from '@flash-sale/core/config/limits.ts';
+import type { AcceptedOrder, OrderBatch, OrderOutcome, RejectionReason } from '@flash-sale/core/domain/order.ts';
+import { createInventory, type Inventory } from '@flash-sale/core/inventory/inventory.ts';
+import { createKeys } from '@flash-sale/core/inventory/keys.ts';
+import { connectPostgres } from '@flash-sale/core/ledger/connect-postgres.ts';
+import { createOrderStore, type OrderStore } from '@flash-sale/core/ledger/order-store.ts';
+import { createSaleStore, type SaleStore } from '@flash-sale/core/ledger/sale-store.ts';
 import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
-import { connectForRequests } from '@flash-sale/core/redis/connect-redis.ts';
-import { createKeys } from '@flash-sale/core/redis/keys.ts';
-import { createSaleStore, type SaleStore } from '@flash-sale/core/sales/sale-store.ts';
-import { createStockGate, type StockGate } from '@flash-sale/core/stock/stock-gate.ts';
+import { ACCEPTED } from '@flash-sale/core/runtime/accepted-log.ts';
+import { createLogger } from '@flash-sale/core/runtime/logging.ts';
+import { connectForRequests } from '@flash-sale/core/runtime/redis/connect-redis.ts';
 import { findServers, findSettings } from '@flash-sale/launcher/running-system.ts';
+import { findLogs, readAcceptedLogs } from '@flash-sale/ops/recover/accepted-log-files.ts';
+import { countDistinct } from '@flash-sale/ops/recover/distinct-ids.ts';
+import { findLostOrders } from '@flash-sale/ops/recover/find-lost-orders.ts';
 import { readArguments, usageOf } from './read-arguments.ts';
 import { tellOfLogs, tellOfSkipped } from './tell-of-logs.ts';
 
@@ -57,9 +57,13 @@ async function recover(files: readonly string[], dryRun: boolean): Promise<numbe
   try {
     await connect();
     const orders = createOrderStore(pool);
-    const gate = createStockGate({ redis, keys });
+    const inventory = createInventory({ redis, keys });
     const isAllRead = tellOfSkipped(files);
-    const { inLog, lost, unknown, rejected } = await lookForLost(files, { gate, orders, sales: createSaleStore(pool) });
+    const { inLog, lost, unknown, rejected } = await lookForLost(files, {
+      inventory,
+      orders,
+      sales: createSaleStore(pool),
+    });
     const missing = lost.reduce((sum, batch) => sum + batch.orders.length, rejected.length);
     say(`${inLog} accepted ${inLog === 1 ? 'order' : 'orders'} in the log, ${missing} of them lost.`);
     for (const [saleId, orders] of unknown) {
@@ -98,7 +102,7 @@ interface RejectedOrder {
  */
 async function lookForLost(
   files: readonly string[],
-  parts: { gate: StockGate; orders: OrderStore; sales: SaleStore },
+  parts: { inventory: Inventory; orders: OrderStore; sales: SaleStore },
 ): Promise<{ inLog: number; lost: OrderBatch[]; unknown: Map<string, number>; rejected: RejectedOrder[] }> {
   const unknown = new Map<string, ReturnType<typeof countDistinct>>();
   const known = countDistinct();
@@ -152,27 +156,27 @@ async function lookForLost(
 }
 
 /** @returns whether all have ended */
-async function waitForEnds(orders: Pick<OrderStore, 'verdictsOf'>, lost: readonly OrderBatch[]): Promise<boolean> {
+async function waitForEnds(orders: Pick<OrderStore, 'outcomesOf'>, lost: readonly OrderBatch[]): Promise<boolean> {
   let waiting = lost.flatMap((batch) => batch.orders.map((order) => order.id));
-  const verdicts: OrderVerdict[] = [];
+  const outcomes: OrderOutcome[] = [];
   // As long as some come to their end, the others are only in the queue: there may be hundreds of thousands.
   for (let deadline = Date.now() + ENDED_WITHIN_MS; waiting.length > 0 && Date.now() < deadline; ) {
     await new Promise((resolve) => setTimeout(resolve, 200));
-    const before = verdicts.length;
+    const before = outcomes.length;
     // Workers take them in their order: whoever has ended is among the first.
     for (let at = 0; at < waiting.length; at += LOST_LOOK_CHUNK) {
-      const ended = await orders.verdictsOf(waiting.slice(at, at + LOST_LOOK_CHUNK));
-      verdicts.push(...ended);
+      const ended = await orders.outcomesOf(waiting.slice(at, at + LOST_LOOK_CHUNK));
+      outcomes.push(...ended);
       if (ended.length === 0) break;
     }
-    if (verdicts.length === before) continue;
-    const ended = new Set(verdicts.slice(before).map(({ id }) => id));
+    if (outcomes.length === before) continue;
+    const ended = new Set(outcomes.slice(before).map(({ id }) => id));
     waiting = waiting.filter((id) => !ended.has(id));
     deadline = Date.now() + ENDED_WITHIN_MS;
   }
   const tally = new Map<string, number>();
-  for (const verdict of verdicts) {
-    const word = verdict.status === 'confirmed' ? 'confirmed' : `rejected (${verdict.reason})`;
+  for (const outcome of outcomes) {
+    const word = outcome.status === 'confirmed' ? 'confirmed' : `rejected (${outcome.reason})`;
     tally.set(word, (tally.get(word) ?? 0) + 1);
   }
   for (const [word, orders] of tally) say(`${orders} ${word}`);

@@ -6,10 +6,10 @@
  */
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { STARTUP_WAIT_MS } from '@flash-sale/core/limits.ts';
-import { checkPostgres } from '@flash-sale/core/postgres/check-postgres.ts';
-import { restoreLedger } from '@flash-sale/core/postgres/restore-ledger.ts';
+import { STARTUP_WAIT_MS } from '@flash-sale/core/config/limits.ts';
+import { checkPostgres } from '@flash-sale/core/ledger/check-postgres.ts';
 import { findLedger } from '@flash-sale/launcher/running-system.ts';
+import { restoreLedger } from '@flash-sale/ops/backup/restore-ledger.ts';
 import { readArguments, usageOf } from './read-arguments.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));

@@ -1,5 +1,5 @@
 /** What the commands that read logs say of each file, so that nobody takes a log for read that was not. */
-import { findLogs, type LogRead } from '@flash-sale/core/orders/accepted-log-files.ts';
+import { findLogs, type LogRead } from '@flash-sale/ops/recover/accepted-log-files.ts';
 
 const time = (ms: number): string => new Date(ms).toISOString();
 

@@ -13,7 +13,7 @@ local threads = {}
 function setup(thread)
   thread:set('thread_number', #threads + 1)
   -- Buyers of another run are other buyers: a sale may cap its units for each buyer.
-  thread:set('run_id', string.format('%x', os.time()))
+  thread:set('instance_id', string.format('%x', os.time()))
   table.insert(threads, thread)
 end
 

@@ -3,7 +3,7 @@
  * behind it. Process and logger are those of the API: production, pino at level info, no line for a request.
  * It says {ready, port} to whoever started it.
  */
-import { createLogger } from '@flash-sale/core/logging.ts';
+import { createLogger } from '@flash-sale/core/runtime/logging.ts';
 import fastify, { LogController } from 'fastify';
 
 const app = fastify({

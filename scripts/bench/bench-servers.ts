@@ -2,7 +2,7 @@
 import { startPrivatePostgres } from '@flash-sale/launcher/private-postgres.ts';
 import { ownFolder, type PrivateServer } from '@flash-sale/launcher/private-server.ts';
 import { startPrivateServers } from '@flash-sale/launcher/private-servers.ts';
-import { type RedisCluster, startRedisCluster } from '../../tests/redis-cluster.ts';
+import { type RedisCluster, startRedisCluster } from '../../tests/support/redis-cluster.ts';
 
 export interface BenchServers {
   /** For REDIS_URL. */

@@ -8,11 +8,11 @@ import { chmodSync, mkdirSync, mkdtempSync, openSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { SERVICE_NODE_ARGS } from '@flash-sale/core/node-args.ts';
-import { migrateLedger } from '@flash-sale/core/postgres/migrate.ts';
+import { SERVICE_NODE_ARGS } from '@flash-sale/core/config/node-args.ts';
+import { migrateLedger } from '@flash-sale/core/ledger/migrate.ts';
 import { Redis } from 'ioredis';
 import pg from 'pg';
-import { freePort } from '../../tests/free-port.ts';
+import { freePort } from '../../tests/support/free-port.ts';
 import { type BenchServers, startBenchServers } from './bench-servers.ts';
 import { cpuMs } from './cpu-time.ts';
 
@@ -235,7 +235,7 @@ export class BenchSystem {
     return Number(new RegExp(`^flash_sale_refusals_total\\{code="${code}"\\} (\\d+)`, 'm').exec(text)?.[1] ?? 0);
   }
 
-  /** What the gate says of a sale. */
+  /** What the inventory says of a sale. */
   async numbers(saleId: string): Promise<SaleNumbers> {
     const headers = { authorization: `Bearer ${ADMIN_TOKEN}` };
     const response = await fetch(`${this.url}/api/admin/sales/${saleId}`, { headers });
@@ -256,7 +256,7 @@ export class BenchSystem {
       const { reserved, sold } = await this.numbers(saleId);
       if (reserved === 0) {
         const inLedger = await this.soldInLedger(saleId);
-        if (inLedger !== sold) throw new Error(`the gate sold ${sold}, the ledger ${inLedger}`);
+        if (inLedger !== sold) throw new Error(`the inventory sold ${sold}, the ledger ${inLedger}`);
         return performance.now() - startedAt;
       }
       if (performance.now() - startedAt > 60_000)

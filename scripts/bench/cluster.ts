@@ -64,7 +64,7 @@ async function measure(system: BenchSystem, clients: readonly Redis[], orders: n
   const salesOf = clients.map(() => 0);
   // As many on each node.
   for (let i = 1; saleIds.length < SALES; i++) {
-    const node = await nodeOf(`${PREFIX}:{cluster${i}}:gate`);
+    const node = await nodeOf(`${PREFIX}:{cluster${i}}:inventory`);
     if ((salesOf[node] ?? 0) >= SALES / clients.length) continue;
     salesOf[node] = (salesOf[node] ?? 0) + 1;
     saleIds.push(await system.makeSale({ id: `cluster${i}` }));

@@ -112,12 +112,12 @@ export async function redisCost(system: BenchSystem, orders: number): Promise<Re
 
 export interface MemoryResult {
   /** Bytes of Redis for an order that is reserved: its reservation. */
-  readonly inGate: number;
+  readonly inInventory: number;
   /** With what its buyer holds and its part of a job. Buckets, which last for seconds, are not in it. */
   readonly perLiveOrder: number;
   /** For an order that is confirmed: what its buyer holds. */
   readonly perConfirmedOrder: number;
-  /** Bytes that Redis grew by over so many refusals, each of which asked the gate. */
+  /** Bytes that Redis grew by over so many refusals, each of which asked the inventory. */
   readonly refusals: number;
   readonly grownByRefusals: number;
 }
@@ -144,9 +144,9 @@ export async function memoryOfOrders(count: number): Promise<MemoryResult> {
     await bucketsAreGone(system, [soldOut, saleId]);
     const refused = await used();
     const held = await usageOf(saleId, 'buyers');
-    const inGate = await usageOf(saleId, 'reservations');
+    const inInventory = await usageOf(saleId, 'reservations');
     return {
-      inGate: inGate / (count + 1_000),
+      inInventory: inInventory / (count + 1_000),
       perLiveOrder: (live - empty) / count,
       perConfirmedOrder: held / (count + 1_000),
       refusals: count,
@@ -157,7 +157,7 @@ export async function memoryOfOrders(count: number): Promise<MemoryResult> {
   }
 }
 
-/** With a key of its own each, so that the gate must be asked. @throws where one of them was accepted */
+/** With a key of its own each, so that the inventory must be asked. @throws where one of them was accepted */
 async function refuseAll(system: BenchSystem, saleId: string, count: number): Promise<void> {
   const { byStatus } = await order(system, [saleId], count, true);
   if (byStatus['400'] !== count) throw new Error(`${count} refusals: ${JSON.stringify(byStatus)}`);

@@ -67,7 +67,7 @@ waits is in the times above. The rows with 500 connections in the first table as
 ${results.sizes.map(({ orders, cpuUs, byPart }) => `| ${orders.toLocaleString('en')} | ${cpuUs.toFixed(1)} | ${byPart.api.toFixed(1)} | ${byPart.worker.toFixed(1)} | ${byPart.redis.toFixed(1)} | ${byPart.postgres.toFixed(1)} |`).join('\n')}
 
 - Redis: ${results.redis.commands.toFixed(2)} commands for an order, within scripts and without, and ${results.redis.scriptCalls.toFixed(3)} calls of scripts; ${results.redis.aofBytes.toFixed(0)} bytes of its file; ${results.redis.ledgerBytes.toFixed(0)} bytes of the ledger.
-- Memory of Redis: ${results.memory.inGate.toFixed(0)} bytes for an order that is reserved (its reservation), ${results.memory.perLiveOrder.toFixed(0)} with what its buyer holds and its part of a job; ${results.memory.perConfirmedOrder.toFixed(0)} for one that is confirmed (what its buyer holds). Over ${results.memory.refusals.toLocaleString('en')} refusals that asked the gate it grew by ${results.memory.grownByRefusals} bytes. A bucket takes some 90 bytes more, for seconds.
+- Memory of Redis: ${results.memory.inInventory.toFixed(0)} bytes for an order that is reserved (its reservation), ${results.memory.perLiveOrder.toFixed(0)} with what its buyer holds and its part of a job; ${results.memory.perConfirmedOrder.toFixed(0)} for one that is confirmed (what its buyer holds). Over ${results.memory.refusals.toLocaleString('en')} refusals that asked the inventory it grew by ${results.memory.grownByRefusals} bytes. A bucket takes some 90 bytes more, for seconds.
 
 With more processes on the same two cores (throughput cannot grow here; cost could):
 
@@ -185,10 +185,10 @@ function target(results: BenchResults): string {
       spread <= 0.1,
     ],
     [
-      "Redis memory a live order, in the gate's keys",
+      "Redis memory a live order, in the inventory's keys",
       '≤ 300 bytes',
-      `${results.memory.inGate.toFixed(0)} bytes`,
-      results.memory.inGate <= 300,
+      `${results.memory.inInventory.toFixed(0)} bytes`,
+      results.memory.inInventory <= 300,
     ],
     [
       '… with what its buyer holds and its part of a job',

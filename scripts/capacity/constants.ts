@@ -5,12 +5,12 @@ import { existsSync, readFileSync } from 'node:fs';
 const MEASURED = {
   api_us_per_order: 'µs of CPU of the API for an order that is accepted',
   worker_us_per_order: 'µs of CPU of the worker for an order',
-  redis_us_per_order: 'µs of CPU of Redis for an order, from reserve to settle, its job in it',
+  redis_us_per_order: 'µs of CPU of Redis for an order, from reserve to commit, its job in it',
   postgres_us_per_order: 'µs of CPU of PostgreSQL for an order',
   api_us_per_refusal: 'µs of CPU of the API for a refusal that asks nobody',
   redis_bytes_per_live_order: 'bytes of Redis for an order that the ledger does not have yet, its part of a job in it',
   redis_bytes_per_held_buyer: 'bytes of Redis for a buyer who holds units, where the sale has a cap',
-  aof_bytes_per_order: 'bytes of the append-only file for an order, from reserve to settle',
+  aof_bytes_per_order: 'bytes of the append-only file for an order, from reserve to commit',
   ledger_bytes_per_order: 'bytes of PostgreSQL for an order, indexes in it',
 } as const;
 

@@ -26,7 +26,7 @@ export function identityPage(options: {
   });
   const { difference, noise } = answer;
   const isNoise = difference.min <= 0 || difference.median <= noise.median;
-  const verdict = isNoise ? 'That is noise: no cost can be told from it.' : 'That is more than noise.';
+  const outcome = isNoise ? 'That is noise: no cost can be told from it.' : 'That is more than noise.';
   return `# What it costs to know a buyer
 
 The median of ${rounds} turns, and in brackets the lowest and the highest. The machine was shared: by crowd, API, worker, Redis and PostgreSQL, and by other work. So only what was
@@ -47,7 +47,7 @@ The crowd is a Node process on the same cores, which sends a token of some 300 t
 ## The headers of every answer
 
 \`Cache-Control: private, no-store\` and \`X-Content-Type-Options: nosniff\`: a Fastify with the plugin and one without it, 10,000 requests a turn, without a network. ${inWords(answer.difference)} µs of
-processor time a request, of ${inWords(answer.without, 1)} µs; two turns of the one without it lie ${inWords(answer.noise)} µs apart. ${verdict}
+processor time a request, of ${inWords(answer.without, 1)} µs; two turns of the one without it lie ${inWords(answer.noise)} µs apart. ${outcome}
 
 ${by}`;
 }

@@ -1,8 +1,8 @@
 /** Processor time of one verification, by the judge of the API in this process: all of its threads are counted, for Node verifies beside the event loop. */
-import { createTokenJudge } from '@flash-sale/api/identity/judge-token.ts';
-import type { Identity } from '@flash-sale/core/identity.ts';
-import { createLogger } from '@flash-sale/core/logging.ts';
-import { AUDIENCE, ISSUER } from '../../tests/identity/key-host.ts';
+import { createTokenVerifier } from '@flash-sale/api/auth/verify-token.ts';
+import type { Identity } from '@flash-sale/core/config/identity.ts';
+import { createLogger } from '@flash-sale/core/runtime/logging.ts';
+import { AUDIENCE, ISSUER } from '../../tests/support/key-host.ts';
 import { type Spread, spreadOf } from '../bench/spread.ts';
 import type { Algorithm } from './order-round.ts';
 
@@ -29,14 +29,14 @@ export async function verificationUs(
           ? { kind: 'secret', secret: options.secret }
           : { kind: 'jwks', url: new URL(options.keySetUrl) };
       const identity = { kind: 'jwt' as const, keys, issuer: ISSUER, audience: AUDIENCE };
-      const judge = createTokenJudge(identity, { log: createLogger('measured', 'silent', '') });
+      const judge = createTokenVerifier(identity, { log: createLogger('measured', 'silent', '') });
       try {
         // The keys are fetched with the first one.
         if ((await judge.judge(await make[algorithm]('first'))).word !== 'buyer') throw new Error('not found good');
         const first = await cpuUs(async () => {
           for (let i = 0; i < TOKENS; i += WIDTH) {
-            const verdicts = await Promise.all(tokens.slice(i, i + WIDTH).map((token) => judge.judge(token)));
-            if (verdicts.some(({ word }) => word !== 'buyer')) throw new Error(`${algorithm}: a token was refused`);
+            const outcomes = await Promise.all(tokens.slice(i, i + WIDTH).map((token) => judge.judge(token)));
+            if (outcomes.some(({ word }) => word !== 'buyer')) throw new Error(`${algorithm}: a token was refused`);
           }
         });
         const again = await cpuUs(async () => {

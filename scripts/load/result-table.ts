@@ -7,9 +7,9 @@ export function resultTable(run: {
   before: SaleNumbers;
   after: SaleNumbers;
   crowd: Crowd;
-  verdict: readonly Finding[];
+  outcome: readonly Finding[];
 }): string {
-  const { before, after, crowd, verdict } = run;
+  const { before, after, crowd, outcome } = run;
   const { p50, p95, p99, max } = crowd.latencyMs;
   const refusals = Object.entries(crowd.refused).sort(([, a], [, b]) => b - a);
   const refused = refusals.reduce((sum, [, times]) => sum + times, 0);
@@ -27,11 +27,11 @@ export function resultTable(run: {
     ['units', `${before.available} available before, ${after.available} after, ${unitsTaken(before, after)} taken`],
     ['ledger', `${before.ledger.sold} sold before, ${after.ledger.sold} after`],
   ];
-  const passed = verdict.every(({ holds }) => holds);
+  const passed = outcome.every(({ holds }) => holds);
   return [
     ...rows.map(([name, text]) => `  ${name.padEnd(11)} ${text}`),
-    ...verdict.map(({ what, holds }) => `  ${(holds ? 'ok' : 'NOT SO').padEnd(11)} ${what}`),
-    `  ${'verdict'.padEnd(11)} ${passed ? 'passed' : 'FAILED'}`,
+    ...outcome.map(({ what, holds }) => `  ${(holds ? 'ok' : 'NOT SO').padEnd(11)} ${what}`),
+    `  ${'outcome'.padEnd(11)} ${passed ? 'passed' : 'FAILED'}`,
     '',
     '',
   ].join('\n');

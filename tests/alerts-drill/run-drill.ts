@@ -5,9 +5,10 @@
  *   2. A trouble is made, and awaited until Prometheus says that its alerts fire.
  *   3. It is undone, and awaited until none of them fires any more.
  */
-import { eventually } from '@flash-sale/core/testing/world.ts';
-import type { AnyJson } from '../any-json.ts';
-import { readRules } from '../prometheus.ts';
+
+import type { AnyJson } from '../support/any-json.ts';
+import { readRules } from '../support/prometheus.ts';
+import { eventually } from '../support/world.ts';
 import type { Trouble } from './trouble.ts';
 import { troublesOfParts } from './troubles-of-parts.ts';
 import { troublesOfSale } from './troubles-of-sale.ts';
@@ -78,7 +79,7 @@ async function tryOne(system: WatchedSystem, trouble: Trouble, say: (line: strin
     return now;
   };
   try {
-    await settle(system, trouble);
+    await commit(system, trouble);
     const madeAt = performance.now();
     const undo = await trouble.make(system);
     try {
@@ -123,7 +124,7 @@ async function tryOne(system: WatchedSystem, trouble: Trouble, say: (line: strin
 }
 
 /** Nothing of the trouble before is left, so that what fires is of this one. */
-async function settle({ crowd, redis, keys, ...system }: WatchedSystem, trouble: Trouble): Promise<void> {
+async function commit({ crowd, redis, keys, ...system }: WatchedSystem, trouble: Trouble): Promise<void> {
   if (trouble.withoutCrowd) {
     crowd.pause();
     await eventually('no order is under way', 30_000, async () => (await redis.hlen(keys.reservations)) === 0);

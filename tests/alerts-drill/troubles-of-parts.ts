@@ -1,7 +1,8 @@
 /** What ails a part or a process, done to it. */
-import { eventually } from '@flash-sale/core/testing/world.ts';
+
 import { signalProcess } from '@flash-sale/launcher/process-table.ts';
 import pg from 'pg';
+import { eventually } from '../support/world.ts';
 import { confineMemory } from './confine-memory.ts';
 import { startReaders } from './steady-crowd.ts';
 import type { Trouble } from './trouble.ts';

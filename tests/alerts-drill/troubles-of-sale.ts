@@ -10,10 +10,10 @@ const FLOOD_CONNECTIONS = 60;
 export const troublesOfSale: readonly Trouble[] = [
   {
     alerts: ['ConservationBroken'],
-    what: 'somebody writes to Redis: a unit more is available in the gate',
+    what: 'somebody writes to Redis: a unit more is available in the inventory',
     async make({ redis, keys }) {
-      await redis.hincrby(keys.gate, 'available', 1);
-      return () => redis.hincrby(keys.gate, 'available', -1);
+      await redis.hincrby(keys.inventory, 'available', 1);
+      return () => redis.hincrby(keys.inventory, 'available', -1);
     },
   },
   {
@@ -28,7 +28,7 @@ export const troublesOfSale: readonly Trouble[] = [
     },
   },
   {
-    alerts: ['OrdersStranded', 'BacklogTooLong', 'LedgerBehind'],
+    alerts: ['OrdersOrphaned', 'BacklogTooLong', 'LedgerBehind'],
     what: "somebody holds the sale's row in PostgreSQL (`SELECT … FOR UPDATE`, and no end), while the crowd orders",
     async make({ ledger }) {
       const holder = await ledger.connect();
@@ -42,7 +42,7 @@ export const troublesOfSale: readonly Trouble[] = [
   },
   {
     alerts: ['OrdersRejected'],
-    what: "somebody writes to PostgreSQL: the ledger's allotment is what is sold, and the gate goes on promising",
+    what: "somebody writes to PostgreSQL: the ledger's allotment is what is sold, and the inventory goes on promising",
     async make({ ledger }) {
       const { rows } = await ledger.query<{ allotment: number }>('SELECT allotment FROM sales WHERE id = $1', [
         SALE_ID,
@@ -60,11 +60,11 @@ export const troublesOfSale: readonly Trouble[] = [
     },
   },
   {
-    alerts: ['GateClosed'],
-    what: "Redis loses the sale's gate (its key is deleted), while the worker has no way to PostgreSQL",
+    alerts: ['InventoryClosed'],
+    what: "Redis loses the sale's inventory (its key is deleted), while the worker has no way to PostgreSQL",
     async make({ redis, keys, ways }) {
       await ways.workerToLedger.refuse();
-      await redis.del(keys.gate);
+      await redis.del(keys.inventory);
       return () => ways.workerToLedger.heal();
     },
   },

@@ -1,8 +1,9 @@
 /** The operator's API, over real HTTP. */
-import { openWorld, type World } from '@flash-sale/core/testing/world.ts';
+
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import type { AnyJson } from '../any-json.ts';
-import { ADMIN_TOKEN, type RunningApi, startApi, startWorkerHere } from '../running-system.ts';
+import type { AnyJson } from '../support/any-json.ts';
+import { ADMIN_TOKEN, type RunningApi, startApi, startWorkerHere } from '../support/running-system.ts';
+import { openWorld, type World } from '../support/world.ts';
 
 let world: World;
 let api: RunningApi;
@@ -242,14 +243,14 @@ describe('stock', () => {
     expect([other.status, other.body.code]).toEqual([409, 'CHANGE_ID_TAKEN']);
   });
 
-  test('that the gate did not answer is written down, carried out once, and not to be asked for anew', async () => {
+  test('that the inventory did not answer is written down, carried out once, and not to be asked for anew', async () => {
     const sale = newSale();
     await admin('POST', '/sales', sale);
-    const { gate } = api.parts;
-    const { adjust } = gate;
-    gate.adjust = () => Promise.reject(new Error('Command timed out'));
+    const { inventory } = api.parts;
+    const { adjust } = inventory;
+    inventory.adjust = () => Promise.reject(new Error('Command timed out'));
     const answer = await admin('POST', `/sales/${sale.product_id}/stock`, { delta: 5, reason: 'more came' });
-    gate.adjust = adjust;
+    inventory.adjust = adjust;
     expect(answer.body).toMatchObject({
       status: 503,
       code: 'STOCK_CHANGE_PENDING',

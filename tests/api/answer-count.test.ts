@@ -1,9 +1,9 @@
-/** Answers counted by the route as it is registered, and decisions by the word of the gate: over the port of the metrics. */
+/** Answers counted by the route as it is registered, and decisions by the word of the inventory: over the port of the metrics. */
 import { totalmem } from 'node:os';
-import { makeSale } from '@flash-sale/core/testing/sales.ts';
-import { openWorld, type World } from '@flash-sale/core/testing/world.ts';
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
-import { type RunningApi, startApi } from '../running-system.ts';
+import { type RunningApi, startApi } from '../support/running-system.ts';
+import { makeSale } from '../support/sales.ts';
+import { openWorld, type World } from '../support/world.ts';
 
 let world: World;
 let api: RunningApi;
@@ -70,7 +70,7 @@ test('each answer once, under its route and code, and no name that a buyer made 
   const words = (await linesOf('flash_sale_decisions_total'))
     .filter((line) => !line.endsWith(' 0'))
     .map((line) => line.split(/[{}]/)[1]);
-  expect(words).toEqual(expect.arrayContaining(['by="gate",word="reserved"', 'by="memory",word="sold_out"']));
+  expect(words).toEqual(expect.arrayContaining(['by="inventory",word="reserved"', 'by="memory",word="sold_out"']));
   expect((await linesOf('flash_sale_stage_seconds_count')).join()).toMatch(/stage="reserve"/);
   const all = await (await fetch(`http://127.0.0.1:${metrics.port}/metrics`)).text();
   expect(all).not.toMatch(/made-up|made\/up/);

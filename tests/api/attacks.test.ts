@@ -1,13 +1,13 @@
 /** What an attacker who reaches the port may try: tricks with headers, paths and bodies, injection, floods. SECURITY.md has the table. */
 import { once } from 'node:events';
 import { connect } from 'node:net';
-import { makeSale } from '@flash-sale/core/testing/sales.ts';
-import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { strangeKeys } from '../attack/known-keys.ts';
 import { openRaw, request } from '../attack/raw-connection.ts';
-import { freePort } from '../free-port.ts';
-import { type RunningApi, startApi } from '../running-system.ts';
+import { freePort } from '../support/free-port.ts';
+import { type RunningApi, startApi } from '../support/running-system.ts';
+import { makeSale } from '../support/sales.ts';
+import { eventually, openWorld, type World } from '../support/world.ts';
 
 let world: World;
 let api: RunningApi;
@@ -93,7 +93,7 @@ test('a buyer who is named twice is nobody: the first name does not win, nor the
     `POST /api/flash-sales/${sale.id}/order HTTP/1.1\r\n${HOST}X-User-ID: ann\r\nX-User-ID: bob\r\nConnection: close\r\n\r\n`,
   );
   expect(statuses(answer)).toEqual([400]);
-  expect((await api.parts.gate.read(sale.id)).numbers?.available).toBe(10);
+  expect((await api.parts.inventory.read(sale.id)).numbers?.available).toBe(10);
 });
 
 test.each([

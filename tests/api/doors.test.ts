@@ -1,9 +1,9 @@
 /** Who is let in where: pages of other origins, operators on a port of their own, and what browsers are told of pages. Over real HTTP. */
-import { buildAdminApp } from '@flash-sale/api/build-app.ts';
-import { makeSale } from '@flash-sale/core/testing/sales.ts';
-import { openWorld, type World } from '@flash-sale/core/testing/world.ts';
+import { buildAdminApp } from '@flash-sale/api/app.ts';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import { ADMIN_TOKEN, type RunningApi, settingsFor, startApi } from '../running-system.ts';
+import { ADMIN_TOKEN, type RunningApi, settingsFor, startApi } from '../support/running-system.ts';
+import { makeSale } from '../support/sales.ts';
+import { openWorld, type World } from '../support/world.ts';
 
 let world: World;
 let api: RunningApi;

@@ -1,11 +1,11 @@
 /** The way out of service: not ready and served all the same, and no connection that outlives its last answer. */
 import { once } from 'node:events';
 import { Agent, type IncomingMessage, request } from 'node:http';
-import { makeSale } from '@flash-sale/core/testing/sales.ts';
-import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
-import { freePort } from '../free-port.ts';
-import { type RunningApi, startApi, startProcess } from '../running-system.ts';
+import { freePort } from '../support/free-port.ts';
+import { type RunningApi, startApi, startProcess } from '../support/running-system.ts';
+import { makeSale } from '../support/sales.ts';
+import { eventually, openWorld, type World } from '../support/world.ts';
 
 let world: World;
 let api: RunningApi;

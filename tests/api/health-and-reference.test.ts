@@ -1,9 +1,10 @@
 /** Health, the OpenAPI file and its page, and what happens while a part is away. */
-import { makeSale } from '@flash-sale/core/testing/sales.ts';
-import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
+
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import type { AnyJson } from '../any-json.ts';
-import { type RunningApi, startApi, startWorkerHere } from '../running-system.ts';
+import type { AnyJson } from '../support/any-json.ts';
+import { type RunningApi, startApi, startWorkerHere } from '../support/running-system.ts';
+import { makeSale } from '../support/sales.ts';
+import { eventually, openWorld, type World } from '../support/world.ts';
 
 let world: World;
 let api: RunningApi;

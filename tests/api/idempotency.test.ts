@@ -1,11 +1,11 @@
 /** Idempotency-Key: a buyer whose reply was lost asks again and gets the same order. Over real HTTP, with a real kill. */
-import { createStockGate } from '@flash-sale/core/stock/stock-gate.ts';
-import { makeSale } from '@flash-sale/core/testing/sales.ts';
-import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
+import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import type { AnyJson } from '../any-json.ts';
-import { freePort } from '../free-port.ts';
-import { type RunningApi, startApi, startProcess, startWorkerHere } from '../running-system.ts';
+import type { AnyJson } from '../support/any-json.ts';
+import { freePort } from '../support/free-port.ts';
+import { type RunningApi, startApi, startProcess, startWorkerHere } from '../support/running-system.ts';
+import { makeSale } from '../support/sales.ts';
+import { eventually, openWorld, type World } from '../support/world.ts';
 
 let world: World;
 let api: RunningApi;
@@ -48,7 +48,7 @@ test('50 parallel requests with one key are one order, and each is told its id',
   await eventually(
     'it is confirmed',
     5_000,
-    async () => (await createStockGate(world).read(sale.id)).numbers?.sold === 1,
+    async () => (await createInventory(world).read(sale.id)).numbers?.sold === 1,
   );
   const again = await order(sale.id, 'one', { quantity: 1 });
   expect([again.status, again.body.order_id]).toEqual([200, answers[0]?.body.order_id]);
@@ -64,7 +64,7 @@ test('quoted and bare are the same key, and what is no key is refused', async ()
     const { status, body } = await order(sale.id, key);
     expect([status, body.code], key).toEqual([400, 'INVALID_IDEMPOTENCY_KEY']);
   }
-  expect((await createStockGate(world).read(sale.id)).numbers?.available).toBe(9);
+  expect((await createInventory(world).read(sale.id)).numbers?.available).toBe(9);
 });
 
 test('another body with the same key: 422, and nothing is taken', async () => {
@@ -72,20 +72,20 @@ test('another body with the same key: 422, and nothing is taken', async () => {
   await order(sale.id, 'k', { quantity: 1 });
   const other = await order(sale.id, 'k', { quantity: 2 });
   expect([other.status, other.body.code, other.body.retryable]).toEqual([422, 'IDEMPOTENCY_KEY_REUSED', false]);
-  expect((await createStockGate(world).read(sale.id)).numbers?.available).toBe(9);
+  expect((await createInventory(world).read(sale.id)).numbers?.available).toBe(9);
 });
 
 test('an answer that did not come may be asked for again, and the order is there once', async () => {
   const sale = await makeSale(world);
-  const { gate } = api.parts;
-  const { reserve } = gate;
+  const { inventory } = api.parts;
+  const { reserve } = inventory;
   // The script ran, and its answer was lost.
-  gate.reserve = async (...args) => {
+  inventory.reserve = async (...args) => {
     await reserve(...args);
     throw new Error('Command timed out');
   };
   const lost = await order(sale.id, 'k');
-  gate.reserve = reserve;
+  inventory.reserve = reserve;
   expect(lost.body).toMatchObject({ status: 503, code: 'OUTCOME_UNKNOWN', retryable: true });
   const again = await order(sale.id, 'k');
   expect([again.status, again.replayed]).toEqual([200, 'true']);
@@ -93,7 +93,7 @@ test('an answer that did not come may be asked for again, and the order is there
   await eventually(
     'it is confirmed',
     10_000,
-    async () => (await createStockGate(world).read(sale.id)).numbers?.sold === 1,
+    async () => (await createInventory(world).read(sale.id)).numbers?.sold === 1,
   );
 });
 
@@ -117,7 +117,7 @@ test('an API that is killed in the middle: everybody asks again with his key, an
   const ids = await Promise.all(asked);
   expect(new Set(ids).size).toBe(300);
   await eventually('all are confirmed', 30_000, async () => {
-    const numbers = (await createStockGate(world).read(sale.id)).numbers;
+    const numbers = (await createInventory(world).read(sale.id)).numbers;
     return numbers?.reserved === 0 && numbers.sold === 300;
   });
   const { rows } = await world.pool.query('SELECT id FROM orders WHERE sale_id = $1', [sale.id]);
@@ -131,7 +131,7 @@ test('a key that Redis had forgotten leads to the first order again, once the le
   await eventually(
     'it is confirmed',
     5_000,
-    async () => (await createStockGate(world).read(sale.id)).numbers?.sold === 1,
+    async () => (await createInventory(world).read(sale.id)).numbers?.sold === 1,
   );
   await world.redis.del(world.keys.sale(sale.id).orderKeys);
   const second = await order(sale.id, 'k');
@@ -141,5 +141,5 @@ test('a key that Redis had forgotten leads to the first order again, once the le
     5_000,
     async () => (await order(sale.id, 'k')).body.order_id === first.body.order_id,
   );
-  expect((await createStockGate(world).read(sale.id)).numbers).toMatchObject({ sold: 1, reserved: 0, available: 9 });
+  expect((await createInventory(world).read(sale.id)).numbers).toMatchObject({ sold: 1, reserved: 0, available: 9 });
 });

@@ -1,9 +1,10 @@
 /** The limits, over real HTTP: the system's window, the buyer's bucket, and the outer guard per address. */
-import { makeSale } from '@flash-sale/core/testing/sales.ts';
-import { openWorld, type World } from '@flash-sale/core/testing/world.ts';
+
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import { sendCrowd } from '../crowd.ts';
-import { type RunningApi, startApi } from '../running-system.ts';
+import { sendCrowd } from '../support/crowd.ts';
+import { type RunningApi, startApi } from '../support/running-system.ts';
+import { makeSale } from '../support/sales.ts';
+import { openWorld, type World } from '../support/world.ts';
 
 let world: World;
 beforeAll(async () => {
@@ -43,7 +44,7 @@ describe("the buyer's bucket", () => {
       expect(one.headers.get('retry-after')).toBe('1');
       expect(one.headers.get('ratelimit-policy')).toBe('"buyer";q=100;w=5');
       expect(one.headers.get('ratelimit')).toBe('"buyer";r=0;t=1');
-      expect((await api.parts.gate.read(sale.id)).numbers?.available).toBe(1_000 - passed.length);
+      expect((await api.parts.inventory.read(sale.id)).numbers?.available).toBe(1_000 - passed.length);
     });
   });
 
@@ -78,7 +79,7 @@ describe("the system's window", () => {
     await withApi(settings, (one) =>
       withApi(settings, async (two) => {
         const sale = await makeSale(world, { units: 10_000 });
-        await world.redis.del(world.keys.systemWindow);
+        await world.redis.del(world.keys.globalRateLimiter);
         const crowds = await Promise.all(
           [one, two].map((api) => sendCrowd({ url: api.url, saleId: sale.id, buyers: 400, connections: 40 })),
         );

@@ -1,9 +1,10 @@
 /** POST …/order and GET /api/orders/…: the contract of the source document, over real HTTP. */
-import { makeSale } from '@flash-sale/core/testing/sales.ts';
-import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
+
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import type { AnyJson } from '../any-json.ts';
-import { type RunningApi, startApi, startWorkerHere } from '../running-system.ts';
+import type { AnyJson } from '../support/any-json.ts';
+import { type RunningApi, startApi, startWorkerHere } from '../support/running-system.ts';
+import { makeSale } from '../support/sales.ts';
+import { eventually, openWorld, type World } from '../support/world.ts';
 
 let world: World;
 let api: RunningApi;
@@ -92,7 +93,7 @@ describe('an order', () => {
       const sale = await makeSale(world);
       const { status, body } = await order(sale.id, `{"quantity":${quantity}}`);
       expect([status, body.code]).toEqual([400, 'INVALID_REQUEST']);
-      expect((await api.parts.gate.read(sale.id)).numbers?.available).toBe(10);
+      expect((await api.parts.inventory.read(sale.id)).numbers?.available).toBe(10);
     },
   );
 
@@ -172,7 +173,7 @@ describe('who is buying', () => {
   });
 });
 
-test('[I7] [trap 13] what was told as confirmed is never pending again, whatever the gate says later', async () => {
+test('[I7] [trap 13] what was told as confirmed is never pending again, whatever the inventory says later', async () => {
   const sale = await makeSale(world);
   const { body } = await order(sale.id);
   const read = () => call(`/api/orders/${body.order_id}`, { headers: { 'x-user-id': 'ann' } });

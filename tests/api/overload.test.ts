@@ -4,15 +4,15 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Sale } from '@flash-sale/core/sales/sale.ts';
-import { makeSale } from '@flash-sale/core/testing/sales.ts';
-import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
+import type { Sale } from '@flash-sale/core/domain/sale.ts';
 import { startPrivateRedis } from '@flash-sale/launcher/private-redis.ts';
 import type { PrivateServer } from '@flash-sale/launcher/private-server.ts';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
-import { freePort } from '../free-port.ts';
-import { openCrowd, withCode } from '../open-crowd.ts';
-import { type RunningApi, startApi, startProcess } from '../running-system.ts';
+import { freePort } from '../support/free-port.ts';
+import { openCrowd, withCode } from '../support/open-crowd.ts';
+import { type RunningApi, startApi, startProcess } from '../support/running-system.ts';
+import { makeSale } from '../support/sales.ts';
+import { eventually, openWorld, type World } from '../support/world.ts';
 
 describe('the bound of requests in flight, while Redis is silent', () => {
   const BOUND = 20;

@@ -1,8 +1,9 @@
 /** The queue board: who may see it, what it shows, and that it changes nothing. Over real HTTP. */
-import { makeSale } from '@flash-sale/core/testing/sales.ts';
-import { openWorld, type World } from '@flash-sale/core/testing/world.ts';
+
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import { ADMIN_TOKEN, type RunningApi, startApi, startWorkerHere } from '../running-system.ts';
+import { ADMIN_TOKEN, type RunningApi, startApi, startWorkerHere } from '../support/running-system.ts';
+import { makeSale } from '../support/sales.ts';
+import { openWorld, type World } from '../support/world.ts';
 
 let world: World;
 let api: RunningApi;

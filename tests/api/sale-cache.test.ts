@@ -1,10 +1,10 @@
 /** What caches are told of reads of sales and of everything else, and that an answer which is made once is neither old nor wrong. */
 import { request } from 'node:http';
-import { makeSale } from '@flash-sale/core/testing/sales.ts';
-import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import type { AnyJson } from '../any-json.ts';
-import { ADMIN_TOKEN, type RunningApi, startApi } from '../running-system.ts';
+import type { AnyJson } from '../support/any-json.ts';
+import { ADMIN_TOKEN, type RunningApi, startApi } from '../support/running-system.ts';
+import { makeSale } from '../support/sales.ts';
+import { eventually, openWorld, type World } from '../support/world.ts';
 
 const SHARED = 'public, max-age=0, s-maxage=1';
 const PRIVATE = 'private, no-store';
@@ -152,9 +152,9 @@ test('sales may be kept by a CDN for a second; orders, health, the operator and 
     ],
     ['a stranger as operator', await look(`/api/admin/sales/${sale.id}`), 401, PRIVATE],
   ];
-  const { gate } = api.parts;
-  const kept = gate.read;
-  gate.read = () =>
+  const { inventory } = api.parts;
+  const kept = inventory.read;
+  inventory.read = () =>
     Promise.reject(Object.assign(new Error('connect ECONNREFUSED'), { code: 'ECONNREFUSED', part: 'redis' }));
   try {
     await eventually(
@@ -162,10 +162,10 @@ test('sales may be kept by a CDN for a second; orders, health, the operator and 
       2_000,
       async () => (await look(`/api/flash-sales/${sale.id}`)).status !== 200,
     );
-    looks.push(['a sale, the gate is away', await look(`/api/flash-sales/${sale.id}`), 503, PRIVATE]);
-    looks.push(['the list, the gate is away', await look('/api/flash-sales'), 503, PRIVATE]);
+    looks.push(['a sale, the inventory is away', await look(`/api/flash-sales/${sale.id}`), 503, PRIVATE]);
+    looks.push(['the list, the inventory is away', await look('/api/flash-sales'), 503, PRIVATE]);
   } finally {
-    gate.read = kept;
+    inventory.read = kept;
   }
   for (const [what, { status, headers }, expectedStatus, cacheControl] of looks) {
     expect([what, status, headers['cache-control']]).toEqual([what, expectedStatus, cacheControl]);
@@ -220,11 +220,11 @@ test('no number that is told has been untrue for a second, in the list and in th
   expect(Math.max(...ages)).toBeLessThan(1_000);
 });
 
-test('a gate that takes a second to answer: Age says so, and a CDN has no second left to add', async () => {
+test('an inventory that takes a second to answer: Age says so, and a CDN has no second left to add', async () => {
   const sale = await makeSale(world);
-  const { gate } = api.parts;
-  const kept = gate.read;
-  gate.read = async (id) => {
+  const { inventory } = api.parts;
+  const kept = inventory.read;
+  inventory.read = async (id) => {
     const found = await kept(id);
     await new Promise((resolve) => setTimeout(resolve, 1_050));
     return found;
@@ -234,7 +234,7 @@ test('a gate that takes a second to answer: Age says so, and a CDN has no second
       await eventually('a slow answer', 5_000, async () => (await look(path)).headers.age === '1');
     }
   } finally {
-    gate.read = kept;
+    inventory.read = kept;
   }
 });
 

@@ -1,9 +1,10 @@
 /** GET /api/flash-sales and /api/flash-sales/{product_id}: what the crowd reads, and how often Redis and PostgreSQL see it. */
-import { makeSale } from '@flash-sale/core/testing/sales.ts';
-import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
+
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import type { AnyJson } from '../any-json.ts';
-import { ADMIN_TOKEN, type RunningApi, startApi } from '../running-system.ts';
+import type { AnyJson } from '../support/any-json.ts';
+import { ADMIN_TOKEN, type RunningApi, startApi } from '../support/running-system.ts';
+import { makeSale } from '../support/sales.ts';
+import { eventually, openWorld, type World } from '../support/world.ts';
 
 let world: World;
 let api: RunningApi;
@@ -65,7 +66,7 @@ test('one sale, in each of its states', async () => {
   const ended = await makeSale(world, { startsAt: now - 120_000, endsAt: now - 60_000 });
   const longOver = await makeSale(world, { startsAt: now - 9_000_000, endsAt: now - 8_000_000 });
   const lost = await makeSale(world);
-  await world.redis.del(world.keys.sale(lost.id).gate);
+  await world.redis.del(world.keys.sale(lost.id).inventory);
   // Made behind the API's back: it is in the catalogue once that is read again.
   await api.parts.catalogueCache.clear();
   await eventually('the sale is known', 3_000, async () => (await get(`/api/flash-sales/${lost.id}`)).status === 200);
@@ -99,9 +100,9 @@ test('remaining units are at most a second old', async () => {
 test('a crowd that reloads, of known sales and of made-up ones, costs a few commands of Redis and hardly a query', async () => {
   const sale = await makeSale(world);
   await get(`/api/flash-sales/${sale.id}`);
-  const { sales, gate } = api.parts;
+  const { sales, inventory } = api.parts;
   let [queries, commands] = [0, 0];
-  const kept = { find: sales.find, listCurrent: sales.listCurrent, gateRead: gate.read };
+  const kept = { find: sales.find, listCurrent: sales.listCurrent, inventoryRead: inventory.read };
   const countQuery = () => {
     queries += 1;
   };
@@ -114,15 +115,15 @@ test('a crowd that reloads, of known sales and of made-up ones, costs a few comm
     return kept.listCurrent(ms);
   };
   const startedAt = Date.now();
-  gate.read = (id) => {
+  inventory.read = (id) => {
     if (id === sale.id) commands += 1;
-    return kept.gateRead(id);
+    return kept.inventoryRead(id);
   };
   await Promise.all(Array.from({ length: 300 }, () => get(`/api/flash-sales/${sale.id}`)));
   const strangers = await Promise.all(Array.from({ length: 300 }, (_, i) => get(`/api/flash-sales/made-up-${i}`)));
   const turns = Math.ceil((Date.now() - startedAt) / 400) + 1;
   Object.assign(sales, { find: kept.find, listCurrent: kept.listCurrent });
-  gate.read = kept.gateRead;
+  inventory.read = kept.inventoryRead;
   expect(strangers.every(({ status }) => status === 404)).toBe(true);
   expect(commands).toBeLessThanOrEqual(turns);
   expect(queries).toBeLessThanOrEqual(turns);

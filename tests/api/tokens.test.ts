@@ -1,11 +1,11 @@
 /** AUTH=jwt over real HTTP: which tokens let a buyer in, and what the others are told. */
 import { createHmac, generateKeyPairSync } from 'node:crypto';
-import { makeSale } from '@flash-sale/core/testing/sales.ts';
-import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import type { AnyJson } from '../any-json.ts';
-import { AUDIENCE, ISSUER, type KeyHost, makeSigner, type Signer, sign, startKeyHost } from '../identity/key-host.ts';
-import { ADMIN_TOKEN, type RunningApi, startApi } from '../running-system.ts';
+import type { AnyJson } from '../support/any-json.ts';
+import { AUDIENCE, ISSUER, type KeyHost, makeSigner, type Signer, sign, startKeyHost } from '../support/key-host.ts';
+import { ADMIN_TOKEN, type RunningApi, startApi } from '../support/running-system.ts';
+import { makeSale } from '../support/sales.ts';
+import { eventually, openWorld, type World } from '../support/world.ts';
 
 const SECRET = 'sT4-kq9ZxW7mPv2LrB8nYc5HdF1jGa6E';
 const bySecret = (claims?: Record<string, unknown>, header?: Record<string, unknown>, secret = SECRET) =>
@@ -52,7 +52,7 @@ test('the subject orders, and reads the order; X-User-ID is not looked at', asyn
   const ann = withToken(await bySecret());
   const placed = await order({ ...ann, 'x-user-id': 'bob' }, { saleId: sale.id });
   expect(placed.body.status).toBe('accepted');
-  expect((await api.parts.gate.findReservation(sale.id, placed.body.order_id)) as unknown).toMatchObject({
+  expect((await api.parts.inventory.findReservation(sale.id, placed.body.order_id)) as unknown).toMatchObject({
     buyerId: 'ann',
   });
   const read = async (headers: Record<string, string>) => {
@@ -174,7 +174,7 @@ test('keys that cannot be had: 503, to be tried again, and nothing is taken', as
   try {
     const { status, body } = await order(withToken(await signer.token()), { saleId: sale.id, at: lonely });
     expect([status, body.code, body.retryable]).toEqual([503, 'IDENTITY_UNAVAILABLE', true]);
-    expect((await lonely.parts.gate.read(sale.id)).numbers?.available).toBe(10);
+    expect((await lonely.parts.inventory.read(sale.id)).numbers?.available).toBe(10);
     expect(world.lines.some(({ msg }) => msg === 'the keys of tokens cannot be fetched')).toBe(true);
   } finally {
     await lonely.close();

@@ -1,5 +1,5 @@
 /** Buyers against buyers: somebody else's orders, the same order again, and the others' share. */
-import { eventually } from '@flash-sale/core/testing/world.ts';
+import { eventually } from '../support/world.ts';
 import { type Family, inParallel, mustHold, onlyThese, tally, times } from './attack.ts';
 import type { Target } from './target.ts';
 

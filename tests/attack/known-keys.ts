@@ -1,12 +1,12 @@
 /** Which keys of Redis are documented (docs/redis-keys.md). What buyers send must never make another one. */
-import { SALE_ID_PATTERN } from '@flash-sale/core/sales/sale.ts';
+import { SALE_ID_PATTERN } from '@flash-sale/core/domain/sale.ts';
 import type { Redis } from 'ioredis';
 
 const sale = SALE_ID_PATTERN.replace(/^\^|\$$/g, '');
 
 function patternOf(prefix: string): RegExp {
   const ofSale =
-    'gate|reservations|claims|hand-overs|buyers|order-keys|stock-changes|earlier-orders|rebuilder|buckets:[01]';
+    'inventory|reservations|claims|redeliveries|buyers|order-keys|stock-changes|earlier-orders|rebuilder|buckets:[01]';
   const ofSystem = 'window|catalogue|worker-alive';
   // BullMQ's names for the queue, its lists and its jobs.
   const ofQueue = '[a-z-]+(:[a-zA-Z0-9_.-]+){1,2}';

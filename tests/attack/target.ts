@@ -6,14 +6,14 @@
 import { readdirSync, statSync } from 'node:fs';
 import { Agent, request as httpRequest } from 'node:http';
 import { join } from 'node:path';
-import { listFaults } from '@flash-sale/core/audit/audit-report.ts';
-import { auditSales } from '@flash-sale/core/audit/audit-sale.ts';
-import { createKeys } from '@flash-sale/core/redis/keys.ts';
-import { eventually } from '@flash-sale/core/testing/world.ts';
+import { createKeys } from '@flash-sale/core/inventory/keys.ts';
+import { listFaults } from '@flash-sale/ops/audit/audit-report.ts';
+import { auditSales } from '@flash-sale/ops/audit/audit-sale.ts';
 import { ADMIN_TOKEN, BenchSystem } from '../../scripts/bench/bench-system.ts';
 import { memoryOf } from '../../scripts/bench/cpu-time.ts';
-import { freePort } from '../free-port.ts';
-import { AUDIENCE, ISSUER, type KeyHost, makeSigner, type Signer, sign, startKeyHost } from '../identity/key-host.ts';
+import { freePort } from '../support/free-port.ts';
+import { AUDIENCE, ISSUER, type KeyHost, makeSigner, type Signer, sign, startKeyHost } from '../support/key-host.ts';
+import { eventually } from '../support/world.ts';
 import { mustHold } from './attack.ts';
 import { strangeKeys } from './known-keys.ts';
 

@@ -3,7 +3,7 @@ import { createHmac, generateKeyPairSync } from 'node:crypto';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { exportJWK, exportSPKI, importJWK, type JWK, SignJWT } from 'jose';
-import { AUDIENCE, ISSUER, sign } from '../identity/key-host.ts';
+import { AUDIENCE, ISSUER, sign } from '../support/key-host.ts';
 import { type Family, inParallel, mustHold, onlyThese, tally, times } from './attack.ts';
 import { JWT_SECRET, type Target } from './target.ts';
 

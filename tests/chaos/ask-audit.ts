@@ -1,8 +1,9 @@
 /** The project's own audit (`pnpm audit:sale`), asked about the end of a run: a second pair of eyes, with other rules than the model's. */
-import { listFaults } from '@flash-sale/core/audit/audit-report.ts';
-import { auditSales } from '@flash-sale/core/audit/audit-sale.ts';
-import { connectForAudit } from '@flash-sale/core/audit/connect-audit.ts';
-import { createKeys } from '@flash-sale/core/redis/keys.ts';
+
+import { createKeys } from '@flash-sale/core/inventory/keys.ts';
+import { listFaults } from '@flash-sale/ops/audit/audit-report.ts';
+import { auditSales } from '@flash-sale/ops/audit/audit-sale.ts';
+import { connectForAudit } from '@flash-sale/ops/audit/connect-audit.ts';
 import { KEY_PREFIX, type Parts } from './parts.ts';
 
 /** @returns a line for each break, and for each sale that could not be judged */

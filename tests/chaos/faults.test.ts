@@ -1,5 +1,5 @@
 /** The plan of faults and the random numbers behind it: the same for the same seed, and enough of each. */
-import { WORK_SOCKET_TIMEOUT_MS } from '@flash-sale/core/limits.ts';
+import { WORK_SOCKET_TIMEOUT_MS } from '@flash-sale/core/config/limits.ts';
 import { expect, test } from 'vitest';
 import { planFaults, USUAL_KINDS } from './faults.ts';
 import { freshSeed, Random } from './seeded-random.ts';

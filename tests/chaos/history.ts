@@ -79,12 +79,12 @@ export interface LedgerRow {
   readonly key: string | null;
 }
 
-/** What gate and ledger hold of a sale after the end. */
+/** What inventory and ledger hold of a sale after the end. */
 export interface SaleEnd {
   readonly saleId: string;
   readonly ledger: { readonly allotment: number; readonly sold: number };
-  /** Null where there is no gate. */
-  readonly gate: {
+  /** Null where there is no inventory. */
+  readonly inventory: {
     readonly allotment: number;
     readonly available: number;
     readonly reserved: number;

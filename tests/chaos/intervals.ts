@@ -91,7 +91,7 @@ export class StockBounds {
 
   constructor(facts: {
     units: number;
-    /** `outcome` open: it is not known whether the gate ever did it, and it may have done it for a while. */
+    /** `outcome` open: it is not known whether the inventory ever did it, and it may have done it for a while. */
     changes: readonly { delta: number; from: number; until: number; outcome: 'applied' | 'refused' | 'open' }[];
     taken: readonly { quantity: number; from: number; until: number }[];
   }) {

@@ -1,5 +1,5 @@
 /**
- * The auditor's last word: the ledger's rows and the gate's numbers, held against everything that was said. Each row must be the deed of
+ * The auditor's last word: the ledger's rows and the inventory's numbers, held against everything that was said. Each row must be the deed of
  * one call (its request id names it) that was told so, or that nobody answered; and each "accepted" must have its row.
  */
 import type { EndState, LedgerRow, SaleEnd } from './history.ts';
@@ -52,7 +52,7 @@ export function judgeEnd(auditor: Auditor, end: EndState, at: number): EndCounts
   }
   for (const [id, book] of auditor.sales) {
     for (const lie of book.judge(takenOf.get(id) ?? [], end.changes, auditor.weather)) {
-      // A gate that was emptied may promise a unit a second time; the ledger then rejects the surplus.
+      // An inventory that was emptied may promise a unit a second time; the ledger then rejects the surplus.
       if (auditor.rules.redisMayLose) continue;
       auditor.accuse(lie.kind, `${id}: ${lie.sentence}`, at, lie.n, auditor.attempts.get(lie.n)?.orderId ?? null);
     }
@@ -111,7 +111,7 @@ function judgeKeysAndCaps(auditor: Auditor, rows: readonly LedgerRow[], at: numb
 }
 
 function judgeSale(auditor: Auditor, sale: SaleEnd, end: EndState, at: number): { oversold: number; leaked: number } {
-  const { saleId, ledger, gate } = sale;
+  const { saleId, ledger, inventory } = sale;
   const book = auditor.sales.get(saleId);
   const accuse = (kind: 'lie' | 'oversold' | 'leaked' | 'stuck', sentence: string): void =>
     auditor.accuse(kind, `${saleId}: ${sentence}`, at);
@@ -133,18 +133,18 @@ function judgeSale(auditor: Auditor, sale: SaleEnd, end: EndState, at: number): 
   const oversold = Math.max(0, confirmed - allotment);
   if (oversold > 0) accuse('oversold', `${confirmed} units confirmed, and the allotment is ${allotment}`);
   if (ledger.sold !== confirmed) accuse('lie', `the ledger counts ${ledger.sold} sold, and its rows are ${confirmed}`);
-  if (gate === null) {
-    accuse('stuck', 'it has no gate');
+  if (inventory === null) {
+    accuse('stuck', 'it has no inventory');
     return { oversold, leaked: 0 };
   }
-  if (gate.reserved !== 0 || gate.reservations !== 0) {
-    accuse('stuck', `${gate.reserved} units, ${gate.reservations} orders are still reserved`);
+  if (inventory.reserved !== 0 || inventory.reservations !== 0) {
+    accuse('stuck', `${inventory.reserved} units, ${inventory.reservations} orders are still reserved`);
   }
-  const leaked = gate.allotment - gate.available - gate.reserved - confirmed;
-  if (leaked !== 0 || gate.allotment !== allotment) {
+  const leaked = inventory.allotment - inventory.available - inventory.reserved - confirmed;
+  if (leaked !== 0 || inventory.allotment !== allotment) {
     accuse(
       'leaked',
-      `${leaked} units: the gate says ${JSON.stringify(gate)}, allotment ${allotment}, rows ${confirmed}`,
+      `${leaked} units: the inventory says ${JSON.stringify(inventory)}, allotment ${allotment}, rows ${confirmed}`,
     );
   }
   return { oversold, leaked: Math.abs(leaked) };

@@ -50,7 +50,7 @@ export function judgeOperators(
   if (word === 'SALE_NOT_FOUND') book.words.push(said);
   if (asked.kind === 'make_sale') {
     if (word === 'SALE_EXISTS') must(book.madeFrom < sentAt, 'SALE_EXISTS at the first asking');
-    // Where it exists its gate may still be on its way.
+    // Where it exists its inventory may still be on its way.
     if (ok) book.madeUntil = Math.min(book.madeUntil, endedAt);
   }
   if (asked.kind === 'change_stock') judgeChange(call as Call<QuestionOf<'change_stock'>>, reply, book, must);

@@ -88,11 +88,11 @@ describe('every reply', () => {
   test('503 is believed while what it speaks of is ailing and for a while after, and never otherwise', () => {
     const told = new ToldHistory();
     told.auditor.weather.begin('redis', 'kill', 10_000)(12_000);
-    for (const at of [9_000, 11_000, 16_000, 18_000]) told.order('ann', [at, at + 1], 'GATE_UNAVAILABLE');
+    for (const at of [9_000, 11_000, 16_000, 18_000]) told.order('ann', [at, at + 1], 'INVENTORY_UNAVAILABLE');
     told.order('ann', [11_000, 11_001], 'LEDGER_UNAVAILABLE');
     expect(told.sentences()).toEqual([
-      'lie: GATE_UNAVAILABLE, and nothing that it speaks of was ailing',
-      'lie: GATE_UNAVAILABLE, and nothing that it speaks of was ailing',
+      'lie: INVENTORY_UNAVAILABLE, and nothing that it speaks of was ailing',
+      'lie: INVENTORY_UNAVAILABLE, and nothing that it speaks of was ailing',
       'lie: LEDGER_UNAVAILABLE, and nothing that it speaks of was ailing',
     ]);
   });
@@ -111,12 +111,12 @@ describe('every reply', () => {
   test('503 without Retry-After, or that is no problem document', () => {
     const told = new ToldHistory();
     told.auditor.weather.begin('redis', 'kill', 0)(100);
-    const body = { code: 'GATE_UNAVAILABLE' };
+    const body = { code: 'INVENTORY_UNAVAILABLE' };
     told.order('ann', [10, 11], { status: 503, body, retryAfter: null });
     told.order('ann', [10, 11], { status: 503, body, contentType: 'text/html' });
     expect(told.sentences()).toEqual([
-      'lie: GATE_UNAVAILABLE without Retry-After',
-      'lie: GATE_UNAVAILABLE as text/html',
+      'lie: INVENTORY_UNAVAILABLE without Retry-After',
+      'lie: INVENTORY_UNAVAILABLE as text/html',
     ]);
   });
 

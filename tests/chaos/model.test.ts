@@ -40,12 +40,12 @@ describe('what was promised', () => {
 
   test('units that are neither available nor owned are leaked', () => {
     const told = new ToldHistory();
-    expect(told.end([], { gate: { available: 8 } })).toEqual([expect.stringMatching(/^leaked: tea: 2 units/)]);
+    expect(told.end([], { inventory: { available: 8 } })).toEqual([expect.stringMatching(/^leaked: tea: 2 units/)]);
   });
 
   test('what is still reserved in the end is stuck', () => {
     const told = new ToldHistory();
-    const lines = told.end([], { gate: { available: 9, reserved: 1, reservations: 1 } });
+    const lines = told.end([], { inventory: { available: 9, reserved: 1, reservations: 1 } });
     expect(lines).toEqual(['stuck: tea: 1 units, 1 orders are still reserved']);
   });
 
@@ -70,10 +70,10 @@ describe('what was promised', () => {
     const told = new ToldHistory();
     killed(told, 0, 100);
     told.auditor.weather.begin('redis', 'kill', 0)(100);
-    const a = told.order('ann', [10, 12], 'GATE_UNAVAILABLE');
+    const a = told.order('ann', [10, 12], 'INVENTORY_UNAVAILABLE');
     const b = told.order('bob', [13, 14], unanswered);
     expect(told.end([told.row(a, 'A'), told.row(b, 'B')])).toEqual([
-      'lie: row tea-A (1 units of ann) is there, and its request was told GATE_UNAVAILABLE ',
+      'lie: row tea-A (1 units of ann) is there, and its request was told INVENTORY_UNAVAILABLE ',
     ]);
   });
 

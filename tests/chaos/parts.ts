@@ -6,9 +6,9 @@ import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, w
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { createLogger } from '@flash-sale/core/logging.ts';
-import { migrateLedger } from '@flash-sale/core/postgres/migrate.ts';
-import { connectForRequests } from '@flash-sale/core/redis/connect-redis.ts';
+import { migrateLedger } from '@flash-sale/core/ledger/migrate.ts';
+import { createLogger } from '@flash-sale/core/runtime/logging.ts';
+import { connectForRequests } from '@flash-sale/core/runtime/redis/connect-redis.ts';
 import { type FoundRedis, findRedis } from '@flash-sale/launcher/find-redis.ts';
 import { keptPort } from '@flash-sale/launcher/free-port.ts';
 import { startPrivatePostgres } from '@flash-sale/launcher/private-postgres.ts';
@@ -177,8 +177,8 @@ export class Parts {
         RATE_LIMIT_TOKENS: '0',
         IP_RATE_LIMIT: '0',
         REQUEST_TIMEOUT_MS: String(REQUEST_TIMEOUT_MS),
-        STRAND_AGE_MS: '2000',
-        SWEEP_INTERVAL_MS: '500',
+        ORPHAN_AGE_MS: '2000',
+        REAPER_INTERVAL_MS: '500',
         ...this.#options.env,
       },
     });

@@ -17,7 +17,7 @@ const STATUS_OF: Readonly<Record<string, number>> = {
   SALE_EXISTS: 409,
   UNITS_PROMISED: 409,
   IDEMPOTENCY_KEY_REUSED: 422,
-  GATE_UNAVAILABLE: 503,
+  INVENTORY_UNAVAILABLE: 503,
   LEDGER_UNAVAILABLE: 503,
   SALE_RECOVERING: 503,
   STOCK_CHANGE_PENDING: 503,
@@ -73,7 +73,7 @@ function budgetMs(kind: Question['kind'], word: string, rules: Rules): number {
   const { requestTimeoutMs: limit, slackMs } = rules;
   const ledger = 2 * limit + 1_000;
   if (kind === 'order') {
-    // Only a sale that the gate does not have is looked for in the catalogue and the ledger.
+    // Only a sale that the inventory does not have is looked for in the catalogue and the ledger.
     const looked = ['SALE_NOT_FOUND', 'SALE_RECOVERING', 'LEDGER_UNAVAILABLE'].includes(word);
     return (looked ? 2 * limit + ledger : limit) + slackMs;
   }
@@ -114,7 +114,7 @@ export function formFaults(call: Call, reply: Reply, weather: Weather, rules: Ru
   return faults;
 }
 
-/** Refusals of a sale that an API may tell again from memory, for half a second at most: the news that they are over may be on its way. */
+/** Refusals of a sale that an API may tell again from memory, for half a second at most: the invalidation that they are over may be on its way. */
 const REMEMBERED = new Set(['SOLD_OUT', 'SALE_PAUSED', 'SALE_ENDED', 'SALE_NOT_OPEN']);
 const REMEMBERED_MS = 500;
 

@@ -41,7 +41,7 @@ export interface RunReport {
 }
 
 /** The five numbers that must be 0. */
-export function verdictOf(report: RunReport): Record<'oversold' | 'leaked' | 'lost' | 'stuck' | 'lies', number> {
+export function outcomeOf(report: RunReport): Record<'oversold' | 'leaked' | 'lost' | 'stuck' | 'lies', number> {
   const { end, stuck, lies, audit } = report;
   return {
     oversold: end.oversold + lies.filter((lie) => lie.kind === 'oversold').length,
@@ -53,15 +53,15 @@ export function verdictOf(report: RunReport): Record<'oversold' | 'leaked' | 'lo
 }
 
 export const isClean = (report: RunReport): boolean =>
-  Object.values(verdictOf(report)).every((count) => count === 0) && report.lies.length === 0;
+  Object.values(outcomeOf(report)).every((count) => count === 0) && report.lies.length === 0;
 
-/** A reply that said that the sale is being made anew. */
+/** A reply that said that the sale is being rebuilt. */
 export interface Recovering {
   readonly saleId: string;
   readonly endedAt: number;
 }
 
-/** Sales that were made later are not counted: a new sale may say the same until its first gate is there. */
+/** Sales that were made later are not counted: a new sale may say the same until its first inventory is there. */
 export function closures({ weather, sales }: Auditor, recovering: readonly Recovering[]): Closure[] {
   const ends = weather.faults.filter((fault) => fault.part === 'redis' && ['kill', 'restart'].includes(fault.kind));
   return weather.redisStarts.map((startedAt) => {
@@ -105,7 +105,7 @@ export function slowestAfterStorms(auditor: Auditor, plan: Plan, origin: number,
 export function reportLines(report: RunReport): string[] {
   const { end, kills, faults, calls, seconds } = report;
   const total = [...faults.values()].reduce((sum, count) => sum + count, 0);
-  const verdict = Object.entries(verdictOf(report)).map(([name, count]) => `${count} ${name}`);
+  const outcome = Object.entries(outcomeOf(report)).map(([name, count]) => `${count} ${name}`);
   return [
     `${calls.toLocaleString('en')} requests in ${seconds.toFixed(0)} s (${(calls / seconds).toFixed(0)} a second), ` +
       `${report.acceptedOrders.toLocaleString('en')} orders accepted, ${end.confirmedOrders.toLocaleString('en')} confirmed ` +
@@ -117,7 +117,7 @@ export function reportLines(report: RunReport): string[] {
     `slowest order, from "all parts are up" to its end, after each storm: ${report.slowestMs.map(secondsText).join(', ')}`,
     ...(report.stalls > 0 ? [`this process itself stood still ${report.stalls} times`] : []),
     `audit: ${report.audit.length === 0 ? 'clean' : report.audit.join('; ')}`,
-    verdict.join(', '),
+    outcome.join(', '),
   ];
 }
 
@@ -145,7 +145,7 @@ export function codeIn(root: string): string {
  */
 export function page(report: RunReport, root: string, command: string, code: string): string {
   const later = codeIn(root);
-  const verdict = verdictOf(report);
+  const outcome = outcomeOf(report);
   const rows = (counts: ReadonlyMap<string, number>): string =>
     [...counts]
       .sort(([a], [b]) => a.localeCompare(b))
@@ -162,7 +162,7 @@ auditor judges every reply and the end. What it does and how to read it: [CONTRI
 
 | oversold | leaked | lost | stuck | lies | audit |
 | --- | --- | --- | --- | --- | --- |
-| ${verdict.oversold} | ${verdict.leaked} | ${verdict.lost} | ${verdict.stuck} | ${verdict.lies} | ${report.audit.length === 0 ? 'clean' : `${report.audit.length} breaks`} |
+| ${outcome.oversold} | ${outcome.leaked} | ${outcome.lost} | ${outcome.stuck} | ${outcome.lies} | ${report.audit.length === 0 ? 'clean' : `${report.audit.length} breaks`} |
 
 - Requests: ${report.calls.toLocaleString('en')}, ${(report.calls / report.seconds).toFixed(0)} a second. Orders accepted: ${report.acceptedOrders.toLocaleString('en')}. Rows confirmed: ${report.end.confirmedOrders.toLocaleString('en')}, ${report.end.confirmedUnits.toLocaleString('en')} units (the rest are orders whose buyer was never answered).
 - SIGKILLs: ${report.kills}.

@@ -4,7 +4,7 @@
  *   2. Buyers and operators work while the planned faults are brought over the parts.
  *   3. The last storm is over: all parts are up. They work on for a calm while, at whose end no fault excuses anything.
  *   4. They stop; every acknowledged order must have ended.
- *   5. The auditor reads ledger and gate, and says what was a lie, oversold, leaked, lost or stuck.
+ *   5. The auditor reads ledger and inventory, and says what was a lie, oversold, leaked, lost or stuck.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { auditBreaks } from './ask-audit.ts';

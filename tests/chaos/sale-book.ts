@@ -92,7 +92,7 @@ export class SaleBook {
       const { delta, from, until, told, open } = change;
       const end = told ?? ends.get(change.id);
       if (end === 'applied') return { delta, from, until, outcome: 'applied' as const };
-      // It may have been carried out in a gate that was made anew afterwards, without it.
+      // It may have been carried out in an inventory that was rebuilt afterwards, without it.
       return { delta, from, until, outcome: end === 'refused' && !open ? ('refused' as const) : ('open' as const) };
     });
     return new StockBounds({ units: this.units, changes, taken });

@@ -1,9 +1,9 @@
 /** The way that can be made bad: what each badness does to a connection, and that it is good again afterwards. */
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
-import { eventually } from '@flash-sale/core/testing/world.ts';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { freePort } from '../free-port.ts';
+import { freePort } from '../support/free-port.ts';
+import { eventually } from '../support/world.ts';
 import { TcpProxy } from './tcp-proxy.ts';
 
 let server: Server;

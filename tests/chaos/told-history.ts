@@ -91,9 +91,9 @@ export class ToldHistory {
   /** Ends the history with these rows. @returns the sentences of all lies */
   end(
     rows: readonly LedgerRow[],
-    more: { gate?: object; allotment?: number; changes?: Record<string, string> } = {},
+    more: { inventory?: object; allotment?: number; changes?: Record<string, string> } = {},
   ): string[] {
-    const { gate = {}, changes = {} } = more;
+    const { inventory = {}, changes = {} } = more;
     const units = this.auditor.sales.get(SALE)?.units ?? 0;
     const { allotment = units } = more;
     const sold = rows.filter((row) => row.status === 'confirmed').reduce((sum, row) => sum + row.quantity, 0);
@@ -104,7 +104,7 @@ export class ToldHistory {
         {
           saleId: SALE,
           ledger: { allotment, sold },
-          gate: { allotment, available: allotment - sold, reserved: 0, sold, reservations: 0, ...gate },
+          inventory: { allotment, available: allotment - sold, reserved: 0, sold, reservations: 0, ...inventory },
         },
       ],
     };
@@ -120,7 +120,7 @@ export class ToldHistory {
 function statusOf(code: string): number {
   if (code === 'IDEMPOTENCY_KEY_REUSED') return 422;
   if (code.endsWith('NOT_FOUND')) return 404;
-  if (['GATE_UNAVAILABLE', 'OUTCOME_UNKNOWN', 'SALE_RECOVERING', 'LEDGER_UNAVAILABLE'].includes(code)) return 503;
+  if (['INVENTORY_UNAVAILABLE', 'OUTCOME_UNKNOWN', 'SALE_RECOVERING', 'LEDGER_UNAVAILABLE'].includes(code)) return 503;
   return code === 'INTERNAL' ? 500 : 400;
 }
 

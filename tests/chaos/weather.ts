@@ -14,7 +14,7 @@ export interface FaultTime {
   until: number;
 }
 
-/** Milliseconds after a fault's end in which its traces may still be told: connections are made anew, a gate is rebuilt. */
+/** Milliseconds after a fault's end in which its traces may still be told: connections are rebuilt, an inventory is rebuilt. */
 const GRACE_MS = { default: 5_000, SALE_RECOVERING: 10_000, STOCK_CHANGE_PENDING: 10_000 } as const;
 
 /** Faults that change nothing for anybody: what they throw away is loaded again unnoticed. */
@@ -41,7 +41,7 @@ export class Weather {
 
   /** Whether a fault is, or was a moment ago, on one of the parts that the reply speaks of. */
   excuses(code: string, api: string, isOperators: boolean, sentAt: number, endedAt: number): boolean {
-    // Any one worker makes a gate anew: that another one is ailing is no excuse.
+    // Any one worker makes an inventory anew: that another one is ailing is no excuse.
     if (code === 'SALE_RECOVERING') return sentAt <= this.workingSince(endedAt) + GRACE_MS.SALE_RECOVERING;
     const grace = code in GRACE_MS ? GRACE_MS[code as keyof typeof GRACE_MS] : GRACE_MS.default;
     const concerned = concernedParts(code, api, isOperators);
@@ -56,7 +56,7 @@ export class Weather {
 
   /**
    * Since when, seen from `time`, Redis, PostgreSQL and one and the same worker with its ways to them had no fault: all that it takes to
-   * bring orders and gates in order. Infinity where they have one just now.
+   * bring orders and inventories in order. Infinity where they have one just now.
    */
   workingSince(time: number): number {
     return Math.min(
@@ -118,7 +118,7 @@ export class Weather {
 /** Parts whose faults a reply with this code can speak of. */
 function concernedParts(code: string, api: string, isOperators: boolean): RegExp {
   switch (code) {
-    case 'GATE_UNAVAILABLE':
+    case 'INVENTORY_UNAVAILABLE':
     case 'OUTCOME_UNKNOWN':
       return new RegExp(`^(machine|redis|${api}|${api}>redis)$`);
     case 'LEDGER_UNAVAILABLE':

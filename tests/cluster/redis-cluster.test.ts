@@ -2,15 +2,15 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { auditSales } from '@flash-sale/core/audit/audit-sale.ts';
-import { connectForAudit } from '@flash-sale/core/audit/connect-audit.ts';
-import { checkRedis } from '@flash-sale/core/redis/check-redis.ts';
-import { connectForRequests } from '@flash-sale/core/redis/connect-redis.ts';
-import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
+import { checkRedis } from '@flash-sale/core/runtime/redis/check-redis.ts';
+import { connectForRequests } from '@flash-sale/core/runtime/redis/connect-redis.ts';
+import { auditSales } from '@flash-sale/ops/audit/audit-sale.ts';
+import { connectForAudit } from '@flash-sale/ops/audit/connect-audit.ts';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import type { AnyJson } from '../any-json.ts';
-import { type RedisCluster, startRedisCluster } from '../redis-cluster.ts';
-import { ADMIN_TOKEN, type RunningApi, startApi, startWorkerHere } from '../running-system.ts';
+import type { AnyJson } from '../support/any-json.ts';
+import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.ts';
+import { ADMIN_TOKEN, type RunningApi, startApi, startWorkerHere } from '../support/running-system.ts';
+import { eventually, openWorld, type World } from '../support/world.ts';
 
 const ORDERS = 30;
 
@@ -56,7 +56,7 @@ function stopSystem(): Promise<unknown> {
 async function idOn(node: number): Promise<string> {
   for (let i = 1; ; i++) {
     const id = `sale-${i}`;
-    if ((await cluster.nodeOf(world.keys.sale(id).gate)) === node) return id;
+    if ((await cluster.nodeOf(world.keys.sale(id).inventory)) === node) return id;
   }
 }
 
@@ -102,16 +102,16 @@ test('sales of every node are sold, confirmed and settled, with all limits on', 
     await eventually(
       `${saleId} is settled`,
       8_000,
-      async () => (await api.parts.gate.read(saleId)).numbers?.sold === ORDERS,
+      async () => (await api.parts.inventory.read(saleId)).numbers?.sold === ORDERS,
     );
-    expect((await api.parts.gate.read(saleId)).numbers).toEqual(numbers);
+    expect((await api.parts.inventory.read(saleId)).numbers).toEqual(numbers);
   }
   const { rows } = await world.pool.query("SELECT count(*)::int AS orders FROM orders WHERE status = 'confirmed'");
   expect(rows[0].orders).toBe(3 * ORDERS);
   // Each sale lies on the node that it was meant for, and on no other.
   for (const [node, saleId] of saleIds.entries()) {
     const has = await Promise.all(
-      cluster.clients.map((client) => client.exists(world.keys.sale(saleId).gate).catch(() => 0)),
+      cluster.clients.map((client) => client.exists(world.keys.sale(saleId).inventory).catch(() => 0)),
     );
     expect(has.map((found) => found === 1)).toEqual([0, 1, 2].map((i) => i === node));
   }
@@ -127,13 +127,14 @@ test('a request that is repeated gets its own order again, through the other pro
   }
 });
 
-test('news told at any node reach every process', async () => {
+test('invalidation told at any node reach every process', async () => {
   const heard = [new Set<string | null>(), new Set<string | null>()];
-  for (const [i, { parts }] of [api, other].entries()) await parts.listenForNews((saleId) => heard[i]?.add(saleId));
+  for (const [i, { parts }] of [api, other].entries())
+    await parts.subscribeToInvalidations((saleId) => heard[i]?.add(saleId));
   for (const [i, client] of cluster.clients.entries())
-    await client.publish(world.keys.newsOf(`told-${i}`), `told-${i}`);
+    await client.publish(world.keys.invalidationChannel(`told-${i}`), `told-${i}`);
   await eventually('both heard what each node was told', 2_000, () =>
-    heard.every((news) => [0, 1, 2].every((i) => news.has(`told-${i}`))),
+    heard.every((invalidation) => [0, 1, 2].every((i) => invalidation.has(`told-${i}`))),
   );
 });
 
@@ -148,7 +149,7 @@ test('an operator adds a unit, and the other process sells it at once', async ()
       attempts += 1;
       return (await order(saleId, `${late}-${attempts}`, { through: other })).status === 'accepted';
     });
-    // Without news it would remember for longer (KNOWN_REFUSAL_MS).
+    // Without invalidation it would remember for longer (REFUSAL_CACHE_MS).
     expect(performance.now() - added).toBeLessThan(300);
   }
 });
@@ -168,7 +169,7 @@ test('health asks every master, and the audit finds nothing', async () => {
       await eventually(
         'all is settled',
         5_000,
-        async () => (await api.parts.gate.read(saleId)).numbers?.sold === ORDERS + 1,
+        async () => (await api.parts.inventory.read(saleId)).numbers?.sold === ORDERS + 1,
       );
     const report = await auditSales({ redis, pool, keys: world.keys, pauseMs: 50 });
     expect(report.sales.map(({ breaks, ledger }) => ({ breaks, sold: ledger?.sold }))).toEqual(
@@ -197,7 +198,7 @@ test('a connection for requests is made at the first try, with every node in it'
   const answers = await Promise.all(
     made.map(async ({ redis, connect }) => {
       await connect();
-      return Promise.all(saleIds.map((saleId) => redis.exists(world.keys.sale(saleId).gate)));
+      return Promise.all(saleIds.map((saleId) => redis.exists(world.keys.sale(saleId).inventory)));
     }),
   );
   expect(answers).toEqual(made.map(() => [1, 1, 1]));
@@ -215,9 +216,9 @@ test('without a node its commands fail at once, the others answer, and one line 
   await eventually('the node is gone', 2_000, () => third?.pid === undefined);
   await eventually('it is said', 2_000, () => world.lines.some(({ connection }) => connection === name));
   const startedAt = performance.now();
-  await expect(redis.get(world.keys.sale(String(saleIds[2])).gate)).rejects.toThrow('Connection is closed');
+  await expect(redis.get(world.keys.sale(String(saleIds[2])).inventory)).rejects.toThrow('Connection is closed');
   expect(performance.now() - startedAt).toBeLessThan(200);
-  expect(await redis.exists(world.keys.sale(String(saleIds[0])).gate)).toBe(1);
+  expect(await redis.exists(world.keys.sale(String(saleIds[0])).inventory)).toBe(1);
   await close();
   expect(world.lines.filter(({ connection }) => connection === name)).toMatchObject([
     { node: `127.0.0.1:${third?.port}`, msg: 'redis does not answer' },

@@ -1,6 +1,7 @@
 /** Bytes that a Redis keeps, receives, sends and appends: counted, not timed. */
-import type { World } from '@flash-sale/core/testing/world.ts';
+
 import type { Redis } from 'ioredis';
+import type { World } from '../support/world.ts';
 
 /** Of a Redis that nobody else uses, since it was started. MONITOR, while it runs, is a part of what is sent. */
 export async function flowOf(redis: Redis): Promise<{ received: number; sent: number; appended: number }> {

@@ -4,8 +4,8 @@
  */
 import { createHash, randomUUID } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
-import { eventually } from '@flash-sale/core/testing/world.ts';
 import { Redis } from 'ioredis';
+import { eventually } from '../support/world.ts';
 
 const luaFolder = new URL('../../packages/core/lua/', import.meta.url);
 

@@ -1,15 +1,15 @@
 /**
  * Sales in which everything happens all the time, so that every step is reached within seconds: a crowd with and without keys, operators,
- * orders that the ledger refuses, orders that nobody takes care of, gates that are lost. Each part repeats by itself until it is stopped.
+ * orders that the ledger refuses, orders that nobody takes care of, inventories that are lost. Each part repeats by itself until it is stopped.
  */
 import { randomInt } from 'node:crypto';
-import { newOrderId } from '@flash-sale/core/orders/order.ts';
+import { newOrderId } from '@flash-sale/core/domain/order.ts';
+import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
+import { createSaleStore } from '@flash-sale/core/ledger/sale-store.ts';
 import { createOrderQueue, encodeJob, ORDER_QUEUE } from '@flash-sale/core/queue/order-queue.ts';
-import { createSaleStore } from '@flash-sale/core/sales/sale-store.ts';
-import { createStockGate } from '@flash-sale/core/stock/stock-gate.ts';
-import { makeSale } from '@flash-sale/core/testing/sales.ts';
-import type { World } from '@flash-sale/core/testing/world.ts';
-import { ADMIN_TOKEN } from '../running-system.ts';
+import { ADMIN_TOKEN } from '../support/running-system.ts';
+import { makeSale } from '../support/sales.ts';
+import type { World } from '../support/world.ts';
 
 /** The ledger refuses this buyer's orders. */
 const REFUSED = 'refused-by-the-ledger';
@@ -30,7 +30,7 @@ export interface BusySales {
 
 /** @param urls of the APIs; a request goes to any of them */
 export async function keepBusy(world: World, urls: () => readonly string[]): Promise<BusySales> {
-  const gate = createStockGate(world);
+  const inventory = createInventory(world);
   const sales = createSaleStore(world.pool);
   const atQueue = world.redis.duplicate({ maxRetriesPerRequest: null });
   // Redis may be what is killed.
@@ -52,7 +52,7 @@ export async function keepBusy(world: World, urls: () => readonly string[]): Pro
     CREATE TRIGGER ail BEFORE INSERT ON orders FOR EACH ROW WHEN (NEW.buyer_id = '${AILING}') EXECUTE FUNCTION ail()`);
   const crowded = await makeSale(world, { id: 'crowded', units: 1_500_000, perBuyerLimit: 1_000 });
   const operated = await makeSale(world, { id: 'operated', units: 1_000 });
-  const stranded = await makeSale(world, { id: 'stranded', units: 1_000_000 });
+  const orphaned = await makeSale(world, { id: 'orphaned', units: 1_000_000 });
   // Several, because a rebuilder that is killed keeps its sale closed for the time of its lease.
   const shaken = await Promise.all(
     Array.from({ length: 6 }, (_, i) => makeSale(world, { id: `shaken-${i}`, units: 100_000, perBuyerLimit: 1_000 })),
@@ -97,24 +97,24 @@ export async function keepBusy(world: World, urls: () => readonly string[]): Pro
     send(`/api/admin/sales${path}`, body, { authorization: `Bearer ${ADMIN_TOKEN}` });
 
   /** An order that holds units and that no job carries. */
-  async function strand(saleId: string, buyerId: string, quantity = 1) {
-    const request = { orderId: newOrderId(saleId), buyerId, quantity, requestId: 'strand', idempotencyKey: null };
-    const { decisions } = await gate.reserve(saleId, [request], -1, { capacity: 0, refillRate: 1 });
+  async function orphan(saleId: string, buyerId: string, quantity = 1) {
+    const request = { orderId: newOrderId(saleId), buyerId, quantity, requestId: 'orphan', idempotencyKey: null };
+    const { decisions } = await inventory.reserve(saleId, [request], -1, { capacity: 0, refillRate: 1 });
     const outcome = decisions[0]?.outcome;
     if (outcome?.word !== 'reserved') return null;
     const { reservedAt, epoch } = outcome;
     return {
       saleId,
       epoch,
-      orders: [{ id: request.orderId, buyerId, quantity, requestId: 'strand', reservedAt, idempotencyKey: null }],
+      orders: [{ id: request.orderId, buyerId, quantity, requestId: 'orphan', reservedAt, idempotencyKey: null }],
     };
   }
 
   /** Only where it is still there: Redis may have been killed meanwhile, and have lost its last second. */
-  async function countHandOvers(orderId: string, count: number): Promise<void> {
-    const { reservations, handOvers } = world.keys.sale(stranded.id);
+  async function countRedeliveries(orderId: string, count: number): Promise<void> {
+    const { reservations, redeliveries } = world.keys.sale(orphaned.id);
     const ifThere = `if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 then redis.call('HSET', KEYS[2], ARGV[1], ARGV[2]) end`;
-    await world.redis.eval(ifThere, 2, reservations, handOvers, orderId, count);
+    await world.redis.eval(ifThere, 2, reservations, redeliveries, orderId, count);
   }
 
   const parts: Record<string, () => Promise<void>> = {
@@ -181,53 +181,53 @@ export async function keepBusy(world: World, urls: () => readonly string[]): Pro
       await sales.setPaused(operated.id, false, operator);
     },
     async refused() {
-      await order(stranded.id, REFUSED);
-      await strand(stranded.id, `strand-${unique()}`);
+      await order(orphaned.id, REFUSED);
+      await orphan(orphaned.id, `orphan-${unique()}`);
     },
     /** Handed over too often: to be given up. */
     async worn() {
-      const batch = await strand(stranded.id, `worn-${unique()}`);
+      const batch = await orphan(orphaned.id, `worn-${unique()}`);
       const id = batch?.orders[0]?.id;
-      if (id) await countHandOvers(id, 8);
+      if (id) await countRedeliveries(id, 8);
     },
     /** Its last attempt fails for a fault of the ledger. */
     async ailing() {
       if (ailingOrders++ >= AILING_MAX) return pause(200);
-      const batch = await strand(stranded.id, AILING);
+      const batch = await orphan(orphaned.id, AILING);
       if (!batch) return;
       const [one] = batch.orders as [(typeof batch.orders)[number]];
-      await countHandOvers(one.id, 1);
+      await countRedeliveries(one.id, 1);
       await queue.bullQueue.add(ORDER_QUEUE, encodeJob({ ...batch, orders: [one] }), { attempts: 1 });
     },
     /** Redis forgets a key whose order the ledger has, and the buyer asks again. */
     async forgottenKey() {
       const [buyer, key] = [`forgotten-${unique()}`, 'key'];
-      const first = await order(stranded.id, buyer, key);
+      const first = await order(orphaned.id, buyer, key);
       if (!first) return;
       if (!(await untilConfirmed(first))) return;
-      const { orderKeys } = world.keys.sale(stranded.id);
+      const { orderKeys } = world.keys.sale(orphaned.id);
       await world.redis.hdel(orderKeys, `${buyer} ${key}`);
       // This one is not promised to be confirmed: it is the second of its key.
-      const second = await order(stranded.id, buyer, key);
+      const second = await order(orphaned.id, buyer, key);
       if (second) accepted.delete(second);
       // Where nobody was there to take it, the key is as we found it: a key that stays forgotten is a break, and rightly.
       else await untilDone(() => world.redis.hsetnx(orderKeys, `${buyer} ${key}`, `${first} 1`));
     },
-    /** The gate is lost with an order that is in a job, one that is reserved, and one that the ledger has and that is reserved all the same. */
-    async lostGate() {
+    /** The inventory is lost with an order that is in a job, one that is reserved, and one that the ledger has and that is reserved all the same. */
+    async lostInventory() {
       const sale = shaken[randomInt(shaken.length)] as (typeof shaken)[number];
       const buyer = `settled-${unique()}`;
       const keys = world.keys.sale(sale.id);
       const [inJob, reserved, settled] = [
-        await strand(sale.id, `in-job-${unique()}`),
-        await strand(sale.id, `reserved-${unique()}`),
+        await orphan(sale.id, `in-job-${unique()}`),
+        await orphan(sale.id, `reserved-${unique()}`),
         await order(sale.id, buyer, `key-${unique()}`),
       ];
       if (!inJob || !reserved || !settled) return;
       if (!(await untilConfirmed(settled))) return;
       await world.redis
         .multi()
-        .hset(keys.gate, 'run_id', 'f'.repeat(40))
+        .hset(keys.inventory, 'instance_id', 'f'.repeat(40))
         .hset(keys.reservations, settled, `1|${Date.now()}|r|0|${buyer}`)
         .hdel(keys.reservations, (inJob.orders[0] as { id: string }).id)
         .exec();

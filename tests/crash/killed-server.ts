@@ -6,17 +6,17 @@ import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { listFaults } from '@flash-sale/core/audit/audit-report.ts';
-import { auditSales } from '@flash-sale/core/audit/audit-sale.ts';
-import { createStockGate } from '@flash-sale/core/stock/stock-gate.ts';
-import { eventually, makeTemplate, openWorld, type World } from '@flash-sale/core/testing/world.ts';
+import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
 import { startPrivatePostgres } from '@flash-sale/launcher/private-postgres.ts';
 import { startPrivateRedis } from '@flash-sale/launcher/private-redis.ts';
 import { ownFolder, type PrivateServer } from '@flash-sale/launcher/private-server.ts';
-import { freePort } from '../free-port.ts';
-import { type ServiceProcess, startProcess } from '../running-system.ts';
+import { listFaults } from '@flash-sale/ops/audit/audit-report.ts';
+import { auditSales } from '@flash-sale/ops/audit/audit-sale.ts';
+import { freePort } from '../support/free-port.ts';
+import { type ServiceProcess, startProcess } from '../support/running-system.ts';
+import { eventually, makeTemplate, openWorld, type World } from '../support/world.ts';
 import { type BusySales, keepBusy } from './busy-sales.ts';
-import type { CrashPoint, Server } from './steps-table.ts';
+import type { CrashPoint, Server } from './failpoints-table.ts';
 
 const REACHED_WITHIN_MS = 30_000;
 const ENDED_WITHIN_MS = 30_000;
@@ -25,12 +25,12 @@ const SETTINGS = {
   RATE_LIMIT_TOKENS: '6',
   TOKEN_REFILL_RATE: '1',
   JOB_LOCK_MS: '1500',
-  STRAND_AGE_MS: '700',
-  SWEEP_INTERVAL_MS: '150',
+  ORPHAN_AGE_MS: '700',
+  REAPER_INTERVAL_MS: '150',
   REQUEST_TIMEOUT_MS: '1500',
   LOG_LEVEL: 'warn',
 };
-const preload = fileURLToPath(new URL('./die-at-step.ts', import.meta.url));
+const preload = fileURLToPath(new URL('./die-at-failpoint.ts', import.meta.url));
 
 export interface KilledServerReport {
   /** By point: null where the server was killed there and all went on. */
@@ -87,10 +87,10 @@ export async function killServerAt(server: Server, points: readonly CrashPoint[]
 
   async function dieAt(point: CrashPoint): Promise<string | null> {
     const victim = servers[server].pid as number;
-    const often = /^(reserve|settle|take-job|confirm-orders|add-jobs|receive-order)/.test(point.step);
+    const often = /^(reserve|commit|take-job|confirm-orders|add-jobs|receive-order)/.test(point.step);
     const killer = await startService(point.service, {
       NODE_OPTIONS: `--import=${preload}`,
-      DIE_AT_STEP: point.step,
+      DIE_AT_FAILPOINT: point.step,
       DIE_AT_TIME: often ? '5' : '1',
       DIE_VICTIM: String(victim),
     });
@@ -169,10 +169,10 @@ async function waitForEnds(world: World, accepted: ReadonlyMap<string, string>):
 }
 
 async function untilStill(world: World): Promise<void> {
-  const gate = createStockGate(world);
+  const inventory = createInventory(world);
   const { rows } = await world.pool.query<{ id: string }>('SELECT id FROM sales');
   await eventually('nothing is reserved', 45_000, async () => {
-    const all = await Promise.all(rows.map(({ id }) => gate.read(id)));
+    const all = await Promise.all(rows.map(({ id }) => inventory.read(id)));
     return all.every(({ numbers }) => numbers?.reserved === 0);
   });
 }

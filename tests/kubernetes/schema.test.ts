@@ -15,7 +15,7 @@ import {
   renderRules,
   rulesFile,
 } from '../../scripts/kubernetes/manifests.ts';
-import { findPrometheus } from '../prometheus.ts';
+import { findPrometheus } from '../support/prometheus.ts';
 import { checkSchema } from './check-schema.ts';
 
 const rendered = (overlay: Overlay): Manifest[] => readManifests(readFileSync(renderedFile(overlay), 'utf8'));

@@ -1,12 +1,12 @@
 /** What happens to an engine in the middle of a sale: a master that dies, one that hangs and wakes again, a slot that moves. */
-import type { OrderBatch } from '@flash-sale/core/orders/order.ts';
-import { newOrderId } from '@flash-sale/core/orders/order.ts';
+import type { OrderBatch } from '@flash-sale/core/domain/order.ts';
+import { newOrderId } from '@flash-sale/core/domain/order.ts';
+import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
 import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
-import { connectForWork } from '@flash-sale/core/redis/connect-redis.ts';
-import { createStockGate } from '@flash-sale/core/stock/stock-gate.ts';
-import { eventually } from '@flash-sale/core/testing/world.ts';
-import type { RedisCluster } from '../redis-cluster.ts';
-import type { WatchedRedis } from '../redis-sentinel.ts';
+import { connectForWork } from '@flash-sale/core/runtime/redis/connect-redis.ts';
+import type { RedisCluster } from '../support/redis-cluster.ts';
+import type { WatchedRedis } from '../support/redis-sentinel.ts';
+import { eventually } from '../support/world.ts';
 import type { Underway } from './sell-through.ts';
 
 /** Milliseconds for which replicas hear nothing before the master dies. */
@@ -20,8 +20,8 @@ const LATE_ORDERS = 200;
 
 /** The master that has the sale is killed, with the workers frozen just before. */
 export async function killHolder(cluster: RedisCluster, { world, saleId, workers, struck }: Underway): Promise<void> {
-  const { gate } = world.keys.sale(saleId);
-  const holder = await cluster.holderOf(gate);
+  const { inventory } = world.keys.sale(saleId);
+  const holder = await cluster.holderOf(inventory);
   await whileFrozen(workers, async () => {
     cluster.nodes[holder]?.kill();
     struck();
@@ -30,10 +30,10 @@ export async function killHolder(cluster: RedisCluster, { world, saleId, workers
 
 /** The slot of the sale goes to the next master. @returns keys that were moved */
 export async function moveSale(cluster: RedisCluster, { world, saleId, struck }: Underway): Promise<number> {
-  const { gate } = world.keys.sale(saleId);
-  const holder = await cluster.holderOf(gate);
+  const { inventory } = world.keys.sale(saleId);
+  const holder = await cluster.holderOf(inventory);
   struck();
-  return cluster.moveSlot(gate, (holder + 1) % 3);
+  return cluster.moveSlot(inventory, (holder + 1) % 3);
 }
 
 /** The master is killed, with the workers frozen just before; where the replicas are to be behind, they hear nothing of it for a second before. */
@@ -50,7 +50,7 @@ export async function killMaster(watched: WatchedRedis, { workers, struck }: Und
 
 /**
  * The master hangs (SIGSTOP) until another one has taken over and sells, and wakes again. From that moment on orders are put to it over a
- * connection that was never cut, as by an API process on the wrong side of a network; what it accepts is handed over to the queue of the new
+ * connection that was never cut, as by an API process on the wrong side of a network; what it accepts is enqueued to the queue of the new
  * master, as that process would once it is back.
  *
  * @returns how many it accepted
@@ -62,10 +62,10 @@ export async function hangMaster(
   const [old] = watched.servers;
   if (old?.pid === undefined) throw new Error('the master is gone already');
   const atOld = connectForWork({ url: old.url, name: 'left-behind', log: world.log });
-  const atNew = connectForWork({ url: watched.url, name: 'late-hand-over', log: world.log });
+  const atNew = connectForWork({ url: watched.url, name: 'late-enqueue', log: world.log });
   try {
     await atOld.connect();
-    const gate = createStockGate({ redis: atOld.redis, keys: world.keys });
+    const inventory = createInventory({ redis: atOld.redis, keys: world.keys });
     process.kill(old.pid, 'SIGSTOP');
     struck();
     await eventually(
@@ -76,7 +76,7 @@ export async function hangMaster(
     const before = accepted.size;
     await eventually('the sale goes on', GOES_ON_WITHIN_MS, () => accepted.size > before + 100);
     process.kill(old.pid, 'SIGCONT');
-    const late = await orderFrom(gate, saleId);
+    const late = await orderFrom(inventory, saleId);
     await atNew.connect();
     const queue = createOrderQueue({ redis: atNew.redis, prefix: world.keys.queuePrefix });
     await queue.add(late);
@@ -88,7 +88,7 @@ export async function hangMaster(
 }
 
 /** @returns what was accepted, an order each */
-async function orderFrom(gate: ReturnType<typeof createStockGate>, saleId: string): Promise<OrderBatch[]> {
+async function orderFrom(inventory: ReturnType<typeof createInventory>, saleId: string): Promise<OrderBatch[]> {
   const late: OrderBatch[] = [];
   for (let i = 0; i < LATE_ORDERS; i++) {
     const order = {
@@ -98,7 +98,7 @@ async function orderFrom(gate: ReturnType<typeof createStockGate>, saleId: strin
       requestId: 'late',
       idempotencyKey: null,
     };
-    const decided = await gate.reserve(saleId, [order], -1, { capacity: 0, refillRate: 1 }).catch(() => null);
+    const decided = await inventory.reserve(saleId, [order], -1, { capacity: 0, refillRate: 1 }).catch(() => null);
     const outcome = decided?.decisions[0]?.outcome;
     if (outcome?.word !== 'reserved') continue;
     const { orderId: id, ...rest } = order;

@@ -2,14 +2,14 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { checkPostgres } from '@flash-sale/core/postgres/check-postgres.ts';
-import { connectPostgres, inTransaction } from '@flash-sale/core/postgres/connect-postgres.ts';
-import { checkMigrated, migrateLedger } from '@flash-sale/core/postgres/migrate.ts';
-import { readPostgres } from '@flash-sale/core/postgres/read-postgres.ts';
-import { openWorld, testServers, type World } from '@flash-sale/core/testing/world.ts';
+import { checkPostgres } from '@flash-sale/core/ledger/check-postgres.ts';
+import { connectPostgres, inTransaction } from '@flash-sale/core/ledger/connect-postgres.ts';
+import { checkMigrated, migrateLedger } from '@flash-sale/core/ledger/migrate.ts';
 import { startPrivateRedis } from '@flash-sale/launcher/private-redis.ts';
+import { readPostgres } from '@flash-sale/ops/doctor/read-postgres.ts';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import { type PgBouncer, startPgBouncer } from '../pg-bouncer.ts';
+import { type PgBouncer, startPgBouncer } from '../support/pg-bouncer.ts';
+import { openWorld, testServers, type World } from '../support/world.ts';
 import { sellThrough } from './sell-through.ts';
 
 let folder = '';
@@ -29,7 +29,7 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-test('[I2] [I11] a sale of 5,000 units whose Redis is emptied in its middle: confirmed, made anew, recovered and audited by way of it', async () => {
+test('[I2] [I11] a sale of 5,000 units whose Redis is emptied in its middle: confirmed, rebuilt, recovered and audited by way of it', async () => {
   const distFolder = process.env.TEST_REDIS_DIST ?? join(folder, 'redis-dist');
   const redis = await startPrivateRedis({ folder: join(folder, 'redis-of-sale'), distFolder, restart: false });
   try {
@@ -39,8 +39,8 @@ test('[I2] [I11] a sale of 5,000 units whose Redis is emptied in its middle: con
       ledgerBy: bouncer.by,
       units: 5_000,
       after: 2_000,
-      happens: async ({ redis: gate, struck }) => {
-        await gate.flushall();
+      happens: async ({ redis: inventory, struck }) => {
+        await inventory.flushall();
         struck();
       },
     });

@@ -3,12 +3,12 @@ import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { checkRedis } from '@flash-sale/core/redis/check-redis.ts';
-import { eventually, openWorld, testServers } from '@flash-sale/core/testing/world.ts';
+import { checkRedis } from '@flash-sale/core/runtime/redis/check-redis.ts';
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
-import { freePort } from '../free-port.ts';
-import { MIN_REPLICAS, startWatchedRedis, type WatchedRedis } from '../redis-sentinel.ts';
-import { type ServiceProcess, startProcess } from '../running-system.ts';
+import { freePort } from '../support/free-port.ts';
+import { MIN_REPLICAS, startWatchedRedis, type WatchedRedis } from '../support/redis-sentinel.ts';
+import { type ServiceProcess, startProcess } from '../support/running-system.ts';
+import { eventually, openWorld, testServers } from '../support/world.ts';
 import { root } from '../tidy/source-files.ts';
 import { hangMaster, killMaster } from './happenings.ts';
 import { type SaleEnd, sellThrough, type Underway } from './sell-through.ts';
@@ -124,13 +124,15 @@ function doctorSays(redisUrl: string): Promise<string> {
 test('an address that does not fit is refused in a sentence', async () => {
   const { url } = await start();
   expect(await checkRedis(url)).toMatchObject({ appendOnly: true, masters: 1 });
-  await expect(checkRedis(url.replace('/the-gate/', '/another/'))).rejects.toThrow('know no master "another"');
+  await expect(checkRedis(url.replace('/the-inventory/', '/another/'))).rejects.toThrow('know no master "another"');
   await expect(checkRedis(url.replace('of-every-sentinel', 'wrong'))).rejects.toThrow('?sentinel_username=');
   await expect(checkRedis(url.replace('of-every-server', 'wrong'))).rejects.toThrow(
     'Check the user and the password in REDIS_URL',
   );
-  const first = String(watched?.servers[0]?.url).replace('redis://', 'redis+sentinel://').replace('/0', '/the-gate');
+  const first = String(watched?.servers[0]?.url)
+    .replace('redis://', 'redis+sentinel://')
+    .replace('/0', '/the-inventory');
   await expect(checkRedis(first)).rejects.toThrow(/are no sentinels|sentinel_username/);
-  const gone = 'redis+sentinel://127.0.0.1:1/the-gate';
+  const gone = 'redis+sentinel://127.0.0.1:1/the-inventory';
   await expect(checkRedis(gone)).rejects.toThrow(/No Redis answers at redis\+sentinel:.*sentinel 127\.0\.0\.1:1/);
 });

@@ -7,17 +7,17 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { listFaults } from '@flash-sale/core/audit/audit-report.ts';
-import { auditSales } from '@flash-sale/core/audit/audit-sale.ts';
-import { connectForAudit } from '@flash-sale/core/audit/connect-audit.ts';
-import { connectForWork } from '@flash-sale/core/redis/connect-redis.ts';
-import type { AnyRedis } from '@flash-sale/core/redis/open-redis.ts';
-import { createStockGate } from '@flash-sale/core/stock/stock-gate.ts';
-import { makeSale } from '@flash-sale/core/testing/sales.ts';
-import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
-import { freePort } from '../free-port.ts';
-import { CROWD_CONNECTIONS, sendUntilSoldOut } from '../patient-crowd.ts';
-import { ADMIN_TOKEN, type ServiceProcess, startProcess } from '../running-system.ts';
+import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
+import { connectForWork } from '@flash-sale/core/runtime/redis/connect-redis.ts';
+import type { AnyRedis } from '@flash-sale/core/runtime/redis/open-redis.ts';
+import { listFaults } from '@flash-sale/ops/audit/audit-report.ts';
+import { auditSales } from '@flash-sale/ops/audit/audit-sale.ts';
+import { connectForAudit } from '@flash-sale/ops/audit/connect-audit.ts';
+import { freePort } from '../support/free-port.ts';
+import { CROWD_CONNECTIONS, sendUntilSoldOut } from '../support/patient-crowd.ts';
+import { ADMIN_TOKEN, type ServiceProcess, startProcess } from '../support/running-system.ts';
+import { makeSale } from '../support/sales.ts';
+import { eventually, openWorld, type World } from '../support/world.ts';
 import { root } from '../tidy/source-files.ts';
 
 /** Of each kind. */
@@ -26,7 +26,7 @@ const PROCESSES = 2;
 const SALE_LASTS_S = 6;
 /** Milliseconds for the rest of the sale, with a failover in it. */
 const SOLD_WITHIN_MS = 30_000;
-/** Milliseconds after which nothing of the sale may be under way any more: job locks, strands and a failover lie within it. */
+/** Milliseconds after which nothing of the sale may be under way any more: job locks, orphans and a failover lie within it. */
 const SETTLED_WITHIN_MS = 60_000;
 
 /** What is there as it happens. */
@@ -58,7 +58,7 @@ export interface SaleEnd {
   readonly confirmed: number;
   /** Milliseconds without an accepted order, at the longest, from then on. */
   readonly closedMs: number;
-  /** Of the gate in the end; 1: it was never made anew. */
+  /** Of the inventory in the end; 1: it was never rebuilt. */
   readonly epoch: number;
   /** Replies by code. */
   readonly replies: Readonly<Record<string, number>>;
@@ -92,12 +92,12 @@ export async function sellThrough(options: Options): Promise<SaleEnd> {
   try {
     await connect();
     const at = { redis, pool: world.pool, keys: world.keys };
-    const gate = createStockGate(at);
+    const inventory = createInventory(at);
     const sale = await makeSale(at, { units, perBuyerLimit: 1 });
     const servers = { redisUrl, databaseUrl, prefix: world.prefix };
     const ports = await Promise.all(Array.from({ length: PROCESSES }, freePort));
     // So that there are buckets: where slots move, they move, too.
-    const settings = { RATE_LIMIT_TOKENS: '1000', REQUEST_TIMEOUT_MS: '1000', STRAND_AGE_MS: '2000' };
+    const settings = { RATE_LIMIT_TOKENS: '1000', REQUEST_TIMEOUT_MS: '1000', ORPHAN_AGE_MS: '2000' };
     const apis = await Promise.all(
       ports.map((port) => startProcess(servers, 'api', { ...settings, PORT: String(port) })),
     );
@@ -120,7 +120,7 @@ export async function sellThrough(options: Options): Promise<SaleEnd> {
     const crowdEnded = crowd.end(struckAt);
     const settled = () =>
       eventually('no order is under way', SETTLED_WITHIN_MS, async () => {
-        const { numbers } = await gate.read(sale.id);
+        const { numbers } = await inventory.read(sale.id);
         return numbers?.reserved === 0 && numbers.sold === (await sold());
       });
     const words = async (): Promise<Map<string, string>> => {
@@ -172,7 +172,7 @@ export async function sellThrough(options: Options): Promise<SaleEnd> {
   }
 }
 
-/** Types the operator's command, again where the gate could not be told. @throws where none is carried out in time */
+/** Types the operator's command, again where the inventory could not be told. @throws where none is carried out in time */
 async function operate(urls: readonly string[], saleId: string, command: 'pause' | 'resume'): Promise<void> {
   const headers = { authorization: `Bearer ${ADMIN_TOKEN}` };
   await eventually(`the sale is told to ${command}`, SOLD_WITHIN_MS, async () => {

@@ -1,13 +1,14 @@
 /** The auditor beside a crowd: it must be right while everything moves, and it must find a leak in the middle of it. */
-import type { AuditReport } from '@flash-sale/core/audit/audit-report.ts';
-import { auditSales } from '@flash-sale/core/audit/audit-sale.ts';
-import { newOrderId } from '@flash-sale/core/orders/order.ts';
-import type { Sale } from '@flash-sale/core/sales/sale.ts';
-import { makeSale } from '@flash-sale/core/testing/sales.ts';
-import { openWorld, type World } from '@flash-sale/core/testing/world.ts';
+
+import { newOrderId } from '@flash-sale/core/domain/order.ts';
+import type { Sale } from '@flash-sale/core/domain/sale.ts';
+import type { AuditReport } from '@flash-sale/ops/audit/audit-report.ts';
+import { auditSales } from '@flash-sale/ops/audit/audit-sale.ts';
 import { afterEach, beforeEach, expect, inject, test, vi } from 'vitest';
-import { sendCrowd } from '../crowd.ts';
-import { ADMIN_TOKEN, type RunningApi, startApi, startWorkerHere } from '../running-system.ts';
+import { sendCrowd } from '../support/crowd.ts';
+import { ADMIN_TOKEN, type RunningApi, startApi, startWorkerHere } from '../support/running-system.ts';
+import { makeSale } from '../support/sales.ts';
+import { openWorld, type World } from '../support/world.ts';
 
 vi.setConfig({ testTimeout: 120_000 });
 
@@ -86,23 +87,23 @@ test(`audited ${AUDITS} times under ${CONNECTIONS} connections, it is clean each
   expect(still.sales[0]?.ledger.confirmed).toBeGreaterThan(1_000);
 });
 
-test('a gate that is made anew in the middle of the crowd, twice, is no break', async () => {
-  const { gate, reservations } = world.keys.sale(sale.id);
+test('an inventory that is rebuilt in the middle of the crowd, twice, is no break', async () => {
+  const { inventory, reservations } = world.keys.sale(sale.id);
   const reports = await duringCrowd(async () => {
     const all: AuditReport[] = [];
     for (let i = 0; i < AUDITS; i++) {
-      if (i === 5) await world.redis.hset(gate, 'run_id', 'of-another-life');
-      if (i === 10) await world.redis.del(gate, reservations);
+      if (i === 5) await world.redis.hset(inventory, 'instance_id', 'of-another-life');
+      if (i === 10) await world.redis.del(inventory, reservations);
       all.push(await audit());
     }
     return all;
   });
   expect(reports.flatMap(breaksOf)).toEqual([]);
-  expect((await audit()).sales[0]).toMatchObject({ epoch: 3, gate: 'open', breaks: [] });
+  expect((await audit()).sales[0]).toMatchObject({ epoch: 3, inventory: 'open', breaks: [] });
 });
 
 test('the control: leaks that are planted under the same crowd are found', async () => {
-  const { gate, buyers, orderKeys } = world.keys.sale(sale.id);
+  const { inventory, buyers, orderKeys } = world.keys.sale(sale.id);
   const found = await duringCrowd(async () => {
     const codes: Record<string, string[]> = {};
     const plant = async (what: string, deed: () => Promise<unknown>): Promise<void> => {
@@ -110,10 +111,10 @@ test('the control: leaks that are planted under the same crowd are found', async
       codes[what] = [...new Set(breaksOf(await audit()).map(({ code }) => code))].sort();
     };
     await plant('a unit is sold to nobody', () =>
-      world.redis.multi().hincrby(gate, 'available', -1).hincrby(gate, 'sold', 1).exec(),
+      world.redis.multi().hincrby(inventory, 'available', -1).hincrby(inventory, 'sold', 1).exec(),
     );
     await plant('and given back', () =>
-      world.redis.multi().hincrby(gate, 'available', 1).hincrby(gate, 'sold', -1).exec(),
+      world.redis.multi().hincrby(inventory, 'available', 1).hincrby(inventory, 'sold', -1).exec(),
     );
     await plant('a buyer is counted one unit too many', () => world.redis.hincrby(buyers, 'buyer-1', 1));
     await plant('and no more', () => world.redis.hincrby(buyers, 'buyer-1', -1));
@@ -129,7 +130,7 @@ test('the control: leaks that are planted under the same crowd are found', async
       );
       await world.redis.hset(buyers, 'mallory', 1);
     });
-    await plant('and a unit comes out of nowhere', () => world.redis.hincrby(gate, 'available', 1));
+    await plant('and a unit comes out of nowhere', () => world.redis.hincrby(inventory, 'available', 1));
     return codes;
   });
   expect(found).toEqual({

@@ -4,12 +4,12 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { AuditReport } from '@flash-sale/core/audit/audit-report.ts';
-import { PlantedSale } from '@flash-sale/core/testing/planted-sale.ts';
-import { openWorld, type World } from '@flash-sale/core/testing/world.ts';
 import { writeAddresses, writeProcessSettings } from '@flash-sale/launcher/running-system.ts';
+import type { AuditReport } from '@flash-sale/ops/audit/audit-report.ts';
 import { afterEach, beforeEach, expect, inject, test, vi } from 'vitest';
-import { freePort } from '../free-port.ts';
+import { freePort } from '../support/free-port.ts';
+import { PlantedSale } from '../support/planted-sale.ts';
+import { openWorld, type World } from '../support/world.ts';
 
 vi.setConfig({ testTimeout: 60_000 });
 
@@ -53,7 +53,7 @@ test('0 and the equation where all is well, 1 and the break where it is not', as
   await sale.move({ available: -1, sold: 1 });
   const broken = await auditSale([]);
   expect(broken).toMatchObject({ code: 1, err: '' });
-  expect(broken.out).toMatch(/^ {2}BREAK {4}UNITS_WITHOUT_OWNER {2}sold {2}The gate counts 4 units sold/m);
+  expect(broken.out).toMatch(/^ {2}BREAK {4}UNITS_WITHOUT_OWNER {2}sold {2}The inventory counts 4 units sold/m);
   expect(broken.out).toMatch(/, 5 looks: 1 break\n$/);
 });
 
@@ -62,7 +62,7 @@ test('--json is the report and nothing else', async () => {
   const said = await auditSale(['--json']);
   expect(said.code).toBe(0);
   const report = JSON.parse(said.out) as AuditReport;
-  expect(report).toMatchObject({ clean: true, looks: 1, sales: [{ saleId: sale.id, gate: 'open', breaks: [] }] });
+  expect(report).toMatchObject({ clean: true, looks: 1, sales: [{ saleId: sale.id, inventory: 'open', breaks: [] }] });
 });
 
 test('the running system is found by what it wrote down', async () => {
@@ -76,7 +76,7 @@ test('the running system is found by what it wrote down', async () => {
     adminToken: 'x',
   });
   expect(await auditSale([], {})).toMatchObject({ code: 0 });
-  // Its keys, too: at the default prefix there would be no gate.
+  // Its keys, too: at the default prefix there would be no inventory.
   writeProcessSettings(folder, { ...addresses(), KEY_PREFIX: world.prefix });
   expect(await auditSale([], { KEY_PREFIX: '' })).toMatchObject({ code: 0 });
 });
@@ -112,7 +112,7 @@ test.each<{ what: string; args: string[]; env(): Promise<Record<string, string>>
     what: 'the ledger was not migrated',
     args: [],
     env: async () => {
-      await world.pool.query('DROP TABLE gate_epochs');
+      await world.pool.query('DROP TABLE inventory_epochs');
       return addresses();
     },
     sentence: /not up to date.*npm run migrate/,

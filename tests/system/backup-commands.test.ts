@@ -5,10 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { newOrderId } from '@flash-sale/core/orders/order.ts';
-import { makeSale } from '@flash-sale/core/testing/sales.ts';
-import { openWorld, type World } from '@flash-sale/core/testing/world.ts';
+import { newOrderId } from '@flash-sale/core/domain/order.ts';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import { makeSale } from '../support/sales.ts';
+import { openWorld, type World } from '../support/world.ts';
 
 let world: World;
 let folder: string;

@@ -7,7 +7,7 @@ import { createServer, type IncomingHttpHeaders, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { dirname, join } from 'node:path';
 import { afterAll, expect, test, vi } from 'vitest';
-import { isClean, type RunReport, reportLines, verdictOf } from '../chaos/report.ts';
+import { isClean, outcomeOf, type RunReport, reportLines } from '../chaos/report.ts';
 import { type ChaosOptions, runChaos } from '../chaos/run-chaos.ts';
 import { freshSeed } from '../chaos/seeded-random.ts';
 import type { Target } from '../chaos/send-call.ts';
@@ -92,14 +92,14 @@ function ownHeaders(headers: IncomingHttpHeaders): Record<string, string> {
   );
 }
 
-test('the control: orders that are sent on twice, and a worker whose sweep is off, are found out', async () => {
-  // Answers of Redis are kept back and then lost: units are taken, nobody is told, no job is made. Only the sweep would find them.
+test('the control: orders that are sent on twice, and a worker whose reaper is off, are found out', async () => {
+  // Answers of Redis are kept back and then lost: units are taken, nobody is told, no job is made. Only the reaper would find them.
   const lost = { kind: 'hold', lastsMs: 2_500, direction: 'down', ending: 'cut' } as const;
   const report = await run({
     totalMs: 6_000,
     calmMs: 2_000,
     terminalWithinMs: 5_000,
-    env: { STRAND_AGE_MS: '3600000' },
+    env: { ORPHAN_AGE_MS: '3600000' },
     front: doublingFront,
     faults: [
       { ...lost, target: 'api-1>redis', at: 1_500 },
@@ -108,7 +108,7 @@ test('the control: orders that are sent on twice, and a worker whose sweep is of
   });
   // A run that found something keeps its logs: here that is what was wanted.
   rmSync(dirname(report.logFolder), { recursive: true, force: true });
-  expect(verdictOf(report)).toMatchObject({ oversold: 0, stuck: expect.any(Number), lies: expect.any(Number) });
+  expect(outcomeOf(report)).toMatchObject({ oversold: 0, stuck: expect.any(Number), lies: expect.any(Number) });
   expect(report.stuck).toBeGreaterThan(0);
   const sentences = report.lies.map((lie) => lie.sentence);
   expect(sentences).toContainEqual(expect.stringMatching(/^one request made 2 orders/));

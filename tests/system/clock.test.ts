@@ -1,15 +1,15 @@
 /** Clocks of hosts decide nothing: a process whose clock is wrong opens and ends no sale, and gives no order another order's id. */
 import { fileURLToPath } from 'node:url';
-import { newOrderId } from '@flash-sale/core/orders/order.ts';
+import { newOrderId } from '@flash-sale/core/domain/order.ts';
 import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
-import { makeSale } from '@flash-sale/core/testing/sales.ts';
-import { openWorld, type World } from '@flash-sale/core/testing/world.ts';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import type { AnyJson } from '../any-json.ts';
-import { freePort } from '../free-port.ts';
-import { startProcess } from '../running-system.ts';
+import type { AnyJson } from '../support/any-json.ts';
+import { freePort } from '../support/free-port.ts';
+import { startProcess } from '../support/running-system.ts';
+import { makeSale } from '../support/sales.ts';
+import { openWorld, type World } from '../support/world.ts';
 
-const shifted = fileURLToPath(new URL('../shifted-clock.ts', import.meta.url));
+const shifted = fileURLToPath(new URL('../support/shifted-clock.ts', import.meta.url));
 
 let world: World;
 beforeAll(async () => {

@@ -3,16 +3,14 @@
  * orders dearer fails here on any machine, also on one that is too busy to measure time. It prints what it found.
  *
  * Why it does not flake: requests are injected, so that a burst is one turn of the event loop and one batch; the next burst begins when
- * the one before is in the ledger and the worker is idle; what runs by the clock (looking at the gates, signs of life) is not counted.
+ * the one before is in the ledger and the worker is idle; what runs by the clock (looking at the inventories, heartbeat) is not counted.
  *
  * Instructions are not counted: `perf stat -e instructions` has no counter on the virtual machines that run these tests.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Sale } from '@flash-sale/core/sales/sale.ts';
-import { makeSale } from '@flash-sale/core/testing/sales.ts';
-import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
+import type { Sale } from '@flash-sale/core/domain/sale.ts';
 import { startPrivateRedis } from '@flash-sale/launcher/private-redis.ts';
 import type { PrivateServer } from '@flash-sale/launcher/private-server.ts';
 import { Redis } from 'ioredis';
@@ -20,7 +18,9 @@ import pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, inject, test, vi } from 'vitest';
 import { bytesOf, flowOf } from '../cost/redis-bytes.ts';
 import { type Carried, type RedisWatch, roundTrips, watchRedis } from '../cost/watch-redis.ts';
-import { type RunningApi, startApi, startWorkerHere } from '../running-system.ts';
+import { type RunningApi, startApi, startWorkerHere } from '../support/running-system.ts';
+import { makeSale } from '../support/sales.ts';
+import { eventually, openWorld, type World } from '../support/world.ts';
 
 /**
  * The most that each may be: about 15 % above what was found, or that itself where it is a whole number that cannot move by itself.
@@ -31,11 +31,11 @@ const BOUNDS = {
   'crowd: commands inside scripts, an order': [2.3, 'its part of commands that carry the whole batch'],
   'crowd: script calls, a batch': [
     14,
-    'permits and reserve twice, job; settle; BullMQ takes it, looks for more, ends it',
+    'permits and reserve twice, job; commit; BullMQ takes it, looks for more, ends it',
   ],
   'crowd: round trips of the API, a turn': [8, 'permits and reserve twice, job; leased permits that go back'],
   'crowd: SQL statements, a batch': [5, 'BEGIN, lock, insert, sold, COMMIT'],
-  'crowd: bytes into Redis, an order': [360, 'reserve, job, settle'],
+  'crowd: bytes into Redis, an order': [360, 'reserve, job, commit'],
   'crowd: bytes out of Redis, an order': [170, 'the job to the worker, and replies'],
   'crowd: bytes of the append-only file, an order': [368, 'what the scripts wrote'],
   'crowd: bytes of the ledger, an order': [345, 'its row, and its place in each index, in whole pages'],
@@ -67,12 +67,12 @@ const SETTINGS = {
   RATE_LIMIT_TOKENS: 100,
   REQUEST_TIMEOUT_MS: 60_000,
   // So long that none of them comes due: what these loops ask for depends on the time that the test takes.
-  SWEEP_INTERVAL_MS: 600_000,
-  STRAND_AGE_MS: 3_600_000,
+  REAPER_INTERVAL_MS: 600_000,
+  ORPHAN_AGE_MS: 3_600_000,
   JOB_LOCK_MS: 600_000,
 };
 /** Scripts that a worker calls by the clock. */
-const CLOCK_SCRIPTS = new Set(['check-gate', 'claim-strands']);
+const CLOCK_SCRIPTS = new Set(['check-inventory', 'claim-orphans']);
 
 const found = new Map<Figure, number>();
 let folder: string;
@@ -152,7 +152,7 @@ async function burst(size: number, saleId = sale.id): Promise<void> {
   if (start === undefined) return;
   await eventually('their job is ended', 30_000, async () => {
     const carried = await (watch as RedisWatch).since(start);
-    const settled = carried.findLastIndex(({ script, inside }) => script === 'settle' && !inside);
+    const settled = carried.findLastIndex(({ script, inside }) => script === 'commit' && !inside);
     return carried.slice(settled).some(({ sender, command }) => sender === 'worker-queue' && command === 'evalsha');
   });
 }
@@ -166,7 +166,7 @@ async function carriedDuring(
   await work();
   const all = (await watch.since(start)).filter(
     ({ script, sender, inside }) =>
-      !CLOCK_SCRIPTS.has(script ?? '') && !(sender === 'worker-gate' && script === null && !inside),
+      !CLOCK_SCRIPTS.has(script ?? '') && !(sender === 'worker-inventory' && script === null && !inside),
   );
   const clients = all.filter(({ inside }) => !inside);
   return { all, clients, api: clients.filter(({ sender }) => sender.startsWith('api-')) };

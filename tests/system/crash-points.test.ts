@@ -3,14 +3,14 @@
  * and in the end the audit finds nothing wrong, and every order that was accepted is confirmed.
  */
 import { fileURLToPath } from 'node:url';
-import { listFaults } from '@flash-sale/core/audit/audit-report.ts';
-import { auditSales } from '@flash-sale/core/audit/audit-sale.ts';
-import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
+import { listFaults } from '@flash-sale/ops/audit/audit-report.ts';
+import { auditSales } from '@flash-sale/ops/audit/audit-sale.ts';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { type BusySales, keepBusy } from '../crash/busy-sales.ts';
-import { type CrashPoint, crashPoints, type Service } from '../crash/steps-table.ts';
-import { freePort } from '../free-port.ts';
-import { type ServiceProcess, startProcess } from '../running-system.ts';
+import { type CrashPoint, crashPoints, type Service } from '../crash/failpoints-table.ts';
+import { freePort } from '../support/free-port.ts';
+import { type ServiceProcess, startProcess } from '../support/running-system.ts';
+import { eventually, openWorld, type World } from '../support/world.ts';
 
 /** Processes that die side by side; the others of their kind live. */
 const SIDE_BY_SIDE = { api: 2, worker: 3 } as const;
@@ -20,11 +20,11 @@ const SETTINGS = {
   RATE_LIMIT_TOKENS: '6',
   TOKEN_REFILL_RATE: '1',
   JOB_LOCK_MS: '1500',
-  STRAND_AGE_MS: '700',
-  SWEEP_INTERVAL_MS: '150',
+  ORPHAN_AGE_MS: '700',
+  REAPER_INTERVAL_MS: '150',
   LOG_LEVEL: 'warn',
 };
-const preload = fileURLToPath(new URL('../crash/die-at-step.ts', import.meta.url));
+const preload = fileURLToPath(new URL('../crash/die-at-failpoint.ts', import.meta.url));
 
 let world: World;
 let busy: BusySales;
@@ -59,10 +59,14 @@ async function auditBreaks(): Promise<string[]> {
 
 async function dieAt(point: CrashPoint): Promise<void> {
   // Not the first time: under load, in the middle of other work.
-  const often = /^(reserve|settle|take-job|confirm-orders|add-jobs|receive-order|take-permits|check-gate)/.test(
+  const often = /^(reserve|commit|take-job|confirm-orders|add-jobs|receive-order|take-permits|check-inventory)/.test(
     point.step,
   );
-  const settings = { NODE_OPTIONS: `--import=${preload}`, DIE_AT_STEP: point.step, DIE_AT_TIME: often ? '5' : '1' };
+  const settings = {
+    NODE_OPTIONS: `--import=${preload}`,
+    DIE_AT_FAILPOINT: point.step,
+    DIE_AT_TIME: often ? '5' : '1',
+  };
   try {
     const dying = await start(point.service, settings);
     await eventually('it is reached', REACHED_WITHIN_MS, () => hasEnded(dying)).finally(() => dying.kill());
@@ -146,7 +150,7 @@ test('[I1] [I3] at rest the audit is clean, and nothing is reserved any more', a
     const { rows } = await world.pool.query('SELECT id FROM sales ORDER BY id');
     const left: string[] = [];
     for (const { id } of rows) {
-      const units = await world.redis.hget(world.keys.sale(id).gate, 'reserved');
+      const units = await world.redis.hget(world.keys.sale(id).inventory, 'reserved');
       if (units !== '0') left.push(`${id}: ${units}`);
     }
     return left;

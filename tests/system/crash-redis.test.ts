@@ -1,7 +1,7 @@
-/** Redis is killed at the steps of an order's way and of a gate's rebuilding, with `appendfsync always`: nothing that was answered is lost. */
+/** Redis is killed at the steps of an order's way and of an inventory's rebuilding, with `appendfsync always`: nothing that was answered is lost. */
 import { beforeAll, expect, test } from 'vitest';
+import { serverCrashPoints } from '../crash/failpoints-table.ts';
 import { type KilledServerReport, killServerAt, pointName } from '../crash/killed-server.ts';
-import { serverCrashPoints } from '../crash/steps-table.ts';
 
 const points = serverCrashPoints('redis');
 

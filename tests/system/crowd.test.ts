@@ -1,15 +1,15 @@
 /** The main job: a crowd, few units, and what the ledger has in the end. Real processes, real HTTP. */
 
-import type { Sale } from '@flash-sale/core/sales/sale.ts';
-import { createSaleStore } from '@flash-sale/core/sales/sale-store.ts';
-import type { ReserveDecision } from '@flash-sale/core/stock/gate-words.ts';
-import { createStockGate } from '@flash-sale/core/stock/stock-gate.ts';
-import { makeSale } from '@flash-sale/core/testing/sales.ts';
-import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
+import type { Sale } from '@flash-sale/core/domain/sale.ts';
+import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
+import type { ReserveDecision } from '@flash-sale/core/inventory/outcomes.ts';
+import { createSaleStore } from '@flash-sale/core/ledger/sale-store.ts';
 import { afterEach, beforeEach, describe, expect, inject, test, vi } from 'vitest';
-import { type CrowdReport, sendCrowd } from '../crowd.ts';
-import { freePort } from '../free-port.ts';
-import { type ServiceProcess, startApi, startProcess } from '../running-system.ts';
+import { type CrowdReport, sendCrowd } from '../support/crowd.ts';
+import { freePort } from '../support/free-port.ts';
+import { type ServiceProcess, startApi, startProcess } from '../support/running-system.ts';
+import { makeSale } from '../support/sales.ts';
+import { eventually, openWorld, type World } from '../support/world.ts';
 
 // Its own bounds are inside: 15 s for a process to start, 30 s for all orders to end.
 vi.setConfig({ testTimeout: 120_000 });
@@ -36,11 +36,15 @@ async function start(name: 'api' | 'worker', changed: Record<string, string> = {
   return started;
 }
 
-/** I1, I2, I3: the gate and the ledger agree, and whoever was told "accepted" has a confirmed order. */
+/** I1, I2, I3: the inventory and the ledger agree, and whoever was told "accepted" has a confirmed order. */
 async function expectConserved(sale: Sale, crowd: CrowdReport, withinMs = 30_000): Promise<void> {
-  const gate = createStockGate(world);
-  await eventually('no order is under way', withinMs, async () => (await gate.read(sale.id)).numbers?.reserved === 0);
-  const numbers = (await gate.read(sale.id)).numbers;
+  const inventory = createInventory(world);
+  await eventually(
+    'no order is under way',
+    withinMs,
+    async () => (await inventory.read(sale.id)).numbers?.reserved === 0,
+  );
+  const numbers = (await inventory.read(sale.id)).numbers;
   const ledger = await createSaleStore(world.pool).find(sale.id);
   expect(numbers).toEqual({
     allotment: sale.allotment,
@@ -71,10 +75,10 @@ test('[I2] 3,000 buyers, 100 units, two APIs and two workers: exactly 100, and e
   const crowd = await sendCrowd({ url, saleId: sale.id, buyers: 3_000, connections: 100 });
   expect(crowd.tally).toEqual({ '200 accepted': 100, '400 SOLD_OUT': 2_900 });
   await expectConserved(sale, crowd);
-  expect((await createStockGate(world).read(sale.id)).numbers).toMatchObject({ available: 0, sold: 100 });
+  expect((await createInventory(world).read(sale.id)).numbers).toMatchObject({ available: 0, sold: 100 });
 });
 
-test('[I2] the control: the same crowd oversells without the gate, and the ledger is the last line', async () => {
+test('[I2] the control: the same crowd oversells without the inventory, and the ledger is the last line', async () => {
   const sale = await makeSale(world, { units: 20 });
   const api = await startApi(world);
   const keys = world.keys.sale(sale.id);
@@ -82,19 +86,19 @@ test('[I2] the control: the same crowd oversells without the gate, and the ledge
   // many as 40 of it have read before the first one takes.
   let readers = 0;
   const { promise: crowded, resolve: crowdIsThere } = Promise.withResolvers<void>();
-  api.parts.gate.reserve = async (_saleId, orders) => {
+  api.parts.inventory.reserve = async (_saleId, orders) => {
     const decisions = await Promise.all(
       orders.map(async (order): Promise<ReserveDecision> => {
-        const available = Number(await world.redis.hget(keys.gate, 'available'));
+        const available = Number(await world.redis.hget(keys.inventory, 'available'));
         readers += 1;
         if (readers === 40) crowdIsThere();
         await crowded;
         if (available < 1) return { outcome: { word: 'sold_out' }, tokensLeft: 0, tokenInMs: 0 };
-        await world.redis.hincrby(keys.gate, 'available', -1);
-        await world.redis.hincrby(keys.gate, 'reserved', 1);
+        await world.redis.hincrby(keys.inventory, 'available', -1);
+        await world.redis.hincrby(keys.inventory, 'reserved', 1);
         const reservedAt = Date.now();
         await world.redis.hset(keys.reservations, order.orderId, `1|${reservedAt}|r|0|${order.buyerId}`);
-        await world.redis.hincrby(keys.gate, 'orders', 1);
+        await world.redis.hincrby(keys.inventory, 'orders', 1);
         return { outcome: { word: 'reserved', reservedAt, available: 0, epoch: 1 }, tokensLeft: 0, tokenInMs: 0 };
       }),
     );
@@ -185,7 +189,7 @@ test('[trap 7] API and worker restarted five times under load: stock is never se
     while (going) crowds.push(await sendCrowd({ url, saleId: sale.id, buyers: 100, connections: 20 }));
   })();
   for (let i = 0; i < 5; i++) {
-    // Told to stop, not killed: every request that was begun is answered, every accepted order is handed over.
+    // Told to stop, not killed: every request that was begun is answered, every accepted order is enqueued.
     expect(await Promise.all([api.stop(), worker.stop()])).toEqual([0, 0]);
     [api, worker] = await Promise.all([start('api'), start('worker')]);
   }
@@ -196,11 +200,11 @@ test('[trap 7] API and worker restarted five times under load: stock is never se
   await expectConserved(sale, { replies, tally: {}, seconds: 0 });
 });
 
-test('an API that is told to stop hands over what it accepted: no sweep is needed', async () => {
+test('an API that is told to stop hands over what it accepted: no reaper is needed', async () => {
   const sale = await makeSale(world, { units: 500 });
   const api = await start('api');
   const crowd = await sendCrowd({ url, saleId: sale.id, buyers: 500, connections: 100 });
   expect(await api.stop()).toBe(0);
-  await start('worker', { STRAND_AGE_MS: '3600000' });
+  await start('worker', { ORPHAN_AGE_MS: '3600000' });
   await expectConserved(sale, crowd, 10_000);
 });

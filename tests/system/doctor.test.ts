@@ -5,17 +5,17 @@ import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { DoctorReport } from '@flash-sale/core/doctor/checks.ts';
-import { migrateLedger } from '@flash-sale/core/postgres/migrate.ts';
+import { migrateLedger } from '@flash-sale/core/ledger/migrate.ts';
 import { startPrivatePostgres } from '@flash-sale/launcher/private-postgres.ts';
 import { startPrivateRedis } from '@flash-sale/launcher/private-redis.ts';
 import type { PrivateServer } from '@flash-sale/launcher/private-server.ts';
 import { removeAddresses, writeAddresses, writeProcessSettings } from '@flash-sale/launcher/running-system.ts';
+import type { DoctorReport } from '@flash-sale/ops/doctor/checks.ts';
 import { Redis } from 'ioredis';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { freePort } from '../free-port.ts';
-import { type RedisCluster, startRedisCluster } from '../redis-cluster.ts';
+import { freePort } from '../support/free-port.ts';
+import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.ts';
 
 vi.setConfig({ testTimeout: 60_000 });
 
@@ -82,14 +82,14 @@ function doctor(changed: Record<string, string | undefined> = {}, args: string[]
 /** Two cores that also run other tests may hold up a round trip, and a disk may be nearly full: that is the machine's, not what is tested. */
 const OF_THE_MACHINE = ['REDIS_LATENCY', 'DISK'];
 
-/** Codes and verdicts of what is not well. */
+/** Codes and outcomes of what is not well. */
 async function faults(changed: Record<string, string | undefined> = {}): Promise<string[]> {
   const said = await doctor(changed, ['--json']);
   expect(said.err).toBe('');
   const { findings } = JSON.parse(said.out) as DoctorReport;
   return findings
-    .filter(({ code, verdict }) => verdict !== 'ok' && !OF_THE_MACHINE.includes(code))
-    .map(({ code, verdict }) => `${code} ${verdict}`);
+    .filter(({ code, outcome }) => outcome !== 'ok' && !OF_THE_MACHINE.includes(code))
+    .map(({ code, outcome }) => `${code} ${outcome}`);
 }
 
 test('settings that are fit and the servers of `npm start`: nothing but ok, and 0', async () => {

@@ -2,24 +2,30 @@
 
 import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
-import { newOrderId } from '@flash-sale/core/orders/order.ts';
+import { newOrderId } from '@flash-sale/core/domain/order.ts';
+import { createInventory, type Inventory } from '@flash-sale/core/inventory/inventory.ts';
 import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
-import { createStockGate, type StockGate } from '@flash-sale/core/stock/stock-gate.ts';
-import { makeSale, reserveOne } from '@flash-sale/core/testing/sales.ts';
-import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
 import { afterEach, beforeEach, expect, inject, test, vi } from 'vitest';
-import { freePort } from '../free-port.ts';
-import { ADMIN_TOKEN, type ServiceProcess, startApi, startProcess, startWorkerHere } from '../running-system.ts';
+import { freePort } from '../support/free-port.ts';
+import {
+  ADMIN_TOKEN,
+  type ServiceProcess,
+  startApi,
+  startProcess,
+  startWorkerHere,
+} from '../support/running-system.ts';
+import { makeSale, reserveOne } from '../support/sales.ts';
+import { eventually, openWorld, type World } from '../support/world.ts';
 
 vi.setConfig({ testTimeout: 120_000 });
 
 let world: World;
-let gate: StockGate;
+let inventory: Inventory;
 let processes: ServiceProcess[];
 
 beforeEach(async () => {
   world = await openWorld(inject('template'));
-  gate = createStockGate(world);
+  inventory = createInventory(world);
   processes = [];
 });
 afterEach(async () => {
@@ -31,8 +37,8 @@ afterEach(async () => {
 async function putOrder(saleId: string): Promise<void> {
   const queue = createOrderQueue({ redis: world.redis, prefix: world.keys.queuePrefix });
   const id = newOrderId(saleId);
-  await reserveOne(gate, saleId, id);
-  const order = await gate.findReservation(saleId, id);
+  await reserveOne(inventory, saleId, id);
+  const order = await inventory.findReservation(saleId, id);
   if (!order || order === 'recovering') throw new Error('no reservation');
   await queue.add([{ saleId, epoch: 1, orders: [order] }]);
   await queue.close();
@@ -57,25 +63,25 @@ const inTheMiddle = (): Promise<void> =>
 
 const allConfirmed = (saleId: string, units: number, withinMs: number): Promise<void> =>
   eventually(`${units} are confirmed`, withinMs, async () => {
-    const numbers = (await gate.read(saleId)).numbers;
+    const numbers = (await inventory.read(saleId)).numbers;
     return numbers?.reserved === 0 && numbers.sold === units;
   });
 
 test('[I3] [trap 34] a worker that freezes in a transaction does not keep its sale from the others, and nobody is rejected', async () => {
   const sale = await makeSale(world, { units: 100 });
   await slowInserts();
-  const frozen = await startProcess(world, 'worker', { STRAND_AGE_MS: '60000', REQUEST_TIMEOUT_MS: '2000' });
+  const frozen = await startProcess(world, 'worker', { ORPHAN_AGE_MS: '60000', REQUEST_TIMEOUT_MS: '2000' });
   processes.push(frozen);
   await putOrder(sale.id);
   await inTheMiddle();
   frozen.child.kill('SIGSTOP');
   for (let i = 0; i < 4; i++) await putOrder(sale.id);
-  const worker = await startWorkerHere(world, { REQUEST_TIMEOUT_MS: 2_000, STRAND_AGE_MS: 1_000 });
+  const worker = await startWorkerHere(world, { REQUEST_TIMEOUT_MS: 2_000, ORPHAN_AGE_MS: 1_000 });
   await allConfirmed(sale.id, 5, 30_000);
   frozen.child.kill('SIGCONT');
   await new Promise((resolve) => setTimeout(resolve, 1_000));
   expect(frozen.child.exitCode).toBeNull();
-  expect((await gate.read(sale.id)).numbers).toMatchObject({ sold: 5, available: 95, reserved: 0 });
+  expect((await inventory.read(sale.id)).numbers).toMatchObject({ sold: 5, available: 95, reserved: 0 });
   const { rows } = await world.pool.query('SELECT DISTINCT status FROM orders');
   expect(rows).toEqual([{ status: 'confirmed' }]);
   await worker.stop();
@@ -93,10 +99,10 @@ test('a sale whose row somebody holds does not keep the orders of other sales wa
   const worker = await startWorkerHere(world, {
     WORKER_CONCURRENCY: 1,
     REQUEST_TIMEOUT_MS: 20_000,
-    STRAND_AGE_MS: 60_000,
+    ORPHAN_AGE_MS: 60_000,
   });
   await allConfirmed(free.id, 1, 12_000);
-  expect((await gate.read(held.id)).numbers).toMatchObject({ reserved: 2, sold: 0 });
+  expect((await inventory.read(held.id)).numbers).toMatchObject({ reserved: 2, sold: 0 });
   await holder.query('ROLLBACK');
   holder.release();
   await allConfirmed(held.id, 2, 20_000);
@@ -161,7 +167,7 @@ async function mutableWay(to: URL): Promise<{ url: string; mute(): void; close()
   };
 }
 
-test('[trap 18] [trap 38] connections to Redis that fall silent are made anew, by the API within its budget and by the worker', async () => {
+test('[trap 18] [trap 38] connections to Redis that fall silent are rebuilt, by the API within its budget and by the worker', async () => {
   const sale = await makeSale(world, { units: 100 });
   const way = await mutableWay(new URL(world.redisUrl));
   const api = await startApi(world, { REDIS_URL: way.url, REQUEST_TIMEOUT_MS: 1_000 });
@@ -174,7 +180,7 @@ test('[trap 18] [trap 38] connections to Redis that fall silent are made anew, b
   expect((await order('meanwhile')).status).toBe(503);
   await eventually('orders are taken again', 8_000, async () => (await order('after')).status === 200);
   await eventually('the worker confirms again', 45_000, async () => {
-    const numbers = (await gate.read(sale.id)).numbers;
+    const numbers = (await inventory.read(sale.id)).numbers;
     return numbers?.reserved === 0 && numbers.sold >= 2;
   });
   await api.close();

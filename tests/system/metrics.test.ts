@@ -1,11 +1,12 @@
 /** Metrics of real processes, read over HTTP, while the ledger goes and comes back. */
-import { makeSale } from '@flash-sale/core/testing/sales.ts';
-import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
+
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
-import type { AnyJson } from '../any-json.ts';
 import { TcpProxy } from '../chaos/tcp-proxy.ts';
-import { freePort } from '../free-port.ts';
-import { type ServiceProcess, startProcess } from '../running-system.ts';
+import type { AnyJson } from '../support/any-json.ts';
+import { freePort } from '../support/free-port.ts';
+import { type ServiceProcess, startProcess } from '../support/running-system.ts';
+import { makeSale } from '../support/sales.ts';
+import { eventually, openWorld, type World } from '../support/world.ts';
 
 let world: World;
 let wayToLedger: TcpProxy;

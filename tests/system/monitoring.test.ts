@@ -4,15 +4,15 @@
  */
 import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { makeSale } from '@flash-sale/core/testing/sales.ts';
-import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
 import { runCommand } from '@flash-sale/launcher/run-command.ts';
 import { afterEach, beforeAll, expect, inject, test } from 'vitest';
-import type { AnyJson } from '../any-json.ts';
 import { TcpProxy } from '../chaos/tcp-proxy.ts';
-import { freePort } from '../free-port.ts';
-import { copyMonitoring, findPrometheus, type Prometheus, startPrometheus } from '../prometheus.ts';
-import { type ServiceProcess, startProcess } from '../running-system.ts';
+import type { AnyJson } from '../support/any-json.ts';
+import { freePort } from '../support/free-port.ts';
+import { copyMonitoring, findPrometheus, type Prometheus, startPrometheus } from '../support/prometheus.ts';
+import { type ServiceProcess, startProcess } from '../support/running-system.ts';
+import { makeSale } from '../support/sales.ts';
+import { eventually, openWorld, type World } from '../support/world.ts';
 import { root } from '../tidy/source-files.ts';
 
 const monitoring = join(root, 'monitoring');
@@ -151,7 +151,7 @@ test('during a sale every query has data and no rule fails; a ledger that is awa
     'NoWorker',
     'ProcessAway',
     'ConservationBroken',
-    'GateClosed',
+    'InventoryClosed',
     'RedisAway',
   ];
   const toldNow = async () => (await firing(prometheus)).filter((name) => told.includes(name));
@@ -167,17 +167,17 @@ test('during a sale every query has data and no rule fails; a ledger that is awa
     return now.includes('LedgerAway') && now.includes('BreakerOpen');
   });
   // What Redis says is told all the same.
-  expect(await prometheus.query(`flash_sale_gate_units{sale="${sale.id}", state="allotment"}`)).toHaveLength(1);
+  expect(await prometheus.query(`flash_sale_inventory_units{sale="${sale.id}", state="allotment"}`)).toHaveLength(1);
   await wayToLedger.heal();
   await eventually('all is quiet again', 40_000, async () => {
     await fetch(`http://127.0.0.1:${ports.http}/health`).then((response) => response.text());
     return (await toldNow()).length === 0;
   });
 
-  const gate = world.keys.sale(sale.id).gate;
-  await world.redis.hincrby(gate, 'available', 1);
+  const inventory = world.keys.sale(sale.id).inventory;
+  await world.redis.hincrby(inventory, 'available', 1);
   await eventually('a unit that nobody gave', 20_000, async () => (await toldNow()).includes('ConservationBroken'));
-  await world.redis.hincrby(gate, 'available', -1);
+  await world.redis.hincrby(inventory, 'available', -1);
   await eventually('it is gone', 20_000, async () => !(await toldNow()).includes('ConservationBroken'));
 
   await worker.kill();

@@ -5,12 +5,12 @@ import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync }
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { EnvironmentSchema } from '@flash-sale/core/environment.ts';
-import { eventually } from '@flash-sale/core/testing/world.ts';
+import { EnvironmentSchema } from '@flash-sale/core/config/environment.ts';
 import { readShellFile } from '@flash-sale/launcher/shell-file.ts';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import type { AnyJson } from '../any-json.ts';
-import { freePort } from '../free-port.ts';
+import type { AnyJson } from '../support/any-json.ts';
+import { freePort } from '../support/free-port.ts';
+import { eventually } from '../support/world.ts';
 import { root } from '../tidy/source-files.ts';
 
 let folder: string;

@@ -8,8 +8,8 @@ import type { AddressInfo } from 'node:net';
 import type { UnpackedProgram } from '@flash-sale/launcher/debian-program.ts';
 import { runCommand } from '@flash-sale/launcher/run-command.ts';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { freePort } from '../free-port.ts';
-import { type Balancer, environmentOf, findHaproxy, SHIPPED_CONFIG, startShippedProxy } from '../haproxy.ts';
+import { freePort } from '../support/free-port.ts';
+import { type Balancer, environmentOf, findHaproxy, SHIPPED_CONFIG, startShippedProxy } from '../support/haproxy.ts';
 
 const ORDER = '/api/flash-sales/tea/order';
 const STOCK = '/api/admin/sales/tea/stock';

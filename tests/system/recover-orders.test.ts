@@ -4,16 +4,16 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { readAccepted } from '@flash-sale/core/orders/accepted-log.ts';
-import { newOrderId } from '@flash-sale/core/orders/order.ts';
+import { newOrderId } from '@flash-sale/core/domain/order.ts';
+import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
 import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
-import { openRotatedFile } from '@flash-sale/core/rotated-file.ts';
-import { createStockGate } from '@flash-sale/core/stock/stock-gate.ts';
-import { makeSale } from '@flash-sale/core/testing/sales.ts';
-import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
+import { readAccepted } from '@flash-sale/core/runtime/accepted-log.ts';
+import { openRotatedFile } from '@flash-sale/core/runtime/rotated-file.ts';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import { freePort } from '../free-port.ts';
-import { type RunningApi, startApi, startProcess, startWorkerHere } from '../running-system.ts';
+import { freePort } from '../support/free-port.ts';
+import { type RunningApi, startApi, startProcess, startWorkerHere } from '../support/running-system.ts';
+import { makeSale } from '../support/sales.ts';
+import { eventually, openWorld, type World } from '../support/world.ts';
 
 const script = fileURLToPath(new URL('../../scripts/recover-orders.ts', import.meta.url));
 
@@ -64,16 +64,16 @@ test('[I3] [trap 17] found, confirmed while there are units, once however often 
     redis: world.redis.duplicate({ maxRetriesPerRequest: null }),
     prefix: world.keys.queuePrefix,
   });
-  await eventually('all are handed over', 5_000, async () => (await queue.bullQueue.getWaitingCount()) > 0);
+  await eventually('all are enqueued', 5_000, async () => (await queue.bullQueue.getWaitingCount()) > 0);
   await new Promise((resolve) => setTimeout(resolve, 300));
   // As FLUSHALL: neither keys nor jobs are left.
   await queue.bullQueue.obliterate({ force: true });
   await queue.close();
   const keys = world.keys.sale(sale.id);
-  await world.redis.del(keys.gate, keys.reservations, keys.buyers, keys.orderKeys);
+  await world.redis.del(keys.inventory, keys.reservations, keys.buyers, keys.orderKeys);
   const worker = await startWorkerHere(world);
-  const gate = createStockGate(world);
-  await eventually('the gate is open again', 5_000, async () => (await gate.read(sale.id)).numbers !== null);
+  const inventory = createInventory(world);
+  await eventually('the inventory is open again', 5_000, async () => (await inventory.read(sale.id)).numbers !== null);
   const repeated = await order('cid', 'k1');
   const again = await order('dan');
 
@@ -83,7 +83,7 @@ test('[I3] [trap 17] found, confirmed while there are units, once however often 
   const dry = await recover('--dry-run', log);
   expect([dry.code, dry.stdout]).toEqual([0, expect.stringContaining('7 accepted orders in the log, 5 of them lost')]);
   for (const id of ids) expect(dry.stdout).toContain(id);
-  expect((await gate.read(sale.id)).numbers?.sold).toBeLessThanOrEqual(2);
+  expect((await inventory.read(sale.id)).numbers?.sold).toBeLessThanOrEqual(2);
 
   const first = await recover(log);
   expect(first, first.stderr).toMatchObject({ code: 0 });
@@ -99,8 +99,12 @@ test('[I3] [trap 17] found, confirmed while there are units, once however often 
   expect([words.get(repeated), words.get(again)]).toEqual(['confirmed', 'confirmed']);
   // The cap of two is kept: of the two lost orders one finds room beside the later one.
   expect([ids[3], ids[4]].filter((id) => words.get(id as string) === 'confirmed')).toHaveLength(1);
-  await eventually('the gate has followed', 5_000, async () => (await gate.read(sale.id)).numbers?.reserved === 0);
-  expect((await gate.read(sale.id)).numbers).toEqual({ allotment: 10, available: 5, reserved: 0, sold: 5 });
+  await eventually(
+    'the inventory has followed',
+    5_000,
+    async () => (await inventory.read(sale.id)).numbers?.reserved === 0,
+  );
+  expect((await inventory.read(sale.id)).numbers).toEqual({ allotment: 10, available: 5, reserved: 0, sold: 5 });
 
   const second = await recover(log);
   expect([second.code, second.stdout]).toEqual([0, expect.stringContaining(', 0 of them lost')]);
@@ -142,7 +146,7 @@ test('orders of a sale that the ledger does not know are listed apart, and the o
   await worker.stop();
 }, 30_000);
 
-test('[I7] an order that a worker called rejected is rejected again, and not handed over; one in two files counts once', async () => {
+test('[I7] an order that a worker called rejected is rejected again, and not enqueued; one in two files counts once', async () => {
   const sale = await makeSale(world, { units: 10 });
   const [told, other] = [newOrderId(sale.id), newOrderId(sale.id)];
   const logs = join(folder, 'with-worker');

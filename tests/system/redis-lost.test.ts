@@ -2,10 +2,10 @@
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { listFaults } from '@flash-sale/core/audit/audit-report.ts';
-import { auditSales } from '@flash-sale/core/audit/audit-sale.ts';
+import { listFaults } from '@flash-sale/ops/audit/audit-report.ts';
+import { auditSales } from '@flash-sale/ops/audit/audit-sale.ts';
 import { expect, inject, test } from 'vitest';
-import { type Loss, type LossReport, loseRedis } from '../redis-loss.ts';
+import { type Loss, type LossReport, loseRedis } from '../support/redis-loss.ts';
 
 const recoverOrders = fileURLToPath(new URL('../../scripts/recover-orders.ts', import.meta.url));
 

@@ -1,6 +1,6 @@
 /** Everything lost in the middle of a sale, and restored by the documented commands: npm run drill:restore, on a smaller sale. */
 import { expect, test } from 'vitest';
-import { drillRestore } from '../restore-drill.ts';
+import { drillRestore } from '../support/restore-drill.ts';
 
 /** At this rate some seconds more than the backup takes on a machine that has other work, so that there is something left to lose. */
 const UNITS = 1_200;

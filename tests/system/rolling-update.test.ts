@@ -2,15 +2,16 @@
  * A rolling update behind a real balancer, while buyers order: each API process is replaced, a worker is removed. No buyer sees it, and no
  * order is lost. Without the time to drain, buyers do see it.
  */
-import { auditHere } from '@flash-sale/core/testing/audited.ts';
-import { makeSale } from '@flash-sale/core/testing/sales.ts';
-import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
+
 import type { UnpackedProgram } from '@flash-sale/launcher/debian-program.ts';
 import { afterEach, beforeAll, beforeEach, expect, inject, test } from 'vitest';
-import { freePort } from '../free-port.ts';
-import { type Balancer, findHaproxy, startBalancer } from '../haproxy.ts';
-import { openCrowd } from '../open-crowd.ts';
-import { type ServiceProcess, startProcess } from '../running-system.ts';
+import { auditHere } from '../support/audited.ts';
+import { freePort } from '../support/free-port.ts';
+import { type Balancer, findHaproxy, startBalancer } from '../support/haproxy.ts';
+import { openCrowd } from '../support/open-crowd.ts';
+import { type ServiceProcess, startProcess } from '../support/running-system.ts';
+import { makeSale } from '../support/sales.ts';
+import { eventually, openWorld, type World } from '../support/world.ts';
 
 /** Several times what the balancer takes to notice, on a machine that does other things as well. */
 const DRAIN_MS = 1_000;

@@ -7,18 +7,18 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createLogger } from '@flash-sale/core/logging.ts';
-import { connectForWork, type RedisConnection } from '@flash-sale/core/redis/connect-redis.ts';
-import { endpointOf } from '@flash-sale/core/redis/open-redis.ts';
-import { eventually } from '@flash-sale/core/testing/world.ts';
+import { createLogger } from '@flash-sale/core/runtime/logging.ts';
+import { connectForWork, type RedisConnection } from '@flash-sale/core/runtime/redis/connect-redis.ts';
+import { endpointOf } from '@flash-sale/core/runtime/redis/open-redis.ts';
 import { findRedis } from '@flash-sale/launcher/find-redis.ts';
 import { startPrivateRedis } from '@flash-sale/launcher/private-redis.ts';
 import type { PrivateServer } from '@flash-sale/launcher/private-server.ts';
 import { Redis } from 'ioredis';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { makeCertificates, tlsConfig } from '../certificates.ts';
-import { freePort } from '../free-port.ts';
-import { MASTER, SENTINEL_PASSWORD, type Sentinel, startSentinel } from '../redis-sentinel.ts';
+import { makeCertificates, tlsConfig } from '../support/certificates.ts';
+import { freePort } from '../support/free-port.ts';
+import { MASTER, SENTINEL_PASSWORD, type Sentinel, startSentinel } from '../support/redis-sentinel.ts';
+import { eventually } from '../support/world.ts';
 
 interface WithTls extends Sentinel {
   readonly tlsPort: number;

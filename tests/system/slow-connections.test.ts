@@ -3,13 +3,18 @@ import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
-import { BODY_LIMIT_BYTES, CONNECTION_CHECK_MS, CONNECTION_LINGER_MS, PIPELINED_MAX } from '@flash-sale/core/limits.ts';
-import type { Sale } from '@flash-sale/core/sales/sale.ts';
-import { makeSale } from '@flash-sale/core/testing/sales.ts';
-import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
+import {
+  BODY_LIMIT_BYTES,
+  CONNECTION_CHECK_MS,
+  CONNECTION_LINGER_MS,
+  PIPELINED_MAX,
+} from '@flash-sale/core/config/limits.ts';
+import type { Sale } from '@flash-sale/core/domain/sale.ts';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, inject, test } from 'vitest';
-import { freePort } from '../free-port.ts';
-import { type ServiceProcess, startProcess } from '../running-system.ts';
+import { freePort } from '../support/free-port.ts';
+import { type ServiceProcess, startProcess } from '../support/running-system.ts';
+import { makeSale } from '../support/sales.ts';
+import { eventually, openWorld, type World } from '../support/world.ts';
 
 /** A busy machine may notice this much later that a time is over. */
 const MARGIN_MS = 1_500;

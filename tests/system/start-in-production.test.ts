@@ -1,10 +1,10 @@
 /** What a process looks at as it starts in production: what is not well is a line each, and what cannot be is refused. */
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { openWorld, type World } from '@flash-sale/core/testing/world.ts';
 import { expect, inject, test, vi } from 'vitest';
-import { freePort } from '../free-port.ts';
-import { startProcess } from '../running-system.ts';
+import { freePort } from '../support/free-port.ts';
+import { startProcess } from '../support/running-system.ts';
+import { openWorld, type World } from '../support/world.ts';
 
 vi.setConfig({ testTimeout: 60_000 });
 
@@ -29,7 +29,7 @@ test('in production a process says at its start what is not well, without its se
     const found = lines.map((line) => JSON.parse(line) as Record<string, string>);
     expect(found.map(({ check }) => check)).toContain('RATE_LIMITS');
     expect(found.map(({ check }) => check)).toContain('POSTGRES_DURABILITY');
-    expect(found.find(({ check }) => check === 'RATE_LIMITS')).toMatchObject({ level: 'warn', verdict: 'warning' });
+    expect(found.find(({ check }) => check === 'RATE_LIMITS')).toMatchObject({ level: 'warn', outcome: 'warning' });
     for (const secret of [TOKEN, new URL(world.redisUrl).password]) expect(lines.join()).not.toContain(secret);
 
     const worker = await startProcess(world, 'worker', settings);

@@ -3,21 +3,21 @@ import { execFileSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { collectFacts } from '@flash-sale/core/doctor/collect-facts.ts';
-import { judgeFacts } from '@flash-sale/core/doctor/judge-facts.ts';
-import { readEnvironment } from '@flash-sale/core/environment.ts';
-import { checkPostgres } from '@flash-sale/core/postgres/check-postgres.ts';
-import { migrateLedger } from '@flash-sale/core/postgres/migrate.ts';
-import { checkRedis } from '@flash-sale/core/redis/check-redis.ts';
-import { eventually, testServers } from '@flash-sale/core/testing/world.ts';
+import { readEnvironment } from '@flash-sale/core/config/environment.ts';
+import { checkPostgres } from '@flash-sale/core/ledger/check-postgres.ts';
+import { migrateLedger } from '@flash-sale/core/ledger/migrate.ts';
+import { checkRedis } from '@flash-sale/core/runtime/redis/check-redis.ts';
 import { startPrivatePostgres } from '@flash-sale/launcher/private-postgres.ts';
 import { startPrivateRedis } from '@flash-sale/launcher/private-redis.ts';
 import type { PrivateServer } from '@flash-sale/launcher/private-server.ts';
+import { collectFacts } from '@flash-sale/ops/doctor/collect-facts.ts';
+import { judgeFacts } from '@flash-sale/ops/doctor/judge-facts.ts';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { makeCertificates, tlsConfig } from '../certificates.ts';
-import { freePort } from '../free-port.ts';
-import { startProcess } from '../running-system.ts';
+import { makeCertificates, tlsConfig } from '../support/certificates.ts';
+import { freePort } from '../support/free-port.ts';
+import { startProcess } from '../support/running-system.ts';
+import { eventually, testServers } from '../support/world.ts';
 
 let folder: string;
 let redis: PrivateServer;
@@ -128,7 +128,7 @@ test('API and worker run on both, and the doctor finds TLS', async () => {
     const [warned] = judgeFacts({ ...facts, settings: unverified }, 'all').filter(
       ({ code }) => code === 'POSTGRES_TLS',
     );
-    expect([warned?.verdict, warned?.found]).toEqual(['warning', 'TLS, and nobody looks whose certificate it is']);
+    expect([warned?.outcome, warned?.found]).toEqual(['warning', 'TLS, and nobody looks whose certificate it is']);
   } finally {
     await Promise.all([api.stop(), worker.stop()]);
   }

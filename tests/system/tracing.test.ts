@@ -1,15 +1,15 @@
 /** One trace of an order, from real processes, as a collector receives it; and that tracing never stands in an order's way. */
 import { once } from 'node:events';
 import { createServer } from 'node:net';
-import { newOrderId } from '@flash-sale/core/orders/order.ts';
+import { newOrderId } from '@flash-sale/core/domain/order.ts';
 import { decodeJob, encodeJob } from '@flash-sale/core/queue/order-queue.ts';
-import { makeSale } from '@flash-sale/core/testing/sales.ts';
-import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
 import { afterEach, beforeEach, expect, inject, onTestFinished, test } from 'vitest';
-import type { AnyJson } from '../any-json.ts';
-import { freePort } from '../free-port.ts';
-import { type CollectedSpan, type OtlpCollector, startOtlpCollector } from '../otlp-collector.ts';
-import { type ServiceProcess, startProcess } from '../running-system.ts';
+import type { AnyJson } from '../support/any-json.ts';
+import { freePort } from '../support/free-port.ts';
+import { type CollectedSpan, type OtlpCollector, startOtlpCollector } from '../support/otlp-collector.ts';
+import { type ServiceProcess, startProcess } from '../support/running-system.ts';
+import { makeSale } from '../support/sales.ts';
+import { eventually, openWorld, type World } from '../support/world.ts';
 
 const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';
 const CALLER = 'b7ad6b7169203331';
@@ -79,7 +79,7 @@ const PARTS = [
   'hand over to the queue',
   'confirm job',
   "the ledger's transaction",
-  'settle',
+  'commit',
 ];
 
 test('an order is one trace, from the HTTP request through Redis and the job to the ledger', async () => {
@@ -92,7 +92,7 @@ test('an order is one trace, from the HTTP request through Redis and the job to 
   const trace = ofTrace();
   expect(trace.map((span) => span.name).sort()).toEqual([...PARTS].sort());
 
-  const [request, wait, reserve, handOver, job, ledger, settle] = PARTS.map((name) => named(trace, name)) as [
+  const [request, wait, reserve, enqueue, job, ledger, commit] = PARTS.map((name) => named(trace, name)) as [
     CollectedSpan,
     CollectedSpan,
     CollectedSpan,
@@ -111,28 +111,28 @@ test('an order is one trace, from the HTTP request through Redis and the job to 
       'flash_sale.order_id': placed.order_id,
     },
   });
-  for (const part of [wait, reserve, handOver]) {
+  for (const part of [wait, reserve, enqueue]) {
     expect(part).toMatchObject({ service: 'api', parentSpanId: request.spanId });
   }
   expect(reserve.fields).toMatchObject({ 'flash_sale.batch_size': 1, 'db.system.name': 'redis' });
-  expect(job).toMatchObject({ service: 'worker', parentSpanId: handOver.spanId });
-  for (const part of [ledger, settle]) expect(part).toMatchObject({ service: 'worker', parentSpanId: job.spanId });
+  expect(job).toMatchObject({ service: 'worker', parentSpanId: enqueue.spanId });
+  for (const part of [ledger, commit]) expect(part).toMatchObject({ service: 'worker', parentSpanId: job.spanId });
   expect(trace.map((span) => span.fault)).toEqual(PARTS.map(() => undefined));
 
   for (const span of trace) expect(span.endedAt).toBeGreaterThanOrEqual(span.startedAt);
-  // One after the other within a process, and the job after its hand-over began.
+  // One after the other within a process, and the job after its enqueue began.
   for (const [earlier, later] of [
     [wait.endedAt, reserve.startedAt],
-    [reserve.endedAt, handOver.startedAt],
+    [reserve.endedAt, enqueue.startedAt],
     [reserve.endedAt, request.endedAt],
-    [ledger.endedAt, settle.startedAt],
-    [settle.endedAt, job.endedAt],
+    [ledger.endedAt, commit.startedAt],
+    [commit.endedAt, job.endedAt],
     [request.startedAt, wait.startedAt],
     [job.startedAt, ledger.startedAt],
   ] as const) {
     expect(later).toBeGreaterThanOrEqual(earlier - 0.001);
   }
-  expect(job.startedAt).toBeGreaterThanOrEqual(handOver.startedAt - CLOCK_MS);
+  expect(job.startedAt).toBeGreaterThanOrEqual(enqueue.startedAt - CLOCK_MS);
 
   for (const one of processes) {
     const lines = one
@@ -153,7 +153,7 @@ test('of many orders in one call and one job each sampled one has a trace of its
   await startBoth({ TRACING_URL: collector.url, TRACING_SAMPLE: '1' });
   const sale = await makeSale(world, { units: 40 });
   const placed = await Promise.all(Array.from({ length: 40 }, (_, n) => order(sale.id, `buyer-${n}`)));
-  const jobs = () => collector.spans.filter((span) => span.name === 'settle');
+  const jobs = () => collector.spans.filter((span) => span.name === 'commit');
   await eventually('all traces have come', 15_000, () => jobs().length === placed.length);
   const byTrace = Map.groupBy(collector.spans, (span) => span.traceId);
   expect(byTrace.size).toBe(40);

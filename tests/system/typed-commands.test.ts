@@ -4,12 +4,12 @@ import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { makeSale } from '@flash-sale/core/testing/sales.ts';
-import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
 import { writeProcessSettings } from '@flash-sale/launcher/running-system.ts';
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
-import { freePort } from '../free-port.ts';
-import { ADMIN_TOKEN } from '../running-system.ts';
+import { freePort } from '../support/free-port.ts';
+import { ADMIN_TOKEN } from '../support/running-system.ts';
+import { makeSale } from '../support/sales.ts';
+import { eventually, openWorld, type World } from '../support/world.ts';
 import { root } from '../tidy/source-files.ts';
 
 let world: World;

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { root, sourceFiles } from './source-files.ts';
 
-const report = readFileSync(join(root, 'packages/core/src/audit/audit-report.ts'), 'utf8');
+const report = readFileSync(join(root, 'packages/ops/src/audit/audit-report.ts'), 'utf8');
 const codes = [...report.matchAll(/^ {2}\| '([A-Z_]+)'/gm)].map((match) => match[1] as string).sort();
 
 test('docs/running.md has every code of the audit, and no other', () => {

@@ -1,10 +1,10 @@
 /** compose.yaml and Dockerfile, read as they are: what every service must have, and that both name what is there. */
 import { existsSync, readFileSync } from 'node:fs';
 import { join, posix } from 'node:path';
-import { EnvironmentSchema } from '@flash-sale/core/environment.ts';
+import { EnvironmentSchema } from '@flash-sale/core/config/environment.ts';
 import { expect, test } from 'vitest';
 import { parse } from 'yaml';
-import type { AnyJson } from '../any-json.ts';
+import type { AnyJson } from '../support/any-json.ts';
 import { root } from './source-files.ts';
 
 const read = (path: string): string => readFileSync(join(root, path), 'utf8');
@@ -77,7 +77,7 @@ test('every script of the image has all that it imports', () => {
     }
   };
   inImage.forEach(follow);
-  expect([...seen]).toContain('packages/core/src/limits.ts');
+  expect([...seen]).toContain('packages/core/src/config/limits.ts');
 });
 
 test('what docs/running/kubernetes.md builds are targets of the Dockerfile', () => {

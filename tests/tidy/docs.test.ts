@@ -2,9 +2,9 @@
 
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
-import { EnvironmentSchema } from '@flash-sale/core/environment.ts';
-import { SERVICE_NODE_ARGS } from '@flash-sale/core/node-args.ts';
-import { createKeys } from '@flash-sale/core/redis/keys.ts';
+import { EnvironmentSchema } from '@flash-sale/core/config/environment.ts';
+import { SERVICE_NODE_ARGS } from '@flash-sale/core/config/node-args.ts';
+import { createKeys } from '@flash-sale/core/inventory/keys.ts';
 import { expect, test } from 'vitest';
 import { root, sourceFiles } from './source-files.ts';
 
@@ -53,7 +53,7 @@ test('docs/redis-keys.md has every key, and docs/running.md every setting', () =
   const spelled = [
     ...Object.values(sale).filter((key) => typeof key === 'string'),
     ...sale.buckets,
-    keys.systemWindow,
+    keys.globalRateLimiter,
     keys.catalogue,
     keys.workerAlive,
   ];

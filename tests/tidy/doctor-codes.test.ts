@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { root, sourceFiles } from './source-files.ts';
 
-const checks = readFileSync(join(root, 'packages/core/src/doctor/checks.ts'), 'utf8');
+const checks = readFileSync(join(root, 'packages/ops/src/doctor/checks.ts'), 'utf8');
 const codes = [...checks.matchAll(/^ {2}([A-Z_]+):/gm)].map((match) => match[1] as string).sort();
 
 test('docs/running.md has every check of the doctor, and no other', () => {

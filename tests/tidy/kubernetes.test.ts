@@ -2,12 +2,12 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseEnv } from 'node:util';
-import { judgeFacts } from '@flash-sale/core/doctor/judge-facts.ts';
-import { EnvironmentSchema, readEnvironment } from '@flash-sale/core/environment.ts';
-import { createMetrics } from '@flash-sale/core/metrics.ts';
+import { EnvironmentSchema, readEnvironment } from '@flash-sale/core/config/environment.ts';
+import { createMetrics } from '@flash-sale/core/runtime/metrics.ts';
+import { judgeFacts } from '@flash-sale/ops/doctor/judge-facts.ts';
 import { describe, expect, test } from 'vitest';
 import { type Manifest, OVERLAYS, readManifests, renderedFile } from '../../scripts/kubernetes/manifests.ts';
-import type { AnyJson } from '../any-json.ts';
+import type { AnyJson } from '../support/any-json.ts';
 import { root } from './source-files.ts';
 
 const read = (path: string): string => readFileSync(join(root, path), 'utf8');
@@ -50,7 +50,7 @@ describe('settings and secrets', () => {
     const servers = { redis: unseen, postgres: unseen, outdated: undefined };
     const machine = { nodeVersion: '24.21.0', openFiles: 20_000, disks: [] };
     const findings = judgeFacts({ settings, ...servers, ...machine }, 'all');
-    expect(findings.filter(({ verdict, code }) => verdict !== 'ok' && !code.endsWith('_ANSWERS'))).toEqual([]);
+    expect(findings.filter(({ outcome, code }) => outcome !== 'ok' && !code.endsWith('_ANSWERS'))).toEqual([]);
   });
 
   test('secrets are named, each for those who need it, and none is in the repository', () => {

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { alertNames, troubles } from '../alerts-drill/run-drill.ts';
-import type { AnyJson } from '../any-json.ts';
+import type { AnyJson } from '../support/any-json.ts';
 import { root, sourceFiles } from './source-files.ts';
 
 const read = (path: string): string => readFileSync(join(root, path), 'utf8');

@@ -21,7 +21,7 @@ test('process.env is read by mains, and by the launcher, which is one', () => {
 test('Redis keys are spelled in keys.ts', () => {
   expect(
     offenders(
-      /[`'"][^`'"\n]*:\{|:(gate|reservations|claims|buyers|buckets|hand-overs|stock-changes|window|catalogue)\b[:`'"]/,
+      /[`'"][^`'"\n]*:\{|:(inventory|reservations|claims|buyers|buckets|redeliveries|stock-changes|window|catalogue)\b[:`'"]/,
       /redis\/keys\.ts$/,
     ),
   ).toEqual([]);
@@ -45,11 +45,11 @@ test('[trap 33] nothing asks Redis for all keys, or for a whole hash, list or se
 });
 
 test('every write is a step at which a crash is tried: a script, a named transaction, or a call of the queue', () => {
-  // What is not about orders or stock: the catalogue's copy, the sign of life, the rebuilder's lease.
+  // What is not about orders or stock: the catalogue's copy, the heartbeat, the rebuilder's lease.
   expect(
     offenders(
-      /\b(redis|atGate|client)\.(set|hset|hdel|hincrby|del|unlink|zadd|zrem|incr|pexpire|expire|eval|multi|pipeline)\(/,
-      /redis\/(catalogue-cache|worker-sign)\.ts$|stock\/gate-rebuild\.ts$|core\/src\/audit\//,
+      /\b(redis|atInventory|client)\.(set|hset|hdel|hincrby|del|unlink|zadd|zrem|incr|pexpire|expire|eval|multi|pipeline)\(/,
+      /redis\/(catalogue-cache|heartbeat)\.ts$|stock\/inventory-rebuild\.ts$|core\/src\/audit\//,
     ),
   ).toEqual([]);
   expect(offenders(/\bpool\.query\([^)]*\b(INSERT|UPDATE|DELETE)\b/s, /^$/)).toEqual([]);

@@ -45,7 +45,7 @@ const rules: { room: RegExp; except?: RegExp; mayNot: RegExp; types?: true; beca
     room: /^packages\/core\/src\/stock\//,
     mayNot: /^(pg|bullmq|fastify)$|core\/src\/(postgres|queue)\//,
     types: true,
-    because: 'the gate is Redis only',
+    because: 'the inventory is Redis only',
   },
   {
     room: /^apps\/api\/src\/identity\//,
@@ -63,7 +63,7 @@ const rules: { room: RegExp; except?: RegExp; mayNot: RegExp; types?: true; beca
     room: /^packages\/core\/src\/(.*-store|postgres\/.*)\.ts$/,
     mayNot: /^(ioredis|bullmq|fastify)$|core\/src\/(redis|queue|stock)\//,
     types: true,
-    because: 'the ledger knows neither gate nor queue',
+    because: 'the ledger knows neither inventory nor queue',
   },
   {
     room: /^packages\/core\//,
@@ -73,7 +73,7 @@ const rules: { room: RegExp; except?: RegExp; mayNot: RegExp; types?: true; beca
   },
   {
     room: /^packages\/core\/src\/metrics(\/.*)?\.ts$/,
-    mayNot: /^(ioredis|pg|bullmq|fastify|pino)$|core\/src\/(?!limits|memory-limit|faults|metrics\/|stock\/gate-words)/,
+    mayNot: /^(ioredis|pg|bullmq|fastify|pino)$|core\/src\/(?!limits|memory-limit|faults|metrics\/|stock\/outcomes)/,
     types: true,
     because: 'metrics count what they are told',
   },
@@ -108,19 +108,19 @@ const rules: { room: RegExp; except?: RegExp; mayNot: RegExp; types?: true; beca
   },
   {
     room: /^apps\/api\/src\//,
-    except: /\/(main|connect-parts)\.ts$/,
+    except: /\/(main|connect)\.ts$/,
     mayNot: /^(ioredis|pg|bullmq)$|core\/src\/(postgres\/connect|redis\/(connect|open))/,
     types: true,
     because: 'connections are opened in one place',
   },
   {
-    room: /^apps\/(api|worker)\/src\/.*\/(place-order|read-order|hand-over|read-sales|manage-sales|confirm-orders|give-up-orders|sweep-strands|repair-sales)\.ts$/,
+    room: /^apps\/(api|worker)\/src\/.*\/(place-order|read-order|enqueue|read-sales|manage-sales|confirm-orders|reject-orders|reaper|sync-sales)\.ts$/,
     mayNot: /^(fastify|ioredis|pg|bullmq)$/,
     because: 'a use case is given what it works with',
   },
   {
     room: /^apps\/worker\/src\//,
-    except: /\/(order-worker|start-worker)\.ts$/,
+    except: /\/(consume-orders|worker)\.ts$/,
     mayNot: /^(ioredis|pg|bullmq)$/,
     types: true,
     because: 'connections are opened in one place',

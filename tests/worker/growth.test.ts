@@ -1,12 +1,12 @@
 /** What an order leaves behind once it has ended: nothing that grows without end. */
 
-import { newOrderId } from '@flash-sale/core/orders/order.ts';
+import { newOrderId } from '@flash-sale/core/domain/order.ts';
+import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
 import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
-import { createStockGate } from '@flash-sale/core/stock/stock-gate.ts';
-import { makeSale } from '@flash-sale/core/testing/sales.ts';
-import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import { startWorkerHere } from '../running-system.ts';
+import { startWorkerHere } from '../support/running-system.ts';
+import { makeSale } from '../support/sales.ts';
+import { eventually, openWorld, type World } from '../support/world.ts';
 
 const ORDERS = 600;
 
@@ -18,7 +18,7 @@ afterAll(() => world.close());
 
 test('[trap 40] of done jobs the last 200 are kept, of an order one line and no record in Redis', async () => {
   const sale = await makeSale(world, { units: ORDERS });
-  const gate = createStockGate(world);
+  const inventory = createInventory(world);
   const requests = Array.from({ length: ORDERS }, (_, i) => ({
     orderId: newOrderId(sale.id),
     buyerId: `buyer-${i}`,
@@ -27,15 +27,15 @@ test('[trap 40] of done jobs the last 200 are kept, of an order one line and no 
     idempotencyKey: null,
   }));
   for (let at = 0; at < ORDERS; at += 100)
-    await gate.reserve(sale.id, requests.slice(at, at + 100), -1, { capacity: 0, refillRate: 1 });
+    await inventory.reserve(sale.id, requests.slice(at, at + 100), -1, { capacity: 0, refillRate: 1 });
   const queue = createOrderQueue({
     redis: world.redis.duplicate({ maxRetriesPerRequest: null }),
     prefix: world.keys.queuePrefix,
   });
   const orders = requests.map(({ orderId, ...rest }) => ({ ...rest, id: orderId, reservedAt: Date.now() }));
   await queue.add([{ saleId: sale.id, epoch: 1, orders }], 1);
-  const worker = await startWorkerHere(world, { STRAND_AGE_MS: 60_000 });
-  await eventually('all are sold', 20_000, async () => (await gate.read(sale.id)).numbers?.sold === ORDERS);
+  const worker = await startWorkerHere(world, { ORPHAN_AGE_MS: 60_000 });
+  await eventually('all are sold', 20_000, async () => (await inventory.read(sale.id)).numbers?.sold === ORDERS);
   await eventually('every job is done', 5_000, async () => {
     const { wait, active } = await queue.bullQueue.getJobCounts('wait', 'active');
     return wait === 0 && active === 0;
@@ -46,5 +46,7 @@ test('[trap 40] of done jobs the last 200 are kept, of an order one line and no 
   const aboutOrders = world.lines.filter((line) => line.order_id !== undefined);
   expect(aboutOrders.length).toBe(ORDERS);
   const keys = world.keys.sale(sale.id);
-  expect(await world.redis.exists(keys.reservations, keys.claims, keys.handOvers, keys.buyers, keys.orderKeys)).toBe(0);
+  expect(await world.redis.exists(keys.reservations, keys.claims, keys.redeliveries, keys.buyers, keys.orderKeys)).toBe(
+    0,
+  );
 }, 40_000);

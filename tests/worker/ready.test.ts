@@ -1,9 +1,10 @@
 /** Each worker says for itself whether it works, while /health of the API speaks of all of them together. */
-import { eventually, openWorld } from '@flash-sale/core/testing/world.ts';
+
 import { expect, inject, test } from 'vitest';
 import { TcpProxy } from '../chaos/tcp-proxy.ts';
-import { freePort } from '../free-port.ts';
-import { type ServiceProcess, startProcess } from '../running-system.ts';
+import { freePort } from '../support/free-port.ts';
+import { type ServiceProcess, startProcess } from '../support/running-system.ts';
+import { eventually, openWorld } from '../support/world.ts';
 
 test('a worker that does not reach Redis says so of itself within its 15 s, beside one that works, and is back when it does', async () => {
   const world = await openWorld(inject('template'));

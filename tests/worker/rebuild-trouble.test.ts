@@ -1,71 +1,72 @@
-/** What goes wrong on the way while a gate is made anew, or had gone wrong before: it comes to its end all the same, and says the truth. */
+/** What goes wrong on the way while an inventory is rebuilt, or had gone wrong before: it comes to its end all the same, and says the truth. */
 
-import { REBUILD_LEASE_MS } from '@flash-sale/core/limits.ts';
-import { newOrderId, type OrderBatch } from '@flash-sale/core/orders/order.ts';
-import { createOrderStore } from '@flash-sale/core/orders/order-store.ts';
-import { connectPostgres } from '@flash-sale/core/postgres/connect-postgres.ts';
-import { createEpochStore } from '@flash-sale/core/sales/epoch-store.ts';
-import type { Sale } from '@flash-sale/core/sales/sale.ts';
-import { createSaleStore } from '@flash-sale/core/sales/sale-store.ts';
-import { createGateRebuild } from '@flash-sale/core/stock/gate-rebuild.ts';
-import { createStockGate, type StockGate } from '@flash-sale/core/stock/stock-gate.ts';
-import { makeSale } from '@flash-sale/core/testing/sales.ts';
-import { openWorld, type World } from '@flash-sale/core/testing/world.ts';
+import { REBUILD_LEASE_MS } from '@flash-sale/core/config/limits.ts';
+import { newOrderId, type OrderBatch } from '@flash-sale/core/domain/order.ts';
+import type { Sale } from '@flash-sale/core/domain/sale.ts';
+import { createInventory, type Inventory } from '@flash-sale/core/inventory/inventory.ts';
+import { createInventoryRebuild } from '@flash-sale/core/inventory/inventory-rebuild.ts';
+import { connectPostgres } from '@flash-sale/core/ledger/connect-postgres.ts';
+import { createEpochStore } from '@flash-sale/core/ledger/epoch-store.ts';
+import { createOrderStore } from '@flash-sale/core/ledger/order-store.ts';
+import { createSaleStore } from '@flash-sale/core/ledger/sale-store.ts';
 import { confirmOrders } from '@flash-sale/worker/orders/confirm-orders.ts';
-import { createGateWatch } from '@flash-sale/worker/recovery/rebuild-gates.ts';
+import { createRebuild } from '@flash-sale/worker/recovery/rebuild.ts';
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
+import { makeSale } from '../support/sales.ts';
+import { openWorld, type World } from '../support/world.ts';
 
 let world: World;
-let gate: StockGate;
+let inventory: Inventory;
 
 beforeEach(async () => {
   world = await openWorld(inject('template'));
-  gate = createStockGate(world);
+  inventory = createInventory(world);
 });
 afterEach(() => world.close());
 
 const parts = () => ({
-  gate,
-  rebuild: createGateRebuild(world),
+  inventory,
+  rebuild: createInventoryRebuild(world),
   epochs: createEpochStore(world.pool),
   orders: createOrderStore(world.pool),
   sales: createSaleStore(world.pool),
   log: world.log,
 });
 const watchOnce = (changed: Partial<ReturnType<typeof parts>> = {}): Promise<void> =>
-  createGateWatch({ ...parts(), ...changed }).runOnce();
+  createRebuild({ ...parts(), ...changed }).runOnce();
 
-/** @returns the gate's word, and the order's id where it holds units */
+/** @returns the inventory's word, and the order's id where it holds units */
 async function order(
   sale: Sale,
   { buyerId = 'ann', quantity = 1, key }: { buyerId?: string; quantity?: number; key?: string },
 ) {
   const request = { orderId: newOrderId(sale.id), buyerId, quantity, requestId: 'r', idempotencyKey: key ?? null };
-  const { decisions } = await gate.reserve(sale.id, [request], -1, { capacity: 0, refillRate: 1 });
+  const { decisions } = await inventory.reserve(sale.id, [request], -1, { capacity: 0, refillRate: 1 });
   const outcome = decisions[0]?.outcome;
   return { word: outcome?.word, id: outcome?.word === 'replayed' ? outcome.orderId : request.orderId };
 }
 
 async function batchOf(sale: Sale, id: string, epoch = 1): Promise<OrderBatch> {
-  const reservation = await gate.findReservation(sale.id, id);
+  const reservation = await inventory.findReservation(sale.id, id);
   if (!reservation || reservation === 'recovering') throw new Error('no reservation');
   return { saleId: sale.id, epoch, orders: [reservation] };
 }
 
 const confirm = (batch: OrderBatch): Promise<void> =>
-  confirmOrders({ gate, orders: createOrderStore(world.pool), log: world.log }, batch);
+  confirmOrders({ inventory, orders: createOrderStore(world.pool), log: world.log }, batch);
 
 /** Everything of the sale, or all but the reservations: then Redis lives another life. */
 async function lose(sale: Sale, what: 'all' | 'life'): Promise<void> {
   const keys = world.keys.sale(sale.id);
-  if (what === 'life') await world.redis.hset(keys.gate, 'run_id', 'of another life');
-  else await world.redis.del(keys.gate, keys.reservations, keys.claims, keys.buyers, keys.orderKeys);
+  if (what === 'life') await world.redis.hset(keys.inventory, 'instance_id', 'of another life');
+  else await world.redis.del(keys.inventory, keys.reservations, keys.claims, keys.buyers, keys.orderKeys);
 }
 
-const numbers = async (sale: Sale) => (await gate.read(sale.id)).numbers;
+const numbers = async (sale: Sale) => (await inventory.read(sale.id)).numbers;
 const epochs = async (sale: Sale) =>
-  (await world.pool.query('SELECT epoch, reason FROM gate_epochs WHERE sale_id = $1 ORDER BY epoch', [sale.id])).rows;
-const verdict = async (id: string) =>
+  (await world.pool.query('SELECT epoch, reason FROM inventory_epochs WHERE sale_id = $1 ORDER BY epoch', [sale.id]))
+    .rows;
+const outcome = async (id: string) =>
   (await world.pool.query('SELECT status, reason FROM orders WHERE id = $1', [id])).rows[0];
 
 test('[I4] [I11] a key leads to the order that is under way, not to one of the key that was rejected for its sake', async () => {
@@ -77,7 +78,7 @@ test('[I4] [I11] a key leads to the order that is under way, not to one of the k
   const second = await order(sale, { key: 'k' });
   expect(second).toMatchObject({ word: 'reserved' });
   await confirm(firstBatch);
-  expect(await verdict(first.id)).toEqual({ status: 'rejected', reason: 'DUPLICATE_REQUEST' });
+  expect(await outcome(first.id)).toEqual({ status: 'rejected', reason: 'DUPLICATE_REQUEST' });
   await lose(sale, 'life');
   await watchOnce();
   expect(await order(sale, { key: 'k' })).toEqual({ word: 'replayed', id: second.id });
@@ -87,37 +88,37 @@ test('[I4] [I11] a key leads to the order that is under way, not to one of the k
   expect(await order(sale, { key: 'k' })).toEqual({ word: 'replayed', id: second.id });
 });
 
-test('[I11] a worker that saw a closed gate, and comes to it when another one has opened it, leaves it open', async () => {
+test('[I11] a worker that saw a closed inventory, and comes to it when another one has opened it, leaves it open', async () => {
   const sale = await makeSale(world, { units: 10 });
   await lose(sale, 'life');
   // Each on a connection of its own: what one has seen says nothing of what the other has done.
   const redis = world.redis.duplicate();
-  const late = createStockGate({ redis, keys: world.keys });
+  const late = createInventory({ redis, keys: world.keys });
   let looks = 0;
-  const check: StockGate['check'] = async (...args) => {
+  const check: Inventory['check'] = async (...args) => {
     const condition = await late.check(...args);
     looks += 1;
     if (looks === 1) await watchOnce();
     return condition;
   };
-  await watchOnce({ gate: { ...late, check }, rebuild: createGateRebuild({ redis, keys: world.keys }) });
+  await watchOnce({ inventory: { ...late, check }, rebuild: createInventoryRebuild({ redis, keys: world.keys }) });
   redis.disconnect();
   expect(await epochs(sale)).toEqual([{ epoch: 2, reason: 'other_server' }]);
   expect(await order(sale, {})).toMatchObject({ word: 'reserved' });
   expect(await numbers(sale)).toEqual({ allotment: 10, available: 9, reserved: 1, sold: 0 });
 });
 
-test('[I11] a gate of the version before, which did not count its orders, goes on, and is made anew', async () => {
+test('[I11] an inventory of the version before, which did not count its orders, goes on, and is rebuilt', async () => {
   const sale = await makeSale(world, { units: 10 });
   const { id } = await order(sale, { quantity: 2 });
-  await world.redis.hdel(world.keys.sale(sale.id).gate, 'orders');
+  await world.redis.hdel(world.keys.sale(sale.id).inventory, 'orders');
   const next = await order(sale, { quantity: 3 });
   expect(next.word).toBe('reserved');
   await watchOnce();
   expect(await epochs(sale)).toEqual([{ epoch: 2, reason: 'inconsistent' }]);
   expect(await numbers(sale)).toEqual({ allotment: 10, available: 5, reserved: 5, sold: 0 });
   expect(
-    (await gate.claimStrands(sale.id, { ageMs: 0, pauseMs: 0 }, null)).strands.map((strand) => strand.id).sort(),
+    (await inventory.claimOrphans(sale.id, { ageMs: 0, pauseMs: 0 }, null)).orphans.map((orphan) => orphan.id).sort(),
   ).toEqual([id, next.id].sort());
   expect((await order(sale, {})).word).toBe('reserved');
 });
@@ -125,7 +126,7 @@ test('[I11] a gate of the version before, which did not count its orders, goes o
 test('[I11] a reservation beyond the allotment that cannot even be written as rejected does not keep the sale closed', async () => {
   const sale = await makeSale(world, { units: 5 });
   const first = await order(sale, { quantity: 5 });
-  await world.redis.hset(world.keys.sale(sale.id).gate, 'available', 10);
+  await world.redis.hset(world.keys.sale(sale.id).inventory, 'available', 10);
   // Newest by the millisecond.
   await new Promise((resolve) => setTimeout(resolve, 5));
   const bad = await order(sale, { buyerId: 'bad' });
@@ -136,20 +137,20 @@ test('[I11] a reservation beyond the allotment that cannot even be written as re
   await lose(sale, 'life');
   await watchOnce();
   expect(await numbers(sale)).toEqual({ allotment: 5, available: 0, reserved: 5, sold: 0 });
-  expect(await verdict(good.id)).toEqual({ status: 'rejected', reason: 'NO_ROOM_AFTER_LOSS' });
-  expect(await verdict(bad.id)).toBeUndefined();
-  expect(await verdict(first.id)).toBeUndefined();
+  expect(await outcome(good.id)).toEqual({ status: 'rejected', reason: 'NO_ROOM_AFTER_LOSS' });
+  expect(await outcome(bad.id)).toBeUndefined();
+  expect(await outcome(first.id)).toBeUndefined();
   const told = world.lines.filter((line) => line.level === 50).map((line) => [line.order_id, line.msg]);
   expect(told).toEqual([[bad.id, expect.stringContaining('is dropped')]]);
   await confirm(await batchOf(sale, first.id, 2));
-  expect(await verdict(first.id)).toEqual({ status: 'confirmed', reason: null });
+  expect(await outcome(first.id)).toEqual({ status: 'confirmed', reason: null });
 });
 
 /** Milliseconds that the ledger takes over each order of the sale, and that a request's statement may take. */
 const SLOW_MS = 1_500;
 const STATEMENT_MS = 300;
 
-test('[I11] a ledger that takes longer over a large sale than a request may last: the gate is made anew all the same', async () => {
+test('[I11] a ledger that takes longer over a large sale than a request may last: the inventory is rebuilt all the same', async () => {
   const sale = await makeSale(world, { units: 10, perBuyerLimit: 5 });
   const { id } = await order(sale, { key: 'k', quantity: 2 });
   await confirm(await batchOf(sale, id));
@@ -161,7 +162,7 @@ test('[I11] a ledger that takes longer over a large sale than a request may last
     CREATE VIEW orders AS SELECT orders_kept.* FROM orders_kept, LATERAL pg_sleep(${SLOW_MS / 1_000})`);
   const { databaseUrl: url, log } = world;
   const pool = connectPostgres({ url, size: 2, timeoutMs: STATEMENT_MS, name: 'impatient', log });
-  const rebuild = createGateRebuild(world);
+  const rebuild = createInventoryRebuild(world);
   const watch = watchOnce({
     epochs: createEpochStore(pool),
     rebuild: {

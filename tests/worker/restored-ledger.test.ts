@@ -1,35 +1,35 @@
-/** A ledger is restored from a backup, again and again, while Redis lives on: its gate is of a ledger that is no more. */
+/** A ledger is restored from a backup, again and again, while Redis lives on: its inventory is of a ledger that is no more. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { newOrderId } from '@flash-sale/core/orders/order.ts';
-import { createOrderStore } from '@flash-sale/core/orders/order-store.ts';
-import { backUpLedger } from '@flash-sale/core/postgres/back-up-ledger.ts';
-import { restoreLedger } from '@flash-sale/core/postgres/restore-ledger.ts';
-import { carrySale } from '@flash-sale/core/sales/carry-to-gate.ts';
-import { createEpochStore } from '@flash-sale/core/sales/epoch-store.ts';
-import { createSaleStore } from '@flash-sale/core/sales/sale-store.ts';
-import { createGateRebuild } from '@flash-sale/core/stock/gate-rebuild.ts';
-import { createStockGate, type StockGate } from '@flash-sale/core/stock/stock-gate.ts';
-import { auditHere, codesOf } from '@flash-sale/core/testing/audited.ts';
-import { makeSale, reserveOne } from '@flash-sale/core/testing/sales.ts';
-import { eventually, openWorld, type World } from '@flash-sale/core/testing/world.ts';
+import { newOrderId } from '@flash-sale/core/domain/order.ts';
+import { createInventory, type Inventory } from '@flash-sale/core/inventory/inventory.ts';
+import { createInventoryRebuild } from '@flash-sale/core/inventory/inventory-rebuild.ts';
+import { createEpochStore } from '@flash-sale/core/ledger/epoch-store.ts';
+import { createOrderStore } from '@flash-sale/core/ledger/order-store.ts';
+import { createSaleStore } from '@flash-sale/core/ledger/sale-store.ts';
+import { syncSale } from '@flash-sale/core/ledger/sync-sale.ts';
+import { backUpLedger } from '@flash-sale/ops/backup/back-up-ledger.ts';
+import { restoreLedger } from '@flash-sale/ops/backup/restore-ledger.ts';
 import { confirmOrders } from '@flash-sale/worker/orders/confirm-orders.ts';
-import { createGateWatch } from '@flash-sale/worker/recovery/rebuild-gates.ts';
+import { createRebuild } from '@flash-sale/worker/recovery/rebuild.ts';
 import pg from 'pg';
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
+import { auditHere, codesOf } from '../support/audited.ts';
+import { makeSale, reserveOne } from '../support/sales.ts';
+import { eventually, openWorld, type World } from '../support/world.ts';
 
 /** The ledger that is there at the time; Redis stays the same. */
 type Ledger = Pick<World, 'pool' | 'databaseUrl'>;
 
 let world: World;
-let gate: StockGate;
+let inventory: Inventory;
 let folder: string;
 const restoredPools: pg.Pool[] = [];
 
 beforeEach(async () => {
   world = await openWorld(inject('template'));
-  gate = createStockGate(world);
+  inventory = createInventory(world);
   folder = mkdtempSync(join(tmpdir(), 'flash-sale-restored-'));
 });
 afterEach(async () => {
@@ -55,9 +55,9 @@ async function restored(): Promise<Ledger> {
 }
 
 const watchOnce = ({ pool }: Ledger): Promise<void> =>
-  createGateWatch({
-    gate,
-    rebuild: createGateRebuild(world),
+  createRebuild({
+    inventory,
+    rebuild: createInventoryRebuild(world),
     epochs: createEpochStore(pool),
     orders: createOrderStore(pool),
     sales: createSaleStore(pool),
@@ -66,11 +66,11 @@ const watchOnce = ({ pool }: Ledger): Promise<void> =>
 
 async function sellOne({ pool }: Ledger, saleId: string): Promise<void> {
   const id = newOrderId(saleId);
-  await reserveOne(gate, saleId, id);
-  const order = await gate.findReservation(saleId, id);
+  await reserveOne(inventory, saleId, id);
+  const order = await inventory.findReservation(saleId, id);
   if (!order || order === 'recovering') throw new Error('no reservation');
-  const { epoch } = await gate.check(saleId, 0);
-  const parts = { gate, orders: createOrderStore(pool), log: world.log };
+  const { epoch } = await inventory.check(saleId, 0);
+  const parts = { inventory, orders: createOrderStore(pool), log: world.log };
   await confirmOrders(parts, { saleId, epoch, orders: [order] });
 }
 
@@ -78,16 +78,16 @@ async function resume({ pool }: Ledger, saleId: string): Promise<void> {
   const sales = createSaleStore(pool);
   const sale = await sales.setPaused(saleId, false, { actor: 'test', requestId: 'test' });
   if (!sale) throw new Error(`there is no sale ${saleId}`);
-  await carrySale({ gate, sales }, sale);
+  await syncSale({ inventory, sales }, sale);
 }
 
 const rowOf = async ({ pool }: Ledger, saleId: string) =>
   (await pool.query('SELECT epoch, sold, paused FROM sales WHERE id = $1', [saleId])).rows[0];
 const reasonsOf = async ({ pool }: Ledger) =>
-  (await pool.query('SELECT reason FROM gate_epochs ORDER BY epoch')).rows.map(({ reason }) => reason);
+  (await pool.query('SELECT reason FROM inventory_epochs ORDER BY epoch')).rows.map(({ reason }) => reason);
 const auditOf = (ledger: Ledger, saleId: string) => auditHere({ ...world, ...ledger }, saleId);
 
-test('[I3] [I8] [I11] the same backup twice on one Redis: each time the gate is made anew, and the sale goes on', async () => {
+test('[I3] [I8] [I11] the same backup twice on one Redis: each time the inventory is rebuilt, and the sale goes on', async () => {
   const sale = await makeSale(world, { units: 10 });
   await backUpLedger({ databaseUrl: world.databaseUrl, folder: join(folder, 'backup'), accepted: null });
 
@@ -95,16 +95,16 @@ test('[I3] [I8] [I11] the same backup twice on one Redis: each time the gate is 
   await watchOnce(first);
   await resume(first, sale.id);
   for (let sold = 0; sold < 4; sold += 1) await sellOne(first, sale.id);
-  expect((await gate.read(sale.id)).numbers).toMatchObject({ available: 6, sold: 4 });
+  expect((await inventory.read(sale.id)).numbers).toMatchObject({ available: 6, sold: 4 });
   const { epoch } = await rowOf(first, sale.id);
 
-  // Two restores by hand are further apart than the gate's epochs between them.
+  // Two restores by hand are further apart than the inventory's epochs between them.
   const secondsSince2026 = (): number => Math.floor((Date.now() - Date.UTC(2026)) / 1_000);
-  await eventually("the clock is past the gate's epoch", 10_000, () => secondsSince2026() > epoch);
+  await eventually("the clock is past the inventory's epoch", 10_000, () => secondsSince2026() > epoch);
   const second = await restored();
   expect((await rowOf(second, sale.id)).epoch).toBeGreaterThan(epoch);
   await watchOnce(second);
-  expect((await gate.read(sale.id)).numbers).toMatchObject({ available: 10, sold: 0 });
+  expect((await inventory.read(sale.id)).numbers).toMatchObject({ available: 10, sold: 0 });
   expect(await reasonsOf(second)).toEqual(['asked_for', 'behind']);
   await resume(second, sale.id);
   for (let sold = 0; sold < 10; sold += 1) await sellOne(second, sale.id);
@@ -114,7 +114,7 @@ test('[I3] [I8] [I11] the same backup twice on one Redis: each time the gate is 
 });
 
 test.each(['open', 'closed'] as const)(
-  '[I8] [I11] a ledger that was restored by other tools, below the epoch of a gate that is %s: it goes above it',
+  '[I8] [I11] a ledger that was restored by other tools, below the epoch of an inventory that is %s: it goes above it',
   async (state) => {
     const sale = await makeSale(world, { units: 10 });
     await backUpLedger({ databaseUrl: world.databaseUrl, folder: join(folder, 'backup'), accepted: null });
@@ -124,15 +124,15 @@ test.each(['open', 'closed'] as const)(
     for (let sold = 0; sold < 4; sold += 1) await sellOne(first, sale.id);
     const { epoch } = await rowOf(first, sale.id);
     // As a rebuilder leaves it that dies after its first step.
-    if (state === 'closed') await world.redis.hset(world.keys.sale(sale.id).gate, 'run_id', '');
+    if (state === 'closed') await world.redis.hset(world.keys.sale(sale.id).inventory, 'instance_id', '');
 
     // The world's own ledger has not seen any of it, and is in epoch 1.
-    expect(await gate.check(sale.id, 1)).toEqual({ condition: state === 'open' ? 'ahead' : 'closed', epoch });
+    expect(await inventory.check(sale.id, 1)).toEqual({ condition: state === 'open' ? 'ahead' : 'closed', epoch });
     await watchOnce(world);
     expect(await reasonsOf(world)).toEqual([state === 'open' ? 'ahead' : 'closed']);
     expect(await rowOf(world, sale.id)).toMatchObject({ epoch: epoch + 1, sold: 0 });
-    expect(await gate.check(sale.id, epoch + 1)).toEqual({ condition: 'sound', epoch: epoch + 1 });
-    expect((await gate.read(sale.id)).numbers).toMatchObject({ available: 10, sold: 0 });
+    expect(await inventory.check(sale.id, epoch + 1)).toEqual({ condition: 'sound', epoch: epoch + 1 });
+    expect((await inventory.read(sale.id)).numbers).toMatchObject({ available: 10, sold: 0 });
     await sellOne(world, sale.id);
     expect(codesOf(await auditOf(world, sale.id))).toEqual([]);
   },

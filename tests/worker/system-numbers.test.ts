@@ -1,17 +1,17 @@
 /** Numbers of the whole system for the metrics: what is true of a sale, and what is left while a part is away. */
-import { newOrderId } from '@flash-sale/core/orders/order.ts';
-import { readPostgresLoad } from '@flash-sale/core/postgres/read-load.ts';
+import { newOrderId } from '@flash-sale/core/domain/order.ts';
+import { createHeartbeat } from '@flash-sale/core/inventory/heartbeat.ts';
+import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
+import { createOrdersUnderWay } from '@flash-sale/core/inventory/open-reservations.ts';
+import { createEpochStore } from '@flash-sale/core/ledger/epoch-store.ts';
+import { readPostgresLoad } from '@flash-sale/core/ledger/read-load.ts';
+import { createSaleStore } from '@flash-sale/core/ledger/sale-store.ts';
 import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
-import { readRedisLoad } from '@flash-sale/core/redis/read-load.ts';
-import { createWorkerSign } from '@flash-sale/core/redis/worker-sign.ts';
-import { createEpochStore } from '@flash-sale/core/sales/epoch-store.ts';
-import { createSaleStore } from '@flash-sale/core/sales/sale-store.ts';
-import { createOrdersUnderWay } from '@flash-sale/core/stock/orders-under-way.ts';
-import { createStockGate } from '@flash-sale/core/stock/stock-gate.ts';
-import { makeSale, reserveOne } from '@flash-sale/core/testing/sales.ts';
-import { openWorld, type World } from '@flash-sale/core/testing/world.ts';
-import { createSystemNumbers } from '@flash-sale/worker/numbers/read-system.ts';
+import { readRedisLoad } from '@flash-sale/core/runtime/redis/read-load.ts';
+import { createSystemNumbers } from '@flash-sale/worker/metrics/system-metrics.ts';
 import { afterEach, beforeEach, expect, inject, test, vi } from 'vitest';
+import { makeSale, reserveOne } from '../support/sales.ts';
+import { openWorld, type World } from '../support/world.ts';
 
 let world: World;
 beforeEach(async () => {
@@ -27,22 +27,22 @@ function createReader(changed: Partial<Parts> = {}) {
     sales: createSaleStore(world.pool),
     epochs: createEpochStore(world.pool),
     postgresLoad: () => readPostgresLoad(world.pool),
-    gate: createStockGate(world),
+    inventory: createInventory(world),
     underWay: createOrdersUnderWay(world),
     queue,
-    sign: createWorkerSign(world),
+    sign: createHeartbeat(world),
     redisLoad: () => readRedisLoad(world.redis),
     ...changed,
   });
 }
 
-test('units by gate and ledger, orders under way and their age, queue, servers', async () => {
+test('units by inventory and ledger, orders under way and their age, queue, servers', async () => {
   const sale = await makeSale(world, { units: 10 });
-  const gate = createStockGate(world);
-  await reserveOne(gate, sale.id, newOrderId(sale.id), { quantity: 3 });
-  const stranded = newOrderId(sale.id);
-  await reserveOne(gate, sale.id, stranded);
-  await gate.countHandOvers(sale.id, [stranded]);
+  const inventory = createInventory(world);
+  await reserveOne(inventory, sale.id, newOrderId(sale.id), { quantity: 3 });
+  const orphaned = newOrderId(sale.id);
+  await reserveOne(inventory, sale.id, orphaned);
+  await inventory.countRedeliveries(sale.id, [orphaned]);
   const numbers = await createReader()();
   expect(numbers).toMatchObject({
     up: { redis: true, postgres: true },
@@ -53,10 +53,10 @@ test('units by gate and ledger, orders under way and their age, queue, servers',
         id: sale.id,
         epoch: 1,
         ledger: { allotment: 10, sold: 0 },
-        gate: { allotment: 10, available: 6, reserved: 4, sold: 0 },
+        inventory: { allotment: 10, available: 6, reserved: 4, sold: 0 },
         closedS: 0,
         closedBeforeS: 0,
-        underWay: { orders: 2, handedOver: 1 },
+        underWay: { orders: 2, redelivered: 1 },
       },
     ],
   });
@@ -68,11 +68,11 @@ test('units by gate and ledger, orders under way and their age, queue, servers',
   expect(numbers.postgres?.connectionsMax).toBeGreaterThan(numbers.postgres?.connections as number);
 });
 
-test('a gate that was lost is closed, and its units are not told', async () => {
+test('an inventory that was lost is closed, and its units are not told', async () => {
   const sale = await makeSale(world);
-  await world.redis.del(world.keys.sale(sale.id).gate);
+  await world.redis.del(world.keys.sale(sale.id).inventory);
   const { sales } = await createReader()();
-  expect(sales).toMatchObject([{ gate: 'closed', ledger: { sold: 0 } }]);
+  expect(sales).toMatchObject([{ inventory: 'closed', ledger: { sold: 0 } }]);
 });
 
 test('a Redis that is silent is told to be down in time, and is not asked again before it has answered', async () => {
@@ -89,7 +89,7 @@ test('a Redis that is silent is told to be down in time, and is not asked again 
     up: { redis: false, postgres: true },
     queue: null,
     redis: [],
-    sales: [{ id: sale.id, gate: 'unknown', underWay: null, ledger: { allotment: 10 } }],
+    sales: [{ id: sale.id, inventory: 'unknown', underWay: null, ledger: { allotment: 10 } }],
   });
 });
 
@@ -106,6 +106,6 @@ test('while the ledger is away the sales that it named last go on', async () => 
   await vi.waitFor(async () => expect((await read()).up.postgres).toBe(false), { timeout: 5_000, interval: 100 });
   expect(await read()).toMatchObject({
     postgres: null,
-    sales: [{ id: sale.id, ledger: null, gate: { available: 10 } }],
+    sales: [{ id: sale.id, ledger: null, inventory: { available: 10 } }],
   });
 });

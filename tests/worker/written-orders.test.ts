@@ -2,13 +2,13 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { newOrderId } from '@flash-sale/core/orders/order.ts';
-import { createStockGate } from '@flash-sale/core/stock/stock-gate.ts';
-import { makeSale } from '@flash-sale/core/testing/sales.ts';
-import { openWorld, type World } from '@flash-sale/core/testing/world.ts';
+import { newOrderId } from '@flash-sale/core/domain/order.ts';
+import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
 import { startPrivateRedis } from '@flash-sale/launcher/private-redis.ts';
 import type { PrivateServer } from '@flash-sale/launcher/private-server.ts';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import { makeSale } from '../support/sales.ts';
+import { openWorld, type World } from '../support/world.ts';
 
 let folder: string;
 let server: PrivateServer;
@@ -33,20 +33,20 @@ afterAll(async () => {
 
 test('[I3] the append-only file brings back the order, its key and what its buyer holds, and no bucket', async () => {
   const { redis, keys } = world;
-  const gate = createStockGate(world);
+  const inventory = createInventory(world);
   const sale = await makeSale(world, { units: 5, perBuyerLimit: 2 });
   const order = { orderId: newOrderId(sale.id), buyerId: 'ann', quantity: 2, requestId: 'r1', idempotencyKey: 'key' };
-  await gate.reserve(sale.id, [order], -1, { capacity: 5, refillRate: 0.01 });
+  await inventory.reserve(sale.id, [order], -1, { capacity: 5, refillRate: 0.01 });
   const names = keys.sale(sale.id);
   expect(await redis.exists(...names.buckets)).toBe(1);
 
   await redis.call('DEBUG', 'LOADAOF');
 
   expect(await redis.exists(...names.buckets)).toBe(0);
-  expect((await gate.read(sale.id)).numbers).toEqual({ allotment: 5, available: 3, reserved: 2, sold: 0 });
-  expect(await gate.findReservation(sale.id, order.orderId)).toMatchObject({ buyerId: 'ann', quantity: 2 });
+  expect((await inventory.read(sale.id)).numbers).toEqual({ allotment: 5, available: 3, reserved: 2, sold: 0 });
+  expect(await inventory.findReservation(sale.id, order.orderId)).toMatchObject({ buyerId: 'ann', quantity: 2 });
   expect(
-    (await gate.claimStrands(sale.id, { ageMs: -1, pauseMs: 0 }, null)).strands.map((strand) => strand.id),
+    (await inventory.claimOrphans(sale.id, { ageMs: -1, pauseMs: 0 }, null)).orphans.map((orphan) => orphan.id),
   ).toEqual([order.orderId]);
   expect(await redis.hget(names.buyers, 'ann')).toBe('2');
   expect(await redis.hget(names.orderKeys, 'ann key')).toBe(`${order.orderId} 2`);

@@ -1,9 +1,9 @@
 /** The API process: connects, listens, and stops when it is told to. */
-import { requireSetting } from '@flash-sale/core/environment.ts';
-import { LISTEN_BACKLOG } from '@flash-sale/core/limits.ts';
-import { runService } from '@flash-sale/core/run-service.ts';
-import { buildAdminApp, buildApp } from './build-app.ts';
-import { connectParts } from './connect-parts.ts';
+import { requireSetting } from '@flash-sale/core/config/environment.ts';
+import { LISTEN_BACKLOG } from '@flash-sale/core/config/limits.ts';
+import { runService } from '@flash-sale/core/runtime/run-service.ts';
+import { buildAdminApp, buildApp } from './app.ts';
+import { connectParts } from './connect.ts';
 
 await runService('api', process.env, async (settings, log, metrics, tracing) => {
   const token = requireSetting(settings, 'ADMIN_TOKEN');

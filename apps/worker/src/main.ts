@@ -1,7 +1,7 @@
 /** The worker process: connects, confirms, repairs, and stops when it is told to. */
 import { setPriority } from 'node:os';
-import { runService } from '@flash-sale/core/run-service.ts';
-import { startWorker } from './start-worker.ts';
+import { runService } from '@flash-sale/core/runtime/run-service.ts';
+import { startWorker } from './worker.ts';
 
 await runService('worker', process.env, (settings, ...parts) => {
   // On a machine that it shares with an API: nobody waits for the ledger, and everybody for an answer.

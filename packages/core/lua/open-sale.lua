@@ -1,8 +1,8 @@
 -- open-sale
---   Makes the gate of a sale that never had one. A gate that exists is left as it is: stock is never reset. The gate is
+--   Makes the inventory of a sale that never had one. An inventory that exists is left as it is: stock is never reset. The inventory is
 --   open in this life of Redis only: after a restart, a failover or a promotion it is another.
 -- KEYS
---   1 gate             hash of the sale's settings and numbers
+--   1 inventory             hash of the sale's settings and numbers
 -- ARGV
 --   1 allotment        units
 --   2 starts at        ms since 1970
@@ -19,10 +19,10 @@
 if redis.call('EXISTS', KEYS[1]) == 1 then
   return { 'exists' }
 end
-local life = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+local instance_id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
   .. ' ' .. string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
 redis.call('HSET', KEYS[1],
   'allotment', ARGV[1], 'available', ARGV[1], 'reserved', 0, 'sold', 0, 'orders', 0,
   'starts_at', ARGV[2], 'ends_at', ARGV[3], 'per_buyer_limit', ARGV[4], 'paused', ARGV[5], 'version', ARGV[6],
-  'epoch', ARGV[7], 'run_id', life)
+  'epoch', ARGV[7], 'instance_id', instance_id)
 return { 'opened' }

@@ -1,7 +1,7 @@
 -- point-key
 --   From now on the buyer's key leads to this order: the ledger has it under the key, and Redis had forgotten.
 -- KEYS
---   1 gate         hash of the sale's settings and numbers
+--   1 inventory         hash of the sale's settings and numbers
 --   2 order keys   hash buyer, space, idempotency key -> order id, space, quantity
 -- ARGV
 --   1 epoch        that the caller speaks for
@@ -12,10 +12,10 @@
 --   other_epoch
 -- Keeps
 --   I4 one order a key, I11 one life at a time
-local gate = redis.call('HMGET', KEYS[1], 'run_id', 'epoch')
-local life = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+local inventory = redis.call('HMGET', KEYS[1], 'instance_id', 'epoch')
+local instance_id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
   .. ' ' .. string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
-if gate[1] ~= life or gate[2] ~= ARGV[1] then
+if inventory[1] ~= instance_id or inventory[2] ~= ARGV[1] then
   return { 'other_epoch' }
 end
 redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])

@@ -1,11 +1,11 @@
 -- release
 --   Gives the units of these orders back to the sale, once: whoever removes the reservation returns its units, and an
---   order without a reservation was settled or released before. In another epoch nothing is changed, as with settle.
+--   order without a reservation was settled or released before. In another epoch nothing is changed, as with commit.
 -- KEYS
---   1 gate           hash of the sale's settings and numbers
+--   1 inventory           hash of the sale's settings and numbers
 --   2 reservations   hash order id -> quantity|reserved at ms|request id|length of key|key, buyer
---   3 claims         hash order id -> ms at which the sweep last took it into its hands
---   4 hand overs     hash order id -> hand-overs by the sweep
+--   3 claims         hash order id -> ms at which the reaper last took it into its hands
+--   4 redeliveries     hash order id -> redeliveries by the reaper
 --   5 buyers         hash buyer -> units held (only where the sale has a cap)
 -- ARGV
 --   1 epoch   that the caller speaks for
@@ -15,10 +15,10 @@
 --   other_epoch
 -- Keeps
 --   I1 conservation, I5 a release adds units once, I6 buyer's cap, I11 one life at a time
-local gate = redis.call('HMGET', KEYS[1], 'run_id', 'epoch')
-local life = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+local inventory = redis.call('HMGET', KEYS[1], 'instance_id', 'epoch')
+local instance_id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
   .. ' ' .. string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
-if gate[1] ~= life or gate[2] ~= ARGV[1] then
+if inventory[1] ~= instance_id or inventory[2] ~= ARGV[1] then
   return { 'other_epoch' }
 end
 local orders, units = 0, 0

@@ -2,17 +2,17 @@
 --   Decides a batch of orders of one sale in the order they came, and takes the units of those that get them.
 --   Each order passes the buyer's bucket, then the system's permits, then the sale's own checks. Every order is decided
 --   before the first write, for Redis does not roll back. A refusal by a limit takes neither a token nor a permit. An order
---   whose idempotency key has an order already is that order again, whatever the limits and the sale say by now. A gate
+--   whose idempotency key has an order already is that order again, whatever the limits and the sale say by now. An inventory
 --   that was opened under another life of Redis decides nothing.
 -- KEYS
---   1 gate           hash of the sale's settings and numbers
+--   1 inventory           hash of the sale's settings and numbers
 --   2 reservations   hash order id -> quantity|reserved at ms|request id|length of key|key, buyer
 --   3 buyers         hash buyer -> units held (only where the sale has a cap)
 --   4 order keys     hash buyer, space, idempotency key -> order id, space, quantity
 --   5 buckets        hash buyer -> tokens:at µs, ' since' -> ms since which new ones are written here, ' kept for' -> seconds that they need
 --   6 buckets        the same: one of the two is the newer, the other the older
 -- ARGV
---   1 permits        orders that the system-wide window lets through; -1 = no such limit
+--   1 permits        orders that the global rate limiter lets through; -1 = no such limit
 --   2 capacity       tokens in a full bucket; 0 = no limit per buyer
 --   3 refill rate    tokens a second
 --   4 bucket ttl     seconds for which a bucket need be kept at most; it need not once it would be full again
@@ -36,23 +36,23 @@
 --     ledger_behind      0
 -- Keeps
 --   I1 conservation, I2 never oversold, I4 one order a key, I6 buyer's cap, I11 one life at a time
-local gate = redis.call('HMGET', KEYS[1], 'available', 'reserved', 'paused', 'starts_at', 'ends_at', 'per_buyer_limit',
-  'run_id', 'epoch', 'orders')
-if not gate[1] and not gate[7] then
+local inventory = redis.call('HMGET', KEYS[1], 'available', 'reserved', 'paused', 'starts_at', 'ends_at', 'per_buyer_limit',
+  'instance_id', 'epoch', 'orders')
+if not inventory[1] and not inventory[7] then
   return { 'unknown_sale' }
 end
-local life = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+local instance_id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
   .. ' ' .. string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
-if gate[7] ~= life then
+if inventory[7] ~= instance_id then
   return { 'recovering' }
 end
-local available, reserved = tonumber(gate[1]), tonumber(gate[2])
-local paused, starts_at, ends_at = gate[3] == '1', tonumber(gate[4]), tonumber(gate[5])
-local per_buyer_limit = tonumber(gate[6])
+local available, reserved = tonumber(inventory[1]), tonumber(inventory[2])
+local paused, starts_at, ends_at = inventory[3] == '1', tonumber(inventory[4]), tonumber(inventory[5])
+local per_buyer_limit = tonumber(inventory[6])
 local permits, capacity, refill_rate = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local bucket_ttl = tonumber(ARGV[4])
--- None where the gate is of the version before, which did not count: check-gate will find that, and it is made anew.
-local orders_before = tonumber(gate[9] or '0')
+-- None where the inventory is of the version before, which did not count: check-inventory will find that, and it is rebuilt.
+local orders_before = tonumber(inventory[9] or '0')
 local backlog_free = tonumber(ARGV[5]) - orders_before
 
 local time = redis.call('TIME')
@@ -268,4 +268,4 @@ if taken > 0 then
     redis.call('HSET', KEYS[3], in_a_row(held))
   end
 end
-return { 'decided', available, permits, now_ms_text, gate[8], table.concat(decisions, ' ') }
+return { 'decided', available, permits, now_ms_text, inventory[8], table.concat(decisions, ' ') }

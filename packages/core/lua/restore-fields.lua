@@ -1,7 +1,7 @@
 -- restore-fields
---   While a gate is made anew: writes fields of one of its hashes. Absolute values, so that a repeated call changes nothing.
+--   While an inventory is rebuilt: writes fields of one of its hashes. Absolute values, so that a repeated call changes nothing.
 -- KEYS
---   1 gate     hash of the sale's settings and numbers
+--   1 inventory     hash of the sale's settings and numbers
 --   2 hash     that the fields belong to
 -- ARGV
 --   1 epoch    that the rebuilder speaks for
@@ -11,8 +11,8 @@
 --   other_epoch
 -- Keeps
 --   I11 one life at a time
-local gate = redis.call('HMGET', KEYS[1], 'epoch', 'run_id')
-if gate[1] ~= ARGV[1] or gate[2] ~= '' then
+local inventory = redis.call('HMGET', KEYS[1], 'epoch', 'instance_id')
+if inventory[1] ~= ARGV[1] or inventory[2] ~= '' then
   return { 'other_epoch' }
 end
 redis.call('HSET', KEYS[2], unpack(ARGV, 2))

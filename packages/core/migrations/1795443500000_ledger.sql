@@ -15,9 +15,9 @@ CREATE TABLE sales (
   ends_at          timestamptz NOT NULL CHECK (ends_at > starts_at),
   paused           boolean NOT NULL DEFAULT false,
   version          integer NOT NULL DEFAULT 1, -- raised by each change of window or pause
-  gate_version     integer NOT NULL DEFAULT 0, -- last version that reached the gate; 0: there was never a gate, it may be made
+  inventory_version     integer NOT NULL DEFAULT 0, -- last version that reached the inventory; 0: there was never an inventory, it may be made
   created_at       timestamptz NOT NULL DEFAULT now(),
-  -- I2, the last line against oversell: holds even where the gate is wrong.
+  -- I2, the last line against oversell: holds even where the inventory is wrong.
   CONSTRAINT sold_within_allotment CHECK (sold >= 0 AND sold <= allotment)
 );
 -- Every batch updates its sale's row; room on the page keeps those updates off the index.
@@ -37,7 +37,7 @@ CREATE TABLE orders (
   reason      text CHECK ((status = 'rejected') = (reason IS NOT NULL)),
   request_id  text NOT NULL,
   idempotency_key text, -- of a confirmed order that was placed with one
-  created_at  timestamptz NOT NULL, -- when the gate reserved, by Redis' clock
+  created_at  timestamptz NOT NULL, -- when the inventory reserved, by Redis' clock
   finished_at timestamptz NOT NULL DEFAULT now(),
   CHECK (status = 'rejected' OR (unit_price IS NOT NULL AND amount = quantity * unit_price AND currency IS NOT NULL))
 );

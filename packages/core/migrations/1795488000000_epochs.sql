@@ -1,10 +1,10 @@
 -- Up Migration
--- The gate's lives. Redis may come back without what it knew; each gate that is made anew from the ledger has a higher epoch, and
+-- The inventory's lives. Redis may come back without what it knew; each inventory that is rebuilt from the ledger has a higher epoch, and
 -- whatever still speaks for an older one is refused.
 
-ALTER TABLE sales ADD COLUMN epoch integer NOT NULL DEFAULT 1; -- of the gate's present life; only ever raised
+ALTER TABLE sales ADD COLUMN epoch integer NOT NULL DEFAULT 1; -- of the inventory's present life; only ever raised
 
-CREATE TABLE gate_epochs (
+CREATE TABLE inventory_epochs (
   sale_id    text NOT NULL REFERENCES sales (id),
   epoch      integer NOT NULL,
   reason     text NOT NULL CHECK (reason IN ('missing', 'other_server', 'closed', 'behind', 'inconsistent', 'asked_for')),
@@ -16,7 +16,7 @@ CREATE TABLE gate_epochs (
   PRIMARY KEY (sale_id, epoch)
 );
 
--- A gate is rebuilt from one sale's orders, not from all there ever were.
+-- An inventory is rebuilt from one sale's orders, not from all there ever were.
 CREATE INDEX orders_by_sale ON orders (sale_id, id);
 
 -- I4: a key leads to its order for ever, also to one that was rejected; only among the confirmed is it unique.
@@ -28,5 +28,5 @@ CREATE UNIQUE INDEX orders_once_by_key ON orders (sale_id, buyer_id, idempotency
 DROP INDEX orders_once_by_key;
 CREATE UNIQUE INDEX orders_once_by_key ON orders (sale_id, buyer_id, idempotency_key) WHERE idempotency_key IS NOT NULL;
 DROP INDEX orders_by_sale;
-DROP TABLE gate_epochs;
+DROP TABLE inventory_epochs;
 ALTER TABLE sales DROP COLUMN epoch;

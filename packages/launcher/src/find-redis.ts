@@ -1,7 +1,7 @@
 /** Looks for a Redis that can be run privately: on PATH, in the usual places, unpacked earlier, from Debian, by Docker. */
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
-import { REDIS_MAJOR_MIN } from '@flash-sale/core/limits.ts';
+import { REDIS_MAJOR_MIN } from '@flash-sale/core/config/limits.ts';
 import { type DebianProgram, unpackDebianProgram, unpackedProgram } from './debian-program.ts';
 import { type RunCommand, runCommand } from './run-command.ts';
 

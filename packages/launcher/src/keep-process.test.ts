@@ -1,7 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { listSetAside } from '@flash-sale/core/rotated-file.ts';
+import { listSetAside } from '@flash-sale/core/runtime/rotated-file.ts';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { BACKOFF, type KeepOptions, type KeptProcess, keepProcess, restartDelay } from './keep-process.ts';
 import { commandLine } from './process-table.ts';

@@ -14,7 +14,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { LOG_FILE_BYTES } from '@flash-sale/core/limits.ts';
+import { LOG_FILE_BYTES } from '@flash-sale/core/config/limits.ts';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { copyAside, lastLines, openLog } from './log-file.ts';
 

@@ -14,8 +14,8 @@ import {
   truncateSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
-import { LOG_FILE_BYTES } from '@flash-sale/core/limits.ts';
-import { setAside } from '@flash-sale/core/rotated-file.ts';
+import { LOG_FILE_BYTES } from '@flash-sale/core/config/limits.ts';
+import { setAside } from '@flash-sale/core/runtime/rotated-file.ts';
 
 /** Bytes at the end of the file that are looked through for the last words of a process. */
 const LOOK_BACK_BYTES = 64 * 1024;

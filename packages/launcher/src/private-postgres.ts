@@ -11,7 +11,7 @@ import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { checkPostgres } from '@flash-sale/core/postgres/check-postgres.ts';
+import { checkPostgres } from '@flash-sale/core/ledger/check-postgres.ts';
 import { keptPort, portState } from './free-port.ts';
 import { type KeptProcess, keepProcess } from './keep-process.ts';
 import { keptSecret } from './kept-secret.ts';

@@ -5,8 +5,8 @@
 import { createHash } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { memoryLimit } from '@flash-sale/core/memory-limit.ts';
-import { checkRedis } from '@flash-sale/core/redis/check-redis.ts';
+import { memoryLimit } from '@flash-sale/core/runtime/memory-limit.ts';
+import { checkRedis } from '@flash-sale/core/runtime/redis/check-redis.ts';
 import { type FoundRedis, findRedis, RedisMissingError } from './find-redis.ts';
 import { keptPort, portState } from './free-port.ts';
 import { type KeptProcess, keepProcess } from './keep-process.ts';

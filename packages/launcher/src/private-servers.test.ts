@@ -1,8 +1,8 @@
 import { mkdtempSync, realpathSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { checkPostgres } from '@flash-sale/core/postgres/check-postgres.ts';
-import { checkRedis } from '@flash-sale/core/redis/check-redis.ts';
+import { checkPostgres } from '@flash-sale/core/ledger/check-postgres.ts';
+import { checkRedis } from '@flash-sale/core/runtime/redis/check-redis.ts';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { startPrivatePostgres } from './private-postgres.ts';
 import { startPrivateRedis } from './private-redis.ts';

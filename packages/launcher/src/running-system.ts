@@ -8,8 +8,8 @@
 import { createHash } from 'node:crypto';
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { EnvironmentSchema } from '@flash-sale/core/environment.ts';
-import { withSettingFiles } from '@flash-sale/core/setting-files.ts';
+import { EnvironmentSchema } from '@flash-sale/core/config/environment.ts';
+import { withSettingFiles } from '@flash-sale/core/config/setting-files.ts';
 import { findSecret } from './kept-secret.ts';
 import { readSettings, type Settings } from './settings.ts';
 import { readShellFile, writeShellFile } from './shell-file.ts';

@@ -2,9 +2,9 @@
 import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseEnv } from 'node:util';
-import { type Environment, EnvironmentError, readEnvironment } from '@flash-sale/core/environment.ts';
-import { readIdentity } from '@flash-sale/core/identity.ts';
-import { withSettingFiles } from '@flash-sale/core/setting-files.ts';
+import { type Environment, EnvironmentError, readEnvironment } from '@flash-sale/core/config/environment.ts';
+import { readIdentity } from '@flash-sale/core/config/identity.ts';
+import { withSettingFiles } from '@flash-sale/core/config/setting-files.ts';
 
 export interface Settings {
   readonly environment: Environment;

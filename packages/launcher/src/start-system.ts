@@ -10,12 +10,12 @@
  * Stopping goes the other way: API, workers, servers.
  */
 import { join } from 'node:path';
-import type { Environment } from '@flash-sale/core/environment.ts';
-import { SERVICE_NODE_ARGS } from '@flash-sale/core/node-args.ts';
-import { checkPostgres } from '@flash-sale/core/postgres/check-postgres.ts';
-import { migrateLedger } from '@flash-sale/core/postgres/migrate.ts';
-import { checkRedis } from '@flash-sale/core/redis/check-redis.ts';
-import { hostsOf } from '@flash-sale/core/redis/redis-address.ts';
+import type { Environment } from '@flash-sale/core/config/environment.ts';
+import { SERVICE_NODE_ARGS } from '@flash-sale/core/config/node-args.ts';
+import { hostsOf } from '@flash-sale/core/config/redis-address.ts';
+import { checkPostgres } from '@flash-sale/core/ledger/check-postgres.ts';
+import { migrateLedger } from '@flash-sale/core/ledger/migrate.ts';
+import { checkRedis } from '@flash-sale/core/runtime/redis/check-redis.ts';
 import { describeDemoSale, makeDemoSales } from './demo-sales.ts';
 import { requireListenable } from './free-port.ts';
 import { type KeptProcess, keepProcess } from './keep-process.ts';

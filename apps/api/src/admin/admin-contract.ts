@@ -1,6 +1,6 @@
 /** Shapes of the operator's routes. */
-import { MAX_ALLOTMENT, MAX_QUANTITY } from '@flash-sale/core/limits.ts';
-import { PRICE_PATTERN, SALE_ID_PATTERN } from '@flash-sale/core/sales/sale.ts';
+import { MAX_ALLOTMENT, MAX_QUANTITY } from '@flash-sale/core/config/limits.ts';
+import { PRICE_PATTERN, SALE_ID_PATTERN } from '@flash-sale/core/domain/sale.ts';
 import { Type } from '@sinclair/typebox';
 import { problemResponses } from '../plugins/problems.ts';
 
@@ -26,13 +26,13 @@ const AdminSaleSchema = Type.Object({
   starts_at: InstantSchema,
   ends_at: InstantSchema,
   state: Type.String({ description: 'scheduled, active, paused or ended.' }),
-  allotment: Type.Integer({ description: 'Units given to the sale, by the gate.' }),
+  allotment: Type.Integer({ description: 'Units given to the sale, by the inventory.' }),
   available: Type.Integer({ description: 'Units that can be had.' }),
   reserved: Type.Integer({ description: 'Units of orders that the ledger does not have yet.' }),
-  sold: Type.Integer({ description: 'Units of confirmed orders, by the gate.' }),
+  sold: Type.Integer({ description: 'Units of confirmed orders, by the inventory.' }),
   ledger: Type.Object(
     { allotment: Type.Integer(), sold: Type.Integer() },
-    { description: 'The same by the ledger; it runs ahead of the gate for as long as orders are being settled.' },
+    { description: 'The same by the ledger; it runs ahead of the inventory for as long as orders are being settled.' },
   ),
   server_time: InstantSchema,
 });
@@ -42,7 +42,7 @@ const SaleParams = Type.Object({ product_id: Type.String() });
 const failures = [
   'OPERATOR_REQUIRED',
   'ADDRESS_RATE_LIMITED',
-  'GATE_UNAVAILABLE',
+  'INVENTORY_UNAVAILABLE',
   'LEDGER_UNAVAILABLE',
   'SALE_RECOVERING',
 ] as const;

@@ -1,8 +1,8 @@
 /** Running the sales, for whoever has the operator's token. */
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
-import { PRICE_PATTERN, SALE_ID_PATTERN, saleState } from '@flash-sale/core/sales/sale.ts';
-import type { Operator } from '@flash-sale/core/sales/sale-store.ts';
+import { PRICE_PATTERN, SALE_ID_PATTERN, saleState } from '@flash-sale/core/domain/sale.ts';
+import type { Operator } from '@flash-sale/core/ledger/sale-store.ts';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { ulid } from 'ulid';
 import { ReadAnyOrderSchema } from '../orders/order-contract.ts';

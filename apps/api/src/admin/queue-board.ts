@@ -13,7 +13,7 @@ export const queueBoard: FastifyPluginAsync<{ queue: Pick<OrderQueue, 'bullQueue
   app.addHook('onRequest', app.requireOperatorOrLogin);
   // Behind the login: strangers must not take an operator's place.
   boundPages(app);
-  // It shows. What a job needs is done by the sweep, changes of stock have their own routes with a record of who did it, and a
+  // It shows. What a job needs is done by the reaper, changes of stock have their own routes with a record of who did it, and a
   // login that a browser sends along by itself can do nothing in the name of another site.
   app.addHook('onRequest', async (request, reply) => {
     return request.method === 'GET' || request.method === 'HEAD' ? undefined : reply.problem('BOARD_IS_READ_ONLY');

@@ -1,8 +1,8 @@
 /** Whether the process lives, whether it can take orders, and whether every part answers. */
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
-import type { Breaker } from '@flash-sale/core/circuit-breaker.ts';
-import { HEALTH_MEMORY_MS, HEALTH_TIMEOUT_MS } from '@flash-sale/core/limits.ts';
+import { HEALTH_MEMORY_MS, HEALTH_TIMEOUT_MS } from '@flash-sale/core/config/limits.ts';
+import type { Breaker } from '@flash-sale/core/runtime/circuit-breaker.ts';
 import { Type } from '@sinclair/typebox';
 
 type Probes = Record<'redis' | 'postgres' | 'worker', () => Promise<void>>;

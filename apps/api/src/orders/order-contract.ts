@@ -1,5 +1,5 @@
 /** Shapes of the order routes. */
-import { MAX_QUANTITY } from '@flash-sale/core/limits.ts';
+import { MAX_QUANTITY } from '@flash-sale/core/config/limits.ts';
 import { Type } from '@sinclair/typebox';
 import { problemResponses } from '../plugins/problems.ts';
 
@@ -58,7 +58,7 @@ export const PlaceOrderSchema = {
       'ADDRESS_RATE_LIMITED',
       'OVERLOADED',
       'IDENTITY_UNAVAILABLE',
-      'GATE_UNAVAILABLE',
+      'INVENTORY_UNAVAILABLE',
       'LEDGER_UNAVAILABLE',
       'SALE_RECOVERING',
       'OUTCOME_UNKNOWN',
@@ -97,7 +97,7 @@ export const ReadOrderSchema = {
       'ADDRESS_RATE_LIMITED',
       'OVERLOADED',
       'IDENTITY_UNAVAILABLE',
-      'GATE_UNAVAILABLE',
+      'INVENTORY_UNAVAILABLE',
       'LEDGER_UNAVAILABLE',
     ),
   },
@@ -114,7 +114,7 @@ export const ReadAnyOrderSchema = {
       'OPERATOR_REQUIRED',
       'ORDER_NOT_FOUND',
       'ADDRESS_RATE_LIMITED',
-      'GATE_UNAVAILABLE',
+      'INVENTORY_UNAVAILABLE',
       'LEDGER_UNAVAILABLE',
       'SALE_RECOVERING',
     ),

@@ -2,22 +2,22 @@
 
 import type { IncomingHttpHeaders } from 'node:http';
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
-import { BODY_LIMIT_BYTES, MAX_IDEMPOTENCY_KEY_LENGTH } from '@flash-sale/core/limits.ts';
-import { SALE_ID_PATTERN } from '@flash-sale/core/sales/sale.ts';
-import type { ReserveOutcome } from '@flash-sale/core/stock/gate-words.ts';
-import type { BuyerBucketSettings } from '@flash-sale/core/stock/stock-gate.ts';
+import { BODY_LIMIT_BYTES, MAX_IDEMPOTENCY_KEY_LENGTH } from '@flash-sale/core/config/limits.ts';
+import { SALE_ID_PATTERN } from '@flash-sale/core/domain/sale.ts';
+import type { BuyerBucketSettings } from '@flash-sale/core/inventory/inventory.ts';
+import type { ReserveOutcome } from '@flash-sale/core/inventory/outcomes.ts';
 import type { FastifyReply } from 'fastify';
-import type { Admission } from './admission-desk.ts';
-import type { KnownRefusal, KnownRefusals } from './known-refusals.ts';
 import { PlaceOrderSchema, ReadOrderSchema } from './order-contract.ts';
 import type { createPlaceOrder, PlaceOrderOutcome } from './place-order.ts';
 import type { createReadOrder, ReadOrderOutcome } from './read-order.ts';
+import type { CachedRefusal, RefusalCache } from './refusal-cache.ts';
+import type { Admission } from './reserve-batcher.ts';
 
 interface Options {
   placeOrder: ReturnType<typeof createPlaceOrder>;
-  knownRefusals: Pick<KnownRefusals, 'of'>;
+  refusalCache: Pick<RefusalCache, 'of'>;
   /** Told of each order that is answered from there. */
-  countFromMemory: (word: KnownRefusal['word']) => void;
+  countFromMemory: (word: CachedRefusal['word']) => void;
   readOrder: ReturnType<typeof createReadOrder>;
   bucket: BuyerBucketSettings;
   systemLimit: number;
@@ -29,7 +29,7 @@ const saleIdPattern = new RegExp(SALE_ID_PATTERN);
 const keyPattern = new RegExp(`^[\\x20-\\x7e]{1,${MAX_IDEMPOTENCY_KEY_LENGTH}}$`);
 
 export const orderRoutes: FastifyPluginAsyncTypebox<Options> = async (app, options) => {
-  const { placeOrder, knownRefusals, countFromMemory, readOrder, bucket, systemLimit } = options;
+  const { placeOrder, refusalCache, countFromMemory, readOrder, bucket, systemLimit } = options;
   const describeLimits = createLimitHeaders(bucket, systemLimit);
   app.addHook('onRequest', app.requireBuyer);
 
@@ -39,7 +39,7 @@ export const orderRoutes: FastifyPluginAsyncTypebox<Options> = async (app, optio
     onRequest: (request, reply, next) => {
       if (request.headers['idempotency-key'] !== undefined || !isShort(request.headers)) return next();
       const { product_id: saleId } = request.params as { product_id: string };
-      const known = knownRefusals.of(saleId, request.buyerId);
+      const known = refusalCache.of(saleId, request.buyerId);
       if (known === null) return next();
       const { outcome, waitMs } = known;
       countFromMemory(outcome.word);
@@ -86,7 +86,7 @@ export const orderRoutes: FastifyPluginAsyncTypebox<Options> = async (app, optio
 /** Also of the operator's route. */
 export function sendOrder(reply: FastifyReply, found: ReadOrderOutcome): FastifyReply {
   if (found === 'no_such_order') return reply.problem('ORDER_NOT_FOUND');
-  if (found === 'gate_away') return reply.problem('GATE_UNAVAILABLE');
+  if (found === 'inventory_unavailable') return reply.problem('INVENTORY_UNAVAILABLE');
   if (found === 'recovering') return reply.problem('SALE_RECOVERING');
   return reply.send(found);
 }
@@ -112,8 +112,8 @@ function refuseUndecided(
       return reply.problem('SALE_NOT_FOUND');
     case 'recovering':
       return reply.problem('SALE_RECOVERING', { detail: "The sale's stock is being brought up. Nothing was taken." });
-    case 'gate_away':
-      return reply.problem('GATE_UNAVAILABLE', { detail: 'The stock cannot be reached. Nothing was taken.' });
+    case 'inventory_unavailable':
+      return reply.problem('INVENTORY_UNAVAILABLE', { detail: 'The stock cannot be reached. Nothing was taken.' });
     case 'unknown':
       return canRepeat
         ? reply.problem('OUTCOME_UNKNOWN', {
@@ -153,7 +153,7 @@ function refuse(reply: FastifyReply, outcome: ReserveOutcome, waitMs: number): F
     case 'replayed':
     case 'recovering':
     case 'unknown_sale':
-      throw new Error(`${outcome.word} is no refusal of the gate`);
+      throw new Error(`${outcome.word} is no refusal of the inventory`);
   }
 }
 

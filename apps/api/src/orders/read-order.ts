@@ -1,14 +1,15 @@
 /**
- * Finds what became of an order. The gate is asked first and the ledger second: a reservation ends only after the ledger
- * has the order, so that in this order of asking none can slip through between. The ledger's word stands above the gate's: a
+ * Finds what became of an order. The inventory is asked first and the ledger second: a reservation ends only after the ledger
+ * has the order, so that in this order of asking none can slip through between. The ledger's word stands above the inventory's: a
  * reservation that was not settled yet (or is there again, after Redis lost its last second) turns nothing back to pending.
  * Both together have the time of one request.
  */
-import { startDeadline } from '@flash-sale/core/deadline.ts';
-import { awayPart } from '@flash-sale/core/faults.ts';
-import { saleIdOf } from '@flash-sale/core/orders/order.ts';
-import type { LedgerOrder, OrderStore } from '@flash-sale/core/orders/order-store.ts';
-import type { StockGate } from '@flash-sale/core/stock/stock-gate.ts';
+
+import { saleIdOf } from '@flash-sale/core/domain/order.ts';
+import type { Inventory } from '@flash-sale/core/inventory/inventory.ts';
+import type { LedgerOrder, OrderStore } from '@flash-sale/core/ledger/order-store.ts';
+import { startDeadline } from '@flash-sale/core/runtime/deadline.ts';
+import { unavailableDependency } from '@flash-sale/core/runtime/errors.ts';
 import type { SaleReader } from '../sales/read-sales.ts';
 
 export interface OrderView {
@@ -29,13 +30,13 @@ export interface OrderView {
 /** A buyer reads his own orders, an operator everybody's. */
 export type OrderReader = { readonly buyerId: string } | 'operator';
 
-/** Of the time of a request: a gate that is silent leaves enough for a ledger that has the order. */
-const SHARE_OF_GATE = 0.5;
+/** Of the time of a request: an inventory that is silent leaves enough for a ledger that has the order. */
+const SHARE_OF_INVENTORY = 0.5;
 
-export type ReadOrderOutcome = OrderView | 'no_such_order' | 'gate_away' | 'recovering';
+export type ReadOrderOutcome = OrderView | 'no_such_order' | 'inventory_unavailable' | 'recovering';
 
 export function createReadOrder(parts: {
-  gate: Pick<StockGate, 'findReservation'>;
+  inventory: Pick<Inventory, 'findReservation'>;
   orders: Pick<OrderStore, 'find'>;
   sales: Pick<SaleReader, 'find'>;
   /** Milliseconds that a request may wait, for all parts together. */
@@ -50,16 +51,16 @@ export function createReadOrder(parts: {
     const saleId = saleIdOf(orderId);
     if (saleId === null) return 'no_such_order';
     const { within } = startDeadline(parts.timeoutMs);
-    const askGate = () => parts.gate.findReservation(saleId, orderId);
-    const reservation = await within('redis', askGate, SHARE_OF_GATE).catch((error: unknown) => {
-      if (awayPart(error) !== 'redis') throw error;
-      return 'gate_away' as const;
+    const askInventory = () => parts.inventory.findReservation(saleId, orderId);
+    const reservation = await within('redis', askInventory, SHARE_OF_INVENTORY).catch((error: unknown) => {
+      if (unavailableDependency(error) !== 'redis') throw error;
+      return 'inventory_unavailable' as const;
     });
     const order = await within('postgres', () => parts.orders.find(orderId));
     if (order)
       return mayRead(reader, order.buyerId) ? { ...view(order), ...ofBuyer(reader, order.buyerId) } : 'no_such_order';
-    if (reservation === 'gate_away') return 'gate_away';
-    // Without a gate there may be a sale that Redis lost, or none at all.
+    if (reservation === 'inventory_unavailable') return 'inventory_unavailable';
+    // Without an inventory there may be a sale that Redis lost, or none at all.
     if (reservation === 'recovering') {
       return (await within('postgres', () => parts.sales.find(saleId))) ? 'recovering' : 'no_such_order';
     }

@@ -1,5 +1,5 @@
 /** Counts and times what each route answers, by its kind and by the code of a problem or the class of a status. */
-import type { AnswerKind } from '@flash-sale/core/metrics.ts';
+import type { AnswerKind } from '@flash-sale/core/runtime/metrics.ts';
 import fp from 'fastify-plugin';
 
 /** @returns what is told of each answer of a route: kind, outcome, and ms until it was made */

@@ -1,10 +1,10 @@
 /**
  * What connections may take of this process: how many there may be, and how many requests each may send without waiting.
- * How long they may take, and how long their headers may be, stands in the server's options (build-app.ts).
+ * How long they may take, and how long their headers may be, stands in the server's options (app.ts).
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { PIPELINED_MAX } from '@flash-sale/core/limits.ts';
+import { PIPELINED_MAX } from '@flash-sale/core/config/limits.ts';
 import fp from 'fastify-plugin';
 
 /** Under which a connection counts its requests whose answers have not left. */

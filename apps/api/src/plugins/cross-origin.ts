@@ -5,7 +5,7 @@
  *   A preflight is answered behind all that refuses, by a route: it is shed, limited and counted like any other request.
  */
 import cors from '@fastify/cors';
-import { PREFLIGHT_MAX_AGE_S } from '@flash-sale/core/identity-limits.ts';
+import { PREFLIGHT_MAX_AGE_S } from '@flash-sale/core/config/identity-limits.ts';
 import fp from 'fastify-plugin';
 
 /** As a browser sends them. What is spelled otherwise (%61pi) is given no header. */

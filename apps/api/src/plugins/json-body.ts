@@ -1,5 +1,5 @@
 /** JSON bodies, where an empty one means the same as none: the source document's wrk script sends a type and no body. */
-import { BODY_LIMIT_BYTES } from '@flash-sale/core/limits.ts';
+import { BODY_LIMIT_BYTES } from '@flash-sale/core/config/limits.ts';
 import type { FastifyInstance } from 'fastify';
 import fp from 'fastify-plugin';
 import { ProblemError } from './problems.ts';

@@ -13,7 +13,7 @@ import {
   LOOP_SAMPLE_MS,
   SHED_RETRY_MAX_MS,
   SHED_RETRY_MIN_MS,
-} from '@flash-sale/core/limits.ts';
+} from '@flash-sale/core/config/limits.ts';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import fp from 'fastify-plugin';
 

@@ -4,8 +4,8 @@
  */
 import { STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
-import { awayPart } from '@flash-sale/core/faults.ts';
-import { CONNECTION_LINGER_MS } from '@flash-sale/core/limits.ts';
+import { CONNECTION_LINGER_MS } from '@flash-sale/core/config/limits.ts';
+import { unavailableDependency } from '@flash-sale/core/runtime/errors.ts';
 import { type Static, Type } from '@sinclair/typebox';
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import fp from 'fastify-plugin';
@@ -39,7 +39,7 @@ const table = {
     false,
     "This needs the operator's token: Authorization: Bearer <ADMIN_TOKEN>; on the board the login admin with the token as its password.",
   ],
-  BOARD_IS_READ_ONLY: [403, false, 'The board shows the queue. What a job needs is done by the sweep.'],
+  BOARD_IS_READ_ONLY: [403, false, 'The board shows the queue. What a job needs is done by the reaper.'],
   NOT_FOUND: [404, false, 'There is nothing at this address.'],
   SALE_NOT_FOUND: [404, false, 'There is no such sale.'],
   ORDER_NOT_FOUND: [404, false, 'There is no such order of this buyer.'],
@@ -62,7 +62,7 @@ const table = {
   INTERNAL: [500, true, 'Something broke on our side. The request id leads to the line in the log.'],
   OVERLOADED: [503, true, 'More requests arrive than this process can answer. Nothing was taken.'],
   IDENTITY_UNAVAILABLE: [503, true, 'This token cannot be verified now: its key cannot be had. Nothing was taken.'],
-  GATE_UNAVAILABLE: [503, true, 'The stock cannot be reached.'],
+  INVENTORY_UNAVAILABLE: [503, true, 'The stock cannot be reached.'],
   LEDGER_BEHIND: [503, true, 'Too many orders of this sale wait to be written down. Nothing was taken.'],
   LEDGER_UNAVAILABLE: [503, true, 'The ledger cannot be reached.'],
   SALE_RECOVERING: [503, true, "The sale's stock is being brought up."],
@@ -220,13 +220,13 @@ function sendError(error: FastifyError, request: FastifyRequest, reply: FastifyR
   else if (error.validation) reply.problem('INVALID_REQUEST', { detail: `${error.message}.` });
   else if (error.statusCode !== undefined && error.statusCode >= 400 && error.statusCode < 500) {
     reply.problem('INVALID_REQUEST', { detail: error.message });
-  } else if (awayPart(error) !== null) {
+  } else if (unavailableDependency(error) !== null) {
     // Counted, not logged: while a part is away this is every request.
     request.log.debug(
       { reqId: request.id, err: error.message, route: request.routeOptions.url },
       'a part does not answer',
     );
-    reply.problem(awayPart(error) === 'redis' ? 'GATE_UNAVAILABLE' : 'LEDGER_UNAVAILABLE');
+    reply.problem(unavailableDependency(error) === 'redis' ? 'INVENTORY_UNAVAILABLE' : 'LEDGER_UNAVAILABLE');
   } else {
     request.log.error({ reqId: request.id, err: error, route: request.routeOptions.url }, 'request failed');
     reply.problem('INTERNAL');

@@ -1,5 +1,5 @@
 /** Counts refusals and sums them up in a line now and then: a refusal must not cost a line of its own. */
-import { REFUSAL_SUMMARY_MS } from '@flash-sale/core/limits.ts';
+import { REFUSAL_SUMMARY_MS } from '@flash-sale/core/config/limits.ts';
 import fp from 'fastify-plugin';
 import { problemCodes } from './problems.ts';
 

@@ -1,5 +1,5 @@
 /** A trace for each sampled request of the crowd, from its headers to its answer. Off: no hook, and `trace` is null. */
-import type { TraceSpan, Tracing } from '@flash-sale/core/tracing/tracing.ts';
+import type { TraceSpan, Tracing } from '@flash-sale/core/runtime/tracing/tracing.ts';
 import fp from 'fastify-plugin';
 
 declare module 'fastify' {

@@ -2,14 +2,19 @@
  * Reads of sales, for a crowd that reloads.
  *   Answers:   process memory: the text as it is sent. Kept as long as what it was made of, so that it adds nothing to its age.
  *   Settings:  process memory, then Redis (the catalogue), then PostgreSQL.
- *   Numbers:   process memory, then the gate. Never older than SALE_MEMORY_MS, or than the asking for them took.
+ *   Numbers:   process memory, then the inventory. Never older than SALE_MEMORY_MS, or than the asking for them took.
  * Callers that miss the memory at the same moment share one fetch.
  */
-import { SALE_ANSWER_MS_MIN, SALE_ANSWERS_MAX, SALE_MEMORY_MAX, SALE_MEMORY_MS } from '@flash-sale/core/limits.ts';
-import type { CatalogueCache } from '@flash-sale/core/redis/catalogue-cache.ts';
-import type { Sale, StockNumbers } from '@flash-sale/core/sales/sale.ts';
-import type { SaleStore } from '@flash-sale/core/sales/sale-store.ts';
-import type { StockGate } from '@flash-sale/core/stock/stock-gate.ts';
+import {
+  SALE_ANSWER_MS_MIN,
+  SALE_ANSWERS_MAX,
+  SALE_MEMORY_MAX,
+  SALE_MEMORY_MS,
+} from '@flash-sale/core/config/limits.ts';
+import type { Sale, StockNumbers } from '@flash-sale/core/domain/sale.ts';
+import type { CatalogueCache } from '@flash-sale/core/inventory/catalogue-cache.ts';
+import type { Inventory } from '@flash-sale/core/inventory/inventory.ts';
+import type { SaleStore } from '@flash-sale/core/ledger/sale-store.ts';
 import type { FastifyBaseLogger } from 'fastify';
 import { LRUCache } from 'lru-cache';
 import { makeAnswer, type SaleAnswer, viewSale } from './sale-answer.ts';
@@ -19,11 +24,11 @@ import type { SaleView } from './sale-contract.ts';
 const KEPT_AFTER_END_MS = 3_600_000;
 
 interface LiveNumbers {
-  /** Whether there is a gate, be it closed. */
+  /** Whether there is an inventory, be it closed. */
   readonly exists: boolean;
   /** Milliseconds since 1970 by Redis' clock, as the numbers were read. */
   readonly now: number;
-  /** When the gate was asked, and when it answered: milliseconds by this process' own clock, which nobody sets. */
+  /** When the inventory was asked, and when it answered: milliseconds by this process' own clock, which nobody sets. */
   readonly askedAt: number;
   readonly readAt: number;
   readonly numbers: StockNumbers | null;
@@ -39,12 +44,12 @@ interface LiveView {
 export type SaleReader = ReturnType<typeof createSaleReader>;
 
 export function createSaleReader(parts: {
-  gate: Pick<StockGate, 'read'>;
+  inventory: Pick<Inventory, 'read'>;
   catalogueCache: CatalogueCache;
   sales: Pick<SaleStore, 'find' | 'listCurrent'>;
   log: FastifyBaseLogger;
 }) {
-  const { gate, catalogueCache, sales, log } = parts;
+  const { inventory, catalogueCache, sales, log } = parts;
 
   const catalogues = new LRUCache<'current', readonly Sale[]>({
     max: 1,
@@ -78,9 +83,9 @@ export function createSaleReader(parts: {
     ignoreFetchAbort: true,
     fetchMethod: async (saleId, _stale, { options }) => {
       const askedAt = performance.now();
-      const found = await gate.read(saleId);
+      const found = await inventory.read(saleId);
       const readAt = performance.now();
-      // What a slow gate answers has its age already.
+      // What a slow inventory answers has its age already.
       options.ttl = Math.max(1, SALE_MEMORY_MS - Math.ceil(readAt - askedAt));
       return { ...found, askedAt, readAt };
     },
@@ -129,7 +134,7 @@ export function createSaleReader(parts: {
     const current = await catalogues.forceFetch('current');
     const known = current.find((sale) => sale.id === saleId);
     if (known) return known;
-    // Every sale that was ever open has a gate. Made-up ids end here, at Redis, and never reach PostgreSQL.
+    // Every sale that was ever open has an inventory. Made-up ids end here, at Redis, and never reach PostgreSQL.
     const { exists } = await live.forceFetch(saleId);
     return !exists ? null : (await others.forceFetch(saleId)).sale;
   }

@@ -1,6 +1,6 @@
 /** The answer to a read of sales as it is sent: made once, sent many times. */
 import { createHash } from 'node:crypto';
-import { type Sale, type StockNumbers, saleState } from '@flash-sale/core/sales/sale.ts';
+import { type Sale, type StockNumbers, saleState } from '@flash-sale/core/domain/sale.ts';
 import type { SaleListBody, SaleReadBody, SaleView } from './sale-contract.ts';
 
 export interface SaleAnswer {

@@ -78,7 +78,7 @@ export const ListSalesSchema = {
   response: {
     200: { ...SaleListSchema, headers: sharedHeaders },
     304: notModified,
-    ...problemResponses('ADDRESS_RATE_LIMITED', 'OVERLOADED', 'GATE_UNAVAILABLE', 'LEDGER_UNAVAILABLE'),
+    ...problemResponses('ADDRESS_RATE_LIMITED', 'OVERLOADED', 'INVENTORY_UNAVAILABLE', 'LEDGER_UNAVAILABLE'),
   },
 };
 
@@ -95,7 +95,7 @@ export const ReadSaleSchema = {
       'SALE_NOT_FOUND',
       'ADDRESS_RATE_LIMITED',
       'OVERLOADED',
-      'GATE_UNAVAILABLE',
+      'INVENTORY_UNAVAILABLE',
       'LEDGER_UNAVAILABLE',
     ),
   },

@@ -1,8 +1,8 @@
 /** What is on offer. Anybody may look, and looking takes nothing; a CDN may look for many. */
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
-import { SALE_CDN_S } from '@flash-sale/core/limits.ts';
-import { SALE_ID_PATTERN } from '@flash-sale/core/sales/sale.ts';
+import { SALE_CDN_S } from '@flash-sale/core/config/limits.ts';
+import { SALE_ID_PATTERN } from '@flash-sale/core/domain/sale.ts';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import fresh from 'fresh';
 import type { SaleReader } from './read-sales.ts';
@@ -31,7 +31,7 @@ export const saleRoutes: FastifyPluginAsyncTypebox<{ saleReader: SaleReader }> =
 function sendAnswer(request: FastifyRequest, reply: FastifyReply, { body, etag, askedAt }: SaleAnswer): FastifyReply {
   reply.header('cache-control', FOR_CDN);
   reply.header('etag', etag);
-  // 0, but where the gate took a second to answer: then a CDN must not add one of its own.
+  // 0, but where the inventory took a second to answer: then a CDN must not add one of its own.
   reply.header('age', Math.floor((performance.now() - askedAt) / 1000));
   // Only this header: `Cache-Control: no-cache`, which fetch() sends beside it, is a word to caches, and this is none.
   const known = request.headers['if-none-match'];

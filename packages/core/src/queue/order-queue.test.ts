@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import type { AcceptedOrder, OrderBatch } from '../orders/order.ts';
+import type { AcceptedOrder, OrderBatch } from '../domain/order.ts';
 import { decodeJob, encodeJob } from './order-queue.ts';
 
 /** But for its last character. */

@@ -1,4 +1,4 @@
-/** The queue between the gate and the ledger: one kind of job, carrying accepted orders of one sale. */
+/** The queue between the inventory and the ledger: one kind of job, carrying accepted orders of one sale. */
 import { type Static, Type } from '@sinclair/typebox';
 import { TypeCompiler } from '@sinclair/typebox/compiler';
 import { Queue } from 'bullmq';
@@ -10,11 +10,11 @@ import {
   KEEP_COMPLETED_JOBS,
   KEEP_FAILED_JOBS,
   MAX_QUANTITY,
-  SWEEP_QUEUE_LOOK_MAX,
-} from '../limits.ts';
-import { type OrderBatch, saleIdOf } from '../orders/order.ts';
-import type { AnyRedis } from '../redis/open-redis.ts';
-import { step } from '../steps.ts';
+  REAPER_QUEUE_LOOK_MAX,
+} from '../config/limits.ts';
+import { type OrderBatch, saleIdOf } from '../domain/order.ts';
+import { failpoint } from '../runtime/failpoints.ts';
+import type { AnyRedis } from '../runtime/redis/open-redis.ts';
 
 export const ORDER_QUEUE = 'confirm-orders';
 
@@ -43,7 +43,7 @@ const ConfirmOrdersJobSchema = Type.Object({
   sale_id: Type.String({ minLength: 1 }),
   epoch: Type.Integer({
     minimum: 0,
-    description: "Of the gate that accepted the orders; 0: found again by an operator's command.",
+    description: "Of the inventory that accepted the orders; 0: found again by an operator's command.",
   }),
   reserved_at: Type.Integer({
     ...TIME_MS,
@@ -144,19 +144,19 @@ export function createOrderQueue({ redis, prefix }: { redis: AnyRedis; prefix: s
         return parts;
       });
       if (jobs.length === 0) return;
-      step('add-jobs', 'begins');
+      failpoint('add-jobs', 'begins');
       await queue.addBulk(jobs);
-      step('add-jobs', 'done');
+      failpoint('add-jobs', 'done');
     },
 
     /**
      * Order ids that jobs on their way carry (waiting, delayed, at work).
      *
-     * @returns null where there are more jobs than SWEEP_QUEUE_LOOK_MAX: too many to look through
+     * @returns null where there are more jobs than REAPER_QUEUE_LOOK_MAX: too many to look through
      */
     async orderIdsUnderWay(): Promise<Set<string> | null> {
       const counts = await queue.getJobCounts(...STATES_UNDER_WAY);
-      if (Object.values(counts).reduce((sum, count) => sum + count, 0) > SWEEP_QUEUE_LOOK_MAX) return null;
+      if (Object.values(counts).reduce((sum, count) => sum + count, 0) > REAPER_QUEUE_LOOK_MAX) return null;
       const ids = await queue.getRanges([...STATES_UNDER_WAY], 0, -1);
       const jobs = (await readOfJobs(ids, 'data')).map(parseJson);
       // A job that cannot be read takes care of nothing.

@@ -1,0 +1,63 @@
+/**
+ * Who is buying: the subject of a bearer token that is verified here (AUTH=jwt), or X-User-ID as it stands, which a gateway sets that
+ * verifies buyers (AUTH=header). One or the other: what is not asked for is not looked at.
+ */
+import type { FastifyReply, FastifyRequest, onRequestHookHandler } from 'fastify';
+import fp from 'fastify-plugin';
+import type { ProblemCode } from '../plugins/problems.ts';
+import { isBuyerId } from './buyer-id.ts';
+import { bearerOf } from './credentials.ts';
+import type { TokenVerifier } from './verify-token.ts';
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Set by requireBuyer. */
+    buyerId: string;
+  }
+  interface FastifyInstance {
+    /** onRequest hook: 401 without a buyer. */
+    requireBuyer: onRequestHookHandler;
+  }
+}
+
+const refusals = {
+  expired: 'TOKEN_EXPIRED',
+  invalid: 'INVALID_TOKEN',
+  keys_unavailable: 'IDENTITY_UNAVAILABLE',
+} as const satisfies Record<string, ProblemCode>;
+
+/** @param options.tokenVerifier null: X-User-ID is believed */
+export default fp<{ tokenVerifier: TokenVerifier | null }>(
+  async (app, { tokenVerifier }) => {
+    app.decorateRequest('buyerId', '');
+    app.decorate('requireBuyer', tokenVerifier === null ? believeHeader : askJudge(tokenVerifier));
+  },
+  { name: 'buyer-identity', dependencies: ['problems'] },
+);
+
+function believeHeader(request: FastifyRequest, reply: FastifyReply, next: () => void): void {
+  const id = request.headers['x-user-id'];
+  if (id === undefined || id === '') return void reply.problem('BUYER_REQUIRED');
+  if (!isBuyerId(id)) return void reply.problem('INVALID_BUYER');
+  request.buyerId = id;
+  next();
+}
+
+function askJudge(judge: TokenVerifier) {
+  return (request: FastifyRequest, reply: FastifyReply, next: (error?: Error) => void): void => {
+    const token = bearerOf(request.headers);
+    if (token === null) return void reply.problem('BUYER_REQUIRED');
+    // Without a promise: most requests of a drop are not the first ones of their buyer.
+    const known = judge.recall(token);
+    if (known !== null) {
+      request.buyerId = known;
+      next();
+      return;
+    }
+    judge.judge(token).then((outcome) => {
+      if (outcome.word !== 'buyer') return void reply.problem(refusals[outcome.word]);
+      request.buyerId = outcome.buyerId;
+      next();
+    }, next);
+  };
+}

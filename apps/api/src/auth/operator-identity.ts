@@ -1,0 +1,52 @@
+/** Who runs the sales: whoever has ADMIN_TOKEN. A browser may give it as the password of its own login window. */
+import { createHash, timingSafeEqual } from 'node:crypto';
+import { isIP } from 'node:net';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import fp from 'fastify-plugin';
+import { credentialsOf } from './credentials.ts';
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Set by requireOperator: name and address, for the record. */
+    operator: string;
+  }
+  interface FastifyInstance {
+    /** onRequest hook: 401 without the operator's token. */
+    requireOperator(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply | undefined>;
+    /** The same, and the token is also taken as the password of a browser's login. */
+    requireOperatorOrLogin(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply | undefined>;
+  }
+}
+
+const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
+
+export default fp<{ token: string }>(
+  async (app, { token }) => {
+    const expected = digest(token);
+    // Digests have one length, so that the comparison takes the same time for every guess.
+    const isToken = (text: string): boolean => timingSafeEqual(digest(text), expected);
+
+    app.decorateRequest('operator', '');
+    app.decorate('requireOperator', async (request: FastifyRequest, reply: FastifyReply) => {
+      const [scheme, secret] = credentialsOf(request.headers);
+      if (scheme !== 'bearer' || !isToken(secret)) return reply.problem('OPERATOR_REQUIRED');
+      request.operator = `admin from ${address(request)}`;
+      return undefined;
+    });
+    app.decorate('requireOperatorOrLogin', async (request: FastifyRequest, reply: FastifyReply) => {
+      const [scheme, secret] = credentialsOf(request.headers);
+      const login = scheme === 'basic' ? Buffer.from(secret, 'base64').toString() : '';
+      const colon = login.indexOf(':');
+      const given = scheme === 'bearer' ? secret : login.slice(colon + 1);
+      if ((scheme !== 'bearer' && colon < 0) || !isToken(given)) return reply.problem('OPERATOR_REQUIRED');
+      request.operator = `${(colon > 0 && login.slice(0, colon)) || 'admin'} from ${address(request)}`;
+      return undefined;
+    });
+  },
+  { name: 'operator-identity', dependencies: ['problems'] },
+);
+
+/** Behind a trusted proxy the address is text that a client may have sent: only a real one is put on record. */
+function address(request: FastifyRequest): string {
+  return isIP(request.ip) ? request.ip : 'an unknown address';
+}

@@ -1,0 +1,83 @@
+/** Opens what the API works with: two connections to Redis, a pool to PostgreSQL, and the stores upon them. */
+
+import { readIdentity } from '@flash-sale/core/config/identity.ts';
+import { createCatalogueCache } from '@flash-sale/core/inventory/catalogue-cache.ts';
+import { createGlobalRateLimiter } from '@flash-sale/core/inventory/global-rate-limiter.ts';
+import { createHeartbeat } from '@flash-sale/core/inventory/heartbeat.ts';
+import { subscribeToInvalidations } from '@flash-sale/core/inventory/invalidations.ts';
+import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
+import { createKeys } from '@flash-sale/core/inventory/keys.ts';
+import { connectPostgres, ping } from '@flash-sale/core/ledger/connect-postgres.ts';
+import { createOrderStore } from '@flash-sale/core/ledger/order-store.ts';
+import { createSaleStore } from '@flash-sale/core/ledger/sale-store.ts';
+import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
+import { behindBreaker, createBreaker } from '@flash-sale/core/runtime/circuit-breaker.ts';
+import { createMetrics } from '@flash-sale/core/runtime/metrics.ts';
+import { connectForRequests, connectForSubscription } from '@flash-sale/core/runtime/redis/connect-redis.ts';
+import type { ServiceSettings } from '@flash-sale/core/runtime/run-service.ts';
+import type { Logger } from 'pino';
+import { createTokenVerifier } from './auth/verify-token.ts';
+
+export type Parts = Awaited<ReturnType<typeof connectParts>>;
+
+/** @throws when Redis cannot be reached, or EnvironmentError where it is not settled who a buyer is */
+export async function connectParts(settings: ServiceSettings, log: Logger, metrics = createMetrics()) {
+  const identity = readIdentity(settings);
+  const timeoutMs = settings.REQUEST_TIMEOUT_MS;
+  const keys = createKeys(settings.KEY_PREFIX);
+  // Two connections: a large job on its way to the queue must not stand before the next order at the inventory.
+  const atInventory = connectForRequests({ url: settings.REDIS_URL, name: 'api-inventory', log, timeoutMs });
+  const atQueue = connectForRequests({ url: settings.REDIS_URL, name: 'api-queue', log, timeoutMs });
+  const pool = connectPostgres({
+    url: settings.DATABASE_URL,
+    size: settings.DATABASE_POOL_SIZE,
+    timeoutMs,
+    name: 'flash-sale-api',
+    log,
+  });
+  await Promise.all([atInventory.connect(), atQueue.connect()]);
+  const { redis } = atInventory;
+  // A third one, because a connection that listens can do nothing else.
+  const subscriber = connectForSubscription({ url: settings.REDIS_URL, name: 'api-subscriber', log });
+  await subscriber.connect();
+  const breakers = { redis: createBreaker('redis', log), postgres: createBreaker('postgres', log) };
+  for (const breaker of Object.values(breakers)) metrics.watchBreaker(breaker);
+  metrics.watchPool(pool);
+  const queue = createOrderQueue({ redis: atQueue.redis, prefix: keys.queuePrefix });
+  const heartbeat = createHeartbeat({ redis, keys });
+
+  const tokenVerifier = identity.kind === 'jwt' ? createTokenVerifier(identity, { log }) : null;
+
+  return {
+    /** null: X-User-ID is believed. */
+    tokenVerifier,
+    inventory: behindBreaker(breakers.redis, createInventory({ redis, keys, backlogLimit: settings.BACKLOG_LIMIT })),
+    globalRateLimiter: behindBreaker(
+      breakers.redis,
+      createGlobalRateLimiter({ redis, keys, limit: settings.GLOBAL_RATE_LIMIT }),
+    ),
+    catalogueCache: behindBreaker(breakers.redis, createCatalogueCache({ redis, keys })),
+    orders: behindBreaker(breakers.postgres, createOrderStore(pool)),
+    sales: behindBreaker(breakers.postgres, createSaleStore(pool)),
+    queue,
+    /** @param onInvalidation see subscribeToInvalidations */
+    subscribeToInvalidations: (onInvalidation: (saleId: string | null) => void) =>
+      subscribeToInvalidations({ redis: subscriber.redis, keys }, onInvalidation),
+    breakers,
+    metrics,
+    /** Each throws, or hangs, where its part does not answer. Behind the breakers, which are thereby true of a part that nobody else asks. */
+    probes: {
+      redis: (): Promise<void> => breakers.redis.call(() => atInventory.ping()),
+      postgres: (): Promise<void> => breakers.postgres.call(() => ping(pool)),
+      worker: async (): Promise<void> => {
+        if (!(await heartbeat.isFresh())) throw new Error('no worker has given a heartbeat');
+      },
+    },
+    async close(): Promise<void> {
+      tokenVerifier?.close();
+      await queue.close();
+      for (const breaker of Object.values(breakers)) breaker.close();
+      await Promise.all([atInventory.close(), atQueue.close(), subscriber.close(), pool.end()]);
+    },
+  };
+}

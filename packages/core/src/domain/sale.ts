@@ -1,0 +1,72 @@
+/** What a sale is: the words and shapes that every process shares. */
+import { MAX_SALE_ID_LENGTH } from '../config/limits.ts';
+
+/** A sale's id is the product id of the URL. No ":" (job ids), no braces (hash tags). */
+export const SALE_ID_PATTERN = `^[A-Za-z0-9][A-Za-z0-9_-]{0,${MAX_SALE_ID_LENGTH - 1}}$`;
+
+/** Decimal text with up to 9 digits before the point and 4 behind it: exact in numeric(13,4) and as a JSON number. */
+export const PRICE_PATTERN = '^(0|[1-9][0-9]{0,8})(\\.[0-9]{1,4})?$';
+
+/** What the catalogue (PostgreSQL) knows of a sale: everything but the live numbers of its stock. */
+export interface Sale {
+  readonly id: string;
+  readonly name: string;
+  readonly description: string | null;
+  /** Exact decimal text, in units of the currency. */
+  readonly originalPrice: string;
+  /** Exact decimal text, in units of the currency. */
+  readonly flashSalePrice: string;
+  /** ISO 4217. */
+  readonly currency: string;
+  /** Units given to the sale: initial + added − withdrawn. */
+  readonly allotment: number;
+  /** Units that one buyer may hold; 0 = no cap. */
+  readonly perBuyerLimit: number;
+  /** Milliseconds since 1970, UTC. */
+  readonly startsAt: number;
+  /** Milliseconds since 1970, UTC; the sale is over from this instant on. */
+  readonly endsAt: number;
+  readonly paused: boolean;
+  /** Raised by every change of window or pause; an older one never overwrites a newer one in the inventory. */
+  readonly version: number;
+  /** Last version that reached the inventory. 0 until somebody set out to make it; afterwards a missing inventory is made from the ledger. */
+  readonly inventoryVersion: number;
+  /** Of the inventory's present life: raised each time it is rebuilt. */
+  readonly epoch: number;
+}
+
+/** A change of stock on its way through ledger and inventory. */
+export interface StockChange {
+  readonly id: string;
+  readonly saleId: string;
+  /** Units; negative withdraws. */
+  readonly delta: number;
+  readonly reason: string;
+  readonly state: 'pending' | 'applied' | 'refused';
+  readonly actor: string;
+  readonly requestId: string;
+}
+
+/** What an inventory decided of a change of stock. */
+export interface StockDecision {
+  readonly word: 'applied' | 'refused';
+  /** Of that inventory: once there is another one, the word counts no more. */
+  readonly epoch: number;
+}
+
+/** What the inventory (Redis) knows of a sale, all in units. allotment = available + reserved + sold. */
+export interface StockNumbers {
+  readonly allotment: number;
+  readonly available: number;
+  readonly reserved: number;
+  readonly sold: number;
+}
+
+export type SaleState = 'scheduled' | 'active' | 'paused' | 'ended';
+
+/** @param now milliseconds since 1970 */
+export function saleState(sale: Pick<Sale, 'paused' | 'startsAt' | 'endsAt'>, now: number): SaleState {
+  if (now >= sale.endsAt) return 'ended';
+  if (sale.paused) return 'paused';
+  return now < sale.startsAt ? 'scheduled' : 'active';
+}

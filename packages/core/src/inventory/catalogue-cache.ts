@@ -1,0 +1,33 @@
+/**
+ * The catalogue's copy in Redis: between the memory of each process and PostgreSQL. Holds no numbers of stock.
+ * It is fresh for CATALOGUE_TTL_S; after that it is kept for the time that PostgreSQL is away, when old is better than none.
+ */
+
+import { CATALOGUE_KEPT_S, CATALOGUE_TTL_S } from '../config/limits.ts';
+import type { Sale } from '../domain/sale.ts';
+import type { AnyRedis } from '../runtime/redis/open-redis.ts';
+import type { Keys } from './keys.ts';
+
+export interface CachedCatalogue {
+  readonly sales: readonly Sale[];
+  readonly fresh: boolean;
+}
+
+export type CatalogueCache = ReturnType<typeof createCatalogueCache>;
+
+export function createCatalogueCache({ redis, keys }: { redis: AnyRedis; keys: Keys }) {
+  return {
+    async read(): Promise<CachedCatalogue | null> {
+      const [text, ttl] = await Promise.all([redis.get(keys.catalogue), redis.ttl(keys.catalogue)]);
+      if (text === null) return null;
+      return { sales: JSON.parse(text) as Sale[], fresh: CATALOGUE_KEPT_S - ttl < CATALOGUE_TTL_S };
+    },
+    async write(sales: readonly Sale[]): Promise<void> {
+      await redis.set(keys.catalogue, JSON.stringify(sales), 'EX', CATALOGUE_KEPT_S);
+    },
+    /** An operator changed something: the next read goes to PostgreSQL. */
+    async clear(): Promise<void> {
+      await redis.del(keys.catalogue);
+    },
+  };
+}

@@ -1,0 +1,115 @@
+/** The statements by which orders get into the ledger, and by which they are found there. In which order, and what follows: order-store.ts. */
+
+import type { AcceptedOrder, OrderOutcome, RejectionReason } from '../domain/order.ts';
+import type { Client } from './connect-postgres.ts';
+
+export interface OutcomeRow {
+  id: string;
+  status: 'confirmed' | 'rejected';
+  reason: RejectionReason | null;
+}
+
+export const SELECT_OUTCOMES = 'SELECT id, status, reason FROM orders WHERE id = ANY($1)';
+
+/**
+ * Batches of one sale queue at its row instead of meeting in a deadlock over the same orders, and the sale's epoch stays what it is until
+ * the transaction ends.
+ *
+ * @returns the epoch, or null where the sale is unknown
+ */
+export async function lockSale(client: Client, saleId: string): Promise<number | null> {
+  const { rows } = await client.query<{ epoch: number }>('SELECT epoch FROM sales WHERE id = $1 FOR NO KEY UPDATE', [
+    saleId,
+  ]);
+  return rows[0]?.epoch ?? null;
+}
+
+/** @param onConflict '': all of them must be new. @returns how many of them were not there before */
+export async function insertConfirmed(
+  client: Client,
+  saleId: string,
+  orders: readonly AcceptedOrder[],
+  onConflict: '' | 'ON CONFLICT (id) DO NOTHING' = 'ON CONFLICT (id) DO NOTHING',
+): Promise<number> {
+  const { rowCount } = await client.query(
+    `INSERT INTO orders (id, sale_id, buyer_id, quantity, unit_price, amount, currency, status, request_id, created_at,
+                         idempotency_key)
+     SELECT o.id, s.id, o.buyer_id, o.quantity, s.flash_sale_price, o.quantity * s.flash_sale_price, s.currency,
+            'confirmed', o.request_id, to_timestamp(o.reserved_at / 1000.0), o.idempotency_key
+       FROM unnest($2::text[], $3::text[], $4::int[], $5::text[], $6::float8[], $7::text[])
+              AS o (id, buyer_id, quantity, request_id, reserved_at, idempotency_key)
+       JOIN sales s ON s.id = $1
+     ${onConflict}`,
+    [saleId, ...columns(orders)],
+  );
+  return rowCount ?? 0;
+}
+
+/** I2: the guard against oversell. @returns false where the allotment has no room */
+export async function raiseSold(client: Client, saleId: string, units: number): Promise<boolean> {
+  const { rowCount } = await client.query(
+    'UPDATE sales SET sold = sold + $2 WHERE id = $1 AND sold + $2 <= allotment',
+    [saleId, units],
+  );
+  return rowCount === 1;
+}
+
+export async function insertRejected(
+  client: Client,
+  saleId: string,
+  orders: readonly AcceptedOrder[],
+  reason: RejectionReason,
+): Promise<string[]> {
+  const { rows } = await client.query<{ id: string }>(
+    `INSERT INTO orders (id, sale_id, buyer_id, quantity, status, reason, request_id, created_at, idempotency_key)
+     SELECT o.id, $1, o.buyer_id, o.quantity, 'rejected', $8, o.request_id, to_timestamp(o.reserved_at / 1000.0),
+            o.idempotency_key
+       FROM unnest($2::text[], $3::text[], $4::int[], $5::text[], $6::float8[], $7::text[])
+              AS o (id, buyer_id, quantity, request_id, reserved_at, idempotency_key)
+     ON CONFLICT (id) DO NOTHING
+     RETURNING id`,
+    [saleId, ...columns(orders), reason],
+  );
+  return rows.map((row) => row.id);
+}
+
+function columns(orders: readonly AcceptedOrder[]): unknown[] {
+  return [
+    orders.map((order) => order.id),
+    orders.map((order) => order.buyerId),
+    orders.map((order) => order.quantity),
+    orders.map((order) => order.requestId),
+    orders.map((order) => order.reservedAt),
+    orders.map((order) => order.idempotencyKey),
+  ];
+}
+
+/** Outcomes of all of them; `fresh` are those whose rows this very transaction has written. */
+export async function outcomesOfThisTransaction(
+  client: Client,
+  orders: readonly AcceptedOrder[],
+): Promise<OrderOutcome[]> {
+  const { rows } = await client.query<OutcomeRow & { fresh: boolean }>(
+    `SELECT id, status, reason, xmin = pg_current_xact_id()::xid AS fresh FROM orders WHERE id = ANY($1)`,
+    [orders.map((order) => order.id)],
+  );
+  return rows.map((row) => ({ ...earlierOutcome(row), fresh: row.fresh }));
+}
+
+/** Adds what the ledger said earlier of the orders that were not written just now. */
+export async function withEarlierOutcomes(
+  client: Client,
+  orders: readonly AcceptedOrder[],
+  fresh: ReadonlyMap<string, OrderOutcome>,
+): Promise<OrderOutcome[]> {
+  const others = orders.filter((order) => !fresh.has(order.id)).map((order) => order.id);
+  if (others.length === 0) return [...fresh.values()];
+  const { rows } = await client.query<OutcomeRow>(SELECT_OUTCOMES, [others]);
+  return [...fresh.values(), ...rows.map(earlierOutcome)];
+}
+
+export function earlierOutcome(row: OutcomeRow): OrderOutcome {
+  return row.status === 'confirmed'
+    ? { id: row.id, status: 'confirmed', fresh: false }
+    : { id: row.id, status: 'rejected', reason: row.reason ?? 'LEDGER_REFUSED', fresh: false };
+}

@@ -1,0 +1,317 @@
+/**
+ * Sales in the ledger: settings, allotment, sold count, and the operators' actions upon them. Each change and the line
+ * about it in operator_actions are one transaction.
+ */
+
+import type { Sale, StockChange, StockDecision } from '../domain/sale.ts';
+import { type Client, inTransaction, type Pool } from './connect-postgres.ts';
+
+/** Who does something, for the record. */
+export interface Operator {
+  /** Name and address, for example "admin from 10.0.0.7". */
+  readonly actor: string;
+  readonly requestId: string;
+}
+
+export interface NewSale {
+  readonly id: string;
+  readonly name: string;
+  readonly description: string | null;
+  /** Exact decimal text. */
+  readonly originalPrice: string;
+  readonly flashSalePrice: string;
+  readonly currency: string;
+  readonly units: number;
+  readonly startsAt: number;
+  readonly endsAt: number;
+  readonly perBuyerLimit: number;
+}
+
+/** A sale with the ledger's own count of units. */
+export interface LedgerSale extends Sale {
+  /** Units confirmed. */
+  readonly sold: number;
+}
+
+type SaleRow = Omit<LedgerSale, 'startsAt' | 'endsAt'> & { startsAt: Date; endsAt: Date };
+
+const SALE_COLUMNS = `id, name, description, trim_scale(original_price)::text AS "originalPrice",
+  trim_scale(flash_sale_price)::text AS "flashSalePrice", currency, allotment, sold,
+  per_buyer_limit AS "perBuyerLimit", starts_at AS "startsAt", ends_at AS "endsAt", paused, version,
+  inventory_version AS "inventoryVersion", epoch`;
+
+const CHANGE_COLUMNS = 'id, sale_id AS "saleId", delta, reason, state, actor, request_id AS "requestId"';
+
+export type SaleStore = ReturnType<typeof createSaleStore>;
+
+export function createSaleStore(pool: Pool) {
+  return {
+    /** @returns null where a sale of this id exists */
+    async create(sale: NewSale, operator: Operator): Promise<Sale | null> {
+      return inTransaction(pool, 'create-sale', async (client) => {
+        const { rows } = await client.query<SaleRow>(
+          `INSERT INTO sales (id, name, description, original_price, flash_sale_price, currency, allotment,
+                              per_buyer_limit, starts_at, ends_at)
+           VALUES ($1, $2, $3, $4::numeric, $5::numeric, $6, $7, $8, to_timestamp($9 / 1000.0), to_timestamp($10 / 1000.0))
+           ON CONFLICT (id) DO NOTHING RETURNING ${SALE_COLUMNS}`,
+          [
+            sale.id,
+            sale.name,
+            sale.description,
+            sale.originalPrice,
+            sale.flashSalePrice,
+            sale.currency,
+            sale.units,
+            sale.perBuyerLimit,
+            sale.startsAt,
+            sale.endsAt,
+          ],
+        );
+        const made = rows[0] ? toSale(rows[0]) : null;
+        if (made) await record(client, operator, { action: 'create', saleId: made.id, before: null, after: made });
+        return made;
+      });
+    },
+
+    async find(saleId: string): Promise<LedgerSale | null> {
+      const { rows } = await pool.query<SaleRow>(`SELECT ${SALE_COLUMNS} FROM sales WHERE id = $1`, [saleId]);
+      return rows[0] ? toSale(rows[0]) : null;
+    },
+
+    /** Sales that are not over, and those that ended less than `endedWithinMs` ago, by the ledger's clock. */
+    async listCurrent(endedWithinMs: number): Promise<LedgerSale[]> {
+      const { rows } = await pool.query<SaleRow>(
+        `SELECT ${SALE_COLUMNS} FROM sales
+          WHERE ends_at > now() - make_interval(secs => $1 / 1000.0) ORDER BY starts_at, id`,
+        [endedWithinMs],
+      );
+      return rows.map(toSale);
+    },
+
+    /** The newest sales, whatever their state. */
+    async listNewest(limit: number): Promise<LedgerSale[]> {
+      const { rows } = await pool.query<SaleRow>(
+        `SELECT ${SALE_COLUMNS} FROM sales ORDER BY created_at DESC, id LIMIT $1`,
+        [limit],
+      );
+      return rows.map(toSale);
+    },
+
+    /** Every sale's id, for loops that must leave none out; a sale is one product, so there are few. */
+    async listIds(): Promise<string[]> {
+      const { rows } = await pool.query<{ id: string }>('SELECT id FROM sales ORDER BY id');
+      return rows.map((row) => row.id);
+    },
+
+    /**
+     * Sales whose inventory is behind the ledger, and all that are not over for a day: a Redis that came back without its last second may have
+     * an older end. For the loop that brings them together again.
+     */
+    async listToSync(): Promise<LedgerSale[]> {
+      const { rows } = await pool.query<SaleRow>(
+        `SELECT ${SALE_COLUMNS} FROM sales WHERE inventory_version < version OR ends_at > now() - interval '1 day' ORDER BY id`,
+      );
+      return rows.map(toSale);
+    },
+
+    /** Sales that must have an inventory, those that are on first; without `all`, only those that are not over for a day. */
+    async listToWatch(all: boolean): Promise<LedgerSale[]> {
+      const { rows } = await pool.query<SaleRow>(
+        `SELECT ${SALE_COLUMNS} FROM sales WHERE inventory_version > 0 AND ($1 OR ends_at > now() - interval '1 day')
+          ORDER BY (now() BETWEEN starts_at AND ends_at) DESC, starts_at`,
+        [all],
+      );
+      return rows.map(toSale);
+    },
+
+    /** The inventory has this version of the settings. */
+    async markSynced(saleId: string, version: number): Promise<void> {
+      await inTransaction(pool, 'mark-synced', (client) =>
+        client.query('UPDATE sales SET inventory_version = $2 WHERE id = $1 AND inventory_version < $2', [
+          saleId,
+          version,
+        ]),
+      );
+    },
+
+    /**
+     * Before the first inventory of a sale is made: whoever gets the sale here makes it. From now on a missing inventory was lost, and is made from
+     * the ledger's orders. @returns null where somebody was faster
+     */
+    async claimOpening(saleId: string): Promise<Sale | null> {
+      return inTransaction(pool, 'mark-synced', async (client) => {
+        const { rows } = await client.query<SaleRow>(
+          `UPDATE sales SET inventory_version = version WHERE id = $1 AND inventory_version = 0 RETURNING ${SALE_COLUMNS}`,
+          [saleId],
+        );
+        return rows[0] ? toSale(rows[0]) : null;
+      });
+    },
+
+    /** @returns null where the sale is unknown; a sale that is in that state already is left as it is */
+    async setPaused(saleId: string, paused: boolean, operator: Operator): Promise<Sale | null> {
+      return changeSale(pool, saleId, operator, paused ? 'pause' : 'resume', async (client, before) =>
+        before.paused === paused
+          ? null
+          : client.query<SaleRow>(
+              `UPDATE sales SET paused = $2, version = version + 1 WHERE id = $1 RETURNING ${SALE_COLUMNS}`,
+              [saleId, paused],
+            ),
+      );
+    },
+
+    /** @param startsAt @param endsAt milliseconds since 1970. @returns null where the sale is unknown */
+    async changeWindow(saleId: string, startsAt: number, endsAt: number, operator: Operator): Promise<Sale | null> {
+      return changeSale(pool, saleId, operator, 'change_window', (client) =>
+        client.query<SaleRow>(
+          `UPDATE sales SET starts_at = to_timestamp($2 / 1000.0), ends_at = to_timestamp($3 / 1000.0), version = version + 1
+            WHERE id = $1 RETURNING ${SALE_COLUMNS}`,
+          [saleId, startsAt, endsAt],
+        ),
+      );
+    },
+
+    /**
+     * First step of a change of stock: written down, and where it adds units the ledger's allotment grows before the inventory's
+     * (it may lag behind the ledger, never run ahead of it).
+     *
+     * A change of the same id, sale, delta and reason that was begun before is returned as it stands.
+     *
+     * @returns null where the sale is unknown; 'other_change' where the id belongs to another change; 'too_many' where the allotment would pass `maxAllotment`; 'inventory_closed'
+     * where the inventory was never made: it will be made with the ledger's allotment, which must not hold this change yet
+     */
+    async beginStockChange(
+      change: { id: string; saleId: string; delta: number; reason: string },
+      maxAllotment: number,
+      operator: Operator,
+    ): Promise<StockChange | 'other_change' | 'too_many' | 'inventory_closed' | null> {
+      return inTransaction(pool, 'begin-stock-change', async (client) => {
+        const sale = await lockSale(client, change.saleId);
+        if (!sale) return null;
+        const earlier = await client.query<StockChange>(`SELECT ${CHANGE_COLUMNS} FROM stock_changes WHERE id = $1`, [
+          change.id,
+        ]);
+        if (earlier.rows[0]) return sameChange(earlier.rows[0], change) ? earlier.rows[0] : 'other_change';
+        if (sale.inventoryVersion === 0) return 'inventory_closed';
+        if (sale.allotment + change.delta > maxAllotment) return 'too_many';
+        const { rows } = await client.query<StockChange>(
+          `INSERT INTO stock_changes (id, sale_id, delta, reason, actor, request_id)
+           VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING RETURNING ${CHANGE_COLUMNS}`,
+          [change.id, change.saleId, change.delta, change.reason, operator.actor, operator.requestId],
+        );
+        // Another sale's change took the id since we looked: only changes of one sale wait for each other.
+        if (!rows[0]) return 'other_change';
+        if (change.delta > 0) {
+          await client.query('UPDATE sales SET allotment = allotment + $2 WHERE id = $1', [
+            change.saleId,
+            change.delta,
+          ]);
+        }
+        return rows[0];
+      });
+    },
+
+    /**
+     * Last step of a change of stock, after the inventory has decided. Done once, however many processes come to do it.
+     *
+     * @returns false where the inventory was rebuilt since, maybe without the change: it stays pending, and the new one is to be asked
+     */
+    async finishStockChange(change: StockChange, { word: decided, epoch }: StockDecision): Promise<boolean> {
+      return inTransaction(pool, 'finish-stock-change', async (client) => {
+        const before = await lockSale(client, change.saleId);
+        if (before && before.epoch > epoch) return false;
+        const { rowCount } = await client.query(
+          `UPDATE stock_changes SET state = $2 WHERE id = $1 AND state = 'pending'`,
+          [change.id, decided],
+        );
+        if (rowCount === 0 || !before) return true;
+        if (decided === 'applied' && change.delta < 0) {
+          await client.query('UPDATE sales SET allotment = allotment + $2 WHERE id = $1', [
+            change.saleId,
+            change.delta,
+          ]);
+        }
+        // Where units were added the ledger's allotment grew in the first step.
+        const base = change.delta > 0 ? before.allotment - change.delta : before.allotment;
+        await record(client, change, {
+          action: 'change_stock',
+          saleId: change.saleId,
+          before: { allotment: base },
+          after: { allotment: decided === 'applied' ? base + change.delta : base, delta: change.delta, decided },
+          reason: change.reason,
+        });
+        return true;
+      });
+    },
+
+    /** Changes that nobody has finished for `olderThanMs`: their process died on the way. */
+    async listUnfinishedStockChanges(olderThanMs: number): Promise<StockChange[]> {
+      const { rows } = await pool.query<StockChange>(
+        `SELECT ${CHANGE_COLUMNS} FROM stock_changes
+          WHERE state = 'pending' AND created_at < now() - make_interval(secs => $1 / 1000.0) ORDER BY created_at`,
+        [olderThanMs],
+      );
+      return rows;
+    },
+  };
+}
+
+async function changeSale(
+  pool: Pool,
+  saleId: string,
+  operator: Operator,
+  action: 'pause' | 'resume' | 'change_window',
+  update: (client: Client, before: LedgerSale) => Promise<{ rows: SaleRow[] } | null>,
+): Promise<Sale | null> {
+  const names = { pause: 'pause-sale', resume: 'resume-sale', change_window: 'change-window' } as const;
+  return inTransaction(pool, names[action], async (client) => {
+    const before = await lockSale(client, saleId);
+    if (!before) return null;
+    const changed = await update(client, before);
+    if (!changed) return before;
+    const after = toSale(changed.rows[0] as SaleRow);
+    await record(client, operator, { action, saleId, before, after });
+    return after;
+  });
+}
+
+function sameChange(a: StockChange, b: { saleId: string; delta: number; reason: string }): boolean {
+  return a.saleId === b.saleId && a.delta === b.delta && a.reason === b.reason;
+}
+
+/** The sale as a transaction sees it. */
+export async function readSale(client: Client, saleId: string): Promise<LedgerSale | null> {
+  const { rows } = await client.query<SaleRow>(`SELECT ${SALE_COLUMNS} FROM sales WHERE id = $1`, [saleId]);
+  return rows[0] ? toSale(rows[0]) : null;
+}
+
+async function lockSale(client: Client, saleId: string): Promise<LedgerSale | null> {
+  const { rows } = await client.query<SaleRow>(`SELECT ${SALE_COLUMNS} FROM sales WHERE id = $1 FOR NO KEY UPDATE`, [
+    saleId,
+  ]);
+  return rows[0] ? toSale(rows[0]) : null;
+}
+
+async function record(
+  client: Client,
+  operator: Operator,
+  entry: { action: string; saleId: string; before: object | null; after: object; reason?: string },
+): Promise<void> {
+  await client.query(
+    `INSERT INTO operator_actions (actor, action, sale_id, before, after, reason, request_id)
+     VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+    [
+      operator.actor,
+      entry.action,
+      entry.saleId,
+      entry.before === null ? null : JSON.stringify(entry.before),
+      JSON.stringify(entry.after),
+      entry.reason ?? null,
+      operator.requestId,
+    ],
+  );
+}
+
+function toSale(row: SaleRow): LedgerSale {
+  return { ...row, startsAt: row.startsAt.getTime(), endsAt: row.endsAt.getTime() };
+}

@@ -1,0 +1,61 @@
+/** Whose fault a fault is, by what the client libraries say. */
+import { expect, test } from 'vitest';
+import {
+  DependencyUnavailableError,
+  isAboutTheOrder,
+  isRowHeld,
+  isSilent,
+  nothingHappenedInRedis,
+  unavailableDependency,
+} from './errors.ts';
+
+const fault = (message: string, code?: string) => Object.assign(new Error(message), code === undefined ? {} : { code });
+
+test.each([
+  ['redis', true, fault('Command timed out')],
+  ['redis', true, fault('Connection is closed.')],
+  ['redis', false, fault('OOM command not allowed when used memory > maxmemory')],
+  ['redis', false, fault('LOADING Redis is loading the dataset in memory')],
+  ['redis', false, fault('Too many Cluster redirections. Last error: ReplyError: TRYAGAIN Multiple keys request')],
+  ['redis', true, fault('Too many Cluster redirections')],
+  ['redis', true, fault('All sentinels are unreachable and retry is disabled.')],
+  ['postgres', true, fault('connect ECONNREFUSED', 'ECONNREFUSED')],
+  ['postgres', true, fault('Query read timeout')],
+  ['postgres', true, fault('the database system is starting up', '57P03')],
+  ['postgres', true, fault('canceling statement due to statement timeout', '57014')],
+  ['postgres', false, fault('canceling statement due to lock timeout', '55P03')],
+  ['postgres', false, fault('deadlock detected', '40P01')],
+  ['postgres', false, fault('could not extend file', '53100')],
+] as const)('%s is away; unheard of: %s: %s', (part, silent, error) => {
+  expect(unavailableDependency(error)).toBe(part);
+  expect(isSilent(error, part)).toBe(silent);
+  expect(isSilent(error, part === 'redis' ? 'postgres' : 'redis')).toBe(false);
+  expect(isAboutTheOrder(error)).toBe(false);
+});
+
+test('a call that a breaker refused did nothing, and says which part is away', () => {
+  expect(unavailableDependency(new DependencyUnavailableError('redis'))).toBe('redis');
+  expect(nothingHappenedInRedis(new DependencyUnavailableError('redis'))).toBe(true);
+  expect(nothingHappenedInRedis(new DependencyUnavailableError('postgres'))).toBe(false);
+  expect(nothingHappenedInRedis(fault('Command timed out'))).toBe(false);
+});
+
+test('a slot that is on its way, and a master that was demoted or cut off, refused the command before it ran', () => {
+  for (const message of [
+    'TRYAGAIN Multiple keys request during rehashing of slot',
+    'Too many Cluster redirections. Last error: ReplyError: TRYAGAIN Multiple keys request during rehashing of slot',
+    'Too many Cluster redirections. Last error: ReplyError: MOVED 7 127.0.0.1:1',
+    "READONLY You can't write against a read only replica. script: 1, on @user_script:1.",
+    'NOREPLICAS Not enough good replicas to write. script: 1, on @user_script:1.',
+  ])
+    expect(nothingHappenedInRedis(fault(message))).toBe(true);
+  expect(nothingHappenedInRedis(fault('Too many Cluster redirections. Last error: Error: Command timed out'))).toBe(
+    false,
+  );
+});
+
+test('a row that is held is nobody’s absence; data that is refused is about the order', () => {
+  expect(isRowHeld(fault('canceling statement due to lock timeout', '55P03'))).toBe(true);
+  expect(isAboutTheOrder(fault('violates check constraint', '23514'))).toBe(true);
+  expect(unavailableDependency(fault('violates check constraint', '23514'))).toBeNull();
+});

@@ -1,0 +1,116 @@
+/** Permits that are leased ahead: never more than the limit, no round trip while they last, and back when they are not used. */
+import { createRateLimitLease } from '@flash-sale/api/orders/rate-limit-lease.ts';
+import { PERMITS_AHEAD, RATE_LIMIT_LEASE_MS } from '@flash-sale/core/config/limits.ts';
+import { createGlobalRateLimiter, type Permits } from '@flash-sale/core/inventory/global-rate-limiter.ts';
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { eventually, openWorld, type World } from '../support/world.ts';
+
+/** A window with a bottom, and a clock that the test moves. */
+function played({ free = 1_000, limit = 1_000, secondLeftMs = 500 } = {}) {
+  const asked: number[] = [];
+  const returned: number[] = [];
+  const clock = { at: 0 };
+  const lease = createRateLimitLease(
+    {
+      limit,
+      async take(wanted): Promise<Permits> {
+        asked.push(wanted);
+        const granted = Math.min(wanted, free);
+        free -= granted;
+        return { granted, second: 7, remaining: free, waitMs: granted < wanted ? 100 : 0, secondLeftMs };
+      },
+      async giveBack(_permits, unused) {
+        returned.push(unused);
+      },
+    },
+    () => clock.at,
+  );
+  return { lease, asked, returned, clock };
+}
+
+describe('a lease', () => {
+  test('lets the next turns through without asking', async () => {
+    const { lease, asked } = played();
+    for (let i = 0; i <= PERMITS_AHEAD; i++) expect((await lease.take(2)).granted).toBe(2);
+    expect(asked).toEqual([2 + 2 * PERMITS_AHEAD]);
+    await lease.take(2);
+    expect(asked.length).toBe(2);
+  });
+
+  test('takes no more than a fiftieth of the limit ahead', async () => {
+    const { lease, asked } = played({ limit: 100 });
+    await lease.take(50);
+    expect(asked).toEqual([52]);
+  });
+
+  test('ends with its time, and with the second that it counts in; what was not used goes back', async () => {
+    for (const [secondLeftMs, endsAt] of [
+      [500, RATE_LIMIT_LEASE_MS],
+      [10, 10],
+    ] as const) {
+      const { lease, asked, returned, clock } = played({ secondLeftMs });
+      await lease.take(1);
+      clock.at = endsAt - 1;
+      await lease.take(1);
+      clock.at = endsAt;
+      await lease.take(1);
+      expect([asked.length, returned]).toEqual([2, [PERMITS_AHEAD - 1]]);
+    }
+  });
+
+  test('ends by itself where nobody asks any more', async () => {
+    const { lease, returned } = played();
+    await lease.take(1);
+    await eventually('it goes back', 2_000, () => returned.length > 0);
+    expect(returned).toEqual([PERMITS_AHEAD]);
+  });
+
+  test('is not made of a window that gives less than is needed', async () => {
+    const { lease, asked } = played({ free: 3 });
+    expect(await lease.take(5)).toMatchObject({ granted: 3, waitMs: 100 });
+    expect(await lease.take(1)).toMatchObject({ granted: 0 });
+    expect(asked.length).toBe(2);
+  });
+
+  test('makes up what another turn of the same moment did not get', async () => {
+    const { lease, asked } = played({ free: 30, limit: 10_000 });
+    const both = await Promise.all([lease.take(4), lease.take(4)]);
+    // The first took all that was left, to have some ahead; the second found nothing.
+    expect(asked).toEqual([36, 36]);
+    expect(both.map(({ granted }) => granted)).toEqual([4, 4]);
+  });
+
+  test('takes back what a turn did not use', async () => {
+    const { lease, returned, asked } = played();
+    const permits = await lease.take(10);
+    await lease.giveBack(permits, 10);
+    for (let i = 0; i <= PERMITS_AHEAD; i++) await lease.take(2);
+    expect([asked.length, returned]).toEqual([1, []]);
+  });
+});
+
+describe('of the real window', () => {
+  let world: World;
+  beforeAll(async () => {
+    world = await openWorld(inject('template'));
+  });
+  afterAll(() => world.close());
+
+  test('[I9] processes with leases of their own get no more than the limit between them, and nearly all of it', async () => {
+    const limit = 300;
+    const window = createGlobalRateLimiter({ redis: world.redis, keys: world.keys, limit });
+    const leases = Array.from({ length: 4 }, () => createRateLimitLease(window));
+    const bySecond = new Map<number, number>();
+    const endsAt = Date.now() + 2_200;
+    while (Date.now() < endsAt) {
+      for (const { granted, second } of await Promise.all(leases.map((lease) => lease.take(3)))) {
+        bySecond.set(second, (bySecond.get(second) ?? 0) + granted);
+      }
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    for (const passed of bySecond.values()) expect(passed).toBeLessThanOrEqual(limit);
+    const all = [...bySecond.values()].reduce((sum, passed) => sum + passed, 0);
+    // Of 2.2 s at 300 a second: a window of two seconds never gives the whole of each.
+    expect(all).toBeGreaterThan(limit);
+  });
+});

@@ -1,0 +1,102 @@
+/** The reserve batcher: orders of one turn go to the inventory together, and each gets its own outcome. */
+import { createReserveBatcher, NothingReservedError } from '@flash-sale/api/orders/reserve-batcher.ts';
+import { RESERVE_BATCH_MAX } from '@flash-sale/core/config/limits.ts';
+import type { OrderRequest } from '@flash-sale/core/inventory/inventory.ts';
+import type { ReserveDecision } from '@flash-sale/core/inventory/outcomes.ts';
+import { expect, test } from 'vitest';
+
+const request = (orderId: string): OrderRequest => ({
+  orderId,
+  buyerId: 'b',
+  quantity: 1,
+  requestId: 'r',
+  idempotencyKey: null,
+});
+const bucket = { capacity: 0, refillRate: 1 };
+
+function recorded(granted: number) {
+  const calls: { saleId: string; orders: string[]; permits: number }[] = [];
+  const asked: number[] = [];
+  const returned: number[] = [];
+  let failNext: Error | null = null;
+  const batcher = createReserveBatcher({
+    bucket,
+    whenDecided: () => {},
+    time: () => {},
+    inventory: {
+      async reserve(saleId, orders, permits) {
+        calls.push({ saleId, orders: orders.map((order) => order.orderId), permits });
+        if (saleId === 'broken') throw new Error('broken');
+        const decisions = orders.map(
+          (): ReserveDecision => ({ outcome: { word: 'sold_out' }, tokensLeft: 0, tokenInMs: 0 }),
+        );
+        return { decisions, permitsLeft: 1 };
+      },
+    },
+    globalRateLimiter: {
+      async take(wanted) {
+        asked.push(wanted);
+        if (failNext) throw failNext;
+        return { granted, second: 1, remaining: 0, waitMs: 0, secondLeftMs: 0 };
+      },
+      async giveBack(_permits, unused) {
+        returned.push(unused);
+      },
+    },
+  });
+  return { batcher, calls, asked, returned, failWith: (error: Error) => (failNext = error) };
+}
+
+test('orders of one turn share one call for each sale, in the order of their arrival', async () => {
+  const { batcher, calls, asked } = recorded(100);
+  await Promise.all([
+    batcher.admit('a', request('1')),
+    batcher.admit('b', request('2')),
+    batcher.admit('a', request('3')),
+  ]);
+  expect(asked).toEqual([3]);
+  expect(calls).toEqual([
+    { saleId: 'a', orders: ['1', '3'], permits: 2 },
+    { saleId: 'b', orders: ['2'], permits: 1 },
+  ]);
+  await batcher.admit('a', request('4'));
+  expect(calls[2]?.orders).toEqual(['4']);
+});
+
+test('a crowd goes to the inventory in batches, as soon as each is full, and permits go to those who came first', async () => {
+  const { batcher, calls, asked } = recorded(10);
+  const [full, rest] = [RESERVE_BATCH_MAX, 5];
+  await Promise.all(Array.from({ length: 2 * full + rest }, (_, i) => batcher.admit('a', request(String(i)))));
+  expect(asked).toEqual([full, full, rest]);
+  expect(calls.map((call) => [call.orders.length, call.permits])).toEqual([
+    [full, 10],
+    [full, 10],
+    [rest, rest],
+  ]);
+  expect(calls.flatMap((call) => call.orders)).toEqual(Array.from({ length: 2 * full + rest }, (_, i) => String(i)));
+});
+
+test('permits that were left go back, together', async () => {
+  const { batcher, returned } = recorded(10);
+  await Promise.all([batcher.admit('a', request('1')), batcher.admit('b', request('2'))]);
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(returned).toEqual([2]);
+});
+
+test('a fault of one sale reaches those who asked for it, and nobody else', async () => {
+  const { batcher } = recorded(10);
+  const [good, bad] = await Promise.allSettled([
+    batcher.admit('a', request('1')),
+    batcher.admit('broken', request('2')),
+  ]);
+  expect(good.status).toBe('fulfilled');
+  expect(bad).toMatchObject({ status: 'rejected', reason: { message: 'broken' } });
+});
+
+test('a fault of the window reaches everybody of the turn, and the next turn starts anew', async () => {
+  const { batcher, calls, failWith } = recorded(10);
+  failWith(new Error('away'));
+  const all = await Promise.allSettled([batcher.admit('a', request('1')), batcher.admit('b', request('2'))]);
+  for (const one of all) expect((one as PromiseRejectedResult).reason).toBeInstanceOf(NothingReservedError);
+  expect(calls).toEqual([]);
+});

@@ -1,0 +1,56 @@
+/** lua/open-sale.lua, lua/configure-sale.lua, lua/adjust-stock.lua, lua/read-sale.lua: what operators do to the inventory. */
+
+import { newOrderId } from '@flash-sale/core/domain/order.ts';
+import { createInventory, type Inventory } from '@flash-sale/core/inventory/inventory.ts';
+import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import { makeSale, reserveOne } from '../support/sales.ts';
+import { openWorld, type World } from '../support/world.ts';
+
+let world: World;
+let inventory: Inventory;
+
+beforeAll(async () => {
+  world = await openWorld(inject('template'));
+  inventory = createInventory(world);
+});
+afterAll(() => world.close());
+
+test('[trap 7] an inventory that exists is never rebuilt', async () => {
+  const sale = await makeSale(world, { units: 5 });
+  await reserveOne(inventory, sale.id, newOrderId(sale.id));
+  expect(await inventory.open(sale)).toBe(false);
+  expect((await inventory.read(sale.id)).numbers).toEqual({ allotment: 5, available: 4, reserved: 1, sold: 0 });
+});
+
+test('[I8] an older version of the settings never overwrites a newer one', async () => {
+  const sale = await makeSale(world);
+  await inventory.configure({ ...sale, paused: true, version: 5 });
+  await inventory.configure({ ...sale, paused: false, version: 4 });
+  expect(await world.redis.hget(world.keys.sale(sale.id).inventory, 'paused')).toBe('1');
+});
+
+test('settings of an inventory that is gone are not written', async () => {
+  const sale = await makeSale(world);
+  await world.redis.del(world.keys.sale(sale.id).inventory);
+  expect(await inventory.configure({ ...sale, version: 9 })).toBe(false);
+  expect(await inventory.adjust(sale.id, 'c1', 5)).toEqual({ word: 'recovering' });
+  expect((await inventory.read(sale.id)).numbers).toBeNull();
+});
+
+test('a change of stock is decided once, whatever happens in between', async () => {
+  const sale = await makeSale(world, { units: 5 });
+  expect(await inventory.adjust(sale.id, 'add', 3)).toEqual({ word: 'applied', available: 8, epoch: 1 });
+  expect(await inventory.adjust(sale.id, 'add', 3)).toEqual({ word: 'applied', available: 8, epoch: 1 });
+  expect(await inventory.adjust(sale.id, 'too much', -9)).toEqual({ word: 'refused', available: 8, epoch: 1 });
+  await inventory.adjust(sale.id, 'more', 100);
+  expect(await inventory.adjust(sale.id, 'too much', -9)).toMatchObject({ word: 'refused' });
+  expect((await inventory.read(sale.id)).numbers).toEqual({ allotment: 108, available: 108, reserved: 0, sold: 0 });
+});
+
+test('[I1] a withdrawal never takes a unit that was promised', async () => {
+  const sale = await makeSale(world, { units: 3 });
+  await reserveOne(inventory, sale.id, newOrderId(sale.id), { quantity: 2 });
+  expect(await inventory.adjust(sale.id, 'w1', -2)).toEqual({ word: 'refused', available: 1, epoch: 1 });
+  expect(await inventory.adjust(sale.id, 'w2', -1)).toEqual({ word: 'applied', available: 0, epoch: 1 });
+  expect((await inventory.read(sale.id)).numbers).toEqual({ allotment: 2, available: 0, reserved: 2, sold: 0 });
+});

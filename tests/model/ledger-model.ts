@@ -1,0 +1,118 @@
+/**
+ * What the ledger would know of the sale of a sequence: no more than a rebuild needs of it. It keeps the inventory's callers honest, so that what
+ * the scripts demand of them holds: an order has one outcome for ever, and no more is confirmed than was allotted.
+ */
+import type { AcceptedOrder } from '@flash-sale/core/domain/order.ts';
+import type { Sale } from '@flash-sale/core/domain/sale.ts';
+import { keyField, type OpeningUnits } from './inventory-model.ts';
+
+interface StockChange {
+  readonly delta: number;
+  state: 'pending' | 'applied' | 'refused';
+}
+
+/** What a rebuilder writes into the inventory that it has closed. */
+export interface Restoration {
+  /** Reservations that there is no room for. */
+  readonly surplus: readonly string[];
+  readonly kept: readonly AcceptedOrder[];
+  readonly stockChanges: readonly (readonly [string, 'applied' | 'refused'])[];
+  readonly buyers: readonly (readonly [string, number])[];
+  readonly orderKeys: readonly (readonly [string, { readonly id: string; readonly quantity: number }])[];
+  readonly units: OpeningUnits;
+}
+
+export class LedgerModel {
+  sale: Sale;
+  readonly changes = new Map<string, StockChange>();
+  private readonly confirmed: AcceptedOrder[] = [];
+  private readonly rejected = new Set<string>();
+
+  constructor(sale: Sale) {
+    this.sale = sale;
+  }
+
+  outcomeOf(orderId: string): 'confirmed' | 'rejected' | null {
+    if (this.rejected.has(orderId)) return 'rejected';
+    return this.confirmed.some((order) => order.id === orderId) ? 'confirmed' : null;
+  }
+
+  get sold(): number {
+    return unitsOf(this.confirmed);
+  }
+
+  confirm(order: AcceptedOrder): void {
+    if (this.outcomeOf(order.id)) return;
+    if (this.sold + order.quantity > this.sale.allotment) this.rejected.add(order.id);
+    else this.confirmed.push(order);
+  }
+
+  reject(orderId: string): void {
+    if (!this.outcomeOf(orderId)) this.rejected.add(orderId);
+  }
+
+  raiseEpoch(): number {
+    this.sale = { ...this.sale, epoch: this.sale.epoch + 1 };
+    return this.sale.epoch;
+  }
+
+  /** Units that are added are in the allotment from the beginning, units that are withdrawn leave it at the end. @returns its delta */
+  beginChange(changeId: string, delta: number): number {
+    const begun = this.changes.get(changeId);
+    if (begun) return begun.delta;
+    this.changes.set(changeId, { delta, state: 'pending' });
+    if (delta > 0) this.allot(delta);
+    return delta;
+  }
+
+  /** @param epoch of the inventory that decided: the word of one that is gone is not taken */
+  finishChange(changeId: string, { word, epoch }: { word: 'applied' | 'refused'; epoch: number }): void {
+    const change = this.changes.get(changeId);
+    if (this.sale.epoch > epoch) return;
+    if (change?.state !== 'pending') return;
+    change.state = word;
+    if (word === 'applied' && change.delta < 0) this.allot(change.delta);
+  }
+
+  private allot(delta: number): void {
+    this.sale = { ...this.sale, allotment: this.sale.allotment + delta };
+  }
+
+  /**
+   * As apps/worker/src/recovery/rebuild.ts does it, which core may not import; tests/worker has its own tests.
+   *
+   * @param left reservations that the ledger has no word on
+   * @param decided what the inventory still knows of changes under way
+   */
+  restoration(left: readonly AcceptedOrder[], decided: ReadonlyMap<string, string>): Restoration {
+    let { allotment } = this.sale;
+    const stockChanges: [string, 'applied' | 'refused'][] = [];
+    for (const [id, { delta, state }] of this.changes) {
+      if (state !== 'pending') stockChanges.push([id, state]);
+      else if (delta > 0) stockChanges.push([id, 'applied']);
+      else if (decided.get(id) === 'applied') allotment += delta;
+    }
+    const { sold } = this;
+    const kept = [...left].sort((a, b) => a.reservedAt - b.reservedAt || (a.id < b.id ? -1 : 1));
+    const surplus: string[] = [];
+    while (sold + unitsOf(kept) > allotment && kept.length > 0) surplus.push((kept.pop() as AcceptedOrder).id);
+    const buyers = new Map<string, number>();
+    const orderKeys = new Map<string, { id: string; quantity: number }>();
+    for (const { id, buyerId, quantity, idempotencyKey } of [...kept, ...this.confirmed]) {
+      buyers.set(buyerId, (buyers.get(buyerId) ?? 0) + quantity);
+      if (idempotencyKey !== null) orderKeys.set(keyField(buyerId, idempotencyKey), { id, quantity });
+    }
+    return {
+      surplus,
+      kept,
+      stockChanges,
+      buyers: this.sale.perBuyerLimit > 0 ? [...buyers] : [],
+      orderKeys: [...orderKeys],
+      units: { allotment, sold, reserved: unitsOf(kept), orders: kept.length },
+    };
+  }
+}
+
+function unitsOf(orders: readonly AcceptedOrder[]): number {
+  return orders.reduce((sum, order) => sum + order.quantity, 0);
+}

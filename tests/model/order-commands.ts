@@ -1,0 +1,247 @@
+/** Commands about orders: how one gets its units, and how it ends. */
+
+import type { AcceptedOrder, RejectionReason } from '@flash-sale/core/domain/order.ts';
+import type { BuyerBucketSettings } from '@flash-sale/core/inventory/inventory.ts';
+import type { ReserveDecision } from '@flash-sale/core/inventory/outcomes.ts';
+import fc from 'fast-check';
+import {
+  EPOCHS,
+  type EpochChoice,
+  epochOf,
+  type InventoryCommand,
+  inventoryCommand,
+  type ModelWorld,
+  pick,
+} from './inventory-command.ts';
+import { type Bucket, keyField } from './inventory-model.ts';
+import {
+  BUYERS,
+  type Look,
+  ModelMismatch,
+  ORDER_KEYS,
+  TIGHT_BACKLOG,
+  unlessOtherEpoch,
+} from './inventory-under-test.ts';
+import { reserve } from './reserve-model.ts';
+
+/** A token takes a quarter of an hour, or a nanosecond: within a sequence none comes, or the bucket is always full. */
+const BUCKETS: readonly BuyerBucketSettings[] = [
+  { capacity: 0, refillRate: 1 },
+  { capacity: 1, refillRate: 0.001 },
+  { capacity: 3, refillRate: 0.001 },
+  { capacity: 2, refillRate: 1e9 },
+];
+
+/** Of orders whose reservation nobody here has seen: September 2001, so that they are orphans at once. */
+const LONG_AGO = 1_000_000_000_000;
+
+const quantity = fc.oneof(
+  { weight: 3, arbitrary: fc.integer({ min: 1, max: 2 }) },
+  { weight: 1, arbitrary: fc.integer({ min: 3, max: 5 }) },
+);
+const buyerId = fc.constantFrom(...BUYERS);
+const idempotencyKey = fc.oneof(
+  { weight: 3, arbitrary: fc.constant(null) },
+  { weight: 2, arbitrary: fc.constantFrom(...ORDER_KEYS) },
+);
+const epoch = fc.oneof({ weight: 3, arbitrary: fc.constant('present' as const) }, fc.constantFrom(...EPOCHS));
+const numbers = fc.array(fc.nat({ max: 30 }), { minLength: 1, maxLength: 4 });
+const claim = fc.record({ buyerId, quantity, idempotencyKey });
+
+/** Why orders are refused, by id. */
+type Readmitted = ReadonlyMap<string, RejectionReason> | 'other_epoch' | 'ended';
+
+const reserveCommand = fc
+  .record({
+    orders: fc.array(claim, { minLength: 1, maxLength: 5 }),
+    permits: fc.oneof({ weight: 3, arbitrary: fc.constant(-1) }, fc.integer({ min: 0, max: 4 })),
+    bucket: fc.oneof(
+      { weight: 2, arbitrary: fc.constant(BUCKETS[0] as BuyerBucketSettings) },
+      fc.constantFrom(...BUCKETS),
+    ),
+    tight: fc.boolean(),
+  })
+  .map(
+    (drawn): InventoryCommand =>
+      inventoryCommand({
+        name: 'reserve',
+        drawn,
+        plan: (world) => ({
+          ...drawn,
+          orders: drawn.orders.map((order, i) => ({
+            ...order,
+            orderId: world.newOrderId(),
+            requestId: `request ${i}`,
+          })),
+        }),
+        act: ({ id, inventories }, { orders, permits, bucket, tight }) =>
+          inventories[tight ? 'tight' : 'generous'].reserve(id, orders, permits, bucket),
+        predict(world, { orders, permits, bucket, tight }, look, told) {
+          const { nowUs, slackMs } = instantOf(world.inventory.buckets, look, told.decisions);
+          const backlogLimit = tight ? TIGHT_BACKLOG : Number.POSITIVE_INFINITY;
+          const before = new Set(world.inventory.reservations.keys());
+          const expected = reserve(world.inventory, { orders, permits, bucket, backlogLimit }, nowUs);
+          for (const [id, order] of world.inventory.reservations) if (!before.has(id)) world.accepted.push(order);
+          return {
+            ...expected,
+            decisions: expected.decisions.map((decision, i) =>
+              nearWait(decision, told.decisions[i], { slackMs, refillRate: bucket.refillRate }),
+            ),
+          };
+        },
+      }),
+  );
+
+/** When Redis decided the batch: exactly, where it wrote the instant down; else at some time between the looks. */
+function instantOf(
+  before: ReadonlyMap<string, Bucket>,
+  { buckets, fromUs, toUs }: Look,
+  decisions: readonly ReserveDecision[],
+): { nowUs: number; slackMs: number } {
+  const slackMs = (toUs - fromUs) / 1_000 + 1;
+  for (const [buyer, { at }] of buckets) {
+    if (at !== before.get(buyer)?.at && at >= fromUs && at <= toUs) return { nowUs: at, slackMs: 1 };
+  }
+  for (const { outcome } of decisions) {
+    if (outcome.word !== 'reserved') continue;
+    const { reservedAt } = outcome;
+    if (reservedAt < Math.floor(fromUs / 1_000) || reservedAt > toUs / 1_000)
+      throw new ModelMismatch(`reserved at ${reservedAt}`);
+    return { nowUs: Math.max(fromUs, reservedAt * 1_000), slackMs };
+  }
+  return { nowUs: toUs, slackMs };
+}
+
+/** Times to wait depend on the instant; what is near enough is what was told. */
+function nearWait(
+  expected: ReserveDecision,
+  told: ReserveDecision | undefined,
+  { slackMs, refillRate }: { slackMs: number; refillRate: number },
+): ReserveDecision {
+  if (!told) return expected;
+  // Told in thousandths of a token, which are seconds where tokens come slowly.
+  const isNear = Math.abs(expected.tokenInMs - told.tokenInMs) <= slackMs + 1 / refillRate;
+  const near = isNear ? { ...expected, tokenInMs: told.tokenInMs } : expected;
+  if (!('waitMs' in near.outcome && 'waitMs' in told.outcome)) return near;
+  if (Math.abs(near.outcome.waitMs - told.outcome.waitMs) > slackMs) return near;
+  return { ...near, outcome: { ...near.outcome, waitMs: told.outcome.waitMs } };
+}
+
+/** Ids of orders that were accepted, ended or not, some of them twice; and of one that nobody knows. */
+function idsOf(world: ModelWorld, drawn: { numbers: readonly number[]; stranger: boolean }): string[] {
+  return [
+    ...pick(world.accepted, drawn.numbers).map((order) => order.id),
+    ...(drawn.stranger ? ['order of nobody'] : []),
+  ];
+}
+
+/** Now and then the worker dies before it tells the inventory what the ledger has written. */
+const dies = fc.oneof({ weight: 3, arbitrary: fc.constant(false) }, fc.constant(true));
+const ending = fc.record({ numbers, stranger: fc.boolean(), epoch, dies });
+
+/** The ledger confirms what it has no word on yet, and then the inventory is told; what it had rejected is not among it. */
+const commitCommand = ending.map(
+  (drawn): InventoryCommand =>
+    inventoryCommand({
+      name: 'commit',
+      drawn,
+      plan(world) {
+        const { inventory, ledger } = world;
+        for (const id of idsOf(world, drawn)) {
+          const order = inventory.open() && inventory.reservations.get(id);
+          if (order) ledger.confirm(order);
+        }
+        const ids = idsOf(world, drawn).filter(
+          (id) => !(inventory.reservations.has(id) && ledger.outcomeOf(id) === 'rejected'),
+        );
+        return { ids: drawn.dies ? [] : ids, epoch: epochOf(world, drawn.epoch) };
+      },
+      act: ({ id, inventories }, plan) => inventories.generous.commit(id, plan.epoch, plan.ids),
+      predict: ({ inventory }, plan) => inventory.commit(plan.epoch, plan.ids),
+    }),
+);
+
+/** The ledger rejects, and then the inventory is told. */
+const releaseCommand = ending.map(
+  (drawn): InventoryCommand =>
+    inventoryCommand({
+      name: 'release',
+      drawn,
+      plan(world) {
+        const { inventory, ledger } = world;
+        const ids = idsOf(world, drawn).filter(
+          (id) => !(inventory.reservations.has(id) && ledger.outcomeOf(id) === 'confirmed'),
+        );
+        for (const id of ids) ledger.reject(id);
+        return { ids: drawn.dies ? [] : ids, epoch: epochOf(world, drawn.epoch) };
+      },
+      act: ({ id, inventories }, plan) => inventories.generous.release(id, plan.epoch, plan.ids),
+      predict: ({ inventory }, plan) => inventory.release(plan.epoch, plan.ids),
+    }),
+);
+
+interface Readmission {
+  readonly numbers: readonly number[];
+  readonly strangers: readonly { buyerId: string; quantity: number; idempotencyKey: string | null }[];
+  readonly epoch: EpochChoice;
+}
+
+/**
+ * Orders that were accepted and have no outcome; such that the inventory has had since the ledger was asked, whatever became of them: the question
+ * comes late; and orders that were accepted by an inventory that is gone, with all that knew of them.
+ */
+export const readmitOrders = (drawn: Readmission): InventoryCommand =>
+  inventoryCommand({
+    name: 'readmit',
+    drawn,
+    plan(world) {
+      const known = pick(world.accepted, drawn.numbers).filter(
+        ({ id }) => !world.ledger.outcomeOf(id) || world.inventory.earlierOrders.has(id),
+      );
+      const strangers = drawn.strangers.map(
+        (order, i): AcceptedOrder => ({
+          ...order,
+          id: world.newOrderId(),
+          requestId: `lost ${i}`,
+          reservedAt: LONG_AGO + i,
+        }),
+      );
+      world.accepted.push(...strangers);
+      return { orders: [...new Set([...known, ...strangers])], epoch: epochOf(world, drawn.epoch) };
+    },
+    act: ({ id, inventories }, plan): Promise<Readmitted> =>
+      plan.orders.length === 0
+        ? Promise.resolve<Readmitted>(new Map())
+        : unlessOtherEpoch(inventories.generous.readmit({ saleId: id, ...plan })),
+    predict: ({ inventory }, plan) =>
+      plan.orders.length === 0 ? new Map() : inventory.readmit(plan.epoch, plan.orders),
+  });
+
+const readmitCommand = fc.record({ numbers, strangers: fc.array(claim, { maxLength: 3 }), epoch }).map(readmitOrders);
+
+/** The ledger has an order under a key, and Redis had forgotten: from now on the key leads to it. */
+const pointKeyCommand = fc
+  .record({ number: fc.nat({ max: 30 }), buyerId, idempotencyKey: fc.constantFrom(...ORDER_KEYS), epoch })
+  .map(
+    (drawn): InventoryCommand =>
+      inventoryCommand({
+        name: 'point-key',
+        drawn,
+        can: (world) => world.accepted.length > 0,
+        plan(world) {
+          const [order] = pick(world.accepted, [drawn.number]) as [AcceptedOrder];
+          return { order: { id: order.id, quantity: order.quantity }, epoch: epochOf(world, drawn.epoch) };
+        },
+        act: ({ id, inventories }, plan) => inventories.generous.pointKey(id, plan.epoch, drawn, plan.order),
+        predict: ({ inventory }, plan) =>
+          inventory.pointKey(plan.epoch, keyField(drawn.buyerId, drawn.idempotencyKey), plan.order),
+      }),
+  );
+
+export const orderCommands = [
+  { weight: 12, arbitrary: reserveCommand },
+  { weight: 5, arbitrary: commitCommand },
+  { weight: 5, arbitrary: releaseCommand },
+  { weight: 4, arbitrary: readmitCommand },
+  { weight: 2, arbitrary: pointKeyCommand },
+];

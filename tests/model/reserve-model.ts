@@ -1,0 +1,135 @@
+/** How the inventory decides a batch of orders, as the docs promise it. Part of inventory-model.ts. */
+
+import type { BuyerBucketSettings, OrderRequest } from '@flash-sale/core/inventory/inventory.ts';
+import type { ReserveDecision, ReserveOutcome } from '@flash-sale/core/inventory/outcomes.ts';
+import { type Bucket, type InventoryModel, keyField, type OpenInventory } from './inventory-model.ts';
+
+export interface ReserveCall {
+  readonly orders: readonly OrderRequest[];
+  /** −1 = no limit. */
+  readonly permits: number;
+  readonly bucket: BuyerBucketSettings;
+  readonly backlogLimit: number;
+}
+
+export interface ReserveReply {
+  decisions: ReserveDecision[];
+  permitsLeft: number;
+}
+
+/** Orders are decided one after the other, each with what the ones before it took. @param nowUs microseconds since 1970 */
+export function reserve(model: InventoryModel, call: ReserveCall, nowUs: number): ReserveReply {
+  const inventory = model.open();
+  if (!inventory) {
+    const outcome = { word: model.inventory ? 'recovering' : 'unknown_sale' } as const;
+    return {
+      decisions: call.orders.map(() => ({ outcome, tokensLeft: call.bucket.capacity, tokenInMs: 0 })),
+      permitsLeft: call.permits,
+    };
+  }
+  let permits = call.permits;
+  const decisions = call.orders.map((order): ReserveDecision => {
+    const repeated = ofKey(model, order);
+    if (repeated) return { outcome: repeated, tokensLeft: -1, tokenInMs: 0 };
+
+    const tokens = new BuyersTokens(model, order.buyerId, call.bucket, nowUs);
+    const limited = tokens.refusal() ?? (permits === 0 ? ({ word: 'system_limited' } as const) : null);
+    if (limited) return { outcome: limited, ...tokens.left() };
+    // Both limits have let it through: it costs a token and a permit, whatever the sale says.
+    tokens.takeOne();
+    if (permits > 0) permits -= 1;
+
+    const nowMs = Math.floor(nowUs / 1000);
+    const refused = ofSale(model, inventory, order, call.backlogLimit, nowMs);
+    if (!refused) {
+      const { orderId: id, buyerId, quantity, requestId, idempotencyKey } = order;
+      model.take(inventory, { id, buyerId, quantity, requestId, idempotencyKey, reservedAt: nowMs });
+    }
+    const outcome = refused ?? { word: 'reserved', reservedAt: nowMs, available: 0, epoch: inventory.epoch };
+    return { outcome, ...tokens.left() };
+  });
+  // What is available is told once for the whole batch, as it is after the last order.
+  const { available } = inventory.numbers;
+  return {
+    decisions: decisions.map(({ outcome, ...tokens }) => ({
+      outcome: outcome.word === 'reserved' || outcome.word === 'replayed' ? { ...outcome, available } : outcome,
+      ...tokens,
+    })),
+    permitsLeft: permits,
+  };
+}
+
+/** I4: a key has one order for ever, and costs nothing to ask for again. */
+function ofKey(model: InventoryModel, { buyerId, idempotencyKey, quantity }: OrderRequest): ReserveOutcome | null {
+  const first = idempotencyKey === null ? undefined : model.orderKeys.get(keyField(buyerId, idempotencyKey));
+  if (!first) return null;
+  return first.quantity === quantity ? { word: 'replayed', orderId: first.id, available: 0 } : { word: 'key_reused' };
+}
+
+/** What the sale itself has against an order; what has nothing to do with the order comes first. */
+function ofSale(
+  model: InventoryModel,
+  inventory: OpenInventory,
+  { buyerId, quantity }: OrderRequest,
+  backlogLimit: number,
+  nowMs: number,
+): ReserveOutcome | null {
+  const { startsAt, endsAt, paused } = inventory.settings;
+  const { available } = inventory.numbers;
+  if (nowMs >= endsAt) return { word: 'ended' };
+  if (paused) return { word: 'paused' };
+  if (nowMs < startsAt) return { word: 'not_open', waitMs: startsAt - nowMs };
+  if (available === 0) return { word: 'sold_out' };
+  if (model.overCap(inventory, buyerId, quantity)) {
+    return { word: 'over_buyer_limit', holds: model.buyers.get(buyerId) ?? 0 };
+  }
+  if (quantity > available) return { word: 'not_enough_units', available };
+  if (inventory.orders >= backlogLimit) return { word: 'ledger_behind' };
+  return null;
+}
+
+/** A buyer's bucket at one instant. It is full until it is used, and fills up as time passes. */
+class BuyersTokens {
+  private readonly limited: boolean;
+  private readonly bucket: Bucket;
+  private readonly model: InventoryModel;
+  private readonly buyerId: string;
+  private readonly refillRate: number;
+
+  constructor(model: InventoryModel, buyerId: string, { capacity, refillRate }: BuyerBucketSettings, nowUs: number) {
+    this.model = model;
+    this.buyerId = buyerId;
+    this.refillRate = refillRate;
+    this.limited = capacity > 0;
+    const kept = model.buckets.get(buyerId);
+    const refilled = kept ? kept.tokens + (Math.max(0, nowUs - kept.at) * refillRate) / 1e6 : capacity;
+    this.bucket = { tokens: Math.min(capacity, refilled), at: nowUs };
+    // Redis' clock was set back: the bucket lives by the new one at once, or it would stay empty until the old time comes again.
+    if (this.limited && kept && kept.at > nowUs) this.keep();
+  }
+
+  refusal(): ReserveOutcome | null {
+    const missing = 1 - this.bucket.tokens;
+    if (!this.limited || missing <= 0) return null;
+    return { word: 'buyer_limited', waitMs: Math.ceil((missing * 1000) / this.refillRate) };
+  }
+
+  takeOne(): void {
+    if (!this.limited) return;
+    this.bucket.tokens -= 1;
+    this.keep();
+  }
+
+  left(): Pick<ReserveDecision, 'tokensLeft' | 'tokenInMs'> {
+    const thousandths = Math.floor(this.bucket.tokens * 1_000);
+    const isWhole = !this.limited || thousandths >= 1_000;
+    return {
+      tokensLeft: Math.floor(thousandths / 1_000),
+      tokenInMs: isWhole ? 0 : Math.ceil((1_000 - thousandths) / this.refillRate),
+    };
+  }
+
+  private keep(): void {
+    this.model.buckets.set(this.buyerId, this.bucket);
+  }
+}

@@ -1,0 +1,167 @@
+/**
+ * A sale whose records a test writes by hand, step by step as the system would: so that a test can leave a step out, and see who notices.
+ */
+import { newOrderId } from '@flash-sale/core/domain/order.ts';
+import type { SaleKeys } from '@flash-sale/core/inventory/keys.ts';
+import type { NewSale, SaleStore } from '@flash-sale/core/ledger/sale-store.ts';
+import { encodeJob } from '@flash-sale/core/queue/order-queue.ts';
+import { makeSale } from './sales.ts';
+import type { World } from './world.ts';
+
+let count = 0;
+
+/** ms that an order is old where a test does not say: what is of the very millisecond of a look, the audit lets pass in that look. */
+const ORDER_AGE_MS = 10;
+
+export class PlantedSale {
+  readonly id: string;
+  readonly keys: SaleKeys;
+  /** Orders that it has from the beginning: one of ann's under the key "k1", one of cy's, one of dee's. */
+  confirmed = '';
+  reserved = '';
+  rejected = '';
+  readonly #world: World;
+  readonly #capped: boolean;
+
+  private constructor(world: World, id: string, capped: boolean) {
+    this.#world = world;
+    this.id = id;
+    this.keys = world.keys.sale(id);
+    this.#capped = capped;
+  }
+
+  /** ann holds a unit and bob two, cy has one reserved, dee was rejected. Jobs are still there for cy. */
+  static async make(world: World, wanted: Partial<NewSale> = {}): Promise<PlantedSale> {
+    count += 1;
+    const sale = await makeSale(world, { id: `planted${count}`, ...wanted });
+    const planted = new PlantedSale(world, sale.id, sale.perBuyerLimit > 0);
+    planted.confirmed = await planted.reserve('ann', 1, { key: 'k1' });
+    const bobs = await planted.reserve('bob', 2);
+    planted.reserved = await planted.reserve('cy', 1, { key: 'k1' });
+    planted.rejected = newOrderId(sale.id);
+    await planted.confirm(planted.confirmed, 'ann', 1, { key: 'k1' });
+    await planted.confirm(bobs, 'bob', 2);
+    await planted.commit(planted.confirmed, bobs);
+    await planted.reject(planted.rejected, 'dee');
+    await planted.addJob([planted.reserved]);
+    return planted;
+  }
+
+  /** A sale of the ledger whose inventory nobody makes. @returns its id */
+  static async insertOnly(sales: SaleStore, id: string): Promise<string> {
+    await sales.create(
+      {
+        id,
+        name: 'A thing',
+        description: null,
+        originalPrice: '199.99',
+        flashSalePrice: '99.99',
+        currency: 'USD',
+        units: 10,
+        startsAt: Date.now(),
+        endsAt: Date.now() + 3_600_000,
+        perBuyerLimit: 0,
+      },
+      { actor: 'test', requestId: 'test' },
+    );
+    return id;
+  }
+
+  set(fields: Record<string, string>): Promise<number> {
+    return this.#world.redis.hset(this.keys.inventory, fields);
+  }
+
+  /** Units and orders, added to the inventory's numbers. */
+  async move(
+    units: Partial<Record<'allotment' | 'available' | 'reserved' | 'sold' | 'orders', number>>,
+  ): Promise<void> {
+    for (const [name, by] of Object.entries(units)) await this.#world.redis.hincrby(this.keys.inventory, name, by);
+  }
+
+  /** @returns the order's id */
+  async reserve(buyer: string, quantity = 1, { agoMs = ORDER_AGE_MS, key = '' } = {}): Promise<string> {
+    const { redis } = this.#world;
+    const id = newOrderId(this.id);
+    const at = Math.round((await this.#now()) - agoMs);
+    await this.move({ available: -quantity, reserved: quantity, orders: 1 });
+    await redis.hset(this.keys.reservations, id, `${quantity}|${at}|request|${key.length}|${key}${buyer}`);
+    if (this.#capped) await redis.hincrby(this.keys.buyers, buyer, quantity);
+    if (key !== '') await redis.hset(this.keys.orderKeys, `${buyer} ${key}`, `${id} ${quantity}`);
+    return id;
+  }
+
+  async confirm(id: string, buyer: string, quantity = 1, { agoMs = ORDER_AGE_MS, key = '' } = {}): Promise<void> {
+    const { pool } = this.#world;
+    await pool.query(
+      `INSERT INTO orders (id, sale_id, buyer_id, quantity, unit_price, amount, currency, status, request_id, created_at,
+                           idempotency_key)
+       VALUES ($1, $2, $3, $4, 99.99, $4::int * 99.99, 'USD', 'confirmed', 'request', to_timestamp($5 / 1000.0), $6)`,
+      [id, this.id, buyer, quantity, Math.round((await this.#now()) - agoMs), key === '' ? null : key],
+    );
+    await pool.query('UPDATE sales SET sold = sold + $2 WHERE id = $1', [this.id, quantity]);
+  }
+
+  async reject(id: string, buyer: string, quantity = 1): Promise<void> {
+    await this.#world.pool.query(
+      `INSERT INTO orders (id, sale_id, buyer_id, quantity, status, reason, request_id, created_at)
+       VALUES ($1, $2, $3, $4, 'rejected', 'UNCONFIRMABLE', 'request', now())`,
+      [id, this.id, buyer, quantity],
+    );
+  }
+
+  async commit(...ids: string[]): Promise<void> {
+    const { redis } = this.#world;
+    for (const id of ids) {
+      const quantity = Number.parseInt((await redis.hget(this.keys.reservations, id)) ?? '0', 10);
+      const orders = -(await redis.hdel(this.keys.reservations, id));
+      await this.move({ reserved: -quantity, sold: quantity, orders });
+    }
+  }
+
+  /** First step of a change of stock, as the ledger takes it. */
+  async beginChange(name: string, delta: number): Promise<void> {
+    const { pool } = this.#world;
+    await pool.query(
+      `INSERT INTO stock_changes (id, sale_id, delta, reason, actor, request_id)
+       VALUES ($1, $2, $3, 'test', 'test', 'test')`,
+      [`${this.id}-${name}`, this.id, delta],
+    );
+    if (delta > 0) await pool.query('UPDATE sales SET allotment = allotment + $2 WHERE id = $1', [this.id, delta]);
+  }
+
+  /** A waiting job. @returns its id */
+  async addJob(orders: string[], { saleId = this.id, epoch = 1, agoMs = 0 } = {}): Promise<string> {
+    const at = Math.round((await this.#now()) - agoMs);
+    const carried = orders.map((id) => ({
+      id,
+      buyerId: 'cy',
+      quantity: 1,
+      reservedAt: at,
+      requestId: 'request',
+      idempotencyKey: null,
+    }));
+    return this.addRawJob(JSON.stringify(encodeJob({ saleId, epoch, orders: carried })));
+  }
+
+  async addRawJob(data: string): Promise<string> {
+    count += 1;
+    const { redis, keys } = this.#world;
+    const queue = `${keys.queuePrefix}:confirm-orders`;
+    await redis.hset(`${queue}:planted-job${count}`, 'name', 'confirm-orders', 'data', data);
+    await redis.lpush(`${queue}:wait`, `planted-job${count}`);
+    return `planted-job${count}`;
+  }
+
+  async removeJob(id: string): Promise<void> {
+    const { redis, keys } = this.#world;
+    const queue = `${keys.queuePrefix}:confirm-orders`;
+    await redis.lrem(`${queue}:wait`, 0, id);
+    await redis.del(`${queue}:${id}`);
+  }
+
+  /** ms since 1970 by Redis' clock. */
+  async #now(): Promise<number> {
+    const [seconds, microseconds] = await this.#world.redis.time();
+    return Number(seconds) * 1_000 + Number(microseconds) / 1_000;
+  }
+}

@@ -1,0 +1,121 @@
+/** The system in a test: API and worker in this process on a real port, or as real processes that can be killed. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+import { buildApp } from '@flash-sale/api/app.ts';
+import { connectParts } from '@flash-sale/api/connect.ts';
+import { type Environment, readEnvironment } from '@flash-sale/core/config/environment.ts';
+import { SERVICE_NODE_ARGS } from '@flash-sale/core/config/node-args.ts';
+import { startWorker } from '@flash-sale/worker/worker.ts';
+import { eventually, type World } from './world.ts';
+
+export const ADMIN_TOKEN = 'a-token-for-the-tests';
+
+export interface RunningApi {
+  /** http://127.0.0.1:port */
+  readonly url: string;
+  readonly parts: Awaited<ReturnType<typeof connectParts>>;
+  readonly app: Awaited<ReturnType<typeof buildApp>>;
+  close(): Promise<void>;
+}
+
+type Settings = Environment & { REDIS_URL: string; DATABASE_URL: string; ADMIN_TOKEN: string };
+
+export function settingsFor(world: World, changed: Partial<Environment>): Settings {
+  const { prefix, redisUrl, databaseUrl } = world;
+  return {
+    ...readEnvironment({ NODE_ENV: 'test', KEY_PREFIX: prefix }),
+    // Most tests are not about limits.
+    GLOBAL_RATE_LIMIT: 0,
+    RATE_LIMIT_TOKENS: 0,
+    // The crowd runs in the same process, and other tests on the same machine: a late event loop says nothing.
+    OVERLOAD_LOOP_DELAY_MS: 0,
+    REAPER_INTERVAL_MS: 100,
+    ORPHAN_AGE_MS: 500,
+    ...changed,
+    REDIS_URL: changed.REDIS_URL ?? redisUrl,
+    DATABASE_URL: changed.DATABASE_URL ?? databaseUrl,
+    ADMIN_TOKEN,
+  };
+}
+
+export async function startApi(world: World, changed: Partial<Environment> = {}): Promise<RunningApi> {
+  const settings = settingsFor(world, changed);
+  const parts = await connectParts(settings, world.log);
+  const app = await buildApp(settings, parts, world.log);
+  const url = await app.listen({ host: '127.0.0.1', port: 0 });
+  return {
+    url,
+    parts,
+    app,
+    async close() {
+      await app.close();
+      await parts.close();
+    },
+  };
+}
+
+export function startWorkerHere(world: World, changed: Partial<Environment> = {}): Promise<{ stop(): Promise<void> }> {
+  return startWorker(settingsFor(world, changed), world.log);
+}
+
+export interface ServiceProcess {
+  readonly child: ChildProcess;
+  readonly output: () => string;
+  /** SIGKILL, and waits until it is gone. */
+  kill(): Promise<void>;
+  /** SIGTERM. @returns its exit code */
+  stop(): Promise<number | null>;
+}
+
+/** Starts apps/<name>/src/main.ts as a process of its own and waits until it says that it is ready. */
+export async function startProcess(
+  world: Pick<World, 'redisUrl' | 'databaseUrl' | 'prefix'>,
+  name: 'api' | 'worker',
+  changed: Record<string, string> = {},
+): Promise<ServiceProcess> {
+  const main = fileURLToPath(new URL(`../apps/${name}/src/main.ts`, import.meta.url));
+  const child = spawn(process.execPath, [...SERVICE_NODE_ARGS, main], {
+    env: {
+      PATH: process.env.PATH,
+      NODE_ENV: 'test',
+      REDIS_URL: world.redisUrl,
+      DATABASE_URL: world.databaseUrl,
+      KEY_PREFIX: world.prefix,
+      ADMIN_TOKEN,
+      GLOBAL_RATE_LIMIT: '0',
+      RATE_LIMIT_TOKENS: '0',
+      OVERLOAD_LOOP_DELAY_MS: '0',
+      // Other tests share the machine: a worker that stands back for them would be late.
+      WORKER_NICE: '0',
+      ORPHAN_AGE_MS: '1000',
+      REAPER_INTERVAL_MS: '200',
+      ...changed,
+    },
+    stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+  });
+  let output = '';
+  child.stdout?.on('data', (chunk) => (output += chunk));
+  child.stderr?.on('data', (chunk) => (output += chunk));
+  const gone = once(child, 'exit');
+  let ready = false;
+  child.on('message', () => (ready = true));
+  await eventually(`${name} is ready`, 30_000, () => {
+    const end = child.exitCode ?? child.signalCode;
+    if (end !== null) throw new Error(`${name} ended (${end}) before it was ready:\n${output}`);
+    return ready;
+  });
+  return {
+    child,
+    output: () => output,
+    async kill() {
+      child.kill('SIGKILL');
+      await gone;
+    },
+    async stop() {
+      child.kill('SIGTERM');
+      await gone;
+      return child.exitCode;
+    },
+  };
+}

@@ -1,0 +1,68 @@
+/** Sales to test with. */
+
+import { newOrderId } from '@flash-sale/core/domain/order.ts';
+import type { Sale } from '@flash-sale/core/domain/sale.ts';
+import { createInventory, type Inventory, type OrderRequest } from '@flash-sale/core/inventory/inventory.ts';
+import type { ReserveDecision, ReserveOutcome } from '@flash-sale/core/inventory/outcomes.ts';
+import { createSaleStore, type NewSale } from '@flash-sale/core/ledger/sale-store.ts';
+import { syncSale } from '@flash-sale/core/ledger/sync-sale.ts';
+import type { AnyRedis } from '@flash-sale/core/runtime/redis/open-redis.ts';
+import type { World } from './world.ts';
+
+/** `redis` may be of a cluster, or behind sentinels. */
+type SalesWorld = Pick<World, 'pool' | 'keys'> & { readonly redis: AnyRedis };
+
+let count = 0;
+
+/** A sale that is on, in ledger and inventory alike. */
+export async function makeSale(world: SalesWorld, wanted: Partial<NewSale> = {}): Promise<Sale> {
+  const inventory = createInventory(world);
+  const sales = createSaleStore(world.pool);
+  count += 1;
+  const sale = await sales.create(
+    {
+      id: `sale${count}`,
+      name: 'A thing',
+      description: null,
+      originalPrice: '199.99',
+      flashSalePrice: '99.99',
+      currency: 'USD',
+      units: 10,
+      startsAt: Date.now() - 60_000,
+      endsAt: Date.now() + 3_600_000,
+      perBuyerLimit: 0,
+      ...wanted,
+    },
+    { actor: 'test', requestId: 'test' },
+  );
+  if (!sale) throw new Error(`there is a sale ${wanted.id}`);
+  await syncSale({ inventory, sales }, sale);
+  return { ...sale, inventoryVersion: sale.version };
+}
+
+/** Reserves one order of a buyer, without limits. @throws where the inventory refuses it */
+export async function reserveOne(
+  inventory: Inventory,
+  saleId: string,
+  orderId: string,
+  { buyerId = 'buyer', quantity = 1 }: { buyerId?: string; quantity?: number } = {},
+): Promise<void> {
+  const request = { orderId, buyerId, quantity, requestId: 'request', idempotencyKey: null };
+  const { decisions } = await inventory.reserve(saleId, [request], -1, { capacity: 0, refillRate: 1 });
+  if (decisions[0]?.outcome.word !== 'reserved') throw new Error(`not reserved: ${decisions[0]?.outcome.word}`);
+}
+
+/** What the inventory is asked for a new order. */
+export const orderRequest = (saleId: string, buyerId = 'ann', quantity = 1): OrderRequest => ({
+  orderId: newOrderId(saleId),
+  buyerId,
+  quantity,
+  requestId: 'r1',
+  idempotencyKey: null,
+});
+
+export async function outcomesOf(asked: Promise<{ decisions: readonly ReserveDecision[] }>): Promise<ReserveOutcome[]> {
+  return (await asked).decisions.map((decision) => decision.outcome);
+}
+
+export const wordsOf = (outcomes: readonly ReserveOutcome[]): string[] => outcomes.map((outcome) => outcome.word);

@@ -1,0 +1,161 @@
+/** The ledger is away: refusing, or silent. Orders are accepted up to the backlog's limit, the worker waits, and all is confirmed afterwards. */
+
+import { CONFIRM_ATTEMPTS, CONFIRM_BACKOFF_MS, UNAVAILABLE_RETRY_MS } from '@flash-sale/core/config/limits.ts';
+import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
+import pg from 'pg';
+import { afterEach, beforeEach, expect, inject, test } from 'vitest';
+import { TcpProxy } from '../chaos/tcp-proxy.ts';
+import type { AnyJson } from '../support/any-json.ts';
+import { sendCrowd } from '../support/crowd.ts';
+import { freePort } from '../support/free-port.ts';
+import { type RunningApi, startApi, startWorkerHere } from '../support/running-system.ts';
+import { makeSale } from '../support/sales.ts';
+import { eventually, openWorld, type World } from '../support/world.ts';
+
+const BUDGET_MS = 600;
+const BACKLOG = 300;
+/** Pauses between attempts double; each attempt waits for a connection and for an answer. */
+const ALL_ATTEMPTS_MS =
+  CONFIRM_BACKOFF_MS * (2 ** (CONFIRM_ATTEMPTS - 1) - 1) + CONFIRM_ATTEMPTS * (2 * BUDGET_MS + 1_000);
+
+let world: World;
+let way: TcpProxy;
+let api: RunningApi;
+let worker: { stop(): Promise<void> };
+
+beforeEach(async () => {
+  world = await openWorld(inject('template'));
+  const url = new URL(world.databaseUrl);
+  way = await TcpProxy.listen(await freePort(), Number(url.port));
+  url.port = String(way.port);
+  const settings = { DATABASE_URL: url.href, REQUEST_TIMEOUT_MS: BUDGET_MS, BACKLOG_LIMIT: BACKLOG };
+  [api, worker] = await Promise.all([startApi(world, settings), startWorkerHere(world, settings)]);
+});
+afterEach(async () => {
+  await way.heal();
+  await Promise.all([api.close(), worker.stop()]);
+  await way.close();
+  await world.close();
+});
+
+const health = async (): Promise<AnyJson> => (await fetch(`${api.url}/health`)).json();
+
+test.each([
+  ['refuses', () => way.refuse()],
+  ['is silent', async () => way.hold('down')],
+] as const)(
+  '[trap 12] it %s: a bounded backlog, then LEDGER_BEHIND; no attempt is used up; then all are confirmed',
+  async (_, goAway) => {
+    const sale = await makeSale(world, { units: 5_000 });
+    // The catalogue is known, as in a sale that is on.
+    await fetch(`${api.url}/api/flash-sales/${sale.id}`);
+    await goAway();
+    const crowd = await sendCrowd({ url: api.url, saleId: sale.id, buyers: 800, connections: 20 });
+    expect(crowd.tally).toEqual({ '200 accepted': BACKLOG, '503 LEDGER_BEHIND': 800 - BACKLOG });
+
+    const refused = await fetch(`${api.url}/api/flash-sales/${sale.id}/order`, {
+      method: 'POST',
+      headers: { 'x-user-id': 'ann' },
+    });
+    expect(refused.headers.get('retry-after')).not.toBeNull();
+    expect(await refused.json()).toMatchObject({
+      code: 'LEDGER_BEHIND',
+      retryable: true,
+      detail: expect.stringContaining('Nothing was taken'),
+    });
+
+    // Longer than all attempts of a job would have lasted, each as long as the ledger may be silent.
+    const queue = createOrderQueue({
+      redis: world.redis.duplicate({ maxRetriesPerRequest: null }),
+      prefix: world.keys.queuePrefix,
+    });
+    await new Promise((resolve) => setTimeout(resolve, ALL_ATTEMPTS_MS));
+    const jobs = await queue.bullQueue.getJobs(['active', 'wait', 'delayed', 'failed']);
+    expect(jobs.length).toBeGreaterThan(0);
+    expect(jobs.filter((job) => job.attemptsMade > 0)).toEqual([]);
+    expect(world.lines.filter((line) => line.msg === 'an attempt at a job failed')).toEqual([]);
+    await queue.close();
+
+    await way.heal();
+    await eventually('all are confirmed', 30_000, async () => {
+      const { rows } = await world.pool.query(`SELECT count(*)::int AS n FROM orders WHERE status = 'confirmed'`);
+      return rows[0].n === BACKLOG;
+    });
+    const after = await fetch(`${api.url}/api/flash-sales/${sale.id}/order`, {
+      method: 'POST',
+      headers: { 'x-user-id': 'ann' },
+    });
+    expect(after.status).toBe(200);
+  },
+  90_000,
+);
+
+test('[trap 12] it was away, answers again and is read-only: both are said, no attempt is used up, and all is confirmed once it can write', async () => {
+  const sale = await makeSale(world);
+  const database = new URL(world.databaseUrl).pathname.slice(1);
+  // The one that can still write.
+  const operator = new pg.Client({
+    connectionString: world.databaseUrl,
+    options: '-c default_transaction_read_only=off',
+  });
+  await operator.connect();
+  try {
+    await operator.query(`ALTER DATABASE ${database} SET default_transaction_read_only = on`);
+    // Sessions that were there before are not told.
+    way.cut();
+    const order = () =>
+      fetch(`${api.url}/api/flash-sales/${sale.id}/order`, { method: 'POST', headers: { 'x-user-id': 'ann' } });
+    const waits = () => world.lines.filter(({ msg }) => String(msg).includes('they wait'));
+    await fetch(`${api.url}/api/flash-sales/${sale.id}`);
+    await way.refuse();
+    await eventually('an order is accepted', 10_000, async () => (await order()).status === 200);
+    await eventually('the worker says that it waits', 10_000, () => waits().length > 0);
+    await way.heal();
+    await eventually('and that now it waits for something else', 10_000, () =>
+      waits().some(({ err }) => String(err).includes('read-only')),
+    );
+    // Ten times as long as the three tries of an attempt take.
+    await new Promise((resolve) => setTimeout(resolve, 10 * 3 * UNAVAILABLE_RETRY_MS));
+    expect(world.lines.filter((line) => line.msg === 'an attempt at a job failed')).toEqual([]);
+  } finally {
+    await operator.query(`ALTER DATABASE ${database} RESET default_transaction_read_only`);
+    await operator.end();
+  }
+  await eventually('it is confirmed', 10_000, async () => {
+    const { rows } = await world.pool.query(`SELECT count(*)::int AS n FROM orders WHERE status = 'confirmed'`);
+    return rows[0].n > 0;
+  });
+}, 60_000);
+
+test('[trap 18] reads that hang are refused at once by the breaker, health says so, and it closes by itself', async () => {
+  const sale = await makeSale(world);
+  const read = async (): Promise<{ code: string; milliseconds: number }> => {
+    const startedAt = performance.now();
+    const response = await fetch(`${api.url}/api/orders/${sale.id}-01ARZ3NDEKTSV4RRFFQ69G5FAV`, {
+      headers: { 'x-user-id': 'ann' },
+    });
+    return { code: ((await response.json()) as AnyJson).code, milliseconds: performance.now() - startedAt };
+  };
+  expect((await read()).code).toBe('ORDER_NOT_FOUND');
+  way.hold('down');
+  const hung = await Promise.all(Array.from({ length: 8 }, read));
+  expect(new Set(hung.map(({ code }) => code))).toEqual(new Set(['LEDGER_UNAVAILABLE']));
+  // Open, or with one call on trial.
+  await eventually('the breaker is open', 5_000, async () => {
+    await read();
+    return (await health()).breakers.postgres !== 'closed';
+  });
+  const quick = await Promise.all(Array.from({ length: 20 }, read));
+  const fast = quick.filter(({ milliseconds }) => milliseconds < BUDGET_MS / 2);
+  // One of them may be the one on trial.
+  expect(fast.length).toBeGreaterThanOrEqual(19);
+  expect(await health()).toMatchObject({
+    parts: { redis: 'ok', postgres: 'does not answer' },
+    unavailable: ['postgres'],
+  });
+  await way.heal();
+  await eventually('the breaker is closed', 10_000, async () => {
+    const { code } = await read();
+    return code === 'ORDER_NOT_FOUND' && (await health()).breakers.postgres === 'closed';
+  });
+}, 40_000);

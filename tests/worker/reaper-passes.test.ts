@@ -1,0 +1,184 @@
+/** How the reaper looks through the reservations of a sale: some at a time, and not again before one can have orphaned. */
+import { REAPER_LOOK, REDELIVERIES_MAX } from '@flash-sale/core/config/limits.ts';
+import { type AcceptedOrder, newOrderId } from '@flash-sale/core/domain/order.ts';
+import { createInventory, type Inventory } from '@flash-sale/core/inventory/inventory.ts';
+import { createOrderStore } from '@flash-sale/core/ledger/order-store.ts';
+import { createSaleStore } from '@flash-sale/core/ledger/sale-store.ts';
+import { createOrderQueue, type OrderQueue } from '@flash-sale/core/queue/order-queue.ts';
+import { createReaper } from '@flash-sale/worker/recovery/reaper.ts';
+import { afterEach, beforeEach, expect, inject, test } from 'vitest';
+import { makeSale } from '../support/sales.ts';
+import { openWorld, type World } from '../support/world.ts';
+
+let world: World;
+let inventory: Inventory;
+let queue: OrderQueue;
+/** Looks of the reaper: whether each began a pass. */
+let looks: ('begins' | 'goes on')[];
+
+beforeEach(async () => {
+  world = await openWorld(inject('template'));
+  inventory = createInventory(world);
+  queue = createOrderQueue({ redis: world.redis, prefix: world.keys.queuePrefix });
+  looks = [];
+});
+afterEach(async () => {
+  await queue.close();
+  await world.close();
+});
+
+function reaperOf(changed: Partial<Parameters<typeof createReaper>[0]>) {
+  return createReaper({
+    inventory: {
+      ...inventory,
+      claimOrphans(saleId, settings, look) {
+        looks.push(look ? 'goes on' : 'begins');
+        return inventory.claimOrphans(saleId, settings, look);
+      },
+    },
+    orders: createOrderStore(world.pool),
+    sales: createSaleStore(world.pool),
+    queue,
+    reject: () => Promise.reject(new Error('nothing is to be given up here')),
+    // At once.
+    orphanAgeMs: -1,
+    log: world.log,
+    ...changed,
+  });
+}
+
+/** @returns ids of orders that nobody has enqueued */
+async function reserve(saleId: string, count: number): Promise<string[]> {
+  const ids: string[] = [];
+  while (ids.length < count) {
+    const batch = Array.from({ length: Math.min(100, count - ids.length) }, () => newOrderId(saleId));
+    const orders = batch.map((orderId) => {
+      return { orderId, buyerId: `buyer of ${orderId}`, quantity: 1, requestId: 'r', idempotencyKey: null };
+    });
+    await inventory.reserve(saleId, orders, -1, { capacity: 0, refillRate: 1 });
+    ids.push(...batch);
+  }
+  return ids;
+}
+const redelivered = async (): Promise<string[]> => [...((await queue.orderIdsUnderWay()) ?? [])].sort();
+
+/** By the clock of this machine, which is Redis' as well. */
+const reservedAgo = (saleId: string, id: string, ms: number): Promise<number> =>
+  world.redis.hset(world.keys.sale(saleId).reservations, id, `1|${Date.now() - ms}|r|0|ann`);
+const nextPass = async (saleId: string): Promise<number> =>
+  Number(await world.redis.hget(world.keys.sale(saleId).inventory, 'next_pass'));
+
+test('[I3] a sale of which nothing can have orphaned is looked through by no worker before something may have', async () => {
+  const sale = await makeSale(world, { units: 10 });
+  const [early, late] = (await reserve(sale.id, 2)) as [string, string];
+  await reservedAgo(sale.id, early, 30_000);
+  const settings = { orphanAgeMs: 60_000, pauseMs: 3_600_000 };
+  const [one, other] = [reaperOf(settings), reaperOf(settings)];
+  await one.runOnce();
+  expect(await nextPass(sale.id)).toBeGreaterThan(Date.now() + 20_000);
+  expect(await nextPass(sale.id)).toBeLessThanOrEqual(Date.now() + 30_000);
+  await reservedAgo(sale.id, early, 60_001);
+  await one.runOnce();
+  await other.runOnce();
+  expect(await redelivered()).toEqual([]);
+  // As if the time had come.
+  await world.redis.hset(world.keys.sale(sale.id).inventory, 'next_pass', Date.now() - 1);
+  await other.runOnce();
+  expect(await redelivered()).toEqual([early]);
+  // The next one is that of the order which waits for longest now.
+  const of = await inventory.findReservation(sale.id, late);
+  expect(await nextPass(sale.id)).toBe((of as AcceptedOrder).reservedAt + 60_000);
+});
+
+test('[I3] after the longest pause a sale is looked through in any case: an order of an earlier time may have come', async () => {
+  const sale = await makeSale(world, { units: 10 });
+  await reserve(sale.id, 1);
+  const begunAt = Date.now();
+  await reaperOf({ orphanAgeMs: 60_000, pauseMs: 10_000 }).runOnce();
+  expect(await nextPass(sale.id)).toBeGreaterThanOrEqual(begunAt + 10_000);
+  expect(await nextPass(sale.id)).toBeLessThanOrEqual(Date.now() + 10_000);
+});
+
+test('[I3] the orphans of a large sale are enqueued in several turns, each where the one before has stopped', async () => {
+  const count = 6 * REAPER_LOOK;
+  const sale = await makeSale(world, { units: count });
+  const ids = await reserve(sale.id, count);
+  const reaper = reaperOf({ turnMax: 2 * REAPER_LOOK });
+  await reaper.runOnce();
+  const first = await redelivered();
+  expect(first.length).toBeGreaterThanOrEqual(2 * REAPER_LOOK);
+  expect(first.length).toBeLessThan(count);
+  for (let turn = 0; turn < 4; turn++) await reaper.runOnce();
+  expect(await redelivered()).toEqual([...ids].sort());
+  expect(looks.slice(0, 4)).toEqual(['begins', 'goes on', 'goes on', 'goes on']);
+});
+
+test('[I3] a pass that has begun goes on, also where its sale has been over for hours', async () => {
+  const sale = await makeSale(world, { units: 6 * REAPER_LOOK });
+  const ids = await reserve(sale.id, 6 * REAPER_LOOK);
+  const sales = createSaleStore(world.pool);
+  const reaper = reaperOf({ turnMax: 2 * REAPER_LOOK, sales: { listIds: sales.listIds, listCurrent: async () => [] } });
+  for (let turn = 0; turn < 4; turn++) await reaper.runOnce();
+  expect(await redelivered()).toEqual([...ids].sort());
+});
+
+test('[I3] orders that cannot be brought to their end keep none behind them from theirs', async () => {
+  const count = 6 * REAPER_LOOK;
+  const sale = await makeSale(world, { units: count });
+  const ids = await reserve(sale.id, count);
+  // Handed over too often, so that they are given up; and that fails for each.
+  const worn = ids.filter((_, i) => i % (REAPER_LOOK / 4) === 0);
+  for (const id of worn) await world.redis.hset(world.keys.sale(sale.id).redeliveries, id, REDELIVERIES_MAX);
+  await expect(reaperOf({ reject: () => Promise.reject(new Error('cannot be written')) }).runOnce()).rejects.toThrow(
+    'cannot be written',
+  );
+  expect(await redelivered()).toEqual(ids.filter((id) => !worn.includes(id)).sort());
+});
+
+test('[I3] after a fault of a part the pass goes on, and what was claimed before comes again after as long', async () => {
+  const sale = await makeSale(world, { units: 4 * REAPER_LOOK });
+  const ids = await reserve(sale.id, 4 * REAPER_LOOK);
+  const orders = createOrderStore(world.pool);
+  let isAway = true;
+  const away = () => Promise.reject(Object.assign(new Error('away'), { code: 'ECONNREFUSED' }));
+  const reaper = reaperOf({
+    orders: { ...orders, outcomesOf: (orderIds) => (isAway ? away() : orders.outcomesOf(orderIds)) },
+  });
+  await expect(reaper.runOnce()).rejects.toThrow('away');
+  isAway = false;
+  await reaper.runOnce();
+  expect(looks.slice(0, 2)).toEqual(['begins', 'goes on']);
+  await world.redis.hdel(world.keys.sale(sale.id).inventory, 'next_pass');
+  await reaper.runOnce();
+  expect(await redelivered()).toEqual([...ids].sort());
+});
+
+test('[I3] while the queue is too long to be looked through, the inventory follows the ledger all the same', async () => {
+  const count = 4 * REAPER_LOOK;
+  const sale = await makeSale(world, { units: count });
+  const ids = await reserve(sale.id, count);
+  const orders = createOrderStore(world.pool);
+  const batch = await Promise.all(ids.map((id) => inventory.findReservation(sale.id, id)));
+  await orders.confirm({ saleId: sale.id, epoch: 1, orders: batch.slice(0, -1) as AcceptedOrder[] }, inventory.readmit);
+  await reaperOf({ queue: { add: queue.add, orderIdsUnderWay: () => Promise.resolve(null) } }).runOnce();
+  expect((await inventory.read(sale.id)).numbers).toEqual({
+    allotment: count,
+    available: 0,
+    reserved: 1,
+    sold: count - 1,
+  });
+  expect(await redelivered()).toEqual([]);
+});
+
+test('[I11] an inventory that is closed is asked again in the next turn', async () => {
+  const sale = await makeSale(world, { units: 10 });
+  const ids = await reserve(sale.id, 1);
+  const { inventory: key } = world.keys.sale(sale.id);
+  const life = (await world.redis.hget(key, 'instance_id')) as string;
+  await world.redis.hset(key, 'instance_id', '');
+  const reaper = reaperOf({});
+  await reaper.runOnce();
+  await world.redis.hset(key, 'instance_id', life);
+  await reaper.runOnce();
+  expect(await redelivered()).toEqual(ids);
+});
