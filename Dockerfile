@@ -24,6 +24,7 @@ RUN npm install --global "$(node -p 'require("./package.json").packageManager.sp
 COPY apps/api/package.json apps/api/
 COPY apps/worker/package.json apps/worker/
 COPY packages/core/package.json packages/core/
+COPY packages/ops/package.json packages/ops/
 COPY packages/launcher/package.json packages/launcher/
 
 # Production dependencies of one service each, as the lock file has them. Without the root's development dependencies there
@@ -39,12 +40,13 @@ RUN pnpm install --frozen-lockfile --prod --filter '@flash-sale/worker...' --con
 # The files belong to root: a service cannot change its own code.
 FROM base AS api
 COPY --from=api-packages /app ./
-# Commands name core and launcher as packages of the project's root, which is not installed here.
+# Commands import core, ops and launcher as packages of the project's root, which is not installed here.
 RUN mkdir -p node_modules/@flash-sale \
-  && ln -s ../../packages/core ../../packages/launcher node_modules/@flash-sale/ \
+  && ln -s ../../packages/core ../../packages/ops ../../packages/launcher node_modules/@flash-sale/ \
   # The one place that the service may write to; compose.yaml keeps the operator's token there when none is given.
   && install --directory --owner=node --group=node --mode=700 /var/lib/flash-sale
 COPY packages/core packages/core
+COPY packages/ops packages/ops
 COPY packages/launcher packages/launcher
 COPY scripts scripts
 COPY containers/with-admin-token.sh containers/
@@ -62,6 +64,7 @@ CMD ["node", "--max-semi-space-size=16", "--heap-growing-percent=100", "apps/api
 FROM base AS worker
 COPY --from=worker-packages /app ./
 COPY packages/core packages/core
+COPY packages/ops packages/ops
 COPY apps/worker apps/worker
 USER node
 # Its own heartbeat: this very worker takes jobs, and has reached Redis within 15 s. The sign in Redis is that of all workers together.

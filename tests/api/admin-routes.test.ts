@@ -1,5 +1,4 @@
 /** The operator's API, over real HTTP. */
-
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import type { AnyJson } from '../support/any-json.ts';
 import { ADMIN_TOKEN, type RunningApi, startApi, startWorkerHere } from '../support/running-system.ts';

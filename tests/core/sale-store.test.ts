@@ -1,8 +1,8 @@
 /** Sales in the ledger, and the record of what operators did, against a real PostgreSQL. */
 
 import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
+import { syncSale, syncStockChange } from '@flash-sale/core/inventory/sync-sale.ts';
 import { createSaleStore, type SaleStore } from '@flash-sale/core/ledger/sale-store.ts';
-import { syncSale, syncStockChange } from '@flash-sale/core/ledger/sync-sale.ts';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { makeSale } from '../support/sales.ts';
 import { openWorld, type World } from '../support/world.ts';

@@ -114,7 +114,7 @@ function expectInvariants(what: () => string, world: ModelWorld, { raw }: Look):
   if (allotment !== available + reserved + sold) fail('I1 conservation');
   if (available < 0) fail('I2 never oversold');
   const ids = Object.keys(raw.reservations);
-  if (raw.inventory.run_id !== '' && !world.torn) {
+  if (raw.inventory.instance_id !== '' && !world.torn) {
     const units = ids.map((id) => Number(raw.reservations[id]?.split('|')[0])).reduce((sum, each) => sum + each, 0);
     if (units !== reserved) fail('"reserved units are those of the reservations"');
     if (Number(raw.inventory.orders) !== ids.length) fail('"the orders that it has counted are its reservations"');

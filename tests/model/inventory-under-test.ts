@@ -192,7 +192,7 @@ function expectedRaw(model: InventoryModel, nameOf: (life: Life) => string): Raw
   if (model.inventory) {
     const { epoch, openIn, closedIn, numbers, orders, nextPass, settings } = model.inventory;
     inventory.epoch = String(epoch);
-    inventory.run_id = openIn === null ? '' : nameOf(openIn);
+    inventory.instance_id = openIn === null ? '' : nameOf(openIn);
     if (closedIn !== null) inventory.closed_in = nameOf(closedIn);
     for (const [name, units] of Object.entries(numbers ?? {})) inventory[name] = String(units);
     if (orders !== null) inventory.orders = String(orders);

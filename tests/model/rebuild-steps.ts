@@ -6,7 +6,7 @@ import { type SaleUnderTest, unlessOtherEpoch } from './inventory-under-test.ts'
 import type { LedgerModel, Restoration } from './ledger-model.ts';
 
 export const STEPS = ['close', 'sift', 'restore', 'open'] as const;
-export type Step = (typeof STEPS)[number];
+type Step = (typeof STEPS)[number];
 
 /** Somebody who makes the inventory anew, at some point of it. */
 export interface Rebuilder {

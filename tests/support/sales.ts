@@ -4,8 +4,8 @@ import { newOrderId } from '@flash-sale/core/domain/order.ts';
 import type { Sale } from '@flash-sale/core/domain/sale.ts';
 import { createInventory, type Inventory, type OrderRequest } from '@flash-sale/core/inventory/inventory.ts';
 import type { ReserveDecision, ReserveOutcome } from '@flash-sale/core/inventory/outcomes.ts';
+import { syncSale } from '@flash-sale/core/inventory/sync-sale.ts';
 import { createSaleStore, type NewSale } from '@flash-sale/core/ledger/sale-store.ts';
-import { syncSale } from '@flash-sale/core/ledger/sync-sale.ts';
 import type { AnyRedis } from '@flash-sale/core/runtime/redis/open-redis.ts';
 import type { World } from './world.ts';
 

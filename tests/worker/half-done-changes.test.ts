@@ -2,10 +2,10 @@
 
 import { createInventory, type Inventory } from '@flash-sale/core/inventory/inventory.ts';
 import { createInventoryRebuild } from '@flash-sale/core/inventory/inventory-rebuild.ts';
+import { syncStockChange } from '@flash-sale/core/inventory/sync-sale.ts';
 import { createEpochStore } from '@flash-sale/core/ledger/epoch-store.ts';
 import { createOrderStore } from '@flash-sale/core/ledger/order-store.ts';
 import { createSaleStore } from '@flash-sale/core/ledger/sale-store.ts';
-import { syncStockChange } from '@flash-sale/core/ledger/sync-sale.ts';
 import { createRebuild } from '@flash-sale/worker/recovery/rebuild.ts';
 import { createSaleSync } from '@flash-sale/worker/recovery/sync-sales.ts';
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';

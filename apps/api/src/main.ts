@@ -2,10 +2,11 @@
 import { requireSetting } from '@flash-sale/core/config/environment.ts';
 import { LISTEN_BACKLOG } from '@flash-sale/core/config/limits.ts';
 import { runService } from '@flash-sale/core/runtime/run-service.ts';
+import { lookAtStart } from '@flash-sale/ops/doctor/look-at-start.ts';
 import { buildAdminApp, buildApp } from './app.ts';
 import { connectParts } from './connect.ts';
 
-await runService('api', process.env, async (settings, log, metrics, tracing) => {
+await runService('api', process.env, lookAtStart, async (settings, log, metrics, tracing) => {
   const token = requireSetting(settings, 'ADMIN_TOKEN');
   const parts = await connectParts(settings, log, metrics);
   const ofApi = { ...settings, ADMIN_TOKEN: token };

@@ -102,7 +102,7 @@ describe('a sale that is well', () => {
 test('an inventory that opens while it is waited for is judged then', async () => {
   const sale = await PlantedSale.make(world);
   const runId = (await world.redis.hget(sale.keys.inventory, 'instance_id')) as string;
-  await sale.set({ run_id: '' });
+  await sale.set({ instance_id: '' });
   await sale.move({ available: 1 });
   const { redis, pool, keys } = world;
   const audited = auditSales({
@@ -115,7 +115,7 @@ test('an inventory that opens while it is waited for is judged then', async () =
     inventoryPatienceMs: 10_000,
   });
   await new Promise((resolve) => setTimeout(resolve, 100));
-  await sale.set({ run_id: runId });
+  await sale.set({ instance_id: runId });
   expect(codesOf(await audited)).toEqual(['EQUATION_BROKEN']);
 });
 
@@ -123,7 +123,7 @@ describe('an inventory that is shut more than once while it is looked at', () =>
   const rest = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
   const shutAndOpen = async (sale: PlantedSale) => {
     const runId = (await world.redis.hget(sale.keys.inventory, 'instance_id')) as string;
-    return { shut: () => sale.set({ run_id: '' }), open: () => sale.set({ run_id: runId }) };
+    return { shut: () => sale.set({ instance_id: '' }), open: () => sale.set({ run_id: runId }) };
   };
   const audit = (saleId: string, bounds: { looks: number; inventoryPatienceMs: number; lengthMs?: number }) => {
     const { redis, pool, keys } = world;

@@ -208,7 +208,7 @@ const cases: BreakCase[] = [
     codes: 'INVENTORY_CLOSED',
     when: 'nobody makes a closed inventory anew',
     async plant(sale) {
-      await sale.set({ run_id: '' });
+      await sale.set({ instance_id: '' });
       return 'inventory';
     },
   },
@@ -216,7 +216,7 @@ const cases: BreakCase[] = [
     codes: 'INVENTORY_CLOSED',
     when: 'the inventory is of another life of Redis',
     async plant(sale) {
-      await sale.set({ run_id: '0123456789abcdef' });
+      await sale.set({ instance_id: '0123456789abcdef' });
       return 'inventory';
     },
   },

@@ -6,8 +6,8 @@
 import { ADMIN_LIST_MAX, MAX_ALLOTMENT } from '@flash-sale/core/config/limits.ts';
 import type { Sale, StockNumbers } from '@flash-sale/core/domain/sale.ts';
 import type { Inventory } from '@flash-sale/core/inventory/inventory.ts';
+import { syncSale, syncStockChange } from '@flash-sale/core/inventory/sync-sale.ts';
 import type { LedgerSale, NewSale, Operator, SaleStore } from '@flash-sale/core/ledger/sale-store.ts';
-import { syncSale, syncStockChange } from '@flash-sale/core/ledger/sync-sale.ts';
 import { unavailableDependency } from '@flash-sale/core/runtime/errors.ts';
 import type { SaleReader } from '../sales/read-sales.ts';
 

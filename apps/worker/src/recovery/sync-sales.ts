@@ -5,8 +5,8 @@
 import { STOCK_CHANGE_REPAIR_MS } from '@flash-sale/core/config/limits.ts';
 import type { StockChange } from '@flash-sale/core/domain/sale.ts';
 import type { Inventory } from '@flash-sale/core/inventory/inventory.ts';
+import { syncSale, syncStockChange } from '@flash-sale/core/inventory/sync-sale.ts';
 import type { LedgerSale, SaleStore } from '@flash-sale/core/ledger/sale-store.ts';
-import { syncSale, syncStockChange } from '@flash-sale/core/ledger/sync-sale.ts';
 import type { Logger } from 'pino';
 
 export function createSaleSync(parts: { inventory: Inventory; sales: SaleStore; log: Logger }) {

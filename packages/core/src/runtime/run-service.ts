@@ -6,7 +6,6 @@
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { parseEnv } from 'node:util';
-import { lookAtStart } from '@flash-sale/ops/doctor/look-at-start.ts';
 import type { Logger } from 'pino';
 import { type Environment, EnvironmentError, readEnvironment, requireSetting } from '../config/environment.ts';
 import { STARTUP_WAIT_MS } from '../config/limits.ts';
@@ -27,10 +26,14 @@ const EXIT_CONFIGURATION = 78;
 
 const envFile = new URL('../../../../.env', import.meta.url);
 
-/** @param start begins the work and returns how to end it */
+/**
+ * @param checkSettings run in production before the start; throws EnvironmentError where the process must not run like this
+ * @param start begins the work and returns how to end it
+ */
 export async function runService(
   name: 'api' | 'worker',
   variables: Record<string, string | undefined>,
+  checkSettings: (name: 'api' | 'worker', settings: Environment, log: Logger) => Promise<void>,
   start: (
     settings: ServiceSettings,
     log: Logger,
@@ -53,7 +56,7 @@ export async function runService(
     ]);
     await checkMigrated(settings.DATABASE_URL);
     if (settings.NODE_ENV === 'production') {
-      await lookAtStart(name, settings, log);
+      await checkSettings(name, settings, log);
     } else if (!redis.appendOnly) {
       log.warn(
         'redis keeps no append-only file: accepted orders that are not in the ledger yet are lost with it. Set "appendonly yes".',

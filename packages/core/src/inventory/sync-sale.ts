@@ -4,8 +4,8 @@
  */
 
 import type { Sale, StockChange } from '../domain/sale.ts';
-import type { Inventory } from '../inventory/inventory.ts';
-import type { SaleStore } from './sale-store.ts';
+import type { SaleStore } from '../ledger/sale-store.ts';
+import type { Inventory } from './inventory.ts';
 
 interface Parts {
   readonly inventory: Pick<Inventory, 'open' | 'configure' | 'adjust'>;
