@@ -49,7 +49,7 @@ COPY packages/core packages/core
 COPY packages/ops packages/ops
 COPY packages/launcher packages/launcher
 COPY scripts scripts
-COPY containers/with-admin-token.sh containers/
+COPY deploy/docker/with-admin-token.sh deploy/docker/
 COPY apps/api apps/api
 USER node
 # In a container the way in is the published port, so every address of the container itself is listened on.
@@ -78,7 +78,7 @@ FROM node:24-bookworm-slim AS proxy
 RUN apt-get update \
   && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends haproxy \
   && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/*
-COPY containers/haproxy.cfg /etc/haproxy/haproxy.cfg
+COPY deploy/docker/haproxy.cfg /etc/haproxy/haproxy.cfg
 USER haproxy
 ENV GATEWAY_ADDRESSES=127.0.0.1
 EXPOSE 5001

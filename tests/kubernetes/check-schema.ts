@@ -7,8 +7,8 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { runCommand } from '@flash-sale/launcher/run-command.ts';
-import type { Manifest } from '../../scripts/kubernetes/manifests.ts';
 import { root } from '../tidy/source-files.ts';
+import type { Manifest } from './manifests.ts';
 
 const packages: Record<string, string> = {
   'keda.sh': '@kubernetes-models/keda',

@@ -36,19 +36,12 @@ export async function findPrometheus(): Promise<{ prometheus: string; promtool: 
   return { prometheus: found.path, promtool: join(dirname(found.path), 'promtool') };
 }
 
-/** Of monitoring/alerts. */
-const RULE_FILES = ['sale', 'parts'];
-
-/** @returns the text of every rule file */
-export function readRules(): { name: string; text: string }[] {
-  return RULE_FILES.map((name) => ({
-    name,
-    text: readFileSync(join(root, 'monitoring', 'alerts', `${name}.yml`), 'utf8'),
-  }));
-}
+const monitoring = join(root, 'deploy/monitoring');
+/** Of deploy/monitoring/alerts. */
+const RULE_FILES = ['sale', 'dependencies'];
 
 /**
- * monitoring/ as it stands, but for addresses, how often it looks, and what `change` makes of the rules.
+ * deploy/monitoring as it stands, but for addresses, how often it looks, and what `change` makes of the rules.
  *
  * @param everyS seconds between two looks at a process, and how long it may take to answer
  * @returns a new folder, for startPrometheus
@@ -60,8 +53,11 @@ export function copyMonitoring(
 ): string {
   const folder = mkdtempSync(join(tmpdir(), 'prometheus-'));
   mkdirSync(join(folder, 'alerts'));
-  for (const { name, text } of readRules()) writeFileSync(join(folder, 'alerts', `${name}.yml`), change(text));
-  const config = readFileSync(join(root, 'monitoring', 'prometheus.yml'), 'utf8');
+  for (const name of RULE_FILES) {
+    const file = join('alerts', `${name}.yml`);
+    writeFileSync(join(folder, file), change(readFileSync(join(monitoring, file), 'utf8')));
+  }
+  const config = readFileSync(join(monitoring, 'prometheus.yml'), 'utf8');
   writeFileSync(
     join(folder, 'prometheus.yml'),
     config

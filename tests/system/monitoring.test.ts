@@ -1,5 +1,5 @@
 /**
- * What monitoring/ holds, tried: the alerts by promtool, with numbers that must make each fire and numbers that must not; alerts and
+ * What deploy/monitoring holds, tried: the alerts by promtool, with numbers that must make each fire and numbers that must not; alerts and
  * dashboards by a real Prometheus that watches real processes during a sale.
  */
 import { readdirSync, readFileSync, rmSync } from 'node:fs';
@@ -15,8 +15,8 @@ import { makeSale } from '../support/sales.ts';
 import { eventually, openWorld, type World } from '../support/world.ts';
 import { root } from '../tidy/source-files.ts';
 
-const monitoring = join(root, 'monitoring');
-const alertFiles = ['sale', 'parts'];
+const monitoring = join(root, 'deploy/monitoring');
+const alertFiles = ['sale', 'dependencies'];
 
 let programs: { prometheus: string; promtool: string };
 /** What a test opened, to be closed in the order in which it is named here. */

@@ -102,7 +102,7 @@ test("Redis keeps below its container's memory, and what data there is lies in v
   };
   const { environment, mem_limit: limit, volumes } = compose.services.redis;
   expect(bytes(environment.REDIS_MAXMEMORY) * 1.5).toBeLessThanOrEqual(bytes(limit));
-  expect(read('containers/start-redis.sh')).toMatch(/^maxmemory-policy noeviction$/m);
+  expect(read('deploy/docker/start-redis.sh')).toMatch(/^maxmemory-policy noeviction$/m);
   expect(volumes).toContain('redis:/data');
   expect(compose.services.postgres.volumes).toContain('postgres:/var/lib/postgresql');
 });
@@ -120,7 +120,7 @@ test('what is mounted or copied is there', () => {
 
 /** What the container of an image that is not ours begins with. */
 function startOf(name: string): string {
-  const script = `containers/start-${name}.sh`;
+  const script = `deploy/docker/start-${name}.sh`;
   return existsSync(join(root, script)) ? read(script) : String(compose.services[name].command);
 }
 

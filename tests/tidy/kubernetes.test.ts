@@ -1,4 +1,4 @@
-/** The manifests against the code and against each other: settings, probes, times, selectors, images, and who reaches what. */
+/** The manifests against the code and each other: settings, probes, times, selectors, images, networks. Skipped without kubectl. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseEnv } from 'node:util';
@@ -6,14 +6,15 @@ import { EnvironmentSchema, readEnvironment } from '@flash-sale/core/config/envi
 import { createMetrics } from '@flash-sale/core/runtime/metrics.ts';
 import { judgeFacts } from '@flash-sale/ops/doctor/judge-facts.ts';
 import { describe, expect, test } from 'vitest';
-import { type Manifest, OVERLAYS, readManifests, renderedFile } from '../../scripts/kubernetes/manifests.ts';
+import { type Manifest, renderOverlays } from '../kubernetes/manifests.ts';
 import type { AnyJson } from '../support/any-json.ts';
 import { root } from './source-files.ts';
 
 const read = (path: string): string => readFileSync(join(root, path), 'utf8');
-const overlays = OVERLAYS.map((name) => ({ name, manifests: readManifests(readFileSync(renderedFile(name), 'utf8')) }));
+const rendered = await renderOverlays();
+const overlays = rendered ?? [];
 const everywhere = overlays.flatMap(({ manifests }) => manifests);
-const production = (overlays[0] as (typeof overlays)[0]).manifests;
+const production = overlays[0]?.manifests ?? [];
 const of = (kind: string, from: readonly Manifest[] = production): Manifest[] =>
   from.filter((one) => one.kind === kind);
 const named = (kind: string, name: string): Manifest =>
@@ -167,7 +168,7 @@ describe('who is meant', () => {
     const jobs = podsOf(of('Deployment')).map(
       ({ metadata }) => metadata.labels[named('PodMonitor', 'flash-sale').spec.jobLabel],
     );
-    const file = read('monitoring/prometheus.yml');
+    const file = read('deploy/monitoring/prometheus.yml');
     expect(jobs.sort()).toEqual([...file.matchAll(/job_name: (\S+)/g)].map((match) => match[1]).sort());
   });
 

@@ -2,7 +2,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { alertNames, troubles } from '../alerts-drill/run-drill.ts';
 import type { AnyJson } from '../support/any-json.ts';
 import { root, sourceFiles } from './source-files.ts';
 
@@ -25,7 +24,7 @@ test('docs/running/metrics.md has every metric of the code, and no other', () =>
 test('alerts and dashboards ask for metrics that there are, and every metric is asked for', () => {
   const asked = namesIn(
     sourceFiles('.yml', '.json')
-      .filter(({ path }) => /^monitoring\/(alerts|dashboards)\//.test(path))
+      .filter(({ path }) => /^deploy\/monitoring\/(alerts|dashboards)\//.test(path))
       .map(({ text }) => text)
       .join('\n'),
     /\b(flash_sale_[a-z_]+?)(?:_bucket|_sum|_count)?\b/g,
@@ -34,7 +33,7 @@ test('alerts and dashboards ask for metrics that there are, and every metric is 
 });
 
 test('every alert says what to do, is tried both ways, and has its page', () => {
-  const rules = ['sale', 'parts'].map((name) => read(`monitoring/alerts/${name}.yml`)).join('\n');
+  const rules = ['sale', 'dependencies'].map((name) => read(`deploy/monitoring/alerts/${name}.yml`)).join('\n');
   const names = namesIn(rules, /- alert: (\w+)/g);
   expect(names.length).toBeGreaterThan(15);
   for (const rule of rules.split('- alert: ').slice(1)) {
@@ -43,18 +42,14 @@ test('every alert says what to do, is tried both ways, and has its page', () => 
     expect(rule, name).toMatch(/summary: (['"]).+\1\n +action: (['"]).+\2\n/);
     expect(rule, name).toContain(`runbook: docs/running/alerts.md#${name.toLowerCase()}\n`);
   }
-  const tests = ['sale', 'parts'].map((name) => read(`monitoring/alerts/${name}.test.yml`)).join('\n');
+  const tests = ['sale', 'dependencies'].map((name) => read(`deploy/monitoring/alerts/${name}.test.yml`)).join('\n');
   expect(namesIn(tests, /- name: (\w+) fires/g)).toEqual(names);
   expect(namesIn(tests, /- name: (\w+) does not/g)).toEqual(names);
   expect(namesIn(read('docs/running/alerts.md'), /^### (\w+)$/gm)).toEqual(names);
 });
 
-test('pnpm drill:alerts has a trouble for every alert', () => {
-  expect(troubles.flatMap(({ alerts }) => alerts).sort()).toEqual(alertNames().sort());
-});
-
 test.each(['sale', 'machine-room'])('the dashboard %s is one that Grafana takes', (name) => {
-  const board: AnyJson = JSON.parse(read(`monitoring/dashboards/${name}.json`));
+  const board: AnyJson = JSON.parse(read(`deploy/monitoring/dashboards/${name}.json`));
   expect(board).toMatchObject({ schemaVersion: 39, uid: `flash-sale-${name}`, annotations: { list: [] } });
   expect(board.templating.list[0]).toMatchObject({ name: 'datasource', type: 'datasource', query: 'prometheus' });
   const ids = board.panels.map((panel: AnyJson) => panel.id);
