@@ -1,6 +1,6 @@
 /**
- * Asks the registry for known faults of the packages that run in production. Exit code 1: one is high or critical. Where the registry
- * cannot be asked this says so and ends with 0: nothing was found, and a build must not fail because of somebody else's server.
+ * Asks the registry for known vulnerabilities of the production packages. Exit code 1: at least one is high or critical. If the
+ * registry does not answer, this says so and exits with 0: a build must not fail because of a third party's server.
  */
 import { pathToFileURL } from 'node:url';
 import { runPinnedPnpm } from './pinned-pnpm.mjs';
@@ -16,7 +16,7 @@ export function judgeAudit(stdout) {
   return { code: 1, said: `Packages with known faults: ${counts}. See them with: pnpm audit --prod` };
 }
 
-/** Only a report has counts: an error of the registry, or of the way to it, has none. */
+/** Only a report has counts; an error of the registry or the network has none. */
 function readCounts(stdout) {
   try {
     return JSON.parse(stdout).metadata?.vulnerabilities ?? null;

@@ -1,191 +1,117 @@
 /**
- * How fast this is, as ratios to a bare Fastify within the same run. Under ten minutes; every part is bounded and ends by itself.
- *   1. Closed loops of 10, 50, 200 and 500 connections (capacity).
- *   2. Whole drops of 50,000 units.
- *   3. Open loops at 25, 50 and 75 % of the capacity that was found (latency), and at twice the capacity (backpressure).
- *   4. CPU time for an order in sales of 1,000 to 1,000,000 orders; commands and bytes; memory.
- *   5. More API and worker processes.
- *   6. A Redis Cluster of one and of three masters, with sales on each.
+ * npm run bench -- [--only closed,open,drop,cost] [--rounds 5] [--seconds 2] [--against folder] [--starts 5]
  *
- *   npm run bench -- [--rounds 5] [--seconds 2] [--only closed,drop,open,pressure,sizes,memory,scale,cluster] [--write]
- *
- * With --write docs/measurements/speed.{json,md,svg} are made; that takes a whole run. Needs Linux (/proc) and wrk.
+ * How fast the system is, as ratios to a bare Fastify in the same run, on servers of its own. Every load is bounded, on loopback.
+ *   closed  requests a second at 50 and 200 connections, by kind of reply
+ *   open    latency at 25, 50 and 75 % of the capacity
+ *   drop    50,000 units, from the first request to the last row in the ledger
+ *   cost    CPU time, Redis commands and bytes, ledger bytes of an order
+ * With --against, the API and worker of another checkout (its packages installed) run in alternation with this one's, each started
+ * --starts times; the table then has both medians and their ratio. One and the same code differs by up to 20 % from start to start.
+ * Needs Linux (/proc).
  */
-import { mkdirSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { runCommand } from '@flash-sale/launcher/run-command.ts';
-import { BenchSystem } from './bench/bench-system.ts';
-import { type ClosedResult, closedRounds, type Kind } from './bench/closed-rounds.ts';
-import { clusterRounds } from './bench/cluster.ts';
-import { costBySize, memoryOfOrders, redisCost } from './bench/cost.ts';
-import { openRounds, PRESSURE_IN_FLIGHT, pressureRounds } from './bench/open-rounds.ts';
-import { page } from './bench/page.ts';
-import { plot } from './bench/plot.ts';
-import { type BenchResults, constantsOf } from './bench/results.ts';
-import { scaleOut } from './bench/scale.ts';
-import { inWords } from './bench/spread.ts';
-import { wholeDrops } from './bench/whole-drop.ts';
-import { commitNow, thisMachine } from './measured-by.ts';
+import { existsSync } from 'node:fs';
+import { cpus, totalmem } from 'node:os';
+import { join, resolve } from 'node:path';
+import { BenchSystem, root } from './bench/bench-system.ts';
+import { closed, cost, drop, open, type Run, warmUp } from './bench/parts.ts';
+import { residentMb } from './bench/processes.ts';
 import { readArguments } from './read-arguments.ts';
 
-const PARTS = ['closed', 'drop', 'open', 'pressure', 'sizes', 'memory', 'scale', 'cluster'];
-/** Of each number of masters: enough for ticks of 10 ms not to matter. */
-const CLUSTER_ORDERS = 30_000;
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const parts: Record<string, (run: Run) => Promise<void>> = { closed, open, drop, cost };
+
+/** Values of each figure, by code. */
+type Samples = Map<string, number[]>;
+
 const { values } = readArguments(import.meta.url, {
   options: {
+    only: { type: 'string', default: Object.keys(parts).join(',') },
     rounds: { type: 'string', default: '5' },
     seconds: { type: 'string', default: '2' },
-    only: { type: 'string', default: PARTS.join(',') },
-    write: { type: 'boolean', default: false },
+    against: { type: 'string' },
+    starts: { type: 'string' },
   },
 });
-const [rounds, seconds] = [Number(values.rounds), Number(values.seconds)];
-const parts = new Set(values.only.split(','));
-const strange = [...parts].filter((part) => !PARTS.includes(part));
-if (!(rounds >= 1) || !Number.isInteger(seconds) || strange.length > 0)
-  stop(`There is no part ${strange}. Parts: ${PARTS.join(', ')}.`);
-if (values.write && parts.size < PARTS.length) stop('--write needs a whole run: leave --only out.');
+const chosen = values.only.split(',');
+const codes = [root, ...(values.against === undefined ? [] : [resolve(values.against)])];
+const [rounds, seconds] = [count('rounds', values.rounds), count('seconds', values.seconds)];
+const starts = count('starts', values.starts ?? (codes.length > 1 ? '5' : '1'));
+for (const part of chosen)
+  if (!parts[part]) stop(`There is no part "${part}". Parts: ${Object.keys(parts).join(', ')}.`);
+for (const code of codes)
+  if (!existsSync(join(code, 'node_modules'))) stop(`${code} is no checkout with its packages installed.`);
 if (process.platform !== 'linux') stop('The bench reads CPU times from /proc, which only Linux has.');
-// Its exit code for --version is 1.
-if ((await runCommand('wrk', ['--version'])).code === 127)
-  stop('The closed loops are played by wrk, which is not on PATH. Install it: "apt install wrk".');
 
 const startedAt = Date.now();
-const say = (line: string): void =>
-  void process.stdout.write(`${((Date.now() - startedAt) / 1_000).toFixed(0).padStart(4)} s  ${line}\n`);
-const found: Partial<Record<keyof BenchResults, unknown>> = {};
+const samples: Samples[] = codes.map(() => new Map());
 let capacity = 0;
-const system = await BenchSystem.start();
-try {
-  found.startMs = system.startMs;
-  found.servers = [system.servers.redis.what, system.servers.postgres.what];
-  // Until it is compiled: what comes later is measured.
-  await closedRounds(system, {
-    connections: 200,
-    rounds: 1,
-    seconds,
-    kinds: ['accepted', 'sold_out', 'limited', 'replayed'],
+for (let start = 1; start <= starts; start++) {
+  for (const [i, code] of codes.entries()) {
+    await measure(code, samples[i] as Samples);
+    progress(`start ${start} of ${starts}, ${code}`);
+  }
+}
+say(`${cpus().length} × ${cpus()[0]?.model.trim()}, ${Math.round(totalmem() / 2 ** 30)} GiB; Node ${process.version}`);
+say(`medians (lowest–highest) of ${starts} starts with ${rounds} rounds of ${seconds} s\n`);
+for (const line of table()) say(line);
+
+async function measure(code: string, into: Samples): Promise<void> {
+  const record = (figure: string, value: number): void => void into.set(figure, [...(into.get(figure) ?? []), value]);
+  const system = await BenchSystem.start(code);
+  try {
+    record('API start to ready, ms', system.startMs);
+    record('API resident memory when idle, MB', residentMb(system.pid('api')));
+    const rate = await warmUp(system, seconds);
+    // The same for all code and starts, so that open loops ask the same of each.
+    capacity ||= rate;
+    for (const part of chosen) {
+      await parts[part]?.({ system, rounds, seconds, capacity, record });
+      progress(part);
+    }
+    record('API resident memory after load, MB', residentMb(system.pid('api')));
+  } finally {
+    await system.stop();
+  }
+}
+
+function table(): string[] {
+  const [own, other] = samples as [Samples, Samples | undefined];
+  const head = ['figure', 'this code', ...(other ? ['other code', 'this ÷ other'] : [])];
+  const rows = [...own].map(([figure, found]) => {
+    const against = other?.get(figure);
+    return [figure, spread(found), ...(against ? [spread(against), (median(found) / median(against)).toFixed(3)] : [])];
   });
-  await closedRounds(system, { connections: 200, rounds: 2, seconds, kinds: ['accepted'] });
-  capacity = parts.has('closed') ? await closedLoops() : await quickCapacity();
-  if (parts.has('drop')) {
-    const drop = await wholeDrops(system, { units: 50_000, rounds, seconds, connections: 200 });
-    found.drop = drop;
-    say(`drop of ${drop.units}: ${inWords(drop.rate, 0)} orders/s in the ledger, ${inWords(drop.ratio)} of bare`);
-  }
-  if (parts.has('open')) {
-    const open = await openRounds(system, { capacity, parts: [0.25, 0.5, 0.75], rounds, seconds });
-    found.open = open;
-    for (const one of open) {
-      say(
-        `open ${one.part * 100} %: p99 ${inWords(one.p99, 1)} ms, bare ${inWords(one.bareP99, 1)}, ratio ${inWords(one.ratio)}`,
-      );
-    }
-  }
-} finally {
-  await system.stop();
-}
-if (parts.has('sizes')) {
-  // Of its own: what earlier parts left behind is worked off beside it.
-  const alone = await BenchSystem.start();
-  try {
-    await closedRounds(alone, { connections: 200, rounds: 3, seconds, kinds: ['accepted'] });
-    found.redis = await redisCost(alone, 20_000);
-    say(`an order: ${JSON.stringify(found.redis)}`);
-    const sizes = [
-      { orders: 10_000, sales: 5 },
-      { orders: 100_000, sales: 1 },
-      { orders: 1_000, sales: 50 },
-      { orders: 1_000_000, sales: 1 },
-      { orders: 1_000, sales: 50 },
-      { orders: 100_000, sales: 1 },
-      { orders: 10_000, sales: 5 },
-    ];
-    const costs = await costBySize(alone, sizes);
-    costs.sort((a, b) => a.orders - b.orders);
-    found.sizes = costs;
-    for (const { orders, cpuUs } of costs) say(`${orders} orders in a sale: ${cpuUs.toFixed(1)} µs of CPU an order`);
-  } finally {
-    await alone.stop();
-  }
-}
-if (parts.has('pressure')) {
-  // As an operator would set it who wants short answers above all: what waits longer than some tens of milliseconds is shed.
-  const bounded = await BenchSystem.start({ settings: { OVERLOAD_IN_FLIGHT: String(PRESSURE_IN_FLIGHT) } });
-  try {
-    const pressure = await pressureRounds(bounded, { capacity, rounds: 3, seconds: 4 });
-    found.pressure = pressure;
-    say(
-      `twice the capacity: ${inWords(pressure.accepted, 0)}/s accepted, p99 ${inWords(pressure.p99, 0)} ms; best ${inWords(pressure.best, 0)}/s, p99 ${inWords(pressure.bestP99, 0)} ms; shed ${inWords(pressure.shed)}`,
-    );
-  } finally {
-    await bounded.stop();
-  }
-}
-if (parts.has('memory')) {
-  found.memory = await memoryOfOrders(100_000);
-  say(`memory: ${JSON.stringify(found.memory)}`);
-}
-if (parts.has('scale')) {
-  const steps = [1, 2, 4].map((count) => ({ apis: count, workers: count }));
-  const scale = await scaleOut(steps, { rounds: 2, seconds });
-  found.scale = scale;
-  for (const one of scale)
-    say(`${one.apis} APIs, ${one.workers} workers: ${JSON.stringify(one.cpuUs)} µs, ratio ${one.ratio.toFixed(2)}`);
-}
-if (parts.has('cluster')) {
-  const cluster = await clusterRounds([0, 1, 3], { orders: CLUSTER_ORDERS });
-  found.cluster = cluster;
-  for (const { masters, cpuUs, nodes } of cluster)
-    say(
-      `${masters || 'no'} masters: ${JSON.stringify(cpuUs)} µs; commands an order by node: ${nodes.map(({ commands }) => commands.toFixed(2)).join(' + ')}`,
-    );
-}
-say('done');
-if (values.write) write();
-
-async function closedLoops(): Promise<number> {
-  const closed: ClosedResult[] = [];
-  for (const connections of [10, 50, 200, 500]) {
-    const kinds: Kind[] = ['accepted', 'sold_out', ...(connections === 200 ? (['limited', 'replayed'] as const) : [])];
-    const result = await closedRounds(system, { connections, rounds, seconds, kinds });
-    closed.push(result);
-    for (const [kind, { ratio, rate }] of Object.entries(result.kinds)) {
-      say(
-        `${connections} connections, ${kind}: ${inWords(ratio)} of bare (${rate.median.toFixed(0)} of ${result.bare.rate.median.toFixed(0)}/s)`,
-      );
-    }
-  }
-  found.closed = closed;
-  return closed.find(({ connections }) => connections === 200)?.kinds.accepted?.rate.median ?? 0;
+  const width = (column: number): number => Math.max(...[head, ...rows].map((row) => row[column]?.length ?? 0));
+  const line = (row: string[]): string =>
+    row.map((cell, i) => (i ? cell.padStart(width(i)) : cell.padEnd(width(i)))).join('  ');
+  return [head, ...rows].map(line);
 }
 
-async function quickCapacity(): Promise<number> {
-  const { kinds } = await closedRounds(system, { connections: 200, rounds: 1, seconds, kinds: ['accepted'] });
-  return kinds.accepted?.rate.median ?? 0;
+function median(list: readonly number[]): number {
+  const sorted = [...list].sort((a, b) => a - b);
+  const upper = sorted[sorted.length >> 1] ?? 0;
+  return sorted.length % 2 === 1 ? upper : ((sorted[(sorted.length >> 1) - 1] ?? 0) + upper) / 2;
 }
 
-function write(): void {
-  const facts = {
-    ...found,
-    at: new Date().toISOString().slice(0, 10),
-    commit: commitNow(),
-    machine: thisMachine(),
-    generator: 'wrk (closed loops), scripts/bench/open-loop.ts (open loops, exact numbers of orders)',
-    fsync: 'Redis appendfsync everysec; PostgreSQL fsync on, synchronous_commit on',
-    command: `npm run bench -- --rounds ${rounds} --seconds ${seconds} --write`,
-  } as Omit<BenchResults, 'constants'>;
-  const results: BenchResults = { ...facts, constants: constantsOf(facts) };
-  const folder = join(root, 'docs', 'measurements');
-  mkdirSync(folder, { recursive: true });
-  writeFileSync(join(folder, 'speed.json'), `${JSON.stringify(results, null, 2)}\n`);
-  writeFileSync(join(folder, 'speed.svg'), plot(results));
-  writeFileSync(join(folder, 'speed.md'), page(results));
+function spread(list: readonly number[]): string {
+  const shown = (value: number): string => value.toFixed(value >= 1_000 ? 0 : value >= 10 ? 1 : 2);
+  return `${shown(median(list))} (${shown(Math.min(...list))}–${shown(Math.max(...list))})`;
+}
+
+function count(option: string, text: string): number {
+  if (!/^[1-9]\d?$/.test(text)) stop(`--${option} is "${text}". Expected: a whole number from 1 to 99.`);
+  return Number(text);
+}
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
+
+function progress(line: string): void {
+  process.stderr.write(`${((Date.now() - startedAt) / 1_000).toFixed(0).padStart(5)} s  ${line}\n`);
 }
 
 function stop(sentence: string): never {
   process.stderr.write(`${sentence}\n`);
-  process.exit(1);
+  process.exit(2);
 }

@@ -1,16 +1,25 @@
 /**
- * npm start: runs the system until it is told to stop. See packages/launcher/src/start-system.ts for what it does.
- * With --watch (npm run dev) API and workers start again when their files change.
+ * npm start -- [--watch] [--reopen]
+ *
+ * Runs the system until it is stopped (packages/launcher/src/start-system.ts). With --watch (npm run dev), API and workers restart
+ * when their files change. With --reopen it starts nothing: it reopens the demo sales of the running system for a day, with all units.
  */
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { reopenDemoSales } from '@flash-sale/launcher/demo-sales.ts';
+import { findOperator } from '@flash-sale/launcher/running-system.ts';
 import { System } from '@flash-sale/launcher/start-system.ts';
 import { listenForStop } from '@flash-sale/launcher/stop-requests.ts';
+import { readArguments } from './read-arguments.ts';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const watch = process.argv.includes('--watch');
+const { watch, reopen } = readArguments(
+  import.meta.url,
+  { options: { watch: { type: 'boolean', default: false }, reopen: { type: 'boolean', default: false } } },
+  { wrongCode: 1 },
+).values;
 const say = (line: string) => process.stdout.write(`${line}\n`);
-// A closed terminal, or a reader that went away (npm start | head), must not end us before the parts are stopped.
+// A closed terminal or pipe (npm start | head) must not end us before the processes are stopped.
 for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
 
 let system: System | undefined;
@@ -40,7 +49,7 @@ async function end(error?: unknown): Promise<void> {
   }
 }
 
-/** Sentences are for people; a fault of ours is shown with its stack. */
+/** A message for people; a bug of ours is shown with its stack. */
 function explain(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const isFault = error instanceof TypeError || error instanceof ReferenceError || error instanceof RangeError;
@@ -48,6 +57,10 @@ function explain(error: unknown): string {
 }
 
 try {
+  if (reopen) {
+    for (const line of await reopenDemoSales(findOperator(root, process.env))) say(line);
+    process.exit(0);
+  }
   say('Flash sale');
   system = new System({ root, given: process.env, say, watch, signal: stopping.signal });
   await system.start();

@@ -1,16 +1,14 @@
 /**
  * A random run: buyers and operators at work while parts are killed, frozen and cut off by a plan from a seed, and an independent auditor
  * that judges every reply and the end (tests/chaos). Fails where anything is oversold, leaked, lost, stuck, or a reply is a lie. The same
- * seed makes the same plan and the same decisions; real time differs. With --write the page in docs/measurements is made.
+ * seed makes the same plan and the same decisions; real time differs.
  *
  *   npm run test:chaos -- [--minutes 10] [--seed S] [--units 1] [--buyers 24] [--apis 2] [--workers 2] [--lose-redis] [--keep-logs]
- *                    [--write]
  */
-import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { listenForStop } from '@flash-sale/launcher/stop-requests.ts';
-import { codeIn, isClean, page, reportLines } from '../tests/chaos/report.ts';
+import { isClean, reportLines } from '../tests/chaos/report.ts';
 import { runChaos } from '../tests/chaos/run-chaos.ts';
 import { freshSeed } from '../tests/chaos/seeded-random.ts';
 import { readArguments } from './read-arguments.ts';
@@ -26,7 +24,6 @@ const { values } = readArguments(import.meta.url, {
     workers: { type: 'string', default: '2' },
     'lose-redis': { type: 'boolean', default: false },
     'keep-logs': { type: 'boolean', default: false },
-    write: { type: 'boolean', default: false },
   },
 });
 const number = (name: 'minutes' | 'units' | 'buyers' | 'apis' | 'workers'): number => {
@@ -50,7 +47,6 @@ const command = [
 ].join(' ');
 say(`seed ${values.seed}; to replay: ${command}`);
 
-const code = values.write ? codeIn(root) : '';
 let exitCode = 1;
 try {
   const report = await runChaos({
@@ -68,10 +64,6 @@ try {
   });
   for (const line of reportLines(report)) say(line);
   for (const evidence of report.evidence) say(`\n${evidence}`);
-  if (values.write) {
-    mkdirSync(join(root, 'docs', 'measurements'), { recursive: true });
-    writeFileSync(join(root, 'docs', 'measurements', 'chaos.md'), page(report, root, `${command} --write`, code));
-  }
   exitCode = isClean(report) ? 0 : 1;
   if (values['keep-logs']) say(`logs: ${report.logFolder}`);
   if (exitCode !== 0) say(`\nFAILED. Logs and all lies: ${report.logFolder}\nTo replay: ${command}`);

@@ -3,18 +3,17 @@
  * production, one for each way of knowing a buyer. After every attack it is looked at: every process lives and serves a good buyer, the sales add up, the memory is
  * bounded, and Redis has no key that is not documented.
  */
-import { readdirSync, statSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { Agent, request as httpRequest } from 'node:http';
 import { join } from 'node:path';
 import { createKeys } from '@flash-sale/core/inventory/keys.ts';
 import { listFaults } from '@flash-sale/ops/audit/audit-report.ts';
 import { auditSales } from '@flash-sale/ops/audit/audit-sale.ts';
-import { ADMIN_TOKEN, BenchSystem } from '../../scripts/bench/bench-system.ts';
-import { memoryOf } from '../../scripts/bench/cpu-time.ts';
 import { freePort } from '../support/free-port.ts';
 import { AUDIENCE, ISSUER, type KeyHost, makeSigner, type Signer, sign, startKeyHost } from '../support/key-host.ts';
 import { eventually } from '../support/world.ts';
 import { mustHold } from './attack.ts';
+import { ADMIN_TOKEN, AttackedSystem } from './attacked-system.ts';
 import { strangeKeys } from './known-keys.ts';
 
 export const JWT_SECRET = 'q7Vx-2mRt9LpKd4WzYb8NcHs3FgJe6Ua';
@@ -56,7 +55,7 @@ export interface Beside<T> {
 }
 
 export interface Target {
-  readonly system: BenchSystem;
+  readonly system: AttackedSystem;
   readonly doors: Record<DoorName, Door>;
   /** Of the door `header`: http://127.0.0.1:port. */
   readonly adminUrl: string;
@@ -89,7 +88,7 @@ export async function startTarget(): Promise<Target> {
   const [adminPort, metricsPort] = [await freePort(), await freePort()];
   // The limits of production, but for the addresses': the crowd has one.
   const settings = { GLOBAL_RATE_LIMIT: '2000', BACKLOG_LIMIT: '50000', RECEIVE_TIMEOUT_MS: '3000' };
-  const system = await BenchSystem.start({ settings });
+  const system = await AttackedSystem.start(settings);
   try {
     const tokens = { AUTH: 'jwt', JWT_ISSUER: ISSUER, JWT_AUDIENCE: AUDIENCE };
     const door = async (name: DoorName, own: Record<string, string>): Promise<Door> => {
@@ -113,7 +112,7 @@ export async function startTarget(): Promise<Target> {
 }
 
 function target(facts: {
-  system: BenchSystem;
+  system: AttackedSystem;
   signer: Signer;
   keyHost: KeyHost;
   doors: Record<DoorName, Door>;
@@ -231,4 +230,11 @@ function askOnce(agent: Agent, url: string, headers: Record<string, string>): Pr
     sent.on('timeout', () => sent.destroy());
     sent.end();
   });
+}
+
+/** Resident memory of one process, bytes: now, and its peak. */
+function memoryOf(pid: number): { resident: number; peak: number } {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+  const kib = (name: string): number => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(status)?.[1] ?? 0);
+  return { resident: kib('VmRSS') * 1_024, peak: kib('VmHWM') * 1_024 };
 }

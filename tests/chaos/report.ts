@@ -1,6 +1,4 @@
-/** What a run found: for the terminal, and as the page in docs/measurements. */
-import { execFileSync } from 'node:child_process';
-import { thisMachine } from '../../scripts/measured-by.ts';
+/** What a run found. */
 import type { Plan } from './faults.ts';
 import type { EndCounts } from './judge-end.ts';
 import type { Auditor, Lie } from './model.ts';
@@ -130,57 +128,3 @@ const list = (counts: ReadonlyMap<string, number>): string =>
 const secondsText = (ms: number): string => `${(ms / 1_000).toFixed(1)} s`;
 const closureText = ({ closedMs, inOrderMs, cutShort }: Closure): string =>
   `${secondsText(closedMs)}${cutShort ? '+' : ''} (${secondsText(inOrderMs)})`;
-
-/** Which code runs: processes are started from the work tree all the time, so it must be the same at the end of a run. */
-export function codeIn(root: string): string {
-  const git = (...args: string[]): string => execFileSync('git', args, { cwd: root, encoding: 'utf8' }).trim();
-  const changed = git('status', '--porcelain', '--', 'apps', 'packages');
-  return `${git('rev-parse', '--short', 'HEAD')}${changed ? ' with changes' : ''}`;
-}
-
-/**
- * The page in docs/measurements.
- *
- * @param code which ran, as codeIn said it before the run
- */
-export function page(report: RunReport, root: string, command: string, code: string): string {
-  const later = codeIn(root);
-  const outcome = outcomeOf(report);
-  const rows = (counts: ReadonlyMap<string, number>): string =>
-    [...counts]
-      .sort(([a], [b]) => a.localeCompare(b))
-      .map(([what, count]) => `| ${what} | ${count.toLocaleString('en')} |`)
-      .join('\n');
-  const closed = report.closures.filter((closure) => !closure.cutShort).map((closure) => closure.closedMs);
-  const short = report.closures.length - closed.length;
-  const sorted = [...closed].sort((a, b) => a - b);
-  const middle = sorted[Math.floor(sorted.length / 2)] ?? 0;
-  return `# A random run
-
-Buyers and operators at work for ${(report.seconds / 60).toFixed(1)} minutes while parts are killed, frozen and cut off by a plan from a seed; an independent
-auditor judges every reply and the end. What it does and how to read it: [CONTRIBUTING.md](../../CONTRIBUTING.md#chaos).
-
-| oversold | leaked | lost | stuck | lies | audit |
-| --- | --- | --- | --- | --- | --- |
-| ${outcome.oversold} | ${outcome.leaked} | ${outcome.lost} | ${outcome.stuck} | ${outcome.lies} | ${report.audit.length === 0 ? 'clean' : `${report.audit.length} breaks`} |
-
-- Requests: ${report.calls.toLocaleString('en')}, ${(report.calls / report.seconds).toFixed(0)} a second. Orders accepted: ${report.acceptedOrders.toLocaleString('en')}. Rows confirmed: ${report.end.confirmedOrders.toLocaleString('en')}, ${report.end.confirmedUnits.toLocaleString('en')} units (the rest are orders whose buyer was never answered).
-- SIGKILLs: ${report.kills}.
-- Worst time to terminal, from "all parts are up" or from acceptance: ${secondsText(report.slowestMs.at(-1) ?? 0)} at the end, ${secondsText(Math.max(0, ...report.slowestMs))} after any storm (30 s are promised).
-- Closed after a start of Redis (until the last \`SALE_RECOVERING\` of any sale): ${closed.length} starts, median ${secondsText(middle)}, worst ${secondsText(Math.max(0, ...closed))}, of which ${secondsText(Math.max(0, ...report.closures.map((closure) => closure.inOrderMs)))} at most with Redis, PostgreSQL and one worker in order (the storm goes on over them)${short > 0 ? `; ${short} more were cut short by Redis' next end` : ''}.
-
-| fault | times |
-| --- | --- |
-${rows(report.faults)}
-
-| reply (question, status, word) | times |
-| --- | --- |
-${rows(report.tally)}
-
-- Command: \`${command}\`
-- Seed: \`${report.seed}\`
-- Commit: ${code}${later === code ? '' : `, changed to ${later} while it ran`}
-- Machine: ${thisMachine()}. Crowd, proxies and all parts share it.
-- Date: ${report.startedAt.toISOString().slice(0, 10)}
-`;
-}

@@ -13,7 +13,7 @@ import { openWorld, type World } from '../support/world.ts';
 
 vi.setConfig({ testTimeout: 60_000 });
 
-const script = fileURLToPath(new URL('../../scripts/audit-sale.mjs', import.meta.url));
+const script = fileURLToPath(new URL('../../scripts/run.mjs', import.meta.url));
 
 let world: World;
 let folder: string;
@@ -35,7 +35,7 @@ interface Said {
 function auditSale(args: string[], env: Record<string, string> = addresses()): Promise<Said> {
   return new Promise((resolve) => {
     const clean = { PATH: process.env.PATH, DATA_DIR: folder, KEY_PREFIX: world.prefix, ...env };
-    execFile(process.execPath, [script, ...args], { env: clean }, (error, out, err) =>
+    execFile(process.execPath, [script, 'audit-sale', ...args], { env: clean }, (error, out, err) =>
       resolve({ code: error ? Number(error.code) : 0, out, err }),
     );
   });

@@ -19,7 +19,7 @@ import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.t
 
 vi.setConfig({ testTimeout: 60_000 });
 
-const script = fileURLToPath(new URL('../../scripts/doctor.mjs', import.meta.url));
+const script = fileURLToPath(new URL('../../scripts/run.mjs', import.meta.url));
 const TOKEN = 'mFq8-2xVt0Rz7_kLw9Ua';
 
 let folder: string;
@@ -73,7 +73,7 @@ const healthy = () => ({
 function doctor(changed: Record<string, string | undefined> = {}, args: string[] = []): Promise<Said> {
   return new Promise((resolve) => {
     const env = { PATH: process.env.PATH, ...healthy(), ...changed };
-    execFile(process.execPath, [script, ...args], { env }, (error, out, err) =>
+    execFile(process.execPath, [script, 'doctor', ...args], { env }, (error, out, err) =>
       resolve({ code: error ? Number(error.code) : 0, out, err }),
     );
   });

@@ -1,4 +1,4 @@
-/** Everything lost in the middle of a sale, and restored by the documented commands: npm run drill:restore, on a smaller sale. */
+/** Everything lost in the middle of a sale, and restored by the documented commands. */
 import { expect, test } from 'vitest';
 import { drillRestore } from '../support/restore-drill.ts';
 

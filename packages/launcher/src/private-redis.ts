@@ -156,13 +156,13 @@ function configText(facts: {
     `pidfile ${quoted(join(inDocker ? '/data' : facts.dataFolder, 'redis.pid'))}`,
     'appendonly yes',
     'appendfsync everysec',
-    // A million orders. Writing the file anew costs each order some 10 µs while it lasts (docs/measurements/steps.md).
+    // A million orders. Writing the file anew costs each order some 10 µs while it lasts.
     'auto-aof-rewrite-min-size 256mb',
     `maxmemory ${facts.memoryMb}mb`,
     'maxmemory-policy noeviction',
     // The buckets of a sale that has ended are one key with a time to live, and may be many.
     'lazyfree-lazy-expire yes',
-    // The first orders of a sale are looked up in a table too (docs/measurements/steps.md).
+    // The first orders of a sale are looked up in a table too.
     'hash-max-listpack-entries 64',
     'save ""',
     // The title says whose data it works on: how a later start knows that it may end it.

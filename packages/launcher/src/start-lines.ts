@@ -43,7 +43,10 @@ export function welcome({ apiUrl, adminUrl, buyers, adminToken, demo, demoIsOpen
         `  curl ${apiUrl}/api/orders/<order_id> ${asBuyer}`,
         ...(demoIsOpen
           ? []
-          : ['A demo sale is over or sold out. This, in another terminal, opens both again:', '  npm run demo:reopen']),
+          : [
+              'A demo sale is over or sold out. This, in another terminal, opens both again:',
+              '  npm start -- --reopen',
+            ]),
       ]
     : ['See the sales:', `  curl ${apiUrl}/api/flash-sales`];
   return [

@@ -50,7 +50,7 @@ export const orderRoutes: FastifyPluginAsyncTypebox<Options> = async (app, optio
       request.body ??= {};
       next();
     },
-    // Not async: each promise less counts for a crowd (docs/measurements/steps.md).
+    // Not async: each promise less counts for a crowd.
     handler: (request, reply) => {
       const { product_id: saleId } = request.params;
       if (!saleIdPattern.test(saleId)) return void reply.problem('SALE_NOT_FOUND');

@@ -1,6 +1,6 @@
 /**
  * Buyers who have taken their last token. Every order may add one, so that each is his id and one small number, for some moments: half the
- * time of an object in an LRU (docs/measurements/steps.md). They are in two halves that take turns; the older one is dropped as a whole.
+ * time of an object in an LRU. They are in two halves that take turns; the older one is dropped as a whole.
  */
 
 export interface LastToken {

@@ -8,7 +8,7 @@ export const TOKEN_CLOCK_LEEWAY_S = 5;
 
 /**
  * Tokens whose outcome is remembered: 250 bytes each. Buyers of a drop ask several times within minutes, and verifying
- * costs 40 to 130 µs of a processor, beside some 55 of the API's part of an order, and remembering 1 µs (docs/measurements/identity.md).
+ * costs 40 to 130 µs of a processor, beside some 55 of the API's part of an order, and remembering 1 µs.
  */
 export const KNOWN_TOKENS_MAX = 50_000;
 

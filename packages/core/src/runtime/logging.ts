@@ -71,7 +71,7 @@ export type LineFields = Readonly<Record<string, string | number | null | undefi
 
 /**
  * Writes a line for each order of a batch, many of them in one piece: as pino would write them one by one with `log.info`, for a tenth of the
- * time (docs/measurements/steps.md). Whether the level lets them through is the caller's to ask; the accepted-order log is written at any.
+ * time. Whether the level lets them through is the caller's to ask; the accepted-order log is written at any.
  */
 export function writeLines(log: Logger, message: string, batch: readonly LineFields[]): void {
   if (batch.length === 0) return;

@@ -1,10 +1,10 @@
-// Runs a TypeScript script of this project on a machine that has Node 20 or newer, npm, and nothing of ours yet.
+// node scripts/run.mjs <command> [argument …]: runs scripts/<command>.ts on a machine with only Node 20 or newer and npm.
 //
-// 1. Check the Node that runs this file.
-// 2. Install the packages with the pinned pnpm, only when they are not the lock file's already.
-// 3. Run the script with the Node 24 that came with the packages; hand signals to it; exit as it does.
+// 1. Check the version of the Node that runs this file.
+// 2. Install the packages with the pinned pnpm, unless node_modules was made from this lock file.
+// 3. Run the script with the Node 24 that comes with the packages. Forward signals to it; exit with its exit code.
 //
-// Plain JavaScript with nothing but node:*, because it runs before anything is installed.
+// Plain JavaScript with node:* modules only, because it runs before anything is installed.
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
@@ -13,21 +13,27 @@ import { fileURLToPath } from 'node:url';
 
 const NODE_MAJOR_MIN = 20;
 const PROGRESS_EVERY_MS = 250;
-/** Milliseconds between two looks at whether npm, which started us, is still there. */
-const PARENT_LOOK_EVERY_MS = 250;
+/** How often we check that npm, which started us, still runs. */
+const PARENT_CHECK_EVERY_MS = 250;
 const SIGNAL_NUMBERS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 };
+/** Exit code when a command could not begin. For these commands 1 is a finding about the sales. */
+const NOT_BEGUN = { 'audit-sale': 2, 'recover-orders': 2 };
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const stampFile = join(root, 'node_modules', '.flash-sale-installed');
 
-/** @param {string} script path from the project's root */
-export async function bootstrap(script) {
-  // A terminal that was closed, or a reader that went away, must not end us in the middle of a graceful stop.
-  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
+const [command = '', ...args] = process.argv.slice(2);
+const script = join(root, 'scripts', `${command}.ts`);
+
+// A closed terminal or pipe must not end us in the middle of a graceful stop.
+for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
+if (!/^[a-z-]+$/.test(command) || !existsSync(script)) stop('Usage: node scripts/run.mjs <command> [argument …]');
+try {
   checkNode();
-  const stamp = wantedStamp();
-  if (!existsSync(nodeBinary()) || readStamp() !== stamp) await install(stamp);
-  process.exitCode = await runScript(script);
+  if (!existsSync(nodeBinary()) || readStamp() !== wantedStamp()) await install();
+  process.exitCode = await runScript();
+} catch (error) {
+  stop(error.stack);
 }
 
 function checkNode() {
@@ -40,15 +46,15 @@ function checkNode() {
 
 function stop(sentence) {
   process.stderr.write(`${sentence}\n`);
-  process.exit(1);
+  process.exit(NOT_BEGUN[command] ?? 1);
 }
 
-/** What node_modules must have been made from to be used as it is. */
+/** Identifies the lock file and platform that node_modules was made from. */
 function wantedStamp() {
   const lock = createHash('sha256')
     .update(readFileSync(join(root, 'pnpm-lock.yaml')))
     .digest('hex');
-  // Not the version of this Node: the project's own one comes with the packages, and npm puts it first on PATH.
+  // Without the Node version: the project's own Node comes with the packages.
   return `${lock} ${process.platform}-${process.arch}\n`;
 }
 
@@ -56,12 +62,12 @@ function readStamp() {
   return existsSync(stampFile) ? readFileSync(stampFile, 'utf8') : '';
 }
 
-/** The binary itself, not a shim of the shell: signals must reach it. */
+/** The binary, not a shell shim: signals must reach it. */
 function nodeBinary() {
   return join(root, 'node_modules', 'node', 'bin', process.platform === 'win32' ? 'node.exe' : 'node');
 }
 
-async function install(stamp) {
+async function install() {
   const { packageManager } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
   const [pnpm] = packageManager.split('+');
   const startedAt = Date.now();
@@ -69,21 +75,16 @@ async function install(stamp) {
   const progress = startProgress(pnpm, seconds);
   const { how, output } = await runInstall(pnpm, progress.show);
   progress.end();
-  if (how !== 0) {
-    process.stderr.write(
-      `${output}\nThe packages could not be installed (${pnpm} install: ${how}). Its output is above.\n`,
-    );
-    process.exit(1);
-  }
+  if (how !== 0) stop(`${output}\nThe packages could not be installed (${pnpm} install: ${how}). Its output is above.`);
   if (!existsSync(nodeBinary()))
     stop(`The packages are installed, but ${nodeBinary()} is missing. Remove node_modules and try again.`);
-  writeFileSync(stampFile, stamp);
+  writeFileSync(stampFile, wantedStamp());
   process.stdout.write(`Packages installed in ${seconds()} s.\n`);
 }
 
-/** @returns {Promise<{ how: number | string, output: string }>} how it ended, and everything it said */
+/** @returns {Promise<{ how: number | string, output: string }>} exit code, signal or error; and all output */
 function runInstall(pnpm, show) {
-  // In CI pnpm takes other defaults, and would throw away and make again what was installed without; so it is not told.
+  // With CI set, pnpm uses other defaults and would remove what was installed without it.
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => name !== 'CI'));
   const args = [
     '-y',
@@ -92,12 +93,12 @@ function runInstall(pnpm, show) {
     '--frozen-lockfile',
     '--reporter=append-only',
     '--config.confirmModulesPurge=false',
-    // npx has brought the pinned version already; pnpm 12 would want to write itself into the frozen lock file.
+    // npx runs the pinned version already; pnpm 12 would try to write itself into the frozen lock file.
     '--config.pmOnFail=ignore',
   ];
   return new Promise((resolve) => {
     const windows = process.platform === 'win32';
-    // A process group of its own, so that a signal ends pnpm and everything it started.
+    // Its own process group, so that a signal ends pnpm and everything it started.
     const child = spawn('npx', args, {
       cwd: root,
       env,
@@ -116,7 +117,7 @@ function runInstall(pnpm, show) {
       try {
         process.kill(windows ? child.pid : -child.pid, 'SIGTERM');
       } catch {
-        // It is gone already.
+        // It has ended already.
       }
       process.stdout.write('\nInstallation stopped; type the command again to go on.\n');
       process.exit(128 + SIGNAL_NUMBERS[signal]);
@@ -131,7 +132,7 @@ function runInstall(pnpm, show) {
   });
 }
 
-/** One line that moves in a terminal; elsewhere one line at the start. */
+/** One updating line in a terminal, otherwise one line at the start. */
 function startProgress(pnpm, seconds) {
   if (!process.stdout.isTTY) {
     process.stdout.write(`Installing packages with ${pnpm} (once; takes a minute or so) …\n`);
@@ -155,24 +156,24 @@ function startProgress(pnpm, seconds) {
 }
 
 /** @returns {Promise<number>} the script's exit code */
-function runScript(script) {
+function runScript() {
   return new Promise((resolve) => {
-    const args = [join(root, script), ...process.argv.slice(2)];
-    // The channel carries no messages: when it closes, the script knows that we are gone, even by SIGKILL.
-    const child = spawn(nodeBinary(), args, { cwd: root, stdio: ['inherit', 'inherit', 'inherit', 'ipc'] });
+    // The channel carries no messages. When it closes, the script knows that we have ended, even by SIGKILL.
+    const stdio = ['inherit', 'inherit', 'inherit', 'ipc'];
+    const child = spawn(nodeBinary(), [script, ...args], { cwd: root, stdio });
     for (const signal of Object.keys(SIGNAL_NUMBERS)) process.on(signal, () => child.kill(signal));
     watchParent(() => child.connected && child.disconnect());
     child.once('error', (error) => {
       process.stderr.write(`${nodeBinary()} does not run: ${error.message}\n`);
-      resolve(1);
+      resolve(NOT_BEGUN[command] ?? 1);
     });
     child.once('exit', (code, signal) => resolve(code ?? 128 + (SIGNAL_NUMBERS[signal] ?? 9)));
   });
 }
 
-/** npm killed outright (or the shell between it and us) takes no leave; what it started must not stay behind. */
+/** A killed npm (or the shell between it and us) sends no signal; the script must not outlive it. */
 function watchParent(onGone) {
   if (process.env.npm_lifecycle_event === undefined) return;
   const parent = process.ppid;
-  setInterval(() => process.ppid !== parent && onGone(), PARENT_LOOK_EVERY_MS).unref();
+  setInterval(() => process.ppid !== parent && onGone(), PARENT_CHECK_EVERY_MS).unref();
 }

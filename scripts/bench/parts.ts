@@ -1,0 +1,177 @@
+/** What the bench measures. Each part records its figures; rates are also divided by the bare server's of the same round. */
+import { type BenchSystem, PARTS, type Part } from './bench-system.ts';
+import { generate, type Plan, type Result } from './generator.ts';
+
+export interface Run {
+  readonly system: BenchSystem;
+  readonly rounds: number;
+  /** Of each load. */
+  readonly seconds: number;
+  /** Orders a second that the open loops take as 100 %. */
+  readonly capacity: number;
+  record(figure: string, value: number): void;
+}
+
+const CONNECTIONS = 200;
+/** Orders whose CPU time and bytes are counted. */
+const COUNTED = 20_000;
+const DROP_UNITS = 50_000;
+const DROP_SECONDS = 60;
+const WARM_UP_SECONDS = 0.5;
+
+/** Requests of the closed loop, and the reply that 95 of 100 must get (a buyer's bucket empties first). */
+const KINDS = {
+  accepted: { reply: '200', plan: {} },
+  'sold out': { reply: 'SOLD_OUT', plan: {} },
+  'rate limited': { reply: 'BUYER_RATE_LIMITED', plan: { buyers: 1 } },
+  replayed: { reply: '200', plan: { buyers: 100, keys: true } },
+};
+type Kind = keyof typeof KINDS;
+
+let runs = 0;
+const load = (url: string, saleId: string, plan: Partial<Plan>): Promise<Result> =>
+  generate({ url, saleId, connections: CONNECTIONS, seconds: 2, run: `r${++runs}`, ...plan });
+
+const rateOf = ({ sent, unanswered, seconds }: Result): number => (sent - unanswered) / seconds;
+
+/** @throws if the replies are not those that were to be measured */
+function mustBe(what: string, reply: string, { sent, replies }: Result): void {
+  if ((replies[reply] ?? 0) < sent * 0.95) throw new Error(`${what}: ${sent} requests, ${JSON.stringify(replies)}`);
+}
+
+/** Until JIT compilation has settled. @returns accepted orders a second */
+export async function warmUp(system: BenchSystem, seconds: number): Promise<number> {
+  let rate = 0;
+  const [sale, soldOut] = [await system.makeSale(), await system.makeSale(1)];
+  for (const saleId of [soldOut, sale, sale]) {
+    await load(system.bareUrl, 'bench', { seconds: 1 });
+    rate = rateOf(await load(system.url, saleId, { seconds }));
+    await system.settled(saleId);
+  }
+  return rate;
+}
+
+/** Closed loop: requests a second, in turns with the bare server. */
+export async function closed({ system, rounds, seconds, record }: Run): Promise<void> {
+  const [soldOut, open] = [await system.makeSale(1), await system.makeSale()];
+  for (const connections of [50, CONNECTIONS]) {
+    const kinds: Kind[] = ['accepted', 'sold out'];
+    if (connections === CONNECTIONS) kinds.push('rate limited', 'replayed');
+    const bareRate = async () => rateOf(await load(system.bareUrl, 'bench', { connections, seconds }));
+    let before = await bareRate();
+    for (let round = 0; round < rounds; round++) {
+      for (const kind of kinds) {
+        const saleId = kind === 'sold out' ? soldOut : kind === 'accepted' ? await system.makeSale() : open;
+        const { reply, plan } = KINDS[kind];
+        const result = await load(system.url, saleId, { connections, seconds, ...plan });
+        mustBe(kind, reply, result);
+        if (kind === 'accepted') await system.settled(saleId);
+        const after = await bareRate();
+        record(`${kind}/s, ${connections} connections`, rateOf(result));
+        record(`${kind}/s ÷ bare/s, ${connections} connections`, (rateOf(result) * 2) / (before + after));
+        before = after;
+      }
+    }
+  }
+}
+
+/** Open loop: latency of accepted orders at a part of the capacity. */
+export async function open({ system, rounds, seconds, capacity, record }: Run): Promise<void> {
+  for (const part of [0.25, 0.5, 0.75]) {
+    const plan = { rate: Math.round(capacity * part), seconds, warmUpSeconds: WARM_UP_SECONDS };
+    for (let round = 0; round < rounds; round++) {
+      const bare = await load(system.bareUrl, 'bench', plan);
+      const saleId = await system.makeSale();
+      const result = await load(system.url, saleId, plan);
+      await system.settled(saleId);
+      record(`p50 ms at ${part * 100} % of capacity`, result.p50);
+      record(`p99 ms at ${part * 100} % of capacity`, result.p99);
+      record(`p99 ÷ bare p99 at ${part * 100} % of capacity`, result.p99 / bare.p99);
+    }
+  }
+}
+
+/** A whole drop: from the first request until the last unit is confirmed in the ledger; half as many again are refused. */
+export async function drop({ system, rounds, seconds, record }: Run): Promise<void> {
+  for (let round = 0; round < rounds; round++) {
+    const bare = await load(system.bareUrl, 'bench', { seconds });
+    const saleId = await system.makeSale(DROP_UNITS);
+    const startedAt = performance.now();
+    const crowd = load(system.url, saleId, { seconds: DROP_SECONDS, count: DROP_UNITS * 1.5 });
+    while ((await system.soldInLedger(saleId)) < DROP_UNITS) {
+      if (performance.now() - startedAt > DROP_SECONDS * 1_000) throw new Error(`the drop took over ${DROP_SECONDS} s`);
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    const rate = DROP_UNITS / ((performance.now() - startedAt) / 1_000);
+    await crowd;
+    record(`drop of ${DROP_UNITS}: confirmed/s`, rate);
+    record(`drop of ${DROP_UNITS}: confirmed/s ÷ bare/s`, rate / rateOf(bare));
+  }
+}
+
+/** CPU time of an order and of a refusal, commands and bytes of an order. */
+export async function cost({ system, rounds, record }: Run): Promise<void> {
+  const soldOut = await system.makeSale(1);
+  await load(system.url, soldOut, { count: 1 });
+  // A rewrite of the file in between would leave no size to compare.
+  await system.redis.config('SET', 'auto-aof-rewrite-percentage', '0');
+  for (let round = 0; round < rounds; round++) {
+    const saleId = await system.makeSale();
+    const [cpu, redis, ledgerBytes] = [system.cpu(), await redisNumbers(system), await ledgerSize(system)];
+    await countedLoad(system, saleId, '200');
+    await system.settled(saleId);
+    const used = cpuSince(system, cpu);
+    for (const part of PARTS) record(`CPU µs an order, ${part}`, used[part]);
+    record('CPU µs an order, all', used.api + used.worker + used.redis + used.postgres);
+    const after = await redisNumbers(system);
+    record('Redis commands an order', (after.commands - redis.commands) / COUNTED);
+    record('Redis file bytes an order', (after.fileBytes - redis.fileBytes) / COUNTED);
+    record('ledger bytes an order', ((await ledgerSize(system)) - ledgerBytes) / COUNTED);
+    record('Redis memory bytes, confirmed order', (await memoryOfSale(system, saleId)) / COUNTED);
+
+    const cpuBefore = system.cpu();
+    await countedLoad(system, soldOut, 'SOLD_OUT');
+    record('CPU µs a sold-out refusal, API', cpuSince(system, cpuBefore).api);
+  }
+  const live = await system.makeSale();
+  process.kill(system.pid('worker'), 'SIGSTOP');
+  await countedLoad(system, live, '200');
+  record('Redis memory bytes, reserved order', (await memoryOfSale(system, live)) / COUNTED);
+  process.kill(system.pid('worker'), 'SIGCONT');
+  await system.settled(live);
+}
+
+async function countedLoad(system: BenchSystem, saleId: string, reply: string): Promise<void> {
+  const result = await load(system.url, saleId, { count: COUNTED, seconds: DROP_SECONDS });
+  if (result.replies[reply] !== COUNTED) throw new Error(`${COUNTED} requests: ${JSON.stringify(result.replies)}`);
+}
+
+/** µs for each of the counted orders. */
+function cpuSince(system: BenchSystem, before: Record<Part, number>): Record<Part, number> {
+  const after = system.cpu();
+  const us = (part: Part): number => ((after[part] - before[part]) * 1_000) / COUNTED;
+  return { api: us('api'), worker: us('worker'), redis: us('redis'), postgres: us('postgres') };
+}
+
+async function redisNumbers({ redis }: BenchSystem): Promise<{ commands: number; fileBytes: number }> {
+  const stats = await redis.info('commandstats');
+  const commands = [...stats.matchAll(/^cmdstat_\S+?:calls=(\d+)/gm)].reduce(
+    (sum, [, calls]) => sum + Number(calls),
+    0,
+  );
+  const persistence = await redis.info('persistence');
+  return { commands, fileBytes: Number(/^aof_current_size:(\d+)/m.exec(persistence)?.[1]) };
+}
+
+async function ledgerSize({ ledger }: BenchSystem): Promise<number> {
+  const { rows } = await ledger.query("SELECT pg_total_relation_size('orders') AS size");
+  return Number(rows[0].size);
+}
+
+/** Bytes of the sale's keys that stay; buckets, which last for seconds, are left out. */
+async function memoryOfSale({ redis }: BenchSystem, saleId: string): Promise<number> {
+  let bytes = 0;
+  for (const key of await redis.keys(`*{${saleId}}*`))
+    if ((await redis.pttl(key)) === -1) bytes += Number(await redis.call('MEMORY', 'USAGE', key, 'SAMPLES', '0'));
+  return bytes;
+}
