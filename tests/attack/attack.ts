@@ -1,7 +1,7 @@
 /** What an attack is: one thing that is tried, bounded, with what must hold. A family of them has a file of its own. */
 import type { Target } from './target.ts';
 
-export interface Attack {
+interface Attack {
   /** What is tried. */
   readonly name: string;
   /** How much of it, at the most: counts, bytes, seconds. */

@@ -39,7 +39,7 @@ interface Door {
   readonly firstMb: number;
 }
 
-export interface Looked {
+interface Looked {
   /** ms until the slowest door had served its good buyer. */
   readonly servedMs: number;
   /** The most resident memory that any of the API processes has had so far, MB. */

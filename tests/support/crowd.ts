@@ -1,7 +1,7 @@
 /** A crowd: many buyers over some connections, each reply kept. Used by tests and by the measured run of a whole drop. */
 import { Agent, request } from 'node:http';
 
-export interface Reply {
+interface Reply {
   readonly buyerId: string;
   /** 0 where the connection broke: the buyer knows nothing. */
   readonly status: number;
@@ -106,10 +106,4 @@ function order(agent: Agent, target: URL, buyerId: string, quantity?: number): P
     sent.on('error', () => done(0, 'BROKEN', null));
     sent.end(body);
   });
-}
-
-/** Milliseconds that the given part (0 to 1) of the replies stayed under. */
-export function percentile(replies: readonly Reply[], part: number): number {
-  const sorted = replies.map((reply) => reply.milliseconds).sort((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))] ?? 0;
 }

@@ -1,6 +1,6 @@
 /**
  * A sale half over, its machines lost, and brought back on empty ones by the documented commands, while the crowd goes on asking: how long each
- * step takes, and what is lost with the API's logs and without. Used by a test and by the measured page.
+ * step takes, and what is lost with the API's logs and without.
  */
 import { execFile } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
@@ -31,7 +31,7 @@ const BEHIND_MS = 300;
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
-export interface DrillReport {
+interface DrillReport {
   readonly steps: readonly { readonly what: string; readonly seconds: number }[];
   /** From the loss to the first order that was accepted after it. */
   readonly closedSeconds: number;
