@@ -74,7 +74,7 @@ export async function startProcess(
   name: 'api' | 'worker',
   changed: Record<string, string> = {},
 ): Promise<ServiceProcess> {
-  const main = fileURLToPath(new URL(`../apps/${name}/src/main.ts`, import.meta.url));
+  const main = fileURLToPath(new URL(`../../apps/${name}/src/main.ts`, import.meta.url));
   const child = spawn(process.execPath, [...SERVICE_NODE_ARGS, main], {
     env: {
       PATH: process.env.PATH,

@@ -123,7 +123,7 @@ describe('an inventory that is shut more than once while it is looked at', () =>
   const rest = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
   const shutAndOpen = async (sale: PlantedSale) => {
     const runId = (await world.redis.hget(sale.keys.inventory, 'instance_id')) as string;
-    return { shut: () => sale.set({ instance_id: '' }), open: () => sale.set({ run_id: runId }) };
+    return { shut: () => sale.set({ instance_id: '' }), open: () => sale.set({ instance_id: runId }) };
   };
   const audit = (saleId: string, bounds: { looks: number; inventoryPatienceMs: number; lengthMs?: number }) => {
     const { redis, pool, keys } = world;
