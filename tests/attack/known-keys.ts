@@ -1,4 +1,4 @@
-/** Which keys of Redis are documented (docs/redis-keys.md). What buyers send must never make another one. */
+/** Which keys of Redis are documented (docs/reference.md). What buyers send must never make another one. */
 import { SALE_ID_PATTERN } from '@flash-sale/core/domain/sale.ts';
 import type { Redis } from 'ioredis';
 

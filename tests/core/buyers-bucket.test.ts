@@ -1,4 +1,4 @@
-/** lua/reserve.lua: the buyer's bucket. Numbers in brackets are those of docs/invariants.md. */
+/** lua/reserve.lua: the buyer's bucket. Numbers in brackets are those of docs/reference.md. */
 
 import { createInventory, type Inventory, type OrderRequest } from '@flash-sale/core/inventory/inventory.ts';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';

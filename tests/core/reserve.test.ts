@@ -1,4 +1,4 @@
-/** lua/reserve.lua: who gets a unit. Numbers in brackets are those of docs/invariants.md. */
+/** lua/reserve.lua: who gets a unit. Numbers in brackets are those of docs/reference.md. */
 
 import { createInventory, type Inventory, type OrderRequest } from '@flash-sale/core/inventory/inventory.ts';
 import type { ReserveOutcome } from '@flash-sale/core/inventory/outcomes.ts';

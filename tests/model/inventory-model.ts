@@ -1,5 +1,5 @@
 /**
- * A sale's inventory as the docs promise it, in plain TypeScript: what docs/invariants.md, docs/redis-keys.md and the headers of lua/ say, and
+ * A sale's inventory as the docs promise it, in plain TypeScript: what docs/reference.md and the headers of lua/ say, and
  * nothing of how the scripts do it. inventory-model.test.ts holds the scripts against it, word for word and field for field.
  * Deciding a batch of orders stands in reserve-model.ts. Time is given to each method: the model has no clock.
  */

@@ -1,5 +1,5 @@
 /**
- * The system's window as docs/decisions/0010-sliding-window-estimate.md promises it, in plain TypeScript: what the present second let
+ * The system's window as docs/decisions.md promises it, in plain TypeScript: what the present second let
  * through, and the part of the second before it that still lies within the last 1,000 ms.
  */
 

@@ -137,7 +137,7 @@ const linesWithOrder = (from: number): number => world.lines.slice(from).filter(
 async function order(size: number, saleId = sale.id): Promise<number[]> {
   const url = `/api/flash-sales/${saleId}/order`;
   const replies = Array.from({ length: size }, () =>
-    // An id of 10 characters, as docs/redis-keys.md has it.
+    // An id of 10 characters, as docs/reference.md has it.
     api.app.inject({ method: 'POST', url, headers: { 'x-user-id': `buyer-${1_000 + buyers++}` } }),
   );
   return (await Promise.all(replies)).map((reply) => reply.statusCode);

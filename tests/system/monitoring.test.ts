@@ -70,9 +70,9 @@ async function toldLabels(ports: { api: number; worker: number }): Promise<strin
   return [...found].sort();
 }
 
-/** The same, as docs/running/metrics.md has it. */
+/** The same, as docs/reference.md has it. */
 function documentedLabels(): string[] {
-  const page = readFileSync(join(root, 'docs/running/metrics.md'), 'utf8');
+  const page = readFileSync(join(root, 'docs/reference.md'), 'utf8');
   return [...page.matchAll(/^\| `(flash_sale_\w+(?:\{[\w,]+\})?)/gm)].map((match) => match[1] as string).sort();
 }
 

@@ -1,4 +1,4 @@
-/** Docs that are checked: links, .env.example, keys, invariants, traps, commands. */
+/** Docs against code: links, settings, keys, guarantees, failure modes, commands, and the width of tables. */
 
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
@@ -9,6 +9,8 @@ import { expect, test } from 'vitest';
 import { root, sourceFiles } from './source-files.ts';
 
 const pages = sourceFiles('.md');
+/** Pages of the old form. */
+const REWRITTEN_LATER = /^(README|docs\/(architecture|capacity|running|measurements))\b/;
 const read = (path: string): string => readFileSync(join(root, path), 'utf8');
 
 const slug = (heading: string): string =>
@@ -47,70 +49,88 @@ test('.env.example has every setting once, with its default, and nothing else', 
   }
 });
 
-test('docs/redis-keys.md has every key, and docs/running.md every setting', () => {
+const reference = read('docs/reference.md');
+
+/** From a heading of the reference to the next one of its level. */
+function sectionOf(page: string, heading: string): string {
+  const [, text] = new RegExp(`^## ${heading}$(.*?)(?=^## |$(?![\\s\\S]))`, 'ms').exec(page) ?? [];
+  if (text === undefined) throw new Error(`no heading "## ${heading}"`);
+  return text;
+}
+
+test('docs/reference.md has every Redis key, and the docs every setting', () => {
   const keys = createKeys('P');
-  const sale = keys.sale('S');
-  const spelled = [
-    ...Object.values(sale).filter((key) => typeof key === 'string'),
-    ...sale.buckets,
-    keys.globalRateLimiter,
-    keys.catalogue,
-    keys.workerAlive,
-  ];
-  const page = read('docs/redis-keys.md');
-  for (const key of spelled) expect(page).toContain((key as string).split('}:')[1]);
-  for (const name of Object.keys(EnvironmentSchema.properties)) expect(read('docs/running.md')).toContain(name);
+  const { buckets, ...sale } = keys.sale('S');
+  const spelled = [...Object.values(sale), buckets[0], keys.globalRateLimiter, keys.catalogue, keys.workerAlive];
+  const section = sectionOf(reference, 'Redis keys');
+  const listed = [...section.matchAll(/^\| `\{\w+\}:([\w:-]+)`.*?\| (\w+)/gm)];
+  const documented = listed.filter(([, , type]) => type !== 'channel').map(([, name]) => name);
+  expect(documented.sort()).toEqual(spelled.map((key) => (key as string).split('}:')[1]).sort());
+  expect(section).toContain(`\`{sale}:${keys.invalidationChannel('S').split('}:')[1]}\` | channel`);
+  const docs = pages.map(({ text }) => text).join('\n');
+  for (const name of Object.keys(EnvironmentSchema.properties)) expect(docs).toMatch(new RegExp(`\\b${name}\\b`));
 });
 
 test('wherever a service is started, it is with the arguments that node-args.ts names', () => {
-  const pages = ['docs/running.md', 'docs/running/alerts.md'];
-  for (const file of ['Dockerfile', 'compose.yaml', ...pages]) {
-    const starts = read(file).match(/\bnode"?,? [^\n]*apps\/(api|worker)\/src\/main\.ts/g) ?? [];
-    expect(starts.length, file).toBeGreaterThan(0);
-    for (const start of starts) expect(start.match(/--[\w-]+=\w+/g), file).toEqual(SERVICE_NODE_ARGS);
+  const startIn = (text: string): string[] => text.match(/\bnode"?,? [^\n]*apps\/(api|worker)\/src\/main\.ts/g) ?? [];
+  for (const path of ['Dockerfile', 'compose.yaml']) expect(startIn(read(path)).length, path).toBeGreaterThan(0);
+  for (const path of ['Dockerfile', 'compose.yaml', ...pages.map((page) => page.path)]) {
+    for (const start of startIn(read(path))) expect(start.match(/--[\w-]+=\w+/g), path).toEqual(SERVICE_NODE_ARGS);
   }
 });
 
-test('docs/invariants.md and the tests name the same invariants', () => {
-  const documented = new Set(
-    [...read('docs/invariants.md').matchAll(/^## (I\d+)\b/gm)].map((match) => match[1] as string),
+/** Rows of a table of docs/reference.md: its number, and the test that it names. */
+const rowsOf = (heading: string, number: RegExp): { number: string; test: string }[] =>
+  [
+    ...sectionOf(reference, heading).matchAll(new RegExp(`^\\| (${number.source}) \\|.*\\| \`([\\w-]+)\` \\|$`, 'gm')),
+  ].map((match) => ({ number: match[1] as string, test: match[2] as string }));
+
+test.each([
+  { heading: 'Guarantees', number: /I\d+/, tag: (number: string) => `[${number}]` },
+  { heading: 'Known failure modes', number: /\d+/, tag: (number: string) => `[trap ${number}]` },
+])('$heading of docs/reference.md are those that the tests name', ({ heading, number, tag }) => {
+  const tests = sourceFiles('.test.ts');
+  const rows = rowsOf(heading, number);
+  const tagged = new RegExp(tag('0').replace('[', '\\[').replace(/I?0/, `(${number.source})`), 'g');
+  const named = new Set(tests.flatMap(({ text }) => [...text.matchAll(tagged)].map((match) => match[1] as string)));
+  expect(rows.map((row) => row.number).sort()).toEqual([...named].sort());
+  const missing = rows.filter(
+    (row) => !tests.some(({ path, text }) => path.endsWith(`/${row.test}.test.ts`) && text.includes(tag(row.number))),
   );
-  const tested = new Set(
-    sourceFiles('.test.ts').flatMap((file) =>
-      [...file.text.matchAll(/\[(I\d+)\]/g)].map((match) => match[1] as string),
-    ),
-  );
-  const kept = new Set(
-    sourceFiles('.lua').flatMap((file) => [...file.text.matchAll(/\bI\d+\b/g)].map((match) => match[0])),
-  );
-  expect([...tested].sort()).toEqual([...documented].sort());
-  expect([...kept].filter((name) => !documented.has(name))).toEqual([]);
+  expect(missing).toEqual([]);
 });
 
-test('docs/traps.md explains every trap that a test names, and no other', () => {
-  const documented = new Set(
-    [...read('docs/traps.md').matchAll(/^\| *(\d+) *\|/gm)].map((match) => match[1] as string),
-  );
-  const tested = new Set(
-    sourceFiles('.test.ts').flatMap((file) =>
-      [...file.text.matchAll(/\[trap (\d+)\]/g)].map((match) => match[1] as string),
-    ),
-  );
-  expect([...tested].sort()).toEqual([...documented].sort());
+test('a script keeps guarantees that there are', () => {
+  const documented = rowsOf('Guarantees', /I\d+/).map((row) => row.number);
+  const kept = sourceFiles('.lua').flatMap(({ text }) => text.match(/\bI\d+\b/g) ?? []);
+  expect(kept.length).toBeGreaterThan(10);
+  expect(kept.filter((name) => !documented.includes(name))).toEqual([]);
 });
 
 test('[trap 37] every command of package.json that a page names exists', () => {
   const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
-  const unknown: string[] = [];
-  for (const { path, text } of pages) {
-    if (path === 'CHANGELOG.md') continue;
-    for (const [, name] of text.matchAll(
-      /\b(?:pnpm|npm run) (?!install|exec|add|dlx|deploy|store|through|and\b|is\b|or\b|run\b)([a-z]+(?:[:-][a-z]+)*)\b(?!\.)/g,
-    )) {
-      if (!((name as string) in scripts) && text.includes(`\`pnpm ${name}`)) unknown.push(`${path}: ${name}`);
-    }
-  }
+  const unknown = pages.flatMap(({ path, text }) =>
+    (text.match(/```[\s\S]*?```|`[^`\n]+`/g) ?? []).flatMap((code) =>
+      [...code.matchAll(/\b(?:npm run|pnpm(?: run)?)(?: --silent)? ([a-z]+(?:[:-][a-z]+)*)/g)]
+        .map((match) => match[1] as string)
+        .filter((name) => !(name in scripts) && !/^(install|exec|add|dlx|audit|run)$/.test(name))
+        .map((name) => `${path}: ${name}`),
+    ),
+  );
   expect(unknown).toEqual([]);
+});
+
+test('no table is wider than 100 columns', () => {
+  // Chinese characters take two.
+  const columns = (line: string): number => line.length + (line.match(/[\u3000-\u9fff\uff00-\uffef]/g)?.length ?? 0);
+  const wide = pages
+    .filter(({ path }) => !REWRITTEN_LATER.test(path))
+    .flatMap(({ path, text }) =>
+      text
+        .split('\n')
+        .flatMap((line, at) => (line.startsWith('|') && columns(line) > 100 ? [`${path}:${at + 1}`] : [])),
+    );
+  expect(wide).toEqual([]);
 });
 
 test('what an operator types, or is told to type, needs npm alone: pnpm is on no PATH', () => {
@@ -121,7 +141,7 @@ test('what an operator types, or is told to type, needs npm alone: pnpm is on no
     expect.arrayContaining(['backup', 'restore', 'recover:orders', 'audit:sale', 'doctor', 'migrate']),
   );
   const typed = new RegExp(`\\bpnpm (?:--silent )?(?:run )?(?:${names.join('|')})(?![\\w:-])`);
-  const forOperators = /^(README\.md|docs\/(running|capacity)\b.*|(apps|packages|scripts)\/.*)$/;
+  const forOperators = /^(README.*\.md|docs\/(running|operations|runbook|capacity)\b.*|(apps|packages|scripts)\/.*)$/;
   const found = sourceFiles('.md', '.ts', '.mjs')
     .filter(({ path }) => forOperators.test(path) && !path.endsWith('.test.ts'))
     .flatMap(({ path, text }) =>

@@ -157,7 +157,7 @@ describe('who is meant', () => {
     const asked = [...query.matchAll(/\b(flash_sale_\w+)\{namespace="([^"]+)"/g)];
     expect(asked.map((match) => match[1])).toEqual(['flash_sale_orders_under_way', 'flash_sale_up']);
     for (const [, name, namespace] of asked) {
-      expect(read('docs/running/metrics.md')).toContain(`| \`${name}{`);
+      expect(read('docs/reference.md')).toContain(`| \`${name}{`);
       expect(namespace).toBe(metadata.namespace);
     }
     // All workers are at work before orders of one sale are refused for the backlog.

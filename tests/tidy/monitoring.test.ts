@@ -17,8 +17,8 @@ const inCode = namesIn(
   /'(flash_sale_[a-z_]+)'/g,
 );
 
-test('docs/running/metrics.md has every metric of the code, and no other', () => {
-  expect(namesIn(read('docs/running/metrics.md'), /^\| `(flash_sale_[a-z_]+)/gm)).toEqual(inCode);
+test('docs/reference.md has every metric of the code, and no other', () => {
+  expect(namesIn(read('docs/reference.md'), /^\| `(flash_sale_[a-z_]+)/gm)).toEqual(inCode);
 });
 
 test('alerts and dashboards ask for metrics that there are, and every metric is asked for', () => {

@@ -1,4 +1,4 @@
-/** What of an order leaves the memory of the Redis that decided it: all but the buyer's bucket (docs/decisions/0027-buckets-unwritten.md). */
+/** What of an order leaves the memory of the Redis that decided it: all but the buyer's bucket (docs/decisions.md). */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -24,7 +24,7 @@ CREATE TABLE sales (
 ALTER TABLE sales SET (fillfactor = 50);
 
 -- No foreign key to sales: an order that the ledger refuses because it knows no such sale must still end in a row.
--- docs/decisions/0004 says more.
+-- docs/decisions.md says more.
 CREATE TABLE orders (
   id          text PRIMARY KEY,
   sale_id     text NOT NULL,

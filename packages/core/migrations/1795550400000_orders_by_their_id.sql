@@ -1,6 +1,6 @@
 -- Up Migration
 -- An order's id begins with its sale's, so that the primary key finds one sale's orders by itself: an index less for each order to be written
--- into (docs/decisions/0020). Bytes are compared, in whatever locale the database is.
+-- into (docs/decisions.md). Bytes are compared, in whatever locale the database is.
 -- Who reads for long holds this up, and everybody would wait behind it: rather it fails, and is typed again.
 SET LOCAL lock_timeout = '5s';
 DROP INDEX orders_by_sale;

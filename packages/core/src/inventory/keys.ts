@@ -1,5 +1,5 @@
 /**
- * The only file that spells Redis keys. docs/redis-keys.md says who writes each, how long it lives and how it is rebuilt.
+ * The only file that spells Redis keys. docs/reference.md says who writes each, how long it lives and how it is rebuilt.
  * All keys of a sale carry its hash tag, so that they share a slot of Redis Cluster; so do the two of the whole system.
  */
 

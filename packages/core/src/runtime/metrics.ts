@@ -1,7 +1,7 @@
 /**
  * Numbers of one process for Prometheus, on a port of their own: whoever may read them need not reach the API, and the crowd never meets
  * them. Everything is counted in memory. No label has a value that a buyer could make up: a crowd of names would fill the memory.
- * docs/running/metrics.md lists them all.
+ * docs/reference.md lists them all.
  */
 import { createServer, type Server } from 'node:http';
 import { getHeapStatistics } from 'node:v8';

@@ -1,6 +1,6 @@
 /**
  * What Redis has of a sale, raw: one MULTI, so that all of it is of one instant. Records are read here by the form that
- * docs/redis-keys.md gives them, not by the code that writes them.
+ * docs/reference.md gives them, not by the code that writes them.
  */
 
 import type { SaleKeys } from '@flash-sale/core/inventory/keys.ts';

@@ -43,7 +43,7 @@ export const AOF_REWRITE_MIN_BYTES = 256 * MIB;
 /** Part of its memory that Redis should have left before a sale begins. */
 export const MEMORY_LEFT_PART = 0.2;
 
-/** Bytes of Redis for an order that waits for the ledger: reservation and its part of a job (docs/redis-keys.md). */
+/** Bytes of Redis for an order that waits for the ledger: reservation and its part of a job (docs/reference.md). */
 export const ORDER_BYTES = 500;
 
 /** Bytes of a disk: a process' logs grow up to 1 GB, the append-only file by 540 bytes an order. */

@@ -96,7 +96,7 @@ function judgeWritable(node: RedisNode): Finding {
   return ok('REDIS_WRITABLE', 'yes');
 }
 
-/** Of one server that nothing takes over from, nothing is asked. docs/decisions/0026 says why sentinels and a cluster want opposite things. */
+/** Of one server that nothing takes over from, nothing is asked. docs/decisions.md says why sentinels and a cluster want opposite things. */
 function judgeReplicas(node: RedisNode): Finding {
   const { named, replicas, replicasToWrite } = node;
   if (named === 'server') return ok('REDIS_REPLICAS', 'one server: nothing takes over from it');

@@ -1,6 +1,6 @@
 /**
  * How a connection finds the master that sentinels name, and hears that another server became it. The library's own ear for that (failoverDetector)
- * is not used: it outlives its connection, and what it hears then ends the connection that is just being rebuilt, for good (docs/decisions/0026).
+ * is not used: it outlives its connection, and what it hears then ends the connection that is just being rebuilt, for good (docs/decisions.md).
  */
 import type { Socket } from 'node:net';
 import { Redis, type RedisOptions, SentinelConnector } from 'ioredis';
