@@ -1,20 +1,26 @@
 /**
  * npm run load -- [scenario …] [--with k6|wrk] [--url http://…] [--units N] [--seconds N]
  *
- * Lets a crowd order from a fresh sale of a running system, then holds the sale's numbers against what the crowd was
- * answered. The exit code says whether they agree, and whether every refusal was a lawful one.
+ * Lets a crowd order from a new sale of a running system, then compares the sale's numbers with the replies. Exit code 0: they
+ * match, and every refusal was lawful; otherwise 1.
  */
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { findOperator } from '@flash-sale/launcher/running-system.ts';
 import { readSettings } from '@flash-sale/launcher/settings.ts';
-import type { Crowd, CrowdTool } from './load/crowd.ts';
-import { endCheck } from './load/end-check.ts';
-import { k6 } from './load/k6-crowd.ts';
-import { makeSale, type Operator, readSale, readSettledSale } from './load/operator.ts';
-import { resultTable } from './load/result-table.ts';
-import { readScenarios, type Scenario } from './load/scenarios.ts';
-import { wrk } from './load/wrk-crowd.ts';
+import { type Crowd, type CrowdTool, readScenarios, type Scenario } from './load/crowd.ts';
+import { k6 } from './load/k6.ts';
+import {
+  type Check,
+  checkSale,
+  makeSale,
+  type Operator,
+  readSale,
+  readSettledSale,
+  type SaleNumbers,
+  unitsTaken,
+} from './load/sale.ts';
+import { wrk } from './load/wrk.ts';
 import { readArguments } from './read-arguments.ts';
 
 const UNITS = 1_000;
@@ -74,7 +80,7 @@ function wholeNumber(option: string, text: string | undefined): number | undefin
   return Number(text);
 }
 
-/** Another machine is put under load only when its address was typed. */
+/** Another machine is put under load only if its address was typed. */
 function operatorOf(url: string | undefined): Operator {
   const { adminUrl, adminToken } = findOperator(root, process.env);
   const { environment } = readSettings(root, process.env);
@@ -119,9 +125,27 @@ async function run(plan: {
   process.stdout.write(
     `${scenario.name}: ${scenario.users} users, ${howLong}, by ${tool.name}, at ${operator.baseUrl}, sale ${saleId} …\n`,
   );
-  const crowd: Crowd = await tool.run({ root, scenario, saleId, operator, signal: stopping.signal });
+  const { baseUrl } = operator;
+  const crowd = await tool.run({ root, scenario, saleId, baseUrl, signal: stopping.signal });
   const after = await readSettledSale(operator, saleId, stopping.signal);
-  const outcome = endCheck({ before, after, crowd });
-  process.stdout.write(resultTable({ before, after, crowd, outcome }));
-  return outcome.every(({ holds }) => holds);
+  const checks = checkSale(before, after, crowd);
+  process.stdout.write(resultTable(before, after, crowd, checks));
+  return checks.every(({ holds }) => holds);
+}
+
+function resultTable(before: SaleNumbers, after: SaleNumbers, crowd: Crowd, checks: readonly Check[]): string {
+  const { p50, p95, p99, max } = crowd.latencyMs;
+  const refusals = Object.entries(crowd.refused).sort(([, a], [, b]) => b - a);
+  const rate = Math.round(crowd.requests / crowd.seconds);
+  const rows: [string, string][] = [
+    ['answered', `${crowd.requests} orders in ${crowd.seconds.toFixed(1)} s (${rate}/s)`],
+    ['accepted', `${crowd.accepted}`],
+    ['refused', refusals.map(([code, times]) => `${code} ${times}`).join(', ') || 'none'],
+    ['latency ms', `p50 ${p50.toFixed(1)}, p95 ${p95.toFixed(1)}, p99 ${p99.toFixed(1)}, max ${max.toFixed(1)}`],
+    ['units', `${before.available} available before, ${after.available} after, ${unitsTaken(before, after)} taken`],
+    ['ledger', `${before.ledger.sold} sold before, ${after.ledger.sold} after`],
+    ...checks.map(({ what, holds }): [string, string] => [holds ? 'ok' : 'NOT SO', what]),
+    ['outcome', checks.every(({ holds }) => holds) ? 'passed' : 'FAILED'],
+  ];
+  return `${rows.map(([name, text]) => `  ${name.padEnd(11)} ${text}\n`).join('')}\n`;
 }

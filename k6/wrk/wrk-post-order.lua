@@ -2,17 +2,17 @@
 --   wrk -t2 -c10 -d30s -s k6/wrk/wrk-post-order.lua http://localhost:5001/api/flash-sales/product1/order
 --   wrk -t50 -c50 -d60s -s k6/wrk/wrk-post-order.lua http://localhost:5001/api/flash-sales/product1/order
 --   wrk -t200 -c500 -d90s --timeout 1s -s k6/wrk/wrk-post-order.lua http://localhost:5001/api/flash-sales/product1/order
--- `pnpm load <scenario> --with wrk` runs them on a fresh sale and holds the stock against the replies.
+-- `npm run load -- <scenario> --with wrk` runs them on a new sale and compares its numbers with the replies.
 --
--- wrk cuts off at the end what is under way: those orders may have taken units although nobody saw the reply. They are
--- counted as `unanswered`, so that whoever compares replies with stock knows how far the two may be apart.
+-- At its end wrk cuts off what is under way. Those orders may have taken units although nobody read the reply: they are
+-- counted as `unanswered`.
 
 local threads = {}
 
--- Runs once for each thread, before it; what is set becomes a global of the thread.
+-- Runs once for each thread; what is set becomes a global of the thread.
 function setup(thread)
   thread:set('thread_number', #threads + 1)
-  -- Buyers of another run are other buyers: a sale may cap its units for each buyer.
+  -- Another run has other buyers: a sale may cap the units of each buyer.
   thread:set('instance_id', string.format('%x', os.time()))
   table.insert(threads, thread)
 end

@@ -1,39 +1,54 @@
-/** What a crowd was answered, whichever tool played it. */
-import type { Operator } from './operator.ts';
-import type { Scenario } from './scenarios.ts';
+/** A crowd as k6 or wrk plays it, and what it was answered. */
+import { readFileSync } from 'node:fs';
+
+export interface Scenario {
+  readonly name: string;
+  /** Connections that order at the same time. */
+  readonly users: number;
+  readonly seconds: number;
+  /** Ends after so many orders instead, if the tool can count them. */
+  readonly orders?: number | undefined;
+  /** Milliseconds within which 95 of 100 orders are answered; generous, because machines differ. */
+  readonly p95Ms: number;
+  /** Threads, connections and timeout of the source document's wrk command line. */
+  readonly wrk: readonly string[];
+}
 
 export interface Crowd {
   readonly seconds: number;
   /** Orders that were answered. */
   readonly requests: number;
   readonly accepted: number;
-  /** Times that each code was given. */
+  /** Replies by code. */
   readonly refused: Readonly<Record<string, number>>;
   /** Replies that are neither 200 nor a 400 or 429 with a code. */
   readonly unlawful: number;
-  /** Orders that were sent and whose reply nobody saw: each may hold a unit. */
+  /** Orders whose reply was not read: each may hold a unit. */
   readonly unanswered: number;
   readonly latencyMs: { readonly p50: number; readonly p95: number; readonly p99: number; readonly max: number };
-  /** What the tool itself finds wrong. */
+  /** Bounds that the tool itself found broken. */
   readonly failures: readonly string[];
-}
-
-interface CrowdRun {
-  /** The project's folder. */
-  readonly root: string;
-  readonly scenario: Scenario;
-  readonly saleId: string;
-  readonly operator: Operator;
-  readonly signal: AbortSignal;
 }
 
 export interface CrowdTool {
   readonly name: string;
-  /** Sentence that says how to get it. */
+  /** How to get it. */
   readonly install: string;
-  /** Whether it can end after a number of orders. */
   readonly countsOrders: boolean;
   isInstalled(): Promise<boolean>;
-  /** @throws Error with what the tool said, when it gave no result */
-  run(run: CrowdRun): Promise<Crowd>;
+  /** @throws Error with the tool's output if it gave no result */
+  run(run: {
+    /** The project's folder. */
+    readonly root: string;
+    readonly scenario: Scenario;
+    readonly saleId: string;
+    readonly baseUrl: string;
+    readonly signal: AbortSignal;
+  }): Promise<Crowd>;
+}
+
+/** @param file k6/scenarios.json, which k6/scenarios.ts reads as well */
+export function readScenarios(file: string): Map<string, Scenario> {
+  const parsed = JSON.parse(readFileSync(file, 'utf8')) as Record<string, Omit<Scenario, 'name'>>;
+  return new Map(Object.entries(parsed).map(([name, scenario]) => [name, { name, ...scenario }]));
 }

@@ -1,10 +1,11 @@
-/** The operator API of the system under load. */
+/** The sale under load, by the operator API: made, read, and compared with what the crowd was answered. */
 import { setTimeout as pause } from 'node:timers/promises';
+import type { Crowd } from './crowd.ts';
 
-const ANSWER_WITHIN_MS = 15_000;
+const REPLY_WITHIN_MS = 15_000;
 const SETTLED_WITHIN_MS = 30_000;
-const LOOK_EVERY_MS = 500;
-/** Longer than any scenario, short enough that the lists of sales are soon clear of them. */
+const READ_EVERY_MS = 500;
+/** Longer than any scenario. */
 const OPEN_FOR_MS = 15 * 60_000;
 
 export interface Operator {
@@ -20,6 +21,11 @@ export interface SaleNumbers {
   readonly reserved: number;
   readonly sold: number;
   readonly ledger: { readonly allotment: number; readonly sold: number };
+}
+
+export interface Check {
+  readonly what: string;
+  readonly holds: boolean;
 }
 
 /** @returns the id of a new sale that is open now */
@@ -44,14 +50,13 @@ export async function readSale(operator: Operator, saleId: string): Promise<Sale
 }
 
 /**
- * The numbers once every accepted order is in the ledger; after SETTLED_WITHIN_MS as they stand then. Two looks must agree:
- * an order that the crowd's end cut off may still be on its way in.
+ * The numbers once every accepted order is in the ledger; after SETTLED_WITHIN_MS as they are then. Two reads must agree: an order
+ * that the crowd's end cut off may still be under way.
  */
 export async function readSettledSale(operator: Operator, saleId: string, signal: AbortSignal): Promise<SaleNumbers> {
   const deadline = Date.now() + SETTLED_WITHIN_MS;
-  let last = await readSale(operator, saleId);
-  for (;;) {
-    await pause(LOOK_EVERY_MS);
+  for (let last = await readSale(operator, saleId); ; ) {
+    await pause(READ_EVERY_MS);
     signal.throwIfAborted();
     const sale = await readSale(operator, saleId);
     const settled = sale.reserved === 0 && sale.sold === sale.ledger.sold && sale.sold === last.sold;
@@ -60,15 +65,42 @@ export async function readSettledSale(operator: Operator, saleId: string, signal
   }
 }
 
+/** Units that left the stock in between. */
+export function unitsTaken(before: SaleNumbers, after: SaleNumbers): number {
+  return before.available + (after.allotment - before.allotment) - after.available;
+}
+
+export function checkSale(before: SaleNumbers, after: SaleNumbers, crowd: Crowd): Check[] {
+  const taken = unitsTaken(before, after);
+  const confirmed = after.ledger.sold - before.ledger.sold;
+  const cutOff = taken - crowd.accepted;
+  return [
+    { what: 'every reply was 200, or 400 or 429 with a code', holds: crowd.unlawful === 0 },
+    {
+      what: `units taken (${taken}) = accepted (${crowd.accepted}) + those among ${crowd.unanswered} unanswered`,
+      holds: cutOff >= 0 && cutOff <= crowd.unanswered,
+    },
+    { what: `the ledger confirmed as many (${confirmed})`, holds: confirmed === taken },
+    { what: 'no unit is still reserved', holds: after.reserved === 0 },
+    {
+      what: 'available + reserved + sold = allotment',
+      holds: after.available + after.reserved + after.sold === after.allotment,
+    },
+    { what: 'available is not below 0', holds: after.available >= 0 },
+    { what: 'the ledger sold no more than the allotment', holds: after.ledger.sold <= after.ledger.allotment },
+    { what: 'units were sold, if there were any', holds: taken > 0 || before.available === 0 },
+    { what: '"sold out" was said only with no unit left', holds: !crowd.refused.SOLD_OUT || after.available === 0 },
+    ...crowd.failures.map((failure) => ({ what: failure, holds: false })),
+  ];
+}
+
 async function ask({ baseUrl, token }: Operator, expected: number, path: string, body?: object): Promise<unknown> {
   const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
-  const signal = AbortSignal.timeout(ANSWER_WITHIN_MS);
+  const signal = AbortSignal.timeout(REPLY_WITHIN_MS);
   let response: Response;
   try {
-    response = await fetch(
-      `${baseUrl}${path}`,
-      body === undefined ? { headers, signal } : { method: 'POST', headers, signal, body: JSON.stringify(body) },
-    );
+    const sent = body === undefined ? {} : { method: 'POST', body: JSON.stringify(body) };
+    response = await fetch(`${baseUrl}${path}`, { headers, signal, ...sent });
   } catch (error) {
     const { cause, message } = error as Error & { cause?: { code?: string } };
     throw new Error(`The API does not answer at ${baseUrl} (${cause?.code ?? message}). Is "npm start" running?`);

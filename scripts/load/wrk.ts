@@ -1,9 +1,9 @@
-/** A crowd played by wrk, by the source document's command lines. */
+/** The crowd of k6/wrk/wrk-post-order.lua, by the source document's command lines. */
 import { join } from 'node:path';
 import { runCommand } from '@flash-sale/launcher/run-command.ts';
 import type { Crowd, CrowdTool } from './crowd.ts';
 
-/** Milliseconds on top of the scenario: hundreds of threads take a moment to start and to be summed up. */
+/** Milliseconds on top of the scenario: hundreds of threads take time to start and to be summed up. */
 const GRACE_MS = 60_000;
 
 /** The line that wrk-post-order.lua prints for programs. */
@@ -26,7 +26,7 @@ export const wrk: CrowdTool = {
   // Its exit code for --version is 1.
   isInstalled: async () => (await runCommand('wrk', ['--version'])).code !== 127,
 
-  async run({ root, scenario, saleId, operator, signal }) {
+  async run({ root, scenario, saleId, baseUrl, signal }) {
     const { code, stdout, stderr } = await runCommand(
       'wrk',
       [
@@ -34,7 +34,7 @@ export const wrk: CrowdTool = {
         `-d${scenario.seconds}s`,
         '-s',
         join(root, 'k6', 'wrk', 'wrk-post-order.lua'),
-        `${operator.baseUrl}/api/flash-sales/${saleId}/order`,
+        `${baseUrl}/api/flash-sales/${saleId}/order`,
       ],
       { signal, timeoutMs: scenario.seconds * 1000 + GRACE_MS },
     );

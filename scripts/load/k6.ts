@@ -1,0 +1,45 @@
+/** The crowd of k6/scenarios.ts. */
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { runCommand } from '@flash-sale/launcher/run-command.ts';
+import type { Crowd, CrowdTool } from './crowd.ts';
+
+/** Milliseconds on top of the scenario: start, graceful stop. */
+const GRACE_MS = 180_000;
+/** k6's exit code when a threshold failed: there is a result that says which. */
+const THRESHOLDS_FAILED = 99;
+
+export const k6: CrowdTool = {
+  name: 'k6',
+  install: 'k6 1.0 or newer: https://grafana.com/docs/k6/latest/set-up/install-k6/',
+  countsOrders: true,
+  isInstalled: async () => (await runCommand('k6', ['version'])).code === 0,
+
+  async run({ root, scenario, saleId, baseUrl, signal }) {
+    const folder = mkdtempSync(join(tmpdir(), 'flash-sale-load-'));
+    const resultFile = join(folder, 'result.json');
+    const env = {
+      ...process.env,
+      SCENARIO: scenario.name,
+      DURATION_S: `${scenario.seconds}`,
+      ORDERS: `${scenario.orders ?? 0}`,
+      SALE_ID: saleId,
+      BASE_URL: baseUrl,
+      RESULT_FILE: resultFile,
+    };
+    try {
+      const { code, stdout, stderr } = await runCommand('k6', ['run', '--quiet', join(root, 'k6', 'scenarios.ts')], {
+        signal,
+        timeoutMs: scenario.seconds * 1000 + GRACE_MS,
+        env,
+      });
+      signal.throwIfAborted();
+      if (code !== 0 && code !== THRESHOLDS_FAILED) throw new Error(`k6 ended with ${code}.\n${stdout}${stderr}`);
+      const crowd = JSON.parse(readFileSync(resultFile, 'utf8')) as Crowd;
+      return code !== 0 && crowd.failures.length === 0 ? { ...crowd, failures: ['a threshold of k6 failed'] } : crowd;
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+  },
+};
