@@ -124,6 +124,33 @@ test('[trap 37] every command of package.json that a page names exists', () => {
   expect(unknown).toEqual([]);
 });
 
+test('[trap 37] every file of the repository that a page names exists', () => {
+  const named = pages
+    .filter(({ path }) => !REWRITTEN_LATER.test(path))
+    .flatMap(({ path, text }) =>
+      [...text.matchAll(/(?<![\w./])(?:apps|packages|tests|scripts|deploy|k6)\/[\w./-]*\w/g)].map(([file]) => ({
+        path,
+        file,
+      })),
+    );
+  expect(named.length).toBeGreaterThan(20);
+  expect(named.filter(({ file }) => !existsSync(join(root, file)))).toEqual([]);
+});
+
+test('every test that SECURITY.md names exists', () => {
+  const rows = read('SECURITY.md').match(/^\|.*\| `[\w-]+`(?:, `[\w-]+`)* +\|$/gm) ?? [];
+  const named = rows.flatMap(
+    (row) =>
+      row
+        .split('|')
+        .at(-2)
+        ?.match(/[\w-]+/g) ?? [],
+  );
+  expect(named.length).toBeGreaterThan(10);
+  const tests = sourceFiles('.test.ts').map(({ path }) => path);
+  expect(named.filter((name) => !tests.some((path) => path.endsWith(`/${name}.test.ts`)))).toEqual([]);
+});
+
 test('no table is wider than 100 columns', () => {
   // Chinese characters take two.
   const columns = (line: string): number => line.length + (line.match(/[\u3000-\u9fff\uff00-\uffef]/g)?.length ?? 0);
