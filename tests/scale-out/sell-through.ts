@@ -76,7 +76,7 @@ interface Options {
   readonly after: number;
   readonly happens: (underway: Underway) => Promise<void>;
   /**
-   * When `pnpm recover:orders` is typed: in a pause of the sale just after it happened, as docs/running.md has it, or once all is sold out, when
+   * When `pnpm recover:orders` is typed: in a pause of the sale just after it happened, as docs/runbook.md has it, or once all is sold out, when
    * whoever was lost finds no unit any more. Default: sold out.
    */
   readonly recovers?: 'in a pause' | 'sold out';

@@ -52,7 +52,7 @@ test('an API process that is added by hand knows buyers as the running ones do, 
     PORT: String(port),
     ADMIN_PORT: String(adminPort),
   });
-  const typed = documented('docs/running/alerts.md', /^\(.*apps\/api\/src\/main\.ts\)$/m);
+  const typed = documented('docs/operations.md', /^\(set -a;[^)]*apps\/api\/src\/main\.ts\)$/m);
   // A terminal that has settings of its own, those of which the finding was.
   const terminal = {
     PATH: process.env.PATH,
@@ -82,7 +82,7 @@ test('an API process that is added by hand knows buyers as the running ones do, 
   expect((await fetch(`${base}/api/admin/sales`)).status).toBe(404);
   expect((await fetch(`http://127.0.0.1:${adminPort}/api/admin/sales`)).status).toBe(401);
 
-  const lines = documented('docs/running.md', /^BUYER_TOKEN=[\s\S]*?'\)$/m);
+  const lines = documented('docs/operations.md', /^BUYER_TOKEN=[\s\S]*?'\)$/m);
   const token = execFileSync('sh', ['-c', `${lines}\nprintf %s "$BUYER_TOKEN"`], { env: terminal, encoding: 'utf8' });
   expect(await order({ authorization: `Bearer ${token}` })).toMatchObject([200, { status: 'accepted' }]);
   expect(await order({ authorization: `Bearer ${token}x` })).toMatchObject([401, { code: 'INVALID_TOKEN' }]);
@@ -90,7 +90,7 @@ test('an API process that is added by hand knows buyers as the running ones do, 
 
 test('without the file nothing is started, whatever the terminal has', () => {
   const terminal = { PATH: process.env.PATH, REDIS_URL: world.redisUrl, DATABASE_URL: world.databaseUrl, ADMIN_TOKEN };
-  const commands = documented('docs/running/alerts.md', /^\(.*apps\/api\/src\/main\.ts\)$/m);
+  const commands = documented('docs/operations.md', /^\(set -a;[^)]*apps\/api\/src\/main\.ts\)$/m);
   for (const shell of ['sh', 'bash']) {
     const typed = spawnSync(shell, ['-c', commands], { cwd: root, env: terminal, encoding: 'utf8', timeout: 20_000 });
     expect(typed.status, shell).toBeGreaterThan(0);

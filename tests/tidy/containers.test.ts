@@ -79,8 +79,8 @@ test('every script of the image has all that it imports', () => {
   expect([...seen]).toContain('packages/core/src/config/limits.ts');
 });
 
-test('what docs/running/kubernetes.md builds are targets of the Dockerfile', () => {
-  const names = /for name in ([\w ]+); do docker build/.exec(read('docs/running/kubernetes.md'))?.[1]?.split(' ') ?? [];
+test('what docs/operations.md builds are targets of the Dockerfile', () => {
+  const names = /for name in ([\w ]+); do docker build/.exec(read('docs/operations.md'))?.[1]?.split(' ') ?? [];
   expect(names.length).toBeGreaterThan(0);
   for (const name of names) expect([...targets.keys()]).toContain(name);
 });

@@ -81,7 +81,7 @@ describe('settings and secrets', () => {
       most('HorizontalPodAutoscaler', 'flash-sale-api') + most('ScaledObject', 'flash-sale-worker') + migrate;
     const sum = `${processes * settings.DATABASE_POOL_SIZE} connections for ${processes}`;
     expect(read('deploy/kubernetes/base/settings.env')).toContain(sum);
-    expect(read('docs/running/kubernetes.md')).toContain(sum);
+    expect(read('docs/operations.md')).toContain(sum);
   });
 });
 
@@ -184,7 +184,7 @@ describe('who is meant', () => {
     // Whatever an ingress makes of a path: the port that it knows has no such routes, and theirs is the pod's own.
     expect(settings.ADMIN_PORT).toBeGreaterThan(0);
     expect(settings.ADMIN_HOST).toBe('127.0.0.1');
-    expect(read('docs/running/kubernetes.md')).toContain(` ${settings.ADMIN_PORT}:${settings.ADMIN_PORT} `);
+    expect(read('docs/operations.md')).toContain(` ${settings.ADMIN_PORT}:${settings.ADMIN_PORT}`);
   });
 });
 

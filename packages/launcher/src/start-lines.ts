@@ -37,7 +37,7 @@ export function welcome({ apiUrl, adminUrl, buyers, adminToken, demo, demoIsOpen
   const asBuyer = buyers === 'jwt' ? `-H "Authorization: Bearer $BUYER_TOKEN"` : "-H 'X-User-ID: alice'";
   const tryIt = demo
     ? [
-        ...(buyers === 'jwt' ? ['A BUYER_TOKEN to try it with: docs/running.md, "Who a buyer is".'] : []),
+        ...(buyers === 'jwt' ? ['A BUYER_TOKEN to try it with: docs/operations.md, "Identity".'] : []),
         'Order one unit, then read the order with the order_id of the reply:',
         `  curl -X POST ${apiUrl}/api/flash-sales/product1/order ${asBuyer}`,
         `  curl ${apiUrl}/api/orders/<order_id> ${asBuyer}`,

@@ -61,6 +61,6 @@ test("the last lines tell the operator's token from a buyer's", () => {
   const byToken = welcome({ ...facts, buyers: 'jwt' });
   expect(byToken).toMatch(/^ {2}Operator's token +made-up$/m);
   expect(byToken.match(/Bearer \$\w+/g)).toEqual(['Bearer $BUYER_TOKEN', 'Bearer $BUYER_TOKEN']);
-  expect(byToken).toContain('docs/running.md, "Who a buyer is"');
+  expect(byToken).toContain('docs/operations.md, "Identity"');
   expect(welcome({ ...facts, buyers: 'header' })).not.toContain('BUYER_TOKEN');
 });

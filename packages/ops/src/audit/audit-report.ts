@@ -1,4 +1,4 @@
-/** What an audit says. docs/running.md has every code with its meaning. */
+/** What an audit says. docs/runbook.md says what to do about each code. */
 
 export type BreakCode =
   // The inventory's own numbers and records

@@ -37,7 +37,7 @@ export const SECRET_CHARACTERS_MIN = 6;
 /** Fields up to which Redis may search a hash from end to end: twice as many as our own does, a quarter of its default. */
 export const SMALL_HASH_MAX = 128;
 
-/** Bytes of the append-only file below which Redis should not write it anew: a million orders (docs/running.md). */
+/** Bytes of the append-only file below which Redis should not write it anew: a million orders. */
 export const AOF_REWRITE_MIN_BYTES = 256 * MIB;
 
 /** Part of its memory that Redis should have left before a sale begins. */

@@ -1,4 +1,4 @@
-/** What the doctor looks into, and what it says of it. docs/running.md has every check with its meaning. */
+/** What the doctor looks into, and what it says of it. */
 
 /** Each check, and why it matters: a sentence that is true whatever was found. */
 const WHY = {
