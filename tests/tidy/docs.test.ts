@@ -9,8 +9,6 @@ import { expect, test } from 'vitest';
 import { root, sourceFiles } from './source-files.ts';
 
 const pages = sourceFiles('.md');
-/** Pages of the old form. */
-const REWRITTEN_LATER = /^(README|docs\/(architecture|capacity|running|measurements))\b/;
 const read = (path: string): string => readFileSync(join(root, path), 'utf8');
 
 const slug = (heading: string): string =>
@@ -58,7 +56,7 @@ function sectionOf(page: string, heading: string): string {
   return text;
 }
 
-test('docs/reference.md has every Redis key, and the docs every setting', () => {
+test('docs/reference.md has every Redis key', () => {
   const keys = createKeys('P');
   const { buckets, ...sale } = keys.sale('S');
   const spelled = [...Object.values(sale), buckets[0], keys.globalRateLimiter, keys.catalogue, keys.workerAlive];
@@ -67,8 +65,6 @@ test('docs/reference.md has every Redis key, and the docs every setting', () => 
   const documented = listed.filter(([, , type]) => type !== 'channel').map(([, name]) => name);
   expect(documented.sort()).toEqual(spelled.map((key) => (key as string).split('}:')[1]).sort());
   expect(section).toContain(`\`{sale}:${keys.invalidationChannel('S').split('}:')[1]}\``);
-  const docs = pages.map(({ text }) => text).join('\n');
-  for (const name of Object.keys(EnvironmentSchema.properties)) expect(docs).toMatch(new RegExp(`\\b${name}\\b`));
 });
 
 test('wherever a service is started, it is with the arguments that node-args.ts names', () => {
@@ -112,14 +108,12 @@ test('a script keeps guarantees that there are', () => {
 test('[trap 37] every command of package.json that a page names exists', () => {
   const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
   const unknown = pages.flatMap(({ path, text }) =>
-    REWRITTEN_LATER.test(path)
-      ? []
-      : (text.match(/```[\s\S]*?```|`[^`\n]+`/g) ?? []).flatMap((code) =>
-          [...code.matchAll(/\b(?:npm run|pnpm(?: run)?)(?: --silent)? ([a-z]+(?:[:-][a-z]+)*)/g)]
-            .map((match) => match[1] as string)
-            .filter((name) => !(name in scripts) && !/^(install|exec|add|dlx|audit|run)$/.test(name))
-            .map((name) => `${path}: ${name}`),
-        ),
+    (text.match(/```[\s\S]*?```|`[^`\n]+`/g) ?? []).flatMap((code) =>
+      [...code.matchAll(/\b(?:npm run|pnpm(?: run)?)(?: --silent)? ([a-z]+(?:[:-][a-z]+)*)/g)]
+        .map((match) => match[1] as string)
+        .filter((name) => !(name in scripts) && !/^(install|exec|add|dlx|audit|run)$/.test(name))
+        .map((name) => `${path}: ${name}`),
+    ),
   );
   expect(unknown).toEqual([]);
 });
@@ -154,13 +148,9 @@ test('every test that SECURITY.md names exists', () => {
 test('no table is wider than 100 columns', () => {
   // Chinese characters take two.
   const columns = (line: string): number => line.length + (line.match(/[\u3000-\u9fff\uff00-\uffef]/g)?.length ?? 0);
-  const wide = pages
-    .filter(({ path }) => !REWRITTEN_LATER.test(path))
-    .flatMap(({ path, text }) =>
-      text
-        .split('\n')
-        .flatMap((line, at) => (line.startsWith('|') && columns(line) > 100 ? [`${path}:${at + 1}`] : [])),
-    );
+  const wide = pages.flatMap(({ path, text }) =>
+    text.split('\n').flatMap((line, at) => (line.startsWith('|') && columns(line) > 100 ? [`${path}:${at + 1}`] : [])),
+  );
   expect(wide).toEqual([]);
 });
 
@@ -172,7 +162,7 @@ test('what an operator types, or is told to type, needs npm alone: pnpm is on no
     expect.arrayContaining(['backup', 'restore', 'recover:orders', 'audit:sale', 'doctor', 'migrate']),
   );
   const typed = new RegExp(`\\bpnpm (?:--silent )?(?:run )?(?:${names.join('|')})(?![\\w:-])`);
-  const forOperators = /^(README.*\.md|docs\/(running|operations|runbook|capacity)\b.*|(apps|packages|scripts)\/.*)$/;
+  const forOperators = /^(README.*\.md|docs\/(operations|runbook)\b.*|(apps|packages|scripts)\/.*)$/;
   const found = sourceFiles('.md', '.ts', '.mjs')
     .filter(({ path }) => forOperators.test(path) && !path.endsWith('.test.ts'))
     .flatMap(({ path, text }) =>

@@ -40,12 +40,12 @@ test('every alert says what to do, is tried both ways, and has its page', () => 
     const name = rule.split('\n')[0] as string;
     expect(rule, name).toMatch(/severity: (critical|warning)/);
     expect(rule, name).toMatch(/summary: (['"]).+\1\n +action: (['"]).+\2\n/);
-    expect(rule, name).toContain(`runbook: docs/running/alerts.md#${name.toLowerCase()}\n`);
+    expect(rule, name).toContain(`runbook: docs/runbook.md#${name.toLowerCase()}\n`);
   }
   const tests = ['sale', 'dependencies'].map((name) => read(`deploy/monitoring/alerts/${name}.test.yml`)).join('\n');
   expect(namesIn(tests, /- name: (\w+) fires/g)).toEqual(names);
   expect(namesIn(tests, /- name: (\w+) does not/g)).toEqual(names);
-  expect(namesIn(read('docs/running/alerts.md'), /^### (\w+)$/gm)).toEqual(names);
+  expect(namesIn(read('docs/runbook.md'), /^### (\w+)$/gm)).toEqual(names);
 });
 
 test.each(['sale', 'machine-room'])('the dashboard %s is one that Grafana takes', (name) => {
