@@ -119,14 +119,12 @@ test('[trap 37] every command of package.json that a page names exists', () => {
 });
 
 test('[trap 37] every file of the repository that a page names exists', () => {
-  const named = pages
-    .filter(({ path }) => !REWRITTEN_LATER.test(path))
-    .flatMap(({ path, text }) =>
-      [...text.matchAll(/(?<![\w./])(?:apps|packages|tests|scripts|deploy|k6)\/[\w./-]*\w/g)].map(([file]) => ({
-        path,
-        file,
-      })),
-    );
+  const named = pages.flatMap(({ path, text }) =>
+    [...text.matchAll(/(?<![\w./])(?:apps|packages|tests|scripts|deploy|k6)\/[\w./-]*\w/g)].map(([file]) => ({
+      path,
+      file,
+    })),
+  );
   expect(named.length).toBeGreaterThan(20);
   expect(named.filter(({ file }) => !existsSync(join(root, file)))).toEqual([]);
 });
