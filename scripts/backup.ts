@@ -1,10 +1,10 @@
 /**
  * npm run backup -- [folder] [--logs <log of the API, folder of logs, or pattern> …]
  *
- * Writes the ledger, as it is at one instant, into a new folder in the one that is named (otherwise <DATA_DIR>/backups), with the orders that
- * were accepted by then and that the ledger did not have yet: from the API's logs, those of `npm start` where none are named. May be typed while
- * a crowd orders. Afterwards it removes what backups that were cut off have left there over an hour ago. The exit
- * code is 0 when the backup is whole and every file of the folders was read, otherwise 1.
+ * Writes the ledger as of one instant into a new folder below the given one (default <DATA_DIR>/backups), with the orders that were
+ * accepted by then and are not in the ledger yet: from the API's logs (default: those of `npm start`). Safe during a sale. Afterwards
+ * it removes unfinished backups that are over an hour old. Exit code 0: the backup is complete and every file of the folders was read;
+ * otherwise 1.
  */
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -14,10 +14,11 @@ import { readSettings } from '@flash-sale/launcher/settings.ts';
 import { backUpLedger } from '@flash-sale/ops/backup/back-up-ledger.ts';
 import { type Manifest, removeUnfinished } from '@flash-sale/ops/backup/backup-folder.ts';
 import { findLogs, readAcceptedLogs } from '@flash-sale/ops/recover/accepted-log-files.ts';
+import { reportLogs, reportSkipped } from '@flash-sale/ops/recover/report-logs.ts';
 import { readArguments, usageOf } from './read-arguments.ts';
-import { tellOfLogs, tellOfSkipped } from './tell-of-logs.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
+const say = (line: string): void => void process.stdout.write(`${line}\n`);
 
 try {
   const options = { logs: { type: 'string', multiple: true } } as const;
@@ -31,7 +32,7 @@ try {
   process.exitCode = 1;
 }
 
-/** Those of `npm start`; null where it never ran here. */
+/** Those of `npm start`; null if it never ran here. */
 function ownLogs(folder: string): string[] | null {
   try {
     findLogs(folder);
@@ -43,19 +44,22 @@ function ownLogs(folder: string): string[] | null {
 
 async function backUp(into: string, logs: readonly string[] | null): Promise<void> {
   const startedAt = performance.now();
-  // Sorted by time, and a name on every file system.
+  // Sorts by time, and is a valid name on every file system.
   const folder = join(into, new Date().toISOString().replaceAll(':', '-'));
   const databaseUrl = findLedger(root, process.env);
-  // What cannot work is said before anything is written.
-  const isAllRead = tellOfSkipped(logs ?? []);
+  // Report what cannot work before anything is written.
+  const isAllRead = reportSkipped(logs ?? [], say);
   await checkPostgres(databaseUrl);
-  const manifest = await backUpLedger({ databaseUrl, folder, accepted: logs && readAcceptedLogs(logs, tellOfLogs) });
-  for (const line of describe(manifest)) process.stdout.write(`${line}\n`);
+  const manifest = await backUpLedger({
+    databaseUrl,
+    folder,
+    accepted: logs && readAcceptedLogs(logs, reportLogs(say)),
+  });
+  for (const line of describe(manifest)) say(line);
   const { removed, left } = removeUnfinished(into);
-  for (const draft of removed) process.stdout.write(`removed: ${draft}, a backup that was cut off\n`);
-  for (const draft of left)
-    process.stdout.write(`left: ${draft}, a backup that is at work, or was cut off within the last hour\n`);
-  process.stdout.write(`${folder}, ${((performance.now() - startedAt) / 1_000).toFixed(2)} s\n`);
+  for (const draft of removed) say(`removed: ${draft}, a backup that was cut off`);
+  for (const draft of left) say(`left: ${draft}, a backup that is at work, or was cut off within the last hour`);
+  say(`${folder}, ${((performance.now() - startedAt) / 1_000).toFixed(2)} s`);
   if (!isAllRead) process.exitCode = 1;
 }
 

@@ -1,5 +1,7 @@
-/** What the commands that read logs say of each file, so that nobody takes a log for read that was not. */
-import { findLogs, type LogRead } from '@flash-sale/ops/recover/accepted-log-files.ts';
+/** What the commands that read logs report of each file, so that no log is taken for read that was not. */
+import { findLogs, type LogRead } from './accepted-log-files.ts';
+
+type Say = (line: string) => void;
 
 const time = (ms: number): string => new Date(ms).toISOString();
 
@@ -10,20 +12,15 @@ function describeRead({ file, accepted, rejected, firstAt, lastAt }: LogRead): s
   return `  read ${file === '-' ? 'standard input' : file}: ${orders}${times}${ends}`;
 }
 
-/** For readAcceptedLogs. */
-export const tellOfLogs = {
+/** @returns options of readAcceptedLogs */
+export const reportLogs = (say: Say) => ({
   onRead: (read: LogRead): void => say(describeRead(read)),
-  onGone: (file: string): void =>
-    say(`  gone ${file}: it was removed, or set aside under another name, before it was read`),
-};
+  onGone: (file: string): void => say(`  gone ${file}: it was removed or rotated before it was read`),
+});
 
-/** @param given as of findLogs. @returns whether every file of the folders among it is read. @throws as findLogs */
-export function tellOfSkipped(given: readonly string[]): boolean {
+/** @param given as of findLogs. @returns whether every file of the folders is read. @throws as findLogs */
+export function reportSkipped(given: readonly string[], say: Say): boolean {
   const skipped = new Map(given.flatMap((one) => findLogs(one).skipped).map(({ file, why }) => [file, why]));
   for (const [file, why] of skipped) say(`  NOT READ ${file}: ${why}.`);
   return skipped.size === 0;
-}
-
-function say(line: string): void {
-  process.stdout.write(`${line}\n`);
 }
