@@ -143,6 +143,34 @@ test('every test that SECURITY.md names exists', () => {
   expect(named.filter((name) => !tests.some((path) => path.endsWith(`/${name}.test.ts`)))).toEqual([]);
 });
 
+test('pages that the code names exist', () => {
+  const named = sourceFiles('.ts', '.mjs', '.lua', '.sql', '.yml', '.yaml').flatMap(({ path, text }) =>
+    [...text.matchAll(/(?<![\w./])docs\/[\w/-]+\.\w+/g)].map(([page]) => ({ path, page })),
+  );
+  expect(named.length).toBeGreaterThan(10);
+  expect(named.filter(({ page }) => !existsSync(join(root, page)))).toEqual([]);
+});
+
+/** Words that a page may have: a longer one is read by nobody. */
+const WORDS_MAX = {
+  'README.md': 700,
+  'CONTRIBUTING.md': 900,
+  'SECURITY.md': 700,
+  'docs/architecture.md': 2_200,
+  'docs/benchmarks.md': 800,
+  'docs/decisions.md': 3_500,
+  'docs/operations.md': 3_200,
+  'docs/reference.md': 2_500,
+  'docs/runbook.md': 2_500,
+};
+
+test.each(Object.entries(WORDS_MAX))('%s has at most %i words', (path, most) => {
+  const words = read(path)
+    .split(/\s+/)
+    .filter((text) => /[\p{L}\p{N}]/u.test(text));
+  expect(words.length).toBeLessThanOrEqual(most);
+});
+
 test('no table is wider than 100 columns', () => {
   // Chinese characters take two.
   const columns = (line: string): number => line.length + (line.match(/[\u3000-\u9fff\uff00-\uffef]/g)?.length ?? 0);
