@@ -102,7 +102,7 @@ test('a crowd that reloads, of known sales and of made-up ones, costs a few comm
   await get(`/api/flash-sales/${sale.id}`);
   const { sales, inventory } = api.parts;
   let [queries, commands] = [0, 0];
-  const kept = { find: sales.find, listCurrent: sales.listCurrent, inventoryRead: inventory.read };
+  const kept = { find: sales.find, list: sales.list, inventoryRead: inventory.read };
   const countQuery = () => {
     queries += 1;
   };
@@ -110,9 +110,9 @@ test('a crowd that reloads, of known sales and of made-up ones, costs a few comm
     countQuery();
     return kept.find(id);
   };
-  sales.listCurrent = (ms) => {
+  sales.list = (filter) => {
     countQuery();
-    return kept.listCurrent(ms);
+    return kept.list(filter);
   };
   const startedAt = Date.now();
   inventory.read = (id) => {
@@ -122,7 +122,7 @@ test('a crowd that reloads, of known sales and of made-up ones, costs a few comm
   await Promise.all(Array.from({ length: 300 }, () => get(`/api/flash-sales/${sale.id}`)));
   const strangers = await Promise.all(Array.from({ length: 300 }, (_, i) => get(`/api/flash-sales/made-up-${i}`)));
   const turns = Math.ceil((Date.now() - startedAt) / 400) + 1;
-  Object.assign(sales, { find: kept.find, listCurrent: kept.listCurrent });
+  Object.assign(sales, { find: kept.find, list: kept.list });
   inventory.read = kept.inventoryRead;
   expect(strangers.every(({ status }) => status === 404)).toBe(true);
   expect(commands).toBeLessThanOrEqual(turns);
@@ -153,10 +153,10 @@ test('reads survive PostgreSQL: what Redis and memory hold is still told', async
   // Long past the time that the catalogue counts as fresh.
   await world.redis.expire(world.keys.catalogue, 3_000);
   const { sales } = api.parts;
-  const { find, listCurrent } = sales;
+  const { find, list } = sales;
   const away = () => Promise.reject(Object.assign(new Error('connect ECONNREFUSED'), { code: 'ECONNREFUSED' }));
-  Object.assign(sales, { find: away, listCurrent: away });
+  Object.assign(sales, { find: away, list: away });
   await new Promise((resolve) => setTimeout(resolve, 600));
   expect((await get(`/api/flash-sales/${sale.id}`)).body.product?.id).toBe(sale.id);
-  Object.assign(sales, { find, listCurrent });
+  Object.assign(sales, { find, list });
 });

@@ -3,31 +3,29 @@
  * dies meanwhile: the key leads to the first one again before the second one's reservation is gone.
  */
 import type { AcceptedOrder, OrderBatch } from '@flash-sale/core/domain/order.ts';
-import { createInventory, type Inventory } from '@flash-sale/core/inventory/inventory.ts';
-import { createOrderStore, type OrderStore } from '@flash-sale/core/ledger/order-store.ts';
-import { createSaleStore } from '@flash-sale/core/ledger/sale-store.ts';
 import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
-import { confirmOrders } from '@flash-sale/worker/orders/confirm-orders.ts';
 import { rejectOrders } from '@flash-sale/worker/orders/reject-orders.ts';
 import { createReaper } from '@flash-sale/worker/recovery/reaper.ts';
 import { afterAll, beforeAll, beforeEach, expect, inject, test } from 'vitest';
-import { makeSale, orderRequest, outcomesOf } from '../support/sales.ts';
+import { makeSale } from '../support/sales.ts';
+import { type WorkerSteps, workerSteps } from '../support/worker-steps.ts';
 import { openWorld, type World } from '../support/world.ts';
 
 const BUYER = 'ann';
 const KEY = 'a key';
 
 let world: World;
-let inventory: Inventory;
-let orders: OrderStore;
+let steps: WorkerSteps;
+let inventory: WorkerSteps['inventory'];
+let orders: WorkerSteps['orders'];
 let first: AcceptedOrder;
 /** Under the same key, accepted and not yet decided. */
 let second: OrderBatch;
 
 beforeAll(async () => {
   world = await openWorld(inject('template'));
-  inventory = createInventory(world);
-  orders = createOrderStore(world.pool);
+  steps = workerSteps(world);
+  ({ inventory, orders } = steps);
 });
 afterAll(() => world.close());
 
@@ -35,24 +33,13 @@ beforeEach(async () => {
   const sale = await makeSale(world, { units: 10 });
   const before = await reserve(sale.id);
   [first] = before.orders as [AcceptedOrder];
-  await confirmOrders({ inventory, orders, log: world.log }, before);
+  await steps.confirm(before);
   await world.redis.hdel(world.keys.sale(sale.id).orderKeys, `${BUYER} ${KEY}`);
   second = await reserve(sale.id);
 });
 
-/** He asks under his key. @returns what the inventory says, and the id that a new order would have */
-async function ask(saleId: string) {
-  const request = { ...orderRequest(saleId, BUYER), idempotencyKey: KEY };
-  const [outcome] = await outcomesOf(inventory.reserve(saleId, [request], -1, { capacity: 0, refillRate: 1 }));
-  return { outcome, id: request.orderId };
-}
-
-async function reserve(saleId: string): Promise<OrderBatch> {
-  const { id } = await ask(saleId);
-  const order = await inventory.findReservation(saleId, id);
-  if (!order || order === 'recovering') throw new Error('no reservation');
-  return { saleId, epoch: 1, orders: [order] };
-}
+const ask = (saleId: string) => steps.order(saleId, { buyerId: BUYER, key: KEY });
+const reserve = async (saleId: string): Promise<OrderBatch> => steps.batchOf(saleId, (await ask(saleId)).id);
 
 /** @returns to which order the key leads, and how many units are reserved */
 async function seen(): Promise<{ leadsTo: string | undefined; reserved: number | undefined }> {
@@ -68,28 +55,27 @@ const dies = async (): Promise<never> => {
 
 async function reaper(): Promise<void> {
   const queue = createOrderQueue({ redis: world.redis, prefix: world.keys.queuePrefix });
-  const sales = createSaleStore(world.pool);
-  const reject = (batch: OrderBatch) => rejectOrders({ inventory, orders, log: world.log, count: () => {} }, batch);
-  await createReaper({ inventory, orders, sales, queue, reject, orphanAgeMs: 0, log: world.log }).runOnce();
+  const reject = (batch: OrderBatch) => rejectOrders(steps, batch);
+  await createReaper({ ...steps, queue, reject, orphanAgeMs: -1 }).runOnce();
   await queue.close();
 }
 
 test('[I4] rejected as the second of its key', async () => {
-  await confirmOrders({ inventory, orders, log: world.log }, second);
+  await steps.confirm(second);
   expect(await orders.outcomesOf([secondId()])).toMatchObject([{ status: 'rejected', reason: 'DUPLICATE_REQUEST' }]);
   expect(await seen()).toEqual({ leadsTo: first.id, reserved: 0 });
-  expect((await ask(second.saleId)).outcome).toMatchObject({ word: 'replayed', orderId: first.id });
+  expect(await ask(second.saleId)).toEqual({ word: 'replayed', id: first.id });
 });
 
 test('[I4] given up before the ledger could see whose key it is', async () => {
-  await rejectOrders({ inventory, orders, log: world.log, count: () => {} }, second);
+  await rejectOrders(steps, second);
   expect(await orders.outcomesOf([secondId()])).toMatchObject([{ status: 'rejected', reason: 'UNCONFIRMABLE' }]);
   expect(await seen()).toEqual({ leadsTo: first.id, reserved: 0 });
 });
 
 test('[I4] the worker dies before the key leads back, and its job is gone: the reaper finds the reservation, and does both', async () => {
   const dying = { ...inventory, pointKey: dies };
-  await expect(confirmOrders({ inventory: dying, orders, log: world.log }, second)).rejects.toThrow('killed here');
+  await expect(steps.confirm(second, { inventory: dying })).rejects.toThrow('killed here');
   expect(await seen()).toEqual({ leadsTo: secondId(), reserved: 1 });
   await reaper();
   expect(await seen()).toEqual({ leadsTo: first.id, reserved: 0 });
@@ -97,7 +83,7 @@ test('[I4] the worker dies before the key leads back, and its job is gone: the r
 
 test('[I4] the worker dies before the reservation ends: the key leads back already', async () => {
   const dying = { ...inventory, release: dies };
-  await expect(confirmOrders({ inventory: dying, orders, log: world.log }, second)).rejects.toThrow('killed here');
+  await expect(steps.confirm(second, { inventory: dying })).rejects.toThrow('killed here');
   expect(await seen()).toEqual({ leadsTo: first.id, reserved: 1 });
   await reaper();
   expect(await seen()).toEqual({ leadsTo: first.id, reserved: 0 });
@@ -105,6 +91,6 @@ test('[I4] the worker dies before the reservation ends: the key leads back alrea
 
 test('a rejected order whose key has no confirmed one keeps its key', async () => {
   await world.pool.query(`DELETE FROM orders WHERE id = $1`, [first.id]);
-  await rejectOrders({ inventory, orders, log: world.log, count: () => {} }, second);
+  await rejectOrders(steps, second);
   expect(await seen()).toEqual({ leadsTo: secondId(), reserved: 0 });
 });

@@ -1,38 +1,30 @@
 /** What an operator began and a crash left half done: the worker's repair loop brings inventory and ledger together. */
 
-import { createInventory, type Inventory } from '@flash-sale/core/inventory/inventory.ts';
-import { createInventoryRebuild } from '@flash-sale/core/inventory/inventory-rebuild.ts';
+import type { Inventory } from '@flash-sale/core/inventory/inventory.ts';
 import { syncStockChange } from '@flash-sale/core/inventory/sync-sale.ts';
-import { createEpochStore } from '@flash-sale/core/ledger/epoch-store.ts';
-import { createOrderStore } from '@flash-sale/core/ledger/order-store.ts';
-import { createSaleStore } from '@flash-sale/core/ledger/sale-store.ts';
-import { createRebuild } from '@flash-sale/worker/recovery/rebuild.ts';
-import { createSaleSync } from '@flash-sale/worker/recovery/sync-sales.ts';
+import { syncSales } from '@flash-sale/worker/recovery/sync-sales.ts';
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
-import { startWorkerHere } from '../support/running-system.ts';
 import { makeSale } from '../support/sales.ts';
-import { eventually, openWorld, type World } from '../support/world.ts';
+import { OPERATOR, type WorkerSteps, workerSteps } from '../support/worker-steps.ts';
+import { openWorld, type World } from '../support/world.ts';
 
 let world: World;
-let inventory: Inventory;
-let workers: { stop(): Promise<void> }[];
+let steps: WorkerSteps;
+let inventory: WorkerSteps['inventory'];
+let sales: WorkerSteps['sales'];
 
 beforeEach(async () => {
   world = await openWorld(inject('template'));
-  inventory = createInventory(world);
-  workers = [];
+  steps = workerSteps(world);
+  ({ inventory, sales } = steps);
 });
-afterEach(async () => {
-  await Promise.all(workers.map((worker) => worker.stop()));
-  await world.close();
-});
+afterEach(() => world.close());
 
-async function work(): Promise<void> {
-  workers.push(await startWorkerHere(world));
-}
+const sync = (): Promise<void> => syncSales(steps);
+/** As if the process that began them had died a while ago. */
+const ageChanges = () => world.pool.query(`UPDATE stock_changes SET created_at = now() - interval '1 minute'`);
 
 test('a sale without an inventory gets it, and orders can be placed', async () => {
-  const sales = createSaleStore(world.pool);
   const now = Date.now();
   await sales.create(
     {
@@ -47,35 +39,26 @@ test('a sale without an inventory gets it, and orders can be placed', async () =
       endsAt: now + 60_000,
       perBuyerLimit: 0,
     },
-    { actor: 'test', requestId: 'r' },
+    OPERATOR,
   );
-  await work();
-  await eventually(
-    'the inventory is there',
-    5_000,
-    async () => (await inventory.read('half')).numbers?.available === 5,
-  );
+  await sync();
+  expect(await steps.numbers('half')).toMatchObject({ available: 5 });
+  expect((await steps.order('half')).word).toBe('reserved');
 });
 
 test('a pause that did not reach the inventory reaches it', async () => {
   const sale = await makeSale(world);
-  await createSaleStore(world.pool).setPaused(sale.id, true, { actor: 'test', requestId: 'r' });
-  await work();
-  await eventually(
-    'the inventory is paused',
-    5_000,
-    async () => (await world.redis.hget(world.keys.sale(sale.id).inventory, 'paused')) === '1',
-  );
+  await sales.setPaused(sale.id, true, OPERATOR);
+  await sync();
+  expect((await steps.order(sale.id)).word).toBe('paused');
 });
 
 test('an end that was brought forward and did not reach the inventory reaches it, though the sale is over by then', async () => {
   const sale = await makeSale(world);
   const now = Date.now();
-  const operator = { actor: 'test', requestId: 'r' };
-  await createSaleStore(world.pool).changeWindow(sale.id, now - 9_000_000, now - 8_000_000, operator);
-  await work();
-  const endsAt = async () => Number(await world.redis.hget(world.keys.sale(sale.id).inventory, 'ends_at'));
-  await eventually('the inventory has the new end', 5_000, async () => (await endsAt()) < now);
+  await sales.changeWindow(sale.id, now - 9_000_000, now - 8_000_000, OPERATOR);
+  await sync();
+  expect((await steps.order(sale.id)).word).toBe('ended');
 });
 
 test('an inventory that came back with its old end gets the new one again, though the sale is over by then', async () => {
@@ -83,39 +66,25 @@ test('an inventory that came back with its old end gets the new one again, thoug
   const { inventory: key } = world.keys.sale(sale.id);
   const before = await world.redis.hgetall(key);
   const now = Date.now();
-  const operator = { actor: 'test', requestId: 'r' };
-  const ended = await createSaleStore(world.pool).changeWindow(sale.id, now - 90_000, now - 1_000, operator);
+  const ended = await sales.changeWindow(sale.id, now - 90_000, now - 1_000, OPERATOR);
   if (!ended) throw new Error('no sale');
   await inventory.configure(ended);
-  await createSaleStore(world.pool).markSynced(sale.id, ended.version);
+  await sales.markSynced(sale.id, ended.version);
   // Redis lost its last second.
   await world.redis.hset(key, before);
-  await work();
-  await eventually(
-    'the inventory has the new end',
-    5_000,
-    async () => Number(await world.redis.hget(key, 'ends_at')) < now,
-  );
+  await sync();
+  expect((await steps.order(sale.id)).word).toBe('ended');
 });
 
-test('a change of stock between ledger and inventory is finished', async () => {
+test('a stock change between ledger and inventory is finished', async () => {
   const sale = await makeSale(world);
-  await createSaleStore(world.pool).beginStockChange({ id: 'c', saleId: sale.id, delta: 3, reason: 'x' }, 100, {
-    actor: 'test',
-    requestId: 'r',
-  });
-  await world.pool.query(`UPDATE stock_changes SET created_at = now() - interval '1 minute'`);
-  await work();
-  await eventually(
-    'the inventory has it',
-    5_000,
-    async () => (await inventory.read(sale.id)).numbers?.available === 13,
-  );
-  await eventually(
-    'it is finished',
-    5_000,
-    async () => (await createSaleStore(world.pool).listUnfinishedStockChanges(0)).length === 0,
-  );
+  await sales.beginStockChange({ id: 'c', saleId: sale.id, delta: 3, reason: 'x' }, 100, OPERATOR);
+  await sync();
+  expect(await steps.numbers(sale.id), 'its process may still be at work').toMatchObject({ available: 10 });
+  await ageChanges();
+  await sync();
+  expect(await steps.numbers(sale.id)).toMatchObject({ available: 13 });
+  expect(await sales.listUnfinishedStockChanges(0)).toEqual([]);
 });
 
 test.each([
@@ -125,52 +94,36 @@ test.each([
   '[I1] [I11] %s whose inventory is lost before the ledger hears of it is decided by the new inventory, and both agree',
   async (_, delta, between) => {
     const sale = await makeSale(world, { units: 10 });
-    const sales = createSaleStore(world.pool);
-    const operator = { actor: 'test', requestId: 'r' };
-    const change = await sales.beginStockChange({ id: 'c', saleId: sale.id, delta, reason: 'x' }, 100, operator);
+    const change = await sales.beginStockChange({ id: 'c', saleId: sale.id, delta, reason: 'x' }, 100, OPERATOR);
     if (!change || typeof change === 'string') throw new Error('not begun');
-    const keys = world.keys.sale(sale.id);
-    const [orders, epochs] = [createOrderStore(world.pool), createEpochStore(world.pool)];
-    const watch = createRebuild({
-      inventory,
-      rebuild: createInventoryRebuild(world),
-      epochs,
-      orders,
-      sales,
-      log: world.log,
-    });
-    // While it waits for the sale's row in the ledger, Redis loses what the inventory has just done, and the inventory is rebuilt.
+    // Before the ledger is told, Redis loses what the inventory has just done, and the inventory is rebuilt.
     const losing = {
       ...inventory,
       async adjust(...args: Parameters<Inventory['adjust']>) {
         const decided = await inventory.adjust(...args);
         expect(decided).toEqual({ word: 'applied', available: 10 + delta, epoch: 1 });
-        await world.redis.del(keys.inventory, keys.stockChanges);
-        await watch.runOnce();
+        await steps.lose(sale.id, 'inventory', 'stockChanges');
+        await steps.watchOnce();
         return decided;
       },
     };
     expect(await syncStockChange({ inventory: losing, sales }, change), 'nobody is told that it is done').toBeNull();
-    const allotments = async () => [
-      (await inventory.read(sale.id)).numbers?.allotment,
-      (await sales.find(sale.id))?.allotment,
-    ];
+    const allotments = async () => [(await steps.numbers(sale.id))?.allotment, (await sales.find(sale.id))?.allotment];
     expect(await allotments()).toEqual([between, between]);
-    await world.pool.query(`UPDATE stock_changes SET created_at = now() - interval '1 minute'`);
-    await createSaleSync({ inventory, sales, log: world.log }).runOnce();
+    await ageChanges();
+    await sync();
     expect(await allotments()).toEqual([10 + delta, 10 + delta]);
     expect(await sales.listUnfinishedStockChanges(0)).toEqual([]);
-    await createSaleSync({ inventory, sales, log: world.log }).runOnce();
+    await sync();
     expect(await allotments()).toEqual([10 + delta, 10 + delta]);
   },
 );
 
-test('[I1] a change of stock that a restored ledger does not know is made again under its id, in both', async () => {
+test('[I1] a stock change that a restored ledger does not know can be made again under its id, in both', async () => {
   const sale = await makeSale(world, { units: 10 });
-  const sales = createSaleStore(world.pool);
   const add = async (): Promise<void> => {
     const change = { id: 'pallet', saleId: sale.id, delta: 5, reason: 'x' };
-    const begun = await sales.beginStockChange(change, 100, { actor: 'test', requestId: 'r' });
+    const begun = await sales.beginStockChange(change, 100, OPERATOR);
     if (begun === null || typeof begun === 'string') throw new Error(`not begun: ${begun}`);
     await syncStockChange({ inventory, sales }, begun);
   };
@@ -178,13 +131,9 @@ test('[I1] a change of stock that a restored ledger does not know is made again 
   // As a backup of before, restored while Redis lives on.
   await world.pool.query('DELETE FROM stock_changes');
   await world.pool.query('UPDATE sales SET allotment = 10, epoch = epoch + 1000000 WHERE id = $1', [sale.id]);
-  const orders = createOrderStore(world.pool);
-  const rebuild = createInventoryRebuild(world);
-  const epochs = createEpochStore(world.pool);
-  await createRebuild({ inventory, rebuild, epochs, orders, sales, log: world.log }).runOnce();
-  const numbers = async () => (await inventory.read(sale.id)).numbers;
-  expect(await numbers()).toEqual({ allotment: 10, available: 10, reserved: 0, sold: 0 });
+  await steps.watchOnce();
+  expect(await steps.numbers(sale.id)).toEqual({ allotment: 10, available: 10, reserved: 0, sold: 0 });
   await add();
-  expect(await numbers()).toEqual({ allotment: 15, available: 15, reserved: 0, sold: 0 });
+  expect(await steps.numbers(sale.id)).toEqual({ allotment: 15, available: 15, reserved: 0, sold: 0 });
   expect((await sales.find(sale.id))?.allotment).toBe(15);
 });

@@ -2,62 +2,52 @@
  * A worker that stands still between its look into the ledger and its question to the inventory. PostgreSQL takes the sale's row away from it, another
  * worker brings the order to its end, and then the question comes.
  */
-import { newOrderId, type OrderBatch } from '@flash-sale/core/domain/order.ts';
+import type { OrderBatch } from '@flash-sale/core/domain/order.ts';
 import type { Sale } from '@flash-sale/core/domain/sale.ts';
-import { createInventory, type Inventory } from '@flash-sale/core/inventory/inventory.ts';
-import { createInventoryRebuild } from '@flash-sale/core/inventory/inventory-rebuild.ts';
 import { InventoryRecoveringError, OrderEndedError } from '@flash-sale/core/inventory/outcomes.ts';
 import { connectPostgres, type Pool } from '@flash-sale/core/ledger/connect-postgres.ts';
-import { createEpochStore } from '@flash-sale/core/ledger/epoch-store.ts';
 import { createOrderStore } from '@flash-sale/core/ledger/order-store.ts';
-import { createSaleStore } from '@flash-sale/core/ledger/sale-store.ts';
-import { confirmOrders } from '@flash-sale/worker/orders/confirm-orders.ts';
-import { createRebuild } from '@flash-sale/worker/recovery/rebuild.ts';
-import { afterEach, beforeEach, expect, inject, test } from 'vitest';
-import { makeSale, reserveOne } from '../support/sales.ts';
+import { afterAll, beforeAll, beforeEach, expect, inject, test } from 'vitest';
+import { makeSale } from '../support/sales.ts';
+import { type WorkerSteps, workerSteps } from '../support/worker-steps.ts';
 import { openWorld, type World } from '../support/world.ts';
 
 /** Milliseconds that PostgreSQL lets a transaction stand still. */
 const IDLE_MS = 200;
 
 let world: World;
-let inventory: Inventory;
+let steps: WorkerSteps;
+let inventory: WorkerSteps['inventory'];
 let pool: Pool;
 let sale: Sale;
 
-beforeEach(async () => {
+beforeAll(async () => {
   world = await openWorld(inject('template'));
-  inventory = createInventory(world);
+  steps = workerSteps(world);
+  inventory = steps.inventory;
   pool = connectPostgres({ url: world.databaseUrl, size: 2, timeoutMs: IDLE_MS, name: 'frozen', log: world.log });
+});
+beforeEach(async () => {
   sale = await makeSale(world, { units: 10 });
 });
-afterEach(async () => {
+afterAll(async () => {
   await pool.end();
   await world.close();
 });
 
-const numbers = async () => (await inventory.read(sale.id)).numbers;
+const numbers = () => steps.numbers(sale.id);
 
 async function accepted(quantity: number): Promise<OrderBatch> {
-  const id = newOrderId(sale.id);
-  await reserveOne(inventory, sale.id, id, { quantity });
-  const order = await inventory.findReservation(sale.id, id);
-  if (!order || order === 'recovering') throw new Error('no reservation');
-  return { saleId: sale.id, epoch: 1, orders: [order] };
+  const { id } = await steps.order(sale.id, { quantity });
+  return steps.batchOf(sale.id, id);
 }
 
-/** @param lost what Redis loses of the sale; nothing: it lives another life */
-async function rebuildInventory(lost: ('inventory' | 'reservations')[] = []): Promise<void> {
-  const keys = world.keys.sale(sale.id);
-  if (lost.length > 0) await world.redis.del(...lost.map((name) => keys[name]));
-  else await world.redis.hset(keys.inventory, 'instance_id', 'of another life');
-  const [orders, sales] = [createOrderStore(world.pool), createSaleStore(world.pool)];
-  const { rebuild, epochs } = { rebuild: createInventoryRebuild(world), epochs: createEpochStore(world.pool) };
-  await createRebuild({ inventory, rebuild, epochs, orders, sales, log: world.log }).runOnce();
+/** @param lost what Redis loses of the sale; nothing: it is another instance */
+async function rebuildInventory(...lost: ('inventory' | 'reservations')[]): Promise<void> {
+  if (lost.length > 0) await steps.lose(sale.id, ...lost);
+  else await steps.otherInstance(sale.id);
+  await steps.watchOnce();
 }
-
-const confirm = (batch: OrderBatch): Promise<void> =>
-  confirmOrders({ inventory, orders: createOrderStore(world.pool), log: world.log }, batch);
 
 /** A worker that has looked into the ledger, found nothing, and stands still. */
 async function standStill(batch: OrderBatch) {
@@ -84,20 +74,17 @@ async function standStill(batch: OrderBatch) {
   };
 }
 
-const status = async ({ orders }: OrderBatch) =>
-  (await world.pool.query('SELECT status FROM orders WHERE id = $1', [orders[0]?.id])).rows[0]?.status;
-
 test('[I1] [I11] an order that was readmitted and settled meanwhile is not readmitted again, and counts once', async () => {
   const batch = await accepted(4);
-  await rebuildInventory(['inventory', 'reservations']);
+  await rebuildInventory('inventory', 'reservations');
   const frozen = await standStill(batch);
-  await confirm(batch);
+  await steps.confirm(batch);
   expect(await numbers()).toEqual({ allotment: 10, available: 6, reserved: 0, sold: 4 });
   await expect(frozen.late()).rejects.toThrow(OrderEndedError);
   expect(await numbers()).toEqual({ allotment: 10, available: 6, reserved: 0, sold: 4 });
   // The job is taken up again.
-  await confirm(batch);
-  expect(await status(batch)).toBe('confirmed');
+  await steps.confirm(batch);
+  expect(await steps.outcomeOf(batch.orders[0]?.id as string)).toMatchObject({ status: 'confirmed' });
   expect(await numbers()).toEqual({ allotment: 10, available: 6, reserved: 0, sold: 4 });
 });
 
@@ -107,7 +94,7 @@ test('[I1] [I11] an order that the new inventory had kept and that was settled m
   expect(await numbers()).toEqual({ allotment: 10, available: 6, reserved: 4, sold: 0 });
   const frozen = await standStill(batch);
   // As the reaper redelivers it, in the epoch of the inventory: nothing is to be readmitted.
-  await confirm({ ...batch, epoch: 2 });
+  await steps.confirm({ ...batch, epoch: 2 });
   await expect(frozen.late()).rejects.toThrow(OrderEndedError);
   expect(await numbers()).toEqual({ allotment: 10, available: 6, reserved: 0, sold: 4 });
 });
@@ -115,17 +102,17 @@ test('[I1] [I11] an order that the new inventory had kept and that was settled m
 test('[I1] [I11] an order that was known to the new inventory under another epoch and settled meanwhile counts once', async () => {
   const batch = { ...(await accepted(4)), epoch: 0 };
   const frozen = await standStill(batch);
-  await confirm(batch);
+  await steps.confirm(batch);
   await expect(frozen.late()).rejects.toThrow(OrderEndedError);
   expect(await numbers()).toEqual({ allotment: 10, available: 6, reserved: 0, sold: 4 });
 });
 
 test('[I1] [I11] a question from before another rebuild is of an older epoch than the inventory, which has counted the order as sold', async () => {
   const batch = await accepted(4);
-  await rebuildInventory(['inventory', 'reservations']);
+  await rebuildInventory('inventory', 'reservations');
   const frozen = await standStill(batch);
-  await confirm(batch);
-  await rebuildInventory(['inventory']);
+  await steps.confirm(batch);
+  await rebuildInventory('inventory');
   expect(await world.redis.exists(world.keys.sale(sale.id).earlierOrders), 'the new inventory had none').toBe(0);
   await expect(frozen.late()).rejects.toThrow(InventoryRecoveringError);
   expect(await numbers()).toEqual({ allotment: 10, available: 6, reserved: 0, sold: 4 });
@@ -133,8 +120,8 @@ test('[I1] [I11] a question from before another rebuild is of an older epoch tha
 
 test('[I11] a question from before the first rebuild: whoever has read the epoch before it need not ask, and is refused as it commits', async () => {
   const batch = await accepted(4);
-  await createOrderStore(world.pool).confirm(batch, inventory.readmit);
-  await rebuildInventory(['inventory', 'reservations']);
+  await steps.orders.confirm(batch, inventory.readmit);
+  await rebuildInventory('inventory', 'reservations');
   await expect(inventory.readmit(batch)).rejects.toThrow(InventoryRecoveringError);
   expect(await inventory.commit(sale.id, 1, [batch.orders[0]?.id as string])).toBe(0);
   expect(await numbers()).toEqual({ allotment: 10, available: 6, reserved: 0, sold: 4 });
@@ -142,10 +129,10 @@ test('[I11] a question from before the first rebuild: whoever has read the epoch
 
 test('[I5] an order that was readmitted and given up meanwhile is not readmitted again: its units went back once', async () => {
   const batch = await accepted(4);
-  await rebuildInventory(['inventory', 'reservations']);
+  await rebuildInventory('inventory', 'reservations');
   const frozen = await standStill(batch);
   await inventory.readmit({ ...batch, epoch: 2 });
-  await createOrderStore(world.pool).reject(sale.id, batch.orders, 'UNCONFIRMABLE');
+  await steps.orders.reject(sale.id, batch.orders, 'UNCONFIRMABLE');
   await inventory.release(sale.id, 2, [batch.orders[0]?.id as string]);
   await expect(frozen.late()).rejects.toThrow(OrderEndedError);
   expect(await numbers()).toEqual({ allotment: 10, available: 10, reserved: 0, sold: 0 });

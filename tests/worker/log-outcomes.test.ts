@@ -1,10 +1,9 @@
-/** What the ledger said is counted, written down and timed once, also where what comes after it fails and is done again. */
-import { newOrderId } from '@flash-sale/core/domain/order.ts';
-import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
-import { createOrderStore } from '@flash-sale/core/ledger/order-store.ts';
+/** Outcomes are counted and logged once, and every try is timed, also where applying them fails and is repeated. */
 import { confirmOrders } from '@flash-sale/worker/orders/confirm-orders.ts';
+import { createOrderMeasures } from '@flash-sale/worker/orders/measure-orders.ts';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import { makeSale, reserveOne } from '../support/sales.ts';
+import { makeSale } from '../support/sales.ts';
+import { workerSteps } from '../support/worker-steps.ts';
 import { openWorld, type World } from '../support/world.ts';
 
 let world: World;
@@ -13,38 +12,35 @@ beforeAll(async () => {
 });
 afterAll(() => world.close());
 
-test('settling fails once: the order is counted once and has its line, and every try is timed for each order', async () => {
+test('committing fails once: the order is counted and logged once, and both tries are timed for each order', async () => {
+  const steps = workerSteps(world);
   const sale = await makeSale(world);
-  const inventory = createInventory(world);
-  const id = newOrderId(sale.id);
-  await reserveOne(inventory, sale.id, id, { buyerId: 'ann' });
-  const order = await inventory.findReservation(sale.id, id);
-  if (!order || order === 'recovering') throw new Error('no reservation');
-
-  let settled = 0;
-  const failsOnce = {
-    ...inventory,
-    async commit(...args: Parameters<typeof inventory.commit>) {
-      settled += 1;
-      if (settled === 1) throw new Error('Redis went away');
-      return inventory.commit(...args);
-    },
-  };
+  const { id } = await steps.order(sale.id);
+  const batch = await steps.batchOf(sale.id, id);
   const counted: string[] = [];
   const timed: string[] = [];
-  const parts = {
-    inventory: failsOnce,
-    orders: createOrderStore(world.pool),
-    log: world.log,
-    count: (outcome: string) => void counted.push(outcome),
-    time: (stage: string, _ms: number, orders: number) => void timed.push(`${stage} ${orders}`),
+  const measures = createOrderMeasures((stage, _, orders) => void timed.push(`${stage} ${orders}`), null);
+  let commits = 0;
+  const failsOnce = {
+    ...steps.inventory,
+    async commit(...args: Parameters<typeof steps.inventory.commit>) {
+      commits += 1;
+      if (commits === 1) throw new Error('Redis is unavailable');
+      return steps.inventory.commit(...args);
+    },
   };
-  const batch = { saleId: sale.id, epoch: 1, orders: [order] };
-  await expect(confirmOrders(parts, batch)).rejects.toThrow('Redis went away');
-  await confirmOrders(parts, batch);
+  const dependencies = {
+    inventory: measures.inventory(failsOnce),
+    orders: measures.ledger(steps.orders),
+    log: world.log,
+    count: (status: string) => void counted.push(status),
+  };
+  const confirm = () => measures.confirmation(batch, () => confirmOrders(dependencies, batch));
+  await expect(confirm()).rejects.toThrow('Redis is unavailable');
+  await confirm();
 
   expect(counted).toEqual(['confirmed']);
   expect(world.lines.filter((line) => line.msg === 'order confirmed').map((line) => line.order_id)).toEqual([id]);
   expect(timed).toEqual(['confirm 1', 'commit 1', 'confirm 1', 'commit 1', 'whole 1']);
-  expect((await inventory.read(sale.id)).numbers).toMatchObject({ reserved: 0, sold: 1 });
+  expect(await steps.numbers(sale.id)).toMatchObject({ reserved: 0, sold: 1 });
 });

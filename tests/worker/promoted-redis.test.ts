@@ -3,17 +3,11 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { newOrderId } from '@flash-sale/core/domain/order.ts';
-import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
-import { createInventoryRebuild } from '@flash-sale/core/inventory/inventory-rebuild.ts';
-import { createEpochStore } from '@flash-sale/core/ledger/epoch-store.ts';
-import { createOrderStore } from '@flash-sale/core/ledger/order-store.ts';
-import { createSaleStore } from '@flash-sale/core/ledger/sale-store.ts';
 import { startPrivateRedis } from '@flash-sale/launcher/private-redis.ts';
 import type { PrivateServer } from '@flash-sale/launcher/private-server.ts';
-import { confirmOrders } from '@flash-sale/worker/orders/confirm-orders.ts';
-import { createRebuild } from '@flash-sale/worker/recovery/rebuild.ts';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { makeSale, reserveOne } from '../support/sales.ts';
+import { workerSteps } from '../support/worker-steps.ts';
 import { eventually, openWorld, type World } from '../support/world.ts';
 
 let folder: string;
@@ -54,10 +48,9 @@ async function follow(replica: World['redis'], { port }: { port: number }): Prom
 }
 
 test('[I2] [I11] the same process that took over older data and is master again admits nothing before the inventory is rebuilt', async () => {
-  const { redis, pool, log } = world;
+  const { redis } = world;
   const [first, second] = servers as [PrivateServer, PrivateServer];
-  const inventory = createInventory(world);
-  const orders = createOrderStore(pool);
+  const { inventory, ...steps } = workerSteps(world);
   await follow(backup, first);
   const sale = await makeSale(world, { units: 5 });
   const runId = async () => /run_id:(\w+)/.exec(await redis.info('server'))?.[1];
@@ -65,11 +58,8 @@ test('[I2] [I11] the same process that took over older data and is master again 
   // As far as the backup comes.
   expect(await redis.wait(1, 5_000)).toBe(1);
   await backup.replicaof('NO', 'ONE');
-  const id = newOrderId(sale.id);
-  await reserveOne(inventory, sale.id, id, { quantity: 4 });
-  const order = await inventory.findReservation(sale.id, id);
-  if (!order || order === 'recovering') throw new Error('no reservation');
-  await confirmOrders({ inventory, orders, log }, { saleId: sale.id, epoch: 1, orders: [order] });
+  const { id } = await steps.order(sale.id, { quantity: 4 });
+  await steps.confirm(await steps.batchOf(sale.id, id));
   expect((await inventory.read(sale.id)).numbers).toMatchObject({ available: 1, sold: 4 });
 
   await follow(redis, second);
@@ -78,9 +68,7 @@ test('[I2] [I11] the same process that took over older data and is master again 
   expect(await redis.hget(world.keys.sale(sale.id).inventory, 'available'), 'older data').toBe('5');
   await expect(reserveOne(inventory, sale.id, newOrderId(sale.id))).rejects.toThrow('recovering');
   expect(await inventory.check(sale.id, 1)).toEqual({ condition: 'other_server', epoch: 1 });
-  const sales = createSaleStore(pool);
-  const rebuild = createInventoryRebuild(world);
-  await createRebuild({ inventory, rebuild, epochs: createEpochStore(pool), orders, sales, log }).runOnce();
+  await steps.watchOnce();
   expect((await inventory.read(sale.id)).numbers).toEqual({ allotment: 5, available: 1, reserved: 0, sold: 4 });
   await reserveOne(inventory, sale.id, newOrderId(sale.id));
   await expect(reserveOne(inventory, sale.id, newOrderId(sale.id))).rejects.toThrow('sold_out');

@@ -2,21 +2,16 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { newOrderId } from '@flash-sale/core/domain/order.ts';
 import { createInventory, type Inventory } from '@flash-sale/core/inventory/inventory.ts';
-import { createInventoryRebuild } from '@flash-sale/core/inventory/inventory-rebuild.ts';
 import { syncSale } from '@flash-sale/core/inventory/sync-sale.ts';
-import { createEpochStore } from '@flash-sale/core/ledger/epoch-store.ts';
-import { createOrderStore } from '@flash-sale/core/ledger/order-store.ts';
 import { createSaleStore } from '@flash-sale/core/ledger/sale-store.ts';
 import { backUpLedger } from '@flash-sale/ops/backup/back-up-ledger.ts';
 import { restoreLedger } from '@flash-sale/ops/backup/restore-ledger.ts';
-import { confirmOrders } from '@flash-sale/worker/orders/confirm-orders.ts';
-import { createRebuild } from '@flash-sale/worker/recovery/rebuild.ts';
 import pg from 'pg';
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
 import { auditHere, codesOf } from '../support/audited.ts';
-import { makeSale, reserveOne } from '../support/sales.ts';
+import { makeSale } from '../support/sales.ts';
+import { OPERATOR, workerSteps } from '../support/worker-steps.ts';
 import { eventually, openWorld, type World } from '../support/world.ts';
 
 /** The ledger that is there at the time; Redis stays the same. */
@@ -54,29 +49,20 @@ async function restored(): Promise<Ledger> {
   return { pool, databaseUrl: url.href };
 }
 
-const watchOnce = ({ pool }: Ledger): Promise<void> =>
-  createRebuild({
-    inventory,
-    rebuild: createInventoryRebuild(world),
-    epochs: createEpochStore(pool),
-    orders: createOrderStore(pool),
-    sales: createSaleStore(pool),
-    log: world.log,
-  }).runOnce();
+const at = (ledger: Ledger) => workerSteps({ ...world, ...ledger });
+const watchOnce = (ledger: Ledger): Promise<void> => at(ledger).watchOnce();
 
-async function sellOne({ pool }: Ledger, saleId: string): Promise<void> {
-  const id = newOrderId(saleId);
-  await reserveOne(inventory, saleId, id);
-  const order = await inventory.findReservation(saleId, id);
-  if (!order || order === 'recovering') throw new Error('no reservation');
+async function sellOne(ledger: Ledger, saleId: string): Promise<void> {
+  const steps = at(ledger);
+  const { word, id } = await steps.order(saleId);
+  if (word !== 'reserved') throw new Error(word);
   const { epoch } = await inventory.check(saleId, 0);
-  const parts = { inventory, orders: createOrderStore(pool), log: world.log };
-  await confirmOrders(parts, { saleId, epoch, orders: [order] });
+  await steps.confirm(await steps.batchOf(saleId, id, epoch));
 }
 
 async function resume({ pool }: Ledger, saleId: string): Promise<void> {
   const sales = createSaleStore(pool);
-  const sale = await sales.setPaused(saleId, false, { actor: 'test', requestId: 'test' });
+  const sale = await sales.setPaused(saleId, false, OPERATOR);
   if (!sale) throw new Error(`there is no sale ${saleId}`);
   await syncSale({ inventory, sales }, sale);
 }

@@ -1,11 +1,11 @@
-/** The worker process: connects, confirms, repairs, and stops when it is told to. */
+/** The worker process. */
 import { setPriority } from 'node:os';
 import { runService } from '@flash-sale/core/runtime/run-service.ts';
 import { lookAtStart } from '@flash-sale/ops/doctor/look-at-start.ts';
 import { startWorker } from './worker.ts';
 
-await runService('worker', process.env, lookAtStart, (settings, ...parts) => {
-  // On a machine that it shares with an API: nobody waits for the ledger, and everybody for an answer.
+await runService('worker', process.env, lookAtStart, (settings, ...dependencies) => {
+  // On a machine shared with an API process: buyers wait for the API, nobody waits for the worker.
   setPriority(settings.WORKER_NICE);
-  return startWorker(settings, ...parts);
+  return startWorker(settings, ...dependencies);
 });

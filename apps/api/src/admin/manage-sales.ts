@@ -7,7 +7,8 @@ import { ADMIN_LIST_MAX, MAX_ALLOTMENT } from '@flash-sale/core/config/limits.ts
 import type { Sale, StockNumbers } from '@flash-sale/core/domain/sale.ts';
 import type { Inventory } from '@flash-sale/core/inventory/inventory.ts';
 import { syncSale, syncStockChange } from '@flash-sale/core/inventory/sync-sale.ts';
-import type { LedgerSale, NewSale, Operator, SaleStore } from '@flash-sale/core/ledger/sale-store.ts';
+import type { LedgerSale } from '@flash-sale/core/ledger/sale-rows.ts';
+import type { NewSale, Operator, SaleStore } from '@flash-sale/core/ledger/sale-store.ts';
 import { unavailableDependency } from '@flash-sale/core/runtime/errors.ts';
 import type { SaleReader } from '../sales/read-sales.ts';
 
@@ -45,7 +46,7 @@ export function createManageSales(parts: {
     read,
 
     /** The newest, by the ledger alone: a list must not ask the inventory for each. */
-    list: (): Promise<LedgerSale[]> => sales.listNewest(ADMIN_LIST_MAX),
+    list: (): Promise<LedgerSale[]> => sales.list({ order: 'newest first', limit: ADMIN_LIST_MAX }),
 
     async create(sale: NewSale, operator: Operator): Promise<Managed | 'exists'> {
       const made = await sales.create(sale, operator);

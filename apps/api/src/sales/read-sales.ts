@@ -46,7 +46,7 @@ export type SaleReader = ReturnType<typeof createSaleReader>;
 export function createSaleReader(parts: {
   inventory: Pick<Inventory, 'read'>;
   catalogueCache: CatalogueCache;
-  sales: Pick<SaleStore, 'find' | 'listCurrent'>;
+  sales: Pick<SaleStore, 'find' | 'list'>;
   log: FastifyBaseLogger;
 }) {
   const { inventory, catalogueCache, sales, log } = parts;
@@ -60,7 +60,7 @@ export function createSaleReader(parts: {
       if (cached?.fresh) return cached.sales;
       let current: readonly Sale[];
       try {
-        current = await sales.listCurrent(KEPT_AFTER_END_MS);
+        current = await sales.list({ endedWithinMs: KEPT_AFTER_END_MS });
       } catch (error) {
         if (cached) return cached.sales;
         throw error;

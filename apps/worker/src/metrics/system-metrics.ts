@@ -17,7 +17,8 @@ import type { Inventory } from '@flash-sale/core/inventory/inventory.ts';
 import type { OrdersUnderWay } from '@flash-sale/core/inventory/open-reservations.ts';
 import type { EpochStore } from '@flash-sale/core/ledger/epoch-store.ts';
 import type { PostgresLoad } from '@flash-sale/core/ledger/read-load.ts';
-import type { LedgerSale, SaleStore } from '@flash-sale/core/ledger/sale-store.ts';
+import type { LedgerSale } from '@flash-sale/core/ledger/sale-rows.ts';
+import type { SaleStore } from '@flash-sale/core/ledger/sale-store.ts';
 import type { OrderQueue } from '@flash-sale/core/queue/order-queue.ts';
 import { startDeadline } from '@flash-sale/core/runtime/deadline.ts';
 import type { RedisLoad, SaleNumbers, SystemNumbers } from '@flash-sale/core/runtime/system-metrics.ts';
@@ -25,7 +26,7 @@ import type { RedisLoad, SaleNumbers, SystemNumbers } from '@flash-sale/core/run
 type OfInventory = Pick<SaleNumbers, 'inventory' | 'closedS' | 'underWay'>;
 
 export function createSystemNumbers(parts: {
-  sales: Pick<SaleStore, 'listToWatch'>;
+  sales: Pick<SaleStore, 'list'>;
   epochs: Pick<EpochStore, 'closedSeconds'>;
   postgresLoad: () => Promise<PostgresLoad>;
   inventory: Pick<Inventory, 'read'>;
@@ -42,7 +43,9 @@ export function createSystemNumbers(parts: {
   const closedSince = new Map<string, number>();
 
   const askLedger = oneAtATime(async () => {
-    const all = await sales.listToWatch(false);
+    const all = (await sales.list({ endedWithinMs: 86_400_000, order: 'on first' })).filter(
+      (sale) => sale.inventoryVersion > 0,
+    );
     const found = all.slice(0, SYSTEM_NUMBERS_SALES_MAX);
     leftOut = all.length - found.length;
     closedBefore = await epochs.closedSeconds(found.map((sale) => sale.id));

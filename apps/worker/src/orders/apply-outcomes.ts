@@ -1,40 +1,41 @@
 /**
- * Brings the inventory to what the ledger said of orders. A reservation is what the reaper finds: so it ends last, and whoever dies before that
- * leaves an order that is followed again, all of it.
+ * Brings the inventory in line with what the ledger decided: confirmed orders are committed, rejected ones give their units
+ * back. The reservation is deleted last, so that the reaper finds it and repeats all of this after a crash.
  */
 import type { OrderBatch, OrderOutcome } from '@flash-sale/core/domain/order.ts';
 import type { Inventory } from '@flash-sale/core/inventory/inventory.ts';
 import type { OrderStore } from '@flash-sale/core/ledger/order-store.ts';
 
-export interface FollowParts {
+export interface ApplyDependencies {
   readonly inventory: Pick<Inventory, 'commit' | 'release' | 'pointKey'>;
   readonly orders: Pick<OrderStore, 'findByKeys'>;
 }
 
 /**
- * @param batch with the epoch to tell the inventory in, and every order that a outcome is of
- * @throws when ledger or inventory cannot be reached; then it is to be done again
+ * @param batch with the inventory's epoch, and with every order that has an outcome
+ * @throws where ledger or inventory cannot be reached; then it is to be done again
  */
 export async function applyOutcomes(
-  { inventory, orders }: FollowParts,
+  dependencies: ApplyDependencies,
   batch: OrderBatch,
   outcomes: readonly OrderOutcome[],
 ): Promise<void> {
+  const { inventory } = dependencies;
   const { saleId, epoch } = batch;
   const ids = (status: OrderOutcome['status']): string[] =>
     outcomes.filter((outcome) => outcome.status === status).map((outcome) => outcome.id);
   const rejected = ids('rejected');
   await inventory.commit(saleId, epoch, ids('confirmed'));
-  if (rejected.length > 0) await restoreKeys({ inventory, orders }, batch, new Set(rejected));
+  if (rejected.length > 0) await restoreKeys(dependencies, batch, new Set(rejected));
   await inventory.release(saleId, epoch, rejected);
 }
 
 /**
- * I4: Redis had forgotten a key, and gave it to a second order. From now on it leads to the confirmed one again, for whatever reason the
- * second one was rejected.
+ * I4: Redis may have lost an idempotency key and accepted a second order under it. Where the ledger has a confirmed order
+ * under the key of a rejected one, the key leads to the confirmed order again.
  */
 async function restoreKeys(
-  { inventory, orders }: FollowParts,
+  { inventory, orders }: ApplyDependencies,
   { saleId, epoch, orders: batch }: OrderBatch,
   rejected: ReadonlySet<string>,
 ): Promise<void> {

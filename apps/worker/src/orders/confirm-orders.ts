@@ -1,72 +1,44 @@
 /**
- * Makes a batch of accepted orders true.
- *   1. The ledger commits: each order is confirmed or rejected, for ever.
- *   2. The inventory follows (apply-outcomes.ts): confirmed orders commit, keys lead to confirmed orders, rejected orders give their units back.
- * A crash after 1 leaves reservations; doing it all again changes nothing in the ledger and mends the inventory.
+ * Confirms a batch of accepted orders.
+ *   1. The ledger decides each order, for good: confirmed or rejected.
+ *   2. The inventory follows (apply-outcomes.ts).
+ * After a crash between the two the batch is confirmed again: that changes nothing in the ledger and repairs the inventory.
  */
-
 import type { OrderBatch, OrderOutcome } from '@flash-sale/core/domain/order.ts';
 import type { Inventory } from '@flash-sale/core/inventory/inventory.ts';
 import type { OrderStore } from '@flash-sale/core/ledger/order-store.ts';
 import { writeLines } from '@flash-sale/core/runtime/logging.ts';
-import type { Stage, TimeBatch } from '@flash-sale/core/runtime/metrics.ts';
-import { type SpanGroup, traceIdOf, within } from '@flash-sale/core/runtime/tracing/tracing.ts';
+import { traceIdOf } from '@flash-sale/core/runtime/tracing/tracing.ts';
 import type { Logger } from 'pino';
-import { applyOutcomes, type FollowParts } from './apply-outcomes.ts';
+import { type ApplyDependencies, applyOutcomes } from './apply-outcomes.ts';
 
-interface Parts {
-  readonly inventory: FollowParts['inventory'] & Pick<Inventory, 'readmit'>;
-  readonly orders: FollowParts['orders'] & Pick<OrderStore, 'confirm'>;
+export interface ConfirmDependencies {
+  readonly inventory: ApplyDependencies['inventory'] & Pick<Inventory, 'readmit'>;
+  readonly orders: ApplyDependencies['orders'] & Pick<OrderStore, 'confirm'>;
   readonly log: Logger;
-  /** Told of each order that the ledger decided just now. */
-  readonly count?: CountOrder;
-  readonly time?: TimeBatch;
+  /** Called once for each order that the ledger decides. */
+  readonly count: CountOrder;
 }
 
-export type CountOrder = (outcome: OrderOutcome['status']) => void;
+export type CountOrder = (status: OrderOutcome['status']) => void;
 
-const LEDGER_PART = {
-  kind: 'client',
-  name: "the ledger's transaction",
-  fields: { 'db.system.name': 'postgresql' },
-} as const;
-const COMMIT_PART = { kind: 'client', name: 'commit', fields: { 'db.system.name': 'redis' } } as const;
-
-/**
- * @param spans of the job, for the orders of it that are sampled
- * @throws when ledger or inventory cannot be reached; then the whole step is to be done again
- */
+/** @throws where ledger or inventory cannot be reached; then the whole batch is to be confirmed again */
 export async function confirmOrders(
-  { inventory, orders, log, count = () => {}, time = () => {} }: Parts,
+  { inventory, orders, log, count }: ConfirmDependencies,
   batch: OrderBatch,
-  spans: SpanGroup | null = null,
-): Promise<void> {
-  const size = batch.orders.length;
-  const timed = <Result>(stage: Stage, work: () => Promise<Result>): Promise<Result> => {
-    const begun = performance.now();
-    return work().finally(() => time(stage, performance.now() - begun, size));
-  };
-  const { outcomes, epoch } = await timed('confirm', () =>
-    within(spans, LEDGER_PART, () => orders.confirm(batch, inventory.readmit)),
-  );
-  sayOutcomes({ log, count }, batch, outcomes);
-  const confirmed = { ...batch, epoch };
-  await timed('commit', () =>
-    within(spans, COMMIT_PART, () => applyOutcomes({ inventory, orders }, confirmed, outcomes)),
-  );
-  const oldest = batch.orders.reduce((least, order) => Math.min(least, order.reservedAt), Number.POSITIVE_INFINITY);
-  time('whole', Math.max(0, Date.now() - oldest), size);
-  for (const outcome of outcomes) {
-    if (outcome.status === 'rejected') spans?.failOne(outcome.id, outcome.reason);
-  }
+): Promise<OrderOutcome[]> {
+  const { outcomes, epoch } = await orders.confirm(batch, inventory.readmit);
+  reportOutcomes({ log, count }, batch, outcomes);
+  await applyOutcomes({ inventory, orders }, { ...batch, epoch }, outcomes);
+  return outcomes;
 }
 
 /**
- * Counts each order that the ledger decided just now, and writes a line of it. Before the inventory follows: whoever does that again, because it
- * failed, finds nothing that was decided just now.
+ * Counts and logs each order that the ledger decided in this call. Called before the inventory follows: if that fails and
+ * the batch is confirmed again, none of its outcomes is fresh any more.
  */
-export function sayOutcomes(
-  { log, count }: { log: Logger; count: CountOrder },
+export function reportOutcomes(
+  { log, count }: Pick<ConfirmDependencies, 'log' | 'count'>,
   batch: OrderBatch,
   outcomes: readonly OrderOutcome[],
 ): void {

@@ -1,30 +1,29 @@
 /**
- * Ends orders that cannot be confirmed although the ledger answers. The ledger is told first: its row decides, so that a
- * confirmation that is still under way somewhere and this one cannot both win. Only then do the units go back.
+ * Rejects orders that cannot be confirmed although the ledger answers. The ledger's row comes first and decides, so that a
+ * confirmation still running elsewhere cannot win as well. Only then are the units released.
  */
 import type { OrderBatch } from '@flash-sale/core/domain/order.ts';
 import type { OrderStore } from '@flash-sale/core/ledger/order-store.ts';
-import type { Logger } from 'pino';
-import { applyOutcomes, type FollowParts } from './apply-outcomes.ts';
-import { type CountOrder, sayOutcomes } from './confirm-orders.ts';
+import { type ApplyDependencies, applyOutcomes } from './apply-outcomes.ts';
+import { type ConfirmDependencies, reportOutcomes } from './confirm-orders.ts';
 
-interface Parts {
-  readonly inventory: FollowParts['inventory'];
-  readonly orders: FollowParts['orders'] & Pick<OrderStore, 'reject'>;
-  readonly log: Logger;
-  readonly count: CountOrder;
+export interface RejectDependencies extends ApplyDependencies, Pick<ConfirmDependencies, 'log' | 'count'> {
+  readonly orders: ApplyDependencies['orders'] & Pick<OrderStore, 'reject'>;
 }
 
 /**
- * @throws when ledger or inventory cannot be reached, or an order cannot even be written as rejected; those stay as they are and the reaper
- * finds them
+ * @throws where ledger or inventory cannot be reached, or where the ledger refuses even the rejection of an order; such an
+ * order keeps its reservation, and the reaper finds it
  */
-export async function rejectOrders({ inventory, orders, log, count }: Parts, batch: OrderBatch): Promise<void> {
+export async function rejectOrders(
+  { inventory, orders, log, count }: RejectDependencies,
+  batch: OrderBatch,
+): Promise<void> {
   const outcomes = await orders.reject(batch.saleId, batch.orders, 'UNCONFIRMABLE');
-  sayOutcomes({ log, count }, batch, outcomes);
+  reportOutcomes({ log, count }, batch, outcomes);
   await applyOutcomes({ inventory, orders }, batch, outcomes);
-  const ended = new Set(outcomes.map((outcome) => outcome.id));
-  const left = batch.orders.filter((order) => !ended.has(order.id));
-  if (left.length > 0)
-    throw new Error(`the ledger refuses even a rejection of ${left.map((order) => order.id).join(', ')}`);
+  const decided = new Set(outcomes.map((outcome) => outcome.id));
+  const refused = batch.orders.filter((order) => !decided.has(order.id));
+  if (refused.length > 0)
+    throw new Error(`the ledger refuses even to reject ${refused.map((order) => order.id).join(', ')}`);
 }

@@ -3,32 +3,38 @@ import type { Logger } from 'pino';
 
 export interface Loop {
   start(): void;
-  /** Resolves when the turn under way is done. */
+  /** Resolves when the turn in progress is done. */
   stop(): Promise<void>;
 }
 
-/** @param intervalMs milliseconds between the end of one turn and the beginning of the next */
+/**
+ * @param intervalMs milliseconds between the end of one turn and the start of the next
+ * @param allEvery turns of which one looks at all sales; the others look at current ones, unless the turn before failed
+ */
 export function createLoop(options: {
   name: string;
   intervalMs: number;
-  runOnce: () => Promise<void>;
+  allEvery?: number;
+  runOnce: (all: boolean) => Promise<void>;
   log: Logger;
 }): Loop {
-  const { name, intervalMs, runOnce, log } = options;
+  const { name, intervalMs, allEvery = 1, runOnce, log } = options;
   let timer: NodeJS.Timeout | undefined;
   let turn: Promise<void> = Promise.resolve();
+  let turns = 0;
   let stopped = false;
   let failing = false;
 
   async function run(): Promise<void> {
+    const all = failing || turns % allEvery === 0;
+    turns += 1;
     try {
-      await runOnce();
+      await runOnce(all);
       if (failing) log.info({ loop: name }, 'the loop works again');
       failing = false;
     } catch (error) {
-      // One line as it begins to fail, not one for every turn.
-      if (!failing)
-        log.error({ loop: name, err: (error as Error).message }, 'the loop cannot do its work; it goes on trying');
+      // One line when it begins to fail, not one for every turn.
+      if (!failing) log.error({ loop: name, err: (error as Error).message }, 'the loop fails; it goes on trying');
       failing = true;
     }
     if (!stopped) timer = setTimeout(() => (turn = run()), intervalMs);
@@ -44,4 +50,11 @@ export function createLoop(options: {
       await turn;
     },
   };
+}
+
+/** Works on each item in turn: one that fails does not keep the others waiting. @throws the first error, at the end */
+export async function forEach<Item>(items: Iterable<Item>, work: (item: Item) => Promise<unknown>): Promise<void> {
+  const errors: unknown[] = [];
+  for (const item of items) await work(item).catch((error: unknown) => errors.push(error));
+  if (errors.length > 0) throw errors[0];
 }

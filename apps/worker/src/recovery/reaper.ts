@@ -1,14 +1,13 @@
 /**
- * Finds reservations that nobody takes care of and brings them to an end.
- *   1. Look through the reservations of a sale, some at a time, and claim what stayed uncommitted for ORPHAN_AGE_MS; no other worker gets it
- *      meanwhile. Such a pass goes on from turn to turn, and tells when the next one can find something (lua/claim-orphans.lua).
- *   2. The ledger has it: the inventory follows.
- *   3. A job carries it: leave it.
- *   4. Otherwise redeliver it, with the same order id; from the second time on in a job of its own, so that one bad
- *      order cannot take others down.
- *   5. Handed over too often: give it up.
+ * Finds orphaned reservations, which nobody handles any more, and brings their orders to an end. For each sale:
+ *   1. Claim reservations older than ORPHAN_AGE_MS, some at a time; no other worker gets them meanwhile. A pass over all of
+ *      them may take several turns, and says when the next pass can find something (lua/claim-orphans.lua).
+ *   2. The ledger has the order:  apply its outcome to the inventory.
+ *   3. A job carries the order:   leave it.
+ *   4. Otherwise redeliver it under the same order id; after the first time in a job of its own, so that one bad order
+ *      cannot take others down.
+ *   5. Redelivered too often:     reject it.
  */
-
 import { JOB_ORDERS_MAX, REAPER_PAUSE_MS, REAPER_TURN_MAX, REDELIVERIES_MAX } from '@flash-sale/core/config/limits.ts';
 import type { OrderBatch } from '@flash-sale/core/domain/order.ts';
 import type { Inventory } from '@flash-sale/core/inventory/inventory.ts';
@@ -19,53 +18,52 @@ import type { OrderQueue } from '@flash-sale/core/queue/order-queue.ts';
 import { unavailableDependency } from '@flash-sale/core/runtime/errors.ts';
 import type { Logger } from 'pino';
 import { applyOutcomes } from '../orders/apply-outcomes.ts';
+import { forEach } from './loop.ts';
 
-/** A sale that ended longer ago is looked at only now and then. */
-const RECENT_MS = 3_600_000;
-/** Every so many turns all sales are looked at, however old: nothing may orphan for ever. */
-const FULL_TURN_EVERY = 60;
+/** A sale that ended longer ago is visited only in turns over all sales. */
+const ENDED_WITHIN_MS = 3_600_000;
 
-export function createReaper(parts: {
-  inventory: Inventory;
-  orders: OrderStore;
-  sales: Pick<SaleStore, 'listIds' | 'listCurrent'>;
-  queue: Pick<OrderQueue, 'add' | 'orderIdsUnderWay'>;
-  reject: (batch: OrderBatch) => Promise<void>;
-  orphanAgeMs: number;
-  log: Logger;
-  pauseMs?: number;
-  turnMax?: number;
-}) {
-  const { inventory, orders, sales, queue, reject, orphanAgeMs, log } = parts;
-  const { pauseMs = REAPER_PAUSE_MS, turnMax = REAPER_TURN_MAX } = parts;
-  let turns = 0;
-  // After an outage of any length orphans may be older than RECENT_MS.
-  let lookAtAll = true;
-  // Looking through the queue is dear: once a turn is enough.
-  let underWayThisTurn: Promise<Set<string> | null> | null = null;
+export interface ReaperDependencies {
+  readonly inventory: Pick<Inventory, 'claimOrphans' | 'commit' | 'release' | 'pointKey' | 'countRedeliveries'>;
+  readonly orders: Pick<OrderStore, 'outcomesOf' | 'findByKeys'>;
+  readonly sales: Pick<SaleStore, 'list'>;
+  readonly queue: Pick<OrderQueue, 'add' | 'orderIdsUnderWay'>;
+  readonly reject: (batch: OrderBatch) => Promise<void>;
+  readonly orphanAgeMs: number;
+  readonly log: Logger;
+  readonly pauseMs?: number;
+  readonly turnMax?: number;
+}
 
-  /** How those go on that are not over. */
+export function createReaper(dependencies: ReaperDependencies) {
+  const { inventory, orders, sales, queue, reject, orphanAgeMs, log } = dependencies;
+  const { pauseMs = REAPER_PAUSE_MS, turnMax = REAPER_TURN_MAX } = dependencies;
+  /** Passes that are not over, by sale. */
   const passes = new Map<string, PassPosition>();
+  // Reading the whole queue is expensive: at most once a turn.
+  let queuedThisTurn: Promise<Set<string> | null> | null = null;
 
   async function reapSale(saleId: string): Promise<void> {
-    // An order that cannot be brought to its end must not keep those behind it from theirs.
-    const faults: unknown[] = [];
+    let failure: unknown;
     for (let claimed = 0; claimed < turnMax; ) {
       const found = await inventory.claimOrphans(saleId, { ageMs: orphanAgeMs, pauseMs }, passes.get(saleId) ?? null);
-      // Before anything can fail: what was claimed comes again after as long, and the pass goes on.
+      // Before anything can fail: the pass goes on, and unhandled claims expire and are found again.
       if (found.next) passes.set(saleId, found.next);
       else passes.delete(saleId);
-      await takeCare(saleId, found).catch((fault: unknown) => {
-        if (unavailableDependency(fault) !== null) throw fault;
-        faults.push(fault);
-      });
+      try {
+        await handle(saleId, found);
+      } catch (error) {
+        // One bad order must not keep those behind it waiting.
+        if (unavailableDependency(error) !== null) throw error;
+        failure ??= error;
+      }
       if (!found.next) break;
       claimed += found.orphans.length;
     }
-    if (faults.length > 0) throw faults[0];
+    if (failure !== undefined) throw failure;
   }
 
-  async function takeCare(saleId: string, { orphans, unreadable, epoch }: OrphansFound): Promise<void> {
+  async function handle(saleId: string, { orphans, unreadable, epoch }: OrphansFound): Promise<void> {
     for (const id of unreadable)
       log.error({ order_id: id, sale_id: saleId }, 'a reservation cannot be read: somebody wrote to it');
     if (orphans.length === 0) return;
@@ -73,57 +71,47 @@ export function createReaper(parts: {
     const outcomes = await orders.outcomesOf(orphans.map((orphan) => orphan.id));
     await applyOutcomes({ inventory, orders }, { saleId, epoch, orders: orphans }, outcomes);
 
-    const ended = new Set(outcomes.map((outcome) => outcome.id));
-    const open = orphans.filter((orphan) => !ended.has(orphan.id));
-    if (open.length === 0) return;
-    underWayThisTurn ??= queue.orderIdsUnderWay();
-    const underWay = await underWayThisTurn;
-    // A queue too long to look through is being worked off: these are most likely in it, and will be looked at again.
-    if (underWay === null) return;
+    const decided = new Set(outcomes.map((outcome) => outcome.id));
+    const undecided = orphans.filter((orphan) => !decided.has(orphan.id));
+    if (undecided.length === 0) return;
+    queuedThisTurn ??= queue.orderIdsUnderWay();
+    const queued = await queuedThisTurn;
+    // A queue that is too long to read is being worked off, most likely with these orders in it.
+    if (queued === null) return;
+    const orphaned = undecided.filter((orphan) => !queued.has(orphan.id));
     await redeliver(
       { saleId, epoch },
-      open.filter((orphan) => !underWay.has(orphan.id)),
+      orphaned.filter((orphan) => orphan.redeliveries < REDELIVERIES_MAX),
     );
+    const givenUp = orphaned.filter((orphan) => orphan.redeliveries >= REDELIVERIES_MAX);
+    await forEach(givenUp, (order) => reject({ saleId, epoch, orders: [order] }));
   }
 
   async function redeliver(of: { saleId: string; epoch: number }, orphans: readonly Orphan[]): Promise<void> {
-    const again = orphans.filter((orphan) => orphan.redeliveries < REDELIVERIES_MAX);
-    if (again.length > 0) await enqueue(of, again);
-    const worn = orphans.filter((orphan) => orphan.redeliveries >= REDELIVERIES_MAX);
-    // Each for itself: one that cannot even be written as rejected must not keep the others from their end.
-    const faults: unknown[] = [];
-    for (const order of worn) await reject({ ...of, orders: [order] }).catch((error: unknown) => faults.push(error));
-    if (faults.length > 0) throw faults[0];
-  }
-
-  async function enqueue(of: { saleId: string; epoch: number }, again: readonly Orphan[]): Promise<void> {
-    const { saleId } = of;
-    log.warn({ sale_id: saleId, orders: again.length, first: again[0]?.id }, 'orphaned orders are redelivered');
+    if (orphans.length === 0) return;
+    log.warn({ sale_id: of.saleId, orders: orphans.length, first: orphans[0]?.id }, 'orphaned orders are redelivered');
     await inventory.countRedeliveries(
-      saleId,
-      again.map((orphan) => orphan.id),
+      of.saleId,
+      orphans.map((orphan) => orphan.id),
     );
-    const first = again.filter((orphan) => orphan.redeliveries === 0);
-    const repeated = again.filter((orphan) => orphan.redeliveries > 0);
+    const first = orphans.filter((orphan) => orphan.redeliveries === 0);
+    const repeated = orphans.filter((orphan) => orphan.redeliveries > 0);
     if (first.length > 0) await queue.add([{ ...of, orders: first }], JOB_ORDERS_MAX);
     if (repeated.length > 0) await queue.add([{ ...of, orders: repeated }], 1);
   }
 
   return {
-    /** One turn over the sales. @throws when ledger or inventory cannot be reached */
-    async runOnce(): Promise<void> {
-      const all = lookAtAll || turns % FULL_TURN_EVERY === 0;
-      turns += 1;
-      lookAtAll = true;
-      underWayThisTurn = null;
-      const listed = all ? await sales.listIds() : (await sales.listCurrent(RECENT_MS)).map((sale) => sale.id);
-      // A pass that has begun goes on, however old the sale.
-      const ids = new Set([...listed, ...passes.keys()]);
-      // One sale that cannot be reaped must not keep the others from it.
-      const faults: unknown[] = [];
-      for (const id of ids) await reapSale(id).catch((error: unknown) => faults.push(error));
-      lookAtAll = faults.some((fault) => unavailableDependency(fault) !== null);
-      if (faults.length > 0) throw faults[0];
+    /**
+     * One turn over the sales.
+     *
+     * @param all also sales that ended long ago
+     * @throws the first error, after all of them were visited
+     */
+    async runOnce(all = true): Promise<void> {
+      queuedThisTurn = null;
+      const listed = await sales.list(all ? {} : { endedWithinMs: ENDED_WITHIN_MS });
+      // A pass that has begun goes on, even if its sale ended meanwhile.
+      await forEach(new Set([...listed.map((sale) => sale.id), ...passes.keys()]), reapSale);
     },
   };
 }

@@ -4,7 +4,7 @@
  * Who calls them, in which order and with what from the ledger: apps/worker/src/recovery/rebuild.ts.
  */
 
-import { REBUILD_CHUNK, REBUILD_LEASE_MS } from '../config/limits.ts';
+import { REBUILD_CHUNK } from '../config/limits.ts';
 import type { AcceptedOrder } from '../domain/order.ts';
 import type { Sale } from '../domain/sale.ts';
 import type { AnyRedis } from '../runtime/redis/open-redis.ts';
@@ -60,14 +60,14 @@ export function createInventoryRebuild({ redis, keys }: { redis: AnyRedis; keys:
   return {
     restoreFields,
 
-    /** @returns false where another rebuilder is at work. It ends by itself after REBUILD_LEASE_MS. */
-    async takeLease(saleId: string, token: string): Promise<boolean> {
-      return (await redis.set(keys.sale(saleId).rebuilder, token, 'PX', REBUILD_LEASE_MS, 'NX')) === 'OK';
+    /** @returns false where another worker has the lease; it expires after `leaseMs` */
+    async takeLease(saleId: string, token: string, leaseMs: number): Promise<boolean> {
+      return (await redis.set(keys.sale(saleId).rebuilder, token, 'PX', leaseMs, 'NX')) === 'OK';
     },
 
-    /** The holder is alive and goes on. Whoever lost it meanwhile loses nothing but work. */
-    async renewLease(saleId: string): Promise<void> {
-      await redis.pexpire(keys.sale(saleId).rebuilder, REBUILD_LEASE_MS);
+    /** A worker that lost the lease meanwhile loses nothing but work. */
+    async renewLease(saleId: string, leaseMs: number): Promise<void> {
+      await redis.pexpire(keys.sale(saleId).rebuilder, leaseMs);
     },
 
     async returnLease(saleId: string, token: string): Promise<void> {

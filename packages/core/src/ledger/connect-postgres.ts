@@ -1,4 +1,4 @@
-/** The pool of connections to the ledger, and the one way to run a transaction. */
+/** The connection pool of the ledger, and the only way to run a transaction. */
 import pg from 'pg';
 import type { Logger } from 'pino';
 import { LOCK_WAIT_MS } from '../config/limits.ts';
@@ -24,15 +24,15 @@ export function connectPostgres(options: {
     application_name: options.name,
     connectionTimeoutMillis: options.timeoutMs,
     statement_timeout: options.timeoutMs,
-    // For a server that is silent. Later than its own timeout, so that where it lives it is the one that says so.
+    // For a silent server. Later than the server's own timeout, whose error says more.
     query_timeout: options.timeoutMs + 1_000,
     lock_timeout: LOCK_WAIT_MS,
-    // A process that is frozen in the middle of a transaction must not keep a sale's row from all others.
+    // A process that freezes in a transaction must not keep a sale's row locked.
     idle_in_transaction_session_timeout: options.timeoutMs,
     idleTimeoutMillis: 30_000,
     keepAlive: true,
   });
-  // An idle connection that breaks is replaced by the pool; without a listener it would end the process.
+  // The pool replaces a broken idle connection; without a listener the error would end the process.
   pool.on('error', (error) => options.log.warn({ err: error.message }, 'postgres closed an idle connection'));
   return pool;
 }
@@ -43,10 +43,10 @@ export async function ping(pool: Pool): Promise<void> {
 }
 
 /**
- * Runs `work` in one transaction: committed when it returns, rolled back when it throws. A connection whose outcome is
- * unknown is thrown away, not returned to the pool.
+ * Runs `work` in one transaction: committed when it returns, rolled back when it throws. A connection whose state is
+ * unknown is closed, not returned to the pool.
  *
- * @param name of what it writes; a process can be made to die at its steps. null: it only reads
+ * @param name of its failpoints; null: it only reads
  */
 export async function inTransaction<Result>(
   pool: Pool,
@@ -56,7 +56,7 @@ export async function inTransaction<Result>(
   if (name) failpoint(name, 'begins');
   const client = await pool.connect();
   let broken: Error | undefined;
-  // The pool listens only to connections that are idle; an error that nobody listens to would end the process.
+  // The pool listens only to idle connections; an error without a listener would end the process.
   const onError = (error: Error): void => {
     broken = error;
   };
@@ -69,7 +69,7 @@ export async function inTransaction<Result>(
     if (name) failpoint(name, 'done');
     return result;
   } catch (error) {
-    // This session is read-only for as long as it lives: its server was primary before, or it was made so. A new one may find another.
+    // The session stays read-only as long as it lives; a new connection may reach the new primary.
     if ((error as { code?: string }).code === '25006') broken = error as Error;
     await client.query('ROLLBACK').catch((failure: Error) => {
       broken = failure;
@@ -82,8 +82,8 @@ export async function inTransaction<Result>(
 }
 
 /**
- * The bounds of the pool once more, for this transaction: behind PgBouncer in transaction mode those that a connection asks for as it begins
- * are another session's, and never reach the server. One round trip either way.
+ * Sets the pool's timeouts again for this transaction: behind PgBouncer in transaction mode a connection's startup
+ * parameters never reach the server session. One round trip either way.
  */
 function beginOf({ options }: Pool): string {
   const { statement_timeout, lock_timeout, idle_in_transaction_session_timeout } = options;
@@ -92,7 +92,7 @@ function beginOf({ options }: Pool): string {
   return ['BEGIN', ...set].join('; ');
 }
 
-/** True where the server looked at the statement and refused its data (and so is alive): SQLSTATE classes 22 and 23. */
+/** True where the server refused the statement's data: SQLSTATE classes 22 and 23. */
 export function isRefusedData(error: unknown): boolean {
   const code = (error as { code?: unknown }).code;
   return typeof code === 'string' && (code.startsWith('22') || code.startsWith('23'));

@@ -1,26 +1,26 @@
 /**
- * What the ledger gives to an inventory that is rebuilt: a number for its life, and everything that it must know. Where the epoch was raised, no
- * order of an earlier one is confirmed any more before the inventory is open (order-store.ts), so that what is read here stays true.
+ * What the ledger contributes to a rebuilt inventory: its epoch, and its contents. Once the epoch is raised, no order of an
+ * earlier one is confirmed before the inventory is open (order-store.ts), so what is read here stays true.
  */
 import { REBUILD_STATEMENT_MS } from '../config/limits.ts';
 import type { Sale, StockChange } from '../domain/sale.ts';
 import { type Client, inTransaction, type Pool } from './connect-postgres.ts';
 import { ORDERS_OF_SALE } from './orders-of-sale.ts';
-import { readSale } from './sale-store.ts';
+import { readSale } from './sale-rows.ts';
 
-/** What was wrong with an inventory, as lua/check-inventory.lua says it; asked_for: a person wants it rebuilt. */
+/** What was wrong with an inventory (lua/check-inventory.lua); asked_for: an operator wants it rebuilt. */
 export type EpochReason = 'missing' | 'other_server' | 'closed' | 'behind' | 'ahead' | 'inconsistent' | 'asked_for';
 
-/** Rows that are fetched and handed on together. */
+/** Rows that are fetched together. */
 const CHUNK = 1_000;
 
 export interface InventorySource {
   readonly sale: Sale & { readonly sold: number };
-  /** Every change that was decided or is under way. */
+  /** Every stock change, pending or decided. */
   readonly changes: readonly StockChange[];
   /** Units that a buyer's confirmed orders hold. */
   buyers(take: (chunk: readonly { buyerId: string; units: number }[]) => Promise<void>): Promise<void>;
-  /** One order for each idempotency key: the confirmed one, or where there is none the first that was rejected. */
+  /** One order for each idempotency key: the confirmed one, else the first that was rejected. */
   keys(
     take: (
       chunk: readonly { buyerId: string; idempotencyKey: string; id: string; quantity: number; confirmed: boolean }[],
@@ -33,10 +33,10 @@ export type EpochStore = ReturnType<typeof createEpochStore>;
 export function createEpochStore(pool: Pool) {
   return {
     /**
-     * Raises the sale's epoch. Waits for confirmations that are under way: they are in what is read afterwards.
+     * Raises the sale's epoch. Waits for confirmations in progress, so that later reads include them.
      *
-     * @param inventoryEpoch of the inventory that is to be closed, which a lower one would not close: a restored ledger may be behind it
-     * @param closedMs milliseconds since admission was first seen to be closed
+     * @param inventoryEpoch of the inventory; the new epoch is above it too, because a restored ledger may be behind
+     * @param closedMs milliseconds since the inventory was first seen closed
      * @returns the new epoch, or null where the sale is unknown
      */
     async begin(
@@ -59,26 +59,26 @@ export function createEpochStore(pool: Pool) {
       });
     },
 
-    /** Writes down that the inventory is open, and what it was made of. */
+    /** Records that the inventory is open, and its contents. */
     async finish(
       saleId: string,
       epoch: number,
-      made: { reserved: number; sold: number; lost: number; version: number },
+      result: { reserved: number; sold: number; lost: number; version: number },
     ): Promise<void> {
       await inTransaction(pool, 'finish-epoch', async (client) => {
         await client.query(
           `UPDATE inventory_epochs SET opened_at = clock_timestamp(), reserved = $3, sold = $4, lost = $5
             WHERE sale_id = $1 AND epoch = $2`,
-          [saleId, epoch, made.reserved, made.sold, made.lost],
+          [saleId, epoch, result.reserved, result.sold, result.lost],
         );
         await client.query('UPDATE sales SET inventory_version = $2 WHERE id = $1 AND inventory_version < $2', [
           saleId,
-          made.version,
+          result.version,
         ]);
       });
     },
 
-    /** Seconds for which the inventories of these sales were closed before they were rebuilt, by sale; of those that ever were. */
+    /** Seconds that the inventories of these sales were closed in all rebuilds, by sale; nothing for a sale without any. */
     async closedSeconds(saleIds: readonly string[]): Promise<Map<string, number>> {
       const { rows } = await pool.query<{ saleId: string; seconds: number }>(
         `SELECT sale_id AS "saleId", sum(extract(epoch FROM opened_at - noticed_at))::float8 AS seconds
@@ -89,7 +89,7 @@ export function createEpochStore(pool: Pool) {
     },
 
     /**
-     * Reads all of it at one instant of the ledger. Such a sale may be large: its statements have a time of their own.
+     * Reads the sale at one instant. It may be large, so these statements have a timeout of their own.
      *
      * @returns null where the sale is unknown
      */
@@ -97,7 +97,7 @@ export function createEpochStore(pool: Pool) {
       return inTransaction(pool, null, async (client) => {
         await client.query('SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY');
         await client.query(`SET LOCAL statement_timeout = ${REBUILD_STATEMENT_MS}`);
-        // What is read is written to Redis between two statements.
+        // Each chunk is written to Redis between two statements.
         await client.query(`SET LOCAL idle_in_transaction_session_timeout = ${REBUILD_STATEMENT_MS}`);
         const sale = await readSale(client, saleId);
         if (!sale) return null;
@@ -133,7 +133,7 @@ export function createEpochStore(pool: Pool) {
   };
 }
 
-/** A cursor, so that a sale of a million orders is never in memory as a whole. */
+/** Through a cursor: a sale of a million orders is never in memory as a whole. */
 async function inChunks<Row extends object>(
   client: Client,
   sql: string,
@@ -141,7 +141,7 @@ async function inChunks<Row extends object>(
   take: (chunk: readonly Row[]) => Promise<void>,
 ): Promise<void> {
   await client.query(`DECLARE inventory_source NO SCROLL CURSOR FOR ${sql}`, values);
-  // Of the client, for a server that is silent: later than the server's own.
+  // The client's own timeout, for a silent server: later than the server's.
   const fetching = {
     text: `FETCH FORWARD ${CHUNK} FROM inventory_source`,
     query_timeout: REBUILD_STATEMENT_MS + 1_000,

@@ -1,5 +1,4 @@
-/** The statements by which orders get into the ledger, and by which they are found there. In which order, and what follows: order-store.ts. */
-
+/** The statements that write orders to the ledger and find them there; order-store.ts says in which order. */
 import type { AcceptedOrder, OrderOutcome, RejectionReason } from '../domain/order.ts';
 import type { Client } from './connect-postgres.ts';
 
@@ -11,20 +10,7 @@ export interface OutcomeRow {
 
 export const SELECT_OUTCOMES = 'SELECT id, status, reason FROM orders WHERE id = ANY($1)';
 
-/**
- * Batches of one sale queue at its row instead of meeting in a deadlock over the same orders, and the sale's epoch stays what it is until
- * the transaction ends.
- *
- * @returns the epoch, or null where the sale is unknown
- */
-export async function lockSale(client: Client, saleId: string): Promise<number | null> {
-  const { rows } = await client.query<{ epoch: number }>('SELECT epoch FROM sales WHERE id = $1 FOR NO KEY UPDATE', [
-    saleId,
-  ]);
-  return rows[0]?.epoch ?? null;
-}
-
-/** @param onConflict '': all of them must be new. @returns how many of them were not there before */
+/** @param onConflict '': all of them must be new. @returns how many were new */
 export async function insertConfirmed(
   client: Client,
   saleId: string,
@@ -84,7 +70,7 @@ function columns(orders: readonly AcceptedOrder[]): unknown[] {
   ];
 }
 
-/** Outcomes of all of them; `fresh` are those whose rows this very transaction has written. */
+/** Outcomes of all of them; `fresh` are those whose rows this transaction has written. */
 export async function outcomesOfThisTransaction(
   client: Client,
   orders: readonly AcceptedOrder[],
@@ -96,7 +82,7 @@ export async function outcomesOfThisTransaction(
   return rows.map((row) => ({ ...earlierOutcome(row), fresh: row.fresh }));
 }
 
-/** Adds what the ledger said earlier of the orders that were not written just now. */
+/** Adds the earlier outcomes of the orders that were not written just now. */
 export async function withEarlierOutcomes(
   client: Client,
   orders: readonly AcceptedOrder[],

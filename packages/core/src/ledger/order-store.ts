@@ -1,20 +1,17 @@
-/**
- * Orders in the ledger. `confirm` is the step that makes an order true; what it says once, it says for ever.
- */
-
+/** Orders in the ledger. `confirm` decides an order for good. */
 import type { AcceptedOrder, OrderBatch, OrderOutcome, RejectionReason } from '../domain/order.ts';
 import { type Client, inTransaction, isRefusedData, type Pool } from './connect-postgres.ts';
 import {
   earlierOutcome,
   insertConfirmed,
   insertRejected,
-  lockSale,
   type OutcomeRow,
   outcomesOfThisTransaction,
   raiseSold,
   SELECT_OUTCOMES,
   withEarlierOutcomes,
 } from './order-rows.ts';
+import { lockSale } from './sale-rows.ts';
 
 /** A finished order as its owner reads it. */
 export interface LedgerOrder {
@@ -32,25 +29,26 @@ export interface LedgerOrder {
   readonly finishedAt: Date;
 }
 
-/** An idempotency key is its buyer's. */
+/** Idempotency keys are scoped to their buyer. */
 interface BuyersKey {
   readonly buyerId: string;
   readonly idempotencyKey: string;
 }
 
-/** What the ledger said of a batch. */
+/** What the ledger decided for a batch. */
 export interface Confirmation {
   readonly outcomes: OrderOutcome[];
-  /** In which the inventory is to be told. */
+  /** Of the inventory that the outcomes apply to. */
   readonly epoch: number;
 }
 
 /**
- * Asks the inventory for the units of orders of an earlier epoch that the ledger lacks, in the epoch that was read with that under the lock of
- * the sale's row. The question may come late, when the row is another's: the inventory knows which of these orders have ended since.
+ * Asks the inventory for units for orders of an earlier epoch that the ledger lacks. Epoch and missing orders were read
+ * under the lock of the sale's row. The call may arrive after the lock was lost: the inventory knows which of these orders
+ * have ended since.
  *
- * @returns why those that cannot have them are rejected, by order id
- * @throws where the inventory is closed, or an order has ended since; then nothing is decided, and the ledger is to be asked again
+ * @returns the reason for each order that gets no units, by order id
+ * @throws where the inventory is closed, or an order has ended since; then nothing is decided, and confirming is to be retried
  */
 export type Readmit = (batch: OrderBatch) => Promise<ReadonlyMap<string, RejectionReason>>;
 
@@ -59,12 +57,11 @@ export type OrderStore = ReturnType<typeof createOrderStore>;
 export function createOrderStore(pool: Pool) {
   return {
     /**
-     * Writes a batch of one sale's orders in one transaction, and raises the sale's sold count with them. Orders that the
-     * ledger has already keep what it said of them. Rows that it refuses are singled out and end as rejected; the others
-     * are confirmed. A row that cannot even be written as rejected gets no outcome. Orders that were accepted in an earlier epoch of
-     * the inventory must be readmitted by the present one first.
+     * Writes a batch of one sale's orders in one transaction, and adds them to the sale's `sold`. Orders that the ledger has
+     * already keep their outcome. Rows that it refuses are singled out and rejected; the others are confirmed. A row that
+     * cannot even be written as rejected gets no outcome. Orders of an earlier epoch must be readmitted first.
      *
-     * @throws when the ledger cannot be reached or the outcome is unknown; then nothing may be given back
+     * @throws where the ledger cannot be reached or the outcome is unknown; then no units may be released
      */
     async confirm(batch: OrderBatch, readmit: Readmit): Promise<Confirmation> {
       const unique = { ...batch, orders: [...new Map(batch.orders.map((order) => [order.id, order])).values()] };
@@ -82,10 +79,10 @@ export function createOrderStore(pool: Pool) {
     },
 
     /**
-     * Ends orders as rejected, unless the ledger has them already: then its word stands. Where it refuses a row, each is written for
-     * itself; one that cannot even be written as rejected gets no outcome.
+     * Rejects orders that the ledger does not have yet; the others keep their outcome. Where a row is refused, each is
+     * written on its own; one that cannot even be written as rejected gets no outcome.
      *
-     * @throws when the ledger cannot be reached or the outcome is unknown; then nothing may be given back
+     * @throws where the ledger cannot be reached or the outcome is unknown; then no units may be released
      */
     async reject(saleId: string, orders: readonly AcceptedOrder[], reason: RejectionReason): Promise<OrderOutcome[]> {
       const rejectWith = (write: (client: Client) => Promise<string[]>): Promise<OrderOutcome[]> =>
@@ -106,19 +103,19 @@ export function createOrderStore(pool: Pool) {
       });
     },
 
-    /** What the ledger says of those orders that it has. */
+    /** Outcomes of those orders that the ledger has. */
     async outcomesOf(orderIds: readonly string[]): Promise<OrderOutcome[]> {
       const { rows } = await pool.query<OutcomeRow>(SELECT_OUTCOMES, [orderIds]);
       return rows.map(earlierOutcome);
     },
 
-    /** The confirmed orders of these buyers under these keys; none for a key that has none. */
+    /** The confirmed orders under these keys; nothing for a key that has none. */
     async findByKeys(
       saleId: string,
       keys: readonly BuyersKey[],
     ): Promise<(BuyersKey & { id: string; quantity: number })[]> {
       const { rows } = await pool.query<BuyersKey & { id: string; quantity: number }>(
-        // One look into the index for each key: joined, a table without statistics, as in its first sale, is read for all that the sale has.
+        // One index lookup for each key: without statistics, as in a first sale, a join reads all orders of the sale.
         `SELECT o.id, o.quantity, o.buyer_id AS "buyerId", o.idempotency_key AS "idempotencyKey"
            FROM unnest($2::text[], $3::text[]) AS k (buyer_id, idempotency_key)
           CROSS JOIN LATERAL (
@@ -143,10 +140,10 @@ export function createOrderStore(pool: Pool) {
   };
 }
 
-/** The sale is unknown or has no room for the whole batch: its orders must be looked at one by one. */
+/** The sale is unknown, or has no room for the whole batch: its orders are decided one by one. */
 class NotAsAWhole extends Error {}
 
-/** Nearly always: none of them was there before. To look for each costs a quarter of a row's time. @throws (isKnownOrder) where one was */
+/** The usual case: all orders are new. ON CONFLICT would cost a quarter more a row. @throws (isKnownOrder) where one is not */
 async function confirmNew(client: Client, batch: OrderBatch, readmit: Readmit): Promise<Confirmation> {
   const { saleId, orders } = batch;
   const epoch = await lockForAll(client, batch, readmit);
@@ -167,13 +164,13 @@ async function confirmWhole(client: Client, batch: OrderBatch, readmit: Readmit)
 
 /** @returns the epoch. @throws NotAsAWhole where the sale is unknown, or one of the orders cannot be readmitted */
 async function lockForAll(client: Client, batch: OrderBatch, readmit: Readmit): Promise<number> {
-  const epoch = await lockSale(client, batch.saleId);
+  const epoch = (await lockSale(client, batch.saleId))?.epoch ?? null;
   if (epoch === null) throw new NotAsAWhole();
   if (epoch > batch.epoch && (await readmitMissing(client, batch, epoch, readmit)).size > 0) throw new NotAsAWhole();
   return epoch;
 }
 
-/** @throws NotAsAWhole where there is no room for all of them */
+/** @throws NotAsAWhole where the allotment has no room for all of them */
 async function raiseSoldForAll(client: Client, saleId: string, units: number): Promise<void> {
   if (units > 0 && !(await raiseSold(client, saleId, units))) throw new NotAsAWhole();
 }
@@ -184,7 +181,7 @@ function unitsOf(orders: readonly AcceptedOrder[]): number {
 
 async function confirmOneByOne(client: Client, batch: OrderBatch, readmit: Readmit): Promise<Confirmation> {
   const { saleId, orders } = batch;
-  const epoch = await lockSale(client, saleId);
+  const epoch = (await lockSale(client, saleId))?.epoch ?? null;
   const refused =
     epoch !== null && epoch > batch.epoch
       ? await readmitMissing(client, batch, epoch, readmit)
@@ -203,7 +200,7 @@ async function confirmOneByOne(client: Client, batch: OrderBatch, readmit: Readm
   return { outcomes: await withEarlierOutcomes(client, orders, fresh), epoch: epoch ?? batch.epoch };
 }
 
-/** I11: the inventory was rebuilt since these orders were accepted. Those that the ledger lacks must hold units in it. */
+/** I11: the inventory was rebuilt since these orders were accepted. Those that the ledger lacks need units in the new one. */
 async function readmitMissing(
   client: Client,
   batch: OrderBatch,
@@ -243,7 +240,7 @@ function isKnownOrder(error: unknown): boolean {
   return (error as { constraint?: string }).constraint === 'orders_pkey';
 }
 
-/** A row that cannot even be written as rejected stays without a outcome; it must not take the others down with it. */
+/** A row that cannot even be written as rejected gets no outcome, and must not take the others down. */
 async function tryToReject(
   client: Client,
   saleId: string,

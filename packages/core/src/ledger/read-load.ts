@@ -1,8 +1,8 @@
-/** How many of its connections PostgreSQL has given away. */
+/** How many connections PostgreSQL has in use. */
 import type { Pool } from './connect-postgres.ts';
 
 export interface PostgresLoad {
-  /** Of everybody, this system's among them. */
+  /** Of all clients, this system's among them. */
   readonly connections: number;
   readonly connectionsMax: number;
 }

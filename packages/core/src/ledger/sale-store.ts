@@ -1,12 +1,12 @@
 /**
- * Sales in the ledger: settings, allotment, sold count, and the operators' actions upon them. Each change and the line
- * about it in operator_actions are one transaction.
+ * Sales in the ledger: settings, allotment, units sold, and what operators did to them. Each change and its record in
+ * operator_actions are one transaction.
  */
-
 import type { Sale, StockChange, StockDecision } from '../domain/sale.ts';
 import { type Client, inTransaction, type Pool } from './connect-postgres.ts';
+import { type LedgerSale, lockSale, readSale, SALE_COLUMNS, type SaleRow, toSale } from './sale-rows.ts';
 
-/** Who does something, for the record. */
+/** Who makes a change, for the record. */
 export interface Operator {
   /** Name and address, for example "admin from 10.0.0.7". */
   readonly actor: string;
@@ -27,18 +27,22 @@ export interface NewSale {
   readonly perBuyerLimit: number;
 }
 
-/** A sale with the ledger's own count of units. */
-export interface LedgerSale extends Sale {
-  /** Units confirmed. */
-  readonly sold: number;
+/** Which sales to list; without a field, all of them. */
+export interface SaleFilter {
+  /** Milliseconds by the ledger's clock: leave out sales that ended longer ago … */
+  readonly endedWithinMs?: number;
+  /** … but keep those whose inventory is behind the ledger. */
+  readonly orUnsynced?: boolean;
+  /** Default: the earliest first. */
+  readonly order?: keyof typeof ORDERS;
+  readonly limit?: number;
 }
 
-type SaleRow = Omit<LedgerSale, 'startsAt' | 'endsAt'> & { startsAt: Date; endsAt: Date };
-
-const SALE_COLUMNS = `id, name, description, trim_scale(original_price)::text AS "originalPrice",
-  trim_scale(flash_sale_price)::text AS "flashSalePrice", currency, allotment, sold,
-  per_buyer_limit AS "perBuyerLimit", starts_at AS "startsAt", ends_at AS "endsAt", paused, version,
-  inventory_version AS "inventoryVersion", epoch`;
+const ORDERS = {
+  'earliest first': 'starts_at, id',
+  'newest first': 'created_at DESC, id',
+  'on first': '(now() BETWEEN starts_at AND ends_at) DESC, starts_at, id',
+} as const;
 
 const CHANGE_COLUMNS = 'id, sale_id AS "saleId", delta, reason, state, actor, request_id AS "requestId"';
 
@@ -73,53 +77,15 @@ export function createSaleStore(pool: Pool) {
       });
     },
 
-    async find(saleId: string): Promise<LedgerSale | null> {
-      const { rows } = await pool.query<SaleRow>(`SELECT ${SALE_COLUMNS} FROM sales WHERE id = $1`, [saleId]);
-      return rows[0] ? toSale(rows[0]) : null;
-    },
+    find: (saleId: string): Promise<LedgerSale | null> => readSale(pool, saleId),
 
-    /** Sales that are not over, and those that ended less than `endedWithinMs` ago, by the ledger's clock. */
-    async listCurrent(endedWithinMs: number): Promise<LedgerSale[]> {
+    async list({ endedWithinMs, orUnsynced, order, limit }: SaleFilter = {}): Promise<LedgerSale[]> {
       const { rows } = await pool.query<SaleRow>(
         `SELECT ${SALE_COLUMNS} FROM sales
-          WHERE ends_at > now() - make_interval(secs => $1 / 1000.0) ORDER BY starts_at, id`,
-        [endedWithinMs],
-      );
-      return rows.map(toSale);
-    },
-
-    /** The newest sales, whatever their state. */
-    async listNewest(limit: number): Promise<LedgerSale[]> {
-      const { rows } = await pool.query<SaleRow>(
-        `SELECT ${SALE_COLUMNS} FROM sales ORDER BY created_at DESC, id LIMIT $1`,
-        [limit],
-      );
-      return rows.map(toSale);
-    },
-
-    /** Every sale's id, for loops that must leave none out; a sale is one product, so there are few. */
-    async listIds(): Promise<string[]> {
-      const { rows } = await pool.query<{ id: string }>('SELECT id FROM sales ORDER BY id');
-      return rows.map((row) => row.id);
-    },
-
-    /**
-     * Sales whose inventory is behind the ledger, and all that are not over for a day: a Redis that came back without its last second may have
-     * an older end. For the loop that brings them together again.
-     */
-    async listToSync(): Promise<LedgerSale[]> {
-      const { rows } = await pool.query<SaleRow>(
-        `SELECT ${SALE_COLUMNS} FROM sales WHERE inventory_version < version OR ends_at > now() - interval '1 day' ORDER BY id`,
-      );
-      return rows.map(toSale);
-    },
-
-    /** Sales that must have an inventory, those that are on first; without `all`, only those that are not over for a day. */
-    async listToWatch(all: boolean): Promise<LedgerSale[]> {
-      const { rows } = await pool.query<SaleRow>(
-        `SELECT ${SALE_COLUMNS} FROM sales WHERE inventory_version > 0 AND ($1 OR ends_at > now() - interval '1 day')
-          ORDER BY (now() BETWEEN starts_at AND ends_at) DESC, starts_at`,
-        [all],
+          WHERE $1::float8 IS NULL OR ends_at > now() - make_interval(secs => $1 / 1000.0)
+             OR ($2 AND inventory_version < version)
+          ORDER BY ${ORDERS[order ?? 'earliest first']} LIMIT $3`,
+        [endedWithinMs ?? null, orUnsynced ?? false, limit ?? null],
       );
       return rows.map(toSale);
     },
@@ -135,8 +101,10 @@ export function createSaleStore(pool: Pool) {
     },
 
     /**
-     * Before the first inventory of a sale is made: whoever gets the sale here makes it. From now on a missing inventory was lost, and is made from
-     * the ledger's orders. @returns null where somebody was faster
+     * Claims the opening of a sale's first inventory. From here on a missing inventory was lost, and is rebuilt from the
+     * ledger's orders.
+     *
+     * @returns null where another process claimed it
      */
     async claimOpening(saleId: string): Promise<Sale | null> {
       return inTransaction(pool, 'mark-synced', async (client) => {
@@ -148,7 +116,7 @@ export function createSaleStore(pool: Pool) {
       });
     },
 
-    /** @returns null where the sale is unknown; a sale that is in that state already is left as it is */
+    /** @returns null where the sale is unknown; a sale that is in that state already stays as it is */
     async setPaused(saleId: string, paused: boolean, operator: Operator): Promise<Sale | null> {
       return changeSale(pool, saleId, operator, paused ? 'pause' : 'resume', async (client, before) =>
         before.paused === paused
@@ -172,13 +140,12 @@ export function createSaleStore(pool: Pool) {
     },
 
     /**
-     * First step of a change of stock: written down, and where it adds units the ledger's allotment grows before the inventory's
-     * (it may lag behind the ledger, never run ahead of it).
+     * First step of a stock change. Where it adds units, the ledger's allotment grows here, before the inventory's: the
+     * inventory may lag behind the ledger, never run ahead of it. Repeating the same change returns it as it stands.
      *
-     * A change of the same id, sale, delta and reason that was begun before is returned as it stands.
-     *
-     * @returns null where the sale is unknown; 'other_change' where the id belongs to another change; 'too_many' where the allotment would pass `maxAllotment`; 'inventory_closed'
-     * where the inventory was never made: it will be made with the ledger's allotment, which must not hold this change yet
+     * @returns null where the sale is unknown; 'other_change' where the id belongs to another change; 'too_many' where the
+     * allotment would exceed `maxAllotment`; 'inventory_closed' where the inventory was never opened: it will be opened
+     * with the ledger's allotment, which must not contain this change yet
      */
     async beginStockChange(
       change: { id: string; saleId: string; delta: number; reason: string },
@@ -199,7 +166,7 @@ export function createSaleStore(pool: Pool) {
            VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING RETURNING ${CHANGE_COLUMNS}`,
           [change.id, change.saleId, change.delta, change.reason, operator.actor, operator.requestId],
         );
-        // Another sale's change took the id since we looked: only changes of one sale wait for each other.
+        // Another sale's change took the id meanwhile: only changes of one sale wait for each other.
         if (!rows[0]) return 'other_change';
         if (change.delta > 0) {
           await client.query('UPDATE sales SET allotment = allotment + $2 WHERE id = $1', [
@@ -212,9 +179,9 @@ export function createSaleStore(pool: Pool) {
     },
 
     /**
-     * Last step of a change of stock, after the inventory has decided. Done once, however many processes come to do it.
+     * Last step of a stock change, after the inventory has decided. Idempotent.
      *
-     * @returns false where the inventory was rebuilt since, maybe without the change: it stays pending, and the new one is to be asked
+     * @returns false where the inventory was rebuilt since, maybe without the change: it stays pending, to be decided again
      */
     async finishStockChange(change: StockChange, { word: decided, epoch }: StockDecision): Promise<boolean> {
       return inTransaction(pool, 'finish-stock-change', async (client) => {
@@ -231,7 +198,7 @@ export function createSaleStore(pool: Pool) {
             change.delta,
           ]);
         }
-        // Where units were added the ledger's allotment grew in the first step.
+        // Added units are in the ledger's allotment since the first step.
         const base = change.delta > 0 ? before.allotment - change.delta : before.allotment;
         await record(client, change, {
           action: 'change_stock',
@@ -244,7 +211,7 @@ export function createSaleStore(pool: Pool) {
       });
     },
 
-    /** Changes that nobody has finished for `olderThanMs`: their process died on the way. */
+    /** Changes that are pending for longer than `olderThanMs`: the process that began them died. */
     async listUnfinishedStockChanges(olderThanMs: number): Promise<StockChange[]> {
       const { rows } = await pool.query<StockChange>(
         `SELECT ${CHANGE_COLUMNS} FROM stock_changes
@@ -279,19 +246,6 @@ function sameChange(a: StockChange, b: { saleId: string; delta: number; reason: 
   return a.saleId === b.saleId && a.delta === b.delta && a.reason === b.reason;
 }
 
-/** The sale as a transaction sees it. */
-export async function readSale(client: Client, saleId: string): Promise<LedgerSale | null> {
-  const { rows } = await client.query<SaleRow>(`SELECT ${SALE_COLUMNS} FROM sales WHERE id = $1`, [saleId]);
-  return rows[0] ? toSale(rows[0]) : null;
-}
-
-async function lockSale(client: Client, saleId: string): Promise<LedgerSale | null> {
-  const { rows } = await client.query<SaleRow>(`SELECT ${SALE_COLUMNS} FROM sales WHERE id = $1 FOR NO KEY UPDATE`, [
-    saleId,
-  ]);
-  return rows[0] ? toSale(rows[0]) : null;
-}
-
 async function record(
   client: Client,
   operator: Operator,
@@ -310,8 +264,4 @@ async function record(
       operator.requestId,
     ],
   );
-}
-
-function toSale(row: SaleRow): LedgerSale {
-  return { ...row, startsAt: row.startsAt.getTime(), endsAt: row.endsAt.getTime() };
 }

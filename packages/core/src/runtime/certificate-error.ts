@@ -1,25 +1,25 @@
-/** Why a TLS connection to a server was not made, in words that end with what to do. */
+/** Explains why a TLS connection to a server failed, and what to do about it. */
 
-/** Node's codes (tls, X.509 and OpenSSL's reasons). */
+/** Error codes of Node's tls, of X.509 verification and of OpenSSL. */
 const UNKNOWN_SIGNER =
   /^(UNABLE_TO_(VERIFY_LEAF_SIGNATURE|GET_ISSUER_CERT(_LOCALLY)?)|(DEPTH_ZERO_SELF_SIGNED|SELF_SIGNED)_CERT(_IN_CHAIN)?|CERT_(SIGNATURE_FAILURE|UNTRUSTED))$/;
 const OUT_OF_DATE = /^CERT_(HAS_EXPIRED|NOT_YET_VALID)$/;
 const NO_TLS = /^ERR_SSL_(WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG)$|^EPROTO$/;
 
 /**
- * @param names what is to be written to name a CA's file, and what to speak without TLS
- * @returns null where it is no such fault
+ * @param settings how a CA file is named, and how TLS is turned off, in this server's address
+ * @returns a predicate for "The server at … …", or null where the error has nothing to do with TLS
  */
 export function certificateFault(
   { code = '', message }: { readonly code?: string; readonly message: string },
-  names: { readonly caFile: string; readonly withoutTls: string },
+  settings: { readonly caFile: string; readonly withoutTls: string },
 ): string | null {
   if (code === 'ERR_TLS_CERT_ALTNAME_INVALID')
-    return `shows a certificate for another name (${message}). Write the name that the certificate is for, or have one made for this name.`;
+    return `shows a certificate for another name (${message}). Connect by the certificate's name, or issue one for this name.`;
   if (UNKNOWN_SIGNER.test(code))
-    return `shows a certificate that nobody known here has signed (${message}). Name the file of the CA that signed it: ${names.caFile}.`;
-  if (OUT_OF_DATE.test(code)) return `shows a certificate that is not valid today (${message}). Have a new one made.`;
+    return `shows a certificate from an unknown authority (${message}). Name the CA's file: ${settings.caFile}.`;
+  if (OUT_OF_DATE.test(code)) return `shows a certificate that is not valid today (${message}). Renew it.`;
   if (NO_TLS.test(code) || /does not support SSL/.test(message))
-    return `does not speak TLS at this port (${message}). Turn it on there, or ${names.withoutTls}.`;
+    return `does not speak TLS at this port (${message}). Enable it there, or ${settings.withoutTls}.`;
   return null;
 }

@@ -1,6 +1,6 @@
 /**
- * A circuit breaker for each part that can be away: once several calls in a row failed because it does not answer, further ones are refused
- * at once instead of waiting for their timeout, and now and then one is let through to see whether it is back.
+ * A circuit breaker for each dependency. After several failed calls in a row it refuses further ones at once, instead of
+ * letting each wait for its timeout, and lets one through now and then to find out whether the dependency is back.
  */
 import CircuitBreaker from 'opossum';
 import type { Logger } from 'pino';
@@ -10,7 +10,7 @@ import { type Dependency, DependencyUnavailableError, isSilent } from './errors.
 export type BreakerState = 'closed' | 'open' | 'half_open';
 
 export interface Breaker {
-  readonly part: Dependency;
+  readonly dependency: Dependency;
   /** closed: calls go through. open: they are refused. half_open: one is on trial. */
   state(): BreakerState;
   /** @throws DependencyUnavailableError where the call was not made */
@@ -18,35 +18,36 @@ export interface Breaker {
   close(): void;
 }
 
-export function createBreaker(part: Dependency, log: Pick<Logger, 'warn' | 'info'>): Breaker {
+export function createBreaker(dependency: Dependency, log: Pick<Logger, 'warn' | 'info'>): Breaker {
   const circuit = new CircuitBreaker((work: () => Promise<unknown>) => work(), {
-    name: part,
+    name: dependency,
     // Every call has a timeout of its own.
     timeout: false,
     rollingCountTimeout: BREAKER_WINDOW_MS,
     volumeThreshold: BREAKER_FAILURES_MIN,
     errorThresholdPercentage: 50,
     resetTimeout: BREAKER_RETRY_MS,
-    // A refusal, or a fault of another kind, is an answer: the part is there.
-    errorFilter: (error: unknown) => !isSilent(error, part),
+    // A refusal is an answer: the dependency is there.
+    errorFilter: (error: unknown) => !isSilent(error, dependency),
   });
-  let away = false;
+  // Each failed trial opens it again; one line an outage is enough.
+  let reported = false;
   circuit.on('open', () => {
-    if (!away) log.warn({ part }, 'the breaker is open: calls are refused until the part answers again');
-    away = true;
+    if (!reported) log.warn({ dependency }, 'the breaker is open: calls are refused until the dependency answers');
+    reported = true;
   });
   circuit.on('close', () => {
-    if (away) log.info({ part }, 'the breaker is closed: the part answers again');
-    away = false;
+    if (reported) log.info({ dependency }, 'the breaker is closed: the dependency answers again');
+    reported = false;
   });
   return {
-    part,
+    dependency,
     state: () => (circuit.halfOpen ? 'half_open' : circuit.opened ? 'open' : 'closed'),
     async call<Result>(work: () => Promise<Result>): Promise<Result> {
       try {
         return (await circuit.fire(work)) as Result;
       } catch (error) {
-        throw (error as { code?: string }).code === 'EOPENBREAKER' ? new DependencyUnavailableError(part) : error;
+        throw (error as { code?: string }).code === 'EOPENBREAKER' ? new DependencyUnavailableError(dependency) : error;
       }
     },
     close: () => circuit.shutdown(),
@@ -54,10 +55,10 @@ export function createBreaker(part: Dependency, log: Pick<Logger, 'warn' | 'info
 }
 
 /** The same object, with each of its methods behind the breaker. */
-export function behindBreaker<Part extends object>(breaker: Breaker, part: Part): Part {
-  const guarded = Object.entries(part).map(([name, value]) => [
+export function behindBreaker<Target extends object>(breaker: Breaker, target: Target): Target {
+  const guarded = Object.entries(target).map(([name, value]) => [
     name,
     typeof value === 'function' ? (...args: unknown[]) => breaker.call(() => value(...args)) : value,
   ]);
-  return Object.fromEntries(guarded) as Part;
+  return Object.fromEntries(guarded) as Target;
 }

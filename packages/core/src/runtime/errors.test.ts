@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import {
   DependencyUnavailableError,
   isAboutTheOrder,
-  isRowHeld,
+  isRowLocked,
   isSilent,
   nothingHappenedInRedis,
   unavailableDependency,
@@ -55,7 +55,7 @@ test('a slot that is on its way, and a master that was demoted or cut off, refus
 });
 
 test('a row that is held is nobody’s absence; data that is refused is about the order', () => {
-  expect(isRowHeld(fault('canceling statement due to lock timeout', '55P03'))).toBe(true);
+  expect(isRowLocked(fault('canceling statement due to lock timeout', '55P03'))).toBe(true);
   expect(isAboutTheOrder(fault('violates check constraint', '23514'))).toBe(true);
   expect(unavailableDependency(fault('violates check constraint', '23514'))).toBeNull();
 });

@@ -1,7 +1,6 @@
 import { totalmem } from 'node:os';
 
-/** @returns bytes that a process may use. A container's bound, where there is one, is below the machine's memory. */
+/** @returns bytes that this process may use: the container's limit, or the machine's memory */
 export function memoryLimit(): number {
-  const constrained = process.constrainedMemory();
-  return constrained > 0 ? Math.min(constrained, totalmem()) : totalmem();
+  return Math.min(process.constrainedMemory() || totalmem(), totalmem());
 }

@@ -44,7 +44,7 @@ export type TimeBatch = (stage: Stage, ms: number, orders: number) => void;
 const BREAKER_STATES = { closed: 0, half_open: 1, open: 2 } as const;
 
 interface WatchedBreaker {
-  readonly part: Dependency;
+  readonly dependency: Dependency;
   state(): keyof typeof BREAKER_STATES;
 }
 
@@ -233,7 +233,7 @@ function watchParts({ counter, gauge }: Teller): Pick<Metrics, 'watchBreaker' | 
   gauge(
     'flash_sale_breaker_state',
     'Circuit breaker of this process: 0 closed, 1 half open, 2 open (calls to the part are refused at once).',
-    () => breakers.map((breaker) => ({ labels: { part: breaker.part }, value: BREAKER_STATES[breaker.state()] })),
+    () => breakers.map((breaker) => ({ labels: { part: breaker.dependency }, value: BREAKER_STATES[breaker.state()] })),
   );
   const pools: WatchedPool[] = [];
   gauge(

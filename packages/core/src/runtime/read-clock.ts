@@ -1,17 +1,17 @@
-/** Another machine's clock, read over a line that takes time. */
+/** Compares the clock of another machine with ours. */
 
 export interface ClockReading {
-  /** Milliseconds that it is ahead of this machine's; negative: behind. */
+  /** Milliseconds that the other clock is ahead of ours; negative: behind. */
   readonly aheadMs: number;
-  /** Milliseconds by which that may be wrong: half of what the answer took. */
+  /** Milliseconds by which that may be wrong: half of the round trip. */
   readonly unsureMs: number;
 }
 
-/** @param ask for its time, in ms since 1970 */
-export async function readClock(ask: () => Promise<number>): Promise<ClockReading> {
-  const askedAt = Date.now();
+/** @param readTime returns the other machine's time in ms since 1970 */
+export async function readClock(readTime: () => Promise<number>): Promise<ClockReading> {
+  const sentAt = Date.now();
   const started = performance.now();
-  const there = await ask();
+  const theirs = await readTime();
   const unsureMs = (performance.now() - started) / 2;
-  return { aheadMs: there - (askedAt + unsureMs), unsureMs };
+  return { aheadMs: theirs - (sentAt + unsureMs), unsureMs };
 }

@@ -1,0 +1,95 @@
+/** Times and traces an order's way through the worker. worker.ts wraps with it; the functions on the way know nothing of it. */
+import { AsyncLocalStorage } from 'node:async_hooks';
+import type { OrderBatch, OrderOutcome } from '@flash-sale/core/domain/order.ts';
+import type { Inventory } from '@flash-sale/core/inventory/inventory.ts';
+import type { OrderStore } from '@flash-sale/core/ledger/order-store.ts';
+import type { Stage, TimeBatch } from '@flash-sale/core/runtime/metrics.ts';
+import { SpanGroup, type SpanKind, type TraceSpan, type Tracing } from '@flash-sale/core/runtime/tracing/tracing.ts';
+
+interface SpanDescription {
+  readonly kind: SpanKind;
+  readonly name: string;
+  readonly fields: Readonly<Record<string, string>>;
+}
+
+const LEDGER_SPAN: SpanDescription = {
+  kind: 'client',
+  name: "the ledger's transaction",
+  fields: { 'db.system.name': 'postgresql' },
+};
+const COMMIT_SPAN: SpanDescription = { kind: 'client', name: 'commit', fields: { 'db.system.name': 'redis' } };
+
+/** What is said of a job in its spans. */
+export interface JobInfo {
+  readonly id: string;
+  /** 1 for the first. */
+  readonly attempt: number;
+}
+
+export type OrderMeasures = ReturnType<typeof createOrderMeasures>;
+
+export function createOrderMeasures(time: TimeBatch, tracing: Tracing | null) {
+  const jobSpans = new AsyncLocalStorage<SpanGroup>();
+
+  async function measure<Result>(
+    stage: Stage,
+    span: SpanDescription,
+    orders: number,
+    work: () => Promise<Result>,
+  ): Promise<Result> {
+    const begun = performance.now();
+    const spans = jobSpans.getStore()?.begin(span.kind, span.name, span.fields);
+    try {
+      return await (spans ? spans.during(work) : work());
+    } finally {
+      time(stage, performance.now() - begun, orders);
+    }
+  }
+
+  return {
+    ledger: <Store extends Pick<OrderStore, 'confirm'>>(orders: Store): Store => ({
+      ...orders,
+      confirm: (batch, readmit) =>
+        measure('confirm', LEDGER_SPAN, batch.orders.length, () => orders.confirm(batch, readmit)),
+    }),
+
+    inventory: <Target extends Pick<Inventory, 'commit'>>(inventory: Target): Target => ({
+      ...inventory,
+      commit: (saleId, epoch, ids) =>
+        measure('commit', COMMIT_SPAN, ids.length, () => inventory.commit(saleId, epoch, ids)),
+    }),
+
+    /** Times from the reservation of the batch's oldest order, and marks the spans of rejected orders as failed. */
+    async confirmation(batch: OrderBatch, confirm: () => Promise<OrderOutcome[]>): Promise<void> {
+      const outcomes = await confirm();
+      const oldest = batch.orders.reduce((least, order) => Math.min(least, order.reservedAt), Number.POSITIVE_INFINITY);
+      time('whole', Math.max(0, Date.now() - oldest), batch.orders.length);
+      const spans = jobSpans.getStore();
+      if (!spans) return;
+      for (const outcome of outcomes) if (outcome.status === 'rejected') spans.failOne(outcome.id, outcome.reason);
+    },
+
+    /** A span for the job in the trace of each sampled order, around everything that is done for it. */
+    job<Result>(job: JobInfo, batch: OrderBatch, work: () => Promise<Result>): Promise<Result> {
+      const spans = tracing && beginSpans(tracing, job, batch);
+      return spans ? jobSpans.run(spans, () => spans.during(work)) : work();
+    },
+  };
+}
+
+/** @returns null where no order of the batch is sampled */
+function beginSpans(tracing: Tracing, job: JobInfo, { orders }: OrderBatch): SpanGroup | null {
+  const spans = new Map<string, TraceSpan>();
+  for (const { id, traceparent } of orders) {
+    if (traceparent === undefined) continue;
+    const fields = {
+      'messaging.system': 'bullmq',
+      'messaging.message.id': job.id,
+      'messaging.batch.message_count': orders.length,
+      'flash_sale.attempt': job.attempt,
+      'flash_sale.order_id': id,
+    };
+    spans.set(id, tracing.resume(traceparent, 'consumer', 'confirm job', fields));
+  }
+  return spans.size > 0 ? new SpanGroup(spans) : null;
+}

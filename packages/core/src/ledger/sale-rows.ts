@@ -1,0 +1,40 @@
+/** Rows of the table `sales`, as every store of the ledger reads them. */
+import type { Sale } from '../domain/sale.ts';
+import type { Client } from './connect-postgres.ts';
+
+/** A sale with the ledger's own count of units. */
+export interface LedgerSale extends Sale {
+  /** Units confirmed. */
+  readonly sold: number;
+}
+
+export type SaleRow = Omit<LedgerSale, 'startsAt' | 'endsAt'> & { startsAt: Date; endsAt: Date };
+
+export const SALE_COLUMNS = `id, name, description, trim_scale(original_price)::text AS "originalPrice",
+  trim_scale(flash_sale_price)::text AS "flashSalePrice", currency, allotment, sold,
+  per_buyer_limit AS "perBuyerLimit", starts_at AS "startsAt", ends_at AS "endsAt", paused, version,
+  inventory_version AS "inventoryVersion", epoch`;
+
+export function toSale(row: SaleRow): LedgerSale {
+  return { ...row, startsAt: row.startsAt.getTime(), endsAt: row.endsAt.getTime() };
+}
+
+/** @returns null where the sale is unknown */
+export async function readSale(client: Pick<Client, 'query'>, saleId: string): Promise<LedgerSale | null> {
+  return selectSale(client, saleId, '');
+}
+
+/**
+ * Locks the sale's row until the transaction ends: batches of one sale wait for each other here, instead of deadlocking
+ * over the same orders, and the sale's epoch stays the same.
+ *
+ * @returns null where the sale is unknown
+ */
+export async function lockSale(client: Client, saleId: string): Promise<LedgerSale | null> {
+  return selectSale(client, saleId, 'FOR NO KEY UPDATE');
+}
+
+async function selectSale(client: Pick<Client, 'query'>, saleId: string, lock: string): Promise<LedgerSale | null> {
+  const { rows } = await client.query<SaleRow>(`SELECT ${SALE_COLUMNS} FROM sales WHERE id = $1 ${lock}`, [saleId]);
+  return rows[0] ? toSale(rows[0]) : null;
+}

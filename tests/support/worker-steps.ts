@@ -1,0 +1,82 @@
+/** The worker's steps, wired to a world as worker.ts wires them, to be run one at a time. */
+import { newOrderId, type OrderBatch, type OrderOutcome } from '@flash-sale/core/domain/order.ts';
+import type { StockNumbers } from '@flash-sale/core/domain/sale.ts';
+import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
+import { createInventoryRebuild } from '@flash-sale/core/inventory/inventory-rebuild.ts';
+import { createEpochStore } from '@flash-sale/core/ledger/epoch-store.ts';
+import { createOrderStore } from '@flash-sale/core/ledger/order-store.ts';
+import { createSaleStore } from '@flash-sale/core/ledger/sale-store.ts';
+import { type ConfirmDependencies, confirmOrders } from '@flash-sale/worker/orders/confirm-orders.ts';
+import { createInventoryWatch, type RebuildDependencies } from '@flash-sale/worker/recovery/rebuild.ts';
+import type { World } from './world.ts';
+
+export const OPERATOR = { actor: 'test', requestId: 'r' };
+
+export type WorkerSteps = ReturnType<typeof workerSteps>;
+
+/** @param world whose ledger and Redis may be of different origins */
+export function workerSteps({ redis, pool, keys, log }: Pick<World, 'redis' | 'pool' | 'keys' | 'log'>) {
+  const inventory = createInventory({ redis, keys });
+  const dependencies = {
+    inventory,
+    rebuild: createInventoryRebuild({ redis, keys }),
+    epochs: createEpochStore(pool),
+    orders: createOrderStore(pool),
+    sales: createSaleStore(pool),
+    log,
+    count: () => {},
+  };
+  return {
+    ...dependencies,
+
+    /** One turn of the loop that rebuilds inventories. */
+    watchOnce: (changed: Partial<RebuildDependencies> = {}): Promise<void> =>
+      createInventoryWatch({ ...dependencies, ...changed }).runOnce(),
+
+    confirm: (batch: OrderBatch, changed: Partial<ConfirmDependencies> = {}): Promise<OrderOutcome[]> =>
+      confirmOrders({ ...dependencies, ...changed }, batch),
+
+    numbers: async (saleId: string): Promise<StockNumbers | null> => (await inventory.read(saleId)).numbers,
+
+    /** @returns the inventory's word, and the order's id where it holds units */
+    async order(saleId: string, wanted: { buyerId?: string; quantity?: number; key?: string } = {}) {
+      const { buyerId = 'ann', quantity = 1, key: idempotencyKey = null } = wanted;
+      const request = { orderId: newOrderId(saleId), buyerId, quantity, requestId: 'r', idempotencyKey };
+      const { decisions } = await inventory.reserve(saleId, [request], -1, { capacity: 0, refillRate: 1 });
+      const outcome = decisions[0]?.outcome;
+      return { word: outcome?.word, id: outcome?.word === 'replayed' ? outcome.orderId : request.orderId };
+    },
+
+    /** Reservations as a job carries them. @throws where one is not there */
+    async batchOf(saleId: string, ids: string | readonly string[], epoch = 1): Promise<OrderBatch> {
+      const found = await Promise.all([ids].flat().map((id) => inventory.findReservation(saleId, id)));
+      const orders = found.map((order) => {
+        if (order === null || order === 'recovering') throw new Error('no reservation');
+        return order;
+      });
+      return { saleId, epoch, orders };
+    },
+
+    outcomeOf: async (id: string): Promise<{ status: string; reason: string | null } | undefined> =>
+      (await pool.query('SELECT status, reason FROM orders WHERE id = $1', [id])).rows[0],
+
+    epochsOf: async (saleId: string) =>
+      (
+        await pool.query('SELECT epoch, reason, opened_at FROM inventory_epochs WHERE sale_id = $1 ORDER BY epoch', [
+          saleId,
+        ])
+      ).rows,
+
+    /** As another Redis that loaded this one's file: every key is there, and the instance id is not this server's. */
+    otherInstance: (saleId: string): Promise<number> =>
+      redis.hset(keys.sale(saleId).inventory, 'instance_id', 'f'.repeat(40)),
+
+    /** Redis loses records of the sale: all of them, or the named ones. */
+    async lose(saleId: string, ...only: ('inventory' | 'reservations' | 'stockChanges')[]): Promise<void> {
+      const names = keys.sale(saleId);
+      const { inventory, reservations, claims, redeliveries, buyers, orderKeys, stockChanges } = names;
+      const all = [inventory, reservations, claims, redeliveries, buyers, orderKeys, stockChanges];
+      await redis.del(...(only.length > 0 ? only.map((name) => names[name]) : all));
+    },
+  };
+}
