@@ -203,24 +203,15 @@ const cases: BreakCase[] = [
 
 test.each(cases)('$codes: $when', (planted) => expectBreak(world, planted));
 
-test.each([
-  [
-    'as it is written now',
-    (sale: PlantedSale, order: string, agoMs: number) => sale.addJob([order], { epoch: 1, agoMs }),
-  ],
-  [
-    'in the form of 0.1.0',
-    (sale: PlantedSale, order: string, agoMs: number) => {
-      const of = { buyer_id: 'cy', quantity: 1, reserved_at: Date.now() - agoMs, request_id: 'r' };
-      return sale.addRawJob(JSON.stringify({ sale_id: sale.id, epoch: 1, orders: [{ order_id: order, ...of }] }));
-    },
-  ],
-])('ORDER_STUCK: of a job of an earlier epoch, %s, by the time of its order', async (_, add) => {
+test('ORDER_STUCK: of a job of an earlier epoch, by the time of its order', async () => {
   const sale = await PlantedSale.make(world);
   await world.pool.query('UPDATE sales SET epoch = 2 WHERE id = $1', [sale.id]);
   await sale.set({ epoch: '2' });
   const [young, old] = [newOrderId(sale.id), newOrderId(sale.id)];
-  const jobs = [await add(sale, young, 1_000), await add(sale, old, LONG_AGO_MS)];
+  const jobs = [
+    await sale.addJob([young], { epoch: 1, agoMs: 1_000 }),
+    await sale.addJob([old], { epoch: 1, agoMs: LONG_AGO_MS }),
+  ];
   const { breaks } = (await auditHere(world, sale.id)).sales[0] as AuditReport['sales'][number];
   expect(breaks.map(({ code, subject }) => [code, subject])).toEqual([['ORDER_STUCK', old]]);
   for (const job of jobs) await sale.removeJob(job);

@@ -269,18 +269,14 @@ test('only an empty database is filled: its own rows, or tables that are none of
   expect((await pool.query(`SELECT to_regclass('sales') AS sales`)).rows).toEqual([{ sales: null }]);
 });
 
-test('an older one is filled into the tables of its time, which are then brought up to date; newer empty ones are refused', async () => {
+test('into empty tables that are newer than the backup it is not restored', async () => {
   await backUp();
-  changeManifest((all) => ({ ...all, migrations: all.migrations.slice(0, 2) }));
+  changeManifest((all) => ({ ...all, migrations: all.migrations.slice(0, -1) }));
   const newer = await emptyDatabase();
   await migrateLedger(newer.databaseUrl);
   expect(await refusal(restoreLedger({ databaseUrl: newer.databaseUrl, folder: backup() }))).toContain(
     'newer than those',
   );
-  const { databaseUrl, pool } = await emptyDatabase();
-  await restoreLedger({ databaseUrl, folder: backup() });
-  expect(await rowsOf(pool, 'orders')).toEqual(await rowsOf(world.pool, 'orders'));
-  expect(await migrateLedger(databaseUrl)).toEqual([]);
 });
 
 test.each<[string, (text: string) => string, RegExp]>([

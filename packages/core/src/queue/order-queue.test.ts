@@ -37,17 +37,6 @@ test('a row holds what is its order’s alone', () => {
   expect(row).toEqual([`${ULID}1`, 'buyer-1', 1, 0, 'r']);
 });
 
-test('a job of 0.1.0 is read', () => {
-  const named = { order_id: `tea-${ULID}1`, buyer_id: 'ann', quantity: 2, reserved_at: RESERVED_AT, request_id: 'r' };
-  expect(
-    decodeJob({ sale_id: 'tea', orders: [named, { ...named, order_id: `tea-${ULID}2`, idempotency_key: 'k' }] }),
-  ).toEqual({
-    saleId: 'tea',
-    epoch: 1,
-    orders: [order(1, { buyerId: 'ann', quantity: 2 }), order(2, { buyerId: 'ann', quantity: 2, idempotencyKey: 'k' })],
-  });
-});
-
 const good = encodeJob({ saleId: 'tea', epoch: 1, orders: [order(1)] });
 
 test.each([
@@ -62,13 +51,7 @@ test.each([
   ['an order before the first one', { ...good, orders: [[`${ULID}1`, 'ann', 1, -1, 'r']] }],
   ['an id that is no ULID', { ...good, orders: [['1', 'ann', 1, 0, 'r']] }],
   ['an id with a NUL', { ...good, orders: [[`${ULID}\0`, 'ann', 1, 0, 'r']] }],
-  [
-    'an order of another sale, in the form of 0.1.0',
-    {
-      sale_id: 'pot',
-      orders: [{ order_id: `tea-${ULID}1`, buyer_id: 'a', quantity: 1, reserved_at: 1, request_id: 'r' }],
-    },
-  ],
+  ['an order with field names', { ...good, orders: [{ order_id: `tea-${ULID}1`, buyer_id: 'ann', quantity: 1 }] }],
   ['no job at all', null],
 ])('poisoned: %s', (_, data) => {
   expect(decodeJob(good)).not.toBeNull();

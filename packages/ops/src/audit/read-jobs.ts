@@ -73,37 +73,24 @@ function parseJob(id: string, text: string): AuditedJob | null {
     return null;
   }
   if (typeof data !== 'object' || data === null) return null;
-  const { sale_id: saleId, epoch: ofInventory, reserved_at: first, orders } = data as Record<string, unknown>;
-  // In the form of 0.1.0 it may be missing: there was one inventory.
-  const epoch = ofInventory ?? (first === undefined ? 1 : undefined);
-  if (!isText(saleId) || !isWhole(epoch, 0) || !Array.isArray(orders) || orders.length === 0) return null;
+  const { sale_id: saleId, epoch, reserved_at: first, orders } = data as Record<string, unknown>;
+  if (!isText(saleId) || !isWhole(epoch, 0) || !isWhole(first, 0)) return null;
+  if (!Array.isArray(orders) || orders.length === 0) return null;
   const carried: { id: string; reservedAt: number }[] = [];
   for (const order of orders as unknown[]) {
-    const [rest, buyerId, quantity, after] = Array.isArray(order) ? order : namedColumns(saleId, order);
-    const since = Array.isArray(order) ? first : 0;
+    if (!Array.isArray(order)) return null;
+    const [rest, buyerId, quantity, after] = order as unknown[];
     if (
       !isText(rest) ||
       !ORDER_ID.test(`${saleId}-${rest}`) ||
       !isText(buyerId) ||
       !isWhole(quantity, 1) ||
-      !isWhole(after, 0) ||
-      !isWhole(since, 0)
+      !isWhole(after, 0)
     )
       return null;
-    carried.push({ id: `${saleId}-${rest}`, reservedAt: since + after });
+    carried.push({ id: `${saleId}-${rest}`, reservedAt: first + after });
   }
   return { id, saleId, epoch, orders: carried };
-}
-
-/** Of a job in the form of 0.1.0, whose orders say themselves when they were reserved. */
-function namedColumns(saleId: string, order: unknown): unknown[] {
-  const {
-    order_id: id,
-    buyer_id: buyerId,
-    quantity,
-    reserved_at: reservedAt,
-  } = (order ?? {}) as Record<string, unknown>;
-  return [isText(id) ? id.slice(saleId.length + 1) : undefined, buyerId, quantity, reservedAt];
 }
 
 function isText(value: unknown): value is string {

@@ -6,7 +6,7 @@
  *   4. Write the manifest, and give the folder its name.
  */
 
-import { checkMigrated, listCarriedOut } from '@flash-sale/core/ledger/migrate.ts';
+import { checkMigrated, listApplied } from '@flash-sale/core/ledger/migrate.ts';
 import { ACCEPTED, acceptedFields } from '@flash-sale/core/runtime/accepted-log.ts';
 import type pg from 'pg';
 import { to as copyTo } from 'pg-copy-streams';
@@ -36,7 +36,7 @@ export async function backUpLedger(options: {
               CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text AS lsn`,
     );
     const { at, lsn, server } = rows[0] as { at: Date; lsn: string; server: string };
-    const migrations = await listCarriedOut(client);
+    const migrations = await listApplied(client);
     const sales = await client.query<Manifest['sales'][number]>(
       'SELECT id, epoch, allotment, sold FROM sales ORDER BY id',
     );

@@ -9,7 +9,7 @@
  */
 import { once } from 'node:events';
 import { RESTORE_EPOCHS_SINCE, RESTORE_LOCK_MS } from '@flash-sale/core/config/limits.ts';
-import { listCarriedOut, listMigrations, migrateLedger } from '@flash-sale/core/ledger/migrate.ts';
+import { listApplied, listMigrations, migrateLedger } from '@flash-sale/core/ledger/migrate.ts';
 import type pg from 'pg';
 import { from as copyFrom } from 'pg-copy-streams';
 import { BackupUnfitError, type Manifest, readBackup, readBackupFile } from './backup-folder.ts';
@@ -69,7 +69,7 @@ function requireKnownMigrations({ migrations }: Manifest): void {
 async function requireRoom(client: pg.Client, { migrations }: Manifest): Promise<number> {
   const tables = await listLedgerTables(client);
   await requireEmpty(client, tables);
-  const done = await listCarriedOut(client);
+  const done = await listApplied(client);
   if (done.length > migrations.length || done.some((name, at) => name !== migrations[at])) {
     throw new BackupUnfitError(
       'The tables of this database are empty, and newer than those of the backup. Restore into a database without tables: they are made as they were, and brought up to date afterwards.',
