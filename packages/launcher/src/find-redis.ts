@@ -1,17 +1,16 @@
-/** Looks for a Redis that can be run privately: on PATH, in the usual places, unpacked earlier, from Debian, by Docker. */
-import { accessSync, constants } from 'node:fs';
+/** Finds a Redis that can be run privately: on PATH, in the usual places, unpacked earlier, from Debian, by Docker. */
+import { existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { REDIS_MAJOR_MIN } from '@flash-sale/core/config/limits.ts';
-import { type DebianProgram, unpackDebianProgram, unpackedProgram } from './debian-program.ts';
+import { type DebianProgram, type UnpackedProgram, unpackDebianProgram, unpackedProgram } from './debian-program.ts';
 import { type RunCommand, runCommand } from './run-command.ts';
 
-/** The image that is run where there is no binary. */
-export const REDIS_IMAGE = 'redis:8-bookworm';
+const REDIS_IMAGE = 'redis:8-bookworm';
 
 /** Where package managers put it without always putting it on PATH. */
 const USUAL_PLACES = ['/opt/homebrew/bin', '/usr/local/bin', '/usr/bin', '/usr/sbin', '/snap/bin', '/opt/local/bin'];
 
-/** Either has it, whatever it is called there. */
+/** Valkey is Redis under another name. */
 export const REDIS: DebianProgram = {
   called: `Redis ${REDIS_MAJOR_MIN}`,
   names: ['redis-server', 'valkey-server'],
@@ -30,7 +29,6 @@ export interface FindOptions {
   readonly searchPath: string | undefined;
   readonly usualPlaces?: readonly string[];
   readonly run?: RunCommand;
-  readonly isRoot?: boolean;
   readonly say?: (line: string) => void;
 }
 
@@ -40,40 +38,38 @@ export class RedisMissingError extends Error {
 }
 
 export async function findRedis(options: FindOptions): Promise<FoundRedis> {
-  const { run = runCommand, isRoot = process.getuid?.() === 0, say = () => {} } = options;
-  const reasons: string[] = [];
-  const folders = [...(options.searchPath ?? '').split(delimiter), ...(options.usualPlaces ?? USUAL_PLACES)];
-  for (const path of executables(folders)) {
-    const version = await redisVersion(path, run);
-    if (version === undefined) continue;
-    if (isNewEnough(version)) return { kind: 'binary', path, version };
-    reasons.push(`${path} is version ${version}`);
+  const { distFolder, searchPath = '', usualPlaces = USUAL_PLACES, run = runCommand, say = () => {} } = options;
+  const tried: string[] = [];
+  const accept = async (program: UnpackedProgram): Promise<FoundRedis | undefined> => {
+    const version = await redisVersion(program, run);
+    if (version !== undefined && Number.parseInt(version, 10) >= REDIS_MAJOR_MIN)
+      return { kind: 'binary', version, ...program };
+    tried.push(version === undefined ? `${program.path} does not run here` : `${program.path} is version ${version}`);
+    return undefined;
+  };
+  const folders = [...searchPath.split(delimiter), ...usualPlaces].filter((folder) => folder !== '');
+  const paths = folders.flatMap((folder) => REDIS.names.map((name) => join(folder, name)));
+  for (const path of new Set(paths)) {
+    const found = existsSync(path) && (await accept({ path }));
+    if (found) return found;
   }
-  const unpacked = unpackedProgram(options.distFolder, REDIS);
-  if (unpacked !== undefined) {
-    const version = await redisVersion(unpacked.path, run, unpacked.libraryPath);
-    if (version !== undefined && isNewEnough(version)) return { kind: 'binary', version, ...unpacked };
-  }
+  const unpacked = unpackedProgram(distFolder, REDIS);
+  const kept = unpacked && (await accept(unpacked));
+  if (kept) return kept;
   if (process.platform === 'linux') {
-    const fetched = await unpackDebianProgram({ program: REDIS, folder: options.distFolder, run, isRoot, say });
-    if (typeof fetched !== 'string') {
-      const version = await redisVersion(fetched.path, run, fetched.libraryPath);
-      if (version !== undefined && isNewEnough(version)) return { kind: 'binary', version, ...fetched };
-      reasons.push(`the one from Debian's packages ${version === undefined ? 'does not run here' : `is ${version}`}`);
-    } else reasons.push(fetched);
+    const fetched = await unpackDebianProgram({ program: REDIS, folder: distFolder, run, say });
+    if (typeof fetched === 'string') tried.push(fetched);
+    const found = typeof fetched !== 'string' && (await accept(fetched));
+    if (found) return found;
   }
   const docker = await run('docker', ['info', '--format', '{{.ServerVersion}}'], { timeoutMs: 15_000 });
   if (docker.code === 0 && docker.stdout.trim() !== '') return { kind: 'docker', image: REDIS_IMAGE };
-  reasons.push(docker.code === 127 ? 'there is no Docker' : 'Docker does not answer');
-  throw new RedisMissingError(whatToDo(reasons));
-}
-
-export function isNewEnough(version: string): boolean {
-  return Number.parseInt(version, 10) >= REDIS_MAJOR_MIN;
+  tried.push(docker.code === 127 ? 'there is no Docker' : 'Docker does not answer');
+  throw new RedisMissingError(whatToDo(tried));
 }
 
 /** One paragraph for a person: what is missing, the ways out, and what was tried. */
-function whatToDo(reasons: readonly string[]): string {
+function whatToDo(tried: readonly string[]): string {
   const install =
     process.platform === 'darwin'
       ? '"brew install redis"'
@@ -81,26 +77,12 @@ function whatToDo(reasons: readonly string[]): string {
   return (
     `No Redis ${REDIS_MAJOR_MIN} or newer was found on this machine, and the sale's stock lives in Redis. Install one (${install}) ` +
     'and type "npm start" again; or start Docker, and it is run from there; or use one that runs elsewhere: ' +
-    `REDIS_URL=redis://user:password@host:6379 npm start. (Tried: ${['PATH and the usual places', ...reasons].join('; ')}.)`
+    `REDIS_URL=redis://user:password@host:6379 npm start. (Tried: ${['PATH and the usual places', ...tried].join('; ')}.)`
   );
 }
 
-function executables(folders: readonly string[]): string[] {
-  const paths = folders
-    .filter((folder) => folder !== '')
-    .flatMap((folder) => REDIS.names.map((name) => join(folder, name)));
-  return [...new Set(paths)].filter((path) => {
-    try {
-      accessSync(path, constants.X_OK);
-      return true;
-    } catch {
-      return false;
-    }
-  });
-}
-
-/** "Redis server v=7.0.15 sha=…", "Valkey server v=8.0.1 sha=…" */
-async function redisVersion(path: string, run: RunCommand, libraryPath?: string): Promise<string | undefined> {
+/** Reads "Redis server v=7.0.15 sha=…", "Valkey server v=8.0.1 sha=…". */
+async function redisVersion({ path, libraryPath }: UnpackedProgram, run: RunCommand): Promise<string | undefined> {
   const env = libraryPath === undefined ? {} : { env: { LD_LIBRARY_PATH: libraryPath } };
   const { code, stdout } = await run(path, ['--version'], { timeoutMs: 10_000, ...env });
   return code === 0 ? /\bv=(\d+(?:\.\d+)*)/.exec(stdout)?.[1] : undefined;

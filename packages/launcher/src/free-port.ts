@@ -4,18 +4,16 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 
 /**
- * Private servers live in this range, below the ports that systems hand to outgoing connections (Linux: from 32768,
- * others: from 49152). In that range a client that tries again while its server restarts could be given the server's
- * own port, connect to itself, and keep the server out for ever.
+ * Below the ports that systems give to outgoing connections (Linux: from 32768, others: from 49152). In that range a
+ * client that reconnects while its server restarts could be given the server's own port, connect to itself, and keep
+ * the server out.
  */
 const PRIVATE_PORTS = { from: 20_000, below: 30_000 };
 
 const TRIES = 50;
 
-export type PortState = 'free' | 'EADDRINUSE' | 'EACCES' | 'EADDRNOTAVAIL' | (string & {});
-
-/** Tries to listen, and says 'free' or the code of the error that kept it from listening. */
-export function portState(port: number, host: string): Promise<PortState> {
+/** @returns 'free', or the code of the error that listening fails with: EADDRINUSE, EACCES, EADDRNOTAVAIL */
+export function portState(port: number, host = '127.0.0.1'): Promise<string> {
   return new Promise((resolve) => {
     const server = createServer();
     server.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message));
@@ -23,38 +21,32 @@ export function portState(port: number, host: string): Promise<PortState> {
   });
 }
 
-/** @throws Error with a sentence that says which port is the trouble and how to choose another */
+/** @throws Error with a sentence that says what is wrong with the port and how to choose another */
 export async function requireListenable(port: number, host: string): Promise<void> {
   const state = await portState(port, host);
   if (state === 'free') return;
-  const another = port === 5_001 ? 5_002 : 5_001;
-  if (state === 'EADDRINUSE') {
-    throw new Error(
-      `Port ${port} on ${host} is taken by another program. Stop that program, or choose another port: PORT=${another} npm start`,
-    );
-  }
-  if (state === 'EACCES') {
-    throw new Error(`Port ${port} may not be used by this account. Choose one above 1023: PORT=${another} npm start`);
-  }
+  const another = `PORT=${port === 5_001 ? 5_002 : 5_001} npm start`;
+  const sentences: Record<string, string> = {
+    EADDRINUSE: `Port ${port} on ${host} is taken by another program. Stop that program, or choose another port: ${another}`,
+    EACCES: `Port ${port} may not be used by this account. Choose one above 1023: ${another}`,
+  };
   throw new Error(
-    `HOST=${host} is not an address of this machine (${state}). Use HOST=127.0.0.1, or HOST=0.0.0.0 for every address.`,
+    sentences[state] ??
+      `HOST=${host} is not an address of this machine (${state}). Use HOST=127.0.0.1, or HOST=0.0.0.0 for every address.`,
   );
 }
 
-/**
- * The port written in `file` while it is free, else a new free one, which is written there: addresses stay the same
- * over restarts.
- */
+/** The port written in `file` while it is free, else a new one, which is written there: addresses survive restarts. */
 export async function keptPort(file: string): Promise<number> {
   const kept = readPort(file);
-  if (kept !== undefined && (await portState(kept, '127.0.0.1')) === 'free') return kept;
+  if (kept !== undefined && (await portState(kept)) === 'free') return kept;
   for (let attempt = 0; attempt < TRIES; attempt++) {
     const port = randomInt(PRIVATE_PORTS.from, PRIVATE_PORTS.below);
-    if ((await portState(port, '127.0.0.1')) !== 'free') continue;
+    if ((await portState(port)) !== 'free') continue;
     writeFileSync(file, `${port}\n`);
     return port;
   }
-  throw new Error(`Found no free port from ${PRIVATE_PORTS.from} to ${PRIVATE_PORTS.below - 1} on 127.0.0.1.`);
+  throw new Error(`No port from ${PRIVATE_PORTS.from} to ${PRIVATE_PORTS.below - 1} is free on 127.0.0.1.`);
 }
 
 function readPort(file: string): number | undefined {

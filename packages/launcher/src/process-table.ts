@@ -1,11 +1,12 @@
-/** What the machine says about a process that may not be our child: is it there, what was it started as, end it. */
+/** Processes that may not be our children: what were they started as, and end what a killed start left behind. */
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-const LOOK_EVERY_MS = 50;
+const POLL_MS = 50;
+const KILLED_WITHIN_MS = 5_000;
 
-/** The whole command line with single spaces, or undefined when there is no such process (a zombie counts as none). */
+/** The whole command line with single spaces; undefined: no such process, or a zombie. */
 export function commandLine(pid: number): string | undefined {
   try {
     const text =
@@ -18,50 +19,49 @@ export function commandLine(pid: number): string | undefined {
   }
 }
 
-/**
- * Whether the process was started with `folder`, or something inside it, in its arguments. A pid alone proves nothing:
- * the system gives it to somebody else once its owner is gone.
- */
+/** Whether the process has `folder`, or a path in it, in its arguments. A pid alone proves nothing: it may be reused. */
 export function worksIn(pid: number, folder: string): boolean {
-  const line = commandLine(pid) ?? '';
-  for (let at = line.indexOf(folder); at >= 0; at = line.indexOf(folder, at + 1)) {
-    const next = line[at + folder.length];
-    if (next === undefined || next === '/' || next === ' ') return true;
-  }
-  return false;
+  const rests = (commandLine(pid) ?? '').split(folder).slice(1);
+  return rests.some((rest) => /^(\/| |$)/.test(rest));
 }
 
-/** Sends the signal, and says whether there was anybody to receive it. A negative pid means the whole process group. */
+/** @returns false when there was no such process */
 export function signalProcess(pid: number, signal: NodeJS.Signals): boolean {
   try {
-    process.kill(pid, signal);
-    return true;
+    return process.kill(pid, signal);
   } catch {
     return false;
   }
 }
 
 /**
- * Ends a process that is not our child: `signal`, then SIGKILL when it is still there after `timeoutMs`.
+ * Ends what a killed launcher left running: apps first, then servers; only what works in the folder.
  *
- * @param stillOurs asked again before each signal, so that a reused pid is left alone
+ * @param processes name → pid
+ * @param timeoutMs until a process is killed
  */
-export async function endProcess(
-  pid: number,
-  signal: NodeJS.Signals,
+export async function endLeftovers(
+  processes: Readonly<Record<string, number>>,
+  folder: string,
   timeoutMs: number,
-  stillOurs: () => boolean,
+  say: (line: string) => void,
 ): Promise<void> {
-  for (const [step, within] of [
-    [signal, timeoutMs],
-    ['SIGKILL', 5_000],
-  ] as const) {
-    if (!stillOurs()) return;
-    signalProcess(pid, step);
-    const until = Date.now() + within;
-    while (Date.now() < until) {
-      if (!stillOurs()) return;
-      await sleep(LOOK_EVERY_MS);
-    }
+  const ours = Object.entries(processes).filter(([, pid]) => worksIn(pid, folder));
+  for (const group of [/^(api|worker)-/, /^(redis|postgres)$/]) {
+    const ending = ours.filter(([name]) => group.test(name));
+    await Promise.all(
+      ending.map(async ([name, pid]) => {
+        say(`ending ${name} (pid ${pid}), left behind by a start that was killed`);
+        // SIGINT is PostgreSQL's fast shutdown: it does not wait for clients.
+        const steps = [
+          [name === 'postgres' ? 'SIGINT' : 'SIGTERM', timeoutMs] as const,
+          ['SIGKILL', KILLED_WITHIN_MS] as const,
+        ];
+        for (const [signal, withinMs] of steps) {
+          if (worksIn(pid, folder)) signalProcess(pid, signal);
+          for (const until = Date.now() + withinMs; worksIn(pid, folder) && Date.now() < until; ) await sleep(POLL_MS);
+        }
+      }),
+    );
   }
 }

@@ -1,8 +1,8 @@
-/** Runs a command to its end and collects what it said; a command that is not there is an answer, not an exception. */
-import { spawn } from 'node:child_process';
+/** Runs a command to its end. A missing command or a failure is a result, not an exception. */
+import { execa } from 'execa';
 
 export interface CommandResult {
-  /** Exit code; 127 when there is no such command, 124 when it took too long, 128 when a signal ended it. */
+  /** Exit code; 127: no such command, 124: timed out, 128: ended by a signal, 126: could not be started. */
   readonly code: number;
   readonly stdout: string;
   readonly stderr: string;
@@ -10,10 +10,10 @@ export interface CommandResult {
 
 export interface CommandOptions {
   readonly cwd?: string;
+  /** Replaces this process's environment. */
   readonly env?: NodeJS.ProcessEnv;
   readonly timeoutMs?: number;
-  readonly uid?: number;
-  readonly gid?: number;
+  /** Aborted: the command and its descendants are ended. */
   readonly signal?: AbortSignal | undefined;
   /** Text for its standard input. */
   readonly input?: string;
@@ -23,44 +23,22 @@ export type RunCommand = (command: string, args: readonly string[], options?: Co
 
 const TIMEOUT_MS = 120_000;
 
-/** In a process group of its own: Ctrl-C in the terminal is for us, and `options.signal` ends the whole group. */
-export const runCommand: RunCommand = (command, args, options = {}) =>
-  new Promise((resolve) => {
-    const { timeoutMs = TIMEOUT_MS, signal, input = '', ...spawnOptions } = options;
-    const child = spawn(command, args, { ...spawnOptions, detached: true, stdio: ['pipe', 'pipe', 'pipe'] });
-    // A command that does not read its input may close it early.
-    child.stdin.on('error', () => {}).end(input);
-    let stdout = '';
-    let stderr = '';
-    let late = false;
-    const end = () => {
-      if (child.pid === undefined) return;
-      try {
-        process.kill(-child.pid, 'SIGKILL');
-      } catch {
-        child.kill('SIGKILL');
-      }
-    };
-    const timer = setTimeout(() => {
-      late = true;
-      end();
-    }, timeoutMs);
-    const finish = (code: number) => {
-      clearTimeout(timer);
-      signal?.removeEventListener('abort', end);
-      resolve({ code, stdout, stderr });
-    };
-    child.stdout.setEncoding('utf8').on('data', (text: string) => {
-      stdout += text;
-    });
-    child.stderr.setEncoding('utf8').on('data', (text: string) => {
-      stderr += text;
-    });
-    child.once('error', (error: NodeJS.ErrnoException) => {
-      stderr += error.message;
-      finish(error.code === 'ENOENT' ? 127 : 126);
-    });
-    child.once('close', (code) => finish(late ? 124 : (code ?? 128)));
-    if (signal?.aborted) end();
-    signal?.addEventListener('abort', end, { once: true });
+export const runCommand: RunCommand = async (command, args, options = {}) => {
+  const { timeoutMs: timeout = TIMEOUT_MS, signal, input = '', ...rest } = options;
+  const result = await execa(command, args, {
+    ...rest,
+    ...(signal === undefined ? {} : { cancelSignal: signal }),
+    extendEnv: rest.env === undefined,
+    input,
+    timeout,
+    // Also a process group of its own: Ctrl-C in the terminal is for us.
+    killDescendants: true,
+    reject: false,
+    stripFinalNewline: false,
   });
+  const { exitCode, stdout = '', stderr = '' } = result;
+  if (result.timedOut) return { code: 124, stdout, stderr };
+  if (exitCode !== undefined) return { code: exitCode, stdout, stderr };
+  if (result.signal !== undefined) return { code: 128, stdout, stderr };
+  return { code: result.code === 'ENOENT' ? 127 : 126, stdout, stderr: result.originalMessage ?? '' };
+};

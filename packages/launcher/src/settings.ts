@@ -14,13 +14,13 @@ export interface Settings {
   readonly dataFolder: string;
   /** Where this machine reaches the API: http://127.0.0.1:5001 */
   readonly apiUrl: string;
-  /** The same for operators: another one where ADMIN_PORT is set. */
+  /** The same for operators; differs where ADMIN_PORT is set. */
   readonly adminUrl: string;
 }
 
 /**
- * @param root the project's folder; .env and a relative DATA_DIR are looked up there
- * @throws EnvironmentError with a sentence for each setting that is wrong, or whose file is
+ * @param root the project's folder: holds .env, and a relative DATA_DIR
+ * @throws EnvironmentError with a sentence for each setting that is wrong
  */
 export function readSettings(root: string, given: Record<string, string | undefined>): Settings {
   const variables: Record<string, string> = {};
@@ -28,26 +28,24 @@ export function readSettings(root: string, given: Record<string, string | undefi
     for (const [name, value] of Object.entries(withSettingFiles(source)))
       if (value !== undefined) variables[name] = value;
   const environment = readEnvironment(variables);
-  const { HOST, PORT, ADMIN_HOST, ADMIN_PORT } = environment;
+  return { environment, variables, dataFolder: resolve(root, environment.DATA_DIR), ...urlsOf(environment) };
+}
+
+/** Where this machine reaches an API with these settings. */
+export function urlsOf({ HOST, PORT, ADMIN_HOST, ADMIN_PORT }: Environment): { apiUrl: string; adminUrl: string } {
   const apiUrl = `http://${reachableHost(HOST)}:${PORT}`;
-  return {
-    environment,
-    variables,
-    dataFolder: resolve(root, environment.DATA_DIR),
-    apiUrl,
-    adminUrl: ADMIN_PORT === 0 ? apiUrl : `http://${reachableHost(ADMIN_HOST)}:${ADMIN_PORT}`,
-  };
+  return { apiUrl, adminUrl: ADMIN_PORT === 0 ? apiUrl : `http://${reachableHost(ADMIN_HOST)}:${ADMIN_PORT}` };
 }
 
 /**
- * What the API refuses, too; for `npm start` to ask before it starts anything, and all at once.
+ * What the API refuses, too: `npm start` asks for all of it at once, before it starts anything.
  *
  * @throws EnvironmentError with a sentence for each
  */
 export function requireChosen(environment: Environment): void {
   const faults: string[] = [];
   if (environment.NODE_ENV === 'production' && environment.ADMIN_TOKEN === undefined) {
-    faults.push('ADMIN_TOKEN is not set. In production none is made up: set it to a secret of at least 16 characters.');
+    faults.push('ADMIN_TOKEN is not set. Production has no default: set it to a secret of at least 16 characters.');
   }
   try {
     readIdentity(environment);

@@ -11,52 +11,56 @@ export function stepLine(name: string, what: string, duration = ''): string {
   return `  ${name.padEnd(NAME_WIDTH)}${duration === '' ? what : `${what.padEnd(WHAT_WIDTH)} ${duration}`}`;
 }
 
-const factLine = (name: string, what: string): string => `  ${name.padEnd(FACT_WIDTH)}${what}`;
-
-/** @returns a function that says how long ago it was made: "0.3 s" */
+/** @returns a function that gives the time since: "0.3 s" */
 export function stepTimer(): () => string {
   const startedAt = performance.now();
   return () => `${((performance.now() - startedAt) / 1000).toFixed(1).padStart(5)} s`;
 }
 
+export function plural(count: number, one: string, many = `${one}s`): string {
+  return `${count} ${count === 1 ? one : many}`;
+}
+
 export interface WelcomeFacts {
   readonly apiUrl: string;
   readonly adminUrl: string;
-  /** How a buyer says who he is. */
+  /** How buyers identify themselves. */
   readonly buyers: 'jwt' | 'header';
-  /** Undefined when whoever started us has set it, and so knows it. */
+  /** Undefined: the person has set it, and knows it. */
   readonly adminToken: string | undefined;
-  readonly demo: boolean;
-  /** false: a demo sale is over or sold out. */
-  readonly demoIsOpen: boolean;
+  /** closed: one of the demo sales is over or sold out. */
+  readonly demo: 'open' | 'closed' | 'none';
   /** Folder. */
   readonly logs: string;
 }
 
-export function welcome({ apiUrl, adminUrl, buyers, adminToken, demo, demoIsOpen, logs }: WelcomeFacts): string {
+export function welcome({ apiUrl, adminUrl, buyers, adminToken, demo, logs }: WelcomeFacts): string {
   const asBuyer = buyers === 'jwt' ? `-H "Authorization: Bearer $BUYER_TOKEN"` : "-H 'X-User-ID: alice'";
-  const tryIt = demo
-    ? [
-        ...(buyers === 'jwt' ? ['A BUYER_TOKEN to try it with: docs/operations.md, "Identity".'] : []),
-        'Order one unit, then read the order with the order_id of the reply:',
-        `  curl -X POST ${apiUrl}/api/flash-sales/product1/order ${asBuyer}`,
-        `  curl ${apiUrl}/api/orders/<order_id> ${asBuyer}`,
-        ...(demoIsOpen
-          ? []
-          : [
-              'A demo sale is over or sold out. This, in another terminal, opens both again:',
-              '  npm start -- --reopen',
-            ]),
-      ]
-    : ['See the sales:', `  curl ${apiUrl}/api/flash-sales`];
+  const token = ['A BUYER_TOKEN to try it with: docs/operations.md, "Identity".'];
+  const order = [
+    'Order one unit, then read the order with the order_id of the reply:',
+    `  curl -X POST ${apiUrl}/api/flash-sales/product1/order ${asBuyer}`,
+    `  curl ${apiUrl}/api/orders/<order_id> ${asBuyer}`,
+  ];
+  const reopen = [
+    'A demo sale is over or sold out. This, in another terminal, opens both again:',
+    '  npm run demo:reopen',
+  ];
+  const tryIt =
+    demo === 'none'
+      ? ['See the sales:', `  curl ${apiUrl}/api/flash-sales`]
+      : [...(buyers === 'jwt' ? token : []), ...order, ...(demo === 'closed' ? reopen : [])];
+  const facts = {
+    API: apiUrl,
+    Reference: `${apiUrl}/docs`,
+    Queues: `${adminUrl}/admin/queues (user admin, password: the operator's token)`,
+    "Operator's token": adminToken ?? 'the ADMIN_TOKEN that you set',
+    Logs: logs,
+  };
   return [
     '',
     'The system runs.',
-    factLine('API', apiUrl),
-    factLine('Reference', `${apiUrl}/docs`),
-    factLine('Queues', `${adminUrl}/admin/queues (user admin, password: the operator's token)`),
-    factLine("Operator's token", adminToken ?? 'the ADMIN_TOKEN that you set'),
-    factLine('Logs', logs),
+    ...Object.entries(facts).map(([name, what]) => `  ${name.padEnd(FACT_WIDTH)}${what}`),
     '',
     ...tryIt,
     '',

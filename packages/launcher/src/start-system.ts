@@ -1,7 +1,7 @@
 /**
  * `npm start`: everything that a sale needs, on one machine, from settings to the first order.
  *
- * 1. Settings; what cannot work is said before anything is started.
+ * 1. Settings: what cannot work is refused before anything is started.
  * 2. The data folder is claimed; what a killed start left behind is ended.
  * 3. Redis and PostgreSQL: the given ones, or private ones; then the ledger's migrations.
  * 4. Workers and API processes, kept running; the API answers /health.
@@ -10,31 +10,30 @@
  * Stopping goes the other way: API, workers, servers.
  */
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Environment } from '@flash-sale/core/config/environment.ts';
 import { SERVICE_NODE_ARGS } from '@flash-sale/core/config/node-args.ts';
 import { hostsOf } from '@flash-sale/core/config/redis-address.ts';
 import { checkPostgres } from '@flash-sale/core/ledger/check-postgres.ts';
 import { migrateLedger } from '@flash-sale/core/ledger/migrate.ts';
 import { checkRedis } from '@flash-sale/core/runtime/redis/check-redis.ts';
+import { claimDataFolder, type DataFolderClaim, keptSecret, ownFolder } from './data-folder.ts';
 import { describeDemoSale, makeDemoSales } from './demo-sales.ts';
 import { requireListenable } from './free-port.ts';
 import { type KeptProcess, keepProcess } from './keep-process.ts';
-import { keptSecret } from './kept-secret.ts';
 import { startPrivatePostgres } from './private-postgres.ts';
 import { startPrivateRedis } from './private-redis.ts';
-import { ownFolder, type PrivateServer } from './private-server.ts';
-import { signalProcess } from './process-table.ts';
-import { claimRunFile, endLeftovers, possibleLeftovers, type RunFile } from './run-file.ts';
-import { refuseSourced, removeAddresses, writeAddresses, writeProcessSettings } from './running-system.ts';
+import { type PrivateServer, type PrivateServerOptions, rejectWhenAborted } from './private-server.ts';
+import { endLeftovers } from './process-table.ts';
+import { refuseSourced, removeSystemFile, writeSystemFile } from './running-system.ts';
 import { readSettings, requireChosen, type Settings } from './settings.ts';
-import { type Say, stepLine, stepTimer, welcome } from './start-lines.ts';
-import { unlessAborted } from './wait-until.ts';
+import { plural, type Say, stepLine, stepTimer, welcome } from './start-lines.ts';
 
-/** Milliseconds for the apps to answer /health: generous, a first start on a slow disk reads every module anew. */
-const HEALTHY_WITHIN_MS = 60_000;
-const LOOK_EVERY_MS = 100;
+/** Milliseconds for API and worker to be ready: a first start on a slow disk reads every module. */
+const READY_WITHIN_MS = 60_000;
+const POLL_MS = 100;
 
-/** Milliseconds a process gets on top of SHUTDOWN_TIMEOUT_MS, so that it can end by itself at its own bound. */
+/** Milliseconds on top of SHUTDOWN_TIMEOUT_MS, so that a process can end by itself at its own bound. */
 const KILL_GRACE_MS = 500;
 
 export interface SystemOptions {
@@ -43,29 +42,22 @@ export interface SystemOptions {
   /** The environment. */
   readonly given: Record<string, string | undefined>;
   readonly say: Say;
-  /** true: API and workers start again by themselves when a file of theirs changes. */
+  /** true: API and workers restart by themselves when a file of theirs changes. */
   readonly watch?: boolean;
-  /** Raised when we are to stop, also in the middle of starting. */
+  /** Aborted when we are to stop, also in the middle of starting. */
   readonly signal: AbortSignal;
 }
 
-/** Each process its own, counted on from METRICS_PORT: API processes first. 0: off. */
-function metricsPort(settings: Environment, app: 'api' | 'worker', number: number): number {
-  if (settings.METRICS_PORT === 0) return 0;
-  return settings.METRICS_PORT + (app === 'api' ? 0 : settings.API_PROCESSES) + number - 1;
-}
-
 export class System {
+  /** Resolves when a process cannot be kept running; never rejects. */
+  readonly failed: Promise<Error>;
+  readonly #fail: (error: Error) => void;
   readonly #options: SystemOptions;
   readonly #settings: Settings;
   readonly #dataFolder: string;
-  readonly #servers: PrivateServer[] = [];
-  readonly #workers: KeptProcess[] = [];
-  readonly #apis: KeptProcess[] = [];
-  readonly #failed: Promise<Error>;
-  readonly #pids = new Map<string, number>();
-  #fail!: (error: Error) => void;
-  #runFile: RunFile | undefined;
+  /** In the order of their first start. */
+  readonly #processes = new Map<string, KeptProcess>();
+  #claim: DataFolderClaim | undefined;
   #stopped: Promise<void> | undefined;
 
   /** @throws Error with a sentence when a setting is wrong or does not fit this machine */
@@ -81,60 +73,24 @@ export class System {
     }
     requireChosen(environment);
     this.#dataFolder = ownFolder(dataFolder);
-    this.#failed = new Promise((resolve) => {
-      this.#fail = resolve;
-    });
+    ({ promise: this.failed, resolve: this.#fail } = Promise.withResolvers<Error>());
   }
 
-  /** Resolves when a part cannot be kept running; never rejects. */
-  get failed(): Promise<Error> {
-    return this.#failed;
-  }
-
-  /** @throws Error with a sentence when it cannot be started, or the signal's reason; then stop() is still to be called */
+  /** @throws Error with a sentence when it cannot be started, or the signal's reason; call stop() even then */
   async start(): Promise<void> {
-    const { say } = this.#options;
-    const { environment, apiUrl, adminUrl } = this.#settings;
-    await this.#claim();
-    await requireListenable(environment.PORT, environment.HOST);
-    if (environment.ADMIN_PORT > 0) await requireListenable(environment.ADMIN_PORT, environment.ADMIN_HOST);
-    const [redisUrl, databaseUrl] = await this.#startServers();
-    await this.#step('ledger', async () => {
-      const done = await migrateLedger(databaseUrl, () => {});
-      return done.length === 0 ? 'up to date' : `${done.length} migration${done.length === 1 ? '' : 's'} carried out`;
-    });
-    const adminToken = environment.ADMIN_TOKEN ?? keptSecret(this.#dataFolder, 'admin-token');
-    const given = {
-      ...this.#settings.variables,
-      REDIS_URL: redisUrl,
-      DATABASE_URL: databaseUrl,
-      ADMIN_TOKEN: adminToken,
-    };
-    this.#startApps(given);
-    await this.#step('worker', () => this.#whenReady(this.#workers));
-    await this.#step('api', async () => {
-      const what = await this.#whenReady(this.#apis);
-      await this.#healthy();
-      return `${what}, port ${environment.PORT}`;
-    });
-    writeAddresses(this.#dataFolder, { apiUrl, adminUrl, redisUrl, databaseUrl, adminToken });
-    writeProcessSettings(this.#dataFolder, given);
-    const demo = environment.DEMO_SALES === 'on' && environment.NODE_ENV !== 'production';
-    let demoIsOpen = true;
-    if (demo) {
-      await this.#step('demo sales', async () => {
-        const sales = await makeDemoSales({ adminUrl, adminToken });
-        demoIsOpen = sales.every(({ state, available }) => state === 'active' && available > 0);
-        return sales.map(describeDemoSale).join(', ');
-      });
-    }
-    const made = environment.ADMIN_TOKEN === undefined;
-    const logs = join(this.#dataFolder, 'logs');
-    const buyers = environment.AUTH ?? 'header';
-    say(welcome({ apiUrl, adminUrl, buyers, adminToken: made ? adminToken : undefined, demo, demoIsOpen, logs }));
+    const { say, signal } = this.#options;
+    const { PORT, HOST, ADMIN_PORT, ADMIN_HOST, SHUTDOWN_TIMEOUT_MS } = this.#settings.environment;
+    this.#claim = claimDataFolder(this.#dataFolder);
+    await endLeftovers(this.#claim.left, this.#dataFolder, SHUTDOWN_TIMEOUT_MS, (line) => say(stepLine('left', line)));
+    await requireListenable(PORT, HOST);
+    if (ADMIN_PORT > 0) await requireListenable(ADMIN_PORT, ADMIN_HOST);
+    // Awaited to its end: what it starts must be known, to be stopped. It observes the signal itself.
+    const servers = await this.#startServers();
+    const failure = this.failed.then((error) => Promise.reject(error));
+    await Promise.race([this.#startOnServers(servers), rejectWhenAborted(signal), failure]);
   }
 
-  /** Resolves when nothing of ours runs any more. Safe to call again, and after a start that failed. */
+  /** Resolves when nothing of ours runs any more. Idempotent, also after a start that failed. */
   stop(): Promise<void> {
     this.#stopped ??= this.#stopAll();
     return this.#stopped;
@@ -142,27 +98,55 @@ export class System {
 
   /** Ends everything at once, without waiting. */
   kill(): void {
-    for (const kept of [...this.#apis, ...this.#workers]) kept.kill();
-    // Also a server that was only about to become ready.
-    for (const [name, pid] of this.#pids) {
-      if (name === 'postgres') signalProcess(pid, 'SIGQUIT');
-      if (name === 'redis') signalProcess(pid, 'SIGKILL');
+    for (const kept of this.#processes.values()) kept.kill();
+  }
+
+  async #startOnServers(servers: { REDIS_URL: string; DATABASE_URL: string }): Promise<void> {
+    const { say, signal } = this.#options;
+    const { environment, variables, apiUrl, adminUrl } = this.#settings;
+    await this.#step('ledger', async () => {
+      const done = await migrateLedger(servers.DATABASE_URL, () => {});
+      return done.length === 0 ? 'up to date' : `${plural(done.length, 'migration')} applied`;
+    });
+    const adminToken = environment.ADMIN_TOKEN ?? keptSecret(this.#dataFolder, 'admin-token');
+    const given = { ...variables, ...servers, ADMIN_TOKEN: adminToken };
+    signal.throwIfAborted();
+    const workers = this.#startApps('worker', environment.WORKER_PROCESSES, given);
+    const apis = this.#startApps('api', environment.API_PROCESSES, given);
+    await this.#step('worker', () => whenReady(workers));
+    await this.#step('api', async () => {
+      const what = await whenReady(apis);
+      await whenHealthy(`${apiUrl}/health`, signal);
+      return `${what}, port ${environment.PORT}`;
+    });
+    writeSystemFile(this.#dataFolder, given);
+    const hasDemo = environment.DEMO_SALES === 'on' && environment.NODE_ENV !== 'production';
+    let isDemoOpen = true;
+    if (hasDemo) {
+      await this.#step('demo sales', async () => {
+        const sales = await makeDemoSales({ adminUrl, adminToken });
+        isDemoOpen = sales.every(({ state, available }) => state === 'active' && available > 0);
+        return sales.map(describeDemoSale).join(', ');
+      });
     }
+    say(
+      welcome({
+        apiUrl,
+        adminUrl,
+        buyers: environment.AUTH ?? 'header',
+        adminToken: environment.ADMIN_TOKEN === undefined ? adminToken : undefined,
+        demo: hasDemo ? (isDemoOpen ? 'open' : 'closed') : 'none',
+        logs: join(this.#dataFolder, 'logs'),
+      }),
+    );
   }
 
-  async #claim(): Promise<void> {
-    this.#runFile = await claimRunFile(this.#dataFolder, join(this.#options.root, 'scripts', 'start.ts'));
-    const left = possibleLeftovers(this.#dataFolder, this.#runFile.left);
-    const timeoutMs = this.#settings.environment.SHUTDOWN_TIMEOUT_MS;
-    await endLeftovers(left, this.#dataFolder, timeoutMs, (line) => this.#options.say(stepLine('left', line)));
-  }
-
-  /** Both side by side. @returns the addresses of Redis and PostgreSQL */
-  async #startServers(): Promise<[string, string]> {
-    const { REDIS_URL, REDIS_MEMORY_MB, DATABASE_URL } = this.#settings.environment;
-    const results = await Promise.allSettled([
+  /** Both side by side. */
+  async #startServers(): Promise<{ REDIS_URL: string; DATABASE_URL: string }> {
+    const { REDIS_URL, REDIS_MEMORY_MB: memoryMb, DATABASE_URL } = this.#settings.environment;
+    const [redis, postgres] = await Promise.allSettled([
       REDIS_URL === undefined
-        ? this.#privateServer('redis', (options) => startPrivateRedis({ ...options, memoryMb: REDIS_MEMORY_MB }))
+        ? this.#privateServer('redis', (options) => startPrivateRedis({ ...options, memoryMb }))
         : this.#given('redis', REDIS_URL, async () => {
             const { version, masters } = await checkRedis(REDIS_URL);
             return `redis ${version}${masters > 1 ? ` (${masters} masters)` : ''}`;
@@ -172,26 +156,22 @@ export class System {
         : this.#given('postgres', DATABASE_URL, async () => `postgres ${await checkPostgres(DATABASE_URL)}`),
     ]);
     this.#options.signal.throwIfAborted();
-    const [redis, postgres] = results;
     if (redis.status === 'rejected') throw redis.reason;
     if (postgres.status === 'rejected') throw postgres.reason;
-    return [redis.value, postgres.value];
+    return { REDIS_URL: redis.value, DATABASE_URL: postgres.value };
   }
 
-  async #privateServer(name: string, start: typeof startPrivatePostgres): Promise<string> {
+  async #privateServer(
+    name: string,
+    start: (options: PrivateServerOptions) => Promise<PrivateServer>,
+  ): Promise<string> {
+    const { say, signal } = this.#options;
+    const onLine = (line: string) => say(stepLine(name, line));
     let url = '';
-    // Not raced with the signal: what it started must be known, to be stopped. It heeds the signal itself.
     await this.#step(name, async () => {
-      const server = await start({
-        folder: this.#dataFolder,
-        say: (line) => this.#options.say(stepLine(name, line)),
-        onStarted: (pid) => this.#remember(name, pid),
-        signal: this.#options.signal,
-      });
-      this.#servers.push(server);
-      void server.gaveUp.then(this.#fail);
+      const server = await start({ folder: this.#dataFolder, say: onLine, onStarted: this.#onStarted, signal });
       url = server.url;
-      return `private (${server.what.replace(`${name} `, '')}), port ${server.port}`;
+      return `private (${server.version}), port ${server.port}`;
     });
     return url;
   }
@@ -201,95 +181,79 @@ export class System {
     return url;
   }
 
-  /** @param given what each process is given: settings, and whatever else is in the environment */
-  #startApps(given: Record<string, string>): void {
+  /** @param given the environment of each process */
+  #startApps(app: 'api' | 'worker', count: number, given: Record<string, string>): KeptProcess[] {
     const { environment } = this.#settings;
     const { root, say, watch = false } = this.#options;
-    const keep = (app: 'api' | 'worker', number: number) => {
-      const name = `${app}-${number}`;
+    const watching = watch ? ['--watch', '--watch-preserve-output'] : [];
+    const main = join(root, 'apps', app, 'src', 'main.ts');
+    return Array.from({ length: count }, (_, index) => {
+      const name = `${app}-${index + 1}`;
       const logFile = join(this.#dataFolder, 'logs', `${name}.log`);
-      const kept = keepProcess({
+      return keepProcess({
         name,
+        kind: 'app',
         command: process.execPath,
-        // The folder is not read by the app: it says in every list of processes whose app this is.
-        args: [
-          ...SERVICE_NODE_ARGS,
-          ...(watch ? ['--watch', '--watch-preserve-output'] : []),
-          join(root, 'apps', app, 'src', 'main.ts'),
-          '--data-dir',
-          this.#dataFolder,
-        ],
+        // The app does not read the folder: a later start knows by it whose process this is.
+        args: [...SERVICE_NODE_ARGS, ...watching, main, '--data-dir', this.#dataFolder],
         cwd: root,
-        env: { ...given, METRICS_PORT: String(metricsPort(environment, app, number)), LOG_FILE: logFile },
-        ipc: true,
+        env: { ...given, METRICS_PORT: String(metricsPort(environment, app, index)), LOG_FILE: logFile },
         logFile,
-        ownsLog: true,
         say: (line) => say(stepLine(app, line)),
-        onStarted: (pid) => this.#remember(name, pid),
+        stopTimeoutMs: environment.SHUTDOWN_TIMEOUT_MS + KILL_GRACE_MS,
+        onStarted: this.#onStarted,
       });
-      void kept.gaveUp.then(this.#fail);
-      return kept;
-    };
-    for (let n = 1; n <= environment.WORKER_PROCESSES; n++) this.#workers.push(keep('worker', n));
-    for (let n = 1; n <= environment.API_PROCESSES; n++) this.#apis.push(keep('api', n));
+    });
   }
 
-  async #whenReady(processes: readonly KeptProcess[]): Promise<string> {
-    const { promise: tooLate, reject } = Promise.withResolvers<never>();
-    const timer = setTimeout(() => {
-      const logs = processes.map(({ logFile }) => logFile).join(', ');
-      reject(new Error(`Not ready after ${HEALTHY_WITHIN_MS / 1000} s. See ${logs}`));
-    }, HEALTHY_WITHIN_MS);
-    try {
-      await Promise.race([Promise.all(processes.map(({ ready }) => ready)), tooLate, this.#failure()]);
-    } finally {
-      clearTimeout(timer);
-    }
-    return `${processes.length} process${processes.length === 1 ? '' : 'es'}`;
-  }
-
-  async #healthy(): Promise<void> {
-    const url = `${this.#settings.apiUrl}/health`;
-    const deadline = Date.now() + HEALTHY_WITHIN_MS;
-    for (let last = 'no answer'; ; await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS))) {
-      this.#options.signal.throwIfAborted();
-      const asked = fetch(url, { signal: AbortSignal.timeout(5_000) });
-      const response = await Promise.race([asked, this.#failure()]).catch((error: Error) => error);
-      if (response instanceof Error) {
-        if (response.name === 'PartFailedError') throw response;
-        last = response.message;
-      } else {
-        if (response.status === 200) return;
-        last = `${response.status} ${await response.text()}`;
-      }
-      if (Date.now() > deadline) throw new Error(`The API is not healthy at ${url}: ${last}`);
-    }
-  }
-
-  /** Rejects when a part cannot be kept running. */
-  async #failure(): Promise<never> {
-    throw Object.assign(await this.#failed, { name: 'PartFailedError' });
-  }
+  readonly #onStarted = (kept: KeptProcess): void => {
+    if (!this.#processes.has(kept.name)) void kept.gaveUp.then(this.#fail);
+    this.#processes.set(kept.name, kept);
+    if (kept.pid !== undefined) this.#claim?.setProcess(kept.name, kept.pid);
+  };
 
   async #step(name: string, work: () => Promise<string>): Promise<void> {
     const timer = stepTimer();
-    const isServer = name === 'redis' || name === 'postgres';
-    const what = await (isServer ? work() : unlessAborted(work(), this.#options.signal));
+    const what = await work();
     this.#options.say(stepLine(name, what, timer()));
   }
 
-  #remember(name: string, pid: number): void {
-    this.#pids.set(name, pid);
-    this.#runFile?.setProcess(name, pid);
-  }
-
   async #stopAll(): Promise<void> {
-    const timeoutMs = this.#settings.environment.SHUTDOWN_TIMEOUT_MS + KILL_GRACE_MS;
-    for (const group of [this.#apis, this.#workers, this.#servers]) {
-      await Promise.all(group.map((part: KeptProcess | PrivateServer) => part.stop(timeoutMs)));
-    }
-    // Where the folder was not ours to take, its system's addresses are not ours to remove.
-    if (this.#runFile) removeAddresses(this.#dataFolder);
-    this.#runFile?.release();
+    const processes = [...this.#processes.values()];
+    for (const group of [/^api-/, /^worker-/, /^(redis|postgres)$/])
+      await Promise.all(processes.filter(({ name }) => group.test(name)).map((kept) => kept.stop()));
+    if (this.#claim === undefined) return;
+    // Without the claim the file is another system's.
+    removeSystemFile(this.#dataFolder);
+    this.#claim.release();
   }
+}
+
+/** Counted up from METRICS_PORT, API processes first. 0: off. */
+function metricsPort({ METRICS_PORT, API_PROCESSES }: Environment, app: 'api' | 'worker', index: number): number {
+  return METRICS_PORT === 0 ? 0 : METRICS_PORT + (app === 'api' ? 0 : API_PROCESSES) + index;
+}
+
+async function whenReady(processes: readonly KeptProcess[]): Promise<string> {
+  const tooLate = sleep(READY_WITHIN_MS, undefined, { ref: false }).then(() => {
+    const logs = processes.map(({ logFile }) => logFile).join(', ');
+    throw new Error(`Not ready after ${READY_WITHIN_MS / 1000} s. See ${logs}`);
+  });
+  await Promise.race([Promise.all(processes.map(({ ready }) => ready)), tooLate]);
+  return plural(processes.length, 'process', 'processes');
+}
+
+async function whenHealthy(url: string, signal: AbortSignal): Promise<void> {
+  let last = 'no answer';
+  for (const deadline = Date.now() + READY_WITHIN_MS; Date.now() < deadline; await sleep(POLL_MS)) {
+    signal.throwIfAborted();
+    try {
+      const response = await fetch(url, { signal: AbortSignal.timeout(5_000) });
+      if (response.status === 200) return;
+      last = `${response.status} ${await response.text()}`;
+    } catch (error) {
+      last = (error as Error).message;
+    }
+  }
+  throw new Error(`The API is not healthy at ${url}: ${last}`);
 }
