@@ -7,7 +7,7 @@
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { EnvironmentError } from '@flash-sale/core/config/environment.ts';
-import { findSettings, findSystem } from '@flash-sale/launcher/running-system.ts';
+import { findSettings } from '@flash-sale/launcher/running-system.ts';
 import { LOOK_MS, ROUND_TRIPS } from '@flash-sale/ops/doctor/bounds.ts';
 import { exitCodeOf, type Finding, ok, reportOf, wrong } from '@flash-sale/ops/doctor/checks.ts';
 import { collectFacts } from '@flash-sale/ops/doctor/collect-facts.ts';
@@ -36,9 +36,7 @@ try {
 async function examine(): Promise<Finding[]> {
   try {
     const { settings: found, isRunning, changed } = findSettings(root, process.env);
-    const { environment, dataFolder } = found;
-    // Of a running system they are complete; otherwise its servers may still be known.
-    const settings = isRunning ? environment : { ...environment, ...findSystem(root, process.env) };
+    const { environment: settings, dataFolder } = found;
     const looks = { lookMs: LOOK_MS, roundTrips: ROUND_TRIPS, migrations: true };
     const facts = await collectFacts({ settings, folders: [dataFolder], ...looks });
     const but = changed.length > 0 ? `, but for ${changed.join(', ')} as set here` : '';

@@ -80,7 +80,8 @@ export class BenchSystem {
       const distFolder = join(root, '.data', 'redis-dist');
       servers = await startPrivateServers({ folder: ownFolder(join(folder, 'servers')), distFolder });
       // The CPU time of a container is not that of the process that started it.
-      if (servers.redis.what.includes('Docker')) throw new Error('The bench needs a redis-server outside of Docker.');
+      if (servers.redis.version.includes('Docker'))
+        throw new Error('The bench needs a redis-server outside of Docker.');
       const { redisUrl: REDIS_URL, databaseUrl: DATABASE_URL } = servers;
       const port = await freePort();
       const env = { PATH: process.env.PATH, ...SETTINGS, PORT: String(port), REDIS_URL, DATABASE_URL };

@@ -4,8 +4,8 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync } from 'node:fs';
-import { openLog } from '@flash-sale/launcher/log-file.ts';
+import { closeSync, mkdirSync, openSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { signalProcess } from '@flash-sale/launcher/process-table.ts';
 
 const STARTS_AGAIN_AFTER_MS = 250;
@@ -51,14 +51,15 @@ export class PartProcess {
 
   #spawn(): void {
     const { name, main, env, logFile, onFall } = this.#options;
-    const log = openLog(logFile);
+    mkdirSync(dirname(logFile), { recursive: true });
+    const log = openSync(logFile, 'a', 0o640);
     const child = spawn(process.execPath, [main], {
       env,
       // A group of its own: a terminal's Ctrl-C reaches us, and we end it.
       detached: true,
-      stdio: ['ignore', log.fd, log.fd, 'ipc'],
+      stdio: ['ignore', log, log, 'ipc'],
     });
-    closeSync(log.fd);
+    closeSync(log);
     this.#child = child;
     let wasReady = false;
     child.on('message', (message) => {

@@ -27,10 +27,7 @@ export async function findHaproxy(): Promise<UnpackedProgram> {
   if ((await runCommand('haproxy', ['-v'])).code === 0) return { path: 'haproxy', libraryPath: '' };
   const folder = join(root, '.data', 'haproxy-dist');
   mkdirSync(dirname(folder), { recursive: true });
-  const isRoot = process.getuid?.() === 0;
-  const found =
-    unpackedProgram(folder, HAPROXY) ??
-    (await unpackDebianProgram({ program: HAPROXY, folder, run: runCommand, isRoot, say: () => {} }));
+  const found = unpackedProgram(folder, HAPROXY) ?? (await unpackDebianProgram({ program: HAPROXY, folder }));
   if (typeof found === 'string')
     throw new Error(
       'A rolling update is tried behind HAProxy, which is not on PATH. Install it ("apt-get install haproxy", "brew install haproxy") and ' +

@@ -3,7 +3,12 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { type DebianProgram, unpackDebianProgram, unpackedProgram } from '@flash-sale/launcher/debian-program.ts';
+import {
+  type DebianProgram,
+  type UnpackedProgram,
+  unpackDebianProgram,
+  unpackedProgram,
+} from '@flash-sale/launcher/debian-program.ts';
 import { runCommand } from '@flash-sale/launcher/run-command.ts';
 import pg from 'pg';
 import { root } from '../tidy/source-files.ts';
@@ -20,20 +25,12 @@ const PGBOUNCER: DebianProgram = {
 /** What our pools ask for as they connect, and PgBouncer must let pass without carrying it to the server. */
 const LET_PASS = 'extra_float_digits,statement_timeout,lock_timeout,idle_in_transaction_session_timeout';
 
-interface Found {
-  readonly path: string;
-  readonly libraryPath: string;
-}
-
-async function findPgBouncer(): Promise<Found> {
+async function findPgBouncer(): Promise<UnpackedProgram> {
   for (const path of ['pgbouncer', '/usr/sbin/pgbouncer'])
     if ((await runCommand(path, ['--version'])).code === 0) return { path, libraryPath: '' };
   const folder = join(root, '.data', 'pgbouncer-dist');
   mkdirSync(dirname(folder), { recursive: true });
-  const isRoot = process.getuid?.() === 0;
-  const found =
-    unpackedProgram(folder, PGBOUNCER) ??
-    (await unpackDebianProgram({ program: PGBOUNCER, folder, run: runCommand, isRoot, say: () => {} }));
+  const found = unpackedProgram(folder, PGBOUNCER) ?? (await unpackDebianProgram({ program: PGBOUNCER, folder }));
   if (typeof found === 'string')
     throw new Error(
       `PgBouncer is not on PATH, and its package could not be fetched (${found}): apt-get install pgbouncer`,

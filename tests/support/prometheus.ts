@@ -24,10 +24,7 @@ export async function findPrometheus(): Promise<{ prometheus: string; promtool: 
   if (onPath.every(({ code }) => code === 0)) return { prometheus: 'prometheus', promtool: 'promtool' };
   const folder = join(root, '.data', 'prometheus-dist');
   mkdirSync(dirname(folder), { recursive: true });
-  const isRoot = process.getuid?.() === 0;
-  const found =
-    unpackedProgram(folder, PROMETHEUS) ??
-    (await unpackDebianProgram({ program: PROMETHEUS, folder, run: runCommand, isRoot, say: () => {} }));
+  const found = unpackedProgram(folder, PROMETHEUS) ?? (await unpackDebianProgram({ program: PROMETHEUS, folder }));
   if (typeof found === 'string')
     throw new Error(
       'The alerts are tried with prometheus and promtool, and neither is on PATH. Install them ("apt-get install prometheus", ' +

@@ -61,7 +61,7 @@ export async function startWatchedRedis(options: {
   };
   const end = async (): Promise<void> => {
     await Promise.all([
-      ...sentinels.map(({ kept }) => kept.stop(5_000)),
+      ...sentinels.map(({ kept }) => kept.stop()),
       ...servers.map((server) => {
         if (server.pid !== undefined) process.kill(server.pid, 'SIGCONT');
         return server.stop();
@@ -170,9 +170,8 @@ export async function startSentinel(options: {
     command: found.path,
     args: [configFile, '--sentinel'],
     logFile: join(folder, 'sentinel.log'),
-    say: () => {},
+    kind: 'server',
     restart: false,
-    beforeReady: 'give-up',
     env: { PATH: process.env.PATH, LC_ALL: 'C', LD_LIBRARY_PATH: found.libraryPath },
     cwd: folder,
   });
@@ -187,7 +186,7 @@ export async function startSentinel(options: {
       ),
     );
   } catch (error) {
-    await kept.stop(1_000);
+    await kept.stop();
     throw error;
   } finally {
     client.disconnect();

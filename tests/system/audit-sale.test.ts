@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { writeAddresses, writeProcessSettings } from '@flash-sale/launcher/running-system.ts';
+import { writeSystemFile } from '@flash-sale/launcher/running-system.ts';
 import type { AuditReport } from '@flash-sale/ops/audit/audit-report.ts';
 import { afterEach, beforeEach, expect, inject, test, vi } from 'vitest';
 import { freePort } from '../support/free-port.ts';
@@ -67,17 +67,8 @@ test('--json is the report and nothing else', async () => {
 
 test('the running system is found by what it wrote down', async () => {
   await PlantedSale.make(world);
-  writeAddresses(folder, {
-    ...addresses(),
-    redisUrl: world.redisUrl,
-    databaseUrl: world.databaseUrl,
-    apiUrl: '',
-    adminUrl: '',
-    adminToken: 'x',
-  });
-  expect(await auditSale([], {})).toMatchObject({ code: 0 });
   // Its keys, too: at the default prefix there would be no inventory.
-  writeProcessSettings(folder, { ...addresses(), KEY_PREFIX: world.prefix });
+  writeSystemFile(folder, { ...addresses(), KEY_PREFIX: world.prefix });
   expect(await auditSale([], { KEY_PREFIX: '' })).toMatchObject({ code: 0 });
 });
 

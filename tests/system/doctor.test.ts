@@ -9,7 +9,7 @@ import { migrateLedger } from '@flash-sale/core/ledger/migrate.ts';
 import { startPrivatePostgres } from '@flash-sale/launcher/private-postgres.ts';
 import { startPrivateRedis } from '@flash-sale/launcher/private-redis.ts';
 import type { PrivateServer } from '@flash-sale/launcher/private-server.ts';
-import { removeAddresses, writeAddresses, writeProcessSettings } from '@flash-sale/launcher/running-system.ts';
+import { removeSystemFile, writeSystemFile } from '@flash-sale/launcher/running-system.ts';
 import type { DoctorReport } from '@flash-sale/ops/doctor/checks.ts';
 import { Redis } from 'ioredis';
 import pg from 'pg';
@@ -203,24 +203,18 @@ test('settings: a wrong one is a finding of its own; 1 for what is wrong, 2 for 
 test('the running system is found by what it wrote down', async () => {
   const unset = { REDIS_URL: undefined, DATABASE_URL: undefined, ADMIN_TOKEN: undefined };
   expect(await faults(unset)).toEqual(['ADMIN_TOKEN wrong', 'REDIS_ANSWERS wrong', 'POSTGRES_ANSWERS wrong']);
-  writeAddresses(dataFolder, {
-    redisUrl: redis.url,
-    databaseUrl: postgres.url,
-    apiUrl: '',
-    adminUrl: '',
-    adminToken: TOKEN,
-  });
+  writeSystemFile(dataFolder, healthy());
   expect(await faults(unset)).toEqual([]);
   // What its processes were given is what is judged, not what this terminal would start.
   const given = { ...healthy(), KEY_PREFIX: 'other', GLOBAL_RATE_LIMIT: '0' };
-  writeProcessSettings(dataFolder, given);
+  writeSystemFile(dataFolder, given);
   const bare = Object.fromEntries(Object.keys(healthy()).map((name) => [name, undefined]));
   const said = await doctor({ ...bare, DATA_DIR: dataFolder, PORT: '5098' });
   expect(said.out).toMatch(
     /^ {2}ok {7}SETTINGS +all can be read; those of the system that runs on .*data, but for PORT as set here$/m,
   );
   expect(await faults({ ...bare, DATA_DIR: dataFolder })).toEqual(['RATE_LIMITS warning']);
-  removeAddresses(dataFolder);
+  removeSystemFile(dataFolder);
 });
 
 /** Takes connections, and never says a word. */

@@ -6,7 +6,7 @@ import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { EnvironmentSchema } from '@flash-sale/core/config/environment.ts';
-import { readShellFile } from '@flash-sale/launcher/shell-file.ts';
+import { readSystemFile } from '@flash-sale/launcher/running-system.ts';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { AnyJson } from '../support/any-json.ts';
 import { freePort } from '../support/free-port.ts';
@@ -111,7 +111,7 @@ test('from the first order to the end: stock survives restarts, the dead come ba
   expect(placed).toMatchObject({ status: 'accepted', remaining: 9 });
   await eventually('the order is confirmed', 5_000, async () => (await state(placed.order_id)) === 'confirmed');
 
-  const written = readShellFile(join(folder, 'settings.env'));
+  const written = readSystemFile(folder);
   expect(written).toMatchObject({ PORT: String(port), REDIS_URL: expect.stringContaining('redis://') });
   for (const name of process.platform === 'linux' ? ['api-1', 'worker-1'] : []) {
     const got = parseEnvironment(readFileSync(`/proc/${pids()[name]}/environ`, 'utf8'));

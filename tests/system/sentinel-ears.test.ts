@@ -39,7 +39,7 @@ beforeEach(async () => {
 afterEach(async () => {
   await connection?.close();
   for (const { client } of sentinels) client.disconnect();
-  await Promise.all([...sentinels.map(({ kept }) => kept.stop(5_000)), ...servers.map(({ server }) => server.stop())]);
+  await Promise.all([...sentinels.map(({ kept }) => kept.stop()), ...servers.map(({ server }) => server.stop())]);
   rmSync(folder, { recursive: true, force: true });
 });
 
@@ -115,7 +115,7 @@ test('a sentinel that cannot be listened to is named once, not each second, and 
   await connect();
   await eventually('both ears listen', 10_000, async () => (await listeners(second)) === 1);
   second.client.disconnect();
-  await second.kept.stop(5_000);
+  await second.kept.stop();
   let tries = 0;
   const deaf = createServer((socket) => {
     tries++;

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { writeProcessSettings } from '@flash-sale/launcher/running-system.ts';
+import { writeSystemFile } from '@flash-sale/launcher/running-system.ts';
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
 import { freePort } from '../support/free-port.ts';
 import { ADMIN_TOKEN } from '../support/running-system.ts';
@@ -40,7 +40,7 @@ function documented(page: string, command: RegExp): string {
 test('an API process that is added by hand knows buyers as the running ones do, and has their doors', async () => {
   const [port, adminPort, metricsPort] = await Promise.all([freePort(), freePort(), freePort()]);
   const sale = await makeSale(world);
-  writeProcessSettings(folder, {
+  writeSystemFile(folder, {
     REDIS_URL: world.redisUrl,
     DATABASE_URL: world.databaseUrl,
     KEY_PREFIX: world.prefix,
@@ -94,7 +94,7 @@ test('without the file nothing is started, whatever the terminal has', () => {
   for (const shell of ['sh', 'bash']) {
     const typed = spawnSync(shell, ['-c', commands], { cwd: root, env: terminal, encoding: 'utf8', timeout: 20_000 });
     expect(typed.status, shell).toBeGreaterThan(0);
-    expect(typed.stderr, shell).toMatch(/settings\.env/);
+    expect(typed.stderr, shell).toMatch(/system\.env/);
     // An API opens its log before anything else.
     expect(existsSync(join(folder, 'api-9.log')), shell).toBe(false);
   }

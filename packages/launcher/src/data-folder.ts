@@ -3,7 +3,7 @@
  * that it started: for people, and for the next start, which ends what a killed one left behind.
  */
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, readFileSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 
@@ -73,15 +73,10 @@ export function keptSecret(dataFolder: string, name: string): string {
   return secret;
 }
 
-/** The folder by its canonical name: command lines are searched for it later. */
-export function ownFolder(folder: string): string {
-  mkdirSync(folder, { recursive: true });
-  return realpathSync(folder);
-}
-
 /** Node has no flock; SQLite does, and the system releases it however this process ends. @returns null: another has it */
 function lockFile(file: string): DatabaseSync | null {
-  const lock = new DatabaseSync(file);
+  // Milliseconds: a process that was just killed may still be releasing it.
+  const lock = new DatabaseSync(file, { timeout: 500 });
   try {
     lock.exec('BEGIN EXCLUSIVE');
     return lock;

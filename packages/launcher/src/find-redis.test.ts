@@ -2,7 +2,7 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { neededPackages, newEnoughPackage } from './debian-program.ts';
+import { missingPackages, newEnoughPackage } from './debian-program.ts';
 import { type FindOptions, findRedis, REDIS } from './find-redis.ts';
 import { type RunCommand, runCommand } from './run-command.ts';
 
@@ -17,7 +17,7 @@ afterEach(() => rmSync(folder, { recursive: true, force: true }));
 const absent: RunCommand = async () => ({ code: 127, stdout: '', stderr: '' });
 
 const search = (more: Partial<FindOptions>) =>
-  findRedis({ distFolder: join(folder, 'dist'), searchPath: '', usualPlaces: [], isRoot: false, run: absent, ...more });
+  findRedis({ distFolder: join(folder, 'dist'), searchPath: '', usualPlaces: [], run: absent, ...more });
 
 function fakeServer(name: string, output: string): void {
   writeFileSync(join(folder, name), `#!/bin/sh\necho '${output}'\n`);
@@ -66,20 +66,15 @@ test('apt-cache policy: the first package with a new enough candidate', () => {
   expect(newEnoughPackage('', 7)).toBeUndefined();
 });
 
-test('apt-cache depends: what carries code and is not there; one of several alternatives is enough', () => {
-  const listing = [
-    'redis-tools',
-    '  Depends: libc6',
-    '  Depends: libjemalloc2',
-    ' |Depends: libsystemd0',
-    '  Depends: libelogind0',
-    ' |Depends: lsb-base',
-    '  Depends: sysvinit-utils',
-    '  PreDepends: libssl3:any',
-    '  Depends: adduser',
+test('apt-get install --simulate: what carries code and is new; what would be upgraded is there already', () => {
+  const plan = [
+    'The following NEW packages will be installed:',
+    '  adduser libjemalloc2 redis-server',
+    'Inst libc6 [2.36-9+deb12u9] (2.36-9+deb12u13 Debian:12.15/oldstable [amd64])',
+    'Inst adduser (3.134 Debian:12.15/oldstable [all])',
+    'Inst libjemalloc2 (5.3.0-1 Debian:12.15/oldstable [amd64])',
+    'Inst redis-server (5:7.0.15-1~deb12u10 Debian-Security:12/oldstable-security [amd64])',
+    'Conf libjemalloc2 (5.3.0-1 Debian:12.15/oldstable [amd64])',
   ].join('\n');
-  expect(neededPackages(listing, new Set(['libc6', 'libelogind0']), REDIS.carriesCode)).toEqual([
-    'libjemalloc2',
-    'libssl3',
-  ]);
+  expect(missingPackages(plan, REDIS.carriesCode)).toEqual(['libjemalloc2', 'redis-server']);
 });

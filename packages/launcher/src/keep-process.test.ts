@@ -1,6 +1,7 @@
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { LOG_FILE_BYTES } from '@flash-sale/core/config/limits.ts';
 import { listSetAside } from '@flash-sale/core/runtime/rotated-file.ts';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { BACKOFF, type KeepOptions, type KeptProcess, keepProcess, restartDelay } from './keep-process.ts';
@@ -16,7 +17,7 @@ beforeEach(() => {
 });
 
 afterEach(async () => {
-  await kept?.stop(5_000);
+  await kept?.stop();
   rmSync(folder, { recursive: true, force: true });
 });
 
@@ -25,6 +26,7 @@ function keep(script: string, more: Partial<KeepOptions> = {}): KeptProcess {
   writeFileSync(file, script);
   kept = keepProcess({
     name: 'child',
+    kind: 'app',
     command: process.execPath,
     args: [file],
     logFile: join(folder, 'logs', 'child.log'),
@@ -38,19 +40,19 @@ function keep(script: string, more: Partial<KeepOptions> = {}): KeptProcess {
 const STAYS = 'setInterval(() => {}, 1000);';
 const READY = 'process.send({ ready: true });';
 
-test('the pause before a new start doubles from 0.25 s to 10 s', () => {
-  expect([1, 2, 3, 4, 5, 6, 7, 20].map((deaths) => restartDelay(deaths, BACKOFF))).toEqual([
+test('the pause before a restart doubles from 0.25 s to 10 s', () => {
+  expect([1, 2, 3, 4, 5, 6, 7, 20].map((exits) => restartDelay(exits, BACKOFF))).toEqual([
     250, 500, 1_000, 2_000, 4_000, 8_000, 10_000, 10_000,
   ]);
 });
 
-test('a child that dies is started again, and a line says why, when and where to look', async () => {
-  const pids: number[] = [];
-  const child = keep(`console.log('life'); process.exit(3);`, { onStarted: (pid) => pids.push(pid) });
+test('a child that exits is restarted, and a line says why, when and where to look', async () => {
+  const pids: (number | undefined)[] = [];
+  const child = keep(`console.log('life'); process.exit(3);`, { onStarted: ({ pid }) => pids.push(pid) });
   await vi.waitFor(() => expect(pids.length).toBeGreaterThanOrEqual(3), 5_000);
-  await child.stop(1_000);
-  expect(lines[0]).toBe(`child ended (exit code 3); starts again in 0.02 s. Log: ${child.logFile}`);
-  expect(lines[1]).toContain('starts again in 0.04 s');
+  await child.stop();
+  expect(lines[0]).toBe(`child exited (exit code 3); restarts in 0.02 s. Log: ${child.logFile}`);
+  expect(lines[1]).toContain('restarts in 0.04 s');
   expect(new Set(pids).size).toBe(pids.length);
   expect(readFileSync(child.logFile, 'utf8').match(/life/g)?.length).toBeGreaterThanOrEqual(2);
 });
@@ -58,55 +60,72 @@ test('a child that dies is started again, and a line says why, when and where to
 test('after a life that was long enough the pause begins at its shortest again', async () => {
   keep('setTimeout(() => process.exit(1), 150);', { backoff: { firstMs: 20, mostMs: 10_000, steadyMs: 100 } });
   await vi.waitFor(() => expect(lines.length).toBeGreaterThanOrEqual(3), 5_000);
-  expect(lines.every((line) => line.includes('starts again in 0.02 s'))).toBe(true);
+  expect(lines.every((line) => line.includes('restarts in 0.02 s'))).toBe(true);
 });
 
-test('EX_CONFIG before it was ready: given up, with its last words', async () => {
-  const child = keep(`console.log('{"level":30}'); console.error('PORT is wrong.'); process.exit(78);`, { ipc: true });
-  await expect(child.ready).rejects.toThrow('child could not start (exit code 78).\n  PORT is wrong.');
-  expect((await child.gaveUp).message).toContain('PORT is wrong.');
-  expect(lines).toEqual([]);
+test.each<{ what: string; script?: string; more?: Partial<KeepOptions>; sentence: string }>([
+  {
+    what: 'an app with EX_CONFIG, without its log lines',
+    script: `console.log('{"level":30}'); console.error('PORT is wrong.'); process.exit(78);`,
+    sentence: 'child could not start (exit code 78).\n  PORT is wrong.',
+  },
+  {
+    what: 'a server that exits',
+    script: `console.error('no disk'); process.exit(1);`,
+    more: { kind: 'server' },
+    sentence: 'child could not start (exit code 1).\n  no disk',
+  },
+  {
+    what: 'a server that does not exist',
+    more: { kind: 'server', command: '/nowhere/absent', args: [] },
+    sentence: 'ENOENT',
+  },
+])('given up before it was ready, with its last lines: $what', async ({ script = '', more = {}, sentence }) => {
+  const child = keep(script, more);
+  await expect(child.ready).rejects.toThrow(sentence);
+  expect((await child.gaveUp).message).toContain(sentence);
   expect(child.pid).toBeUndefined();
+  expect(lines).toEqual([]);
 });
 
-test('EX_CONFIG after it was ready is a death like others', async () => {
-  const child = keep(`${READY} setTimeout(() => process.exit(78), 50);`, { ipc: true });
+test('EX_CONFIG after it was ready is an exit like others', async () => {
+  const child = keep(`${READY} setTimeout(() => process.exit(78), 50);`);
   await child.ready;
-  await vi.waitFor(() => expect(lines.length).toBeGreaterThanOrEqual(1), 5_000);
-  expect(lines[0]).toContain('exit code 78');
+  await vi.waitFor(() => expect(lines[0]).toContain('exit code 78'), 5_000);
 });
 
-test('a command that does not exist is given up by a server, with the reason', async () => {
-  const child = keep('', { command: join(folder, 'absent'), args: [], beforeReady: 'give-up' });
-  await expect(child.ready).rejects.toThrow('ENOENT');
-});
-
-test('stop asks with the signal, and the child is not started again', async () => {
-  const child = keep(`process.on('SIGTERM', () => { console.log('bye'); process.exit(0); }); ${READY} ${STAYS}`, {
-    ipc: true,
-  });
+test('stop asks with the signal, and the child is not restarted', async () => {
+  const child = keep(`process.on('SIGTERM', () => { console.log('bye'); process.exit(0); }); ${READY} ${STAYS}`);
   await child.ready;
   const pid = child.pid as number;
-  await child.stop(5_000);
+  await child.stop();
   expect(readFileSync(child.logFile, 'utf8')).toBe('bye\n');
   expect(commandLine(pid)).toBeUndefined();
   expect(lines).toEqual([]);
 });
 
-test('a child that does not hear the signal is killed, and a line says so', async () => {
-  const child = keep(`process.on('SIGTERM', () => {}); ${READY} ${STAYS}`, { ipc: true });
+test('a child that ignores the signal is killed, with what it started, and a line says so', async () => {
+  const grandchild = `import { spawn } from 'node:child_process';
+    const { pid } = spawn(process.execPath, ['-e', '${STAYS}']); console.log(pid);`;
+  const child = keep(`${grandchild} process.on('SIGTERM', () => {}); ${READY} ${STAYS}`, { stopTimeoutMs: 100 });
   await child.ready;
   const pid = child.pid as number;
-  await child.stop(100);
+  await child.stop();
   expect(commandLine(pid)).toBeUndefined();
-  expect(lines).toEqual(['child did not stop within 0.1 s and is killed.']);
+  await vi.waitFor(() => expect(commandLine(Number(readFileSync(child.logFile, 'utf8')))).toBeUndefined(), 5_000);
+  expect(lines).toEqual(['child did not stop within 0.1 s and was killed.']);
 });
 
-test('a log above 20 MB is set aside when its process starts', async () => {
-  const log = join(folder, 'child.log');
-  writeFileSync(log, Buffer.alloc(21 * 1024 * 1024, 'x'));
-  const child = keep(`console.log('new'); ${READY} ${STAYS}`, { ipc: true, logFile: log });
-  await child.ready;
-  expect(readFileSync(log, 'utf8')).toBe('new\n');
-  expect(listSetAside(log).map((file) => statSync(file).size)).toEqual([21 * 1024 * 1024]);
+test('two files bound the log of a server', async () => {
+  const logFile = join(folder, 'server.log');
+  for (const last of ['first', 'second']) {
+    writeFileSync(logFile, '');
+    truncateSync(logFile, LOG_FILE_BYTES);
+    await expect(keep(`console.log('${last}'); process.exit(1)`, { kind: 'server', logFile }).ready).rejects.toThrow(
+      last,
+    );
+  }
+  const [aside = '', ...more] = listSetAside(logFile);
+  expect(more).toEqual([]);
+  expect(statSync(aside).size).toBe(LOG_FILE_BYTES + 'second\n'.length);
 });

@@ -1,4 +1,5 @@
 /** Starts a private Redis or PostgreSQL on a port of its own and waits until it answers. */
+import { mkdirSync, realpathSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { keptPort, portState } from './free-port.ts';
@@ -103,4 +104,10 @@ export function rejectWhenAborted(signal: AbortSignal | undefined): Promise<neve
     if (signal?.aborted) fail();
     else signal?.addEventListener('abort', fail, { once: true });
   });
+}
+
+/** The folder by its canonical name: command lines are searched for it later. */
+export function ownFolder(folder: string): string {
+  mkdirSync(folder, { recursive: true });
+  return realpathSync(folder);
 }

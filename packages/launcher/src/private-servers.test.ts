@@ -55,7 +55,7 @@ test('Redis: killed, it is back at the same address with another pid', async () 
   signalProcess(pid, 'SIGKILL');
   await vi.waitFor(() => expect(server.pid).not.toBe(pid), 5_000);
   await checkRedis(server.url, 10_000);
-  expect(lines.at(-1)).toContain('redis ended (SIGKILL); starts again in 0.25 s');
+  expect(lines.at(-1)).toContain('redis exited (SIGKILL); restarts in 0.25 s');
 });
 
 test('Redis: with restart false it stays dead until it is started again on its folder', async () => {

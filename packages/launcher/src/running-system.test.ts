@@ -5,15 +5,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import {
+  findLedger,
   findOperator,
   findServers,
   findSettings,
+  readSystemFile,
   refuseSourced,
-  removeAddresses,
-  writeAddresses,
-  writeProcessSettings,
+  removeSystemFile,
+  writeSystemFile,
 } from './running-system.ts';
-import { readShellFile } from './shell-file.ts';
 
 let folder: string;
 beforeEach(() => {
@@ -21,74 +21,62 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
-const addresses = {
-  apiUrl: 'http://127.0.0.1:5099',
-  adminUrl: 'http://127.0.0.1:5097',
-  redisUrl: 'redis://default:pa$s`w"o@127.0.0.1:1/0',
-  databaseUrl: "postgres://u:it's@127.0.0.1:2/d",
-  adminToken: 'a-token\'s-$(with)-`odd`-"marks"',
-};
-/** What a shell has that sourced the file: name → text. */
-function sourced(file: string, before: Record<string, string> = {}): Record<string, string> {
+/** What a shell has that read the file: name → text. */
+function sourced(before: Record<string, string> = {}): Record<string, string> {
   const print = 'process.stdout.write(JSON.stringify(process["env"]))';
-  const typed = `set -a; . "${join(folder, file)}"; set +a; exec "${process.execPath}" -e '${print}'`;
+  const typed = `set -a; . "${join(folder, 'system.env')}"; set +a; exec "${process.execPath}" -e '${print}'`;
   return JSON.parse(execFileSync('sh', ['-c', typed], { encoding: 'utf8', env: before }));
 }
 
-test('a shell and a command read the same, and nobody else may', () => {
-  writeFileSync(join(folder, 'system.env'), 'left by an earlier one', { mode: 0o644 });
-  writeAddresses(folder, addresses);
-  expect(statSync(join(folder, 'system.env')).mode & 0o777).toBe(0o600);
-  const { adminUrl, adminToken, redisUrl, databaseUrl } = addresses;
-  expect(sourced('system.env')).toMatchObject({
-    ADMIN_URL: adminUrl,
-    ADMIN_TOKEN: adminToken,
-    REDIS_URL: redisUrl,
-    DATABASE_URL: databaseUrl,
-  });
-  expect(findServers(folder, { DATA_DIR: folder })).toEqual({ redisUrl, databaseUrl });
-  expect(findOperator(folder, { DATA_DIR: folder })).toEqual({ adminUrl, adminToken });
-});
-
-test("a command's own settings go first", () => {
-  writeAddresses(folder, addresses);
-  const own = { DATA_DIR: folder, PORT: '5098', ADMIN_TOKEN: 'a-token-of-its-own' };
-  expect(findOperator(folder, own)).toEqual({ adminUrl: 'http://127.0.0.1:5098', adminToken: 'a-token-of-its-own' });
-});
-
 const given = {
-  REDIS_URL: addresses.redisUrl,
-  DATABASE_URL: addresses.databaseUrl,
-  ADMIN_TOKEN: addresses.adminToken,
+  REDIS_URL: 'redis://default:pa$s`w"o@127.0.0.1:1/0',
+  DATABASE_URL: "postgres://u:it's@127.0.0.1:2/d",
+  ADMIN_TOKEN: 'a-token\'s-$(with)-`odd`-"marks"',
   AUTH: 'jwt',
   JWT_SECRET: 'sT4-kq9ZxW7mPv2LrB8nYc5HdF1jGa6E',
   JWT_ISSUER: `it's "$HOME" \`id\` \\ of two
 lines`,
   JWT_AUDIENCE: "a shop's own",
   PORT: '5964',
+  ADMIN_PORT: '5097',
   KEY_PREFIX: 'other',
   LOG_FILE: '/nowhere/api-1.log',
   NODE_OPTIONS: '--max-old-space-size=512 --no-warnings',
   SHELL: '/bin/of-the-launcher',
 };
+const { LOG_FILE: _own, SHELL: _others, ...kept } = given;
 
-test('a shell that sources settings.env gives a process what the running ones were given, over whatever it had', () => {
-  writeProcessSettings(folder, given);
-  expect(statSync(join(folder, 'settings.env')).mode & 0o777).toBe(0o600);
-  const { LOG_FILE: _own, SHELL: _others, ...expected } = given;
-  const shell = sourced('settings.env', { AUTH: 'header', GLOBAL_RATE_LIMIT: '7', JWT_JWKS_URL: 'http://other' });
+test('a shell that reads system.env, and a command, have what the running processes have; nobody else may read it', () => {
+  writeFileSync(join(folder, 'system.env'), 'left by an earlier one', { mode: 0o644 });
+  writeSystemFile(folder, given);
+  expect(statSync(join(folder, 'system.env')).mode & 0o777).toBe(0o600);
+  const addresses = { API_URL: 'http://127.0.0.1:5964', ADMIN_URL: 'http://127.0.0.1:5097' };
+  const shell = sourced({ AUTH: 'header', GLOBAL_RATE_LIMIT: '7', JWT_JWKS_URL: 'http://other' });
   // What was at its default, or unset, is so there, too.
-  expect(shell).toMatchObject({ ...expected, GLOBAL_RATE_LIMIT: '2000', JWT_JWKS_URL: '', DATA_DIR: folder });
+  const all = { ...kept, ...addresses, GLOBAL_RATE_LIMIT: '2000', JWT_JWKS_URL: '', DATA_DIR: folder };
+  expect(shell).toMatchObject(all);
   expect(shell).not.toHaveProperty('LOG_FILE');
   expect(shell).not.toHaveProperty('SHELL', given.SHELL);
-  expect(readShellFile(join(folder, 'settings.env'))).toMatchObject(expected);
-  removeAddresses(folder);
-  expect(readShellFile(join(folder, 'settings.env'))).toEqual({});
+  expect(readSystemFile(folder)).toMatchObject(all);
+  removeSystemFile(folder);
+  expect(readSystemFile(folder)).toEqual({});
 });
 
-test("settings to judge are the running system's under the terminal's, unless that names other servers", () => {
+test("a command means the running system; its terminal's settings go first", () => {
+  const { REDIS_URL: redisUrl, DATABASE_URL: databaseUrl, ADMIN_TOKEN: adminToken } = given;
+  const bare = { DATA_DIR: folder };
+  for (const find of [findServers, findOperator, findLedger]) expect(() => find(folder, bare)).toThrow('npm start');
+  writeSystemFile(folder, { ...given, ADMIN_PORT: '0' });
+  expect(findServers(folder, bare)).toEqual({ redisUrl, databaseUrl });
+  expect(findLedger(folder, bare)).toBe(databaseUrl);
+  expect(findOperator(folder, bare)).toEqual({ adminUrl: 'http://127.0.0.1:5964', adminToken });
+  const own = { ...bare, PORT: '5098', ADMIN_TOKEN: 'a-token-of-its-own' };
+  expect(findOperator(folder, own)).toEqual({ adminUrl: 'http://127.0.0.1:5098', adminToken: 'a-token-of-its-own' });
+});
+
+test("settings to check are the running system's under the terminal's, unless that names other servers", () => {
   expect(findSettings(folder, { DATA_DIR: folder, PORT: '5001' })).toMatchObject({ isRunning: false });
-  writeProcessSettings(folder, { ...given, ADMIN_TOKEN: 'a-token-of-the-running' });
+  writeSystemFile(folder, given);
   const found = findSettings(folder, { DATA_DIR: folder, PORT: '5098', AUTH: 'jwt', KEY_PREFIX: '' });
   expect(found).toMatchObject({ isRunning: true, changed: ['PORT'] });
   expect(found.settings.environment).toMatchObject({ PORT: 5098, AUTH: 'jwt', KEY_PREFIX: 'other' });
@@ -97,21 +85,12 @@ test("settings to judge are the running system's under the terminal's, unless th
   expect(other.settings.environment).toMatchObject({ PORT: 5001, KEY_PREFIX: 'flash-sale' });
 });
 
-test.each(['system.env', 'settings.env'])(
-  'a terminal that has read %s starts nothing on the servers of that system',
-  (file) => {
-    writeAddresses(folder, addresses);
-    writeProcessSettings(folder, given);
-    const terminal = sourced(file);
-    expect(() => refuseSourced({ ...terminal, DATA_DIR: '.data-3' })).toThrow(
-      /system on .*flash-sale-system-.*unset REDIS_URL DATABASE_URL ADMIN_TOKEN/,
-    );
-    // Also when it was stopped since, and where one address is left.
-    removeAddresses(folder);
-    expect(() => refuseSourced({ ...terminal, REDIS_URL: undefined })).toThrow('Open a new terminal');
-    // Servers that were named on purpose, or unset as the sentence says.
-    refuseSourced({ ...terminal, REDIS_URL: 'redis://127.0.0.1:9', DATABASE_URL: 'postgres://127.0.0.1:9/d' });
-    refuseSourced({ ...terminal, REDIS_URL: undefined, DATABASE_URL: '' });
-    refuseSourced({ REDIS_URL: addresses.redisUrl });
-  },
-);
+test('a terminal that has read system.env starts nothing, also when that system was stopped since', () => {
+  writeSystemFile(folder, given);
+  const terminal = sourced();
+  removeSystemFile(folder);
+  expect(() => refuseSourced({ ...terminal, DATA_DIR: '.data-3' })).toThrow(
+    /system on .*flash-sale-system-.*Open a new terminal/,
+  );
+  refuseSourced({ REDIS_URL: given.REDIS_URL });
+});

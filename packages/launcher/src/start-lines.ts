@@ -44,7 +44,7 @@ export function welcome({ apiUrl, adminUrl, buyers, adminToken, demo, logs }: We
   ];
   const reopen = [
     'A demo sale is over or sold out. This, in another terminal, opens both again:',
-    '  npm run demo:reopen',
+    '  npm start -- --reopen',
   ];
   const tryIt =
     demo === 'none'

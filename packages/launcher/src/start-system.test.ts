@@ -3,8 +3,6 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { writeAddresses } from './running-system.ts';
-import { readShellFile } from './shell-file.ts';
 import { welcome } from './start-lines.ts';
 import { System } from './start-system.ts';
 
@@ -35,17 +33,10 @@ test('production names at once all that must be chosen', () => {
   expect(short).toMatch(/^ADMIN_TOKEN has a value that does not fit\. .* 16 to 512 .*In production it must be set;/);
 });
 
-test('a terminal that has read system.env starts no rehearsal on the servers of that system', () => {
-  writeAddresses(folder, {
-    apiUrl: 'http://127.0.0.1:5001',
-    adminUrl: 'http://127.0.0.1:5001',
-    redisUrl: 'redis://127.0.0.1:1/0',
-    databaseUrl: 'postgres://127.0.0.1:2/d',
-    adminToken: 'a-token-of-the-running',
-  });
+test('a terminal that has read system.env starts nothing on the servers of that system', () => {
   const rehearsal = join(folder, 'data-3');
-  const refusal = refusalOf({ ...readShellFile(join(folder, 'system.env')), DATA_DIR: rehearsal, PORT: '5002' });
-  expect(refusal).toContain(`This terminal has the addresses of the system on ${folder} `);
+  const refusal = refusalOf({ FLASH_SALE_SYSTEM: folder, DATA_DIR: rehearsal, PORT: '5002' });
+  expect(refusal).toContain(`This terminal has the settings of the system on ${folder} `);
   expect(existsSync(rehearsal)).toBe(false);
 });
 
@@ -54,10 +45,9 @@ test("the last lines tell the operator's token from a buyer's", () => {
     apiUrl: 'http://127.0.0.1:5001',
     adminUrl: 'http://127.0.0.1:5001',
     adminToken: 'made-up',
-    demo: true,
-    demoIsOpen: true,
+    demo: 'open',
     logs: '/logs',
-  };
+  } as const;
   const byToken = welcome({ ...facts, buyers: 'jwt' });
   expect(byToken).toMatch(/^ {2}Operator's token +made-up$/m);
   expect(byToken.match(/Bearer \$\w+/g)).toEqual(['Bearer $BUYER_TOKEN', 'Bearer $BUYER_TOKEN']);

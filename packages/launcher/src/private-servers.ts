@@ -1,0 +1,28 @@
+/** A private Redis and PostgreSQL that keep everything below one folder. */
+import { startPrivatePostgres } from './private-postgres.ts';
+import { type PrivateRedisOptions, startPrivateRedis } from './private-redis.ts';
+import type { PrivateServer } from './private-server.ts';
+
+export interface PrivateServers {
+  readonly redisUrl: string;
+  readonly databaseUrl: string;
+  readonly redis: PrivateServer;
+  readonly postgres: PrivateServer;
+  stop(): Promise<void>;
+}
+
+/** Starts both side by side; when one cannot be started the other is stopped again. */
+export async function startPrivateServers({ distFolder, ...options }: PrivateRedisOptions): Promise<PrivateServers> {
+  const starting = [
+    startPrivateRedis({ ...options, ...(distFolder ? { distFolder } : {}) }),
+    startPrivatePostgres(options),
+  ] as const;
+  try {
+    const [redis, postgres] = await Promise.all(starting);
+    const stop = async (): Promise<void> => void (await Promise.all([redis.stop(), postgres.stop()]));
+    return { redisUrl: redis.url, databaseUrl: postgres.url, redis, postgres, stop };
+  } catch (error) {
+    await Promise.allSettled(starting.map(async (server) => (await server).stop()));
+    throw error;
+  }
+}
