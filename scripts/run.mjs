@@ -12,7 +12,6 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const NODE_MAJOR_MIN = 20;
-const PROGRESS_EVERY_MS = 250;
 /** How often we check that npm, which started us, still runs. */
 const PARENT_CHECK_EVERY_MS = 250;
 const SIGNAL_NUMBERS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 };
@@ -64,58 +63,47 @@ function readStamp() {
 
 /** The binary, not a shell shim: signals must reach it. */
 function nodeBinary() {
-  return join(root, 'node_modules', 'node', 'bin', process.platform === 'win32' ? 'node.exe' : 'node');
+  return join(root, 'node_modules', 'node', 'bin', 'node');
 }
 
 async function install() {
   const { packageManager } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
   const [pnpm] = packageManager.split('+');
   const startedAt = Date.now();
-  const seconds = () => ((Date.now() - startedAt) / 1000).toFixed(1);
-  const progress = startProgress(pnpm, seconds);
-  const { how, output } = await runInstall(pnpm, progress.show);
-  progress.end();
+  process.stdout.write(`Installing packages with ${pnpm} (once; some 300 MB, takes a minute or so) …\n`);
+  const { how, output } = await runInstall(pnpm);
   if (how !== 0) stop(`${output}\nThe packages could not be installed (${pnpm} install: ${how}). Its output is above.`);
   if (!existsSync(nodeBinary()))
     stop(`The packages are installed, but ${nodeBinary()} is missing. Remove node_modules and try again.`);
   writeFileSync(stampFile, wantedStamp());
-  process.stdout.write(`Packages installed in ${seconds()} s.\n`);
+  process.stdout.write(`Packages installed in ${((Date.now() - startedAt) / 1000).toFixed(1)} s.\n`);
 }
 
-/** @returns {Promise<{ how: number | string, output: string }>} exit code, signal or error; and all output */
-function runInstall(pnpm, show) {
+/** @returns {Promise<{ how: number | string, output: string }>} exit code, signal or error; and the output, unless a terminal shows it */
+function runInstall(pnpm) {
   // With CI set, pnpm uses other defaults and would remove what was installed without it.
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => name !== 'CI'));
-  const args = [
+  const { isTTY } = process.stdout;
+  const install = [
     '-y',
     pnpm,
     'install',
     '--frozen-lockfile',
-    '--reporter=append-only',
+    `--reporter=${isTTY ? 'default' : 'append-only'}`,
     '--config.confirmModulesPurge=false',
     // npx runs the pinned version already; pnpm 12 would try to write itself into the frozen lock file.
     '--config.pmOnFail=ignore',
   ];
   return new Promise((resolve) => {
-    const windows = process.platform === 'win32';
+    const stdio = isTTY ? 'inherit' : ['ignore', 'pipe', 'pipe'];
     // Its own process group, so that a signal ends pnpm and everything it started.
-    const child = spawn('npx', args, {
-      cwd: root,
-      env,
-      shell: windows,
-      detached: !windows,
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
+    const child = spawn('npx', install, { cwd: root, env, detached: true, stdio });
     let output = '';
-    const collect = (text) => {
-      output += text;
-      show(text);
-    };
-    child.stdout.setEncoding('utf8').on('data', collect);
-    child.stderr.setEncoding('utf8').on('data', collect);
+    for (const stream of [child.stdout, child.stderr])
+      stream?.setEncoding('utf8').on('data', (text) => (output += text));
     const quit = (signal) => {
       try {
-        process.kill(windows ? child.pid : -child.pid, 'SIGTERM');
+        process.kill(-child.pid, 'SIGTERM');
       } catch {
         // It has ended already.
       }
@@ -130,29 +118,6 @@ function runInstall(pnpm, show) {
     child.once('error', (error) => finish(error.message));
     child.once('close', (code, signal) => finish(signal ?? code));
   });
-}
-
-/** One updating line in a terminal, otherwise one line at the start. */
-function startProgress(pnpm, seconds) {
-  if (!process.stdout.isTTY) {
-    process.stdout.write(`Installing packages with ${pnpm} (once; takes a minute or so) …\n`);
-    return { show: () => {}, end: () => {} };
-  }
-  let said = 'fetching pnpm, then the packages, Node 24 and PostgreSQL among them (some 300 MB)';
-  const draw = () => process.stdout.write(`\r\x1b[KInstalling packages with ${pnpm}: ${said}, ${seconds()} s`);
-  const timer = setInterval(draw, PROGRESS_EVERY_MS);
-  draw();
-  return {
-    show(text) {
-      const counts = text.match(/Progress: resolved (\d+), reused (\d+), downloaded (\d+), added (\d+)/g)?.at(-1);
-      if (counts) said = counts.replace('Progress: ', '');
-      else if (/ (?:post)?install\b.*/.test(text)) said = 'running install scripts';
-    },
-    end() {
-      clearInterval(timer);
-      process.stdout.write('\r\x1b[K');
-    },
-  };
 }
 
 /** @returns {Promise<number>} the script's exit code */
