@@ -1,5 +1,5 @@
 /**
- * npm run load -- [scenario …] [--with k6|wrk] [--url http://…] [--units N] [--seconds N]
+ * npm run load -- [scenario] [--with k6|wrk] [--url http://…] [--units N] [--seconds N]
  *
  * Lets a crowd order from a new sale of a running system, then compares the sale's numbers with the replies. Exit code 0: they
  * match, and every refusal was lawful; otherwise 1.
@@ -8,7 +8,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { findOperator } from '@flash-sale/launcher/running-system.ts';
 import { readSettings } from '@flash-sale/launcher/settings.ts';
-import { type Crowd, type CrowdTool, readScenarios, type Scenario } from './load/crowd.ts';
+import { type Crowd, type CrowdTool, readScenarios } from './load/crowd.ts';
 import { k6 } from './load/k6.ts';
 import {
   type Check,
@@ -23,13 +23,12 @@ import {
 import { wrk } from './load/wrk.ts';
 import { readArguments } from './read-arguments.ts';
 
-const UNITS = 1_000;
 const LOOPBACK = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/;
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const tools: Record<string, CrowdTool> = { k6, wrk };
 const scenarios = readScenarios(join(root, 'k6', 'scenarios.json'));
-const usage = `Usage: npm run load -- [${[...scenarios.keys(), 'all'].join('|')}] [--with k6|wrk] [--url http://…] [--units N] [--seconds N]`;
+const usage = `Usage: npm run load -- [${[...scenarios.keys()].join('|')}] [--with k6|wrk] [--url http://…] [--units N] [--seconds N]`;
 
 const stopping = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
@@ -37,45 +36,35 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
 }
 
 try {
-  const { chosen, units, seconds, toolName, url } = chosenByArguments();
-  const operator = operatorOf(url);
-  const tool = await installedTool(toolName);
-  let agreed = true;
-  for (const scenario of chosen) agreed = (await run({ scenario, units, seconds, tool, operator })) && agreed;
-  process.exitCode = agreed ? 0 : 1;
+  process.exitCode = (await run(readPlan())) ? 0 : 1;
 } catch (error) {
   process.stderr.write(`${(error as Error).message}\n`);
   process.exitCode = 1;
 }
 
-function chosenByArguments() {
+function readPlan() {
   const options = {
     with: { type: 'string' },
     url: { type: 'string' },
-    units: { type: 'string' },
+    units: { type: 'string', default: '1000' },
     seconds: { type: 'string' },
   } as const;
   const config = { options, allowPositionals: true } as const;
   const { values, positionals } = readArguments(import.meta.url, config, { wrongCode: 1, usage });
-  const names =
-    positionals.length === 0 ? ['spike'] : positionals.includes('all') ? [...scenarios.keys()] : positionals;
-  const chosen = names.map((name) => {
-    const found = scenarios.get(name);
-    if (!found) throw new Error(`There is no scenario "${name}".\n${usage}`);
-    return found;
-  });
+  const [name = 'spike', ...more] = positionals;
+  const scenario = scenarios.get(name);
+  if (!scenario || more.length > 0) throw new Error(`There is no scenario "${positionals.join(' ')}".\n${usage}`);
   if (values.with !== undefined && !tools[values.with]) throw new Error(`--with ${values.with}: k6 or wrk.\n${usage}`);
+  const seconds = values.seconds && { seconds: wholeNumber('--seconds', values.seconds), orders: undefined };
   return {
-    chosen,
-    units: wholeNumber('--units', values.units) ?? UNITS,
-    seconds: wholeNumber('--seconds', values.seconds),
+    scenario: { ...scenario, ...seconds },
+    units: wholeNumber('--units', values.units),
     toolName: values.with,
-    url: values.url?.replace(/\/+$/, ''),
+    operator: operatorOf(values.url?.replace(/\/+$/, '')),
   };
 }
 
-function wholeNumber(option: string, text: string | undefined): number | undefined {
-  if (text === undefined) return undefined;
+function wholeNumber(option: string, text: string): number {
   if (!/^[1-9]\d{0,6}$/.test(text)) throw new Error(`${option} is "${text}". Expected: a whole number above 0.`);
   return Number(text);
 }
@@ -100,32 +89,16 @@ function operatorOf(url: string | undefined): Operator {
 async function installedTool(asked: string | undefined): Promise<CrowdTool> {
   const wanted = asked === undefined ? [k6, wrk] : [tools[asked] as CrowdTool];
   for (const tool of wanted) if (await tool.isInstalled()) return tool;
-  throw new Error(
-    [
-      `${wanted.map(({ name }) => name).join(' or ')} is needed, and not on PATH.`,
-      ...wanted.map(({ install }) => install),
-    ].join('\n'),
-  );
+  const names = wanted.map(({ name }) => name).join(' or ');
+  throw new Error([`${names} is needed, and not on PATH.`, ...wanted.map(({ install }) => install)].join('\n'));
 }
 
-async function run(plan: {
-  scenario: Scenario;
-  units: number;
-  seconds: number | undefined;
-  tool: CrowdTool;
-  operator: Operator;
-}): Promise<boolean> {
-  stopping.signal.throwIfAborted();
-  const { units, tool, operator } = plan;
-  const scenario: Scenario =
-    plan.seconds === undefined ? plan.scenario : { ...plan.scenario, seconds: plan.seconds, orders: undefined };
+async function run({ scenario, units, toolName, operator }: ReturnType<typeof readPlan>): Promise<boolean> {
+  const tool = await installedTool(toolName);
+  const { baseUrl } = operator;
   const saleId = await makeSale(operator, scenario.name, units);
   const before = await readSale(operator, saleId);
-  const howLong = scenario.orders && tool.countsOrders ? `${scenario.orders} orders` : `${scenario.seconds} s`;
-  process.stdout.write(
-    `${scenario.name}: ${scenario.users} users, ${howLong}, by ${tool.name}, at ${operator.baseUrl}, sale ${saleId} …\n`,
-  );
-  const { baseUrl } = operator;
+  process.stdout.write(`${scenario.name}: ${scenario.users} users, by ${tool.name}, at ${baseUrl}, sale ${saleId} …\n`);
   const crowd = await tool.run({ root, scenario, saleId, baseUrl, signal: stopping.signal });
   const after = await readSettledSale(operator, saleId, stopping.signal);
   const checks = checkSale(before, after, crowd);

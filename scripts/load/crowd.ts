@@ -34,7 +34,6 @@ export interface CrowdTool {
   readonly name: string;
   /** How to get it. */
   readonly install: string;
-  readonly countsOrders: boolean;
   isInstalled(): Promise<boolean>;
   /** @throws Error with the tool's output if it gave no result */
   run(run: {

@@ -13,7 +13,6 @@ const THRESHOLDS_FAILED = 99;
 export const k6: CrowdTool = {
   name: 'k6',
   install: 'k6 1.0 or newer: https://grafana.com/docs/k6/latest/set-up/install-k6/',
-  countsOrders: true,
   isInstalled: async () => (await runCommand('k6', ['version'])).code === 0,
 
   async run({ root, scenario, saleId, baseUrl, signal }) {

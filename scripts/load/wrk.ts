@@ -22,7 +22,6 @@ interface WrkResult {
 export const wrk: CrowdTool = {
   name: 'wrk',
   install: 'wrk: https://github.com/wg/wrk ("apt install wrk", "brew install wrk").',
-  countsOrders: false,
   // Its exit code for --version is 1.
   isInstalled: async () => (await runCommand('wrk', ['--version'])).code !== 127,
 
