@@ -18,11 +18,6 @@ interface Scenario {
   p95Ms: number;
 }
 
-interface Metric {
-  values: Record<string, number>;
-  thresholds?: Record<string, { ok: boolean }>;
-}
-
 const scenarios = JSON.parse(open('./scenarios.json')) as Record<string, Scenario>;
 const name = __ENV.SCENARIO || '10-users';
 const chosen = scenarios[name];
@@ -93,12 +88,13 @@ export default function placeOrder({ saleId, run }: { saleId: string; run: strin
   else unlawful.add(1);
 }
 
-/** @returns what k6 prints and writes: the result in the form of scripts/load/crowd.ts */
-export function handleSummary(data: {
-  metrics: Record<string, Metric>;
+interface Summary {
+  metrics: Record<string, { values: Record<string, number>; thresholds?: Record<string, { ok: boolean }> }>;
   state: { testRunDurationMs: number };
-}): Record<string, string> {
-  const { metrics, state } = data;
+}
+
+/** @returns what k6 prints and writes: the result in the form of scripts/load/crowd.ts */
+export function handleSummary({ metrics, state }: Summary): Record<string, string> {
   const count = (metric: string): number => metrics[metric]?.values.count ?? 0;
   const latency = metrics['http_req_duration{name:order}']?.values ?? {};
   const result = {

@@ -13,7 +13,7 @@ import { k6 } from './load/k6.ts';
 import {
   type Check,
   checkSale,
-  makeSale,
+  createSale,
   type Operator,
   readSale,
   readSettledSale,
@@ -96,7 +96,7 @@ async function installedTool(asked: string | undefined): Promise<CrowdTool> {
 async function run({ scenario, units, toolName, operator }: ReturnType<typeof readPlan>): Promise<boolean> {
   const tool = await installedTool(toolName);
   const { baseUrl } = operator;
-  const saleId = await makeSale(operator, scenario.name, units);
+  const saleId = await createSale(operator, scenario.name, units);
   const before = await readSale(operator, saleId);
   process.stdout.write(`${scenario.name}: ${scenario.users} users, by ${tool.name}, at ${baseUrl}, sale ${saleId} …\n`);
   const crowd = await tool.run({ root, scenario, saleId, baseUrl, signal: stopping.signal });

@@ -46,13 +46,6 @@ local function add(sums, counts)
   for key, count in pairs(counts) do sums[key] = (sums[key] or 0) + count end
 end
 
-local function print_sorted(sums)
-  local keys = {}
-  for key in pairs(sums) do table.insert(keys, key) end
-  table.sort(keys)
-  for _, key in ipairs(keys) do print(string.format('  %-24s %d', key, sums[key])) end
-end
-
 local function json_counts(sums)
   local members = {}
   for key, count in pairs(sums) do table.insert(members, string.format('"%s":%d', key, count)) end
@@ -69,12 +62,7 @@ function done(summary, latency, requests)
   end
   local answered = 0
   for _, count in pairs(statuses) do answered = answered + count end
-  print('Replies by status')
-  print_sorted(statuses)
-  print('Refusals by code')
-  print_sorted(codes)
-  print(string.format('Not answered before the end  %d', total - answered))
-  -- For programs, in one line: milliseconds and counts.
+  -- One line, for programs as well: latencies in milliseconds, counts of everything else.
   print(string.format(
     'result: {"seconds":%.3f,"requests":%d,"unanswered":%d,"unlawful":%d,"socketErrors":%d,"timeouts":%d,' ..
       '"byStatus":%s,"byCode":%s,"latencyMs":{"p50":%.3f,"p95":%.3f,"p99":%.3f,"max":%.3f}}',

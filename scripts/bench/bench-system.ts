@@ -14,6 +14,7 @@ import { type PrivateServers, startPrivateServers } from '@flash-sale/launcher/p
 import { Redis } from 'ioredis';
 import pg from 'pg';
 import { freePort } from '../../tests/support/free-port.ts';
+import { createSale, type Operator, readSale } from '../load/sale.ts';
 import { cpuMs, endProcess, startProcess } from './processes.ts';
 
 export const root = fileURLToPath(new URL('../../', import.meta.url));
@@ -56,10 +57,11 @@ export class BenchSystem {
   readonly redis: Redis;
   readonly ledger: pg.Pool;
   readonly #facts: Facts;
-  #sales = 0;
+  readonly #operator: Operator;
 
   private constructor(facts: Facts) {
     this.#facts = facts;
+    this.#operator = { baseUrl: facts.url, token: ADMIN_TOKEN };
     this.url = facts.url;
     this.bareUrl = facts.bareUrl;
     this.startMs = facts.startMs;
@@ -124,21 +126,9 @@ export class BenchSystem {
     };
   }
 
-  /** @returns the id of a new sale that is open for an hour, one unit a buyer */
-  async makeSale(units = 2_000_000): Promise<string> {
-    const id = `bench${++this.#sales}`;
-    const now = Date.now();
-    await this.#admin('', {
-      product_id: id,
-      name: 'Measured',
-      original_price: '199.99',
-      flash_sale_price: '99.99',
-      units,
-      per_buyer_limit: 1,
-      starts_at: new Date(now - 1_000).toISOString(),
-      ends_at: new Date(now + 3_600_000).toISOString(),
-    });
-    return id;
+  /** @returns the id of a new sale that is open, one unit a buyer */
+  createSale(units = 2_000_000): Promise<string> {
+    return createSale(this.#operator, 'bench', units, 1);
   }
 
   /** Confirmed units of a sale, from its row. */
@@ -150,21 +140,13 @@ export class BenchSystem {
   /** Waits until every order of the sale is committed in Redis and the ledger. @throws after SETTLED_WITHIN_MS */
   async settled(saleId: string): Promise<void> {
     for (const deadline = Date.now() + SETTLED_WITHIN_MS; ; ) {
-      const { reserved, sold } = await this.#admin(`/${saleId}`);
+      const { reserved, sold } = await readSale(this.#operator, saleId);
       const inLedger = await this.soldInLedger(saleId);
       if (reserved === 0 && inLedger === sold) return;
       if (Date.now() > deadline)
         throw new Error(`${saleId}: ${reserved} reserved, ${sold} sold, ${inLedger} in the ledger`);
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
-  }
-
-  async #admin(path: string, body?: object): Promise<{ reserved: number; sold: number }> {
-    const headers = { authorization: `Bearer ${ADMIN_TOKEN}`, 'content-type': 'application/json' };
-    const request = body ? { method: 'POST', headers, body: JSON.stringify(body) } : { headers };
-    const response = await fetch(`${this.url}/api/admin/sales${path}`, request);
-    if (!response.ok) throw new Error(`admin API: ${response.status} ${await response.text()}`);
-    return (await response.json()) as { reserved: number; sold: number };
   }
 
   async stop(): Promise<void> {

@@ -1,12 +1,12 @@
-/** The sale under load, by the operator API: made, read, and compared with what the crowd was answered. */
+/** A sale under load, by the operator API: created, read, and compared with what the crowd was answered. */
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Crowd } from './crowd.ts';
 
 const REPLY_WITHIN_MS = 15_000;
 const SETTLED_WITHIN_MS = 30_000;
 const READ_EVERY_MS = 500;
-/** Longer than any scenario. */
-const OPEN_FOR_MS = 15 * 60_000;
+/** Longer than any scenario and any bench. */
+const OPEN_FOR_MS = 3_600_000;
 
 export interface Operator {
   /** http://127.0.0.1:5001 */
@@ -28,16 +28,19 @@ export interface Check {
   readonly holds: boolean;
 }
 
+let created = 0;
+
 /** @returns the id of a new sale that is open now */
-export async function makeSale(operator: Operator, scenario: string, units: number): Promise<string> {
+export async function createSale(operator: Operator, name: string, units: number, perBuyerLimit = 0): Promise<string> {
   const now = Date.now();
-  const id = `load-${scenario}-${now.toString(36)}`;
+  const id = `load-${name}-${now.toString(36)}${++created}`;
   await ask(operator, 201, '/api/admin/sales', {
     product_id: id,
-    name: `Load: ${scenario}`,
+    name: `Load: ${name}`,
     original_price: '2.00',
     flash_sale_price: '1.00',
     units,
+    per_buyer_limit: perBuyerLimit,
     // A minute ago: this machine's clock may be ahead of the one that decides.
     starts_at: new Date(now - 60_000).toISOString(),
     ends_at: new Date(now + OPEN_FOR_MS).toISOString(),
