@@ -1,6 +1,6 @@
 /** Permits that are leased ahead: never more than the limit, no round trip while they last, and back when they are not used. */
-import { createRateLimitLease } from '@flash-sale/api/orders/rate-limit-lease.ts';
-import { PERMITS_AHEAD, RATE_LIMIT_LEASE_MS } from '@flash-sale/core/config/limits.ts';
+import { createRateLimitLease, LEASE_FACTOR } from '@flash-sale/api/orders/rate-limit-lease.ts';
+import { RATE_LIMIT_LEASE_MS } from '@flash-sale/core/config/limits.ts';
 import { createGlobalRateLimiter, type Permits } from '@flash-sale/core/inventory/global-rate-limiter.ts';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { eventually, openWorld, type World } from '../support/world.ts';
@@ -31,8 +31,8 @@ function played({ free = 1_000, limit = 1_000, secondLeftMs = 500 } = {}) {
 describe('a lease', () => {
   test('lets the next turns through without asking', async () => {
     const { lease, asked } = played();
-    for (let i = 0; i <= PERMITS_AHEAD; i++) expect((await lease.take(2)).granted).toBe(2);
-    expect(asked).toEqual([2 + 2 * PERMITS_AHEAD]);
+    for (let i = 0; i <= LEASE_FACTOR; i++) expect((await lease.take(2)).granted).toBe(2);
+    expect(asked).toEqual([2 + 2 * LEASE_FACTOR]);
     await lease.take(2);
     expect(asked.length).toBe(2);
   });
@@ -54,7 +54,7 @@ describe('a lease', () => {
       await lease.take(1);
       clock.at = endsAt;
       await lease.take(1);
-      expect([asked.length, returned]).toEqual([2, [PERMITS_AHEAD - 1]]);
+      expect([asked.length, returned]).toEqual([2, [LEASE_FACTOR - 1]]);
     }
   });
 
@@ -62,7 +62,7 @@ describe('a lease', () => {
     const { lease, returned } = played();
     await lease.take(1);
     await eventually('it goes back', 2_000, () => returned.length > 0);
-    expect(returned).toEqual([PERMITS_AHEAD]);
+    expect(returned).toEqual([LEASE_FACTOR]);
   });
 
   test('is not made of a window that gives less than is needed', async () => {
@@ -84,7 +84,7 @@ describe('a lease', () => {
     const { lease, returned, asked } = played();
     const permits = await lease.take(10);
     await lease.giveBack(permits, 10);
-    for (let i = 0; i <= PERMITS_AHEAD; i++) await lease.take(2);
+    for (let i = 0; i <= LEASE_FACTOR; i++) await lease.take(2);
     expect([asked.length, returned]).toEqual([1, []]);
   });
 });

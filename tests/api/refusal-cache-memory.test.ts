@@ -1,11 +1,11 @@
 /** The memory of refusals by itself, with a clock of its own: what it keeps, for how long, and who goes to see. */
-import { createRefusalCache } from '@flash-sale/api/orders/refusal-cache.ts';
 import {
-  REFUSAL_CACHE_LOOK_MS,
-  REFUSAL_CACHE_LOOKS_MS,
+  createRefusalCache,
   REFUSAL_CACHE_MS,
+  REFUSAL_REVALIDATE_MS,
+  REFUSAL_STALE_MS,
   THROTTLED_BUYERS_MAX,
-} from '@flash-sale/core/config/limits.ts';
+} from '@flash-sale/api/orders/refusal-cache.ts';
 import type { ReserveOutcome } from '@flash-sale/core/inventory/outcomes.ts';
 import { expect, test } from 'vitest';
 
@@ -13,10 +13,10 @@ import { expect, test } from 'vitest';
 const TOKEN_MS = 50;
 
 const request = (buyerId: string) => ({ orderId: 'o', buyerId, quantity: 1, requestId: 'r', idempotencyKey: null });
-const system = { granted: 1, second: 0, remaining: 0, waitMs: 300, secondLeftMs: 0 };
+const permits = { granted: 1, second: 0, remaining: 0, waitMs: 300, secondLeftMs: 0 };
 const batch = (saleId: string, outcomes: ReserveOutcome[], askedAt: number) => ({
   saleId,
-  system,
+  permits,
   askedAt,
   requests: outcomes.map((_, i) => request(`b${i}`)),
   decisions: outcomes.map((outcome) => {
@@ -27,84 +27,84 @@ const batch = (saleId: string, outcomes: ReserveOutcome[], askedAt: number) => (
 
 test('what was asked before the invalidation is not learned from', () => {
   let at = 0;
-  const known = createRefusalCache(TOKEN_MS, () => at);
+  const cache = createRefusalCache(TOKEN_MS, () => at);
   at = 10;
-  known.forget('s');
+  cache.invalidate('s');
   at = 20;
-  known.learn(batch('s', [{ word: 'sold_out' }], 5));
-  expect(known.of('s', 'b')).toBeNull();
-  known.learn(batch('s', [{ word: 'sold_out' }], 15));
-  expect(known.of('s', 'b')).toMatchObject({ outcome: { word: 'sold_out' } });
-  known.forget(null);
-  expect(known.of('s', 'b')).toBeNull();
+  cache.learn(batch('s', [{ word: 'sold_out' }], 5));
+  expect(cache.find('s', 'b')).toBeNull();
+  cache.learn(batch('s', [{ word: 'sold_out' }], 15));
+  expect(cache.find('s', 'b')).toMatchObject({ outcome: { word: 'sold_out' } });
+  cache.invalidate(null);
+  expect(cache.find('s', 'b')).toBeNull();
 });
 
 test('each refusal has its time', () => {
   let at = 0;
-  const known = createRefusalCache(TOKEN_MS, () => at);
-  known.learn(batch('s', [{ word: 'buyer_limited', waitMs: 50 }], 0));
-  known.learn(batch('t', [{ word: 'system_limited' }], 0));
-  expect(known.of('s', 'b0')).toEqual({ outcome: { word: 'buyer_limited', waitMs: 50 }, waitMs: 50 });
-  expect(known.of('s', 'b1')).toEqual({ outcome: { word: 'system_limited' }, waitMs: 300 });
+  const cache = createRefusalCache(TOKEN_MS, () => at);
+  cache.learn(batch('s', [{ word: 'buyer_limited', waitMs: 50 }], 0));
+  cache.learn(batch('t', [{ word: 'system_limited' }], 0));
+  expect(cache.find('s', 'b0')).toEqual({ outcome: { word: 'buyer_limited', waitMs: 50 }, waitMs: 50 });
+  expect(cache.find('s', 'b1')).toEqual({ outcome: { word: 'system_limited' }, waitMs: 300 });
   at = 49;
-  expect(known.of('s', 'b1')?.outcome.word).toBe('system_limited');
+  expect(cache.find('s', 'b1')?.outcome.word).toBe('system_limited');
   at = 50;
-  expect([known.of('s', 'b0'), known.of('s', 'b1')]).toEqual([null, null]);
-  known.learn(batch('s', [{ word: 'not_open', waitMs: 5_000 }], 50));
-  expect(known.of('s', 'b')).toMatchObject({ waitMs: 5_000 });
+  expect([cache.find('s', 'b0'), cache.find('s', 'b1')]).toEqual([null, null]);
+  cache.learn(batch('s', [{ word: 'not_open', waitMs: 5_000 }], 50));
+  expect(cache.find('s', 'b')).toMatchObject({ waitMs: 5_000 });
   at = 450;
-  expect([known.of('s', 'b'), known.of('s', 'b')]).toEqual([null, null]);
+  expect([cache.find('s', 'b'), cache.find('s', 'b')]).toEqual([null, null]);
 });
 
 test('when its time is over one goes to see, and the others wait for what he is told, a moment at most', () => {
   let at = 0;
-  const known = createRefusalCache(TOKEN_MS, () => at);
-  known.learn(batch('s', [{ word: 'sold_out' }], 0));
-  known.learn(batch('t', [{ word: 'buyer_limited', waitMs: 50 }], 0));
+  const cache = createRefusalCache(TOKEN_MS, () => at);
+  cache.learn(batch('s', [{ word: 'sold_out' }], 0));
+  cache.learn(batch('t', [{ word: 'buyer_limited', waitMs: 50 }], 0));
   for (const [saleId, over] of [
     ['s', REFUSAL_CACHE_MS],
     ['t', 50],
   ] as const) {
     at = over;
-    expect([known.of(saleId, 'b0'), known.of(saleId, 'b0')?.waitMs]).toEqual([null, 1]);
-    at = over + REFUSAL_CACHE_LOOK_MS - 1;
-    expect(known.of(saleId, 'b0')).not.toBeNull();
+    expect([cache.find(saleId, 'b0'), cache.find(saleId, 'b0')?.waitMs]).toEqual([null, 1]);
+    at = over + REFUSAL_REVALIDATE_MS - 1;
+    expect(cache.find(saleId, 'b0')).not.toBeNull();
     // He is not answered: the next one goes.
-    at = over + REFUSAL_CACHE_LOOK_MS;
-    expect([known.of(saleId, 'b0'), known.of(saleId, 'b0') === null]).toEqual([null, false]);
+    at = over + REFUSAL_REVALIDATE_MS;
+    expect([cache.find(saleId, 'b0'), cache.find(saleId, 'b0') === null]).toEqual([null, false]);
     // Nobody is: the refusal may be over for long, and everybody asks for himself.
-    at = over + REFUSAL_CACHE_LOOKS_MS;
-    expect([known.of(saleId, 'b0'), known.of(saleId, 'b0')]).toEqual([null, null]);
+    at = over + REFUSAL_STALE_MS;
+    expect([cache.find(saleId, 'b0'), cache.find(saleId, 'b0')]).toEqual([null, null]);
   }
   const accepted: ReserveOutcome = { word: 'reserved', reservedAt: 1, available: 5, epoch: 1 };
-  known.learn(batch('t', [accepted], at));
-  expect([known.of('t', 'b0'), known.of('t', 'b0')]).toEqual([null, null]);
+  cache.learn(batch('t', [accepted], at));
+  expect([cache.find('t', 'b0'), cache.find('t', 'b0')]).toEqual([null, null]);
 });
 
 test('the order that takes the last token makes its buyer known; a replay says nothing of his tokens', () => {
   let at = 0;
-  const known = createRefusalCache(TOKEN_MS, () => at);
+  const cache = createRefusalCache(TOKEN_MS, () => at);
   const last: ReserveOutcome = { word: 'reserved', reservedAt: 1, available: 5, epoch: 1 };
   const took = batch('s', [last], 0);
-  known.learn({ ...took, decisions: [{ outcome: last, tokensLeft: 0, tokenInMs: 50 }] });
+  cache.learn({ ...took, decisions: [{ outcome: last, tokensLeft: 0, tokenInMs: 50 }] });
   const replayed: ReserveOutcome = { word: 'replayed', orderId: 'o', available: 5 };
-  known.learn({ ...took, decisions: [{ outcome: replayed, tokensLeft: -1, tokenInMs: 0 }] });
-  expect(known.of('s', 'b0')).toEqual({ outcome: { word: 'buyer_limited', waitMs: 50 }, waitMs: 50 });
+  cache.learn({ ...took, decisions: [{ outcome: replayed, tokensLeft: -1, tokenInMs: 0 }] });
+  expect(cache.find('s', 'b0')).toEqual({ outcome: { word: 'buyer_limited', waitMs: 50 }, waitMs: 50 });
   // He has one token, which is for the one who goes to see; and each further one for another.
   at = 99;
-  expect([known.of('s', 'b0'), known.of('s', 'b0')?.outcome.word]).toEqual([null, 'buyer_limited']);
+  expect([cache.find('s', 'b0'), cache.find('s', 'b0')?.outcome.word]).toEqual([null, 'buyer_limited']);
   at = 100;
-  expect([known.of('s', 'b0'), known.of('s', 'b0')?.outcome.word]).toEqual([null, 'buyer_limited']);
-  at = 50 + REFUSAL_CACHE_LOOKS_MS;
-  expect([known.of('s', 'b0'), known.of('s', 'b0')]).toEqual([null, null]);
+  expect([cache.find('s', 'b0'), cache.find('s', 'b0')?.outcome.word]).toEqual([null, 'buyer_limited']);
+  at = 50 + REFUSAL_STALE_MS;
+  expect([cache.find('s', 'b0'), cache.find('s', 'b0')]).toEqual([null, null]);
 });
 
 test('a buyer who comes late with two requests at once has both of his tokens', () => {
   let at = 0;
-  const known = createRefusalCache(TOKEN_MS, () => at);
-  known.learn(batch('s', [{ word: 'buyer_limited', waitMs: 50 }], 0));
+  const cache = createRefusalCache(TOKEN_MS, () => at);
+  cache.learn(batch('s', [{ word: 'buyer_limited', waitMs: 50 }], 0));
   at = 120;
-  expect([known.of('s', 'b0'), known.of('s', 'b0'), known.of('s', 'b0')?.outcome.word]).toEqual([
+  expect([cache.find('s', 'b0'), cache.find('s', 'b0'), cache.find('s', 'b0')?.outcome.word]).toEqual([
     null,
     null,
     'buyer_limited',
@@ -113,43 +113,43 @@ test('a buyer who comes late with two requests at once has both of his tokens', 
 
 test('who is told something else has not gone to see', () => {
   let at = 0;
-  const known = createRefusalCache(TOKEN_MS, () => at);
-  known.learn(batch('s', [{ word: 'sold_out' }], 0));
+  const cache = createRefusalCache(TOKEN_MS, () => at);
+  cache.learn(batch('s', [{ word: 'sold_out' }], 0));
   at = REFUSAL_CACHE_MS - 10;
-  known.learn({ ...batch('s', [{ word: 'buyer_limited', waitMs: 200 }], at) });
+  cache.learn({ ...batch('s', [{ word: 'buyer_limited', waitMs: 200 }], at) });
   at = REFUSAL_CACHE_MS;
-  expect(known.of('s', 'b0')?.outcome.word).toBe('buyer_limited');
-  expect([known.of('s', 'b1'), known.of('s', 'b1')?.outcome.word]).toEqual([null, 'sold_out']);
+  expect(cache.find('s', 'b0')?.outcome.word).toBe('buyer_limited');
+  expect([cache.find('s', 'b1'), cache.find('s', 'b1')?.outcome.word]).toEqual([null, 'sold_out']);
 });
 
 test('tokens that come faster than an answer are to be had by all', () => {
   let at = 0;
-  const known = createRefusalCache(1, () => at);
-  known.learn(batch('s', [{ word: 'buyer_limited', waitMs: 1 }], 0));
+  const cache = createRefusalCache(1, () => at);
+  cache.learn(batch('s', [{ word: 'buyer_limited', waitMs: 1 }], 0));
   at = 1;
-  expect(known.of('s', 'b0')).toBeNull();
+  expect(cache.find('s', 'b0')).toBeNull();
   at = 2;
-  expect(known.of('s', 'b0')).toBeNull();
+  expect(cache.find('s', 'b0')).toBeNull();
 });
 
 test('a late event loop makes no refusal longer: its time counts from the asking', () => {
   let at = 1_000;
-  const known = createRefusalCache(TOKEN_MS, () => at);
+  const cache = createRefusalCache(TOKEN_MS, () => at);
   // Asked at 850, and only now is the answer looked at: the sale has opened meanwhile.
-  known.learn(batch('s', [{ word: 'not_open', waitMs: 100 }], 850));
-  expect(known.of('s', 'b')).toBeNull();
-  known.learn(batch('s', [{ word: 'not_open', waitMs: 200 }], 850));
-  expect(known.of('s', 'b')).toMatchObject({ waitMs: 50 });
+  cache.learn(batch('s', [{ word: 'not_open', waitMs: 100 }], 850));
+  expect(cache.find('s', 'b')).toBeNull();
+  cache.learn(batch('s', [{ word: 'not_open', waitMs: 200 }], 850));
+  expect(cache.find('s', 'b')).toMatchObject({ waitMs: 50 });
   at = 1_050;
-  expect(known.of('s', 'b')).toBeNull();
+  expect(cache.find('s', 'b')).toBeNull();
 });
 
 test('of throttled buyers no more are remembered than the bound, and the youngest stay', () => {
-  const known = createRefusalCache(TOKEN_MS, () => 0);
+  const cache = createRefusalCache(TOKEN_MS, () => 0);
   const limited: ReserveOutcome = { word: 'buyer_limited', waitMs: 1_000 };
   const count = THROTTLED_BUYERS_MAX + 10;
-  known.learn(batch('s', Array(count).fill(limited), 0));
-  const isKnown = (n: number): boolean => known.of('s', `b${n}`) !== null;
+  cache.learn(batch('s', Array(count).fill(limited), 0));
+  const isKnown = (n: number): boolean => cache.find('s', `b${n}`) !== null;
   expect(isKnown(9)).toBe(false);
   expect(isKnown(count - THROTTLED_BUYERS_MAX / 2)).toBe(true);
   expect(isKnown(count - 1)).toBe(true);
@@ -159,28 +159,28 @@ test('of throttled buyers no more are remembered than the bound, and the younges
 
 test('throttled buyers are remembered for their time while others come, and of each sale for itself', () => {
   let at = 12_345.6;
-  const known = createRefusalCache(TOKEN_MS, () => at);
+  const cache = createRefusalCache(TOKEN_MS, () => at);
   const limited: ReserveOutcome = { word: 'buyer_limited', waitMs: 600 };
-  known.learn(batch('s', [limited], at));
+  cache.learn(batch('s', [limited], at));
   const others = batch('t', [limited], at);
   for (let ms = 0; ms < REFUSAL_CACHE_MS - 1; ms += 50) {
     at = 12_345.6 + ms;
-    known.learn({ ...others, askedAt: at, requests: [request(`other${ms}`)] });
+    cache.learn({ ...others, askedAt: at, requests: [request(`other${ms}`)] });
     // Rounded down once: never longer than his token takes.
-    expect(known.of('s', 'b0')?.waitMs).toBe(600 - ms);
+    expect(cache.find('s', 'b0')?.waitMs).toBe(600 - ms);
   }
-  expect(known.of('t', 'b0')).toBeNull();
+  expect(cache.find('t', 'b0')).toBeNull();
 });
 
 test('throttled buyers are remembered however long others have come before', () => {
   let at = 700;
-  const known = createRefusalCache(TOKEN_MS, () => at);
+  const cache = createRefusalCache(TOKEN_MS, () => at);
   const limited: ReserveOutcome = { word: 'buyer_limited', waitMs: 600 };
   for (let ms = 0; ms < 700_000; ms += 100)
-    known.learn({ ...batch('s', [limited], at + ms), requests: [request(`b${ms}`)] });
+    cache.learn({ ...batch('s', [limited], at + ms), requests: [request(`b${ms}`)] });
   at += 700_000;
-  known.learn({ ...batch('s', [limited], at), requests: [request('last')] });
-  expect(known.of('s', 'last')?.waitMs).toBe(600);
+  cache.learn({ ...batch('s', [limited], at), requests: [request('last')] });
+  expect(cache.find('s', 'last')?.waitMs).toBe(600);
 });
 
 test('who has tokens again is not told that he has none, whatever was remembered of him, and when', () => {
@@ -189,28 +189,26 @@ test('who has tokens again is not told that he has none, whatever was remembered
   // The halves turn at 500.
   for (const times of [[450], [510], [450, 510]]) {
     let at = 0;
-    const known = createRefusalCache(TOKEN_MS, () => at);
+    const cache = createRefusalCache(TOKEN_MS, () => at);
     const learn = (buyerId: string, outcome: ReserveOutcome) =>
-      known.learn({ ...batch('s', [outcome], at), requests: [request(buyerId)] });
+      cache.learn({ ...batch('s', [outcome], at), requests: [request(buyerId)] });
     learn('first', limited);
     for (at of [450, 500, 510]) {
       learn('other', limited);
       if (times.includes(at)) learn('ann', limited);
     }
     at = 520;
-    expect(known.of('s', 'ann')).not.toBeNull();
+    expect(cache.find('s', 'ann')).not.toBeNull();
     learn('ann', accepted);
-    expect(known.of('s', 'ann')).toBeNull();
+    expect(cache.find('s', 'ann')).toBeNull();
   }
 });
 
-test('an answer that was asked for before another one is learned from; a wait that is too long is left to the inventory', () => {
+test('an answer that was asked for before another one is learned from', () => {
   const at = 50_000;
-  const known = createRefusalCache(TOKEN_MS, () => at);
+  const cache = createRefusalCache(TOKEN_MS, () => at);
   const limited: ReserveOutcome = { word: 'buyer_limited', waitMs: 300 };
-  known.learn(batch('s', [limited], at));
-  known.learn(batch('t', [limited], at - 150));
-  expect(known.of('t', 'b0')).toEqual({ outcome: { word: 'buyer_limited', waitMs: 150 }, waitMs: 150 });
-  known.learn(batch('u', [{ word: 'buyer_limited', waitMs: 3_600_000 }], at));
-  expect(known.of('u', 'b0')).toBeNull();
+  cache.learn(batch('s', [limited], at));
+  cache.learn(batch('t', [limited], at - 150));
+  expect(cache.find('t', 'b0')).toEqual({ outcome: { word: 'buyer_limited', waitMs: 150 }, waitMs: 150 });
 });

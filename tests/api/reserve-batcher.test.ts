@@ -1,6 +1,9 @@
 /** The reserve batcher: orders of one turn go to the inventory together, and each gets its own outcome. */
-import { createReserveBatcher, NothingReservedError } from '@flash-sale/api/orders/reserve-batcher.ts';
-import { RESERVE_BATCH_MAX } from '@flash-sale/core/config/limits.ts';
+import {
+  createReserveBatcher,
+  NothingReservedError,
+  RESERVE_BATCH_MAX,
+} from '@flash-sale/api/orders/reserve-batcher.ts';
 import type { OrderRequest } from '@flash-sale/core/inventory/inventory.ts';
 import type { ReserveDecision } from '@flash-sale/core/inventory/outcomes.ts';
 import { expect, test } from 'vitest';
@@ -21,8 +24,6 @@ function recorded(granted: number) {
   let failNext: Error | null = null;
   const batcher = createReserveBatcher({
     bucket,
-    whenDecided: () => {},
-    time: () => {},
     inventory: {
       async reserve(saleId, orders, permits) {
         calls.push({ saleId, orders: orders.map((order) => order.orderId), permits });
@@ -50,23 +51,23 @@ function recorded(granted: number) {
 test('orders of one turn share one call for each sale, in the order of their arrival', async () => {
   const { batcher, calls, asked } = recorded(100);
   await Promise.all([
-    batcher.admit('a', request('1')),
-    batcher.admit('b', request('2')),
-    batcher.admit('a', request('3')),
+    batcher.reserve('a', request('1')),
+    batcher.reserve('b', request('2')),
+    batcher.reserve('a', request('3')),
   ]);
   expect(asked).toEqual([3]);
   expect(calls).toEqual([
     { saleId: 'a', orders: ['1', '3'], permits: 2 },
     { saleId: 'b', orders: ['2'], permits: 1 },
   ]);
-  await batcher.admit('a', request('4'));
+  await batcher.reserve('a', request('4'));
   expect(calls[2]?.orders).toEqual(['4']);
 });
 
 test('a crowd goes to the inventory in batches, as soon as each is full, and permits go to those who came first', async () => {
   const { batcher, calls, asked } = recorded(10);
   const [full, rest] = [RESERVE_BATCH_MAX, 5];
-  await Promise.all(Array.from({ length: 2 * full + rest }, (_, i) => batcher.admit('a', request(String(i)))));
+  await Promise.all(Array.from({ length: 2 * full + rest }, (_, i) => batcher.reserve('a', request(String(i)))));
   expect(asked).toEqual([full, full, rest]);
   expect(calls.map((call) => [call.orders.length, call.permits])).toEqual([
     [full, 10],
@@ -78,7 +79,7 @@ test('a crowd goes to the inventory in batches, as soon as each is full, and per
 
 test('permits that were left go back, together', async () => {
   const { batcher, returned } = recorded(10);
-  await Promise.all([batcher.admit('a', request('1')), batcher.admit('b', request('2'))]);
+  await Promise.all([batcher.reserve('a', request('1')), batcher.reserve('b', request('2'))]);
   await new Promise((resolve) => setImmediate(resolve));
   expect(returned).toEqual([2]);
 });
@@ -86,8 +87,8 @@ test('permits that were left go back, together', async () => {
 test('a fault of one sale reaches those who asked for it, and nobody else', async () => {
   const { batcher } = recorded(10);
   const [good, bad] = await Promise.allSettled([
-    batcher.admit('a', request('1')),
-    batcher.admit('broken', request('2')),
+    batcher.reserve('a', request('1')),
+    batcher.reserve('broken', request('2')),
   ]);
   expect(good.status).toBe('fulfilled');
   expect(bad).toMatchObject({ status: 'rejected', reason: { message: 'broken' } });
@@ -96,7 +97,7 @@ test('a fault of one sale reaches those who asked for it, and nobody else', asyn
 test('a fault of the window reaches everybody of the turn, and the next turn starts anew', async () => {
   const { batcher, calls, failWith } = recorded(10);
   failWith(new Error('away'));
-  const all = await Promise.allSettled([batcher.admit('a', request('1')), batcher.admit('b', request('2'))]);
+  const all = await Promise.allSettled([batcher.reserve('a', request('1')), batcher.reserve('b', request('2'))]);
   for (const one of all) expect((one as PromiseRejectedResult).reason).toBeInstanceOf(NothingReservedError);
   expect(calls).toEqual([]);
 });

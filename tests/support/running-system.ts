@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { buildApp } from '@flash-sale/api/app.ts';
-import { connectParts } from '@flash-sale/api/connect.ts';
+import { connect } from '@flash-sale/api/connect.ts';
 import { type Environment, readEnvironment } from '@flash-sale/core/config/environment.ts';
 import { SERVICE_NODE_ARGS } from '@flash-sale/core/config/node-args.ts';
 import { startWorker } from '@flash-sale/worker/worker.ts';
@@ -14,7 +14,7 @@ export const ADMIN_TOKEN = 'a-token-for-the-tests';
 export interface RunningApi {
   /** http://127.0.0.1:port */
   readonly url: string;
-  readonly parts: Awaited<ReturnType<typeof connectParts>>;
+  readonly parts: Awaited<ReturnType<typeof connect>>;
   readonly app: Awaited<ReturnType<typeof buildApp>>;
   close(): Promise<void>;
 }
@@ -41,7 +41,7 @@ export function settingsFor(world: World, changed: Partial<Environment>): Settin
 
 export async function startApi(world: World, changed: Partial<Environment> = {}): Promise<RunningApi> {
   const settings = settingsFor(world, changed);
-  const parts = await connectParts(settings, world.log);
+  const parts = await connect(settings, world.log);
   const app = await buildApp(settings, parts, world.log);
   const url = await app.listen({ host: '127.0.0.1', port: 0 });
   return {

@@ -3,12 +3,8 @@ import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
-import {
-  BODY_LIMIT_BYTES,
-  CONNECTION_CHECK_MS,
-  CONNECTION_LINGER_MS,
-  PIPELINED_MAX,
-} from '@flash-sale/core/config/limits.ts';
+import { CONNECTION_CHECK_MS } from '@flash-sale/api/app.ts';
+import { BODY_LIMIT_BYTES, CONNECTION_LINGER_MS, PIPELINED_MAX } from '@flash-sale/core/config/limits.ts';
 import type { Sale } from '@flash-sale/core/domain/sale.ts';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, inject, test } from 'vitest';
 import { freePort } from '../support/free-port.ts';

@@ -1,5 +1,4 @@
-/** Opens what the API works with: two connections to Redis, a pool to PostgreSQL, and the stores upon them. */
-
+/** Connects the API: Redis for requests, for the queue and for invalidations, and a pool to PostgreSQL. */
 import { readIdentity } from '@flash-sale/core/config/identity.ts';
 import { createCatalogueCache } from '@flash-sale/core/inventory/catalogue-cache.ts';
 import { createGlobalRateLimiter } from '@flash-sale/core/inventory/global-rate-limiter.ts';
@@ -18,16 +17,16 @@ import type { ServiceSettings } from '@flash-sale/core/runtime/run-service.ts';
 import type { Logger } from 'pino';
 import { createTokenVerifier } from './auth/verify-token.ts';
 
-export type Parts = Awaited<ReturnType<typeof connectParts>>;
+export type Connections = Awaited<ReturnType<typeof connect>>;
 
-/** @throws when Redis cannot be reached, or EnvironmentError where it is not settled who a buyer is */
-export async function connectParts(settings: ServiceSettings, log: Logger, metrics = createMetrics()) {
+/** @throws where Redis is unavailable; EnvironmentError where the settings do not say who a buyer is */
+export async function connect(settings: ServiceSettings, log: Logger, metrics = createMetrics()) {
   const identity = readIdentity(settings);
   const timeoutMs = settings.REQUEST_TIMEOUT_MS;
   const keys = createKeys(settings.KEY_PREFIX);
-  // Two connections: a large job on its way to the queue must not stand before the next order at the inventory.
-  const atInventory = connectForRequests({ url: settings.REDIS_URL, name: 'api-inventory', log, timeoutMs });
-  const atQueue = connectForRequests({ url: settings.REDIS_URL, name: 'api-queue', log, timeoutMs });
+  // Two connections: a large job on its way to the queue must not delay the next reserve.
+  const forRequests = connectForRequests({ url: settings.REDIS_URL, name: 'api-inventory', log, timeoutMs });
+  const forQueue = connectForRequests({ url: settings.REDIS_URL, name: 'api-queue', log, timeoutMs });
   const pool = connectPostgres({
     url: settings.DATABASE_URL,
     size: settings.DATABASE_POOL_SIZE,
@@ -35,49 +34,47 @@ export async function connectParts(settings: ServiceSettings, log: Logger, metri
     name: 'flash-sale-api',
     log,
   });
-  await Promise.all([atInventory.connect(), atQueue.connect()]);
-  const { redis } = atInventory;
-  // A third one, because a connection that listens can do nothing else.
+  await Promise.all([forRequests.connect(), forQueue.connect()]);
+  // A connection that subscribes can do nothing else.
   const subscriber = connectForSubscription({ url: settings.REDIS_URL, name: 'api-subscriber', log });
   await subscriber.connect();
+  const { redis } = forRequests;
   const breakers = { redis: createBreaker('redis', log), postgres: createBreaker('postgres', log) };
   for (const breaker of Object.values(breakers)) metrics.watchBreaker(breaker);
   metrics.watchPool(pool);
-  const queue = createOrderQueue({ redis: atQueue.redis, prefix: keys.queuePrefix });
+  const queue = createOrderQueue({ redis: forQueue.redis, prefix: keys.queuePrefix });
   const heartbeat = createHeartbeat({ redis, keys });
-
+  const inventory = createInventory({ redis, keys, backlogLimit: settings.BACKLOG_LIMIT });
+  const globalRateLimiter = createGlobalRateLimiter({ redis, keys, limit: settings.GLOBAL_RATE_LIMIT });
   const tokenVerifier = identity.kind === 'jwt' ? createTokenVerifier(identity, { log }) : null;
 
   return {
-    /** null: X-User-ID is believed. */
+    /** null: X-User-ID is trusted. */
     tokenVerifier,
-    inventory: behindBreaker(breakers.redis, createInventory({ redis, keys, backlogLimit: settings.BACKLOG_LIMIT })),
-    globalRateLimiter: behindBreaker(
-      breakers.redis,
-      createGlobalRateLimiter({ redis, keys, limit: settings.GLOBAL_RATE_LIMIT }),
-    ),
+    inventory: behindBreaker(breakers.redis, inventory),
+    globalRateLimiter: behindBreaker(breakers.redis, globalRateLimiter),
     catalogueCache: behindBreaker(breakers.redis, createCatalogueCache({ redis, keys })),
     orders: behindBreaker(breakers.postgres, createOrderStore(pool)),
     sales: behindBreaker(breakers.postgres, createSaleStore(pool)),
     queue,
-    /** @param onInvalidation see subscribeToInvalidations */
+    /** @param onInvalidation see core/inventory/invalidations.ts */
     subscribeToInvalidations: (onInvalidation: (saleId: string | null) => void) =>
       subscribeToInvalidations({ redis: subscriber.redis, keys }, onInvalidation),
     breakers,
     metrics,
-    /** Each throws, or hangs, where its part does not answer. Behind the breakers, which are thereby true of a part that nobody else asks. */
+    /** Each rejects, or hangs, where its dependency is unavailable. The breakers learn from the probes, too. */
     probes: {
-      redis: (): Promise<void> => breakers.redis.call(() => atInventory.ping()),
+      redis: (): Promise<void> => breakers.redis.call(() => forRequests.ping()),
       postgres: (): Promise<void> => breakers.postgres.call(() => ping(pool)),
       worker: async (): Promise<void> => {
-        if (!(await heartbeat.isFresh())) throw new Error('no worker has given a heartbeat');
+        if (!(await heartbeat.isFresh())) throw new Error('no worker has sent a heartbeat');
       },
     },
     async close(): Promise<void> {
       tokenVerifier?.close();
       await queue.close();
       for (const breaker of Object.values(breakers)) breaker.close();
-      await Promise.all([atInventory.close(), atQueue.close(), subscriber.close(), pool.end()]);
+      await Promise.all([forRequests.close(), forQueue.close(), subscriber.close(), pool.end()]);
     },
   };
 }

@@ -1,26 +1,27 @@
-/** The API process: connects, listens, and stops when it is told to. */
+/** The API process: connects, listens, and stops on a signal. */
 import { requireSetting } from '@flash-sale/core/config/environment.ts';
-import { LISTEN_BACKLOG } from '@flash-sale/core/config/limits.ts';
 import { runService } from '@flash-sale/core/runtime/run-service.ts';
 import { lookAtStart } from '@flash-sale/ops/doctor/look-at-start.ts';
 import { buildAdminApp, buildApp } from './app.ts';
-import { connectParts } from './connect.ts';
+import { connect } from './connect.ts';
+
+/** Connections that wait to be accepted when a crowd arrives at once. With Node's 511 the rest retries after 1, 3 and 7 s. */
+const LISTEN_BACKLOG = 4_096;
 
 await runService('api', process.env, lookAtStart, async (settings, log, metrics, tracing) => {
-  const token = requireSetting(settings, 'ADMIN_TOKEN');
-  const parts = await connectParts(settings, log, metrics);
-  const ofApi = { ...settings, ADMIN_TOKEN: token };
-  const app = await buildApp(ofApi, parts, log, tracing);
-  const adminApp = settings.ADMIN_PORT > 0 ? await buildAdminApp(ofApi, parts, log) : null;
-  // Several processes on one port: the kernel spreads the connections (Linux).
-  const shared = { backlog: LISTEN_BACKLOG, ...(settings.API_PROCESSES > 1 ? { reusePort: true } : {}) };
-  await adminApp?.listen({ ...shared, host: settings.ADMIN_HOST, port: settings.ADMIN_PORT });
-  await app.listen({ ...shared, host: settings.HOST, port: settings.PORT });
+  const apiSettings = { ...settings, ADMIN_TOKEN: requireSetting(settings, 'ADMIN_TOKEN') };
+  const connections = await connect(settings, log, metrics);
+  const app = await buildApp(apiSettings, connections, log, tracing);
+  const adminApp = settings.ADMIN_PORT > 0 ? await buildAdminApp(apiSettings, connections, log) : null;
+  // Several processes share one port: the kernel spreads the connections (Linux).
+  const listen = { backlog: LISTEN_BACKLOG, ...(settings.API_PROCESSES > 1 ? { reusePort: true } : {}) };
+  await adminApp?.listen({ ...listen, host: settings.ADMIN_HOST, port: settings.ADMIN_PORT });
+  await app.listen({ ...listen, host: settings.HOST, port: settings.PORT });
   return {
     async stop() {
       await Promise.all([app.drain(settings.SHUTDOWN_DRAIN_MS), adminApp?.drain(settings.SHUTDOWN_DRAIN_MS)]);
       await Promise.all([app.close(), adminApp?.close()]);
-      await parts.close();
+      await connections.close();
     },
   };
 });

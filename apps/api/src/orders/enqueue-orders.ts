@@ -1,73 +1,55 @@
 /**
- * Hands accepted orders to the queue, off the reply's path: one add in flight, the next one carries what came meanwhile, and
- * what came within ENQUEUE_PACE_MS of the last one.
- * The reservation is the outbox: whatever is lost here (a crash, a failed add, an unknown outcome) the worker's reaper finds
- * there and hands over again. So nothing is tried twice here, and nothing is given back.
+ * Adds accepted orders to the queue after their replies: one add at a time, and the next one carries
+ * what arrived meanwhile. The reservation is the outbox: the reaper redelivers what is lost here (a
+ * crash, a failed add, an unknown outcome). So nothing is retried and nothing is released here.
  */
-import { ENQUEUE_PACE_MS } from '@flash-sale/core/config/limits.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { AcceptedOrder, OrderBatch } from '@flash-sale/core/domain/order.ts';
 import type { OrderQueue } from '@flash-sale/core/queue/order-queue.ts';
-import type { TimeBatch } from '@flash-sale/core/runtime/metrics.ts';
-import type { TraceSpan } from '@flash-sale/core/runtime/tracing/tracing.ts';
-import type { FastifyBaseLogger } from 'fastify';
+import type { Logger } from 'pino';
 
-export type Enqueue = ReturnType<typeof createEnqueue>;
+/**
+ * Milliseconds between two adds of one process. The first order goes at once; later ones share a job,
+ * so that an outage of minutes leaves ten jobs a second instead of one per order.
+ */
+const ENQUEUE_PACE_MS = 100;
 
-export function createEnqueue(parts: {
-  queue: Pick<OrderQueue, 'add'>;
-  log: FastifyBaseLogger;
-  /** Told of each add. */
-  time: TimeBatch;
-}) {
-  const { queue, log, time } = parts;
-  let waiting = new Map<string, { epoch: number; orders: AcceptedOrder[] }>();
-  /** When the first of them came, ms of performance.now(). */
-  let waitingSince = 0;
-  let waitingSpans: TraceSpan[] = [];
+export type EnqueueOrders = ReturnType<typeof createEnqueueOrders>;
+
+export function createEnqueueOrders({ queue, log }: { queue: Pick<OrderQueue, 'add'>; log: Logger }) {
+  let waiting = new Map<string, { saleId: string; epoch: number; orders: AcceptedOrder[] }>();
   let running: Promise<void> | null = null;
   let lastAddAt = Number.NEGATIVE_INFINITY;
   let draining = false;
 
+  async function addAll(batches: readonly OrderBatch[]): Promise<void> {
+    await queue.add(batches).catch((error: Error) => {
+      const orders = batches.reduce((sum, batch) => sum + batch.orders.length, 0);
+      log.warn({ err: error.message, orders }, 'orders could not be enqueued in time; the reaper redelivers them');
+    });
+  }
+
   async function run(): Promise<void> {
     while (waiting.size > 0) {
       const early = lastAddAt + ENQUEUE_PACE_MS - performance.now();
-      if (early > 0 && !draining) await new Promise((resolve) => setTimeout(resolve, early));
+      if (early > 0 && !draining) await sleep(early);
       lastAddAt = performance.now();
-      const batches: OrderBatch[] = [...waiting].map(([saleId, batch]) => ({ saleId, ...batch }));
-      const orders = batches.reduce((sum, batch) => sum + batch.orders.length, 0);
-      const since = waitingSince;
-      const spans = waitingSpans;
+      const batches = [...waiting.values()];
       waiting = new Map();
-      waitingSpans = [];
-      try {
-        await queue.add(batches);
-      } catch (error) {
-        for (const span of spans) span.fail((error as Error).message);
-        log.warn(
-          { err: (error as Error).message, orders },
-          'the queue did not take orders in time; the reaper hands them over',
-        );
-      }
-      time('enqueue', performance.now() - since, orders);
-      for (const span of spans) span.end();
+      await addAll(batches);
     }
     running = null;
   }
 
   return {
-    /**
-     * @param epoch of the inventory that accepted them
-     * @param spans of those that are sampled; they end with the add
-     */
-    push(saleId: string, epoch: number, orders: readonly AcceptedOrder[], spans: readonly TraceSpan[]): void {
-      if (waiting.size === 0) waitingSince = performance.now();
-      for (const span of spans) waitingSpans.push(span);
+    /** @param batch its epoch is that of the inventory that accepted the orders */
+    push({ saleId, epoch, orders }: OrderBatch): void {
       const batch = waiting.get(saleId);
       if (batch) {
         batch.epoch = Math.min(batch.epoch, epoch);
-        for (const order of orders) batch.orders.push(order);
-      } else waiting.set(saleId, { epoch, orders: [...orders] });
-      // The run begins in a turn of its own, so that the reply goes out first.
+        batch.orders.push(...orders);
+      } else waiting.set(saleId, { saleId, epoch, orders: [...orders] });
+      // In a turn of its own, so that the replies go out first.
       running ??= new Promise((resolve) => setImmediate(resolve)).then(run);
     },
 

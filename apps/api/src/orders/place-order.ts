@@ -1,111 +1,107 @@
 /**
- * Decides one order.
- *   1. It gets its id.
- *   2. The reserve batcher asks limits and inventory, together with what else arrived in this turn.
- *   3. Those of the batch that got units are written down and enqueued together (`createAcceptance`). Refused: the outcome says why.
+ * Places one order.
+ *   1. The order gets its id.
+ *   2. The reserve batcher decides it, together with the orders of the same turn.
+ *   3. The first order of a batch records the batch: the accepted-order log, the queue, the refusal cache.
+ *   4. The caller gets this order's outcome.
  */
-
-import { type AcceptedOrder, newOrderId } from '@flash-sale/core/domain/order.ts';
+import type { OrderBatch } from '@flash-sale/core/domain/order.ts';
+import { newOrderId } from '@flash-sale/core/domain/order.ts';
+import type { Permits } from '@flash-sale/core/inventory/global-rate-limiter.ts';
+import type { OrderRequest } from '@flash-sale/core/inventory/inventory.ts';
+import type { ReserveDecision, ReserveOutcome } from '@flash-sale/core/inventory/outcomes.ts';
 import { ACCEPTED, acceptedFields } from '@flash-sale/core/runtime/accepted-log.ts';
 import { nothingHappenedInRedis } from '@flash-sale/core/runtime/errors.ts';
 import { failpoint } from '@flash-sale/core/runtime/failpoints.ts';
 import { writeLines } from '@flash-sale/core/runtime/logging.ts';
-import type { TraceSpan } from '@flash-sale/core/runtime/tracing/tracing.ts';
+import type { Metrics } from '@flash-sale/core/runtime/metrics.ts';
 import type { Logger } from 'pino';
 import type { SaleReader } from '../sales/read-sales.ts';
-import type { Enqueue } from './enqueue-orders.ts';
-import { type Admission, type DecidedBatch, NothingReservedError, type ReserveBatcher } from './reserve-batcher.ts';
+import type { EnqueueOrders } from './enqueue-orders.ts';
+import type { RefusalCache } from './refusal-cache.ts';
+import { type DecidedBatch, NothingReservedError, type ReserveBatcher } from './reserve-batcher.ts';
 
-export interface PlaceOrder {
+export interface PlaceOrder extends Omit<OrderRequest, 'orderId'> {
   readonly saleId: string;
-  readonly buyerId: string;
-  /** Units. */
-  readonly quantity: number;
-  readonly requestId: string;
-  readonly idempotencyKey: string | null;
-  /** null where it is not sampled. */
-  readonly trace: TraceSpan | null;
+  /** W3C traceparent of a sampled request. */
+  readonly traceparent: string | undefined;
 }
 
 export type PlaceOrderOutcome =
-  | { readonly kind: 'decided'; readonly orderId: string; readonly admission: Admission }
-  | { readonly kind: 'no_such_sale' }
-  /** The inventory is closed: Redis was restarted or lost it, and a worker rebuilds it; or it is not opened yet. */
-  | { readonly kind: 'recovering' }
-  /** The question never left this process, or Redis refused to look at it: nothing was taken. */
-  | { readonly kind: 'inventory_unavailable' }
-  /** The question was sent and no answer came: the order may hold units, and then it will be confirmed. */
-  | { readonly kind: 'unknown'; readonly orderId: string };
+  | ReserveOutcome
+  /** The request did not leave this process, or Redis refused to run it: nothing was taken. */
+  | { readonly word: 'inventory_unavailable' }
+  /** The request was sent and no reply came: the order may hold units, and then it will be confirmed. */
+  | { readonly word: 'outcome_unknown' };
 
-/** What becomes of the orders of a batch that got units, before any of them is answered: a line in the log each, and the enqueue. */
-export function createAcceptance({ enqueue, log }: { enqueue: Enqueue; log: Logger }) {
-  return function accept({ saleId, requests, decisions }: DecidedBatch): void {
-    const orders: AcceptedOrder[] = [];
-    const spans: TraceSpan[] = [];
-    let epoch = 0;
-    for (let i = 0; i < requests.length; i++) {
-      const outcome = decisions[i]?.outcome;
-      if (outcome?.word !== 'reserved') continue;
-      const request = requests[i] as DecidedBatch['requests'][0];
-      const { orderId: id, buyerId, quantity, requestId, idempotencyKey } = request;
-      const span = request.trace?.begin('producer', 'hand over to the queue', { 'messaging.system': 'bullmq' });
-      if (span) spans.push(span);
-      const { reservedAt } = outcome;
-      orders.push({ id, buyerId, quantity, requestId, idempotencyKey, reservedAt, traceparent: span?.traceparent });
-      epoch = outcome.epoch;
+export interface PlacedOrder {
+  readonly orderId: string;
+  readonly outcome: PlaceOrderOutcome;
+  /** Whole tokens left in the buyer's bucket; -1 where the bucket was not read. */
+  readonly tokensLeft: number;
+  /** What the global rate limiter said; null where it was not asked. */
+  readonly permits: Permits | null;
+}
+
+export function createPlaceOrder(deps: {
+  batcher: ReserveBatcher;
+  enqueue: Pick<EnqueueOrders, 'push'>;
+  refusalCache: Pick<RefusalCache, 'learn'>;
+  sales: Pick<SaleReader, 'find'>;
+  metrics: Pick<Metrics, 'countDecision' | 'countOrder'>;
+  log: Logger;
+}) {
+  const { batcher, enqueue, refusalCache, sales, metrics, log } = deps;
+
+  /** Runs before any order of the batch is answered. */
+  function record(batch: DecidedBatch): void {
+    const accepted = acceptedOrders(batch);
+    if (accepted.orders.length > 0) {
+      enqueue.push(accepted);
+      const lines = accepted.orders.map((order) => acceptedFields(accepted.saleId, order));
+      writeLines(log, ACCEPTED, lines);
+      failpoint('receive-order', 'done');
     }
-    if (orders.length === 0) return;
-    enqueue.push(saleId, epoch, orders, spans);
-    writeLines(
-      log,
-      ACCEPTED,
-      orders.map((order) => acceptedFields(saleId, order)),
-    );
-    failpoint('receive-order', 'done');
+    refusalCache.learn(batch);
+  }
+
+  function notDecided(error: unknown, orderId: string, requestId: string): PlacedOrder {
+    if (error instanceof NothingReservedError || nothingHappenedInRedis(error))
+      return { orderId, outcome: { word: 'inventory_unavailable' }, tokensLeft: -1, permits: null };
+    metrics.countOrder('unknown');
+    const { message } = error as Error;
+    log.warn({ order_id: orderId, reqId: requestId, err: message }, 'the outcome of an order is unknown');
+    return { orderId, outcome: { word: 'outcome_unknown' }, tokensLeft: -1, permits: null };
+  }
+
+  return async function placeOrder({ saleId, ...request }: PlaceOrder): Promise<PlacedOrder> {
+    const orderId = newOrderId(saleId);
+    failpoint('receive-order', 'begins');
+    let decided: { batch: DecidedBatch; index: number };
+    try {
+      decided = await batcher.reserve(saleId, { orderId, ...request });
+    } catch (error) {
+      return notDecided(error, orderId, request.requestId);
+    }
+    const { batch, index } = decided;
+    if (index === 0) record(batch);
+    let { outcome, tokensLeft } = batch.decisions[index] as ReserveDecision;
+    metrics.countDecision(outcome.word, 'inventory');
+    if (outcome.word === 'reserved') metrics.countOrder('accepted');
+    if (outcome.word === 'replayed') metrics.countOrder('replayed');
+    // The sale may exist in the ledger while its inventory is being created or rebuilt.
+    if (outcome.word === 'unknown_sale' && (await sales.find(saleId))) outcome = { word: 'recovering' };
+    return { orderId, outcome, tokensLeft, permits: batch.permits };
   };
 }
 
-/** @param parts.count of what the buyer is told */
-export function createPlaceOrder(parts: {
-  batcher: ReserveBatcher;
-  sales: Pick<SaleReader, 'find'>;
-  count: (outcome: 'accepted' | 'replayed' | 'unknown') => void;
-  log: Logger;
-}) {
-  const { batcher, sales, count, log } = parts;
-
-  return function placeOrder(wanted: PlaceOrder): Promise<PlaceOrderOutcome> {
-    const { saleId, buyerId, quantity, requestId, idempotencyKey, trace } = wanted;
-    const orderId = newOrderId(saleId);
-    trace?.note({ 'flash_sale.order_id': orderId });
-    failpoint('receive-order', 'begins');
-
-    function decided(admission: Admission): PlaceOrderOutcome | Promise<PlaceOrderOutcome> {
-      const { outcome } = admission;
-      const { word } = outcome;
-      if (word === 'recovering') return { kind: 'recovering' };
-      if (word === 'unknown_sale') return findOut();
-      if (word === 'reserved') count('accepted');
-      else if (word === 'replayed') count('replayed');
-      if (word === 'replayed') trace?.note({ 'flash_sale.order_id': outcome.orderId, 'flash_sale.replayed': 1 });
-      return { kind: 'decided', orderId, admission };
-    }
-    /** There is no inventory of it: it may be a sale whose inventory is being made. */
-    async function findOut(): Promise<PlaceOrderOutcome> {
-      return { kind: (await sales.find(saleId)) ? 'recovering' : 'no_such_sale' };
-    }
-    function failed(error: unknown): PlaceOrderOutcome {
-      if (error instanceof NothingReservedError || nothingHappenedInRedis(error))
-        return { kind: 'inventory_unavailable' };
-      count('unknown');
-      log.warn(
-        { order_id: orderId, reqId: requestId, err: (error as Error).message },
-        'the inventory did not answer an order',
-      );
-      return { kind: 'unknown', orderId };
-    }
-    return batcher
-      .admit(saleId, { orderId, buyerId, quantity, requestId, idempotencyKey, trace })
-      .then(decided, failed);
-  };
+function acceptedOrders({ saleId, requests, decisions }: DecidedBatch): OrderBatch {
+  let epoch = 0;
+  const orders = requests.flatMap(({ orderId, ...request }, i) => {
+    const outcome = decisions[i]?.outcome;
+    if (outcome?.word !== 'reserved') return [];
+    epoch = outcome.epoch;
+    return [{ id: orderId, ...request, reservedAt: outcome.reservedAt }];
+  });
+  return { saleId, epoch, orders };
 }

@@ -1,10 +1,8 @@
 /**
- * Finds what became of an order. The inventory is asked first and the ledger second: a reservation ends only after the ledger
- * has the order, so that in this order of asking none can slip through between. The ledger's word stands above the inventory's: a
- * reservation that was not settled yet (or is there again, after Redis lost its last second) turns nothing back to pending.
- * Both together have the time of one request.
+ * Reads what became of an order. The inventory is asked first and the ledger second: a reservation ends
+ * only after the ledger has the order, so none can be missed in between. The ledger takes precedence, so
+ * that a reservation that is not committed yet turns nothing back to pending.
  */
-
 import { saleIdOf } from '@flash-sale/core/domain/order.ts';
 import type { Inventory } from '@flash-sale/core/inventory/inventory.ts';
 import type { LedgerOrder, OrderStore } from '@flash-sale/core/ledger/order-store.ts';
@@ -27,42 +25,41 @@ export interface OrderView {
   readonly buyer_id?: string;
 }
 
-/** A buyer reads his own orders, an operator everybody's. */
+/** Buyers read their own orders, operators all of them. */
 export type OrderReader = { readonly buyerId: string } | 'operator';
-
-/** Of the time of a request: an inventory that is silent leaves enough for a ledger that has the order. */
-const SHARE_OF_INVENTORY = 0.5;
 
 export type ReadOrderOutcome = OrderView | 'no_such_order' | 'inventory_unavailable' | 'recovering';
 
-export function createReadOrder(parts: {
+/** Share of the request's time for the inventory: a silent Redis leaves enough for the ledger. */
+const INVENTORY_SHARE = 0.5;
+
+export function createReadOrder(deps: {
   inventory: Pick<Inventory, 'findReservation'>;
   orders: Pick<OrderStore, 'find'>;
   sales: Pick<SaleReader, 'find'>;
-  /** Milliseconds that a request may wait, for all parts together. */
+  /** Milliseconds for inventory and ledger together. */
   timeoutMs: number;
 }) {
   /**
-   * Someone else's order is answered like one that does not exist.
+   * Somebody else's order is answered like one that does not exist.
    *
-   * @throws where the ledger cannot be asked: then "pending" might be a step back
+   * @throws where the ledger is unavailable: "pending" might be a step back
    */
   return async function readOrder(orderId: string, reader: OrderReader): Promise<ReadOrderOutcome> {
     const saleId = saleIdOf(orderId);
     if (saleId === null) return 'no_such_order';
-    const { within } = startDeadline(parts.timeoutMs);
-    const askInventory = () => parts.inventory.findReservation(saleId, orderId);
-    const reservation = await within('redis', askInventory, SHARE_OF_INVENTORY).catch((error: unknown) => {
+    const { within } = startDeadline(deps.timeoutMs);
+    const askInventory = () => deps.inventory.findReservation(saleId, orderId);
+    const reservation = await within('redis', askInventory, INVENTORY_SHARE).catch((error: unknown) => {
       if (unavailableDependency(error) !== 'redis') throw error;
       return 'inventory_unavailable' as const;
     });
-    const order = await within('postgres', () => parts.orders.find(orderId));
-    if (order)
-      return mayRead(reader, order.buyerId) ? { ...view(order), ...ofBuyer(reader, order.buyerId) } : 'no_such_order';
-    if (reservation === 'inventory_unavailable') return 'inventory_unavailable';
-    // Without an inventory there may be a sale that Redis lost, or none at all.
+    const order = await within('postgres', () => deps.orders.find(orderId));
+    if (order) return mayRead(reader, order.buyerId) ? viewFinished(order, reader) : 'no_such_order';
+    if (reservation === 'inventory_unavailable') return reservation;
     if (reservation === 'recovering') {
-      return (await within('postgres', () => parts.sales.find(saleId))) ? 'recovering' : 'no_such_order';
+      const sale = await within('postgres', () => deps.sales.find(saleId));
+      return sale ? 'recovering' : 'no_such_order';
     }
     if (!reservation || !mayRead(reader, reservation.buyerId)) return 'no_such_order';
     return {
@@ -71,7 +68,7 @@ export function createReadOrder(parts: {
       product_id: saleId,
       quantity: reservation.quantity,
       created_at: new Date(reservation.reservedAt).toISOString(),
-      ...ofBuyer(reader, reservation.buyerId),
+      ...buyerFor(reader, reservation.buyerId),
     };
   };
 }
@@ -80,11 +77,11 @@ function mayRead(reader: OrderReader, buyerId: string): boolean {
   return reader === 'operator' || reader.buyerId === buyerId;
 }
 
-function ofBuyer(reader: OrderReader, buyerId: string): Pick<OrderView, 'buyer_id'> {
+function buyerFor(reader: OrderReader, buyerId: string): Pick<OrderView, 'buyer_id'> {
   return reader === 'operator' ? { buyer_id: buyerId } : {};
 }
 
-function view(order: LedgerOrder): OrderView {
+function viewFinished(order: LedgerOrder, reader: OrderReader): OrderView {
   return {
     order_id: order.id,
     status: order.status,
@@ -93,9 +90,10 @@ function view(order: LedgerOrder): OrderView {
     created_at: order.createdAt.toISOString(),
     finished_at: order.finishedAt.toISOString(),
     ...(order.reason === null ? {} : { reason: order.reason }),
-    // Exact as a JSON number up to 15 significant digits: every price, and every amount below 100,000,000,000. The ledger has all.
+    // A JSON number is exact up to 15 significant digits: every amount below 100,000,000,000. The ledger keeps all digits.
     ...(order.unitPrice === null ? {} : { unit_price: Number(order.unitPrice) }),
     ...(order.amount === null ? {} : { amount: Number(order.amount) }),
     ...(order.currency === null ? {} : { currency: order.currency }),
+    ...buyerFor(reader, order.buyerId),
   };
 }

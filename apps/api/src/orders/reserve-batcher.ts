@@ -1,41 +1,39 @@
 /**
- * Brings the orders of one turn of the event loop to the inventory together.
- *   1. `admit` collects what arrives in the same turn, up to RESERVE_BATCH_MAX.
- *   2. At the end of the turn, or once they are so many, the global rate limiter is asked once for all of them.
- *   3. One call of the reserve script for each sale decides.
- *   4. `whenDecided` is told of the batch (those that got units are enqueued), then each caller gets his own outcome.
- *   5. Permits that a buyer's own limit left unused go back.
+ * Groups the orders that arrive in one turn of the event loop into one script call per sale.
+ *   1. `reserve` collects orders until the turn ends, or until RESERVE_BATCH_MAX have arrived.
+ *   2. The global rate limiter is asked once for all of them.
+ *   3. One call of reserve.lua per sale decides. Each caller gets the decided batch and its place.
+ *   4. Permits that a buyer's own limit left unused go back.
  * A quiet system has batches of one. Nothing waits for a timer.
  */
-import { RESERVE_BATCH_MAX } from '@flash-sale/core/config/limits.ts';
 import type { GlobalRateLimiter, Permits } from '@flash-sale/core/inventory/global-rate-limiter.ts';
 import type { BuyerBucketSettings, Inventory, OrderRequest } from '@flash-sale/core/inventory/inventory.ts';
 import type { ReserveDecision } from '@flash-sale/core/inventory/outcomes.ts';
-import type { TimeBatch } from '@flash-sale/core/runtime/metrics.ts';
-import { SpanGroup, type TraceSpan, within } from '@flash-sale/core/runtime/tracing/tracing.ts';
 
-/** A decision, and what the global rate limiter said as it was made; null where it was told from memory. */
-export interface Admission extends ReserveDecision {
-  readonly system: Permits | null;
-}
+/**
+ * Orders in one script call. At 32, Redis decides while the process still reads the rest of the
+ * crowd, and is held for about half a millisecond.
+ */
+export const RESERVE_BATCH_MAX = 32;
 
-/** What the batcher is asked. */
+/** An order on its way to the inventory. */
 export interface ReserveRequest extends OrderRequest {
-  /** Of a sampled one. */
-  readonly trace?: TraceSpan | null;
+  /** W3C traceparent of a sampled request. */
+  readonly traceparent?: string | undefined;
 }
 
-/** What the inventory said of a batch of one sale: decisions stand in the order of their requests. */
+/** What the inventory decided for the orders of one sale: `decisions[i]` belongs to `requests[i]`. */
 export interface DecidedBatch {
   readonly saleId: string;
   readonly requests: readonly ReserveRequest[];
   readonly decisions: readonly ReserveDecision[];
-  readonly system: Permits;
-  /** When the inventory was asked, ms of performance.now(). */
+  /** What the global rate limiter granted to the whole turn. */
+  readonly permits: Permits;
+  /** When the inventory was asked: ms of performance.now(). */
   readonly askedAt: number;
 }
 
-/** The orders never reached the inventory, so that nothing can have been taken. */
+/** The orders did not reach the inventory, so nothing was taken. */
 export class NothingReservedError extends Error {
   constructor(cause: unknown) {
     super((cause as Error).message, { cause });
@@ -45,42 +43,35 @@ export class NothingReservedError extends Error {
 interface Waiting {
   readonly saleId: string;
   readonly request: ReserveRequest;
-  /** From its arrival until the inventory is asked; of a sampled one. */
-  readonly wait: TraceSpan | null;
-  readonly resolve: (admission: Admission) => void;
+  readonly resolve: (decided: { batch: DecidedBatch; index: number }) => void;
   readonly reject: (error: unknown) => void;
 }
 
 export type ReserveBatcher = ReturnType<typeof createReserveBatcher>;
 
-/** @param parts.whenDecided must not throw: units are taken already */
-export function createReserveBatcher(parts: {
+export function createReserveBatcher(deps: {
   inventory: Pick<Inventory, 'reserve'>;
   globalRateLimiter: Pick<GlobalRateLimiter, 'take' | 'giveBack'>;
   bucket: BuyerBucketSettings;
-  whenDecided: (batch: DecidedBatch) => void;
-  time: TimeBatch;
 }) {
-  const { inventory, globalRateLimiter, bucket, whenDecided, time } = parts;
+  const { inventory, globalRateLimiter, bucket } = deps;
   let arrived: Waiting[] = [];
+  let turnEndScheduled = false;
 
-  async function decideBatch(batch: readonly Waiting[], system: Permits, share: number): Promise<number> {
+  /** @returns permits that were not used */
+  async function decideBatch(waiting: readonly Waiting[], permits: Permits, granted: number): Promise<number> {
     const askedAt = performance.now();
+    const { saleId } = waiting[0] as Waiting;
+    const requests = waiting.map(({ request }) => request);
     try {
-      const { saleId } = batch[0] as Waiting;
-      const requests = batch.map((waiting) => waiting.request);
-      const sampled = endWaits(batch);
-      const { decisions, permitsLeft } = await within(sampled, reservePart(batch.length), () =>
-        inventory.reserve(saleId, requests, share, bucket),
-      ).finally(() => time('reserve', performance.now() - askedAt, batch.length));
-      whenDecided({ saleId, requests, decisions, system, askedAt });
-      batch.forEach((waiting, i) => {
-        const { outcome, tokensLeft, tokenInMs } = decisions[i] as ReserveDecision;
-        waiting.resolve({ outcome, tokensLeft, tokenInMs, system });
+      const { decisions, permitsLeft } = await inventory.reserve(saleId, requests, granted, bucket);
+      const batch = { saleId, requests, decisions, permits, askedAt };
+      waiting.forEach(({ resolve }, index) => {
+        resolve({ batch, index });
       });
-      return permitsLeft;
+      return Math.max(0, permitsLeft);
     } catch (error) {
-      for (const waiting of batch) waiting.reject(error);
+      for (const { reject } of waiting) reject(error);
       return 0;
     }
   }
@@ -90,79 +81,50 @@ export function createReserveBatcher(parts: {
     try {
       permits = await globalRateLimiter.take(turn.length);
     } catch (error) {
-      for (const waiting of turn) {
-        waiting.wait?.fail((error as Error).message);
-        waiting.wait?.end();
-        waiting.reject(new NothingReservedError(error));
-      }
+      for (const { reject } of turn) reject(new NothingReservedError(error));
       return;
     }
+    const unlimited = permits.granted < 0;
     let free = permits.granted;
-    const decided = Array.from(bySale(turn), (batch) => {
-      const share = free < 0 ? -1 : Math.min(free, batch.length);
-      free -= Math.max(0, share);
-      return decideBatch(batch, permits, share);
-    });
-    const unused = (await Promise.all(decided)).reduce((sum, left) => sum + Math.max(0, left), 0);
-    // Not waited for, and not tried again: a lost return costs the crowd some permits of this one second.
-    if (unused > 0) globalRateLimiter.giveBack(permits, unused).catch(() => {});
+    const batches = Map.groupBy(turn, ({ saleId }) => saleId).values();
+    const unused = await Promise.all(
+      Array.from(batches, (batch) => {
+        const granted = unlimited ? -1 : Math.min(free, batch.length);
+        free -= granted;
+        return decideBatch(batch, permits, granted);
+      }),
+    );
+    const left = unused.reduce((sum, count) => sum + count, 0);
+    // Not awaited and not retried: a lost return costs some permits of this one second.
+    if (left > 0) globalRateLimiter.giveBack(permits, left).catch(() => {});
   }
 
-  let turnEnds = false;
-
-  function ask(): void {
+  function decideArrived(): void {
     const turn = arrived;
     arrived = [];
     if (turn.length > 0) void decideTurn(turn);
   }
+
   function endTurn(): void {
-    turnEnds = false;
-    ask();
+    turnEndScheduled = false;
+    decideArrived();
   }
 
   return {
-    /** @throws NothingReservedError, or whatever Redis threw; then it is unknown whether the order holds units */
-    admit(saleId: string, request: ReserveRequest): Promise<Admission> {
+    /**
+     * Callers of one batch resume in the order of `batch.requests`.
+     *
+     * @returns the decided batch, and this order's place in it
+     * @throws NothingReservedError, or what Redis threw: then the order may hold units
+     */
+    reserve(saleId: string, request: ReserveRequest): Promise<{ batch: DecidedBatch; index: number }> {
       return new Promise((resolve, reject) => {
-        const wait = request.trace?.begin('internal', 'wait for the batch') ?? null;
-        arrived.push({ saleId, request, wait, resolve, reject });
-        // Redis decides while this process still reads what else has arrived.
-        if (arrived.length === RESERVE_BATCH_MAX) ask();
-        if (turnEnds) return;
-        turnEnds = true;
+        arrived.push({ saleId, request, resolve, reject });
+        if (arrived.length === RESERVE_BATCH_MAX) decideArrived();
+        if (turnEndScheduled) return;
+        turnEndScheduled = true;
         setImmediate(endTurn);
       });
     },
   };
-}
-
-function reservePart(size: number) {
-  return {
-    kind: 'client',
-    name: 'reserve',
-    fields: { 'db.system.name': 'redis', 'flash_sale.batch_size': size },
-  } as const;
-}
-
-/** @returns those of a batch that are sampled; null where none is */
-function endWaits(batch: readonly Waiting[]): SpanGroup | null {
-  let sampled: Map<string, TraceSpan> | null = null;
-  for (const { wait, request } of batch) {
-    if (wait === null || !request.trace) continue;
-    wait.end();
-    sampled ??= new Map();
-    sampled.set(request.orderId, request.trace);
-  }
-  return sampled && new SpanGroup(sampled);
-}
-
-/** By sale, each in the order of arrival. */
-function bySale(turn: readonly Waiting[]): Iterable<Waiting[]> {
-  const batches = new Map<string, Waiting[]>();
-  for (const waiting of turn) {
-    const batch = batches.get(waiting.saleId);
-    if (batch) batch.push(waiting);
-    else batches.set(waiting.saleId, [waiting]);
-  }
-  return batches.values();
 }

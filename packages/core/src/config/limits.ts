@@ -33,14 +33,8 @@ export const HEADER_LIMIT_BYTES = 16 * 1024;
  */
 export const CONNECTION_BUFFER_BYTES = 16 * 1024;
 
-/** Milliseconds between two looks for connections that take too long to send. Node's own is 30 s, and so would each bound be. */
-export const CONNECTION_CHECK_MS = 500;
-
 /** Milliseconds that a connection which was told what is wrong with it stays open, so that the words arrive before it is cut. */
 export const CONNECTION_LINGER_MS = 500;
-
-/** Connections that wait to be accepted: a crowd arrives at one moment. With Node's 511 the others try again after 1, 3 and 7 s. */
-export const LISTEN_BACKLOG = 4_096;
 
 /**
  * Requests that a connection may have sent before their answers have left. Browsers and proxies wait for each; a thousand small ones
@@ -61,12 +55,6 @@ export const LATE_IN_FLIGHT_MAX = 1_000;
 export const SHED_RETRY_MIN_MS = 500;
 export const SHED_RETRY_MAX_MS = 3_000;
 
-/**
- * Orders that one call of the reserve script may carry, and with how many it goes before the turn ends: so few that Redis decides while the
- * process still reads the others, and that it is held for about half a millisecond.
- */
-export const RESERVE_BATCH_MAX = 32;
-
 /** Orders that one call of the commit script may carry: it holds Redis for half a millisecond, and orders wait for that. Releases are few. */
 export const COMMIT_BATCH_MAX = 250;
 
@@ -75,13 +63,6 @@ export const JOB_ORDERS_MAX = 1_000;
 
 /** Seconds after which the counters of the global rate limiter are gone (source document). */
 export const GLOBAL_RATE_LIMITER_TTL_S = 5;
-
-/**
- * Of the permits that a process leases ahead: how many for each that it needs just now, and at most which part of the limit. Eight turns
- * of the event loop then share a round trip, and processes that fall idle keep a fiftieth of the limit from the others, for RATE_LIMIT_LEASE_MS.
- */
-export const PERMITS_AHEAD = 8;
-export const PERMITS_AHEAD_PART = 1 / 50;
 
 /**
  * Milliseconds that leased permits may be used, and never longer than the second that they count in; and for which a process that got none
@@ -164,24 +145,6 @@ export const SALE_ANSWERS_MAX = 1_000;
 export const SALE_CDN_S = 1;
 
 /**
- * Milliseconds for which a process tells a refusal from memory before it asks the inventory again: with the round trip well under the promised
- * second, also where the invalidation that it is over was lost.
- */
-export const REFUSAL_CACHE_MS = 400;
-
-/** Milliseconds for which it is told on while one request goes to see whether it still holds: some round trips. */
-export const REFUSAL_CACHE_LOOK_MS = 20;
-
-/**
- * Milliseconds after its time for which it is told at most though nobody who went to see was answered: a silent Redis must not keep a refusal
- * alive. With REFUSAL_CACHE_MS half of the promised second.
- */
-export const REFUSAL_CACHE_LOOKS_MS = 100;
-
-/** Buyers remembered as asking too often, in each process, at most: 7 MB, where their ids are long. Of more, half as many at least: the youngest. */
-export const THROTTLED_BUYERS_MAX = 40_000;
-
-/**
  * Seconds that the catalogue in Redis (no numbers of stock) counts as fresh. An operator's change clears it; a read that began before
  * the change may write the old one back, so this is also the longest that the old one can be shown.
  */
@@ -258,12 +221,6 @@ export const UNAVAILABLE_RETRY_MS = 250;
 
 /** Milliseconds after which a job is taken up again that only waits for its own sale: a row that is held, an inventory that is closed. */
 export const SALE_RETRY_MS = 1_000;
-
-/**
- * Milliseconds between two adds of one API process to the queue. An order that comes first goes at once; those that follow share a job, so
- * that an outage of minutes leaves ten jobs a second and not one for every order, and a backlog is worked off within the promised 30 s.
- */
-export const ENQUEUE_PACE_MS = 100;
 
 /** Milliseconds that a process looks for Redis and PostgreSQL as it starts before it says that they are not there. */
 export const STARTUP_WAIT_MS = 10_000;

@@ -1,0 +1,33 @@
+/** Bull Board: the queue and what each job carries, read-only, at /admin/queues behind the operator's login. */
+import type { OrderQueue } from '@flash-sale/core/queue/order-queue.ts';
+import type { FastifyPluginAsync } from 'fastify';
+import { lazyPages } from './lazy-pages.ts';
+
+const BOARD_PATH = '/admin/queues';
+
+export const queueBoard: FastifyPluginAsync<{ queue: Pick<OrderQueue, 'bullQueue'> }> = async (app, { queue }) => {
+  // Before the bound of lazyPages: strangers must not take an operator's place.
+  app.addHook('onRequest', app.requireOperatorOrLogin);
+  lazyPages(app, BOARD_PATH, async (pages) => {
+    const [{ createBullBoard }, { BullMQAdapter }, { FastifyAdapter }] = await Promise.all([
+      import('@bull-board/api'),
+      import('@bull-board/api/bullMQAdapter'),
+      import('@bull-board/fastify'),
+    ]);
+    const board = new FastifyAdapter();
+    board.setBasePath(BOARD_PATH);
+    createBullBoard({
+      queues: [new BullMQAdapter(queue.bullQueue, { readOnlyMode: true })],
+      serverAdapter: board,
+      options: { uiConfig: { boardTitle: 'Flash sale' } },
+    });
+    await pages.register(board.registerPlugin(), { prefix: BOARD_PATH });
+  });
+  // A browser sends the login by itself, so no other site may use it to change anything.
+  app.route({
+    method: ['POST', 'PUT', 'PATCH', 'DELETE'],
+    url: `${BOARD_PATH}/*`,
+    schema: { hide: true },
+    handler: async (_request, reply) => reply.problem('BOARD_IS_READ_ONLY'),
+  });
+};
