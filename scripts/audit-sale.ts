@@ -1,28 +1,30 @@
 /**
- * npm run audit:sale -- [id …] [--json]
+ * npm run audit:sale -- [id …] [--json | --codes]
  *
- * Says whether the numbers of each sale add up, by Redis, PostgreSQL and the queue as they are. It changes nothing, and may be asked
- * while a crowd orders. Exit code 0: clean; 1: something is wrong; 2: it could not look, or not judge every sale.
+ * Checks whether Redis, PostgreSQL and the queue agree about each sale. It changes nothing, and may run during a sale.
+ * Exit code 0: clean; 1: there are violations; 2: there are none, and not everything could be checked. --codes lists the
+ * violations that it looks for.
  */
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createKeys } from '@flash-sale/core/inventory/keys.ts';
 import { findServers, findSettings } from '@flash-sale/launcher/running-system.ts';
-import { type AuditReport, exitCodeOf } from '@flash-sale/ops/audit/audit-report.ts';
+import { type AuditReport, CODES, exitCodeOf, printAudit } from '@flash-sale/ops/audit/audit-report.ts';
 import { auditSales } from '@flash-sale/ops/audit/audit-sale.ts';
 import { connectForAudit } from '@flash-sale/ops/audit/connect-audit.ts';
-import { printAudit } from '@flash-sale/ops/audit/print-audit.ts';
 import { readArguments } from './read-arguments.ts';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
 const { values, positionals } = readArguments(import.meta.url, {
-  options: { json: { type: 'boolean', default: false } },
+  options: { json: { type: 'boolean', default: false }, codes: { type: 'boolean', default: false } },
   allowPositionals: true,
 });
 
 try {
-  process.exitCode = exitCodeOf(await audit(positionals, values.json));
+  if (values.codes)
+    for (const [code, meaning] of Object.entries(CODES)) process.stdout.write(`${code.padEnd(32)}${meaning}\n`);
+  else process.exitCode = exitCodeOf(await audit(positionals, values.json));
 } catch (error) {
   process.stderr.write(`${(error as Error).message}\n`);
   process.exitCode = 2;

@@ -172,10 +172,10 @@ test('health asks every master, and the audit finds nothing', async () => {
         async () => (await api.parts.inventory.read(saleId)).numbers?.sold === ORDERS + 1,
       );
     const report = await auditSales({ redis, pool, keys: world.keys, pauseMs: 50 });
-    expect(report.sales.map(({ breaks, ledger }) => ({ breaks, sold: ledger?.sold }))).toEqual(
-      saleIds.map(() => ({ breaks: [], sold: ORDERS + 1 })),
+    expect(report.sales.map(({ violations, ledger }) => ({ violations, sold: ledger?.sold }))).toEqual(
+      saleIds.map(() => ({ violations: [], sold: ORDERS + 1 })),
     );
-    expect(report.queue.breaks).toEqual([]);
+    expect(report.queue.violations).toEqual([]);
   } finally {
     await close();
   }

@@ -143,8 +143,8 @@ async function startAgain(start: () => Promise<PrivateServer>): Promise<PrivateS
   }
 }
 
-async function auditNow({ redis, pool, keys }: World, stuckAfterMs = 600_000): Promise<string[]> {
-  return listFaults(await auditSales({ redis, pool, keys, stuckAfterMs }));
+async function auditNow({ redis, pool, keys }: World, settleMs = 600_000): Promise<string[]> {
+  return listFaults(await auditSales({ redis, pool, keys, settleMs }));
 }
 
 async function waitForEnds(world: World, accepted: ReadonlyMap<string, string>): Promise<string[]> {

@@ -1,10 +1,10 @@
-/** The auditor beside a crowd: it must be right while everything moves, and it must find a leak in the middle of it. */
+/** The audit of a live sale: it is clean while everything moves, and it finds a leak in the middle of it. */
 
 import { newOrderId } from '@flash-sale/core/domain/order.ts';
 import type { Sale } from '@flash-sale/core/domain/sale.ts';
 import type { AuditReport } from '@flash-sale/ops/audit/audit-report.ts';
 import { auditSales } from '@flash-sale/ops/audit/audit-sale.ts';
-import { afterEach, beforeEach, expect, inject, test, vi } from 'vitest';
+import { afterAll, beforeAll, expect, inject, test, vi } from 'vitest';
 import { sendCrowd } from '../support/crowd.ts';
 import { ADMIN_TOKEN, type RunningApi, startApi, startWorkerHere } from '../support/running-system.ts';
 import { makeSale } from '../support/sales.ts';
@@ -12,7 +12,7 @@ import { openWorld, type World } from '../support/world.ts';
 
 vi.setConfig({ testTimeout: 120_000 });
 
-const AUDITS = 20;
+const AUDITS = 6;
 const CONNECTIONS = 200;
 
 let world: World;
@@ -20,14 +20,14 @@ let api: RunningApi;
 let worker: { stop(): Promise<void> };
 let sale: Sale;
 
-beforeEach(async () => {
+beforeAll(async () => {
   world = await openWorld(inject('template'));
   api = await startApi(world);
   worker = await startWorkerHere(world);
-  // So many that the crowd is never sold out, and a cap that it never reaches: what each buyer holds is counted.
+  // Never sold out, and with a cap that nobody reaches: the units of each buyer are counted.
   sale = await makeSale(world, { units: 1_000_000, perBuyerLimit: 100_000 });
 });
-afterEach(async () => {
+afterAll(async () => {
   await api.close();
   await worker.stop();
   await world.close();
@@ -35,12 +35,15 @@ afterEach(async () => {
 
 const audit = (): Promise<AuditReport> => {
   const { redis, pool, keys } = world;
-  // Crowd, API, worker and auditor share this process: how far the worker is behind is not what is asked here.
-  return auditSales({ redis, pool, keys, pauseMs: 100, stuckAfterMs: 300_000 });
+  // Crowd, API, worker and audit share this process: the worker may be far behind.
+  return auditSales({ redis, pool, keys, pauseMs: 50, settleMs: 300_000 });
 };
-const breaksOf = ({ sales, queue }: AuditReport) => [...sales.flatMap(({ breaks }) => breaks), ...queue.breaks];
+const violationsOf = ({ sales, queue }: AuditReport) => [
+  ...sales.flatMap(({ violations }) => violations),
+  ...queue.violations,
+];
 
-/** The same buyers order again and again until `work` is done; some with a key, and an operator changes the sale meanwhile. */
+/** The same buyers order again and again until `work` is done, some of them with a key; an operator changes the stock. */
 async function duringCrowd<Result>(work: () => Promise<Result>): Promise<Result> {
   let done = false;
   const untilDone = async (act: (turn: number) => Promise<unknown>): Promise<void> => {
@@ -74,41 +77,41 @@ async function duringCrowd<Result>(work: () => Promise<Result>): Promise<Result>
   }
 }
 
-test(`audited ${AUDITS} times under ${CONNECTIONS} connections, it is clean each time, and when all is still`, async () => {
+test(`audited ${AUDITS} times under ${CONNECTIONS} connections it is clean each time, and once nothing moves`, async () => {
   const reports = await duringCrowd(async () => {
     const all: AuditReport[] = [];
     for (let i = 0; i < AUDITS; i++) all.push(await audit());
     return all;
   });
-  expect(reports.flatMap(breaksOf)).toEqual([]);
+  expect(reports.flatMap(violationsOf)).toEqual([]);
   expect(reports.filter(({ sales }) => sales[0]?.live).length).toBeGreaterThan(AUDITS / 2);
   const still = await audit();
   expect(still).toMatchObject({ clean: true, sales: [{ equation: { holds: true } }] });
   expect(still.sales[0]?.ledger.confirmed).toBeGreaterThan(1_000);
 });
 
-test('an inventory that is rebuilt in the middle of the crowd, twice, is no break', async () => {
+test('an inventory that is rebuilt twice under the same crowd is no violation', async () => {
   const { inventory, reservations } = world.keys.sale(sale.id);
   const reports = await duringCrowd(async () => {
     const all: AuditReport[] = [];
     for (let i = 0; i < AUDITS; i++) {
-      if (i === 5) await world.redis.hset(inventory, 'instance_id', 'of-another-life');
-      if (i === 10) await world.redis.del(inventory, reservations);
+      if (i === 1) await world.redis.hset(inventory, 'instance_id', 'of-another-instance');
+      if (i === 3) await world.redis.del(inventory, reservations);
       all.push(await audit());
     }
     return all;
   });
-  expect(reports.flatMap(breaksOf)).toEqual([]);
-  expect((await audit()).sales[0]).toMatchObject({ epoch: 3, inventory: 'open', breaks: [] });
+  expect(reports.flatMap(violationsOf)).toEqual([]);
+  expect((await audit()).sales[0]).toMatchObject({ epoch: 3, inventory: 'open', violations: [] });
 });
 
-test('the control: leaks that are planted under the same crowd are found', async () => {
+test('leaks that are planted under the same crowd are found', async () => {
   const { inventory, buyers, orderKeys } = world.keys.sale(sale.id);
   const found = await duringCrowd(async () => {
     const codes: Record<string, string[]> = {};
     const plant = async (what: string, deed: () => Promise<unknown>): Promise<void> => {
       await deed();
-      codes[what] = [...new Set(breaksOf(await audit()).map(({ code }) => code))].sort();
+      codes[what] = [...new Set(violationsOf(await audit()).map(({ code }) => code))].sort();
     };
     await plant('a unit is sold to nobody', () =>
       world.redis.multi().hincrby(inventory, 'available', -1).hincrby(inventory, 'sold', 1).exec(),

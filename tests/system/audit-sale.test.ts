@@ -1,4 +1,4 @@
-/** npm run audit:sale, as somebody types it. */
+/** npm run audit:sale, as an operator runs it: exit codes, output, and how it finds the running system. */
 import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { writeSystemFile } from '@flash-sale/launcher/running-system.ts';
 import type { AuditReport } from '@flash-sale/ops/audit/audit-report.ts';
-import { afterEach, beforeEach, expect, inject, test, vi } from 'vitest';
+import { connectForAudit } from '@flash-sale/ops/audit/connect-audit.ts';
+import { afterAll, beforeAll, expect, inject, test, vi } from 'vitest';
 import { freePort } from '../support/free-port.ts';
 import { PlantedSale } from '../support/planted-sale.ts';
 import { openWorld, type World } from '../support/world.ts';
@@ -17,100 +18,73 @@ const script = fileURLToPath(new URL('../../scripts/run.mjs', import.meta.url));
 
 let world: World;
 let folder: string;
-beforeEach(async () => {
+beforeAll(async () => {
   world = await openWorld(inject('template'));
   folder = mkdtempSync(join(tmpdir(), 'flash-sale-audit-'));
 });
-afterEach(async () => {
+afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
   await world.close();
 });
 
-interface Said {
-  readonly code: number;
-  readonly out: string;
-  readonly err: string;
-}
-
-function auditSale(args: string[], env: Record<string, string> = addresses()): Promise<Said> {
+function auditSale(args: string[], env: Record<string, string>): Promise<{ code: number; out: string; err: string }> {
   return new Promise((resolve) => {
-    const clean = { PATH: process.env.PATH, DATA_DIR: folder, KEY_PREFIX: world.prefix, ...env };
+    const clean = { PATH: process.env.PATH, DATA_DIR: folder, ...env };
     execFile(process.execPath, [script, 'audit-sale', ...args], { env: clean }, (error, out, err) =>
       resolve({ code: error ? Number(error.code) : 0, out, err }),
     );
   });
 }
 
-const addresses = () => ({ REDIS_URL: world.redisUrl, DATABASE_URL: world.databaseUrl });
+test('2 and a sentence if no system runs, or an option is unknown; else 0 and the equation, or 1 and the violation', async () => {
+  const { redisUrl, databaseUrl, prefix } = world;
+  const addresses = { REDIS_URL: redisUrl, DATABASE_URL: databaseUrl, KEY_PREFIX: prefix };
+  const [none, wrong] = await Promise.all([auditSale([], {}), auditSale(['--loud'], addresses)]);
+  expect(none).toMatchObject({ code: 2, out: '', err: expect.stringMatching(/not set.*npm start/) });
+  expect(wrong).toMatchObject({ code: 2, out: '', err: expect.stringContaining('Usage: npm run audit:sale') });
 
-test('0 and the equation where all is well, 1 and the break where it is not', async () => {
   const sale = await PlantedSale.make(world);
-  const well = await auditSale([sale.id]);
-  expect(well).toMatchObject({ code: 0, err: '' });
-  expect(well.out).toContain('10 = 6 available + 1 reserved + 0 held + 3 sold   holds');
-  expect(well.out).toMatch(/: clean\n$/);
+  // The running system is found by what it wrote down, with its keys: under the default prefix there is no inventory.
+  writeSystemFile(folder, addresses);
+  const clean = await auditSale([sale.id], {});
+  expect(clean).toMatchObject({ code: 0, err: '' });
+  expect(clean.out).toContain('10 = 6 available + 1 reserved + 0 held + 3 sold   holds');
+  expect(clean.out).toMatch(/: clean\n$/);
 
   await sale.move({ available: -1, sold: 1 });
-  const broken = await auditSale([]);
+  const [broken, json] = await Promise.all([auditSale([], addresses), auditSale(['--json'], addresses)]);
   expect(broken).toMatchObject({ code: 1, err: '' });
-  expect(broken.out).toMatch(/^ {2}BREAK {4}UNITS_WITHOUT_OWNER {2}sold {2}The inventory counts 4 units sold/m);
-  expect(broken.out).toMatch(/, 5 looks: 1 break\n$/);
+  expect(broken.out).toMatch(/^ {2}VIOLATION {2}UNITS_WITHOUT_OWNER {2}sold {2}The inventory counts 4 units sold/m);
+  expect(broken.out).toMatch(/, 3 snapshots: 1 violation\n$/);
+  expect(json.code).toBe(1);
+  expect(JSON.parse(json.out) as AuditReport).toMatchObject({
+    clean: false,
+    sales: [{ saleId: sale.id, inventory: 'open', violations: [{ code: 'UNITS_WITHOUT_OWNER' }] }],
+  });
 });
 
-test('--json is the report and nothing else', async () => {
-  const sale = await PlantedSale.make(world);
-  const said = await auditSale(['--json']);
-  expect(said.code).toBe(0);
-  const report = JSON.parse(said.out) as AuditReport;
-  expect(report).toMatchObject({ clean: true, looks: 1, sales: [{ saleId: sale.id, inventory: 'open', breaks: [] }] });
-});
-
-test('the running system is found by what it wrote down', async () => {
-  await PlantedSale.make(world);
-  // Its keys, too: at the default prefix there would be no inventory.
-  writeSystemFile(folder, { ...addresses(), KEY_PREFIX: world.prefix });
-  expect(await auditSale([], { KEY_PREFIX: '' })).toMatchObject({ code: 0 });
-});
-
-test.each<{ what: string; args: string[]; env(): Promise<Record<string, string>>; sentence: RegExp }>([
-  { what: 'no system runs', args: [], env: async () => ({}), sentence: /not set.*npm start/ },
-  {
-    what: 'a sale is unknown',
-    args: ['nobody-has-it'],
-    env: async () => addresses(),
-    sentence: /no sale "nobody-has-it"/,
-  },
-  {
-    what: 'an option is unknown',
-    args: ['--loud'],
-    env: async () => addresses(),
-    sentence: /Usage: npm run audit:sale/,
-  },
-  {
-    what: 'Redis is away',
-    args: [],
-    env: async () => ({ ...addresses(), REDIS_URL: `redis://u:secret@127.0.0.1:${await freePort()}` }),
-    sentence: /^Redis at 127\.0\.0\.1:\d+ cannot be read \(.*ECONNREFUSED.*\)\. Start it, or correct REDIS_URL\.\n$/,
-  },
-  {
-    what: 'PostgreSQL is away',
-    args: [],
-    env: async () => ({ ...addresses(), DATABASE_URL: `postgres://u:secret@127.0.0.1:${await freePort()}/d` }),
-    sentence:
-      /^PostgreSQL at 127\.0\.0\.1:\d+\/d cannot be read \(.*ECONNREFUSED.*\)\. Start it, or correct DATABASE_URL\.\n$/,
-  },
-  {
-    what: 'the ledger was not migrated',
-    args: [],
-    env: async () => {
-      await world.pool.query('DROP TABLE inventory_epochs');
-      return addresses();
+test.each<[string, () => Promise<Partial<Parameters<typeof connectForAudit>[0]>>, RegExp]>([
+  [
+    'Redis is unavailable',
+    async () => ({ redisUrl: `redis://u:secret@127.0.0.1:${await freePort()}` }),
+    /^No Redis answers at \S+ \(.*ECONNREFUSED.*\)\. Start it, or correct REDIS_URL\.$/,
+  ],
+  [
+    'PostgreSQL is unavailable',
+    async () => ({ databaseUrl: `postgres://u:secret@127.0.0.1:${await freePort()}/d` }),
+    /^No PostgreSQL answers at \S+ \(.*ECONNREFUSED.*\)\. Start it, or correct DATABASE_URL\.$/,
+  ],
+  [
+    'the ledger is not migrated',
+    async () => {
+      await world.pool.query('DELETE FROM migrations');
+      return {};
     },
-    sentence: /not up to date.*npm run migrate/,
-  },
-])('2 and a sentence where $what', async ({ args, env, sentence }) => {
-  const said = await auditSale(args, await env());
-  expect(said).toMatchObject({ code: 2, out: '' });
-  expect(said.err).toMatch(sentence);
-  expect(said.err).not.toContain('secret');
+    /not up to date.*npm run migrate/,
+  ],
+])('a sentence if %s', async (_, urls, sentence) => {
+  const { redisUrl, databaseUrl } = world;
+  const error = await connectForAudit({ redisUrl, databaseUrl, ...(await urls()) }).catch((fault: Error) => fault);
+  expect((error as Error).message).toMatch(sentence);
+  expect((error as Error).message).not.toContain('secret');
 });

@@ -54,7 +54,7 @@ async function start(
 async function auditBreaks(): Promise<string[]> {
   const { redis, pool, keys } = world;
   // Orders that the ledger cannot take for now are meant to wait.
-  return listFaults(await auditSales({ redis, pool, keys, stuckAfterMs: 600_000 }));
+  return listFaults(await auditSales({ redis, pool, keys, settleMs: 600_000 }));
 }
 
 async function dieAt(point: CrashPoint): Promise<void> {

@@ -1,17 +1,19 @@
 /**
- * What PostgreSQL has of a sale, by SQL of the audit's own: one read-only snapshot, so that all of it is of one instant. Sums are made by
- * the database; rows are fetched only for orders and buyers that are asked for by name, in chunks.
+ * What PostgreSQL has of a sale: one read-only snapshot, so that everything in it is of one instant. Sums are computed by
+ * the database; rows are fetched only for orders and buyers that are asked for, in chunks.
  */
 import type { Pool, PoolClient } from 'pg';
-import { LISTED_MAX } from './audit-report.ts';
-import { readKeyOwners, readKeysTwice } from './read-order-keys.ts';
-import { CHUNK, inSnapshot } from './read-snapshot.ts';
+import type { Violation } from './audit-report.ts';
+import { checkLedger, OF_SALE } from './ledger-checks.ts';
 
-/**
- * Orders of the sale $1, along the primary key: an id begins with its sale's, which connect-audit.ts makes sure of. Spelled here once more, for the
- * auditor trusts no store.
- */
-const OF_SALE = `sale_id = $1 AND id >= ($1::text || '-0') COLLATE "C" AND id < ($1::text || '-1') COLLATE "C"`;
+type Client = Pick<PoolClient, 'query'>;
+
+/** Ids in one statement, and rows fetched at a time. */
+const CHUNK = 5_000;
+
+/** @param ms SQL of a number of ms since 1970: rounded as created_at was when the order was stored */
+const timeOf = (ms: string): string => `to_timestamp((${ms})::float8 / 1000.0)`;
+const unitsWhere = (condition: string): string => `coalesce(sum(quantity) FILTER (WHERE ${condition}), 0)::float8`;
 
 export interface LedgerOrder {
   readonly saleId: string;
@@ -20,78 +22,46 @@ export interface LedgerOrder {
   readonly status: string;
 }
 
-/** Units confirmed, by the time that the inventory reserved them: up to the inventory's snapshot, and in its very millisecond. */
-export interface ConfirmedUnits {
-  readonly all: number;
-  readonly before: number;
-  readonly sameMs: number;
-}
-
 export interface LedgerSale {
   readonly allotment: number;
   readonly sold: number;
   readonly perBuyerLimit: number;
   readonly version: number;
-  readonly inventoryVersion: number;
   readonly epoch: number;
   readonly paused: boolean;
   /** ms since 1970. */
   readonly startsAt: number;
   readonly endsAt: number;
-  /** ms since it was made, and since an operator's last act; by PostgreSQL's clock. */
-  readonly madeMsAgo: number;
+  readonly hasPendingChange: boolean;
+  /** ms since an operator last changed settings or stock, by PostgreSQL's clock. */
   readonly changedMsAgo: number;
-  /** Units it began with; null where nobody wrote them down. */
-  readonly initialUnits: number | null;
-  /** Highest epoch that was written down, and ms since its inventory was opened (or its rebuilding begun); null: there was only one. */
-  readonly lastEpoch: number | null;
+  /** ms since its inventory was last rebuilt; null: never. */
   readonly openedMsAgo: number | null;
-}
-
-export interface StockChange {
-  readonly id: string;
-  readonly delta: number;
-  readonly state: string;
-  readonly msAgo: number;
 }
 
 export interface LedgerSnapshot {
   readonly sale: LedgerSale;
-  readonly confirmed: ConfirmedUnits & { readonly orders: number };
+  readonly confirmedOrders: number;
   readonly rejectedOrders: number;
+  /** Units that the inventory must have committed by its snapshot: of confirmed orders reserved before, and not any more. */
+  readonly committed: number;
+  /** The same by buyer: of those that were asked for, and of those over the cap. Empty without a cap. */
+  readonly committedOf: ReadonlyMap<string, number>;
+  /** The orders that were asked for. */
   readonly orders: ReadonlyMap<string, LedgerOrder>;
-  /** Ids of the confirmed orders under each of the order keys that were asked for, by the key's field. */
-  readonly keyOwners: ReadonlyMap<string, readonly string[]>;
-  /** Those that were asked for; without the orders that the inventory holds reserved. */
-  readonly buyers: ReadonlyMap<string, ConfirmedUnits>;
-  /** Buyers whose confirmed orders alone are over the cap. */
-  readonly overCap: readonly { buyerId: string; units: number }[];
-  readonly keysTwice: readonly { buyerId: string; key: string; orders: number }[];
-  readonly illegalRows: readonly IllegalRow[];
-  readonly changes: readonly StockChange[];
+  /** Of the ledger alone. */
+  readonly violations: readonly Violation[];
 }
 
-export interface IllegalRow {
-  readonly id: string;
-  readonly status: string;
-  readonly reason: string | null;
-  readonly quantity: number;
-  readonly unitPrice: string | null;
-  readonly amount: string | null;
-  readonly currency: string | null;
-}
-
-/** What the inventory's snapshot makes it ask for. */
 export interface LedgerQuestion {
   readonly saleId: string;
-  /** The inventory's instant, ms since 1970 by Redis' clock. */
+  /** When the inventory was read, ms since 1970 by the clock of Redis. */
   readonly at: number;
   readonly orderIds: readonly string[];
   readonly reservedIds: readonly string[];
   readonly buyerIds: readonly string[];
-  /** Order keys, as the inventory has them: buyer, space, idempotency key. */
-  readonly keyFields: readonly string[];
-  /** Redis' clock, asked once the snapshot stands. */
+  readonly settleMs: number;
+  /** The clock of Redis, read once the snapshot is taken. */
   now(): Promise<number>;
 }
 
@@ -100,82 +70,101 @@ export async function listSaleIds(pool: Pool): Promise<string[]> {
   return rows.map((row) => row.id);
 }
 
-export async function readChanges(client: Pick<PoolClient, 'query'>, saleId: string): Promise<StockChange[]> {
-  const { rows } = await client.query<StockChange>(
-    `SELECT id, delta, state, (extract(epoch FROM clock_timestamp() - created_at) * 1000)::float8 AS "msAgo"
-       FROM stock_changes WHERE sale_id = $1 ORDER BY created_at, id`,
-    [saleId],
-  );
-  return rows;
-}
-
-/** @returns null where the ledger knows no such sale */
+/** @returns null if the ledger does not know the sale */
 export async function readLedger(pool: Pool, question: LedgerQuestion): Promise<LedgerSnapshot | null> {
+  const { saleId, at, reservedIds, buyerIds, settleMs, now } = question;
   return inSnapshot(pool, async (client) => {
-    const sale = await readSale(client, question.saleId);
+    const sale = await readSale(client, saleId);
     if (!sale) return null;
-    // An order that was reserved later than this was reserved before somebody set the clock back.
-    const times = [question.at, await question.now()] as const;
+    const counted = [saleId, at, await now(), reservedIds];
     return {
       sale,
-      ...(await readTotals(client, question.saleId, times)),
+      ...(await readTotals(client, counted)),
+      committedOf:
+        sale.perBuyerLimit > 0 ? await readBuyers(client, [...counted, buyerIds, sale.perBuyerLimit]) : new Map(),
       orders: await readOrders(client, question.orderIds),
-      keyOwners: await readKeyOwners(client, question),
-      buyers: sale.perBuyerLimit > 0 ? await readBuyers(client, question, times) : new Map(),
-      overCap: sale.perBuyerLimit > 0 ? await readOverCap(client, question.saleId, sale.perBuyerLimit) : [],
-      keysTwice: await readKeysTwice(client, question.saleId),
-      illegalRows: await readIllegalRows(client, question.saleId),
-      changes: await readChanges(client, question.saleId),
+      violations: await checkLedger(client, saleId, settleMs),
     };
   });
 }
 
-/** Whoever of these orders the ledger has, at whatever instant. */
-export async function findOrders(pool: Pool, ids: readonly string[]): Promise<Map<string, LedgerOrder>> {
-  return readOrders(pool, ids);
+export async function readOrders(client: Client, ids: readonly string[]): Promise<Map<string, LedgerOrder>> {
+  const found = new Map<string, LedgerOrder>();
+  for (let at = 0; at < ids.length; at += CHUNK) {
+    const { rows } = await client.query<LedgerOrder & { id: string }>(
+      `SELECT id, sale_id AS "saleId", buyer_id AS "buyerId", quantity, status FROM orders WHERE id = ANY($1)`,
+      [ids.slice(at, at + CHUNK)],
+    );
+    for (const { id, ...order } of rows) found.set(id, order);
+  }
+  return found;
 }
 
-/**
- * Each buyer's confirmed units of orders that were reserved before a time, a chunk at a time, and whether any was reserved since.
- *
- * @param begun ms since 1970 by Redis' clock
- */
-export async function eachBuyer(
+/** Every buyer's confirmed units of orders reserved before `at` (ms by the clock of Redis), and whether there are newer ones. */
+export function eachBuyer(
+  pool: Pool,
+  { saleId, at }: { saleId: string; at: number },
+  take: (chunk: readonly { buyerId: string; units: number; hasNewer: boolean }[]) => void,
+): Promise<void> {
+  const sql = `SELECT buyer_id AS "buyerId", ${unitsWhere(`created_at < ${timeOf('$2')}`)} AS units,
+                      bool_or(created_at >= ${timeOf('$2')}) AS "hasNewer"
+                 FROM orders WHERE ${OF_SALE} AND status = 'confirmed' GROUP BY buyer_id`;
+  return eachChunk(pool, sql, [saleId, at], take);
+}
+
+/** Every confirmed order with an idempotency key. `field`: as Redis stores the key. */
+export function eachKeyedOrder(
   pool: Pool,
   saleId: string,
-  begun: number,
-  take: (chunk: readonly { buyerId: string; units: number; since: boolean }[]) => void,
+  take: (chunk: readonly { field: string; id: string; quantity: number }[]) => Promise<void>,
+): Promise<void> {
+  const sql = `SELECT buyer_id || ' ' || idempotency_key AS field, id, quantity
+                 FROM orders WHERE ${OF_SALE} AND status = 'confirmed' AND idempotency_key IS NOT NULL`;
+  return eachChunk(pool, sql, [saleId], take);
+}
+
+async function eachChunk<Row extends object>(
+  pool: Pool,
+  sql: string,
+  values: unknown[],
+  take: (chunk: readonly Row[]) => void | Promise<void>,
 ): Promise<void> {
   await inSnapshot(pool, async (client) => {
-    const time = 'to_timestamp($2::float8 / 1000.0)';
-    await client.query(
-      `DECLARE each_buyer NO SCROLL CURSOR FOR
-       SELECT buyer_id AS "buyerId", coalesce(sum(quantity) FILTER (WHERE created_at < ${time}), 0)::float8 AS units,
-              bool_or(created_at >= ${time}) AS since
-         FROM orders WHERE ${OF_SALE} AND status = 'confirmed' GROUP BY buyer_id`,
-      [saleId, begun],
-    );
+    await client.query(`DECLARE chunks NO SCROLL CURSOR FOR ${sql}`, values);
     for (;;) {
-      const { rows } = await client.query<{ buyerId: string; units: number; since: boolean }>(
-        `FETCH ${CHUNK} FROM each_buyer`,
-      );
+      const { rows } = await client.query<Row>(`FETCH ${CHUNK} FROM chunks`);
       if (rows.length === 0) return;
-      take(rows);
+      await take(rows);
     }
   });
 }
 
-async function readSale(client: PoolClient, saleId: string): Promise<LedgerSale | null> {
+async function inSnapshot<Result>(pool: Pool, read: (client: PoolClient) => Promise<Result>): Promise<Result> {
+  const client = await pool.connect();
+  let broken: Error | undefined;
+  const onError = (error: Error): void => {
+    broken = error;
+  };
+  client.on('error', onError);
+  try {
+    await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
+    return await read(client);
+  } finally {
+    await client.query('ROLLBACK').catch(onError);
+    client.off('error', onError);
+    client.release(broken);
+  }
+}
+
+async function readSale(client: Client, saleId: string): Promise<LedgerSale | null> {
   const msAgo = (time: string): string => `(extract(epoch FROM clock_timestamp() - ${time}) * 1000)::float8`;
   const { rows } = await client.query<LedgerSale>(
-    `SELECT allotment, sold, per_buyer_limit AS "perBuyerLimit", version, inventory_version AS "inventoryVersion", epoch, paused,
+    `SELECT allotment, sold, per_buyer_limit AS "perBuyerLimit", version,
+            epoch, paused,
             round(extract(epoch FROM starts_at) * 1000)::float8 AS "startsAt",
             round(extract(epoch FROM ends_at) * 1000)::float8 AS "endsAt",
-            ${msAgo('created_at')} AS "madeMsAgo",
             ${msAgo('coalesce((SELECT max(at) FROM operator_actions WHERE sale_id = s.id), created_at)')} AS "changedMsAgo",
-            (SELECT (after->>'allotment')::int FROM operator_actions
-              WHERE sale_id = s.id AND action = 'create' ORDER BY id LIMIT 1) AS "initialUnits",
-            (SELECT max(epoch) FROM inventory_epochs WHERE sale_id = s.id) AS "lastEpoch",
+            EXISTS (SELECT FROM stock_changes WHERE sale_id = s.id AND state = 'pending') AS "hasPendingChange",
             (SELECT ${msAgo('max(coalesce(opened_at, noticed_at))')} FROM inventory_epochs
               WHERE sale_id = s.id) AS "openedMsAgo"
        FROM sales s WHERE id = $1`,
@@ -184,91 +173,31 @@ async function readSale(client: PoolClient, saleId: string): Promise<LedgerSale 
   return rows[0] ?? null;
 }
 
-/** Sums for the orders that the inventory had reserved by `at`. Times are computed as the ledger's own rows were. */
-function unitsByTime(at: string, now: string): string {
-  const time = (ms: string): string => `to_timestamp((${ms})::float8 / 1000.0)`;
-  const units = (when: string): string => `coalesce(sum(quantity) FILTER (WHERE ${when}), 0)::float8`;
-  return `${units('true')} AS "all",
-    ${units(`created_at < ${time(at)} OR created_at >= ${time(`${now} + 1`)}`)} AS before,
-    ${units(`created_at >= ${time(at)} AND created_at < ${time(`${at} + 1`)}`)} AS "sameMs"`;
-}
+/**
+ * Parameters $1 to $4: sale, when the inventory was read, when the ledger's snapshot was taken, reserved ids. An order
+ * reserved in the millisecond in which the inventory was read is still reserved there, or came after it: none is confirmed
+ * and committed within a millisecond. An order "reserved" after $3 was reserved before the clock of Redis was set back.
+ */
+const COMMITTED = unitsWhere(
+  `(created_at < ${timeOf('$2')} OR created_at >= ${timeOf('$3::float8 + 1')}) AND id NOT IN (SELECT unnest($4::text[]))`,
+);
 
-async function readTotals(
-  client: PoolClient,
-  saleId: string,
-  times: readonly [number, number],
-): Promise<Pick<LedgerSnapshot, 'confirmed' | 'rejectedOrders'>> {
-  const { rows } = await client.query<ConfirmedUnits & { status: string; orders: number }>(
-    `SELECT status, count(*)::float8 AS orders, ${unitsByTime('$2::float8', '$3::float8')}
-       FROM orders WHERE ${OF_SALE} GROUP BY status`,
-    [saleId, ...times],
+async function readTotals(client: Client, counted: unknown[]) {
+  const { rows } = await client.query<{ status: string; orders: number; committed: number }>(
+    `SELECT status, count(*)::float8 AS orders, ${COMMITTED} AS committed FROM orders WHERE ${OF_SALE} GROUP BY status`,
+    counted,
   );
-  const of = (status: string) => rows.find((row) => row.status === status);
-  const { orders = 0, all = 0, before = 0, sameMs = 0 } = of('confirmed') ?? {};
-  return { confirmed: { orders, all, before, sameMs }, rejectedOrders: of('rejected')?.orders ?? 0 };
+  const rowOf = (status: string) => rows.find((row) => row.status === status) ?? { orders: 0, committed: 0 };
+  const { orders: confirmedOrders, committed } = rowOf('confirmed');
+  return { confirmedOrders, committed, rejectedOrders: rowOf('rejected').orders };
 }
 
-async function readOrders(
-  client: Pick<PoolClient, 'query'>,
-  ids: readonly string[],
-): Promise<Map<string, LedgerOrder>> {
-  const found = new Map<string, LedgerOrder>();
-  for (let at = 0; at < ids.length; at += CHUNK) {
-    const { rows } = await client.query<LedgerOrder & { id: string }>(
-      `SELECT id, sale_id AS "saleId", buyer_id AS "buyerId", quantity, status
-         FROM orders WHERE id = ANY($1)`,
-      [ids.slice(at, at + CHUNK)],
-    );
-    for (const { id, ...order } of rows) found.set(id, order);
-  }
-  return found;
-}
-
-async function readBuyers(
-  client: PoolClient,
-  { saleId, buyerIds, reservedIds }: LedgerQuestion,
-  times: readonly [number, number],
-): Promise<Map<string, ConfirmedUnits>> {
-  const found = new Map<string, ConfirmedUnits>();
-  for (let at = 0; at < buyerIds.length; at += CHUNK) {
-    const { rows } = await client.query<ConfirmedUnits & { buyerId: string }>(
-      `SELECT buyer_id AS "buyerId", ${unitsByTime('$4::float8', '$5::float8')}
-         FROM orders o
-        WHERE ${OF_SALE} AND status = 'confirmed' AND buyer_id = ANY($2)
-          AND NOT EXISTS (SELECT FROM unnest($3::text[]) AS reserved (id) WHERE reserved.id = o.id)
-        GROUP BY buyer_id`,
-      [saleId, buyerIds.slice(at, at + CHUNK), reservedIds, ...times],
-    );
-    for (const { buyerId, ...units } of rows) found.set(buyerId, units);
-  }
-  return found;
-}
-
-async function readOverCap(
-  client: PoolClient,
-  saleId: string,
-  perBuyerLimit: number,
-): Promise<LedgerSnapshot['overCap']> {
-  const { rows } = await client.query<LedgerSnapshot['overCap'][number]>(
-    `SELECT buyer_id AS "buyerId", sum(quantity)::float8 AS units FROM orders
+async function readBuyers(client: Client, values: unknown[]): Promise<Map<string, number>> {
+  const { rows } = await client.query<{ buyerId: string; committed: number }>(
+    `SELECT buyer_id AS "buyerId", ${COMMITTED} AS committed FROM orders
       WHERE ${OF_SALE} AND status = 'confirmed'
-      GROUP BY buyer_id HAVING sum(quantity) > $2 ORDER BY buyer_id LIMIT ${LISTED_MAX}`,
-    [saleId, perBuyerLimit],
+      GROUP BY buyer_id HAVING buyer_id = ANY($5) OR sum(quantity) > $6`,
+    values,
   );
-  return rows;
-}
-
-async function readIllegalRows(client: PoolClient, saleId: string): Promise<IllegalRow[]> {
-  const { rows } = await client.query<IllegalRow>(
-    `SELECT id, status, reason, quantity, trim_scale(unit_price)::text AS "unitPrice", trim_scale(amount)::text AS amount,
-            currency
-       FROM orders
-      WHERE ${OF_SALE}
-        AND (status NOT IN ('confirmed', 'rejected') OR quantity < 1 OR (status = 'rejected') <> (reason IS NOT NULL)
-             OR (status = 'confirmed' AND (unit_price IS NULL OR amount IS NULL OR currency IS NULL
-                                           OR amount <> quantity * unit_price)))
-      ORDER BY id LIMIT ${LISTED_MAX}`,
-    [saleId],
-  );
-  return rows;
+  return new Map(rows.map(({ buyerId, committed }) => [buyerId, committed]));
 }

@@ -1,22 +1,73 @@
-/** A read-only snapshot of PostgreSQL: whatever is read in it is of one instant. */
-import type { Pool, PoolClient } from 'pg';
+/**
+ * One snapshot of a sale, read in the order in which an order goes: jobs, then the inventory, then the ledger. An order
+ * is in at least one of them.
+ */
+import type { SaleKeys } from '@flash-sale/core/inventory/keys.ts';
+import type { AnyRedis } from '@flash-sale/core/runtime/redis/open-redis.ts';
+import type { Pool } from 'pg';
+import type { InventoryState } from './audit-report.ts';
+import { findBuyers } from './find-buyers.ts';
+import { type InventorySnapshot, readInventory, readNumbers } from './read-inventory.ts';
+import type { AuditedJob } from './read-jobs.ts';
+import { type LedgerSnapshot, readLedger } from './read-ledger.ts';
 
-/** Ids that one statement asks for, rows that are fetched at a time. */
-export const CHUNK = 5_000;
+export interface SaleStores {
+  readonly redis: AnyRedis;
+  readonly pool: Pool;
+  readonly saleKeys: SaleKeys;
+  readonly saleId: string;
+}
 
-export async function inSnapshot<Result>(pool: Pool, read: (client: PoolClient) => Promise<Result>): Promise<Result> {
-  const client = await pool.connect();
-  let broken: Error | undefined;
-  const onError = (error: Error): void => {
-    broken = error;
+export interface SaleSnapshot {
+  readonly saleId: string;
+  readonly jobs: readonly AuditedJob[];
+  readonly inventory: InventorySnapshot;
+  readonly state: InventoryState;
+  /** null: the ledger does not know the sale. */
+  readonly ledger: LedgerSnapshot | null;
+  /** Milliseconds within which an order or a stock change ends (I3). Younger ones are in progress. */
+  readonly settleMs: number;
+  /** Whether the inventory's numbers moved while this was read. */
+  readonly moved: boolean;
+}
+
+export async function readSnapshot(
+  stores: SaleStores,
+  jobs: readonly AuditedJob[],
+  settleMs: number,
+): Promise<SaleSnapshot> {
+  const { redis, pool, saleKeys, saleId } = stores;
+  const buyers = await findBuyers(stores);
+  const inventory = await readInventory(redis, saleKeys, buyers);
+  let after = { at: 0, numbers: '' };
+  const ledger = await readLedger(pool, {
+    saleId,
+    at: inventory.at,
+    settleMs,
+    ...idsOf(inventory, jobs),
+    async now() {
+      after = await readNumbers(redis, saleKeys);
+      return after.at;
+    },
+  });
+  const { fields, instanceId } = inventory;
+  const state = fields.size === 0 ? 'missing' : fields.get('instance_id') === instanceId ? 'open' : 'closed';
+  const moved = state === 'open' && ledger !== null && after.numbers !== numbersOf(inventory);
+  return { saleId, jobs, inventory, state, ledger, settleMs, moved };
+}
+
+export function numbersOf({ fields }: InventorySnapshot): string {
+  return String(['allotment', 'available', 'reserved', 'sold'].map((name) => fields.get(name) ?? ''));
+}
+
+/** Every order and buyer that inventory and jobs name. */
+function idsOf({ reservations, buyers }: InventorySnapshot, jobs: readonly AuditedJob[]) {
+  const reservedIds = [...reservations.keys()];
+  const inJobs = jobs.flatMap(({ orders }) => orders.map(({ id }) => id));
+  const reserving = [...reservations.values()].flatMap((reservation) => reservation?.buyerId ?? []);
+  return {
+    reservedIds,
+    orderIds: [...new Set([...reservedIds, ...inJobs])],
+    buyerIds: [...new Set([...buyers.keys(), ...reserving])],
   };
-  client.on('error', onError);
-  try {
-    await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
-    return await read(client);
-  } finally {
-    await client.query('ROLLBACK').catch(onError);
-    client.off('error', onError);
-    client.release(broken);
-  }
 }

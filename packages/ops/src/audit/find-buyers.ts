@@ -1,0 +1,38 @@
+/**
+ * Finds the buyers whose units must be compared: the hash of buyers may be as large as the sale, and is scanned in chunks.
+ * A scan is not of one instant, so a difference is only a candidate, to be read again together with everything else.
+ */
+import { decodeReservation } from '@flash-sale/core/inventory/reservation.ts';
+import { readNumbers, scanHash } from './read-inventory.ts';
+import { eachBuyer } from './read-ledger.ts';
+import type { SaleStores } from './read-snapshot.ts';
+
+/** More than a crowd orders during a scan; if more differ, the first ones already show that the sale is broken. */
+const BUYERS_MAX = 50_000;
+
+/** @returns buyers whose count differs from their orders, and those who are ordering: there an order may hide a difference */
+export async function findBuyers({ redis, pool, saleKeys, saleId }: SaleStores): Promise<string[]> {
+  // Without a cap nobody's units are counted.
+  if (Number(await redis.hget(saleKeys.inventory, 'per_buyer_limit').catch(() => 0)) === 0) return [];
+  const { at } = await readNumbers(redis, saleKeys);
+  const differences = new Map<string, number>();
+  const ordering = new Set<string>();
+  for await (const fields of scanHash(redis, saleKeys.buyers)) {
+    for (const [buyerId, units] of fields) differences.set(buyerId, Number(units));
+  }
+  for await (const fields of scanHash(redis, saleKeys.reservations)) {
+    for (const [id, record] of fields) {
+      const reservation = decodeReservation(id, record);
+      if (reservation) ordering.add(reservation.buyerId);
+    }
+  }
+  await eachBuyer(pool, { saleId, at }, (chunk) => {
+    for (const { buyerId, units, hasNewer } of chunk) {
+      const difference = (differences.get(buyerId) ?? 0) - units;
+      if (difference === 0) differences.delete(buyerId);
+      else differences.set(buyerId, difference);
+      if (hasNewer) ordering.add(buyerId);
+    }
+  });
+  return [...new Set([...differences.keys(), ...ordering])].slice(0, BUYERS_MAX);
+}

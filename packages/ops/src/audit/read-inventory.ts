@@ -1,0 +1,86 @@
+/** What Redis has of a sale: one MULTI, so that everything in it is of one instant. */
+import type { AcceptedOrder } from '@flash-sale/core/domain/order.ts';
+import type { SaleKeys } from '@flash-sale/core/inventory/keys.ts';
+import { decodeReservation } from '@flash-sale/core/inventory/reservation.ts';
+import type { AnyRedis } from '@flash-sale/core/runtime/redis/open-redis.ts';
+
+export interface InventorySnapshot {
+  /** ms since 1970 by the clock of Redis. */
+  readonly at: number;
+  /** Of Redis, in the form in which the inventory stores it. */
+  readonly instanceId: string;
+  /** Empty if there is no inventory. */
+  readonly fields: ReadonlyMap<string, string>;
+  /** null: the record cannot be decoded. */
+  readonly reservations: ReadonlyMap<string, AcceptedOrder | null>;
+  readonly claims: readonly string[];
+  readonly redeliveries: readonly string[];
+  /** Units by buyer, of those that were asked for; null if there is no such field. */
+  readonly buyers: ReadonlyMap<string, string | null>;
+  /** What Redis says of a key with the wrong type. */
+  readonly wrongType: string | null;
+}
+
+export async function readInventory(
+  redis: AnyRedis,
+  sale: SaleKeys,
+  buyerIds: readonly string[],
+): Promise<InventorySnapshot> {
+  const multi = redis
+    .multi()
+    .time()
+    .info('server')
+    .info('replication')
+    .hgetall(sale.inventory)
+    .hgetall(sale.reservations)
+    .hkeys(sale.claims)
+    .hkeys(sale.redeliveries)
+    // HMGET needs a field. One that does not exist still tells whether the key is a hash.
+    .hmget(sale.buyers, ...buyerIds, '')
+    .hlen(sale.orderKeys);
+  let wrongType: string | null = null;
+  const replies = ((await multi.exec()) ?? []).map(([error, value]) => {
+    if (!error) return value;
+    if (!error.message.startsWith('WRONGTYPE')) throw error;
+    wrongType = error.message;
+    return null;
+  });
+  const [time, server, replication] = replies as [[string, string], string, string];
+  const [fields, reservations] = replies.slice(3, 5) as (Record<string, string> | null)[];
+  const [claims, redeliveries] = replies.slice(5, 7) as (string[] | null)[];
+  const units = replies[7] as (string | null)[] | null;
+  return {
+    at: milliseconds(time),
+    instanceId: `${/run_id:([0-9a-f]+)/.exec(server)?.[1]} ${/master_replid:([0-9a-f]+)/.exec(replication)?.[1]}`,
+    fields: new Map(Object.entries(fields ?? {})),
+    reservations: new Map(
+      Object.entries(reservations ?? {}).map(([id, record]) => [id, decodeReservation(id, record)]),
+    ),
+    claims: claims ?? [],
+    redeliveries: redeliveries ?? [],
+    buyers: new Map(buyerIds.map((buyerId, i) => [buyerId, units?.[i] ?? null])),
+    wrongType,
+  };
+}
+
+/** The clock of the Redis that has the sale (in a cluster: of its node), and the inventory's numbers at that time. */
+export async function readNumbers(redis: AnyRedis, sale: SaleKeys): Promise<{ at: number; numbers: string }> {
+  const replies = await redis.multi().time().hmget(sale.inventory, 'allotment', 'available', 'reserved', 'sold').exec();
+  const [time, numbers] = replies as [[null, [string, string]], [unknown, string[] | null]];
+  return { at: milliseconds(time[1]), numbers: String(numbers[1]) };
+}
+
+function milliseconds([seconds, microseconds]: [string, string]): number {
+  return Number(seconds) * 1_000 + Math.floor(Number(microseconds) / 1_000);
+}
+
+/** Fields and values of a hash, in chunks. Not of one instant. Nothing if the key has another type, which readInventory reports. */
+export async function* scanHash(redis: AnyRedis, key: string): AsyncGenerator<[string, string][]> {
+  if ((await redis.type(key)) !== 'hash') return;
+  let cursor = '0';
+  do {
+    const [next, flat] = await redis.hscan(key, cursor, 'COUNT', 1_000);
+    cursor = next;
+    yield Array.from({ length: flat.length / 2 }, (_, i) => [flat[2 * i] as string, flat[2 * i + 1] as string]);
+  } while (cursor !== '0');
+}
