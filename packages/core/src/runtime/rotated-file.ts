@@ -1,23 +1,23 @@
 /**
- * A file of lines that is set aside once it is large. Who writes is who renames and opens anew, between two lines: none can get lost in
- * between, as it would where somebody else copies the file and empties it. What was written is the system's: a process that is killed
- * keeps it, a machine that loses power may lose the last seconds (nothing is flushed to the disk line by line).
+ * A file of lines that is set aside once it is large. The writer itself renames and reopens it between two lines, so no line
+ * is lost, as it could be if another process copied and truncated the file. What was written is the system's: a process that
+ * is killed keeps it; a machine that loses power may lose the last seconds (there is no fsync for each line).
  */
 import { closeSync, fstatSync, mkdirSync, openSync, readdirSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { LOG_FILE_BYTES, LOG_FILES_MAX } from '../config/limits.ts';
 
-/** A number that rises: not the time, which may be set back, so that the newest would be taken for the oldest. */
+/** A rising number, not the time: after a clock change the newest file could be taken for the oldest. */
 const SET_ASIDE = /^\.(\d{6,})$/;
-/** The same, where somebody has compressed it: it is his, but its number stays taken. */
+/** Also those that an operator has compressed: they are not ours any more, but their numbers stay taken. */
 const NUMBERED = /^\.(\d{6,})(\.\w+)?$/;
 
 export interface RotatedFile {
-  /** @returns false where the line could not be written (a full disk): a log must never end the process */
+  /** @returns false where the line could not be written (a full disk): a log never ends the process */
   write(line: string): boolean;
 }
 
-/** @param bounds bytes above which it is set aside, and how many such files are kept */
+/** @param bounds bytes above which the file is set aside, and how many such files are kept */
 export function openRotatedFile(file: string, bounds = { bytes: LOG_FILE_BYTES, files: LOG_FILES_MAX }): RotatedFile {
   let fd: number | null = null;
   let size = 0;
@@ -42,7 +42,7 @@ export function openRotatedFile(file: string, bounds = { bytes: LOG_FILE_BYTES, 
   }
 
   function rotate(): void {
-    // Where it cannot be renamed it goes on growing, and is looked at again when it has grown by as much.
+    // Where the file cannot be renamed, try again after as many bytes.
     size = 0;
     if (!setAside(file, bounds.files)) return;
     const old = fd;
@@ -69,7 +69,7 @@ export function openRotatedFile(file: string, bounds = { bytes: LOG_FILE_BYTES, 
 }
 
 /**
- * Renames the file to `<file>.<number>`, and removes the oldest ones beyond `most`.
+ * Renames the file to `<file>.<number>`, and removes the oldest of those beyond `most`.
  *
  * @returns false where it could not be renamed
  */
@@ -83,7 +83,7 @@ export function setAside(file: string, most = LOG_FILES_MAX): boolean {
   try {
     for (const old of listSetAside(file).slice(0, -most)) rmSync(old);
   } catch {
-    // The next one tries again.
+    // The next rotation tries again.
   }
   return true;
 }
@@ -94,15 +94,13 @@ export function listSetAside(file: string): string[] {
 }
 
 function listNumbered(file: string, ending: RegExp): string[] {
-  const folder = dirname(file);
-  const isOne = (name: string): boolean =>
-    name.startsWith(basename(file)) && ending.test(name.slice(basename(file).length));
-  return readdirSync(folder)
-    .filter(isOne)
-    .map((name) => join(folder, name))
+  const name = basename(file);
+  return readdirSync(dirname(file))
+    .filter((other) => other.startsWith(name) && ending.test(other.slice(name.length)))
+    .map((other) => join(dirname(file), other))
     .sort((a, b) => numberOf(file, a) - numberOf(file, b));
 }
 
-function numberOf(file: string, setAsideFile: string): number {
-  return Number.parseInt(basename(setAsideFile).slice(basename(file).length + 1), 10);
+function numberOf(file: string, numbered: string): number {
+  return Number.parseInt(basename(numbered).slice(basename(file).length + 1), 10);
 }

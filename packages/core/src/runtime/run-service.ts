@@ -1,8 +1,7 @@
 /**
- * The life of a service process, the same for each: settings, start, ready, stop.
- *   Stops on SIGTERM, SIGINT, or when the process that started it is gone; finishes what it has within SHUTDOWN_TIMEOUT_MS.
- *   A wrong setting or an unfit server: one sentence on stderr and exit code 78, which says "do not start me again like this".
- *   In production the doctor looks, too, and what it finds is a line each.
+ * The life of a service process: read settings, check the servers, start, serve, stop.
+ *   It stops on SIGTERM, on SIGINT, or when the process that started it is gone, within SHUTDOWN_TIMEOUT_MS.
+ *   A wrong setting or an unfit server is one sentence on stderr and exit code 78: do not restart me unchanged.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { parseEnv } from 'node:util';
@@ -16,19 +15,22 @@ import { unavailableDependency } from './errors.ts';
 import { createLogger, linesLost } from './logging.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
 import { checkRedis, RedisUnfitError } from './redis/check-redis.ts';
-import { TRACING_FLUSH_MS } from './tracing/bounds.ts';
 import type { Tracing } from './tracing/tracing.ts';
 
 export type ServiceSettings = Environment & { REDIS_URL: string; DATABASE_URL: string };
 
 /** EX_CONFIG of sysexits.h. */
 const EXIT_CONFIGURATION = 78;
+/** Milliseconds that a stopping process waits for the trace collector, within SHUTDOWN_TIMEOUT_MS. */
+const TRACING_FLUSH_MS = 2_000;
+/** Milliseconds at the end of SHUTDOWN_TIMEOUT_MS in which nothing optional is waited for. */
+const LAST_MS = 100;
 
 const envFile = new URL('../../../../.env', import.meta.url);
 
 /**
- * @param checkSettings run in production before the start; throws EnvironmentError where the process must not run like this
- * @param start begins the work and returns how to end it
+ * @param checkSettings runs before the start in production; throws EnvironmentError where the process must not run like this
+ * @param start begins the work, and returns how to end it
  */
 export async function runService(
   name: 'api' | 'worker',
@@ -42,26 +44,10 @@ export async function runService(
   ) => Promise<{ stop(): Promise<void> }>,
 ): Promise<void> {
   try {
-    const file = existsSync(envFile) ? parseEnv(readFileSync(envFile, 'utf8')) : {};
-    const environment = readEnvironment({ ...withSettingFiles(file), ...withSettingFiles(variables) });
-    const settings: ServiceSettings = {
-      ...environment,
-      REDIS_URL: requireSetting(environment, 'REDIS_URL'),
-      DATABASE_URL: requireSetting(environment, 'DATABASE_URL'),
-    };
+    const settings = readSettings(variables);
     const log = createLogger(name, settings.LOG_LEVEL, settings.LOG_FILE);
-    const [redis] = await Promise.all([
-      checkRedis(settings.REDIS_URL, STARTUP_WAIT_MS),
-      checkPostgres(settings.DATABASE_URL, STARTUP_WAIT_MS),
-    ]);
-    await checkMigrated(settings.DATABASE_URL);
-    if (settings.NODE_ENV === 'production') {
-      await checkSettings(name, settings, log);
-    } else if (!redis.appendOnly) {
-      log.warn(
-        'redis keeps no append-only file: accepted orders that are not in the ledger yet are lost with it. Set "appendonly yes".',
-      );
-    }
+    await checkServers(settings, log);
+    if (settings.NODE_ENV === 'production') await checkSettings(name, settings, log);
     const metrics = createMetrics();
     metrics.watchLog(() => linesLost(log));
     let ready = false;
@@ -70,30 +56,46 @@ export async function runService(
     }
     const tracing = await loadTracing(name, settings, log);
     const service = await start(settings, log, metrics, tracing);
-    const stop = async (bound: () => number): Promise<void> => {
+    stopOnSignal(settings.SHUTDOWN_TIMEOUT_MS, log, async (msLeft) => {
       ready = false;
       await service.stop();
-      await tracing?.close(Math.min(TRACING_FLUSH_MS, bound()));
-    };
-    stopWhenTold(stop, settings.SHUTDOWN_TIMEOUT_MS, log);
+      await tracing?.close(Math.min(TRACING_FLUSH_MS, msLeft()));
+    });
     ready = true;
     log.info('ready');
     process.send?.({ ready: true });
   } catch (error) {
-    const expected =
-      error instanceof EnvironmentError || error instanceof RedisUnfitError || error instanceof PostgresUnfitError;
-    const away = unavailableDependency(error);
-    const sentence = expected
-      ? error.message
-      : away
-        ? `${away} went away while the process started (${(error as Error).message}). It may be started again.`
-        : ((error as Error).stack ?? String(error));
-    process.stderr.write(`${name}: ${sentence}\n`);
-    process.exit(expected || isPortTaken(error) ? EXIT_CONFIGURATION : 1);
+    process.stderr.write(`${name}: ${explain(error)}\n`);
+    process.exit(isConfiguration(error) || isPortTaken(error) ? EXIT_CONFIGURATION : 1);
   }
 }
 
-/** Its library is loaded here, and only where it is wanted: it takes a third of a second and 40 MB. */
+/** From the variables, over those of the file .env. @throws EnvironmentError */
+function readSettings(variables: Record<string, string | undefined>): ServiceSettings {
+  const file = existsSync(envFile) ? parseEnv(readFileSync(envFile, 'utf8')) : {};
+  const environment = readEnvironment({ ...withSettingFiles(file), ...withSettingFiles(variables) });
+  return {
+    ...environment,
+    REDIS_URL: requireSetting(environment, 'REDIS_URL'),
+    DATABASE_URL: requireSetting(environment, 'DATABASE_URL'),
+  };
+}
+
+/** @throws RedisUnfitError, PostgresUnfitError */
+async function checkServers(settings: ServiceSettings, log: Logger): Promise<void> {
+  const [redis] = await Promise.all([
+    checkRedis(settings.REDIS_URL, STARTUP_WAIT_MS),
+    checkPostgres(settings.DATABASE_URL, STARTUP_WAIT_MS),
+  ]);
+  await checkMigrated(settings.DATABASE_URL);
+  // In production the doctor says so, and more.
+  if (!redis.appendOnly && settings.NODE_ENV !== 'production')
+    log.warn(
+      'redis keeps no append-only file: accepted orders that are not in the ledger yet are lost with it. Set "appendonly yes".',
+    );
+}
+
+/** Loads the SDK only where tracing is on: it takes a third of a second and 40 MB. */
 async function loadTracing(name: string, settings: ServiceSettings, log: Logger): Promise<Tracing | null> {
   const { TRACING_URL: url, TRACING_SAMPLE: sample, TRACING_TRUST: trust } = settings;
   if (url === undefined) return null;
@@ -101,22 +103,15 @@ async function loadTracing(name: string, settings: ServiceSettings, log: Logger)
   return openTracing(name, { url, sample, trust: trust === 'on', log });
 }
 
-function isPortTaken(error: unknown): boolean {
-  return ['EADDRINUSE', 'EACCES', 'EADDRNOTAVAIL'].includes((error as { code?: string }).code ?? '');
-}
-
-/** Milliseconds before the end of the time to stop that nothing may be waited for any more that can be done without. */
-const LAST_MS = 100;
-
-/** @param stop is told how many milliseconds it has left for what it can do without */
-function stopWhenTold(stop: (bound: () => number) => Promise<void>, timeoutMs: number, log: Logger): void {
+/** @param stop gets a function that returns the milliseconds left for what is optional */
+function stopOnSignal(timeoutMs: number, log: Logger, stop: (msLeft: () => number) => Promise<void>): void {
   let stopping = false;
   const begin = (reason: string): void => {
     if (stopping) return;
     stopping = true;
     log.info({ reason }, 'stopping');
     setTimeout(() => {
-      log.error({ timeoutMs }, 'not done in time: what is left is found again by the reaper');
+      log.error({ timeoutMs }, 'not stopped in time: the reaper finds what is left');
       process.exit(1);
     }, timeoutMs).unref();
     const end = performance.now() + timeoutMs - LAST_MS;
@@ -134,9 +129,25 @@ function stopWhenTold(stop: (bound: () => number) => Promise<void>, timeoutMs: n
   process.on('SIGTERM', () => begin('SIGTERM'));
   process.on('SIGINT', () => begin('SIGINT'));
   process.on('disconnect', () => begin('the launcher is gone'));
-  // A fault that nobody caught leaves the process in a state that nobody knows: it ends, and is started again.
+  // The state of the process is unknown after an uncaught exception: exit, and be restarted.
   process.on('uncaughtException', (error) => {
-    log.fatal({ err: error }, 'a fault that nobody caught');
+    log.fatal({ err: error }, 'uncaught exception');
     process.exit(1);
   });
+}
+
+function explain(error: unknown): string {
+  const { message, stack } = error as Error;
+  if (isConfiguration(error)) return message;
+  const dependency = unavailableDependency(error);
+  if (dependency) return `${dependency} became unavailable during the start (${message}). Start again.`;
+  return stack ?? String(error);
+}
+
+function isConfiguration(error: unknown): boolean {
+  return error instanceof EnvironmentError || error instanceof RedisUnfitError || error instanceof PostgresUnfitError;
+}
+
+function isPortTaken(error: unknown): boolean {
+  return ['EADDRINUSE', 'EACCES', 'EADDRNOTAVAIL'].includes((error as { code?: string }).code ?? '');
 }

@@ -1,6 +1,7 @@
 /**
- * Tracing by OpenTelemetry: spans are kept in memory, up to a bound, and sent in batches over OTLP/HTTP. A collector that is away costs the
- * spans and a line now and then, never an order. The spans' parents are said, not felt: no context follows the calls, which would cost every request.
+ * Tracing by OpenTelemetry: the SDK keeps spans in memory, up to a bound, and sends batches over OTLP/HTTP. An unavailable
+ * collector costs the spans and a log line, never an order. A span names its parent itself; no async context is involved,
+ * because that would cost every request, traced or not.
  */
 import {
   type Context,
@@ -12,19 +13,24 @@ import {
   type Tracer,
   trace,
 } from '@opentelemetry/api';
-import { type ExportResult, ExportResultCode, millisToHrTime, parseTraceParent } from '@opentelemetry/core';
+import { millisToHrTime, parseTraceParent, setGlobalErrorHandler } from '@opentelemetry/core';
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-http';
 import { resourceFromAttributes } from '@opentelemetry/resources';
-import {
-  AlwaysOnSampler,
-  BatchSpanProcessor,
-  type ReadableSpan,
-  type SpanExporter,
-  TracerProvider,
-} from '@opentelemetry/sdk-trace';
+import { AlwaysOnSampler, BatchSpanProcessor, TracerProvider } from '@opentelemetry/sdk-trace';
 import type { Logger } from 'pino';
-import { TRACING_BATCH_MAX, TRACING_EXPORT_MS, TRACING_PACE_MS, TRACING_QUEUE_MAX, TRACING_WARN_MS } from './bounds.ts';
 import type { SpanKind as Kind, SpanFields, TraceSpan, Tracing } from './tracing.ts';
+
+/** Spans kept until they are sent, some 600 bytes each; further ones are dropped. */
+const QUEUE_MAX = 4_096;
+/** Milliseconds between two batches. */
+const BATCH_INTERVAL_MS = 1_000;
+/** Milliseconds that the collector has to take a batch, retries included. */
+const EXPORT_TIMEOUT_MS = 4_000;
+/** Milliseconds between two log lines about lost traces. */
+const WARN_INTERVAL_MS = 60_000;
+
+/** The bit of a traceparent's flags that says that the caller records this trace. */
+const SAMPLED = 1;
 
 const kinds = {
   server: SpanKind.SERVER,
@@ -34,32 +40,24 @@ const kinds = {
   internal: SpanKind.INTERNAL,
 } as const satisfies Record<Kind, SpanKind>;
 
-/** The flag of a traceparent that says: the caller keeps this trace. */
-const SAMPLED = 1;
-
 /**
  * @param service name of the process
  * @param options.url of the collector, without /v1/traces
- * @param options.sample part of the requests that are traced, 0 to 1
- * @param options.trust whether the caller's traceparent says which requests are traced, where it sends one
+ * @param options.sample share of the requests that are traced, 0 to 1
+ * @param options.trust whether a caller's traceparent decides instead, where it sends one
  */
 export function openTracing(
   service: string,
   options: { url: string; sample: number; trust: boolean; log: Logger },
 ): Tracing {
   const { url, sample, trust, log } = options;
-  const lost = createLossReport(log);
-  // What the library says by itself: spans that it has no room for.
-  diag.setLogger(
-    { error: () => {}, warn: (text) => lost(0, text), info: () => {}, debug: () => {}, verbose: () => {} },
-    { suppressOverrideMessage: true },
-  );
+  reportLoss(log);
   const exporter = new OTLPTraceExporter({
     url: `${url.replace(/\/+$/, '')}/v1/traces`,
-    timeoutMillis: TRACING_EXPORT_MS,
+    timeoutMillis: EXPORT_TIMEOUT_MS,
   });
   const provider = new TracerProvider({
-    // What is not sampled never gets here.
+    // `receive` samples, before a span exists.
     sampler: new AlwaysOnSampler(),
     resource: resourceFromAttributes({
       'service.namespace': 'flash-sale',
@@ -67,14 +65,7 @@ export function openTracing(
       'process.pid': process.pid,
     }),
     spanProcessors: [
-      new BatchSpanProcessor({
-        exporter: reporting(exporter, lost),
-        maxQueueSize: TRACING_QUEUE_MAX,
-        maxExportBatchSize: TRACING_BATCH_MAX,
-        scheduledDelayMillis: TRACING_PACE_MS,
-        // The exporter gives up first, and says so.
-        exportTimeoutMillis: TRACING_EXPORT_MS + 1_000,
-      }),
+      new BatchSpanProcessor({ exporter, maxQueueSize: QUEUE_MAX, scheduledDelayMillis: BATCH_INTERVAL_MS }),
     ],
   });
   const tracer = provider.getTracer('flash-sale');
@@ -88,9 +79,9 @@ export function openTracing(
   return {
     receive(name, traceparent, fields) {
       const caller = trust && typeof traceparent === 'string' ? parseTraceParent(traceparent) : null;
-      // Not by the trace's id, which is the caller's to choose as well.
+      // Not by the trace id: the caller chooses that, too.
       const sampled = caller ? (caller.traceFlags & SAMPLED) !== 0 : Math.random() < sample;
-      // One id from a whole crowd would make one trace of all its orders.
+      // An untrusted id is not used: a crowd that sends the same one would become a single trace.
       return sampled ? begin(caller && traceparent, 'server', name, fields) : null;
     },
     resume: begin,
@@ -101,7 +92,7 @@ export function openTracing(
   };
 }
 
-/** @param at.origin ms since 1970 at performance.now() = 0: one for all spans of a trace in a process, so that they stand in order */
+/** @param at.origin ms since 1970 at performance.now() = 0; shared by a process's spans of one trace, so that they stay in order */
 function startSpan(
   at: { tracer: Tracer; context: Context; origin: number },
   kind: Kind,
@@ -121,28 +112,17 @@ function startSpan(
   };
 }
 
-/** Says what the exporter could not send, and keeps the library from saying it as well. */
-function reporting(exporter: SpanExporter, lost: (spans: number, why: string) => void): SpanExporter {
-  return {
-    export(spans: ReadableSpan[], done: (result: ExportResult) => void) {
-      exporter.export(spans, (result) => {
-        if (result.code !== ExportResultCode.SUCCESS) lost(spans.length, result.error?.message ?? 'unknown');
-        done({ code: ExportResultCode.SUCCESS });
-      });
-    },
-    shutdown: () => exporter.shutdown(),
-  };
-}
-
-/** One line in TRACING_WARN_MS, with what was lost since the last one. */
-function createLossReport(log: Logger): (spans: number, why: string) => void {
-  let since = 0;
-  let saidAt = Number.NEGATIVE_INFINITY;
-  return (spans, err) => {
-    since += spans;
-    if (performance.now() - saidAt < TRACING_WARN_MS) return;
-    saidAt = performance.now();
-    log.warn({ spans: since, err }, 'traces cannot be sent and are lost; orders go on');
-    since = 0;
-  };
+/** Logs what the SDK reports (exports that failed, spans dropped from a full queue), at most once in WARN_INTERVAL_MS. */
+function reportLoss(log: Logger): void {
+  let reportedAt = Number.NEGATIVE_INFINITY;
+  function report(err: string): void {
+    if (performance.now() - reportedAt < WARN_INTERVAL_MS) return;
+    reportedAt = performance.now();
+    log.warn({ err }, 'traces cannot be sent and are lost; orders go on');
+  }
+  setGlobalErrorHandler((error) => report(typeof error === 'string' ? error : String(error.message)));
+  diag.setLogger(
+    { error: report, warn: report, info: () => {}, debug: () => {}, verbose: () => {} },
+    { suppressOverrideMessage: true },
+  );
 }

@@ -1,39 +1,39 @@
 /**
- * One trace of an order, from the HTTP request to the ledger: what those on its way tell of it. The library that sends it is known to
- * open-tracing.ts alone, which is loaded only where tracing is on. Whoever is not traced has null here, and that is all it costs.
+ * One trace of an order, from the HTTP request to the ledger. Only open-tracing.ts knows the SDK, and is loaded only where
+ * tracing is on. Code on the way has null instead of a span where an order is not sampled.
  */
 
-/** Who works while the span lasts, as OpenTelemetry calls it. */
+/** As OpenTelemetry names them. */
 export type SpanKind = 'server' | 'client' | 'producer' | 'consumer' | 'internal';
 
 export type SpanFields = Readonly<Record<string, string | number>>;
 
-/** A part of one sampled order's way, from `begin` to `end`. Nothing here throws or waits. */
+/** A section of one sampled order's way, from `begin` to `end`. No method throws or waits. */
 export interface TraceSpan {
-  /** W3C traceparent: what is begun by its reader is a part of this span. */
+  /** W3C traceparent, for the process that goes on. */
   readonly traceparent: string;
   begin(kind: SpanKind, name: string, fields?: SpanFields): TraceSpan;
   note(fields: SpanFields): void;
-  /** It is a refusal or a fault. @param why code or sentence */
+  /** Marks a refusal or a fault. @param why code or sentence */
   fail(why: string): void;
   end(): void;
 }
 
 export interface Tracing {
   /**
-   * A request arrived.
+   * Begins the span of a request.
    *
-   * @param traceparent header as the client sent it, which may be anything
-   * @returns null where it is not sampled
+   * @param traceparent header as the client sent it: any text
+   * @returns null where the request is not sampled
    */
   receive(name: string, traceparent: unknown, fields: SpanFields): TraceSpan | null;
   /** Goes on with what another process began. @param traceparent of a span of ours */
   resume(traceparent: string, kind: SpanKind, name: string, fields: SpanFields): TraceSpan;
-  /** Sends what has ended. Resolves within the bound whether it was sent or not. @param boundMs milliseconds */
+  /** Sends what has ended. Resolves within `boundMs` milliseconds, whether it was sent or not. */
   close(boundMs: number): Promise<void>;
 }
 
-/** Spans of those orders of a batch that are sampled: the batch is worked on once, and each of their traces tells of it. */
+/** Spans of the sampled orders of a batch: the batch is worked on once, and each of their traces shows it. */
 export class SpanGroup {
   readonly #spans: ReadonlyMap<string, TraceSpan>;
 
@@ -46,12 +46,12 @@ export class SpanGroup {
     return new SpanGroup(new Map(Array.from(this.#spans, ([id, span]) => [id, span.begin(kind, name, fields)])));
   }
 
-  /** Where one order of the batch ended otherwise than the others. */
+  /** Marks one order of the batch as failed. */
   failOne(orderId: string, why: string): void {
     this.#spans.get(orderId)?.fail(why);
   }
 
-  /** Lasts as long as the work does, and has failed where the work has. */
+  /** Ends the spans when the work ends, as failed where it throws. */
   async during<Result>(work: () => Promise<Result>): Promise<Result> {
     try {
       return await work();
@@ -64,16 +64,16 @@ export class SpanGroup {
   }
 }
 
-/** Works, and tells of it where anybody is sampled. */
+/** Runs the work, within spans where any order is sampled. */
 export function within<Result>(
   spans: SpanGroup | null,
-  part: { kind: SpanKind; name: string; fields?: SpanFields },
+  span: { kind: SpanKind; name: string; fields?: SpanFields },
   work: () => Promise<Result>,
 ): Promise<Result> {
-  return spans === null ? work() : spans.begin(part.kind, part.name, part.fields).during(work);
+  return spans === null ? work() : spans.begin(span.kind, span.name, span.fields).during(work);
 }
 
-/** For the lines of sampled orders. */
+/** For log lines of sampled orders. */
 export function traceIdOf(traceparent: string | undefined): string | undefined {
   return traceparent?.split('-')[1];
 }
