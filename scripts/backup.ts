@@ -9,8 +9,7 @@
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { checkPostgres } from '@flash-sale/core/ledger/check-postgres.ts';
-import { findLedger } from '@flash-sale/launcher/running-system.ts';
-import { readSettings } from '@flash-sale/launcher/settings.ts';
+import { findLedger, readSettings } from '@flash-sale/launcher/running-system.ts';
 import { backUpLedger } from '@flash-sale/ops/backup/back-up-ledger.ts';
 import { type Manifest, removeUnfinished } from '@flash-sale/ops/backup/backup-folder.ts';
 import { findLogs, readAcceptedLogs } from '@flash-sale/ops/recover/accepted-log-files.ts';

@@ -6,8 +6,7 @@
  */
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { findOperator } from '@flash-sale/launcher/running-system.ts';
-import { readSettings } from '@flash-sale/launcher/settings.ts';
+import { findOperator, readSettings } from '@flash-sale/launcher/running-system.ts';
 import { type Crowd, type CrowdTool, readScenarios } from './load/crowd.ts';
 import { k6 } from './load/k6.ts';
 import {

@@ -5,7 +5,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type FoundRedis, findRedis } from '@flash-sale/launcher/find-redis.ts';
-import { type KeptProcess, keepProcess } from '@flash-sale/launcher/keep-process.ts';
+import { KeptProcess } from '@flash-sale/launcher/keep-process.ts';
 import { startPrivateRedis } from '@flash-sale/launcher/private-redis.ts';
 import type { PrivateServer } from '@flash-sale/launcher/private-server.ts';
 import { Redis } from 'ioredis';
@@ -165,7 +165,7 @@ export async function startSentinel(options: {
     `sentinel parallel-syncs ${MASTER} 1`,
   ];
   writeFileSync(configFile, `${lines.join('\n')}\n`, { mode: 0o600 });
-  const kept = keepProcess({
+  const kept = new KeptProcess({
     name: 'sentinel',
     command: found.path,
     args: [configFile, '--sentinel'],

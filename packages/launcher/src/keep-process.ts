@@ -24,15 +24,8 @@ const SERVER_LOGS_MAX = 1;
 
 const STOP_TIMEOUT_MS = 5_000;
 
-export interface Backoff {
-  /** Milliseconds before the first restart; doubled each time. */
-  readonly firstMs: number;
-  readonly mostMs: number;
-  /** Milliseconds of uptime after which the next exit counts as the first one again. */
-  readonly steadyMs: number;
-}
-
-export const BACKOFF: Backoff = { firstMs: 250, mostMs: 10_000, steadyMs: 30_000 };
+/** Milliseconds: first and longest pause before a restart, and the uptime after which the pause is the first one again. */
+const BACKOFF = { firstMs: 250, mostMs: 10_000, steadyMs: 30_000 };
 
 export interface KeepOptions {
   /** api-1, redis */
@@ -52,18 +45,10 @@ export interface KeepOptions {
   readonly stopSignal?: NodeJS.Signals;
   /** Milliseconds after the stop signal until it is killed. */
   readonly stopTimeoutMs?: number | undefined;
-  readonly backoff?: Backoff;
+  /** For tests. */
+  readonly backoff?: typeof BACKOFF;
   /** Called at each start; its pid is known by then. */
   readonly onStarted?: ((kept: KeptProcess) => void) | undefined;
-}
-
-/** Milliseconds before start number `exits` + 1, when each life before it was short. */
-export function restartDelay(exits: number, backoff: Backoff): number {
-  return Math.min(backoff.firstMs * 2 ** (exits - 1), backoff.mostMs);
-}
-
-export function keepProcess(options: KeepOptions): KeptProcess {
-  return new KeptProcess(options);
 }
 
 export class KeptProcess {
@@ -127,7 +112,7 @@ export class KeptProcess {
       if (!this.#isReady && (kind === 'server' || exitCode === EX_CONFIG)) return this.#giveUp(how);
       if (!restart) return;
       exits = performance.now() - startedAt >= backoff.steadyMs ? 1 : exits + 1;
-      const delay = restartDelay(exits, backoff);
+      const delay = Math.min(backoff.firstMs * 2 ** (exits - 1), backoff.mostMs);
       say?.(`${this.name} exited (${how}); restarts in ${delay / 1000} s. Log: ${this.logFile}`);
       await sleep(delay, undefined, { signal }).catch(() => {});
     }

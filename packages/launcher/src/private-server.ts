@@ -1,9 +1,10 @@
 /** Starts a private Redis or PostgreSQL on a port of its own and waits until it answers. */
-import { mkdirSync, realpathSync } from 'node:fs';
+import { randomInt } from 'node:crypto';
+import { mkdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { keptPort, portState } from './free-port.ts';
-import { type KeepOptions, type KeptProcess, keepProcess } from './keep-process.ts';
+import { type KeepOptions, KeptProcess } from './keep-process.ts';
 
 export interface PrivateServerOptions {
   /** Holds data, secrets and logs. Created where it does not exist. */
@@ -59,7 +60,7 @@ export async function startPrivateServer(
     const url = urlAt(port);
     const [command = '', ...args] = commandAt(port);
     const logFile = join(folder, 'logs', `${name}.log`);
-    const kept = keepProcess({ ...spawnOptions, ...keepOptions, name, kind: 'server', command, args, logFile });
+    const kept = new KeptProcess({ ...spawnOptions, ...keepOptions, name, kind: 'server', command, args, logFile });
     const waiting = new AbortController();
     try {
       const version = answer(() => check(url), waiting.signal);
@@ -110,4 +111,59 @@ export function rejectWhenAborted(signal: AbortSignal | undefined): Promise<neve
 export function ownFolder(folder: string): string {
   mkdirSync(folder, { recursive: true });
   return realpathSync(folder);
+}
+
+/**
+ * Below the ports that systems give to outgoing connections (Linux: from 32768, others: from 49152). In that range a
+ * client that reconnects while its server restarts could be given the server's own port, connect to itself, and keep
+ * the server out.
+ */
+const PRIVATE_PORTS = { from: 20_000, below: 30_000 };
+
+const PORT_TRIES = 50;
+
+/** @returns 'free', or the code of the error that listening fails with: EADDRINUSE, EACCES, EADDRNOTAVAIL */
+function portState(port: number, host = '127.0.0.1'): Promise<string> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message));
+    server.listen({ port, host, exclusive: true }, () => server.close(() => resolve('free')));
+  });
+}
+
+/** @throws Error with a sentence that says what is wrong with the port and how to choose another */
+export async function requireListenable(port: number, host: string): Promise<void> {
+  const state = await portState(port, host);
+  if (state === 'free') return;
+  const another = `PORT=${port === 5_001 ? 5_002 : 5_001} npm start`;
+  const sentences: Record<string, string> = {
+    EADDRINUSE: `Port ${port} on ${host} is taken by another program. Stop that program, or choose another port: ${another}`,
+    EACCES: `Port ${port} may not be used by this account. Choose one above 1023: ${another}`,
+  };
+  throw new Error(
+    sentences[state] ??
+      `HOST=${host} is not an address of this machine (${state}). Use HOST=127.0.0.1, or HOST=0.0.0.0 for every address.`,
+  );
+}
+
+/** The port written in `file` while it is free, else a new one, which is written there: addresses survive restarts. */
+export async function keptPort(file: string): Promise<number> {
+  const kept = readPort(file);
+  if (kept !== undefined && (await portState(kept)) === 'free') return kept;
+  for (let attempt = 0; attempt < PORT_TRIES; attempt++) {
+    const port = randomInt(PRIVATE_PORTS.from, PRIVATE_PORTS.below);
+    if ((await portState(port)) !== 'free') continue;
+    writeFileSync(file, `${port}\n`);
+    return port;
+  }
+  throw new Error(`No port from ${PRIVATE_PORTS.from} to ${PRIVATE_PORTS.below - 1} is free on 127.0.0.1.`);
+}
+
+function readPort(file: string): number | undefined {
+  try {
+    const port = Number(readFileSync(file, 'utf8').trim());
+    return Number.isInteger(port) && port > 0 && port < 65_536 ? port : undefined;
+  } catch {
+    return undefined;
+  }
 }

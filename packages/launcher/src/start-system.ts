@@ -19,15 +19,26 @@ import { migrateLedger } from '@flash-sale/core/ledger/migrate.ts';
 import { checkRedis } from '@flash-sale/core/runtime/redis/check-redis.ts';
 import { claimDataFolder, type DataFolderClaim, keptSecret } from './data-folder.ts';
 import { describeDemoSale, makeDemoSales } from './demo-sales.ts';
-import { requireListenable } from './free-port.ts';
-import { type KeptProcess, keepProcess } from './keep-process.ts';
+import { KeptProcess } from './keep-process.ts';
 import { startPrivatePostgres } from './private-postgres.ts';
 import { startPrivateRedis } from './private-redis.ts';
-import { ownFolder, type PrivateServer, type PrivateServerOptions, rejectWhenAborted } from './private-server.ts';
+import {
+  ownFolder,
+  type PrivateServer,
+  type PrivateServerOptions,
+  rejectWhenAborted,
+  requireListenable,
+} from './private-server.ts';
 import { endLeftovers } from './process-table.ts';
-import { refuseSourced, removeSystemFile, writeSystemFile } from './running-system.ts';
-import { readSettings, requireChosen, type Settings } from './settings.ts';
-import { plural, type Say, stepLine, stepTimer, welcome } from './start-lines.ts';
+import {
+  readSettings,
+  refuseSourced,
+  removeSystemFile,
+  requireChosen,
+  type Settings,
+  writeSystemFile,
+} from './running-system.ts';
+import { plural, type Say, stepLine, stepTimer, type WelcomeFacts, welcome } from './start-lines.ts';
 
 /** Milliseconds for API and worker to be ready: a first start on a slow disk reads every module. */
 const READY_WITHIN_MS = 60_000;
@@ -120,40 +131,29 @@ export class System {
       return `${what}, port ${environment.PORT}`;
     });
     writeSystemFile(this.#dataFolder, given);
-    const hasDemo = environment.DEMO_SALES === 'on' && environment.NODE_ENV !== 'production';
-    let isDemoOpen = true;
-    if (hasDemo) {
+    let demo: WelcomeFacts['demo'] = 'none';
+    if (environment.DEMO_SALES === 'on' && environment.NODE_ENV !== 'production') {
       await this.#step('demo sales', async () => {
         const sales = await makeDemoSales({ adminUrl, adminToken });
-        isDemoOpen = sales.every(({ state, available }) => state === 'active' && available > 0);
+        demo = sales.every(({ state, available }) => state === 'active' && available > 0) ? 'open' : 'closed';
         return sales.map(describeDemoSale).join(', ');
       });
     }
-    say(
-      welcome({
-        apiUrl,
-        adminUrl,
-        buyers: environment.AUTH ?? 'header',
-        adminToken: environment.ADMIN_TOKEN === undefined ? adminToken : undefined,
-        demo: hasDemo ? (isDemoOpen ? 'open' : 'closed') : 'none',
-        logs: join(this.#dataFolder, 'logs'),
-      }),
-    );
+    const buyers = environment.AUTH ?? 'header';
+    const shownToken = environment.ADMIN_TOKEN === undefined ? adminToken : undefined;
+    say(welcome({ apiUrl, adminUrl, buyers, adminToken: shownToken, demo, logs: join(this.#dataFolder, 'logs') }));
   }
 
   /** Both side by side. */
   async #startServers(): Promise<{ REDIS_URL: string; DATABASE_URL: string }> {
     const { REDIS_URL, REDIS_MEMORY_MB: memoryMb, DATABASE_URL } = this.#settings.environment;
+    const checkGiven = async (url: string): Promise<string> => {
+      const { version, masters } = await checkRedis(url);
+      return masters > 1 ? `${version} (${masters} masters)` : version;
+    };
     const [redis, postgres] = await Promise.allSettled([
-      REDIS_URL === undefined
-        ? this.#privateServer('redis', (options) => startPrivateRedis({ ...options, memoryMb }))
-        : this.#given('redis', REDIS_URL, async () => {
-            const { version, masters } = await checkRedis(REDIS_URL);
-            return `redis ${version}${masters > 1 ? ` (${masters} masters)` : ''}`;
-          }),
-      DATABASE_URL === undefined
-        ? this.#privateServer('postgres', startPrivatePostgres)
-        : this.#given('postgres', DATABASE_URL, async () => `postgres ${await checkPostgres(DATABASE_URL)}`),
+      this.#server('redis', REDIS_URL, checkGiven, (options) => startPrivateRedis({ ...options, memoryMb })),
+      this.#server('postgres', DATABASE_URL, checkPostgres, startPrivatePostgres),
     ]);
     this.#options.signal.throwIfAborted();
     if (redis.status === 'rejected') throw redis.reason;
@@ -161,23 +161,22 @@ export class System {
     return { REDIS_URL: redis.value, DATABASE_URL: postgres.value };
   }
 
-  async #privateServer(
+  /** Checks the one that is given, or starts a private one. @returns its address */
+  async #server(
     name: string,
+    given: string | undefined,
+    check: (url: string) => Promise<string>,
     start: (options: PrivateServerOptions) => Promise<PrivateServer>,
   ): Promise<string> {
-    const { say, signal } = this.#options;
-    const onLine = (line: string) => say(stepLine(name, line));
-    let url = '';
+    const { signal } = this.#options;
+    const say = (line: string) => this.#options.say(stepLine(name, line));
+    let url = given ?? '';
     await this.#step(name, async () => {
-      const server = await start({ folder: this.#dataFolder, say: onLine, onStarted: this.#onStarted, signal });
+      if (given !== undefined) return `${name} ${await check(given)} at ${hostsOf(given)}`;
+      const server = await start({ folder: this.#dataFolder, say, onStarted: this.#onStarted, signal });
       url = server.url;
       return `private (${server.version}), port ${server.port}`;
     });
-    return url;
-  }
-
-  async #given(name: string, url: string, check: () => Promise<string>): Promise<string> {
-    await this.#step(name, async () => `${await check()} at ${hostsOf(url)}`);
     return url;
   }
 
@@ -190,7 +189,7 @@ export class System {
     return Array.from({ length: count }, (_, index) => {
       const name = `${app}-${index + 1}`;
       const logFile = join(this.#dataFolder, 'logs', `${name}.log`);
-      return keepProcess({
+      return new KeptProcess({
         name,
         kind: 'app',
         command: process.execPath,

@@ -2,44 +2,21 @@ import { EventEmitter } from 'node:events';
 import { expect, test } from 'vitest';
 import { listenForStop } from './stop-requests.ts';
 
-function listener() {
+test.each([
+  ['one Ctrl-C that arrives three times is one request', '0 SIGINT, 0 SIGINT, 200 SIGINT', ['SIGINT']],
+  ['a second request soon after changes nothing', '0 SIGINT, 1000 SIGINT, 1000 SIGINT', ['SIGINT']],
+  ['a third forces', '0 SIGINT, 1000 SIGINT, 2000 SIGINT', ['SIGINT', 'force']],
+  ['a second more than 3 s later forces', '0 SIGTERM, 3100 SIGTERM', ['SIGTERM', 'force']],
+  ['that npm is gone never forces', '0 SIGTERM, 9000 disconnect', ['SIGTERM']],
+  ['that npm is gone asks once', '0 disconnect, 9000 disconnect', ['npm is gone']],
+])('%s', (_what, events, expected) => {
   const source = new EventEmitter();
   const heard: string[] = [];
   let time = 0;
   listenForStop(source, { onStop: (why) => heard.push(why), onForce: () => heard.push('force'), now: () => time });
-  const at = (ms: number, ...events: string[]) => {
-    time = ms;
-    for (const event of events) source.emit(event);
-  };
-  return { at, heard };
-}
-
-test('one Ctrl-C that arrives three times is one request', () => {
-  const { at, heard } = listener();
-  at(0, 'SIGINT', 'SIGINT');
-  at(200, 'SIGINT');
-  expect(heard).toEqual(['SIGINT']);
-});
-
-test('a second request soon after changes nothing, a third forces', () => {
-  const { at, heard } = listener();
-  at(0, 'SIGINT');
-  at(1_000, 'SIGINT', 'SIGINT');
-  expect(heard).toEqual(['SIGINT']);
-  at(2_000, 'SIGINT');
-  expect(heard).toEqual(['SIGINT', 'force']);
-});
-
-test('a second request more than 3 s after the first forces', () => {
-  const { at, heard } = listener();
-  at(0, 'SIGTERM');
-  at(3_100, 'SIGTERM');
-  expect(heard).toEqual(['SIGTERM', 'force']);
-});
-
-test('that npm is gone asks once, and never forces', () => {
-  const { at, heard } = listener();
-  at(0, 'disconnect');
-  at(9_000, 'disconnect');
-  expect(heard).toEqual(['npm is gone']);
+  for (const [ms, event = ''] of events.split(', ').map((one) => one.split(' '))) {
+    time = Number(ms);
+    source.emit(event);
+  }
+  expect(heard).toEqual(expected);
 });

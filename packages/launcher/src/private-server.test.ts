@@ -4,7 +4,7 @@ import { type AddressInfo, createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
-import { keptPort, requireListenable } from './free-port.ts';
+import { keptPort, requireListenable } from './private-server.ts';
 
 let server: Server | undefined;
 const folder = mkdtempSync(join(tmpdir(), 'free-port-'));
