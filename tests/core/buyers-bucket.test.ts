@@ -16,6 +16,10 @@ beforeAll(async () => {
 });
 afterAll(() => world.close());
 
+const bucketKeys = (saleId: string): [string, string] => {
+  const { buckets0, buckets1 } = world.keys.sale(saleId);
+  return [buckets0, buckets1];
+};
 const reserve = (saleId: string, orders: OrderRequest[], permits = -1, bucket = BUCKET) =>
   outcomesOf(inventory.reserve(saleId, orders, permits, bucket));
 
@@ -72,7 +76,7 @@ test('one flooder does not touch the bucket of another buyer', async () => {
 test('a clock that was set back locks no buyer out', async () => {
   const sale = await makeSale(world);
   const inAnHour = (Date.now() + 3_600_000) * 1_000;
-  const [, newer] = world.keys.sale(sale.id).buckets;
+  const [, newer] = bucketKeys(sale.id);
   await world.redis.hset(newer, { ' since': inAnHour / 1_000, ann: `0.5:${inAnHour}` });
   const fast = { capacity: 2, refillRate: 10 };
   expect(wordsOf(await reserve(sale.id, [orderRequest(sale.id)], -1, fast))).toEqual(['buyer_limited']);
@@ -84,7 +88,7 @@ test('a clock that was set back locks no buyer out', async () => {
 
 test('a clock that was set back leaves no old word above a new one', async () => {
   const sale = await makeSale(world);
-  const [older, newer] = world.keys.sale(sale.id).buckets;
+  const [older, newer] = bucketKeys(sale.id);
   const inAnHour = (Date.now() + 3_600_000) * 1_000;
   await world.redis.hset(older, { ' since': inAnHour / 1_000 - 10_000, bob: `5.000000:${inAnHour - 9_000_000}` });
   await world.redis.hset(newer, { ' since': inAnHour / 1_000, bob: `1.000000:${inAnHour}` });
@@ -99,14 +103,14 @@ test('a clock that was set back leaves no old word above a new one', async () =>
 describe('in one of two hashes that take turns', () => {
   /** As if so many ms had passed for the hashes; the buckets in them stay as they are. */
   async function makeOlder(saleId: string, ms: number): Promise<void> {
-    for (const key of world.keys.sale(saleId).buckets)
+    for (const key of bucketKeys(saleId))
       if (await world.redis.exists(key)) await world.redis.hincrby(key, ' since', -ms);
   }
   const buyersOf = async (saleId: string): Promise<string[][]> =>
     Promise.all(
-      world.keys
-        .sale(saleId)
-        .buckets.map(async (key) => (await world.redis.hkeys(key)).filter((field) => !field.startsWith(' ')).sort()),
+      bucketKeys(saleId).map(async (key) =>
+        (await world.redis.hkeys(key)).filter((field) => !field.startsWith(' ')).sort(),
+      ),
     );
   const order = (saleId: string, buyer: string) => reserve(saleId, [orderRequest(saleId, buyer)]);
 
@@ -141,7 +145,7 @@ describe('in one of two hashes that take turns', () => {
 
   test('is written by refusals to none, and is gone once nobody orders any more', async () => {
     const sale = await makeSale(world);
-    const ttls = () => Promise.all(world.keys.sale(sale.id).buckets.map((key) => world.redis.ttl(key)));
+    const ttls = () => Promise.all(bucketKeys(sale.id).map((key) => world.redis.ttl(key)));
     const NOT_THERE = -2;
     await reserve(sale.id, [orderRequest(sale.id)], 0, BUCKET);
     expect(await ttls()).toEqual([NOT_THERE, NOT_THERE]);
@@ -157,7 +161,7 @@ describe('in one of two hashes that take turns', () => {
   test('is kept for as long as it needs, also where a process of other settings takes turns sooner', async () => {
     const sale = await makeSale(world);
     const slow = { capacity: 3, refillRate: 0.01 };
-    const [, newer] = world.keys.sale(sale.id).buckets;
+    const [, newer] = bucketKeys(sale.id);
     const reserveSlowly = (buyer: string) => reserve(sale.id, [orderRequest(sale.id, buyer)], -1, slow);
     for (let i = 0; i < 3; i++) await reserveSlowly('ann');
     await makeOlder(sale.id, 10_000);
@@ -169,13 +173,13 @@ describe('in one of two hashes that take turns', () => {
     expect(await buyersOf(sale.id)).toEqual([['bob', 'eve'], ['ann']]);
     expect(wordsOf(await reserveSlowly('ann'))).toEqual(['buyer_limited']);
     // Nor is the newer one gone before the older.
-    const ttls = await Promise.all(world.keys.sale(sale.id).buckets.map((key) => world.redis.ttl(key)));
+    const ttls = await Promise.all(bucketKeys(sale.id).map((key) => world.redis.ttl(key)));
     expect(ttls[0]).toBeGreaterThanOrEqual(ttls[1] as number);
     await makeOlder(sale.id, 310_000);
     await order(sale.id, 'tom');
     expect(await buyersOf(sale.id)).toEqual([['bob', 'eve'], ['tom']]);
     await order(sale.id, 'pat');
-    const later = await Promise.all(world.keys.sale(sale.id).buckets.map((key) => world.redis.ttl(key)));
+    const later = await Promise.all(bucketKeys(sale.id).map((key) => world.redis.ttl(key)));
     expect(later[1]).toBeGreaterThan(later[0] as number);
     // The slow ones are gone, and with them what they needed.
     expect(await world.redis.hget(newer, ' kept for')).toBe('10');

@@ -173,7 +173,8 @@ describe('[I4] an idempotency key', () => {
     expect(permitsLeft).toBe(0);
     await inventory.release(sale.id, 1, [first.orderId]);
     expect((await again()).decisions[0]?.outcome).toMatchObject({ word: 'replayed', orderId: first.orderId });
-    expect(await world.redis.exists(...world.keys.sale(sale.id).buckets)).toBe(0);
+    const { buckets0, buckets1 } = world.keys.sale(sale.id);
+    expect(await world.redis.exists(buckets0, buckets1)).toBe(0);
   });
 
   test('is tied to buyer and quantity, and a refusal does not use it up', async () => {

@@ -3,11 +3,9 @@
  * Counts do not depend on the clock, so that what is counted here may be held against a bound on any machine.
  */
 import { createHash, randomUUID } from 'node:crypto';
-import { readdirSync, readFileSync } from 'node:fs';
+import { loadLuaScripts } from '@flash-sale/core/inventory/lua-script.ts';
 import { Redis } from 'ioredis';
 import { eventually } from '../support/world.ts';
-
-const luaFolder = new URL('../../packages/core/lua/', import.meta.url);
 
 export interface Carried {
   /** Lower case. */
@@ -69,12 +67,7 @@ const sha1 = (text: string): string => createHash('sha1').update(text).digest('h
 
 /** SHA1 → name of the project's own scripts. */
 function scriptNames(): Map<string, string> {
-  return new Map(
-    readdirSync(luaFolder).map((file) => [
-      sha1(readFileSync(new URL(file, luaFolder), 'utf8')),
-      file.replace(/\.lua$/, ''),
-    ]),
-  );
+  return new Map(loadLuaScripts().map(({ name, source }) => [sha1(source), name]));
 }
 
 /** Waits for an answer: a command, or a whole MULTI … EXEC, which is sent in one piece. */

@@ -7,6 +7,7 @@ import type { AcceptedOrder, RejectionReason } from '@flash-sale/core/domain/ord
 import type { Sale, StockNumbers } from '@flash-sale/core/domain/sale.ts';
 import type { Inventory } from '@flash-sale/core/inventory/inventory.ts';
 import type { InventoryCheck } from '@flash-sale/core/inventory/outcomes.ts';
+import { orderKeyField } from '@flash-sale/core/inventory/reservation.ts';
 
 /** A life of Redis: the one that goes on; one of another process (restarted, failed over); or of other data in the same process (promoted). */
 export type Life = 'present' | 'other_process' | 'other_data';
@@ -46,9 +47,6 @@ export interface OpeningUnits {
 }
 
 export const byId = (a: { id: string }, b: { id: string }): number => (a.id < b.id ? -1 : 1);
-
-/** A buyer's key as the inventory knows it: the buyer's id holds no space. */
-export const keyField = (buyerId: string, idempotencyKey: string): string => `${buyerId} ${idempotencyKey}`;
 
 export class InventoryModel {
   /** null = Redis has no such inventory. */
@@ -127,7 +125,10 @@ export class InventoryModel {
       this.buyers.set(order.buyerId, (this.buyers.get(order.buyerId) ?? 0) + order.quantity);
     }
     if (order.idempotencyKey !== null) {
-      this.orderKeys.set(keyField(order.buyerId, order.idempotencyKey), { id: order.id, quantity: order.quantity });
+      this.orderKeys.set(orderKeyField(order.buyerId, order.idempotencyKey), {
+        id: order.id,
+        quantity: order.quantity,
+      });
     }
   }
 
@@ -153,7 +154,7 @@ export class InventoryModel {
         continue;
       }
       const { idempotencyKey, buyerId, quantity } = order;
-      const ofKey = idempotencyKey === null ? undefined : this.orderKeys.get(keyField(buyerId, idempotencyKey));
+      const ofKey = idempotencyKey === null ? undefined : this.orderKeys.get(orderKeyField(buyerId, idempotencyKey));
       if (ofKey && ofKey.id !== order.id) refused.set(order.id, 'DUPLICATE_REQUEST');
       else if (this.overCap(inventory, buyerId, quantity)) refused.set(order.id, 'OVER_CAP_AFTER_LOSS');
       else if (quantity > inventory.numbers.available) refused.set(order.id, 'NO_ROOM_AFTER_LOSS');

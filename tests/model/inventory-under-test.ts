@@ -14,11 +14,11 @@
  *   - calls that overlap: Redis carries scripts out one after the other, which `tests/system/crowd.test.ts` sees from outside.
  */
 import { inspect, isDeepStrictEqual } from 'node:util';
-import type { AcceptedOrder } from '@flash-sale/core/domain/order.ts';
 import { createInventory, type Inventory } from '@flash-sale/core/inventory/inventory.ts';
 import { createInventoryRebuild, type InventoryRebuild } from '@flash-sale/core/inventory/inventory-rebuild.ts';
 import type { Keys, SaleKeys } from '@flash-sale/core/inventory/keys.ts';
 import { InventoryRecoveringError, OrderEndedError } from '@flash-sale/core/inventory/outcomes.ts';
+import { encodeReservation, orderKeyValue } from '@flash-sale/core/inventory/reservation.ts';
 import type { Redis } from 'ioredis';
 import type { Bucket, InventoryModel, Life } from './inventory-model.ts';
 
@@ -116,7 +116,7 @@ export async function createInventoryUnderTest({ redis, keys }: { redis: Redis; 
       sales += 1;
       const id = `sale${sales}`;
       const names = keys.sale(id);
-      const all = [...HASHES.map((hash) => names[hash]), names.earlierOrders, ...names.buckets];
+      const all = [...HASHES.map((hash) => names[hash]), names.earlierOrders, names.buckets0, names.buckets1];
       let fromUs = 0;
       return {
         id,
@@ -207,19 +207,14 @@ function expectedRaw(model: InventoryModel, nameOf: (life: Life) => string): Raw
   }
   return {
     inventory,
-    reservations: texts(model.reservations, recordOf),
+    reservations: texts(model.reservations, encodeReservation),
     claims: texts(model.claims, String),
     redeliveries: texts(model.redeliveries, String),
     buyers: texts(model.buyers, String),
-    orderKeys: texts(model.orderKeys, ({ id, quantity }) => `${id} ${quantity}`),
+    orderKeys: texts(model.orderKeys, orderKeyValue),
     stockChanges: texts(model.stockChanges, String),
     earlierOrders: [...model.earlierOrders].sort(),
   };
-}
-
-function recordOf({ quantity, reservedAt, requestId, idempotencyKey, buyerId }: AcceptedOrder): string {
-  const key = idempotencyKey ?? '';
-  return `${quantity}|${reservedAt}|${requestId}|${key.length}|${key}${buyerId}`;
 }
 
 function texts<Value>(map: ReadonlyMap<string, Value>, text: (value: Value) => string): Record<string, string> {

@@ -4,7 +4,8 @@
  */
 import type { AcceptedOrder } from '@flash-sale/core/domain/order.ts';
 import type { Sale } from '@flash-sale/core/domain/sale.ts';
-import { keyField, type OpeningUnits } from './inventory-model.ts';
+import { orderKeyField } from '@flash-sale/core/inventory/reservation.ts';
+import type { OpeningUnits } from './inventory-model.ts';
 
 interface StockChange {
   readonly delta: number;
@@ -100,7 +101,7 @@ export class LedgerModel {
     const orderKeys = new Map<string, { id: string; quantity: number }>();
     for (const { id, buyerId, quantity, idempotencyKey } of [...kept, ...this.confirmed]) {
       buyers.set(buyerId, (buyers.get(buyerId) ?? 0) + quantity);
-      if (idempotencyKey !== null) orderKeys.set(keyField(buyerId, idempotencyKey), { id, quantity });
+      if (idempotencyKey !== null) orderKeys.set(orderKeyField(buyerId, idempotencyKey), { id, quantity });
     }
     return {
       surplus,

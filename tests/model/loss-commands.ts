@@ -92,7 +92,7 @@ const lose = (drawn: readonly Part[]): InventoryCommand =>
     can: ({ inventory }) => inventory.inventory !== null,
     plan: (): readonly Part[] => drawn,
     async act({ redis, keys }, parts) {
-      await redis.del(...parts.map((part) => keys[part]), ...(isAll(parts) ? keys.buckets : []));
+      await redis.del(...parts.map((part) => keys[part]), ...(isAll(parts) ? [keys.buckets0, keys.buckets1] : []));
     },
     predict(world, parts) {
       for (const part of parts) {
@@ -204,8 +204,8 @@ const clockSetBackCommand = fc.record({ buyerId: fc.constantFrom(...BUYERS), tok
         };
       },
       async act({ redis, keys }, { buyerId, tokens, claimed, hasPass, at }) {
-        const [a, b] = await Promise.all(keys.buckets.map((key) => redis.hget(key, ' since')));
-        const newer = keys.buckets[Number(b) > Number(a) ? 1 : 0];
+        const [a, b] = await Promise.all([redis.hget(keys.buckets0, ' since'), redis.hget(keys.buckets1, ' since')]);
+        const newer = Number(b) > Number(a) ? keys.buckets1 : keys.buckets0;
         await redis.hset(newer, ' since', Math.floor(at / 1_000), buyerId, `${tokens}.000000:${at}`);
         await redis.expire(newer, 3_600);
         if (claimed !== undefined) await redis.hset(keys.claims, claimed, at / 1_000);

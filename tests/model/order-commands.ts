@@ -3,6 +3,7 @@
 import type { AcceptedOrder, RejectionReason } from '@flash-sale/core/domain/order.ts';
 import type { BuyerBucketSettings } from '@flash-sale/core/inventory/inventory.ts';
 import type { ReserveDecision } from '@flash-sale/core/inventory/outcomes.ts';
+import { orderKeyField } from '@flash-sale/core/inventory/reservation.ts';
 import fc from 'fast-check';
 import {
   EPOCHS,
@@ -13,7 +14,7 @@ import {
   type ModelWorld,
   pick,
 } from './inventory-command.ts';
-import { type Bucket, keyField } from './inventory-model.ts';
+import type { Bucket } from './inventory-model.ts';
 import {
   BUYERS,
   type Look,
@@ -234,7 +235,7 @@ const pointKeyCommand = fc
         },
         act: ({ id, inventories }, plan) => inventories.generous.pointKey(id, plan.epoch, drawn, plan.order),
         predict: ({ inventory }, plan) =>
-          inventory.pointKey(plan.epoch, keyField(drawn.buyerId, drawn.idempotencyKey), plan.order),
+          inventory.pointKey(plan.epoch, orderKeyField(drawn.buyerId, drawn.idempotencyKey), plan.order),
       }),
   );
 

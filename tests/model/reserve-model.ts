@@ -2,7 +2,8 @@
 
 import type { BuyerBucketSettings, OrderRequest } from '@flash-sale/core/inventory/inventory.ts';
 import type { ReserveDecision, ReserveOutcome } from '@flash-sale/core/inventory/outcomes.ts';
-import { type Bucket, type InventoryModel, keyField, type OpenInventory } from './inventory-model.ts';
+import { orderKeyField } from '@flash-sale/core/inventory/reservation.ts';
+import type { Bucket, InventoryModel, OpenInventory } from './inventory-model.ts';
 
 export interface ReserveCall {
   readonly orders: readonly OrderRequest[];
@@ -61,7 +62,7 @@ export function reserve(model: InventoryModel, call: ReserveCall, nowUs: number)
 
 /** I4: a key has one order for ever, and costs nothing to ask for again. */
 function ofKey(model: InventoryModel, { buyerId, idempotencyKey, quantity }: OrderRequest): ReserveOutcome | null {
-  const first = idempotencyKey === null ? undefined : model.orderKeys.get(keyField(buyerId, idempotencyKey));
+  const first = idempotencyKey === null ? undefined : model.orderKeys.get(orderKeyField(buyerId, idempotencyKey));
   if (!first) return null;
   return first.quantity === quantity ? { word: 'replayed', orderId: first.id, available: 0 } : { word: 'key_reused' };
 }

@@ -1,18 +1,18 @@
--- count-redeliveries
---   Counts one more enqueue by the reaper for each of these orders, so that one that ends every worker that takes it is
---   given up some day. An order that has ended meanwhile is not counted: nothing would ever clear it.
--- KEYS
---   1 reservations   hash order id -> quantity|reserved at ms|request id|length of key|key, buyer
---   2 redeliveries     hash order id -> redeliveries by the reaper
+-- Counts redeliveries of orders, or sets existing counts back to 1. The reaper rejects an order with
+-- too many. Skips orders that have ended: nothing would delete their counts.
+-- Keeps: I3 every accepted order ends
+-- KEYS: reservations, redeliveries
 -- ARGV
---   1.. order ids
--- Returns
---   counted
--- Keeps
---   I3 every accepted order ends
-for i = 1, #ARGV do
+--   1 change         add = one more; reset = back to 1, where there is a count
+--   2.. order ids
+-- Returns: counted
+for i = 2, #ARGV do
   if redis.call('HEXISTS', KEYS[1], ARGV[i]) == 1 then
-    redis.call('HINCRBY', KEYS[2], ARGV[i], 1)
+    if ARGV[1] == 'add' then
+      redis.call('HINCRBY', KEYS[2], ARGV[i], 1)
+    elseif redis.call('HEXISTS', KEYS[2], ARGV[i]) == 1 then
+      redis.call('HSET', KEYS[2], ARGV[i], 1)
+    end
   end
 end
 return { 'counted' }

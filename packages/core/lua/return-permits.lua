@@ -1,15 +1,11 @@
--- return-permits
---   Gives back permits that were asked for and not used (the buyer's own bucket refused), so that one flooder's refusals
---   do not use up everybody's window.
--- KEYS
---   1 window   hash: second, present, previous
+-- Returns permits that were taken and not used, because the buyer's own bucket refused: the refusals
+-- of one flooder must not use up the global limit.
+-- Keeps: I9 the system's limit
+-- KEYS: window
 -- ARGV
---   1 second   in which they were granted
+--   1 second   in which they were taken
 --   2 unused   orders
--- Returns
---   returned
--- Keeps
---   I9 the system's limit
+-- Returns: returned
 local unused = tonumber(ARGV[2])
 local window = redis.call('HMGET', KEYS[1], 'second', 'present', 'previous')
 if window[1] then

@@ -15,6 +15,7 @@ import { REBUILD_CHUNK, REBUILD_LEASE_MS } from '@flash-sale/core/config/limits.
 import type { AcceptedOrder } from '@flash-sale/core/domain/order.ts';
 import type { Inventory } from '@flash-sale/core/inventory/inventory.ts';
 import type { InventoryRebuild } from '@flash-sale/core/inventory/inventory-rebuild.ts';
+import { orderKeyField, orderKeyValue } from '@flash-sale/core/inventory/reservation.ts';
 import type { EpochStore, InventorySource } from '@flash-sale/core/ledger/epoch-store.ts';
 import type { OrderStore } from '@flash-sale/core/ledger/order-store.ts';
 import type { SaleStore } from '@flash-sale/core/ledger/sale-store.ts';
@@ -242,16 +243,18 @@ async function restoreKeys(
   epoch: number,
   pending: readonly AcceptedOrder[],
 ): Promise<void> {
-  const name = (buyerId: string, key: string): string => `${buyerId} ${key}`;
   const ofPending = new Map<string, string>();
   for (const { id, buyerId, idempotencyKey, quantity } of pending)
-    if (idempotencyKey !== null) ofPending.set(name(buyerId, idempotencyKey), `${id} ${quantity}`);
+    if (idempotencyKey !== null) ofPending.set(orderKeyField(buyerId, idempotencyKey), orderKeyValue({ id, quantity }));
   await rebuild.restoreFields(sale.id, epoch, 'orderKeys', [...ofPending]);
   await keys(async (chunk) => {
     const fields = chunk
-      .filter(({ buyerId, idempotencyKey, confirmed }) => confirmed || !ofPending.has(name(buyerId, idempotencyKey)))
+      .filter(
+        ({ buyerId, idempotencyKey, confirmed }) => confirmed || !ofPending.has(orderKeyField(buyerId, idempotencyKey)),
+      )
       .map(
-        ({ buyerId, idempotencyKey, id, quantity }) => [name(buyerId, idempotencyKey), `${id} ${quantity}`] as const,
+        ({ buyerId, idempotencyKey, id, quantity }) =>
+          [orderKeyField(buyerId, idempotencyKey), orderKeyValue({ id, quantity })] as const,
       );
     await rebuild.restoreFields(sale.id, epoch, 'orderKeys', fields);
   });

@@ -1,6 +1,6 @@
 /**
- * The catalogue's copy in Redis: between the memory of each process and PostgreSQL. Holds no numbers of stock.
- * It is fresh for CATALOGUE_TTL_S; after that it is kept for the time that PostgreSQL is away, when old is better than none.
+ * A copy of the catalogue in Redis, between the memory of each process and PostgreSQL. Has no stock numbers. Fresh for
+ * CATALOGUE_TTL_S; kept for CATALOGUE_KEPT_S, to be served while PostgreSQL is unavailable.
  */
 
 import { CATALOGUE_KEPT_S, CATALOGUE_TTL_S } from '../config/limits.ts';
@@ -17,6 +17,7 @@ export type CatalogueCache = ReturnType<typeof createCatalogueCache>;
 
 export function createCatalogueCache({ redis, keys }: { redis: AnyRedis; keys: Keys }) {
   return {
+    /** @returns null if there is no copy */
     async read(): Promise<CachedCatalogue | null> {
       const [text, ttl] = await Promise.all([redis.get(keys.catalogue), redis.ttl(keys.catalogue)]);
       if (text === null) return null;
@@ -25,7 +26,7 @@ export function createCatalogueCache({ redis, keys }: { redis: AnyRedis; keys: K
     async write(sales: readonly Sale[]): Promise<void> {
       await redis.set(keys.catalogue, JSON.stringify(sales), 'EX', CATALOGUE_KEPT_S);
     },
-    /** An operator changed something: the next read goes to PostgreSQL. */
+    /** After an operator's change: the next read goes to PostgreSQL. */
     async clear(): Promise<void> {
       await redis.del(keys.catalogue);
     },

@@ -1,4 +1,4 @@
-/** A worker's heartbeat, so that a health check can say that nobody is confirming. */
+/** A worker's heartbeat: without one, the API's health check reports that nobody confirms orders. */
 
 import { WORKER_ALIVE_S } from '../config/limits.ts';
 import type { AnyRedis } from '../runtime/redis/open-redis.ts';
@@ -11,7 +11,7 @@ export function createHeartbeat({ redis, keys }: { redis: AnyRedis; keys: Keys }
     async give(): Promise<void> {
       await redis.set(keys.workerAlive, '1', 'EX', WORKER_ALIVE_S);
     },
-    /** True where any worker gave the sign within WORKER_ALIVE_S seconds. */
+    /** True if any worker gave one within WORKER_ALIVE_S seconds. */
     async isFresh(): Promise<boolean> {
       return (await redis.exists(keys.workerAlive)) === 1;
     },

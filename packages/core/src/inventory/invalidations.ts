@@ -1,28 +1,28 @@
 /**
- * Invalidation of a sale for every API process: something changed that may end a refusal (a unit came back, the window or the pause was moved).
- * Invalidation may be lost, with a connection or between two steps: whoever remembers refusals lets them grow old by themselves, too.
+ * Tells every API process that refusals of a sale may be outdated: units came back, or the window or pause changed. A message
+ * can be lost, so cached refusals also expire by themselves.
  */
 
 import type { AnyRedis } from '../runtime/redis/open-redis.ts';
 import type { Keys } from './keys.ts';
 
-export type Invalidations = ReturnType<typeof createInvalidations>;
+interface Connection {
+  readonly redis: AnyRedis;
+  readonly keys: Keys;
+}
 
-export function createInvalidations({ redis, keys }: { redis: AnyRedis; keys: Keys }) {
-  return {
-    /** Not waited for: what is told has happened already. */
-    tell(saleId: string): void {
-      redis.publish(keys.invalidationChannel(saleId), saleId).catch(() => {});
-    },
-  };
+/** Does not wait and does not fail: what the message is about has happened already. */
+export function publishInvalidation({ redis, keys }: Connection, saleId: string): void {
+  redis.publish(keys.invalidationChannel(saleId), saleId).catch(() => {});
 }
 
 /**
- * @param redis a connection that is used for nothing else
- * @param onInvalidation called with the sale's id; with null where invalidation may have been missed
+ * @param connection whose Redis connection is used for nothing else
+ * @param onInvalidation gets the sale's id, or null when messages may have been missed
+ * @throws when Redis cannot be reached
  */
 export async function subscribeToInvalidations(
-  { redis, keys }: { redis: AnyRedis; keys: Keys },
+  { redis, keys }: Connection,
   onInvalidation: (saleId: string | null) => void,
 ): Promise<void> {
   redis.on('pmessage', (_pattern: string, _channel: string, saleId: string) => onInvalidation(saleId));

@@ -1,30 +1,38 @@
 /**
- * The only file that spells Redis keys. docs/reference.md says who writes each, how long it lives and how it is rebuilt.
- * All keys of a sale carry its hash tag, so that they share a slot of Redis Cluster; so do the two of the whole system.
+ * The only file that spells Redis keys. docs/reference.md says who writes each and how long it lives.
+ * All keys of a sale carry its hash tag, so that they share a slot of Redis Cluster; so do the keys of the whole system.
  */
 
-export interface SaleKeys {
+/** Keys of one sale, by the names that the headers of lua/ use. A type alias: scripts take it as a record of strings. */
+export type SaleKeys = {
+  /** Hash: settings and numbers of the sale, epoch and instance id. */
   readonly inventory: string;
+  /** Hash: order id → reservation (reservation.ts). */
   readonly reservations: string;
-  /** Hash: which orders the reaper has taken into its hands, and when. */
+  /** Hash: order id → ms at which the reaper last claimed it. */
   readonly claims: string;
+  /** Hash: order id → redeliveries by the reaper. */
   readonly redeliveries: string;
+  /** Hash: buyer → units held. Only in sales with a cap. */
   readonly buyers: string;
+  /** Hash: buyer, space, idempotency key → order id, space, quantity. */
   readonly orderKeys: string;
+  /** Hash: id of a stock change → applied or refused. */
   readonly stockChanges: string;
-  /** Set: orders of earlier epochs that this inventory has, or has had. */
+  /** Set: ids of orders of earlier epochs that were in this inventory. */
   readonly earlierOrders: string;
-  /** String: who rebuilds the inventory at this moment. */
+  /** String: token of the worker that rebuilds the inventory. */
   readonly rebuilder: string;
-  /** Two hashes that take turns. */
-  readonly buckets: readonly [string, string];
-}
+  /** Two hashes that take turns: buyer → token bucket (lua/include/buyer-buckets.lua). */
+  readonly buckets0: string;
+  readonly buckets1: string;
+};
 
 export interface Keys {
   sale(saleId: string): SaleKeys;
-  /** Hash: the system-wide sliding window. */
+  /** Hash: the window of the global rate limiter. */
   readonly globalRateLimiter: string;
-  /** Channel: something changed that may end a refusal of this sale. The message is the sale's id. */
+  /** Channel: refusals of this sale may be outdated. The message is the sale's id. */
   invalidationChannel(saleId: string): string;
   /** Pattern of the channels of all sales. */
   readonly invalidationPattern: string;
@@ -32,11 +40,11 @@ export interface Keys {
   readonly catalogue: string;
   /** String: a worker's heartbeat. */
   readonly workerAlive: string;
-  /** BullMQ's own prefix; the braces keep all its keys in one slot. */
+  /** BullMQ's prefix; the braces keep all its keys in one slot. */
   readonly queuePrefix: string;
 }
 
-/** @param prefix KEY_PREFIX; holds no braces, so that the first pair in a key is the sale's */
+/** @param prefix KEY_PREFIX; has no braces, so that the first pair in a key is the sale's */
 export function createKeys(prefix: string): Keys {
   return {
     sale(saleId) {
@@ -51,7 +59,8 @@ export function createKeys(prefix: string): Keys {
         stockChanges: `${sale}:stock-changes`,
         earlierOrders: `${sale}:earlier-orders`,
         rebuilder: `${sale}:rebuilder`,
-        buckets: [`${sale}:buckets:0`, `${sale}:buckets:1`],
+        buckets0: `${sale}:buckets:0`,
+        buckets1: `${sale}:buckets:1`,
       };
     },
     globalRateLimiter: `${prefix}:{system}:window`,

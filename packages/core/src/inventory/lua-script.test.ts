@@ -1,59 +1,58 @@
 /** Tidy rules of lua/*.lua: a header is a declaration, and the body keeps to it. */
+import { readdirSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { loadLuaScripts, parseLuaScript } from './lua-script.ts';
+import { createKeys } from './keys.ts';
+import { includeText, loadLuaScripts, parseLuaScript } from './lua-script.ts';
 
-/** The body without comments and the text of strings. */
-const body = (source: string): string => source.replaceAll(/--.*$/gm, '');
+const includes = readdirSync(new URL('../../lua/include/', import.meta.url)).map((file) => file.replace('.lua', ''));
 
-const indexes = (source: string, table: 'KEYS' | 'ARGV'): Set<number> =>
-  new Set([...body(source).matchAll(new RegExp(`${table}\\[(\\d+)\\]`, 'g'))].map((match) => Number(match[1])));
+const withoutComments = (source: string): string => source.replaceAll(/--.*$/gm, '');
 
-/** What an inventory was opened in, in the same words everywhere: the process, and the data that it has. */
-const LIFE = `
-local life = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
-  .. ' ' .. string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
-`;
+/** Names that an include gives to the scripts that have it. */
+const namesOf = (include: string): string[] =>
+  [...includeText(include).matchAll(/^local (?:function )?(\w+)/gm)].map((match) => match[1] as string);
+
+const indexes = (body: string, table: 'KEYS' | 'ARGV'): number[] =>
+  [...new Set([...body.matchAll(new RegExp(`${table}\\[(\\d+)\\]`, 'g'))].map((match) => Number(match[1])))].sort(
+    (a, b) => a - b,
+  );
 
 describe.each(loadLuaScripts().map((script) => [script.name, script] as const))('%s.lua', (_name, script) => {
-  test('reads each key and argument that it declares, and declares each that it reads', () => {
-    for (const [table, fixed, repeats] of [
-      ['KEYS', script.keys, false],
-      ['ARGV', script.fixedArguments, script.argumentsRepeat],
-    ] as const) {
-      const read = indexes(script.source, table);
-      expect(
-        [...read].sort((a, b) => a - b),
-        table,
-      ).toEqual(fixed.map((_, i) => i + 1));
-      // Where they repeat they are read by an index that is computed, or unpacked whole.
-      expect(
-        new RegExp(`${table}\\[[a-z]|#${table}\\b|unpack\\(${table}(, \\d+)?\\)`).test(body(script.source)),
-        table,
-      ).toBe(repeats);
-    }
+  const body = withoutComments(script.source);
+  const own = script.source.slice(script.includes.map((name) => `${includeText(name)}\n`).join('').length);
+
+  test('uses each of its includes, and has each that it uses', () => {
+    const names = withoutComments(own).replaceAll(/'[^']*'/g, '');
+    const used = includes.filter((name) => namesOf(name).some((given) => new RegExp(`\\b${given}\\b`).test(names)));
+    expect([...script.includes].sort()).toEqual(used.sort());
+  });
+
+  test('declares the keys and arguments that it reads, and reads those that it declares', () => {
+    const numbers = (names: readonly string[]): number[] => names.map((_, i) => i + 1);
+    expect(indexes(body, 'KEYS')).toEqual(numbers(script.keys));
+    expect(indexes(body, 'ARGV')).toEqual(numbers(script.fixedArguments));
+    // Repeated arguments are read by a computed index or unpacked.
+    expect(/ARGV\[[a-z]|#ARGV\b|unpack\(ARGV, /.test(body)).toBe(script.argumentsRepeat);
+  });
+
+  test('names its keys as keys.ts does', () => {
+    const known = [...Object.keys(createKeys('p').sale('s')), 'window', 'target'];
+    expect(script.keys.filter((name) => !known.includes(name))).toEqual([]);
   });
 
   test('takes keys from KEYS only', () => {
-    for (const [, , key] of body(script.source).matchAll(/redis\.call\('(?!INFO)([A-Z]+)'(?:, ([^,)]+))?/g)) {
-      if (key !== undefined) expect(key).toMatch(/^(KEYS\[\w+\]|(half|newer|older)\.key)$/);
+    for (const [, key] of body.matchAll(/redis\.call\((?:'(?!INFO|TIME)[A-Z]+'|ARGV\[2\])(?:, ([^,)]+))?/g)) {
+      expect(key).toMatch(/^(KEYS\[\d\]|key|(half|newer|older)\.key)$/);
     }
-  });
-
-  test('[I11] asks for the life of Redis in the same words as all others, or not at all', () => {
-    const asked = script.source.split("'INFO'").length - 1;
-    expect(asked, 'of both halves').toBe(script.source.includes(LIFE) ? 2 : 0);
+    for (const [, key] of body.matchAll(/(?<!function )\b(?:read_buckets|write_fields)\(([^,]+)/g)) {
+      expect(key).toMatch(/^KEYS\[\d\]$/);
+    }
   });
 
   test('answers with the words that it declares, and declares those that it answers', () => {
     const answered = new Set<string>();
-    for (const [, word] of body(script.source).matchAll(/(?:return|reply =) \{ '([a-z_]+)'/g))
-      answered.add(word as string);
-    for (const [, word] of body(script.source).matchAll(
-      /(?:\bword|closed_word|word, number|closed_word, closed_number) = '([a-z_]+)'/g,
-    )) {
-      answered.add(word as string);
-    }
-    for (const [, word] of body(script.source).matchAll(/'HSET', KEYS\[2\], ARGV\[1\], '([a-z_]+)'/g))
+    for (const [, word] of own.matchAll(/(?:return|reply =) \{ '([a-z_]+)'/g)) answered.add(word as string);
+    for (const [, word] of own.matchAll(/(?:\bword|closed_word)(?:, \w+)? = '([a-z_]+)'/g))
       answered.add(word as string);
     expect([...answered].sort()).toEqual([...new Set(script.words)].sort());
   });
@@ -63,11 +62,26 @@ describe.each(loadLuaScripts().map((script) => [script.name, script] as const))(
   });
 });
 
-test('a header with a gap in its numbers, or without a section, is refused', () => {
+test('[I11] no script but the include asks for the instance id, and none but the include spells a reservation', () => {
+  for (const { name, source, includes: included } of loadLuaScripts()) {
+    const own = source.slice(included.map((include) => `${includeText(include)}\n`).join('').length);
+    expect(own, name).not.toMatch(/'INFO'|run_id|master_replid/);
+    expect(withoutComments(own), name).not.toContain("'|'");
+  }
+});
+
+test('a header that lacks a section, numbers arguments with a gap or names no include is refused', () => {
   const whole =
-    '-- x\n--   Does.\n-- KEYS\n--   1 a   b\n-- ARGV\n--   none\n-- Returns\n--   ok\n-- Keeps\n--   I1 it\n';
-  expect(parseLuaScript('x', whole).keys).toEqual(['a']);
-  expect(() => parseLuaScript('x', whole.replace('1 a', '2 a'))).toThrow('cannot read');
-  expect(() => parseLuaScript('x', whole.replace('1 a', '1.. a'))).toThrow('how many keys');
-  expect(() => parseLuaScript('x', whole.replace('-- Keeps', '-- Else'))).toThrow('"Keeps"');
+    '-- Does.\n-- Includes: one\n-- Keeps: I1 it\n-- KEYS: a, b\n-- ARGV\n--   1 c   d\n-- Returns: ok | not_ok, n\n';
+  const parse = (text: string) => parseLuaScript('x', text, (name) => `-- include ${name}`);
+  expect(parse(whole)).toMatchObject({
+    includes: ['one'],
+    keys: ['a', 'b'],
+    fixedArguments: ['c'],
+    words: ['ok', 'not_ok'],
+    source: `-- include one\n${whole}`,
+  });
+  expect(() => parse(whole.replace('1 c', '2 c'))).toThrow('cannot read');
+  expect(() => parse(whole.replace('-- Keeps', '-- Else'))).toThrow('"Keeps"');
+  expect(() => parseLuaScript('x', whole)).toThrow('include/one.lua');
 });

@@ -1,99 +1,122 @@
 /**
- * Reads lua/*.lua and teaches a connection to run them. The header of a script is its declaration: the number of keys is
- * read from it, and a test holds it against the body.
+ * Reads lua/*.lua and runs the scripts. The header of a script is its declaration: includes, keys, arguments and replies are read
+ * from it, and a test compares it with the body.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { failpoint } from '../runtime/failpoints.ts';
 import type { AnyRedis } from '../runtime/redis/open-redis.ts';
 
 export interface LuaScript {
-  /** File name without the ending, and the name of the command. */
+  /** File name without the extension, and the name of the command. */
   readonly name: string;
+  /** Names of files in lua/include/, in the order in which they are put in front of the script. */
+  readonly includes: readonly string[];
+  /** Invariants of docs/reference.md that the script keeps. */
+  readonly keeps: string;
+  /** Names of keys, as in SaleKeys. */
   readonly keys: readonly string[];
   readonly fixedArguments: readonly string[];
+  /** Whether further arguments follow. */
   readonly argumentsRepeat: boolean;
-  /** First words that a reply may start with, and, for batches, those of each item. */
+  /** First words of the replies and, for batches, of each item. */
   readonly words: readonly string[];
-  readonly keeps: string;
+  /** What Redis is sent: the includes and the script. */
   readonly source: string;
 }
 
 const folder = new URL('../../lua/', import.meta.url);
+const HEADING = /^-- (Includes|Keeps|KEYS|ARGV|Returns)(?:: (.+))?$/;
 
-/** @throws Error when a header lacks a section or numbers its keys with gaps */
-export function parseLuaScript(name: string, source: string): LuaScript {
+/** @throws Error if the header lacks a section, or its arguments are not numbered 1, 2, 3, … */
+export function parseLuaScript(name: string, text: string, readInclude = includeText): LuaScript {
   const sections = new Map<string, string[]>();
-  let section = '';
-  for (const line of source.split('\n')) {
+  let items: string[] | undefined;
+  for (const line of text.split('\n')) {
     if (!line.startsWith('--')) break;
-    const heading = /^-- (\S.*)$/.exec(line);
+    const [, heading, inline] = HEADING.exec(line) ?? [];
     if (heading) {
-      section = heading[1] as string;
-      sections.set(section, []);
-    } else sections.get(section)?.push(line.slice(2).trim());
+      items = inline === undefined ? [] : [inline];
+      sections.set(heading, items);
+    } else items?.push(line.slice(2).trim());
   }
-  const lines = (wanted: string): string[] => {
-    const found = sections.get(wanted);
-    if (!found || found.length === 0) throw new Error(`${name}.lua: its header has no section "${wanted}"`);
+  const required = (heading: string): string[] => {
+    const found = sections.get(heading);
+    if (!found || found.length === 0) throw new Error(`${name}.lua: its header has no section "${heading}"`);
     return found;
   };
-  lines(name);
-  const keys = numbered(name, lines('KEYS'));
-  if (keys.repeats) throw new Error(`${name}.lua: how many keys it has must not hang on the call`);
-  const args = numbered(name, lines('ARGV'));
+  const includes = sections.get('Includes')?.join().split(', ') ?? [];
   return {
     name,
-    keys: keys.fixed,
-    fixedArguments: args.fixed,
-    argumentsRepeat: args.repeats,
-    words: lines('Returns').map((line) => (line.match(/^[a-z_]+/) ?? [''])[0]),
-    keeps: lines('Keeps').join(' '),
-    source,
+    includes,
+    keeps: required('Keeps').join(' '),
+    keys: required('KEYS').join().split(', '),
+    ...readArguments(name, sections.get('ARGV') ?? []),
+    words: required('Returns').flatMap((reply) => reply.split(' | ').map((word) => /^[a-z_]*/.exec(word)?.[0] ?? '')),
+    source: [...includes.map(readInclude), text].join('\n'),
   };
 }
 
-function numbered(name: string, lines: readonly string[]): { fixed: string[]; repeats: boolean } {
-  const fixed: string[] = [];
+function readArguments(name: string, lines: readonly string[]): Pick<LuaScript, 'fixedArguments' | 'argumentsRepeat'> {
+  const fixedArguments: string[] = [];
   for (const line of lines) {
-    if (line === 'none') return { fixed: [], repeats: false };
-    const entry = /^(\d+)(\.\.)? +(\S.*)$/.exec(line);
-    if (!entry || Number(entry[1]) !== fixed.length + 1) throw new Error(`${name}.lua: cannot read the line "${line}"`);
-    if (entry[2]) return { fixed, repeats: true };
-    fixed.push((entry[3] as string).split(/ {2,}/)[0] as string);
+    const [, number, repeats, argument] = /^(\d+)(\.\.)? +(\S.*)$/.exec(line) ?? [];
+    if (Number(number) !== fixedArguments.length + 1) throw new Error(`${name}.lua: cannot read the line "${line}"`);
+    if (repeats) return { fixedArguments, argumentsRepeat: true };
+    fixedArguments.push((argument as string).split(/ {2,}/)[0] as string);
   }
-  return { fixed, repeats: false };
+  return { fixedArguments, argumentsRepeat: false };
+}
+
+const luaFiles = (of: URL): string[] =>
+  readdirSync(of)
+    .filter((file) => file.endsWith('.lua'))
+    .map((file) => file.slice(0, -'.lua'.length))
+    .sort();
+
+export function includeText(name: string): string {
+  return readFileSync(new URL(`include/${name}.lua`, folder), 'utf8');
 }
 
 export function loadLuaScripts(): LuaScript[] {
-  return readdirSync(folder)
-    .filter((file) => file.endsWith('.lua'))
-    .sort()
-    .map((file) => parseLuaScript(file.slice(0, -'.lua'.length), readFileSync(new URL(file, folder), 'utf8')));
+  return luaFiles(folder).map((name) => parseLuaScript(name, readFileSync(new URL(`${name}.lua`, folder), 'utf8')));
 }
 
-/** Runs a script by its name; a script that Redis has forgotten is sent again by the client library. */
+/**
+ * Runs a script. ioredis sends its hash, and the source if Redis does not have it.
+ *
+ * @param keys by the names in the script's header; others are ignored
+ * @returns a word that the header declares, and what comes with it
+ * @throws Error of Redis or of the connection; whether the script ran is unknown
+ */
 export type RunScript = (
   name: string,
-  keys: readonly string[],
-  args: readonly (string | number)[],
+  keys: Readonly<Record<string, string>>,
+  args?: readonly (string | number)[],
 ) => Promise<unknown[]>;
 
-/** Defines every script on the connection. @returns the one way to run them */
+type Command = (...args: (string | number)[]) => Promise<unknown[]>;
+
+/** Defines every script on the connection. */
 export function defineScripts(redis: AnyRedis): RunScript {
   const scripts = new Map(loadLuaScripts().map((script) => [script.name, script]));
-  for (const script of scripts.values()) {
-    redis.defineCommand(script.name, { lua: script.source, numberOfKeys: script.keys.length });
+  for (const { name, keys, source } of scripts.values()) {
+    redis.defineCommand(name, { lua: source, numberOfKeys: keys.length });
   }
-  const commands = redis as unknown as Record<string, (...args: (string | number)[]) => Promise<unknown[]>>;
-  return async (name, keys, args) => {
+  const commands = redis as unknown as Record<string, Command>;
+  return async (name, keys, args = []) => {
     const script = scripts.get(name);
     if (!script) throw new Error(`no script lua/${name}.lua`);
-    if (keys.length !== script.keys.length)
-      throw new Error(`lua/${name}.lua declares ${script.keys.length} keys and was called with ${keys.length}`);
-    const command = commands[name] as (...args: (string | number)[]) => Promise<unknown[]>;
+    const keyNames = script.keys.map((key) => {
+      const found = keys[key];
+      if (found === undefined) throw new Error(`lua/${name}.lua needs the key ${key}`);
+      return found;
+    });
     failpoint(name, 'begins');
-    const reply = await command.call(redis, ...keys, ...args);
+    const reply = await (commands[name] as Command).call(redis, ...keyNames, ...args);
     failpoint(name, 'done');
+    if (!script.words.includes(String(reply[0]))) {
+      throw new Error(`lua/${name}.lua answered with an unknown word: ${String(reply[0])}`);
+    }
     return reply;
   };
 }

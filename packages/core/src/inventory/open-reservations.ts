@@ -1,29 +1,32 @@
-/** How many orders of a sale hold units and have not ended, and since when: to be looked at, nothing is decided by it. */
-import { OLDEST_LOOK_MAX, REBUILD_CHUNK } from '../config/limits.ts';
+/** How many orders of a sale are reserved, and since when: for metrics, nothing is decided by it. */
+import { OLDEST_LOOK_MAX } from '../config/limits.ts';
 import type { AnyRedis } from '../runtime/redis/open-redis.ts';
+import { hashPages } from './hash-pages.ts';
 import type { Keys } from './keys.ts';
 import { decodeReservation } from './reservation.ts';
+
+export interface OpenReservations {
+  readonly orders: number;
+  /** Those that the reaper has enqueued again. */
+  readonly redelivered: number;
+  /** ms since 1970 by Redis' clock, of OLDEST_LOOK_MAX reservations; null if there is none. */
+  readonly oldestReservedAt: number | null;
+}
 
 export type OrdersUnderWay = ReturnType<typeof createOrdersUnderWay>;
 
 export function createOrdersUnderWay({ redis, keys }: { redis: AnyRedis; keys: Keys }) {
   return {
-    /** @returns `redelivered`: those that the reaper had to hand over again; `oldestReservedAt`: ms since 1970 by Redis' clock, of OLDEST_LOOK_MAX of them */
-    async read(saleId: string): Promise<{ orders: number; redelivered: number; oldestReservedAt: number | null }> {
+    async read(saleId: string): Promise<OpenReservations> {
       const sale = keys.sale(saleId);
       const [orders, redelivered] = await Promise.all([redis.hlen(sale.reservations), redis.hlen(sale.redeliveries)]);
       let oldest = Number.POSITIVE_INFINITY;
-      let looked = 0;
-      let cursor = '0';
-      do {
-        const [next, fields] = await redis.hscan(sale.reservations, cursor, 'COUNT', REBUILD_CHUNK);
-        cursor = next;
-        for (let i = 0; i < fields.length; i += 2) {
-          const order = decodeReservation(fields[i] as string, fields[i + 1] as string);
-          if (order) oldest = Math.min(oldest, order.reservedAt);
-        }
-        looked += fields.length / 2;
-      } while (cursor !== '0' && looked < OLDEST_LOOK_MAX);
+      let read = 0;
+      for await (const page of hashPages(redis, sale.reservations)) {
+        for (const [id, text] of page) oldest = Math.min(oldest, decodeReservation(id, text)?.reservedAt ?? oldest);
+        read += page.length;
+        if (read >= OLDEST_LOOK_MAX) break;
+      }
       return { orders, redelivered, oldestReservedAt: Number.isFinite(oldest) ? oldest : null };
     },
   };

@@ -1,23 +1,23 @@
 /**
- * Brings what the ledger says of a sale into the inventory. The API does it as an operator asks; the worker's repair loop does
- * it again for whatever a crash left half done. Every step may be repeated.
+ * Brings an operator's change from the ledger into the inventory. The API does it with the request; the worker's loop repeats
+ * it for what a crash left unfinished. Every step is idempotent.
  */
 
 import type { Sale, StockChange } from '../domain/sale.ts';
 import type { SaleStore } from '../ledger/sale-store.ts';
 import type { Inventory } from './inventory.ts';
 
-interface Parts {
+interface Stores {
   readonly inventory: Pick<Inventory, 'open' | 'configure' | 'adjust'>;
   readonly sales: Pick<SaleStore, 'markSynced' | 'claimOpening' | 'finishStockChange'>;
 }
 
 /**
- * Makes the inventory of a new sale, or brings its window and pause up to date.
+ * Creates the inventory of a new sale, or updates its window and pause.
  *
- * @returns false where the inventory is closed or was lost: a worker rebuilds it from the ledger, and then this is done again
+ * @returns false if the inventory is closed or lost: a worker rebuilds it, and the sale must be synced again
  */
-export async function syncSale({ inventory, sales }: Parts, sale: Sale): Promise<boolean> {
+export async function syncSale({ inventory, sales }: Stores, sale: Sale): Promise<boolean> {
   if (sale.inventoryVersion === 0) {
     const claimed = await sales.claimOpening(sale.id);
     if (claimed) await inventory.open(claimed);
@@ -27,9 +27,9 @@ export async function syncSale({ inventory, sales }: Parts, sale: Sale): Promise
   return reached;
 }
 
-/** @returns the inventory's decision, or null where the inventory is closed, or is another one by now: then it is to be asked again */
+/** @returns the inventory's decision; null if the inventory is closed or was rebuilt meanwhile: ask again */
 export async function syncStockChange(
-  { inventory, sales }: Parts,
+  { inventory, sales }: Stores,
   change: StockChange,
 ): Promise<{ word: 'applied' | 'refused'; available: number } | null> {
   const decided = await inventory.adjust(change.saleId, change.id, change.delta);
