@@ -76,13 +76,16 @@ withKubectl(
     const { promtool } = await findPrometheus();
     const { query } = find('ScaledObject').spec.triggers[0].metadata;
     const told = (instance: string, up: number, ...orders: [string, number][]) => [
-      { series: `flash_sale_up{namespace="flash-sale", part="postgres", instance="${instance}"}`, values: `${up}` },
+      {
+        series: `flash_sale_dependency_up{namespace="flash-sale", dependency="postgres", instance="${instance}"}`,
+        values: `${up}`,
+      },
       ...orders.map(([sale, count]) => ({
-        series: `flash_sale_orders_under_way{namespace="flash-sale", sale="${sale}", instance="${instance}"}`,
+        series: `flash_sale_reservations{namespace="flash-sale", sale="${sale}", instance="${instance}"}`,
         values: `${count}`,
       })),
     ];
-    const another = { series: 'flash_sale_orders_under_way{namespace="another", sale="tea"}', values: '50' };
+    const another = { series: 'flash_sale_reservations{namespace="another", sale="tea"}', values: '50' };
     const asks = (input: { series: string; values: string }[], value: number | null) => ({
       interval: '5s',
       input_series: [...input, another],

@@ -1,36 +1,59 @@
-/** A real Prometheus, and its promtool: on PATH, unpacked earlier, or from Debian's package without installing anything. */
-import { type ChildProcess, spawn } from 'node:child_process';
+/** A real Prometheus with promtool, and real exporters: on PATH, or from Debian's packages without installing anything. */
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { type DebianProgram, unpackDebianProgram, unpackedProgram } from '@flash-sale/launcher/debian-program.ts';
+import { unpackDebianProgram, unpackedProgram } from '@flash-sale/launcher/debian-program.ts';
 import { runCommand } from '@flash-sale/launcher/run-command.ts';
 import { root } from '../tidy/source-files.ts';
 import type { AnyJson } from './any-json.ts';
 import { eventually } from './world.ts';
 
-// It is written in Go: of what its package depends on, the program itself needs the C library only.
-const PROMETHEUS: DebianProgram = {
-  called: 'Prometheus 2',
-  names: ['prometheus'],
-  majorMin: 2,
-  carriesCode: /^prometheus$/,
-};
+/** @param name of Debian's package and of its program. @throws with a sentence that says how to get it */
+async function findProgram(name: string, majorMin: number): Promise<string> {
+  if ((await runCommand(name, ['--version'])).code === 0) return name;
+  // Written in Go: of what its package depends on, the program needs the C library only.
+  const program = { called: name, names: [name], majorMin, carriesCode: new RegExp(`^${name}$`) };
+  const folder = join(root, '.data', `${name}-dist`);
+  mkdirSync(dirname(folder), { recursive: true });
+  const found = unpackedProgram(folder, program) ?? (await unpackDebianProgram({ program, folder }));
+  if (typeof found === 'string')
+    throw new Error(
+      `The monitoring is tested with ${name}, which is not on PATH. Install it ("apt-get install ${name}") and type ` +
+        `"npm test" again. (Debian's package could not be fetched: ${found}.)`,
+    );
+  return found.path;
+}
 
 /** @throws with a sentence that says how to get it */
 export async function findPrometheus(): Promise<{ prometheus: string; promtool: string }> {
-  const onPath = await Promise.all(['prometheus', 'promtool'].map((name) => runCommand(name, ['--version'])));
-  if (onPath.every(({ code }) => code === 0)) return { prometheus: 'prometheus', promtool: 'promtool' };
-  const folder = join(root, '.data', 'prometheus-dist');
-  mkdirSync(dirname(folder), { recursive: true });
-  const found = unpackedProgram(folder, PROMETHEUS) ?? (await unpackDebianProgram({ program: PROMETHEUS, folder }));
-  if (typeof found === 'string')
-    throw new Error(
-      'The alerts are tried with prometheus and promtool, and neither is on PATH. Install them ("apt-get install prometheus", ' +
-        `"brew install prometheus") and type "npm test" again. (Debian's package could not be fetched: ${found}.)`,
-    );
-  return { prometheus: found.path, promtool: join(dirname(found.path), 'promtool') };
+  const prometheus = await findProgram('prometheus', 2);
+  return { prometheus, promtool: join(dirname(prometheus), 'promtool') };
+}
+
+/** Where Prometheus finds each job. */
+export type MonitoringPorts = Record<'api' | 'worker' | 'redis' | 'postgres' | 'node', number>;
+
+/** Starts the exporters of Redis, PostgreSQL and this machine. @returns how to stop them */
+export async function startExporters(
+  ports: Pick<MonitoringPorts, 'redis' | 'postgres' | 'node'>,
+  { redisUrl, databaseUrl }: { redisUrl: string; databaseUrl: string },
+): Promise<() => void> {
+  const listen = (port: number): string => `--web.listen-address=127.0.0.1:${port}`;
+  const children = [
+    spawn(await findProgram('prometheus-redis-exporter', 1), [listen(ports.redis), `--redis.addr=${redisUrl}`], {
+      stdio: 'ignore',
+    }),
+    spawn(await findProgram('prometheus-postgres-exporter', 0), [listen(ports.postgres)], {
+      env: { DATA_SOURCE_NAME: `${databaseUrl}?sslmode=disable` },
+      stdio: 'ignore',
+    }),
+    spawn(await findProgram('prometheus-node-exporter', 1), [listen(ports.node)], { stdio: 'ignore' }),
+  ];
+  return () => {
+    for (const child of children) child.kill('SIGKILL');
+  };
 }
 
 const monitoring = join(root, 'deploy/monitoring');
@@ -38,16 +61,12 @@ const monitoring = join(root, 'deploy/monitoring');
 const RULE_FILES = ['sale', 'dependencies'];
 
 /**
- * deploy/monitoring as it stands, but for addresses, how often it looks, and what `change` makes of the rules.
+ * A copy of deploy/monitoring with other addresses and intervals, and rules changed by `change`.
  *
- * @param everyS seconds between two looks at a process, and how long it may take to answer
+ * @param everyS seconds between two scrapes, and their timeout
  * @returns a new folder, for startPrometheus
  */
-export function copyMonitoring(
-  ports: { api: number; worker: number },
-  everyS: number,
-  change: (rules: string) => string,
-): string {
+export function copyMonitoring(ports: MonitoringPorts, everyS: number, change: (rules: string) => string): string {
   const folder = mkdtempSync(join(tmpdir(), 'prometheus-'));
   mkdirSync(join(folder, 'alerts'));
   for (const name of RULE_FILES) {
@@ -60,8 +79,11 @@ export function copyMonitoring(
     config
       .replace('scrape_interval: 5s', `scrape_interval: ${everyS}s\n  scrape_timeout: ${everyS}s`)
       .replace('evaluation_interval: 5s', 'evaluation_interval: 1s')
-      .replace('127.0.0.1:9100', `127.0.0.1:${ports.api}`)
-      .replace('127.0.0.1:9101', `127.0.0.1:${ports.worker}`),
+      .replace('127.0.0.1:9101', `127.0.0.1:${ports.api}`)
+      .replace('127.0.0.1:9102', `127.0.0.1:${ports.worker}`)
+      .replace('127.0.0.1:9121', `127.0.0.1:${ports.redis}`)
+      .replace('127.0.0.1:9187', `127.0.0.1:${ports.postgres}`)
+      .replace('127.0.0.1:9100', `127.0.0.1:${ports.node}`),
   );
   return folder;
 }
@@ -79,7 +101,7 @@ export interface Prometheus {
 /** @param folder holds prometheus.yml, and is written to */
 export async function startPrometheus(program: string, folder: string, port: number): Promise<Prometheus> {
   const base = `http://127.0.0.1:${port}`;
-  const child: ChildProcess = spawn(
+  const child = spawn(
     program,
     [
       `--config.file=${join(folder, 'prometheus.yml')}`,

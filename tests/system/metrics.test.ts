@@ -70,9 +70,9 @@ test('orders, refusals and the state of the breakers, which the health probe alo
     return (await read(workerMetrics, 'flash_sale_orders_total{outcome="confirmed"}')) === 2;
   });
   const states = async () => [
-    await read(apiMetrics, 'flash_sale_breaker_state{part="redis"}'),
-    await read(apiMetrics, 'flash_sale_breaker_state{part="postgres"}'),
-    await read(workerMetrics, 'flash_sale_breaker_state{part="postgres"}'),
+    await read(apiMetrics, 'flash_sale_breaker_state{dependency="redis"}'),
+    await read(apiMetrics, 'flash_sale_breaker_state{dependency="postgres"}'),
+    await read(workerMetrics, 'flash_sale_breaker_state{dependency="postgres"}'),
   ];
   expect(await states()).toEqual([0, 0, 0]);
 

@@ -23,7 +23,6 @@ import { createReserveBatcher } from './orders/reserve-batcher.ts';
 import apiReference from './pages/api-reference.ts';
 import { queueBoard } from './pages/queue-board.ts';
 import addressLimit from './plugins/address-limit.ts';
-import answerCount from './plugins/answer-count.ts';
 import answerHeaders from './plugins/answer-headers.ts';
 import connectionBounds from './plugins/connection-bounds.ts';
 import crossOrigin from './plugins/cross-origin.ts';
@@ -32,6 +31,7 @@ import emptyBody from './plugins/empty-body.ts';
 import overload from './plugins/overload.ts';
 import problems, { sendConnectionError, sendFrameworkError } from './plugins/problems.ts';
 import refusalCount from './plugins/refusal-count.ts';
+import requestMetrics from './plugins/request-metrics.ts';
 import requestTrace from './plugins/request-trace.ts';
 import { requestIdOf } from './request-ids.ts';
 import { createSaleReader } from './sales/read-sales.ts';
@@ -103,9 +103,9 @@ async function createServer(
   const app = fastify(serverOptions(settings, log));
   await app.register(requestTrace, { tracing });
   await app.register(answerHeaders);
-  await app.register(refusalCount, { count: metrics.countRefusal, expect: metrics.expectRefusals });
+  await app.register(refusalCount, metrics);
   await app.register(problems);
-  await app.register(answerCount, { answersOf: metrics.answersOf });
+  await app.register(requestMetrics, metrics);
   // Before everything that sheds and limits, so that a page can read those refusals.
   const origins = isPublic ? originsOf(settings.CORS_ORIGINS) : [];
   await app.register(crossOrigin, { origins, buyerHeader: settings.AUTH === 'jwt' ? 'authorization' : 'x-user-id' });

@@ -10,17 +10,16 @@ import { createOrdersUnderWay } from '@flash-sale/core/inventory/open-reservatio
 import { connectPostgres, ping } from '@flash-sale/core/ledger/connect-postgres.ts';
 import { createEpochStore } from '@flash-sale/core/ledger/epoch-store.ts';
 import { createOrderStore } from '@flash-sale/core/ledger/order-store.ts';
-import { readPostgresLoad } from '@flash-sale/core/ledger/read-load.ts';
 import { createSaleStore } from '@flash-sale/core/ledger/sale-store.ts';
 import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
 import { behindBreaker, createBreaker } from '@flash-sale/core/runtime/circuit-breaker.ts';
 import { createMetrics } from '@flash-sale/core/runtime/metrics.ts';
 import { connectForWork } from '@flash-sale/core/runtime/redis/connect-redis.ts';
-import { readRedisLoad } from '@flash-sale/core/runtime/redis/read-load.ts';
 import type { ServiceSettings } from '@flash-sale/core/runtime/run-service.ts';
 import type { Tracing } from '@flash-sale/core/runtime/tracing/tracing.ts';
 import type { Logger } from 'pino';
-import { createSystemNumbers } from './metrics/system-metrics.ts';
+import { createSystemReader } from './metrics/read-system.ts';
+import { registerSystemMetrics } from './metrics/system-metrics.ts';
 import { confirmOrders } from './orders/confirm-orders.ts';
 import { startOrderConsumer } from './orders/consume-orders.ts';
 import { createOrderMeasures } from './orders/measure-orders.ts';
@@ -115,18 +114,8 @@ export async function startWorker(
   metrics.watchBreaker(breaker);
   metrics.watchPool(pool);
   metrics.watchWork(() => consumer.isRunning() && performance.now() - beatAt < WORKER_ALIVE_S * 1_000);
-  metrics.watchSystem(
-    createSystemNumbers({
-      sales,
-      epochs,
-      postgresLoad: () => breaker.call(() => readPostgresLoad(pool)),
-      inventory,
-      underWay: createOrdersUnderWay({ redis: atInventory.redis, keys }),
-      queue,
-      sign: heartbeat,
-      redisLoad: () => readRedisLoad(atInventory.redis),
-    }),
-  );
+  const reservations = createOrdersUnderWay({ redis: atInventory.redis, keys });
+  registerSystemMetrics(metrics, createSystemReader({ sales, epochs, inventory, reservations, queue, heartbeat }));
 
   return {
     async stop() {

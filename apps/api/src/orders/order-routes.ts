@@ -38,7 +38,7 @@ export const orderRoutes: FastifyPluginAsyncTypebox<Options> = async (app, optio
     const cached = refusalCache.find(saleId, request.buyerId);
     if (cached === null) return void next();
     const { outcome, waitMs } = cached;
-    metrics.countDecision(outcome.word, 'memory');
+    metrics.countDecision(outcome.word, 'cache');
     if (outcome.word === 'buyer_limited')
       setRateLimitHeaders(reply, { tokensLeft: 0, tokenInMs: outcome.waitMs, permits: null });
     refuse(reply, outcome, { permitInMs: waitMs, orderId: null, repeatable: false });

@@ -32,5 +32,5 @@ export default fp<{ origins: string[]; buyerHeader: string }>(
         decide(null, buyersPaths.some((path) => raw.url?.startsWith(path)) ? forBuyers : { origin: false }),
     });
   },
-  { name: 'cross-origin', dependencies: ['answer-count'] },
+  { name: 'cross-origin', dependencies: ['request-metrics'] },
 );

@@ -1,5 +1,6 @@
-/** Counts refusals and sums them up in a line now and then: a refusal must not cost a line of its own. */
+/** Counts refusals and logs a summary now and then: a line per refusal would cost more than the refusal. */
 import { REFUSAL_SUMMARY_MS } from '@flash-sale/core/config/limits.ts';
+import type { Metrics } from '@flash-sale/core/runtime/metrics.ts';
 import fp from 'fastify-plugin';
 import { problemCodes } from './problems.ts';
 
@@ -9,25 +10,25 @@ declare module 'fastify' {
   }
 }
 
-/** Codes of connections that were closed without an answer (connection-bounds.ts). */
+/** Connections that were closed without an answer (connection-bounds.ts). */
 const CLOSED = ['CONNECTION_DROPPED', 'CONNECTION_FLOODED'];
 
-export default fp<{ count: (code: string) => void; expect: (codes: readonly string[]) => void }>(
-  async (app, { count, expect }) => {
-    expect([...problemCodes, ...CLOSED]);
+export default fp<Pick<Metrics, 'countRefusal' | 'expectRefusals'>>(
+  async (app, { countRefusal, expectRefusals }) => {
+    expectRefusals([...problemCodes, ...CLOSED]);
     let counts: Record<string, number> = {};
-    const sumUp = (): void => {
+    const logSummary = (): void => {
       if (Object.keys(counts).length > 0) app.log.info({ refusals: counts }, 'refused since the last summary');
       counts = {};
     };
-    const timer = setInterval(sumUp, REFUSAL_SUMMARY_MS).unref();
+    const timer = setInterval(logSummary, REFUSAL_SUMMARY_MS).unref();
     app.decorate('countRefusal', (code: string) => {
       counts[code] = (counts[code] ?? 0) + 1;
-      count(code);
+      countRefusal(code);
     });
     app.addHook('onClose', async () => {
       clearInterval(timer);
-      sumUp();
+      logSummary();
     });
   },
   { name: 'refusal-count' },

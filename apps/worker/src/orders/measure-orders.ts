@@ -63,7 +63,7 @@ export function createOrderMeasures(time: TimeBatch, tracing: Tracing | null) {
     async confirmation(batch: OrderBatch, confirm: () => Promise<OrderOutcome[]>): Promise<void> {
       const outcomes = await confirm();
       const oldest = batch.orders.reduce((least, order) => Math.min(least, order.reservedAt), Number.POSITIVE_INFINITY);
-      time('whole', Math.max(0, Date.now() - oldest), batch.orders.length);
+      time('end_to_end', Math.max(0, Date.now() - oldest), batch.orders.length);
       const spans = jobSpans.getStore();
       if (!spans) return;
       for (const outcome of outcomes) if (outcome.status === 'rejected') spans.failOne(outcome.id, outcome.reason);

@@ -1,121 +1,222 @@
 /**
- * Numbers of one process for Prometheus, on a port of their own: whoever may read them need not reach the API, and the crowd never meets
- * them. Everything is counted in memory. No label has a value that a buyer could make up: a crowd of names would fill the memory.
- * docs/reference.md lists them all.
+ * Prometheus metrics of one process, served on a port that buyers never reach. docs/reference.md lists them.
+ * No label takes a value that a buyer can choose: each new value would cost memory for ever.
  */
 import { createServer, type Server } from 'node:http';
 import { getHeapStatistics } from 'node:v8';
-import { collectDefaultMetrics, Registry } from 'prom-client';
-import { BATCH_BOUNDS, METRICS_CONNECTIONS_MAX, METRICS_RECEIVE_MS, TIME_BOUNDS_S } from '../config/limits.ts';
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import { reserveWords } from '../inventory/outcomes.ts';
 import type { Dependency } from './errors.ts';
 import { memoryLimit } from './memory-limit.ts';
-import {
-  type Counts,
-  createCounts,
-  createDistribution,
-  createTeller,
-  type Distribution,
-  type Labels,
-  type Teller,
-} from './metric-tables.ts';
-import { type SystemNumbers, systemMetrics } from './system-metrics.ts';
 
-/** accepted, replayed (the same key again) and unknown are the API's, confirmed and rejected the worker's. */
-export type OrderOutcome = (typeof orderOutcomes)[number];
+/** accepted, replayed (an idempotency key sent again) and unknown: by the API. confirmed and rejected: by the worker. */
 const orderOutcomes = ['accepted', 'replayed', 'unknown', 'confirmed', 'rejected'] as const;
+export type OrderOutcome = (typeof orderOutcomes)[number];
 
-/**
- * What an answer means to whoever waits for it. refused: by the rules, and mostly from memory. shed: this process had no room for it. fault:
- * it should have been answered, and was not.
- */
-export type AnswerKind = (typeof answerKinds)[number];
+/** refused: by a rule of the sale or a limit. shed: by an overloaded process. fault: it should have been answered. */
 const answerKinds = ['answered', 'refused', 'shed', 'fault'] as const;
+export type AnswerKind = (typeof answerKinds)[number];
 
 /**
- * Ways of a batch of orders. reserve: the inventory decides. enqueue: from the first reply until the queue has them. confirm: the ledger commits.
- * commit: the inventory follows. whole: from the reservation of the oldest order until then, by the clocks of Redis and of the worker.
+ * Steps of a batch of orders. reserve: the inventory decides. enqueue: from the first decision until the queue has the
+ * orders. confirm: the ledger's transaction. commit: the inventory applies the outcomes. end_to_end: from the oldest
+ * reservation to the commit, by the clocks of Redis and the worker.
  */
-export type Stage = 'reserve' | 'enqueue' | 'confirm' | 'commit' | 'whole';
+export type Stage = 'reserve' | 'enqueue' | 'confirm' | 'commit' | 'end_to_end';
 
-/** @param orders of the batch */
+/** @param orders in the batch */
 export type TimeBatch = (stage: Stage, ms: number, orders: number) => void;
+
+export interface Sample {
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly value: number;
+}
+
+/** Seconds, from a refusal out of memory to an order that waited for the ledger. 0.2 s is what buyers are promised. */
+const DURATION_BUCKETS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60];
+const BATCH_BUCKETS = [1, 2, 4, 8, 16, 32, 64, 125, 250, 500, 1_000, 2_000];
+
+/** Connections to the metrics port: a few scrapers, one each. */
+const CONNECTIONS_MAX = 16;
+/** Milliseconds that a scraper has to send its request. */
+const RECEIVE_MS = 5_000;
 
 const BREAKER_STATES = { closed: 0, half_open: 1, open: 2 } as const;
 
-interface WatchedBreaker {
-  readonly dependency: Dependency;
-  state(): keyof typeof BREAKER_STATES;
-}
+export type Metrics = ReturnType<typeof createMetrics>;
 
-/** Of pg. */
-interface WatchedPool {
-  readonly totalCount: number;
-  readonly idleCount: number;
-  readonly waitingCount: number;
-}
-
-export interface Metrics {
-  /** @param code of the table of problems, or of a connection that was closed */
-  countRefusal(code: string): void;
-  countOrder(outcome: OrderOutcome): void;
-  /** @param word of the inventory about one order. @param by the inventory itself, or what this process remembered of it */
-  countDecision(word: string, by: 'inventory' | 'memory'): void;
-  /** @param codes that refusals may have */
-  expectRefusals(codes: readonly string[]): void;
-  /** @param route as it was registered, never as it was asked for. @returns what is told of each answer: code of the problem, or class of the status */
-  answersOf(route: string): (kind: AnswerKind, outcome: string, ms: number) => void;
-  timeBatch: TimeBatch;
-  watchBreaker(breaker: WatchedBreaker): void;
-  watchPool(pool: WatchedPool): void;
-  /** @param linesLost lines of the log that could not be written since the process began */
-  watchLog(linesLost: () => number): void;
-  /** @param read is called once for each metric of each scrape, and must answer all of them with the same */
-  watchSystem(read: () => Promise<SystemNumbers>): void;
-  /** @param works whether this process, not another of its kind, does its work now */
-  watchWork(works: () => boolean): void;
-  /**
-   * Answers from now on GET /metrics, and, for a supervisor that has no other way to a worker, GET /health/live (200: its event loop turns)
-   * and GET /health/ready (200 or 503: ready, and what `watchWork` was given says so). Neither of the two asks a part.
-   *
-   * @param port 0: any that is free
-   * @param isReady whether the process does its work: started, and not told to stop
-   * @throws where it cannot listen there
-   */
-  listen(address: {
-    host: string;
-    port: number;
-    isReady?: () => boolean;
-  }): Promise<{ readonly port: number; close(): void }>;
-}
-
-export function createMetrics(): Metrics {
-  // Not the library's global one: several systems may live in one process, as in tests.
+export function createMetrics() {
+  // A registry of its own: tests run several systems in one process.
   const registry = new Registry();
-  const teller = createTeller(registry);
+  const registers = [registry];
+  const requests = new Histogram({
+    name: 'flash_sale_request_duration_seconds',
+    help: 'Time from a request to its answer, by route and kind of answer.',
+    labelNames: ['route', 'kind'],
+    buckets: DURATION_BUCKETS,
+    registers,
+  });
+  const stages = new Histogram({
+    name: 'flash_sale_stage_duration_seconds',
+    help: 'Time of a batch of orders in each stage, failed ones included.',
+    labelNames: ['stage'],
+    buckets: DURATION_BUCKETS,
+    registers,
+  });
+  const batches = new Histogram({
+    name: 'flash_sale_batch_orders',
+    help: 'Orders per batch, by stage.',
+    labelNames: ['stage'],
+    buckets: BATCH_BUCKETS,
+    registers,
+  });
+  /** A gauge whose samples are read at each scrape. */
+  function gauge(
+    name: string,
+    help: string,
+    labelNames: readonly string[],
+    read: () => readonly Sample[] | Promise<readonly Sample[]>,
+  ): void {
+    new Gauge({
+      name,
+      help,
+      labelNames,
+      registers,
+      async collect() {
+        const samples = await read();
+        this.reset();
+        // reset() sets a gauge without labels to 0; without a sample it must be absent.
+        if (labelNames.length === 0) this.remove();
+        for (const { labels = {}, value } of samples) this.set(labels, value);
+      },
+    });
+  }
+
+  /** A counter whose totals are read at each scrape. */
+  function counter(
+    name: string,
+    help: string,
+    labelNames: readonly string[],
+    read: () => readonly Sample[] | Promise<readonly Sample[]>,
+  ): void {
+    new Counter({
+      name,
+      help,
+      labelNames,
+      registers,
+      async collect() {
+        const samples = await read();
+        this.reset();
+        for (const { labels = {}, value } of samples) this.inc(labels, value);
+      },
+    });
+  }
+
+  // Counted in plain objects: Counter.inc() hashes its labels at every call, which costs 0.3 µs.
+  // Prometheus misses the increase of a series that first appears non-zero, so the known series start at 0.
+  const refusals: Counts = {};
+  const orders = startAtZero(orderOutcomes);
+  const decisions = { inventory: startAtZero(reserveWords), cache: startAtZero(reserveWords) };
+  counter(
+    'flash_sale_refusals_total',
+    'Requests answered with a problem, by its code, and connections closed without an answer.',
+    ['code'],
+    () => samplesBy('code', refusals),
+  );
+  counter(
+    'flash_sale_orders_total',
+    'Orders by outcome: accepted, replayed, unknown (API); confirmed, rejected (worker).',
+    ['outcome'],
+    () => samplesBy('outcome', orders),
+  );
+  counter(
+    'flash_sale_decisions_total',
+    'Decisions about orders, by outcome and source: the inventory, or the refusal cache of this process.',
+    ['outcome', 'source'],
+    () => Object.entries(decisions).flatMap(([source, counts]) => samplesBy('outcome', counts, { source })),
+  );
+
+  const breakers: { readonly dependency: Dependency; state(): keyof typeof BREAKER_STATES }[] = [];
+  gauge(
+    'flash_sale_breaker_state',
+    'Circuit breaker of this process: 0 closed, 1 half open, 2 open (calls fail at once).',
+    ['dependency'],
+    () => breakers.map((one) => ({ labels: { dependency: one.dependency }, value: BREAKER_STATES[one.state()] })),
+  );
+  gauge('flash_sale_memory_limit_bytes', 'Memory that this process may use: of its container, or machine.', [], () => [
+    { value: memoryLimit() },
+  ]);
+  gauge('flash_sale_heap_limit_bytes', 'Heap that V8 allows this process.', [], () => [
+    { value: getHeapStatistics().heap_size_limit },
+  ]);
+
+  /** Whether this process does its work now. */
   let works = (): boolean => true;
+
   return {
-    ...countWords(teller),
-    ...timeAnswers(teller),
-    ...timeBatches(teller),
-    ...watchParts(teller),
-    watchSystem(read) {
-      for (const { samples, ...described } of systemMetrics) teller.tell(described, async () => samples(await read()));
+    gauge,
+    counter,
+    /** @param code of a problem, or of a closed connection */
+    countRefusal: (code: string): void => countOne(refusals, code),
+    /** @param codes that refusals may have */
+    expectRefusals(codes: readonly string[]): void {
+      for (const code of codes) refusals[code] ??= 0;
     },
-    watchWork(watched) {
+    countOrder: (outcome: OrderOutcome): void => countOne(orders, outcome),
+    countDecision: (outcome: string, source: keyof typeof decisions): void => countOne(decisions[source], outcome),
+    /** @param route as registered, never a requested path */
+    timeRequests(route: string): (kind: AnswerKind, ms: number) => void {
+      for (const kind of answerKinds) requests.zero({ route, kind });
+      return (kind, ms) => requests.observe({ route, kind }, ms / 1_000);
+    },
+    timeBatch(stage: Stage, ms: number, size: number): void {
+      stages.observe({ stage }, ms / 1_000);
+      batches.observe({ stage }, size);
+    },
+    watchBreaker: (breaker: (typeof breakers)[number]): void => void breakers.push(breaker),
+    watchPool(pool: { readonly totalCount: number; readonly idleCount: number; readonly waitingCount: number }): void {
+      gauge(
+        'flash_sale_pool_connections',
+        'PostgreSQL connections of this process: total, idle; and calls waiting for one: waiting.',
+        ['state'],
+        () => [
+          { labels: { state: 'total' }, value: pool.totalCount },
+          { labels: { state: 'idle' }, value: pool.idleCount },
+          { labels: { state: 'waiting' }, value: pool.waitingCount },
+        ],
+      );
+    },
+    /** @param linesLost since the process started */
+    watchLog(linesLost: () => number): void {
+      counter(
+        'flash_sale_log_lines_lost_total',
+        'Log lines that could not be written; accepted orders among them cannot be recovered if Redis is lost.',
+        [],
+        () => [{ value: linesLost() }],
+      );
+    },
+    watchWork(watched: () => boolean): void {
       works = watched;
     },
-    async listen({ host, port, isReady = () => true }) {
+    /**
+     * Serves GET /metrics, GET /health/live (200 while the event loop turns) and GET /health/ready (200 or 503). Neither
+     * health path asks a dependency.
+     *
+     * @param port 0: any free one
+     * @param isReady started, and not told to stop
+     * @throws when it cannot listen there
+     */
+    async listen({ host, port, isReady = () => true }: { host: string; port: number; isReady?: () => boolean }) {
       collectDefaultMetrics({ register: registry });
-      const server = createServer({ headersTimeout: METRICS_RECEIVE_MS, requestTimeout: METRICS_RECEIVE_MS });
-      server.maxConnections = METRICS_CONNECTIONS_MAX;
-      server.on('request', (request, response) => {
+      const server = createServer({ headersTimeout: RECEIVE_MS, requestTimeout: RECEIVE_MS });
+      server.maxConnections = CONNECTIONS_MAX;
+      server.on('request', async (request, response) => {
         const path = request.method === 'GET' ? request.url : undefined;
         if (path === '/health/live') response.writeHead(200).end();
         else if (path === '/health/ready') response.writeHead(isReady() && works() ? 200 : 503).end();
         else if (path !== '/metrics') response.writeHead(404).end();
         else
-          registry.metrics().then(
+          await registry.metrics().then(
             (text) => response.writeHead(200, { 'content-type': registry.contentType }).end(text),
             () => response.writeHead(500).end(),
           );
@@ -123,7 +224,7 @@ export function createMetrics(): Metrics {
       await listening(server, host, port);
       return {
         port: (server.address() as { port: number }).port,
-        close() {
+        close(): void {
           server.close();
           server.closeAllConnections();
         },
@@ -132,143 +233,19 @@ export function createMetrics(): Metrics {
   };
 }
 
-function countWords({
-  counter,
-}: Teller): Pick<Metrics, 'expectRefusals' | 'countRefusal' | 'countOrder' | 'countDecision'> {
-  const refusals = createCounts();
-  counter('flash_sale_refusals_total', 'Requests that were refused, and connections that were closed, by code.', () =>
-    refusals.samples('code'),
-  );
-  const orders = createCounts(orderOutcomes);
-  counter(
-    'flash_sale_orders_total',
-    'Orders by what this process said of them: accepted, replayed, unknown (API); confirmed, rejected (worker).',
-    () => orders.samples('outcome'),
-  );
-  const decisions = { inventory: createCounts(reserveWords), memory: createCounts(reserveWords) };
-  counter(
-    'flash_sale_decisions_total',
-    'Orders by the word of the inventory, and of the limits that stand in it: said by the inventory, or from memory.',
-    () => Object.entries(decisions).flatMap(([by, counts]) => counts.samples('word', { by })),
-  );
-  return {
-    expectRefusals: refusals.expect,
-    countRefusal: refusals.add,
-    countOrder: orders.add,
-    countDecision: (word, by) => decisions[by].add(word),
-  };
+type Counts = Record<string, number>;
+
+function startAtZero(names: readonly string[]): Counts {
+  return Object.fromEntries(names.map((name) => [name, 0]));
 }
 
-function timeAnswers({ counter, histogram }: Teller): Pick<Metrics, 'answersOf'> {
-  const routes = new Map<string, AnswersByKind>();
-  const each = <Told>(tell: (of: Answers, labels: Labels) => Told[]): Told[] =>
-    [...routes].flatMap(([route, kinds]) => answerKinds.flatMap((kind) => tell(kinds[kind], { route, kind })));
-  counter(
-    'flash_sale_requests_total',
-    'Requests that were answered, by route, kind and outcome: code of the problem, or class of the status.',
-    () => each(({ outcomes }, labels) => outcomes.samples('outcome', labels)),
-  );
-  histogram('flash_sale_request_seconds', 'Seconds from a request until its answer was made, by route and kind.', () =>
-    each(({ times }, labels) => [{ of: times, labels }]),
-  );
-  return {
-    answersOf(route) {
-      const known = routes.get(route) ?? answersByKind();
-      routes.set(route, known);
-      return (kind, outcome, ms) => {
-        const { outcomes, times } = known[kind];
-        outcomes.add(outcome);
-        times.add(ms / 1_000);
-      };
-    },
-  };
+function countOne(counts: Counts, name: string): void {
+  counts[name] = (counts[name] ?? 0) + 1;
 }
 
-interface Answers {
-  readonly outcomes: Counts;
-  readonly times: Distribution;
-}
-
-type AnswersByKind = Readonly<Record<AnswerKind, Answers>>;
-
-function answersByKind(): AnswersByKind {
-  const answers = (words: readonly string[]): Answers => ({
-    outcomes: createCounts(words),
-    times: createDistribution(TIME_BOUNDS_S),
-  });
-  // A fault has many codes; that there are any is to be seen from the first one on.
-  return {
-    answered: answers(['2xx']),
-    refused: answers([]),
-    shed: answers(['OVERLOADED']),
-    fault: answers(['INTERNAL']),
-  };
-}
-
-function timeBatches({ histogram }: Teller): Pick<Metrics, 'timeBatch'> {
-  const stages = new Map<Stage, { times: Distribution; sizes: Distribution }>();
-  histogram(
-    'flash_sale_stage_seconds',
-    'Seconds that each order of a batch took, by stage, also where it failed.',
-    () => Array.from(stages, ([stage, { times }]) => ({ of: times, labels: { stage } })),
-  );
-  histogram('flash_sale_batch_orders', 'Orders of a batch, by stage.', () =>
-    Array.from(stages, ([stage, { sizes }]) => ({ of: sizes, labels: { stage } })),
-  );
-  return {
-    timeBatch(stage, ms, orders) {
-      let known = stages.get(stage);
-      if (!known) {
-        known = { times: createDistribution(TIME_BOUNDS_S), sizes: createDistribution(BATCH_BOUNDS) };
-        stages.set(stage, known);
-      }
-      known.times.add(ms / 1_000, orders);
-      known.sizes.add(orders);
-    },
-  };
-}
-
-function watchParts({ counter, gauge }: Teller): Pick<Metrics, 'watchBreaker' | 'watchPool' | 'watchLog'> {
-  const breakers: WatchedBreaker[] = [];
-  gauge(
-    'flash_sale_breaker_state',
-    'Circuit breaker of this process: 0 closed, 1 half open, 2 open (calls to the part are refused at once).',
-    () => breakers.map((breaker) => ({ labels: { part: breaker.dependency }, value: BREAKER_STATES[breaker.state()] })),
-  );
-  const pools: WatchedPool[] = [];
-  gauge(
-    'flash_sale_pool_connections',
-    'Connections of this process to PostgreSQL: total, idle; and calls that wait for one: waiting.',
-    () =>
-      pools.flatMap(({ totalCount, idleCount, waitingCount }) => [
-        { labels: { state: 'total' }, value: totalCount },
-        { labels: { state: 'idle' }, value: idleCount },
-        { labels: { state: 'waiting' }, value: waitingCount },
-      ]),
-  );
-  gauge(
-    'flash_sale_memory_limit_bytes',
-    'Memory that this process may use: of its container, or of its machine.',
-    () => [{ labels: {}, value: memoryLimit() }],
-  );
-  gauge(
-    'flash_sale_heap_limit_bytes',
-    'JavaScript objects that this process may hold: above it V8 ends the process.',
-    () => [{ labels: {}, value: getHeapStatistics().heap_size_limit }],
-  );
-  let linesLost = (): number => 0;
-  counter(
-    'flash_sale_log_lines_lost_total',
-    'Lines of the log that could not be written: orders among them are not found again after a loss of Redis.',
-    () => [{ labels: {}, value: linesLost() }],
-  );
-  return {
-    watchLog(read) {
-      linesLost = read;
-    },
-    watchBreaker: (breaker) => void breakers.push(breaker),
-    watchPool: (pool) => void pools.push(pool),
-  };
+/** A sample for each count, with its name as the label. */
+export function samplesBy(label: string, counts: Readonly<Counts>, others: Sample['labels'] = {}): Sample[] {
+  return Object.entries(counts).map(([name, value]) => ({ labels: { ...others, [label]: name }, value }));
 }
 
 function listening(server: Server, host: string, port: number): Promise<void> {

@@ -1,0 +1,159 @@
+/**
+ * A snapshot of the whole system, for the worker's metrics: sales from the ledger, then inventory, queue and heartbeat
+ * from Redis. A dependency that does not answer in time counts as down, and its numbers are left out. It is not asked
+ * again before it has answered, so that calls do not pile up. While PostgreSQL is unavailable, the sales that it listed
+ * last are used.
+ */
+import type { Heartbeat } from '@flash-sale/core/inventory/heartbeat.ts';
+import type { Inventory } from '@flash-sale/core/inventory/inventory.ts';
+import type { OrdersUnderWay } from '@flash-sale/core/inventory/open-reservations.ts';
+import type { EpochStore } from '@flash-sale/core/ledger/epoch-store.ts';
+import type { LedgerSale } from '@flash-sale/core/ledger/sale-rows.ts';
+import type { SaleStore } from '@flash-sale/core/ledger/sale-store.ts';
+import type { OrderQueue } from '@flash-sale/core/queue/order-queue.ts';
+import { startDeadline } from '@flash-sale/core/runtime/deadline.ts';
+
+/** Milliseconds for which a snapshot is reused: all metrics of one scrape, and several scrapers, share one. */
+const SNAPSHOT_MS = 1_000;
+/** Milliseconds that each dependency has to answer: two in a row stay below a usual scrape timeout of 10 s. */
+const TIMEOUT_MS = 1_000;
+/** Milliseconds for which a sale that has ended is still reported. */
+const ENDED_WITHIN_MS = 86_400_000;
+/** Sales in a snapshot, active ones first: each is a dozen series. */
+const SALES_MAX = 50;
+
+/** Numbers that could not be read are null. */
+export interface SystemSnapshot {
+  /** Whether the dependency answered in time. */
+  readonly up: Readonly<Record<'redis' | 'postgres', boolean>>;
+  readonly sales: readonly SaleSnapshot[];
+  /** Sales beyond SALES_MAX. */
+  readonly unmonitoredSales: number;
+  readonly queue: { readonly jobs: Readonly<Record<string, number>>; readonly oldestS: number } | null;
+  readonly workerAlive: boolean | null;
+}
+
+interface SaleSnapshot {
+  readonly id: string;
+  /** Of the ledger. */
+  readonly epoch: number;
+  readonly ledger: Readonly<Record<'allotment' | 'sold', number>> | null;
+  /** Seconds that the inventory was closed before, by the ledger. */
+  readonly closedBeforeS: number;
+  readonly redis: InRedis | null;
+}
+
+interface InRedis {
+  /** Units at one instant; null while the inventory is closed. */
+  readonly units: Readonly<Record<'allotment' | 'available' | 'reserved' | 'sold', number>> | null;
+  /** Seconds since this process first saw the inventory closed; 0 while it is open. */
+  readonly closedS: number;
+  readonly reservations: number;
+  /** Of the reservations: enqueued again by the reaper. */
+  readonly redelivered: number;
+  readonly oldestReservationS: number;
+}
+
+/** @returns a function that reads a snapshot and never throws */
+export function createSystemReader(stores: {
+  sales: Pick<SaleStore, 'list'>;
+  epochs: Pick<EpochStore, 'closedSeconds'>;
+  inventory: Pick<Inventory, 'read'>;
+  reservations: OrdersUnderWay;
+  queue: Pick<OrderQueue, 'readLoad'>;
+  heartbeat: Pick<Heartbeat, 'isFresh'>;
+}): () => Promise<SystemSnapshot> {
+  const { sales, epochs, inventory, reservations, queue, heartbeat } = stores;
+  let known: readonly LedgerSale[] = [];
+  let unmonitoredSales = 0;
+  let closedBefore: ReadonlyMap<string, number> = new Map();
+  /** When each closed inventory was first seen closed, by performance.now(). */
+  const closedSince = new Map<string, number>();
+
+  const askLedger = oneAtATime(async () => {
+    const all = (await sales.list({ endedWithinMs: ENDED_WITHIN_MS, order: 'on first' })).filter(
+      (sale) => sale.inventoryVersion > 0,
+    );
+    const found = all.slice(0, SALES_MAX);
+    closedBefore = await epochs.closedSeconds(found.map((sale) => sale.id));
+    unmonitoredSales = all.length - found.length;
+    known = found;
+    return true;
+  });
+
+  const askRedis = oneAtATime(async () => {
+    const [workerAlive, load, ofSales] = await Promise.all([
+      heartbeat.isFresh(),
+      queue.readLoad(),
+      Promise.all(known.map(async ({ id }) => [id, await askSale(id)] as const)),
+    ]);
+    const oldestS = load.oldestAddedAt === null ? 0 : secondsBetween(load.oldestAddedAt, Date.now());
+    return { workerAlive, queue: { jobs: load.jobs, oldestS }, sales: new Map(ofSales) };
+  });
+
+  async function askSale(saleId: string): Promise<InRedis> {
+    const [{ now, numbers }, { orders, redelivered, oldestReservedAt }] = await Promise.all([
+      inventory.read(saleId),
+      reservations.read(saleId),
+    ]);
+    const readAt = performance.now();
+    if (numbers !== null) closedSince.delete(saleId);
+    else if (!closedSince.has(saleId)) closedSince.set(saleId, readAt);
+    return {
+      units: numbers,
+      closedS: secondsBetween(closedSince.get(saleId) ?? readAt, readAt),
+      reservations: orders,
+      redelivered,
+      oldestReservationS: oldestReservedAt === null ? 0 : secondsBetween(oldestReservedAt, now),
+    };
+  }
+
+  async function readNow(): Promise<SystemSnapshot> {
+    const postgres = (await inTime('postgres', askLedger)) ?? false;
+    const redis = await inTime('redis', askRedis);
+    return {
+      up: { redis: redis !== null, postgres },
+      queue: redis?.queue ?? null,
+      workerAlive: redis?.workerAlive ?? null,
+      unmonitoredSales,
+      sales: known.map(({ id, epoch, allotment, sold }) => ({
+        id,
+        epoch,
+        ledger: postgres ? { allotment, sold } : null,
+        closedBeforeS: closedBefore.get(id) ?? 0,
+        redis: redis?.sales.get(id) ?? null,
+      })),
+    };
+  }
+
+  let latest: { readAt: number; snapshot: Promise<SystemSnapshot> } | null = null;
+
+  return function readSystem() {
+    const now = performance.now();
+    if (latest === null || now - latest.readAt > SNAPSHOT_MS) latest = { readAt: now, snapshot: readNow() };
+    return latest.snapshot;
+  };
+}
+
+/** @returns null when it failed or did not answer in time */
+function inTime<Result>(dependency: 'redis' | 'postgres', ask: () => Promise<Result>): Promise<Result | null> {
+  return startDeadline(TIMEOUT_MS)
+    .within(dependency, ask)
+    .catch(() => null);
+}
+
+/** Calls made while one is pending share its result. */
+function oneAtATime<Result>(ask: () => Promise<Result>): () => Promise<Result> {
+  let pending: Promise<Result> | null = null;
+  return () => {
+    pending ??= ask().finally(() => {
+      pending = null;
+    });
+    return pending;
+  };
+}
+
+/** Between two times in ms; 0 when the clocks of two hosts disagree. */
+function secondsBetween(fromMs: number, toMs: number): number {
+  return Math.max(0, toMs - fromMs) / 1_000;
+}
