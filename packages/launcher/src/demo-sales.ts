@@ -62,6 +62,11 @@ export function describeDemoSale({ id, made, state, available }: FoundDemoSale):
   return `${id} kept (${available === 0 ? 'sold out' : `${available} left`})`;
 }
 
+/** While the inventory is rebuilt nothing is known against it. */
+export function isOpen({ state, available }: FoundDemoSale): boolean {
+  return state === 'unknown' || (state === 'active' && available > 0);
+}
+
 /** Opens both for a day from now, with at least as many units available as at first. @returns a line for each sale */
 export async function reopenDemoSales(operator: Operator): Promise<string[]> {
   const lines: string[] = [];

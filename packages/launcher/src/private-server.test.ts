@@ -1,40 +1,91 @@
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { type AddressInfo, createServer, type Server } from 'node:net';
+import { mkdtempSync, realpathSync, rmSync, statSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, expect, test } from 'vitest';
-import { keptPort, requireListenable } from './private-server.ts';
+import { checkPostgres } from '@flash-sale/core/ledger/check-postgres.ts';
+import { checkRedis } from '@flash-sale/core/runtime/redis/check-redis.ts';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { startPrivatePostgres } from './private-postgres.ts';
+import { startPrivateRedis } from './private-redis.ts';
+import { keptPort, type PrivateServer, type PrivateServerOptions, requireListenable } from './private-server.ts';
+import { commandLine, signalProcess, worksIn } from './process-table.ts';
 
-let server: Server | undefined;
-const folder = mkdtempSync(join(tmpdir(), 'free-port-'));
+// Unpacked once by `npm test`; a run of vitest alone unpacks its own.
+const distFolder = process.env.TEST_REDIS_DIST;
+let folder = '';
+let servers: { stop(): Promise<void> }[] = [];
 
-afterEach(() => {
-  server?.close();
-  rmSync(join(folder, 'port'), { force: true });
+beforeEach(() => {
+  folder = realpathSync(mkdtempSync(join(tmpdir(), 'private-server-')));
+  servers = [];
 });
 
-async function listen(port = 0): Promise<number> {
-  const listening = createServer().listen(port, '127.0.0.1');
-  server = listening;
-  await once(listening, 'listening');
-  return (listening.address() as AddressInfo).port;
+afterEach(async () => {
+  await Promise.all(servers.map((server) => server.stop()));
+  rmSync(folder, { recursive: true, force: true });
+});
+
+async function redis(more: Partial<PrivateServerOptions> = {}): Promise<PrivateServer> {
+  const server = await startPrivateRedis({ folder, ...more, ...(distFolder ? { distFolder } : {}) });
+  servers.push(server);
+  return server;
 }
 
-test('a taken port: which one, and how to choose another', async () => {
-  const port = await listen();
-  await expect(requireListenable(port, '127.0.0.1')).rejects.toThrow(
-    `Port ${port} on 127.0.0.1 is taken by another program. Stop that program, or choose another port: PORT=`,
-  );
+async function postgres(): Promise<PrivateServer> {
+  const server = await startPrivatePostgres({ folder, durable: false });
+  servers.push(server);
+  return server;
+}
+
+async function listen(port: number): Promise<void> {
+  const server = createServer().listen(port, '127.0.0.1');
+  await once(server, 'listening');
+  servers.push({ stop: async () => void server.close() });
+}
+
+test('Redis: append-only, known by its folder, at the same address after a stop; its secret is its own', async () => {
+  const first = await redis();
+  expect((await checkRedis(first.url)).appendOnly).toBe(true);
+  const pid = first.pid as number;
+  expect(worksIn(pid, folder)).toBe(true);
+  await first.stop();
+  expect(commandLine(pid)).toBeUndefined();
+  expect((await redis()).url).toBe(first.url);
+  expect(statSync(join(folder, 'secrets', 'redis-password')).mode & 0o777).toBe(0o600);
+  await expect(checkRedis(first.url.replace(/:[^:@]+@/, ':wrong@'))).rejects.toThrow('refuses the login');
 });
 
-test('an address of another machine', async () => {
-  await expect(requireListenable(25_999, '192.0.2.1')).rejects.toThrow(
-    'HOST=192.0.2.1 is not an address of this machine',
-  );
+test('Redis: killed, it is back at the same address with another pid', async () => {
+  const lines: string[] = [];
+  const server = await redis({ say: (line) => lines.push(line) });
+  const pid = server.pid as number;
+  signalProcess(pid, 'SIGKILL');
+  await vi.waitFor(() => expect(server.pid).not.toBe(pid), 5_000);
+  await checkRedis(server.url, 10_000);
+  expect(lines.at(-1)).toContain('redis exited (SIGKILL); restarts in 0.25 s');
 });
 
-test('a private port is kept while it is free, outside of the range of outgoing connections', async () => {
+test('Redis: with restart false it stays dead until it is started again on its folder', async () => {
+  const server = await redis({ restart: false });
+  server.kill();
+  await vi.waitFor(() => expect(server.pid).toBeUndefined(), 5_000);
+  expect((await redis({ restart: false })).url).toBe(server.url);
+});
+
+test('PostgreSQL: data and address outlive a stop and a kill', async () => {
+  const first = await postgres();
+  expect(await checkPostgres(first.url)).toMatch(/^1[5-9]|^[2-9]/);
+  await first.stop();
+  const second = await postgres();
+  expect(second.url).toBe(first.url);
+  const pid = second.pid as number;
+  signalProcess(pid, 'SIGKILL');
+  await vi.waitFor(() => expect(second.pid).not.toBe(pid), 5_000);
+  await checkPostgres(second.url, 20_000);
+});
+
+test('a port is kept while it is free, outside of the range of outgoing connections', async () => {
   const file = join(folder, 'port');
   const port = await keptPort(file);
   expect(port).toBeGreaterThanOrEqual(20_000);
@@ -43,5 +94,14 @@ test('a private port is kept while it is free, outside of the range of outgoing 
   await listen(port);
   const other = await keptPort(file);
   expect(other).not.toBe(port);
-  expect(readFileSync(file, 'utf8')).toBe(`${other}\n`);
+  expect(await keptPort(file)).toBe(other);
+});
+
+test('a port or an address that cannot be used: which one, and how to choose another', async () => {
+  const port = await keptPort(join(folder, 'port'));
+  await listen(port);
+  await expect(requireListenable(port, '127.0.0.1')).rejects.toThrow(
+    `Port ${port} on 127.0.0.1 is taken by another program. Stop that program, or choose another port: PORT=`,
+  );
+  await expect(requireListenable(25_999, '192.0.2.1')).rejects.toThrow('192.0.2.1 is not an address of this machine');
 });

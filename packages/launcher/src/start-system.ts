@@ -18,7 +18,7 @@ import { checkPostgres } from '@flash-sale/core/ledger/check-postgres.ts';
 import { migrateLedger } from '@flash-sale/core/ledger/migrate.ts';
 import { checkRedis } from '@flash-sale/core/runtime/redis/check-redis.ts';
 import { claimDataFolder, type DataFolderClaim, keptSecret } from './data-folder.ts';
-import { describeDemoSale, makeDemoSales } from './demo-sales.ts';
+import { describeDemoSale, isOpen, makeDemoSales } from './demo-sales.ts';
 import { KeptProcess } from './keep-process.ts';
 import { startPrivatePostgres } from './private-postgres.ts';
 import { startPrivateRedis } from './private-redis.ts';
@@ -135,7 +135,7 @@ export class System {
     if (environment.DEMO_SALES === 'on' && environment.NODE_ENV !== 'production') {
       await this.#step('demo sales', async () => {
         const sales = await makeDemoSales({ adminUrl, adminToken });
-        demo = sales.every(({ state, available }) => state === 'active' && available > 0) ? 'open' : 'closed';
+        demo = sales.every(isOpen) ? 'open' : 'closed';
         return sales.map(describeDemoSale).join(', ');
       });
     }
@@ -214,6 +214,7 @@ export class System {
   async #step(name: string, work: () => Promise<string>): Promise<void> {
     const timer = stepTimer();
     const what = await work();
+    this.#options.signal.throwIfAborted();
     this.#options.say(stepLine(name, what, timer()));
   }
 
