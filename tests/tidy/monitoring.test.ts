@@ -27,6 +27,17 @@ test('docs/reference.md has every metric of the code, and no other', () => {
   expect(namesIn(textOf(/^docs\/reference\.md$/), /^\| `(flash_sale_[a-z_]+)/gm)).toEqual(metrics);
 });
 
+test('metrics and alerts that docs/source-document.md names exist', () => {
+  const page = textOf(/^docs\/source-document\.md$/);
+  const named = namesIn(page, /`((?:flash_sale|redis|pg|node|process)_[a-z_]+)`/g);
+  expect(named.length).toBeGreaterThan(8);
+  const used = textOf(/^deploy\/monitoring\/(alerts|dashboards)\//);
+  expect(named.filter((name) => !used.includes(name))).toEqual([]);
+  const namedAlerts = namesIn(page, /`([A-Z][a-z]+(?:[A-Z][a-z]+)+)`/g);
+  expect(namedAlerts.length).toBeGreaterThan(3);
+  expect(namedAlerts.filter((name) => !alerts.includes(name))).toEqual([]);
+});
+
 test('alerts and dashboards use every metric of the code, and no other', () => {
   const used = textOf(/^deploy\/monitoring\/(alerts|dashboards)\//);
   expect(namesIn(used, /\b(flash_sale_[a-z_]+?)(?:_bucket|_sum|_count)?\b/g)).toEqual(metrics);
