@@ -1,8 +1,8 @@
 /**
  * npm run doctor -- [--json]
  *
- * Goes through the production checklist by looking: at the settings, this machine, Redis and PostgreSQL. It changes nothing. Exit code 0: all
- * is well; 1: something is wrong, or a server could not be looked at; 2: nothing is wrong, and there are warnings.
+ * Checks the production checklist against settings, machine, Redis and PostgreSQL. Changes nothing. Exit code 0: all is well; 1:
+ * something is wrong, or a server did not answer; 2: nothing is wrong, but there are warnings.
  */
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -24,7 +24,7 @@ try {
     { wrongCode: 1 },
   ).values;
   const report = reportOf(await examine());
-  // Not only when nothing is under way any more: a server that is silent would keep its connection open for some seconds.
+  // Exit at once: a silent server would keep its connection open for some seconds.
   process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : printReport(report), () =>
     process.exit(exitCodeOf(report)),
   );

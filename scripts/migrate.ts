@@ -1,10 +1,10 @@
 /**
- * npm run migrate: brings the ledger at DATABASE_URL up to date, and says what it did. Safe to run again, and from several
- * places at once.
+ * npm run migrate: brings the ledger at DATABASE_URL up to date, and reports what it did. Idempotent; safe to run from several
+ * machines at once.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { parseEnv } from 'node:util';
-// By path, not by package name: in an image the services' packages are installed, not those of the project's root.
+// By path: an image has the packages of the services, not those of the project's root.
 import { EnvironmentError, readEnvironment, requireSetting } from '../packages/core/src/config/environment.ts';
 import { STARTUP_WAIT_MS } from '../packages/core/src/config/limits.ts';
 import { withSettingFiles } from '../packages/core/src/config/setting-files.ts';

@@ -1,17 +1,17 @@
-/** Options of a command. What `--help` prints is the comment that its script begins with, so that there is one text of it. */
+/** Options of a command. `--help` prints the comment at the top of its script. */
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { type ParseArgsConfig, parseArgs } from 'node:util';
 
 interface Told {
-  /** Exit code where the arguments are wrong. */
+  /** Exit code for wrong arguments. */
   readonly wrongCode?: number;
-  /** "Usage: …", where the comment cannot name all that may be typed. */
+  /** "Usage: …", if the comment cannot name all arguments. */
   readonly usage?: string;
 }
 
 /**
- * Ends the process where the command is not to run: after `--help`, and where an option is not known or has no value.
+ * Exits after `--help`, and if an option is unknown or has no value.
  *
  * @param script its `import.meta.url`
  */
@@ -21,7 +21,7 @@ export function readArguments<T extends ParseArgsConfig>(
   { wrongCode = 2, usage }: Told = {},
 ): ReturnType<typeof parseArgs<T>> {
   try {
-    // Before the options are judged: whoever asks for help may have typed another one wrong.
+    // Before the options are checked: another one may be wrong.
     if (process.argv.includes('--help') || process.argv.includes('-h')) {
       process.stdout.write(`${[commentOf(script), ...(usage ? [usage] : [])].join('\n\n')}\n`);
       process.exit(0);
@@ -33,7 +33,7 @@ export function readArguments<T extends ParseArgsConfig>(
   }
 }
 
-/** "Usage: " and the line of the script's comment that is typed. */
+/** "Usage: " and the command line in the script's comment. */
 export function usageOf(script: string): string {
   const line = commentOf(script)
     .split('\n')

@@ -1,8 +1,8 @@
 /**
  * npm run restore -- <backup>
  *
- * Fills the empty database at DATABASE_URL from a backup. Wholly, or nothing is changed. Sales that are not over are paused; the lines at the
- * end say what is to be done before they go on. The exit code is 0 when it is done, otherwise 1.
+ * Fills the empty database at DATABASE_URL from a backup, in one transaction. Sales that are not over are paused; the last lines of
+ * the output say what to do before they are resumed. Exit code 0: restored; otherwise 1.
  */
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -37,7 +37,7 @@ async function restore(folder: string): Promise<void> {
   say('Then resume the sales, and type: npm run audit:sale');
 }
 
-/** For a POSIX shell: a folder with a space, or a $, is one word, and means itself. */
+/** For a POSIX shell. */
 function quoted(text: string): string {
   return /^[\w./:@%+=-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }

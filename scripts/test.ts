@@ -1,7 +1,7 @@
 /**
  * npm test: every test, against a real Redis and PostgreSQL.
  *
- * 1. REDIS_URL and DATABASE_URL where they are set, else private servers in a temporary folder.
+ * 1. REDIS_URL and DATABASE_URL if they are set, otherwise private servers in a temporary folder.
  * 2. vitest, with the arguments given here.
  * 3. The last line is `N passed, N failed`; the exit code is 0 only when something passed and nothing failed.
  */
@@ -21,7 +21,7 @@ const VITEST_STOPS_WITHIN_MS = 5_000;
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const folder = ownFolder(mkdtempSync(join(tmpdir(), 'flash-sale-test-')));
-// PostgreSQL runs under another account when we are root; what is secret in here has its own closed folder.
+// PostgreSQL runs under another account when we are root; secrets have a closed folder of their own.
 chmodSync(folder, 0o711);
 const stopping = new AbortController();
 const servers: PrivateServer[] = [];
@@ -80,7 +80,7 @@ async function serversFor(given: NodeJS.ProcessEnv): Promise<NodeJS.ProcessEnv> 
   stopping.signal.throwIfAborted();
   if (redis.status === 'rejected') throw redis.reason;
   if (postgres.status === 'rejected') throw postgres.reason;
-  // The settings of this machine's own system must not reach the tests.
+  // Settings of this machine's own system must not reach the tests.
   const { REDIS_URL: _redis, DATABASE_URL: _database, ...env } = given;
   return { ...env, TEST_REDIS_URL: redis.value, TEST_DATABASE_URL: postgres.value, TEST_REDIS_DIST: distFolder };
 }

