@@ -1,4 +1,4 @@
-/** compose.yaml and Dockerfile, read as they are: what every service must have, and that both name what is there. */
+/** compose.yaml and Dockerfile: limits and hardening of every service, and that the files they name exist. */
 import { existsSync, readFileSync } from 'node:fs';
 import { join, posix } from 'node:path';
 import { EnvironmentSchema } from '@flash-sale/core/config/environment.ts';
@@ -12,7 +12,7 @@ const readYaml = (path: string): AnyJson => parse(read(path), { merge: true });
 
 const compose = readYaml('compose.yaml');
 const services: [string, AnyJson][] = Object.entries(compose.services);
-/** Those that end by themselves. */
+/** Services that exit by themselves. */
 const ONCE = ['migrate', 'k6'];
 
 /** Targets of the Dockerfile with the last USER of each. */
@@ -23,20 +23,20 @@ const targets = new Map(
     .map((stage) => [/ AS (\S+)/.exec(stage)?.[1] as string, /^USER (\S+)/m.exec(stage)?.[1]] as const),
 );
 
-test.each(services)('%s is not root, cannot write its root file system, and is bounded', (_name, service) => {
+test.each(services)('%s is not root, cannot write its root file system, and has limits', (_name, service) => {
   expect(String(service.user)).toMatch(/^(?!root\b|0\b).+/);
   expect(service.read_only).toBe(true);
   expect(service.cap_drop).toEqual(['ALL']);
   expect(service.security_opt).toContain('no-new-privileges:true');
   expect(service).toMatchObject({
-    mem_limit: expect.stringMatching(/^\$\{[A-Z0-9]+_MEMORY:-\d+[mg]\}$/),
-    cpus: expect.stringMatching(/^\$\{[A-Z0-9]+_CPUS:-[\d.]+\}$/),
+    mem_limit: expect.stringMatching(/^\$\{[A-Z0-9_]+_MEMORY:-\d+[mg]\}$/),
+    cpus: expect.stringMatching(/^\$\{[A-Z0-9_]+_CPUS:-[\d.]+\}$/),
     pids_limit: expect.any(Number),
     logging: { options: { 'max-size': expect.any(String) } },
   });
 });
 
-test.each(services)('%s is started again, or ends by itself; its health is looked at', (name, service) => {
+test.each(services)('%s is restarted, or exits by itself; it has a health check', (name, service) => {
   expect(service.restart).toBe(ONCE.includes(name) ? 'no' : 'unless-stopped');
   const target = service.build?.target;
   const ofImage =
@@ -50,7 +50,7 @@ test.each(services)('%s is started again, or ends by itself; its health is looke
 test('an image is pinned by a variable with a default, or built from a target that ends as an account of its own', () => {
   for (const [name, { image, build, user }] of services) {
     if (build) expect([name, targets.get(build.target)]).toEqual([name, user]);
-    else expect([name, image]).toEqual([name, expect.stringMatching(/:\$\{[A-Z0-9]+_VERSION:-v?\d[\d.]*\}/)]);
+    else expect([name, image]).toEqual([name, expect.stringMatching(/:\$\{[A-Z0-9_]+_VERSION:-v?\d[\d.]*\}/)]);
   }
 });
 
@@ -92,6 +92,11 @@ test('only the proxy is open to more than this machine, and only where HOST says
   expect(beyond).toEqual(['proxy ${HOST:-127.0.0.1}:${PORT:-5001}:5001']);
   for (const name of ['redis', 'postgres']) expect(compose.services[name].networks).toEqual(['servers']);
   expect(compose.networks.servers.internal).toBe(true);
+  // On the host's network: it listens on the bridge to the containers only.
+  const onHost = services.filter(([, { network_mode: mode }]) => mode === 'host');
+  expect(onHost.map(([name, { command }]) => [name, command.at(-1)])).toEqual([
+    ['node-exporter', '--web.listen-address=172.17.0.1:9100'],
+  ]);
   expect(compose.services.proxy.networks).not.toContain('servers');
 });
 
@@ -107,7 +112,7 @@ test("Redis keeps below its container's memory, and what data there is lies in v
   expect(compose.services.postgres.volumes).toContain('postgres:/var/lib/postgresql');
 });
 
-test('what is mounted or copied is there', () => {
+test('mounted and copied files exist', () => {
   const mounted = services.flatMap(([, { volumes = [] }]) => volumes.map((volume: string) => volume.split(':')[0]));
   const copied = [...read('Dockerfile').matchAll(/^COPY (?!--from)(.+) \S+$/gm)].flatMap(
     (line) => line[1]?.split(' ') ?? [],
@@ -118,13 +123,16 @@ test('what is mounted or copied is there', () => {
   expect(missing).toEqual([]);
 });
 
-/** What the container of an image that is not ours begins with. */
+/** Variables that the image's own program reads. */
+const READ_BY_IMAGE = ['DATA_SOURCE_PASS_FILE'];
+
+/** The script or the command that starts a container of a foreign image. */
 function startOf(name: string): string {
   const script = `deploy/docker/start-${name}.sh`;
   return existsSync(join(root, script)) ? read(script) : String(compose.services[name].command);
 }
 
-test('compose.secrets.yaml gives every secret as a file that the process knows how to take', () => {
+test('compose.secrets.yaml gives every secret as a file that the process can read', () => {
   const over = readYaml('compose.secrets.yaml');
   for (const [name, { environment, secrets }] of Object.entries<AnyJson>(over.services)) {
     const files = Object.entries<string>(environment).filter(([, path]) => path !== '');
@@ -132,7 +140,7 @@ test('compose.secrets.yaml gives every secret as a file that the process knows h
     for (const [variable] of files) {
       if (compose.services[name].build)
         expect(EnvironmentSchema.properties).toHaveProperty(variable.replace(/_FILE$/, ''));
-      else expect(startOf(name)).toContain(variable);
+      else if (!READ_BY_IMAGE.includes(variable)) expect(startOf(name)).toContain(variable);
     }
     for (const secret of secrets) expect(Object.keys(over.secrets)).toContain(secret);
   }
