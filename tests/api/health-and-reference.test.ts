@@ -81,7 +81,7 @@ test('while PostgreSQL is away orders are still taken, the operator is told, and
   }
 });
 
-test('the OpenAPI file in docs is that of the routes (pnpm openapi writes it)', async () => {
+test('the OpenAPI file in docs is that of the routes (`npm run generate` writes it)', async () => {
   const served = (await get('/docs/json')).body;
   await expect(`${JSON.stringify(served, null, 2)}\n`).toMatchFileSnapshot('../../docs/openapi.json');
   expect(served.openapi).toBe('3.1.0');

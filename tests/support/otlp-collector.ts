@@ -19,7 +19,7 @@ export interface CollectedSpan {
 }
 
 export interface OtlpCollector {
-  /** As TRACING_URL wants it. */
+  /** For OTEL_EXPORTER_OTLP_ENDPOINT. */
   readonly url: string;
   readonly spans: readonly CollectedSpan[];
   /** Requests that came, whatever was in them. */

@@ -5,7 +5,7 @@ import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync }
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { EnvironmentSchema } from '@flash-sale/core/config/environment.ts';
+import { SettingsSchema } from '@flash-sale/core/config/settings.ts';
 import { readSystemFile } from '@flash-sale/launcher/running-system.ts';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { AnyJson } from '../support/any-json.ts';
@@ -115,7 +115,7 @@ test('from the first order to the end: stock survives restarts, the dead come ba
   expect(written).toMatchObject({ PORT: String(port), REDIS_URL: expect.stringContaining('redis://') });
   for (const name of process.platform === 'linux' ? ['api-1', 'worker-1'] : []) {
     const got = parseEnvironment(readFileSync(`/proc/${pids()[name]}/environ`, 'utf8'));
-    const differ = Object.keys(EnvironmentSchema.properties).filter(
+    const differ = Object.keys(SettingsSchema.properties).filter(
       (setting) => setting !== 'LOG_FILE' && got[setting] && got[setting] !== written[setting],
     );
     expect(differ, name).toEqual([]);

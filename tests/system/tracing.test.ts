@@ -75,7 +75,7 @@ const ROUTE = 'POST /api/flash-sales/:product_id/order';
 const PARTS = [ROUTE, 'reserve', 'enqueue', 'confirm job', "the ledger's transaction", 'commit'];
 
 test('an order is one trace, from the HTTP request through Redis and the job to the ledger', async () => {
-  await startBoth({ TRACING_URL: collector.url, TRACING_TRUST: 'on' });
+  await startBoth({ OTEL_EXPORTER_OTLP_ENDPOINT: collector.url, OTEL_TRACES_SAMPLER: 'parentbased_traceidratio' });
   const sale = await makeSale(world, { units: 1 });
   const placed = await order(sale.id, 'a-buyer-of-ours', { traceparent: `00-${TRACE_ID}-${CALLER}-01` });
   expect(placed.status).toBe('accepted');
@@ -140,7 +140,7 @@ test('an order is one trace, from the HTTP request through Redis and the job to 
 }, 60_000);
 
 test('of many orders in one call and one job each sampled one has a trace of its own', async () => {
-  await startBoth({ TRACING_URL: collector.url, TRACING_SAMPLE: '1' });
+  await startBoth({ OTEL_EXPORTER_OTLP_ENDPOINT: collector.url, OTEL_TRACES_SAMPLER_ARG: '1' });
   const sale = await makeSale(world, { units: 40 });
   const placed = await Promise.all(Array.from({ length: 40 }, (_, n) => order(sale.id, `buyer-${n}`)));
   const jobs = () => collector.spans.filter((span) => span.name === 'commit');
@@ -161,14 +161,16 @@ test('of many orders in one call and one job each sampled one has a trace of its
 }, 60_000);
 
 test('off: nothing of the SDK is loaded, and nothing is sent', async () => {
-  await startBoth({ NODE_OPTIONS: TELLS_MODULES, TRACING_SAMPLE: '1' });
+  await startBoth({ NODE_OPTIONS: TELLS_MODULES, OTEL_TRACES_SAMPLER_ARG: '1' });
   const sale = await makeSale(world, { units: 1 });
   const placed = await order(sale.id, 'ann', { traceparent: `00-${TRACE_ID}-${CALLER}-01` });
   await whenConfirmed(placed.order_id, 'ann');
   for (const one of processes) expect(one.output()).not.toMatch(/LOADED|trace_id/);
   expect(collector.requests()).toBe(0);
   // The control: the same look finds it where it is.
-  processes.push(await startProcess(world, 'worker', { NODE_OPTIONS: TELLS_MODULES, TRACING_URL: collector.url }));
+  processes.push(
+    await startProcess(world, 'worker', { NODE_OPTIONS: TELLS_MODULES, OTEL_EXPORTER_OTLP_ENDPOINT: collector.url }),
+  );
   expect(processes.at(-1)?.output()).toContain('LOADED');
 }, 60_000);
 
@@ -182,7 +184,11 @@ test.each([
     const held = createServer(() => {});
     if (silent) await once(held.listen(port, '127.0.0.1'), 'listening');
     onTestFinished(() => void held.close());
-    await startBoth({ TRACING_URL: `http://127.0.0.1:${port}`, TRACING_SAMPLE: '1', SHUTDOWN_TIMEOUT_MS: '3000' });
+    await startBoth({
+      OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${port}`,
+      OTEL_TRACES_SAMPLER_ARG: '1',
+      SHUTDOWN_TIMEOUT_MS: '3000',
+    });
     const sale = await makeSale(world, { units: 200 });
     const placed = await Promise.all(Array.from({ length: 200 }, (_, n) => order(sale.id, `buyer-${n}`)));
     expect(new Set(placed.map((one) => one.status))).toEqual(new Set(['accepted']));
@@ -203,7 +209,7 @@ test.each([
 );
 
 test('what has ended is sent before a process stops', async () => {
-  await startBoth({ TRACING_URL: collector.url, TRACING_SAMPLE: '1' });
+  await startBoth({ OTEL_EXPORTER_OTLP_ENDPOINT: collector.url, OTEL_TRACES_SAMPLER_ARG: '1' });
   const sale = await makeSale(world, { units: 1 });
   const placed = await order(sale.id, 'ann');
   expect(await processes[0]?.stop()).toBe(0);
@@ -211,7 +217,7 @@ test('what has ended is sent before a process stops', async () => {
 }, 60_000);
 
 test('a forged traceparent neither breaks an order nor makes it sampled', async () => {
-  await startBoth({ TRACING_URL: collector.url, TRACING_SAMPLE: '0' });
+  await startBoth({ OTEL_EXPORTER_OTLP_ENDPOINT: collector.url, OTEL_TRACES_SAMPLER_ARG: '0' });
   const forged = [
     `00-${TRACE_ID}-${CALLER}-01`,
     `00-${'0'.repeat(32)}-${CALLER}-01`,
@@ -230,7 +236,7 @@ test('a forged traceparent neither breaks an order nor makes it sampled', async 
 }, 60_000);
 
 test('nobody is trusted: a crowd that sends one id is not one trace', async () => {
-  await startBoth({ TRACING_URL: collector.url, TRACING_SAMPLE: '1' });
+  await startBoth({ OTEL_EXPORTER_OTLP_ENDPOINT: collector.url, OTEL_TRACES_SAMPLER_ARG: '1' });
   const sale = await makeSale(world, { units: 2 });
   for (const buyer of ['ann', 'bob']) await order(sale.id, buyer, { traceparent: `00-${TRACE_ID}-${CALLER}-01` });
   expect(await processes[0]?.stop()).toBe(0);
@@ -238,8 +244,12 @@ test('nobody is trusted: a crowd that sends one id is not one trace', async () =
   expect(new Set([...traces, TRACE_ID]).size).toBe(3);
 }, 60_000);
 
-test('TRACING_TRUST: the flag of a traceparent decides; a malformed one begins a trace of its own', async () => {
-  await startBoth({ TRACING_URL: collector.url, TRACING_SAMPLE: '1', TRACING_TRUST: 'on' });
+test('OTEL_TRACES_SAMPLER=parentbased_traceidratio: the flag of a traceparent decides; a malformed one begins a trace of its own', async () => {
+  await startBoth({
+    OTEL_EXPORTER_OTLP_ENDPOINT: collector.url,
+    OTEL_TRACES_SAMPLER_ARG: '1',
+    OTEL_TRACES_SAMPLER: 'parentbased_traceidratio',
+  });
   const sale = await makeSale(world, { units: 2 });
   await order(sale.id, 'ann', { traceparent: `00-${TRACE_ID}-${CALLER}-00` });
   await order(sale.id, 'bob', { traceparent: `00-${TRACE_ID}-nonsense-01` });

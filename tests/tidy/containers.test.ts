@@ -1,7 +1,7 @@
 /** compose.yaml and Dockerfile: limits and hardening of every service, and that the files they name exist. */
 import { existsSync, readFileSync } from 'node:fs';
 import { join, posix } from 'node:path';
-import { EnvironmentSchema } from '@flash-sale/core/config/environment.ts';
+import { SettingsSchema } from '@flash-sale/core/config/settings.ts';
 import { expect, test } from 'vitest';
 import { parse } from 'yaml';
 import type { AnyJson } from '../support/any-json.ts';
@@ -139,7 +139,7 @@ test('compose.secrets.yaml gives every secret as a file that the process can rea
     expect(files.map(([, path]) => path.replace('/run/secrets/', '')).sort()).toEqual([...secrets].sort());
     for (const [variable] of files) {
       if (compose.services[name].build)
-        expect(EnvironmentSchema.properties).toHaveProperty(variable.replace(/_FILE$/, ''));
+        expect(SettingsSchema.properties).toHaveProperty(variable.replace(/_FILE$/, ''));
       else if (!READ_BY_IMAGE.includes(variable)) expect(startOf(name)).toContain(variable);
     }
     for (const secret of secrets) expect(Object.keys(over.secrets)).toContain(secret);

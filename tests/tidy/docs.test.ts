@@ -2,7 +2,6 @@
 
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
-import { EnvironmentSchema } from '@flash-sale/core/config/environment.ts';
 import { SERVICE_NODE_ARGS } from '@flash-sale/core/config/node-args.ts';
 import { createKeys } from '@flash-sale/core/inventory/keys.ts';
 import { expect, test } from 'vitest';
@@ -34,17 +33,6 @@ test('every link between pages leads somewhere, to the heading too', () => {
     }
   }
   expect(broken).toEqual([]);
-});
-
-test('.env.example has every setting once, with its default, and nothing else', () => {
-  const lines = [...read('.env.example').matchAll(/^#? ?([A-Z][A-Z0-9_]*)=(.*)$/gm)];
-  expect(lines.map((line) => line[1]).sort()).toEqual(Object.keys(EnvironmentSchema.properties).sort());
-  for (const [, name, value] of lines) {
-    const declared = EnvironmentSchema.properties[name as keyof typeof EnvironmentSchema.properties] as {
-      default?: unknown;
-    };
-    if (declared.default !== undefined) expect(value, name).toBe(String(declared.default));
-  }
 });
 
 const reference = read('docs/reference.md');

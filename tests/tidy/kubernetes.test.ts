@@ -2,7 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseEnv } from 'node:util';
-import { EnvironmentSchema, readEnvironment } from '@flash-sale/core/config/environment.ts';
+import { readEnvironment } from '@flash-sale/core/config/environment.ts';
+import { SettingsSchema } from '@flash-sale/core/config/settings.ts';
 import { createMetrics } from '@flash-sale/core/runtime/metrics.ts';
 import { judgeFacts } from '@flash-sale/ops/doctor/judge-facts.ts';
 import { describe, expect, test } from 'vitest';
@@ -42,7 +43,7 @@ function takes({ matchLabels = {}, matchExpressions = [] }: AnyJson, labels: Any
 
 describe.skipIf(rendered === null)('settings and secrets', () => {
   test('settings.env has only known settings, and the ConfigMap has its values', () => {
-    expect(Object.keys(written).filter((name) => !(name in EnvironmentSchema.properties))).toEqual([]);
+    expect(Object.keys(written).filter((name) => !(name in SettingsSchema.properties))).toEqual([]);
     for (const map of of('ConfigMap', everywhere)) expect(map.data).toEqual(written);
   });
 
@@ -62,7 +63,7 @@ describe.skipIf(rendered === null)('settings and secrets', () => {
     const servers = ['REDIS_URL', 'DATABASE_URL'];
     expect(given).toEqual({ api: [...servers, 'ADMIN_TOKEN'], worker: servers, migrate: ['DATABASE_URL'] });
     for (const one of containers.flatMap(({ env }) => env)) {
-      expect(EnvironmentSchema.properties).toHaveProperty(one.name);
+      expect(SettingsSchema.properties).toHaveProperty(one.name);
       expect(one.valueFrom.secretKeyRef?.key ?? one.name).toBe(one.name);
     }
   });

@@ -1,7 +1,7 @@
 /** The API, composed in the order in which a request meets it. Connects to nothing and listens nowhere. */
 import type { Server } from 'node:http';
-import { originsOf } from '@flash-sale/core/config/access-settings.ts';
 import type { Environment } from '@flash-sale/core/config/environment.ts';
+import { originsOf } from '@flash-sale/core/config/environment.ts';
 import { BODY_LIMIT_BYTES, CONNECTION_BUFFER_BYTES, HEADER_LIMIT_BYTES } from '@flash-sale/core/config/limits.ts';
 import type { Tracing } from '@flash-sale/core/runtime/tracing/tracing.ts';
 import fastify, { type FastifyBaseLogger, type FastifyHttpOptions, LogController } from 'fastify';

@@ -1,6 +1,5 @@
 /** Composes the worker: connections, the consumer of the queue, and the loops that repair. */
-import { EnvironmentError } from '@flash-sale/core/config/environment.ts';
-import { INVENTORY_WATCH_MS, WORKER_ALIVE_S, WORKER_LOOP_CONNECTIONS } from '@flash-sale/core/config/limits.ts';
+import { INVENTORY_WATCH_MS, WORKER_ALIVE_S } from '@flash-sale/core/config/limits.ts';
 import type { OrderBatch } from '@flash-sale/core/domain/order.ts';
 import { createHeartbeat } from '@flash-sale/core/inventory/heartbeat.ts';
 import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
@@ -33,14 +32,12 @@ import { syncSales } from './recovery/sync-sales.ts';
 const WATCH_ALL_EVERY = 240;
 const REAP_ALL_EVERY = 60;
 
-/** @throws EnvironmentError where jobs would wait for each other's database connections */
 export async function startWorker(
   settings: ServiceSettings,
   log: Logger,
   metrics = createMetrics(),
   tracing: Tracing | null = null,
 ): Promise<{ stop(): Promise<void> }> {
-  checkPoolSize(settings);
   const keys = createKeys(settings.KEY_PREFIX);
   const atInventory = connectForWork({ url: settings.REDIS_URL, name: 'worker-inventory', log });
   const atQueue = connectForWork({ url: settings.REDIS_URL, name: 'worker-queue', log });
@@ -125,13 +122,4 @@ export async function startWorker(
       await Promise.all([atInventory.close(), atQueue.close(), pool.end()]);
     },
   };
-}
-
-function checkPoolSize({ DATABASE_POOL_SIZE: size, WORKER_CONCURRENCY: jobs }: ServiceSettings): void {
-  const needed = jobs + WORKER_LOOP_CONNECTIONS;
-  if (size < needed)
-    throw new EnvironmentError(
-      `DATABASE_POOL_SIZE is ${size}: too small for WORKER_CONCURRENCY=${jobs}, which needs ${needed} connections. ` +
-        'Raise the one or lower the other.',
-    );
 }

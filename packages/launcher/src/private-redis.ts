@@ -20,14 +20,12 @@ export interface PrivateRedisOptions extends PrivateServerOptions {
   readonly distFolder?: string;
   /** The Redis to run, where it was found already. */
   readonly found?: FoundRedis;
-  /** Megabytes that it may hold; then it refuses orders. 0 or not given: a quarter of this machine's or container's. */
-  readonly memoryMb?: number;
   /** Further lines of redis.conf. */
   readonly config?: readonly string[];
 }
 
 export async function startPrivateRedis(options: PrivateRedisOptions): Promise<PrivateServer> {
-  const { distFolder, found: known, memoryMb, config, ...serverOptions } = options;
+  const { distFolder, found: known, config, ...serverOptions } = options;
   const { folder, signal, say } = serverOptions;
   const run: RunCommand = (command, args, more) => runCommand(command, args, { ...more, signal });
   const found =
@@ -53,7 +51,7 @@ export async function startPrivateRedis(options: PrivateRedisOptions): Promise<P
       // A container's port is published on the host's loopback address only.
       const [bind, dir] = isBinary ? ['127.0.0.1', dataFolder] : ['*', '/data'];
       const lines = [`bind ${bind}`, `port ${port}`, `requirepass ${password}`, `dir ${quoted(dir)}`];
-      lines.push(`maxmemory ${memoryMb || shareOfMemory()}mb`, ...CONFIG, ...(config ?? []));
+      lines.push(`maxmemory ${shareOfMemory()}mb`, ...CONFIG, ...(config ?? []));
       writeFileSync(configFile, `${lines.join('\n')}\n`, { mode: 0o600 });
       return isBinary ? [found.path, configFile] : dockerRun(found.image, dataFolder, port);
     },

@@ -7,14 +7,10 @@
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseEnv } from 'node:util';
-import {
-  type Environment,
-  EnvironmentError,
-  EnvironmentSchema,
-  readEnvironment,
-} from '@flash-sale/core/config/environment.ts';
+import { type Environment, EnvironmentError, readEnvironment } from '@flash-sale/core/config/environment.ts';
 import { readIdentity } from '@flash-sale/core/config/identity.ts';
 import { withSettingFiles } from '@flash-sale/core/config/setting-files.ts';
+import { SettingsSchema } from '@flash-sale/core/config/settings.ts';
 
 type Variables = Record<string, string | undefined>;
 
@@ -98,10 +94,11 @@ const systemFile = (dataFolder: string): string => join(dataFolder, 'system.env'
  * @param given what each process is given. LOG_FILE is left out: each has its own
  */
 export function writeSystemFile(dataFolder: string, given: Variables): void {
-  const { apiUrl, adminUrl } = urlsOf(readEnvironment(given));
-  const settings = Object.entries(EnvironmentSchema.properties)
-    .filter(([name]) => name !== 'LOG_FILE')
-    .map(([name, declared]) => [name, given[name]?.trim() || String(declared.default ?? '')] as const);
+  const environment = readEnvironment(given);
+  const { apiUrl, adminUrl } = urlsOf(environment);
+  const settings = Object.keys(SettingsSchema.properties)
+    .filter((name) => name !== 'LOG_FILE')
+    .map((name) => [name, String(environment[name as keyof Environment] ?? '')] as const);
   const others = Object.entries(given).filter(([name, value]) => NOT_OURS.test(name) && value);
   const variables: Variables = {
     [MARK]: dataFolder,
@@ -159,7 +156,7 @@ export function findSettings(
   const running = readSystemFile(settings.dataFolder);
   const own = Object.entries(withSettingFiles(given)).filter(([, value]) => value?.trim());
   const changed = own
-    .filter(([name, value]) => name in EnvironmentSchema.properties && name in running && running[name] !== value)
+    .filter(([name, value]) => name in SettingsSchema.properties && name in running && running[name] !== value)
     .map(([name]) => name)
     .filter((name) => name !== 'DATA_DIR');
   const isOther = changed.includes('REDIS_URL') || changed.includes('DATABASE_URL');

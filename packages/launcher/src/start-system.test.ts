@@ -30,7 +30,7 @@ test('production names at once all that must be chosen', () => {
   const halfChosen = refusalOf({ NODE_ENV: 'production', AUTH: 'jwt', JWT_SECRET: 'x'.repeat(32) });
   expect(halfChosen.match(/^\w+(?= is not set)/gm)).toEqual(['ADMIN_TOKEN', 'JWT_ISSUER', 'JWT_AUDIENCE']);
   const short = refusalOf({ NODE_ENV: 'production', AUTH: 'header', ADMIN_TOKEN: 'short' });
-  expect(short).toMatch(/^ADMIN_TOKEN has a value that does not fit\. .* 16 to 512 .*In production it must be set;/);
+  expect(short).toMatch(/^ADMIN_TOKEN has a value that does not fit\. .* 16 to 512 .*Required in production;/);
 });
 
 test('a terminal that has read system.env starts nothing on the servers of that system', () => {

@@ -146,13 +146,13 @@ export class System {
 
   /** Both side by side. */
   async #startServers(): Promise<{ REDIS_URL: string; DATABASE_URL: string }> {
-    const { REDIS_URL, REDIS_MEMORY_MB: memoryMb, DATABASE_URL } = this.#settings.environment;
+    const { REDIS_URL, DATABASE_URL } = this.#settings.environment;
     const checkGiven = async (url: string): Promise<string> => {
       const { version, masters } = await checkRedis(url);
       return masters > 1 ? `${version} (${masters} masters)` : version;
     };
     const [redis, postgres] = await Promise.allSettled([
-      this.#server('redis', REDIS_URL, checkGiven, (options) => startPrivateRedis({ ...options, memoryMb })),
+      this.#server('redis', REDIS_URL, checkGiven, startPrivateRedis),
       this.#server('postgres', DATABASE_URL, checkPostgres, startPrivatePostgres),
     ]);
     this.#options.signal.throwIfAborted();

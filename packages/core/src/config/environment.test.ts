@@ -14,6 +14,21 @@ test('nothing set means the defaults of development', () => {
   });
 });
 
+test('production has defaults of its own, which a variable overrides', () => {
+  expect(readEnvironment({ NODE_ENV: 'production' })).toMatchObject({
+    RATE_LIMIT_TOKENS: 20,
+    GLOBAL_RATE_LIMIT: 5_000,
+    DATABASE_POOL_SIZE: 50,
+    REQUEST_TIMEOUT_MS: 2_000,
+  });
+  expect(readEnvironment({ NODE_ENV: 'production', GLOBAL_RATE_LIMIT: '7' }).GLOBAL_RATE_LIMIT).toBe(7);
+});
+
+test('constants are set by name in tests only', () => {
+  expect(readEnvironment({ NODE_ENV: 'test', ORPHAN_AGE_MS: '500' }).ORPHAN_AGE_MS).toBe(500);
+  expect(readEnvironment({ ORPHAN_AGE_MS: '500' }).ORPHAN_AGE_MS).toBe(10_000);
+});
+
 test('proxies are addresses, ranges and names', () => {
   for (const list of ['loopback', '10.0.0.0/8, 192.0.2.1', '::1,fd00::/8']) {
     expect(readEnvironment({ TRUST_PROXY: list }).TRUST_PROXY).toBe(list);
@@ -30,13 +45,15 @@ test('a part is a plain decimal number', () => {
     ['0.25', 0.25],
     ['1', 1],
   ] as const) {
-    expect(readEnvironment({ TRACING_SAMPLE: text }).TRACING_SAMPLE).toBe(part);
+    expect(readEnvironment({ OTEL_TRACES_SAMPLER_ARG: text }).OTEL_TRACES_SAMPLER_ARG).toBe(part);
   }
   for (const text of ['1.5', '-0.1', '1e-3', '.5', '10%'])
-    expect(() => readEnvironment({ TRACING_SAMPLE: text })).toThrow(
-      `TRACING_SAMPLE is "${text}". Expected: Part of the requests`,
+    expect(() => readEnvironment({ OTEL_TRACES_SAMPLER_ARG: text })).toThrow(
+      `OTEL_TRACES_SAMPLER_ARG is "${text}". Expected: Share of requests`,
     );
-  expect(() => readEnvironment({ TRACING_URL: 'localhost:4318' })).toThrow('TRACING_URL has a value that does not fit');
+  expect(() => readEnvironment({ OTEL_EXPORTER_OTLP_ENDPOINT: 'localhost:4318' })).toThrow(
+    'OTEL_EXPORTER_OTLP_ENDPOINT is "localhost:4318".',
+  );
 });
 
 test.each([
@@ -46,8 +63,8 @@ test.each([
   ['GLOBAL_RATE_LIMIT', '-1', 'A whole number from 0'],
   ['NODE_ENV', 'prod', 'development, production or test'],
   ['REDIS_URL', 'localhost:6379', 'REDIS_URL has a value that does not fit. Expected: redis:// or rediss:// address'],
-  ['REDIS_URL', 'redis://a:1,b:2', '; redis+cluster:// or rediss+cluster:// with some nodes of a cluster'],
-  ['REDIS_URL', 'redis+sentinel://u:secret@a:1', '; redis+sentinel:// or rediss+sentinel:// with some sentinels'],
+  ['REDIS_URL', 'redis://a:1,b:2', '; redis+cluster:// or rediss+cluster:// with nodes of a cluster'],
+  ['REDIS_URL', 'redis+sentinel://u:secret@a:1', '; redis+sentinel:// or rediss+sentinel:// with sentinels'],
   ['REDIS_URL', 'redis+cluster://u:secret@a:1/3', 'REDIS_URL has a value that does not fit.'],
   ['DATABASE_URL', 'mysql://x', 'DATABASE_URL has a value that does not fit.'],
   ['ADMIN_TOKEN', 'short', '16 to 512 printable characters'],
@@ -55,11 +72,10 @@ test.each([
   ['TRUST_PROXY', '1', 'addresses or ranges'],
   ['TRUST_PROXY', '10.0.0.0/33', 'addresses or ranges'],
   ['KEY_PREFIX', '{x}', 'KEY_PREFIX is "{x}".'],
-  ['SHUTDOWN_DRAIN_MS', '10000', 'below it. A whole number from 0 to 300000. SHUTDOWN_TIMEOUT_MS is 10000.'],
   ['AUTH', 'none', 'AUTH is "none". Expected: jwt:'],
-  ['JWT_SECRET', 'too-short', 'JWT_SECRET has a value that does not fit. Expected: Secret of tokens'],
+  ['JWT_SECRET', 'too-short', 'JWT_SECRET has a value that does not fit. Expected: Secret of HS256 tokens'],
   ['CORS_ORIGINS', '*', 'CORS_ORIGINS is "*". Expected: Origins whose pages'],
-  ['CORS_ORIGINS', 'https://shop.example/', 'and nothing behind the host or port'],
+  ['CORS_ORIGINS', 'https://shop.example/', 'without a path'],
   ['CORS_ORIGINS', 'https://a.example,shop', 'CORS_ORIGINS is'],
   ['ADMIN_PORT', '5001', 'ADMIN_PORT is 5001, which is PORT.'],
   ['REDIS_URL', 'redis://a:1?ca_file=/ca.pem', 'REDIS_URL has a value that does not fit.'],

@@ -225,9 +225,6 @@ export const SALE_RETRY_MS = 1_000;
 /** Milliseconds that a process looks for Redis and PostgreSQL as it starts before it says that they are not there. */
 export const STARTUP_WAIT_MS = 10_000;
 
-/** Connections to PostgreSQL that a worker's loops need besides those of the jobs: one each, a second one for the inventory that is rebuilt, and one for the numbers. */
-export const WORKER_LOOP_CONNECTIONS = 5;
-
 /** Connections that a process holds for those who read its metrics: some scrapers, each with one. */
 export const METRICS_CONNECTIONS_MAX = 16;
 

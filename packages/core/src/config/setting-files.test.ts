@@ -4,8 +4,9 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { EnvironmentError, EnvironmentSchema, readEnvironment } from './environment.ts';
+import { EnvironmentError, readEnvironment } from './environment.ts';
 import { withSettingFiles } from './setting-files.ts';
+import { SettingsSchema } from './settings.ts';
 
 let folder: string;
 beforeAll(() => {
@@ -27,7 +28,7 @@ test('every setting may lie in a file, without the newline at its end', () => {
 });
 
 test('no setting is named as the file of another one', () => {
-  const names = Object.keys(EnvironmentSchema.properties);
+  const names = Object.keys(SettingsSchema.properties);
   expect(names.filter((name) => names.includes(`${name}_FILE`))).toEqual([]);
 });
 

@@ -3,7 +3,8 @@
  * hand secrets over like this, and a file's text does not show in `docker inspect`.
  */
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
-import { EnvironmentError, EnvironmentSchema } from './environment.ts';
+import { EnvironmentError } from './environment.ts';
+import { SettingsSchema } from './settings.ts';
 
 /** Bytes of such a file: more is another file than the one that was meant. */
 const FILE_BYTES_MAX = 65_536;
@@ -17,7 +18,7 @@ const FILE_BYTES_MAX = 65_536;
 export function withSettingFiles(variables: Record<string, string | undefined>): Record<string, string | undefined> {
   const taken = { ...variables };
   const faults: string[] = [];
-  for (const name of Object.keys(EnvironmentSchema.properties)) {
+  for (const name of Object.keys(SettingsSchema.properties)) {
     const fileName = `${name}_FILE`;
     const path = variables[fileName]?.trim();
     // Not handed on: a process that is started with what we return would else be given both.

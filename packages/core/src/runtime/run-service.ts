@@ -56,7 +56,7 @@ export async function runService(
     }
     const tracing = await loadTracing(name, settings, log);
     const service = await start(settings, log, metrics, tracing);
-    stopOnSignal(settings.SHUTDOWN_TIMEOUT_MS, log, async (msLeft) => {
+    stopOnSignal(settings.SHUTDOWN_DRAIN_MS + settings.SHUTDOWN_TIMEOUT_MS, log, async (msLeft) => {
       ready = false;
       await service.stop();
       await tracing?.close(Math.min(TRACING_FLUSH_MS, msLeft()));
@@ -97,10 +97,10 @@ async function checkServers(settings: ServiceSettings, log: Logger): Promise<voi
 
 /** Loads the SDK only where tracing is on: it takes a third of a second and 40 MB. */
 async function loadTracing(name: string, settings: ServiceSettings, log: Logger): Promise<Tracing | null> {
-  const { TRACING_URL: url, TRACING_SAMPLE: sample, TRACING_TRUST: trust } = settings;
+  const { OTEL_EXPORTER_OTLP_ENDPOINT: url, OTEL_TRACES_SAMPLER_ARG: sample, OTEL_TRACES_SAMPLER: sampler } = settings;
   if (url === undefined) return null;
   const { openTracing } = await import('./tracing/open-tracing.ts');
-  return openTracing(name, { url, sample, trust: trust === 'on', log });
+  return openTracing(name, { url, sample, trust: sampler === 'parentbased_traceidratio', log });
 }
 
 /** @param stop gets a function that returns the milliseconds left for what is optional */

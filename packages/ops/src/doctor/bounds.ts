@@ -58,8 +58,5 @@ export const FILES_OF_ITS_OWN = 200;
 /** Connections to PostgreSQL for what comes and goes: migrations, the audit, the doctor, a person. */
 export const CONNECTIONS_OF_COMMANDS = 5;
 
-/** Milliseconds that common balancers keep an idle connection. */
-export const BALANCER_IDLE_MS = 60_000;
-
 /** Oldest Node that runs the services: the first one with long-term support that strips types without a flag or a warning. */
 export const NODE_MAJOR_MIN = 24;

@@ -6,14 +6,14 @@ import { judgeDisks, judgeLedgerDisk, judgeNode, judgeOpenFiles } from './judge-
 import { judgeMigrations, judgePostgres } from './judge-postgres.ts';
 import { judgeRedis } from './judge-redis.ts';
 import { judgePasswords, judgeToken } from './judge-secrets.ts';
-import { judgeLogLevel, judgeMetrics, judgeMode, judgeWayIn, judgeWorkerPool } from './judge-settings.ts';
+import { judgeLogLevel, judgeMetrics, judgeMode, judgeWayIn } from './judge-settings.ts';
 
 /** @param process_ whose matters are judged: those of one service as it starts, or of the whole system */
 export function judgeFacts(facts: Facts, process_: 'api' | 'worker' | 'all'): Finding[] {
   const { settings, disks, nodeVersion, openFiles } = facts;
   const crowd = process_ !== 'worker';
   return [
-    ...(process_ === 'all' ? [judgeMode(settings), judgeWorkerPool(settings)] : []),
+    ...(process_ === 'all' ? [judgeMode(settings)] : []),
     ...(crowd ? [judgeAuth(settings), judgeJwtSecret(settings), judgeToken(settings)] : []),
     judgePasswords(settings),
     ...(crowd ? judgeWayIn(settings) : []),

@@ -1,7 +1,6 @@
 /** Who may come in: how buyers are known, which pages may call, and where operators come in. */
 
-import { originsOf } from '@flash-sale/core/config/access-settings.ts';
-import { type Environment, EnvironmentError } from '@flash-sale/core/config/environment.ts';
+import { type Environment, EnvironmentError, originsOf } from '@flash-sale/core/config/environment.ts';
 import { type Identity, readIdentity } from '@flash-sale/core/config/identity.ts';
 import { isLoopback } from '@flash-sale/core/config/loopback.ts';
 import { reachOf } from './addresses.ts';

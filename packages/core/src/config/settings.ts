@@ -1,0 +1,241 @@
+/**
+ * Every setting: type, default, meaning. `production` is the default with NODE_ENV=production (the
+ * source document's production column). .env.example and the table in docs/reference.md are generated
+ * from here. What two shops would not set differently is a constant: see CONSTANTS and limits.ts.
+ */
+import { type IntegerOptions, type StringOptions, Type } from '@sinclair/typebox';
+
+const integer = (
+  description: string,
+  options: IntegerOptions & { default: number; minimum: number; maximum: number; production?: number },
+) => Type.Integer({ description, ...options });
+
+const text = (description: string, options: StringOptions = {}) => Type.String({ description, ...options });
+
+const oneOf = <const Words extends readonly string[]>(words: Words, description: string, options: object = {}) =>
+  Type.Unsafe<Words[number]>(
+    Type.Union(
+      words.map((word) => Type.Literal(word)),
+      { description, ...options },
+    ),
+  );
+
+const port = (description: string, options: { default: number; minimum: 0 | 1 }) =>
+  integer(description, { ...options, maximum: 65_535 });
+
+const PROCESS = {
+  NODE_ENV: oneOf(
+    ['development', 'production', 'test'],
+    'development, production or test. Production has defaults of its own (below), needs AUTH and ADMIN_TOKEN, and creates no demo sales.',
+    { default: 'development' },
+  ),
+  HOST: text('Address the API listens on; 0.0.0.0 is every one.', { default: '127.0.0.1', minLength: 1 }),
+  PORT: port('TCP port of the API.', { default: 5001, minimum: 1 }),
+  API_PROCESSES: integer('API processes that `npm start` runs on PORT; more than one needs Linux.', {
+    default: 1,
+    minimum: 1,
+    maximum: 64,
+  }),
+  WORKER_PROCESSES: integer('Worker processes that `npm start` runs.', { default: 1, minimum: 1, maximum: 64 }),
+  SHUTDOWN_DRAIN_MS: integer(
+    'Milliseconds that a stopping API still serves while it reports not ready, so that load balancers notice.',
+    { default: 0, minimum: 0, maximum: 300_000 },
+  ),
+  DATA_DIR: text('Folder of `npm start`: its private Redis and PostgreSQL, their secrets, and the logs.', {
+    default: '.data',
+    minLength: 1,
+  }),
+  DEMO_SALES: oneOf(['on', 'off'], 'on: `npm start` creates two demo sales, never in production.', { default: 'on' }),
+};
+
+const STORES = {
+  REDIS_URL: Type.Optional(
+    text(
+      'redis:// or rediss:// address of Redis 7 or newer; redis+cluster:// or rediss+cluster:// with nodes of a cluster (host:port,host:port; database 0 only); redis+sentinel:// or rediss+sentinel:// with sentinels and the name of their master (host:port,host:port/name). Unset: `npm start` runs a private one.',
+      { pattern: '^rediss?(\\+(cluster|sentinel))?://.+' },
+    ),
+  ),
+  DATABASE_URL: Type.Optional(
+    text('postgres:// address of PostgreSQL 15 or newer. Unset: `npm start` runs a private one.', {
+      pattern: '^postgres(ql)?://.+',
+    }),
+  ),
+  DATABASE_POOL_SIZE: integer('Connections to PostgreSQL per process.', {
+    default: 10,
+    production: 50,
+    // A worker needs 4 for its jobs and 5 for its loops.
+    minimum: 9,
+    maximum: 500,
+  }),
+  KEY_PREFIX: text('First part of every Redis key, so that several systems can share one Redis.', {
+    default: 'flash-sale',
+    pattern: '^[a-z0-9][a-z0-9_-]{0,31}$',
+  }),
+  REQUEST_TIMEOUT_MS: integer('Milliseconds a request waits for Redis or PostgreSQL before it is answered with 503.', {
+    default: 5_000,
+    production: 2_000,
+    minimum: 100,
+    maximum: 60_000,
+  }),
+};
+
+const LIMITS = {
+  GLOBAL_RATE_LIMIT: integer('Orders a second that the whole system passes on to the inventory; 0 = no limit.', {
+    default: 2_000,
+    production: 5_000,
+    minimum: 0,
+    maximum: 10_000_000,
+  }),
+  RATE_LIMIT_TOKENS: integer("Tokens in a buyer's full bucket; an order takes one; 0 = no limit per buyer.", {
+    default: 100,
+    production: 20,
+    minimum: 0,
+    maximum: 1_000_000,
+  }),
+  TOKEN_REFILL_RATE: integer("Tokens a second that refill a buyer's bucket.", {
+    default: 20,
+    minimum: 1,
+    maximum: 1_000_000,
+  }),
+  IP_RATE_LIMIT: integer('Requests a second per address and API process, on any route; 0 = no limit.', {
+    default: 0,
+    minimum: 0,
+    maximum: 10_000_000,
+  }),
+  BACKLOG_LIMIT: integer('Orders of one sale that may wait for the ledger; further ones get 503 LEDGER_BEHIND.', {
+    default: 50_000,
+    minimum: 1,
+    maximum: 10_000_000,
+  }),
+  MAX_CONNECTIONS: integer('Connections that one API process holds; further ones are closed at once.', {
+    default: 15_000,
+    minimum: 10,
+    maximum: 1_000_000,
+  }),
+};
+
+const ACCESS = {
+  AUTH: Type.Optional(
+    oneOf(
+      ['jwt', 'header'],
+      'jwt: the buyer is the subject of a bearer token. header: X-User-ID is trusted, for development and behind a gateway that sets it. Unset: header in development; refused in production.',
+    ),
+  ),
+  JWT_SECRET: Type.Optional(
+    text(
+      'Secret of HS256 tokens: 32 or more printable characters without spaces. AUTH=jwt needs this or JWT_JWKS_URL, not both.',
+      { minLength: 32, maxLength: 1_024, pattern: '^[!-~]+$' },
+    ),
+  ),
+  JWT_JWKS_URL: Type.Optional(
+    text(
+      'Address of the key set (JWKS) of RS256, ES256 or EdDSA tokens; https:// in production, except on this machine.',
+      { pattern: '^https?://.+' },
+    ),
+  ),
+  JWT_ISSUER: Type.Optional(text('Required value of the claim iss; needed with AUTH=jwt.', { maxLength: 1_024 })),
+  JWT_AUDIENCE: Type.Optional(
+    text('Required value of the claim aud, or of one of its entries; needed with AUTH=jwt.', { maxLength: 1_024 }),
+  ),
+  CORS_ORIGINS: text(
+    "Origins whose pages may call the buyers' routes, separated by commas: https://shop.example, without a path. Empty: none.",
+    { default: '' },
+  ),
+  TRUST_PROXY: text(
+    'Proxies whose X-Forwarded-For is trusted: addresses or ranges separated by commas (10.0.0.0/8), or loopback, linklocal, uniquelocal. Empty: none.',
+    { default: '' },
+  ),
+  ADMIN_TOKEN: Type.Optional(
+    text(
+      "The operator's secret: 16 to 512 printable characters without spaces. Required in production; elsewhere `npm start` creates one and prints it.",
+      { minLength: 16, maxLength: 512, pattern: '^[!-~]+$' },
+    ),
+  ),
+  ADMIN_PORT: port(
+    "TCP port of the operator's routes and the queue board, which then leave PORT; 0 = they are on PORT.",
+    {
+      default: 0,
+      minimum: 0,
+    },
+  ),
+  ADMIN_HOST: text('Address that ADMIN_PORT listens on.', { default: '127.0.0.1', minLength: 1 }),
+};
+
+const OBSERVABILITY = {
+  LOG_LEVEL: oneOf(
+    ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'],
+    'Least severe line that is logged: fatal, error, warn, info, debug, trace or silent. "order accepted" is always logged.',
+    { default: 'info' },
+  ),
+  LOG_FILE: text(
+    'File for the log, rotated at 20 MB; each process needs its own. Empty: stdout. `npm start` sets it.',
+    {
+      default: '',
+    },
+  ),
+  METRICS_PORT: port(
+    'TCP port of GET /metrics (Prometheus); 0 = off. Each process needs its own: `npm start` counts up from it, API processes first.',
+    { default: 0, minimum: 0 },
+  ),
+  METRICS_HOST: text('Address that METRICS_PORT listens on; it asks for no credentials.', {
+    default: '127.0.0.1',
+    minLength: 1,
+  }),
+  OTEL_EXPORTER_OTLP_ENDPOINT: Type.Optional(
+    text(
+      'OpenTelemetry collector (OTLP over HTTP), like http://localhost:4318, without /v1/traces. Unset: no tracing.',
+      {
+        pattern: '^https?://.+',
+      },
+    ),
+  ),
+  OTEL_TRACES_SAMPLER: oneOf(
+    ['traceidratio', 'parentbased_traceidratio'],
+    'traceidratio: OTEL_TRACES_SAMPLER_ARG decides. parentbased_traceidratio: the sampled flag of an incoming traceparent decides; only behind a gateway that sets it.',
+    { default: 'traceidratio' },
+  ),
+  OTEL_TRACES_SAMPLER_ARG: Type.Number({
+    default: 0.01,
+    minimum: 0,
+    maximum: 1,
+    description: 'Share of requests that are traced, from 0 to 1.',
+  }),
+};
+
+/** Settings by the heading that they stand under in .env.example and docs/reference.md. */
+export const SETTING_GROUPS = {
+  Process: PROCESS,
+  'Redis and PostgreSQL': STORES,
+  Limits: LIMITS,
+  Access: ACCESS,
+  'Logs, metrics and traces': OBSERVABILITY,
+};
+
+export const SettingsSchema = Type.Object({ ...PROCESS, ...STORES, ...LIMITS, ...ACCESS, ...OBSERVABILITY });
+
+/**
+ * Constants that tests shorten. With NODE_ENV=test the environment may set them by these names, so that
+ * a test can shorten those of a real process.
+ */
+export const CONSTANTS = {
+  /** Requests that one API process answers at a time; further ones get 503 OVERLOADED. 0 = no bound. */
+  OVERLOAD_IN_FLIGHT: 5_000,
+  /** Milliseconds of event-loop delay above which only a part of OVERLOAD_IN_FLIGHT is let in. 0 = off. */
+  OVERLOAD_LOOP_DELAY_MS: 250,
+  /** Milliseconds that a client has to send a whole request, or to begin one, before it gets 408. */
+  RECEIVE_TIMEOUT_MS: 10_000,
+  /** Milliseconds between two requests of a connection; longer than the 60 s of most load balancers. */
+  KEEP_ALIVE_TIMEOUT_MS: 72_000,
+  /** Jobs that one worker confirms at a time; each holds a connection to PostgreSQL. */
+  WORKER_CONCURRENCY: 4,
+  /** Niceness of workers: on a shared machine replies come first. */
+  WORKER_NICE: 10,
+  /** Milliseconds after which a reservation without an outcome is an orphan. */
+  ORPHAN_AGE_MS: 10_000,
+  /** Milliseconds between two turns of the reaper and of the sale sync. */
+  REAPER_INTERVAL_MS: 2_000,
+  /** Milliseconds that a job's lock lasts without renewal. */
+  JOB_LOCK_MS: 6_000,
+  /** Milliseconds that a stopping process has to finish, after SHUTDOWN_DRAIN_MS. */
+  SHUTDOWN_TIMEOUT_MS: 10_000,
+};
