@@ -73,7 +73,7 @@ ${behind.map((one) => `  server api-${one} 127.0.0.1:${one}`).join('\n')}
 }
 
 /** The file that the image of the proxy has. */
-export const SHIPPED_CONFIG = join(root, 'containers', 'haproxy.cfg');
+export const SHIPPED_CONFIG = join(root, 'deploy/docker/haproxy.cfg');
 
 /**
  * The proxy of the containers, by its own file. Only where it listens and where it finds the APIs is another: there is no engine here that

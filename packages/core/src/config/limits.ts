@@ -225,29 +225,6 @@ export const SALE_RETRY_MS = 1_000;
 /** Milliseconds that a process looks for Redis and PostgreSQL as it starts before it says that they are not there. */
 export const STARTUP_WAIT_MS = 10_000;
 
-/** Connections that a process holds for those who read its metrics: some scrapers, each with one. */
-export const METRICS_CONNECTIONS_MAX = 16;
-
-/** Milliseconds that one of them has to send its request. */
-export const METRICS_RECEIVE_MS = 5_000;
-
-/** Bounds of what is timed, in seconds: from a refusal told from memory to an order that waited for the ledger. 0.2 is what buyers are promised. */
-export const TIME_BOUNDS_S: readonly number[] = [
-  0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60,
-];
-
-/** Bounds of batches, in orders: up to RESERVE_BATCH_MAX at the inventory, JOB_ORDERS_MAX in a job, and more in one add. */
-export const BATCH_BOUNDS: readonly number[] = [1, 2, 4, 8, 16, 32, 64, 125, 250, 500, 1_000, 2_000];
-
-/** Milliseconds for which the numbers of the whole system are told again: several scrapers, and all metrics of one scrape, cost one look. */
-export const SYSTEM_NUMBERS_MEMORY_MS = 1_000;
-
-/** Milliseconds that each part has to tell its own. Two of them in a row stay well below the 10 s of a usual scrape. */
-export const SYSTEM_NUMBERS_TIMEOUT_MS = 1_000;
-
-/** Sales whose numbers are told, those that are on first: each is a dozen series. */
-export const SYSTEM_NUMBERS_SALES_MAX = 50;
-
 /** Orders of a sale, about, of which the oldest is looked for: a look must not grow with the backlog. */
 export const OLDEST_LOOK_MAX = 100_000;
 
