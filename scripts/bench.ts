@@ -59,7 +59,7 @@ async function measure(code: string, into: Samples): Promise<void> {
   const record = (figure: string, value: number): void => void into.set(figure, [...(into.get(figure) ?? []), value]);
   const system = await BenchSystem.start(code);
   try {
-    record('API start to ready, ms', system.startMs);
+    record('API start to ready, ms', system.facts.startMs);
     record('API resident memory when idle, MB', residentMb(system.pid('api')));
     const rate = await warmUp(system, seconds);
     // The same for all code and starts, so that open loops ask the same of each.

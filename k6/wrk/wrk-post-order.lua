@@ -13,7 +13,7 @@ local threads = {}
 function setup(thread)
   thread:set('thread_number', #threads + 1)
   -- Another run has other buyers: a sale may cap the units of each buyer.
-  thread:set('instance_id', string.format('%x', os.time()))
+  thread:set('run_id', string.format('%x', os.time()))
   table.insert(threads, thread)
 end
 
@@ -52,23 +52,22 @@ local function json_counts(sums)
   return '{' .. table.concat(members, ',') .. '}'
 end
 
-function done(summary, latency, requests)
-  local statuses, codes, total, bad = {}, {}, 0, 0
+function done(summary, latency)
+  local statuses, codes, total, bad, answered = {}, {}, 0, 0, 0
   for _, thread in ipairs(threads) do
     add(statuses, thread:get('by_status'))
     add(codes, thread:get('by_code'))
     total = total + thread:get('asked')
     bad = bad + thread:get('unlawful')
   end
-  local answered = 0
   for _, count in pairs(statuses) do answered = answered + count end
-  -- One line, for programs as well: latencies in milliseconds, counts of everything else.
+  local errors = summary.errors
+  -- One line, for programs as well: latencies in milliseconds. See Crowd in scripts/load/crowd.ts.
   print(string.format(
-    'result: {"seconds":%.3f,"requests":%d,"unanswered":%d,"unlawful":%d,"socketErrors":%d,"timeouts":%d,' ..
-      '"byStatus":%s,"byCode":%s,"latencyMs":{"p50":%.3f,"p95":%.3f,"p99":%.3f,"max":%.3f}}',
-    summary.duration / 1e6, answered, total - answered, bad,
-    summary.errors.connect + summary.errors.read + summary.errors.write, summary.errors.timeout,
-    json_counts(statuses), json_counts(codes),
+    'result: {"seconds":%.3f,"requests":%d,"accepted":%d,"refused":%s,"unlawful":%d,"unanswered":%d,"broken":%d,' ..
+      '"latencyMs":{"p50":%.3f,"p95":%.3f,"p99":%.3f,"max":%.3f}}',
+    summary.duration / 1e6, answered, statuses[200] or 0, json_counts(codes), bad, total - answered,
+    errors.connect + errors.read + errors.write,
     latency:percentile(50) / 1e3, latency:percentile(95) / 1e3, latency:percentile(99) / 1e3, latency.max / 1e3
   ))
 end

@@ -43,28 +43,22 @@ interface Facts {
   readonly folder: string;
   readonly servers: PrivateServers;
   readonly children: Record<'api' | 'worker' | 'bare', ChildProcess>;
-  readonly url: string;
-  readonly bareUrl: string;
-  readonly startMs: number;
-}
-
-export class BenchSystem {
   /** http://127.0.0.1:port of the API and of the bare server. */
   readonly url: string;
   readonly bareUrl: string;
   /** From the start of the API process until it is ready. */
   readonly startMs: number;
+}
+
+export class BenchSystem {
+  readonly facts: Facts;
   readonly redis: Redis;
   readonly ledger: pg.Pool;
-  readonly #facts: Facts;
   readonly #operator: Operator;
 
   private constructor(facts: Facts) {
-    this.#facts = facts;
+    this.facts = facts;
     this.#operator = { baseUrl: facts.url, token: ADMIN_TOKEN };
-    this.url = facts.url;
-    this.bareUrl = facts.bareUrl;
-    this.startMs = facts.startMs;
     this.redis = new Redis(facts.servers.redis.url);
     this.ledger = new pg.Pool({ connectionString: facts.servers.databaseUrl, max: 2 });
     // The server may stop before an idle connection has closed; without a listener that would end the process.
@@ -112,12 +106,12 @@ export class BenchSystem {
   }
 
   pid(name: 'api' | 'worker' | 'bare'): number {
-    return this.#facts.children[name].pid ?? 0;
+    return this.facts.children[name].pid ?? 0;
   }
 
   /** CPU time that each part has used so far, ms. */
   cpu(): Record<Part, number> {
-    const { redis, postgres } = this.#facts.servers;
+    const { redis, postgres } = this.facts.servers;
     return {
       api: cpuMs(this.pid('api')),
       worker: cpuMs(this.pid('worker')),
@@ -150,11 +144,11 @@ export class BenchSystem {
   }
 
   async stop(): Promise<void> {
-    this.#facts.children.worker.kill('SIGCONT');
-    await Promise.all(Object.values(this.#facts.children).map(endProcess));
+    this.facts.children.worker.kill('SIGCONT');
+    await Promise.all(Object.values(this.facts.children).map(endProcess));
     this.redis.disconnect();
     await this.ledger.end();
-    await this.#facts.servers.stop();
-    rmSync(this.#facts.folder, { recursive: true, force: true });
+    await this.facts.servers.stop();
+    rmSync(this.facts.folder, { recursive: true, force: true });
   }
 }

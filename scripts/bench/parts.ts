@@ -47,8 +47,8 @@ export async function warmUp(system: BenchSystem, seconds: number): Promise<numb
   let rate = 0;
   const [sale, soldOut] = [await system.createSale(), await system.createSale(1)];
   for (const saleId of [soldOut, sale, sale]) {
-    await load(system.bareUrl, 'bench', { seconds: 1 });
-    rate = rateOf(await load(system.url, saleId, { seconds }));
+    await load(system.facts.bareUrl, 'bench', { seconds: 1 });
+    rate = rateOf(await load(system.facts.url, saleId, { seconds }));
     await system.settled(saleId);
   }
   return rate;
@@ -60,13 +60,13 @@ export async function closed({ system, rounds, seconds, record }: Run): Promise<
   for (const connections of [50, CONNECTIONS]) {
     const kinds: Kind[] = ['accepted', 'sold out'];
     if (connections === CONNECTIONS) kinds.push('rate limited', 'replayed');
-    const bareRate = async () => rateOf(await load(system.bareUrl, 'bench', { connections, seconds }));
+    const bareRate = async () => rateOf(await load(system.facts.bareUrl, 'bench', { connections, seconds }));
     let before = await bareRate();
     for (let round = 0; round < rounds; round++) {
       for (const kind of kinds) {
         const saleId = kind === 'sold out' ? soldOut : kind === 'accepted' ? await system.createSale() : open;
         const { reply, plan } = KINDS[kind];
-        const result = await load(system.url, saleId, { connections, seconds, ...plan });
+        const result = await load(system.facts.url, saleId, { connections, seconds, ...plan });
         mustBe(kind, reply, result);
         if (kind === 'accepted') await system.settled(saleId);
         const after = await bareRate();
@@ -83,9 +83,9 @@ export async function open({ system, rounds, seconds, capacity, record }: Run): 
   for (const part of [0.25, 0.5, 0.75]) {
     const plan = { rate: Math.round(capacity * part), seconds, warmUpSeconds: WARM_UP_SECONDS };
     for (let round = 0; round < rounds; round++) {
-      const bare = await load(system.bareUrl, 'bench', plan);
+      const bare = await load(system.facts.bareUrl, 'bench', plan);
       const saleId = await system.createSale();
-      const result = await load(system.url, saleId, plan);
+      const result = await load(system.facts.url, saleId, plan);
       await system.settled(saleId);
       record(`p50 ms at ${part * 100} % of capacity`, result.p50);
       record(`p99 ms at ${part * 100} % of capacity`, result.p99);
@@ -97,10 +97,10 @@ export async function open({ system, rounds, seconds, capacity, record }: Run): 
 /** A whole drop: from the first request until the last unit is confirmed in the ledger; half as many again are refused. */
 export async function drop({ system, rounds, seconds, record }: Run): Promise<void> {
   for (let round = 0; round < rounds; round++) {
-    const bare = await load(system.bareUrl, 'bench', { seconds });
+    const bare = await load(system.facts.bareUrl, 'bench', { seconds });
     const saleId = await system.createSale(DROP_UNITS);
     const startedAt = performance.now();
-    const crowd = load(system.url, saleId, { seconds: DROP_SECONDS, count: DROP_UNITS * 1.5 });
+    const crowd = load(system.facts.url, saleId, { seconds: DROP_SECONDS, count: DROP_UNITS * 1.5 });
     while ((await system.soldInLedger(saleId)) < DROP_UNITS) {
       if (performance.now() - startedAt > DROP_SECONDS * 1_000) throw new Error(`the drop took over ${DROP_SECONDS} s`);
       await new Promise((resolve) => setTimeout(resolve, 10));
@@ -115,7 +115,7 @@ export async function drop({ system, rounds, seconds, record }: Run): Promise<vo
 /** CPU time of an order and of a refusal, commands and bytes of an order. */
 export async function cost({ system, rounds, record }: Run): Promise<void> {
   const soldOut = await system.createSale(1);
-  await load(system.url, soldOut, { count: 1 });
+  await load(system.facts.url, soldOut, { count: 1 });
   // A rewrite of the file in between would leave no size to compare.
   await system.redis.config('SET', 'auto-aof-rewrite-percentage', '0');
   for (let round = 0; round < rounds; round++) {
@@ -145,7 +145,7 @@ export async function cost({ system, rounds, record }: Run): Promise<void> {
 }
 
 async function countedLoad(system: BenchSystem, saleId: string, reply: string): Promise<void> {
-  const result = await load(system.url, saleId, { count: COUNTED, seconds: DROP_SECONDS });
+  const result = await load(system.facts.url, saleId, { count: COUNTED, seconds: DROP_SECONDS });
   if (result.replies[reply] !== COUNTED) throw new Error(`${COUNTED} requests: ${JSON.stringify(result.replies)}`);
 }
 
