@@ -1,4 +1,4 @@
-/** Commands of those who look after a sale: the reaper and the operators. */
+/** Commands of the reaper and of operators, and of the clock. */
 
 import type { Sale } from '@flash-sale/core/domain/sale.ts';
 import fc from 'fast-check';
@@ -11,17 +11,15 @@ import {
   pick,
 } from './inventory-command.ts';
 import { byId } from './inventory-model.ts';
-import { ModelMismatch } from './inventory-under-test.ts';
-import { claimOrphans as claimInModel, type PassSettings, passAt } from './sweep-model.ts';
+import { claimOrphans as claimInModel, type PassSettings } from './reaper-model.ts';
+import { START_US } from './test-clock.ts';
 
-/** Ages that are certain: at once, only what is from long ago, nothing. */
-const AGES_MS = [-1, 0, 3_600_000, 4e12] as const;
+const START_MS = Math.floor(START_US / 1_000);
 
-/** Far enough from any clock that tests run by. */
 const WINDOWS = {
-  on: { startsAt: 1, endsAt: Date.UTC(2200) },
-  ahead: { startsAt: Date.UTC(2150), endsAt: Date.UTC(2200) },
-  over: { startsAt: 1, endsAt: Date.UTC(2000) },
+  on: { startsAt: 1, endsAt: START_MS + 86_400_000 },
+  ahead: { startsAt: START_MS + 1_001, endsAt: START_MS + 86_400_000 },
+  over: { startsAt: 1, endsAt: START_MS },
 } as const;
 
 const window = fc.oneof(
@@ -63,28 +61,33 @@ export const claimOrphans = (drawn: PassSettings): InventoryCommand =>
       const found = await inventories.generous.claimOrphans(id, drawn, null);
       return { ...found, orphans: found.orphans.sort(byId) };
     },
-    predict({ inventory }, _plan, { raw, fromUs, toUs }) {
-      // Only Redis knows when it was: at one of the milliseconds between the looks, at which all that it wrote would be so.
-      const first = Math.floor(fromUs / 1_000);
-      const instants = Array.from({ length: Math.floor(toUs / 1_000) - first + 1 }, (_, i) => first + i);
-      const isSo = (ms: number): boolean => {
-        const pass = passAt(inventory, drawn, ms);
-        if (!pass) return true;
-        return (
-          String(pass.nextPass) === raw.inventory.next_pass &&
-          pass.orphans.every(({ id }) => raw.claims[id] === String(ms))
-        );
-      };
-      return claimInModel(inventory, drawn, instants.find(isSo) ?? first);
-    },
+    predict: ({ inventory, nowMs }) => claimInModel(inventory, drawn, nowMs),
   });
 
-/** None begins for so long after the one before, or each does. */
-const PAUSES_MS = [0, 0, 3_600_000] as const;
-
 const claimCommand = fc
-  .record({ ageMs: fc.constantFrom(...AGES_MS), pauseMs: fc.constantFrom(...PAUSES_MS) })
+  .record({ ageMs: fc.constantFrom(-1, 0, 1_000, 3_600_000), pauseMs: fc.constantFrom(0, 0, 500, 3_600_000) })
   .map(claimOrphans);
+
+/** Redis' clock goes on, or is set back. */
+export const passTime = (ms: number): InventoryCommand =>
+  inventoryCommand({
+    name: 'time passes (ms)',
+    drawn: ms,
+    plan(world) {
+      world.nowUs += ms * 1_000 + 1;
+      world.setBack ||= ms < 0;
+      return world.nowUs;
+    },
+    act: (real, us) => real.setClock(us),
+    predict: () => undefined,
+  });
+
+const passTimeCommand = fc
+  .oneof(
+    { weight: 5, arbitrary: fc.constantFrom(0, 1, 999, 1_000, 3_333, 100_000, 3_600_000) },
+    fc.constantFrom(-1, -2_000, -3_600_000),
+  )
+  .map(passTime);
 
 export const changeRedeliveries = (drawn: {
   script: 'count' | 'lower';
@@ -93,10 +96,10 @@ export const changeRedeliveries = (drawn: {
   inventoryCommand({
     name: `${drawn.script}-redeliveries`,
     drawn,
-    // Those that were counted before are twice among them.
+    // Those that were counted before come twice.
     plan({ accepted, inventory }) {
       const known = [...accepted.map((order) => order.id), ...inventory.redeliveries.keys()];
-      return [...pick(known, drawn.numbers), 'order of nobody'];
+      return [...pick(known, drawn.numbers), 'unknown order'];
     },
     act: ({ id, inventories: { generous } }, ids) =>
       drawn.script === 'count' ? generous.countRedeliveries(id, ids) : generous.lowerRedeliveries(id, ids),
@@ -111,12 +114,11 @@ const enqueueCommand = fc
   })
   .map(changeRedeliveries);
 
-/** An inventory that is gone is not opened so, as sync-sale.ts has it: only one that never was. */
+/** Only an inventory that never existed, as in sync-sale.ts. */
 const openSaleCommand = fc.constant(null).map(
-  (drawn): InventoryCommand =>
+  (): InventoryCommand =>
     inventoryCommand({
       name: 'open-sale',
-      drawn,
       can: ({ inventory, ledger }) => inventory.inventory !== null || ledger.sale.inventoryVersion === 0,
       plan({ ledger }) {
         ledger.sale = { ...ledger.sale, inventoryVersion: ledger.sale.version };
@@ -127,7 +129,7 @@ const openSaleCommand = fc.constant(null).map(
     }),
 );
 
-/** An operator's change: it comes to the inventory, or later than another one, or for the second time. */
+/** An operator's change, which may come later than another one or for the second time. */
 const configureCommand = fc.record({ window, paused, version: fc.constantFrom('new', 'new', 'same', 'older') }).map(
   (drawn): InventoryCommand =>
     inventoryCommand({
@@ -147,7 +149,7 @@ const configureCommand = fc.record({ window, paused, version: fc.constantFrom('n
     }),
 );
 
-/** A change of stock; the same again; and one whose process dies before the ledger hears what the inventory decided. */
+/** A change of stock, also repeated, also by a process that dies before it writes the decision to the ledger. */
 const adjustCommand = fc
   .record({
     change: fc.constantFrom('c1', 'c2', 'c3', 'c4'),
@@ -185,20 +187,22 @@ const readCommand = fc.nat({ max: 30 }).map(
     inventoryCommand({
       name: 'read-sale',
       drawn,
-      plan: (world) => pick(world.accepted, [drawn])[0]?.id ?? 'order of nobody',
+      plan: (world) => pick(world.accepted, [drawn])[0]?.id ?? 'unknown order',
       async act({ id, inventories: { generous } }, orderId) {
         const [{ now, ...sale }, order] = await Promise.all([generous.read(id), generous.findReservation(id, orderId)]);
         return { now, sale, order };
       },
-      predict({ inventory }, orderId, { fromUs, toUs }, { now }) {
-        if (now < Math.floor(fromUs / 1_000) || now > toUs / 1_000) throw new ModelMismatch(`read at ${now}`);
-        return { now, sale: inventory.read(), order: inventory.findReservation(orderId) };
-      },
+      predict: ({ inventory, nowMs }, orderId) => ({
+        now: nowMs,
+        sale: inventory.read(),
+        order: inventory.findReservation(orderId),
+      }),
     }),
 );
 
 export const careCommands = [
   { weight: 4, arbitrary: claimCommand },
+  { weight: 4, arbitrary: passTimeCommand },
   { weight: 4, arbitrary: enqueueCommand },
   { weight: 1, arbitrary: openSaleCommand },
   { weight: 3, arbitrary: configureCommand },

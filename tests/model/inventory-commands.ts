@@ -1,4 +1,4 @@
-/** Sequences of commands, and how one is run: what inventory-model.test.ts and inventory-model-mutations.test.ts both do. */
+/** Sequences of commands and how one is run, for inventory-model.test.ts and inventory-model-mutations.test.ts. */
 
 import type { Sale } from '@flash-sale/core/domain/sale.ts';
 import fc from 'fast-check';
@@ -8,7 +8,7 @@ import type { InventoryUnderTest, SaleUnderTest } from './inventory-under-test.t
 import { forgetScriptsCommand, lossCommands } from './loss-commands.ts';
 import { orderCommands } from './order-commands.ts';
 
-/** Commands of one sequence, at most: half as many on the average. */
+/** Commands of one sequence, at most: half as many on average. */
 const SEQUENCE_MAX = 30;
 
 interface Sequence {
@@ -18,7 +18,7 @@ interface Sequence {
   readonly commands: Iterable<InventoryCommand>;
 }
 
-/** @param forgetting whether Redis forgets its scripts now and then: for everybody on the server, so one lane does it for all */
+/** @param forgetting whether Redis forgets its scripts now and then, which all sequences on the server notice */
 export function inventoryProperty(
   inventory: InventoryUnderTest,
   { forgetting = false } = {},
@@ -35,7 +35,7 @@ export function inventoryProperty(
     commands: fc.commands([command], { maxCommands: SEQUENCE_MAX, size: 'max' }),
   });
   return fc.asyncProperty(sequence, async (drawn) => {
-    const real = inventory.sale();
+    const real = await inventory.sale();
     try {
       await runSequence(real, drawn);
     } finally {
@@ -51,6 +51,6 @@ async function runSequence(real: SaleUnderTest, { sale: settings, opened, comman
     await real.inventories.generous.open(world.ledger.sale);
     world.inventory.openSale(world.ledger.sale);
   }
-  expectSameState(() => 'the state at the beginning', world, real, await real.look());
+  await expectSameState(() => 'the state at the beginning', world, real);
   await fc.asyncModelRun(() => ({ model: world, real }), commands);
 }

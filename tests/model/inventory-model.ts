@@ -9,20 +9,20 @@ import type { Inventory } from '@flash-sale/core/inventory/inventory.ts';
 import type { InventoryCheck } from '@flash-sale/core/inventory/outcomes.ts';
 import { orderKeyField } from '@flash-sale/core/inventory/reservation.ts';
 
-/** A life of Redis: the one that goes on; one of another process (restarted, failed over); or of other data in the same process (promoted). */
-export type Life = 'present' | 'other_process' | 'other_data';
+/** A Redis instance: this one; one of another process (restarted, failed over); or of other data in the same process (promoted). */
+export type Instance = 'present' | 'other_process' | 'other_data';
 
 export interface InventoryFields {
   epoch: number;
-  /** In which life of Redis it was opened; null = it is closed. */
-  openIn: Life | null;
-  /** In which life it was closed; null once it is open. */
-  closedIn: Life | null;
-  /** null where the inventory was closed and never opened. */
+  /** The instance in which it was opened; null = it is closed. */
+  openIn: Instance | null;
+  /** The instance in which it was closed; null once it is open. */
+  closedIn: Instance | null;
+  /** null if the inventory was closed and never opened. */
   numbers: { -readonly [Name in keyof StockNumbers]: number } | null;
-  /** Reservations that it has counted; null where it was never opened. */
+  /** Reservations that it has counted; null if it was never opened. */
   orders: number | null;
-  /** ms at which the next pass of the reaper may begin; null before the first. */
+  /** ms at which the next pass of the reaper may start; null before the first. */
   nextPass: number | null;
   settings: Pick<Sale, 'startsAt' | 'endsAt' | 'perBuyerLimit' | 'paused' | 'version'> | null;
 }
@@ -37,6 +37,8 @@ export interface Bucket {
   tokens: number;
   /** Microseconds since 1970. */
   at: number;
+  /** Microseconds since 1970 at which it is full, by the settings with which it was written. */
+  fullAt: number;
 }
 
 export interface OpeningUnits {
@@ -52,22 +54,22 @@ export class InventoryModel {
   /** null = Redis has no such inventory. */
   inventory: InventoryFields | null = null;
   readonly reservations = new Map<string, AcceptedOrder>();
-  /** Order id → ms at which the reaper last took it into its hands. */
+  /** Order id → ms at which the reaper last claimed it. */
   readonly claims = new Map<string, number>();
   readonly redeliveries = new Map<string, number>();
   readonly buyers = new Map<string, number>();
   readonly orderKeys = new Map<string, { readonly id: string; readonly quantity: number }>();
   readonly stockChanges = new Map<string, 'applied' | 'refused'>();
-  /** Orders of earlier epochs that this inventory has, or has had. */
+  /** Orders of earlier epochs that were in this inventory. */
   readonly earlierOrders = new Set<string>();
   readonly buckets = new Map<string, Bucket>();
 
-  /** I11: only an inventory that was opened in this life of Redis admits and takes writes. */
+  /** I11: only an inventory that was opened in this Redis instance accepts orders and writes. */
   open(): OpenInventory | null {
     return this.inventory?.openIn === 'present' ? (this.inventory as OpenInventory) : null;
   }
 
-  /** I11: … and only from whoever speaks for its epoch. */
+  /** I11: … and only from callers that act for its epoch. */
   openFor(epoch: number): OpenInventory | null {
     const inventory = this.open();
     return inventory?.epoch === epoch ? inventory : null;
@@ -95,7 +97,7 @@ export class InventoryModel {
     let released = 0;
     for (const id of orderIds) {
       const order = this.reservations.get(id);
-      // What a lost hash of reservations left behind stays: it is how the loss is noticed.
+      // What lost reservations left behind stays: that is how the loss is noticed.
       if (!order) continue;
       this.forget(inventory, id);
       released += 1;
@@ -115,7 +117,7 @@ export class InventoryModel {
     this.redeliveries.delete(orderId);
   }
 
-  /** Writes an order that gets its units; whoever calls has made sure that it may have them. */
+  /** Gives an order its units. The caller has checked that it may have them. */
   take(inventory: OpenInventory, order: AcceptedOrder): void {
     inventory.numbers.available -= order.quantity;
     inventory.numbers.reserved += order.quantity;
@@ -132,13 +134,13 @@ export class InventoryModel {
     }
   }
 
-  /** I6: units that he would hold beyond the cap. */
+  /** I6: whether the buyer would hold more than the cap. */
   overCap(inventory: OpenInventory, buyerId: string, quantity: number): boolean {
     const { perBuyerLimit } = inventory.settings;
     return perBuyerLimit > 0 && (this.buyers.get(buyerId) ?? 0) + quantity > perBuyerLimit;
   }
 
-  /** @returns why orders are refused, by id; 'ended' where one of them was here and is no more: that one is left alone */
+  /** @returns why orders are refused, by id; 'ended' if one of them was here and has ended: it is left alone */
   readmit(epoch: number, orders: readonly AcceptedOrder[]): Map<string, RejectionReason> | 'other_epoch' | 'ended' {
     const inventory = this.openFor(epoch);
     if (!inventory) return 'other_epoch';
@@ -198,7 +200,7 @@ export class InventoryModel {
     return true;
   }
 
-  /** @returns false where it did not reach the inventory. I8: an older version, or the same again, changes nothing. */
+  /** @returns false if the inventory is not open. I8: an older version, or the same again, changes nothing. */
   configure(sale: Sale): boolean {
     const inventory = this.open();
     if (!inventory) return false;
@@ -247,9 +249,9 @@ export class InventoryModel {
     return inventory.orders === this.reservations.size ? 'sound' : 'inconsistent';
   }
 
-  // Making the inventory anew
+  // Rebuild
 
-  /** An open inventory is closed by a higher epoch only; one that is closed, also by the same rebuilder again. */
+  /** Only a higher epoch closes an open inventory. The same epoch may close a closed one again. */
   close(epoch: number): 'done' | 'other_epoch' {
     const present = this.inventory;
     if (present && (epoch < present.epoch || (epoch === present.epoch && present.openIn !== null)))
@@ -267,7 +269,7 @@ export class InventoryModel {
     return 'done';
   }
 
-  /** A step between closing and opening: only the rebuilder that closed the inventory last may take it. */
+  /** A step between close and open: only for the rebuilder that closed the inventory last. */
   rebuild(epoch: number, write: () => void): 'done' | 'other_epoch' {
     if (this.inventory?.epoch !== epoch || this.inventory.openIn !== null) return 'other_epoch';
     write();

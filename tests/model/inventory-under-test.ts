@@ -1,51 +1,31 @@
 /**
- * The real thing of the model-based tests: a sale of its own in a real Redis, called through the inventory and read raw, all its keys in one
- * round trip. Many sequences run at once on one connection; each has its own sale and so its own keys.
- *
- * Time. The scripts ask Redis what time it is, and the model cannot. So each look at the state brings Redis' clock along: whatever a command
- * wrote must lie between the looks before and after it. Within these bounds the model takes over the instant that Redis wrote (reserved at,
- * claimed at, a bucket's at), and everything that follows from it is compared exactly. Words are certain all the same, by the values that
- * the commands choose: windows of sales lie decades away, buckets fill up within a microsecond or never, orphans are
- * claimed at once, after an hour, or never. What is therefore not covered, and by which test it is:
- *   - the edges of a window, and waiting for one: `reserve.test.ts` (the window of a sale, by the clock of Redis);
- *   - buckets that fill up at ordinary rates, and when they are gone: `buyers-bucket.test.ts`;
- *   - orphans that become old enough as time passes: `commit-and-release.test.ts` (orphans); passes of several looks: there, and
- *     `tests/worker/reaper-passes.test.ts`;
- *   - calls that overlap: Redis carries scripts out one after the other, which `tests/system/crowd.test.ts` sees from outside.
+ * A sale in a real Redis, called through the inventory and read raw, all its keys in one round trip. Many sequences run at once
+ * on one connection; each has its own sale, and so its own keys and clock (test-clock.ts). Not covered here:
+ *   - calls that overlap: Redis runs scripts one after the other, which tests/system/crowd.test.ts shows from outside;
+ *   - when buckets are deleted: tests/core/buyers-bucket.test.ts;
+ *   - passes of several pages: tests/core/commit-and-release.test.ts and tests/worker/reaper-passes.test.ts.
  */
-import { inspect, isDeepStrictEqual } from 'node:util';
 import { createInventory, type Inventory } from '@flash-sale/core/inventory/inventory.ts';
 import { createInventoryRebuild, type InventoryRebuild } from '@flash-sale/core/inventory/inventory-rebuild.ts';
 import type { Keys, SaleKeys } from '@flash-sale/core/inventory/keys.ts';
 import { InventoryRecoveringError, OrderEndedError } from '@flash-sale/core/inventory/outcomes.ts';
 import { encodeReservation, orderKeyValue } from '@flash-sale/core/inventory/reservation.ts';
 import type { Redis } from 'ioredis';
-import type { Bucket, InventoryModel, Life } from './inventory-model.ts';
+import type { Instance, InventoryModel } from './inventory-model.ts';
+import type { Mutation } from './mutations.ts';
+import { clockKey, ModelMismatch, START_US, setClock, useTestClock } from './test-clock.ts';
 
-/** Buyers and keys of all sequences; with the characters that records and fields are divided by. */
+/** Buyers and keys of all sequences, with the characters that separate parts of records and fields. */
 export const BUYERS = ['ann', 'b|1|c', 'eve'] as const;
 export const ORDER_KEYS = ['k', 'k|12|x "y"'] as const;
 
-/** Orders that may be reserved at a time, of a process that is set up tightly. */
+/** Reservations of a sale, for a process with a low backlog limit. */
 export const TIGHT_BACKLOG = 3;
 
-/** The run id, or the replication id, of another life of Redis. */
+/** Run id, or replication id, of another Redis instance. */
 const OTHER_ID = '0'.repeat(40);
 
-/** What TTL says of a key that is not there. */
 const NO_SUCH_KEY = -2;
-
-/** A difference between Redis and the model. */
-export class ModelMismatch extends Error {
-  override name = 'ModelMismatch';
-}
-
-/** @param what is said only where they differ: to say it takes longer than to compare. @throws ModelMismatch */
-export function expectSame(what: () => string, inRedis: unknown, inModel: unknown): void {
-  if (isDeepStrictEqual(inRedis, inModel)) return;
-  const show = (value: unknown): string => inspect(value, { depth: 8, breakLength: 140, sorted: true });
-  throw new ModelMismatch(`${what()}\n  in Redis: ${show(inRedis)}\n  in the model: ${show(inModel)}`);
-}
 
 /** Everything that Redis has of a sale. */
 export interface RawSale {
@@ -60,35 +40,33 @@ export interface RawSale {
   earlierOrders: string[];
 }
 
-/** A look at a sale: its records, and Redis' clock. */
-export interface Look {
+export interface Snapshot {
   readonly raw: RawSale;
-  readonly buckets: Map<string, Bucket>;
-  /** Microseconds since 1970: of the look before, and of this one. What a command did lies between. */
-  readonly fromUs: number;
-  readonly toUs: number;
+  readonly buckets: Map<string, { tokens: number; at: number }>;
 }
 
 const HASHES = ['inventory', 'reservations', 'claims', 'redeliveries', 'buyers', 'orderKeys', 'stockChanges'] as const;
 
-/** All keys of a sale as JSON. A script, for the sake of one instant and one round trip; it has a command's name on the connection. */
-const LOOK = `
-local found = { redis.call('TIME') }
-for i = 1, 7 do found[#found + 1] = redis.call('HGETALL', KEYS[i]) end
-table.insert(found, redis.call('SMEMBERS', KEYS[8]))
-for i = 9, 10 do found[#found + 1] = { redis.call('TTL', KEYS[i]), redis.call('HGETALL', KEYS[i]) } end
+/** All keys of a sale as JSON, in one round trip. */
+const READ = `
+local found = {}
+for i = 1, 7 do found[i] = redis.call('HGETALL', KEYS[i]) end
+found[8] = redis.call('SMEMBERS', KEYS[8])
+for i = 9, 10 do found[i] = { redis.call('TTL', KEYS[i]), redis.call('HGETALL', KEYS[i]) } end
 return cjson.encode(found)`;
 
 export interface SaleUnderTest {
   readonly id: string;
   readonly redis: Redis;
   readonly keys: SaleKeys;
-  /** Of a process without, and of one with a backlog limit. */
+  /** Of a process without, and of one with a low backlog limit. */
   readonly inventories: { readonly generous: Inventory; readonly tight: Inventory };
   readonly rebuild: InventoryRebuild;
-  look(): Promise<Look>;
-  /** How a life of Redis is written into an inventory. */
-  nameOf(life: Life): string;
+  read(): Promise<Snapshot>;
+  /** @param us microseconds since 1970 */
+  setClock(us: number): Promise<void>;
+  /** The instance id of a Redis instance. */
+  nameOf(instance: Instance): string;
   /** The model's state as Redis would have it. */
   expected(model: InventoryModel): RawSale;
   remove(): Promise<unknown>;
@@ -96,48 +74,49 @@ export interface SaleUnderTest {
 
 export type InventoryUnderTest = Awaited<ReturnType<typeof createInventoryUnderTest>>;
 
-export async function createInventoryUnderTest({ redis, keys }: { redis: Redis; keys: Keys }) {
+export async function createInventoryUnderTest(
+  { redis, keys }: { redis: Redis; keys: Keys },
+  mutation?: Mutation,
+): Promise<{ sale(): Promise<SaleUnderTest> }> {
   const inventories = {
     generous: createInventory({ redis, keys }),
     tight: createInventory({ redis, keys, backlogLimit: TIGHT_BACKLOG }),
   };
   const rebuild = createInventoryRebuild({ redis, keys });
-  redis.defineCommand('lookAtSale', { lua: LOOK });
-  const { lookAtSale } = redis as unknown as { lookAtSale(count: number, ...names: string[]): Promise<string> };
+  useTestClock(redis, mutation);
+  redis.defineCommand('readSale', { lua: READ });
+  const { readSale } = redis as unknown as { readSale(count: number, ...names: string[]): Promise<string> };
   const runId = /run_id:(\w+)/.exec(await redis.info('server'))?.[1] as string;
   const dataId = /master_replid:(\w+)/.exec(await redis.info('replication'))?.[1] as string;
-  const nameOf = (life: Life): string =>
-    `${life === 'other_process' ? OTHER_ID : runId} ${life === 'other_data' ? OTHER_ID : dataId}`;
+  const nameOf = (instance: Instance): string =>
+    `${instance === 'other_process' ? OTHER_ID : runId} ${instance === 'other_data' ? OTHER_ID : dataId}`;
   let sales = 0;
 
   return {
     /** A new sale, of which Redis knows nothing yet. */
-    sale(): SaleUnderTest {
+    async sale() {
       sales += 1;
       const id = `sale${sales}`;
       const names = keys.sale(id);
       const all = [...HASHES.map((hash) => names[hash]), names.earlierOrders, names.buckets0, names.buckets1];
-      let fromUs = 0;
+      await setClock(redis, names.inventory, START_US);
       return {
         id,
         redis,
         keys: names,
         inventories,
         rebuild,
-        async look() {
-          const look = readLook(await lookAtSale.call(redis, all.length, ...all), fromUs);
-          fromUs = look.toUs;
-          return look;
-        },
+        read: async () => readSnapshot(await readSale.call(redis, all.length, ...all)),
+        setClock: (us) => setClock(redis, names.inventory, us),
         nameOf,
         expected: (model) => expectedRaw(model, nameOf),
-        remove: () => redis.unlink(...all, names.rebuilder),
+        remove: () => redis.unlink(...all, names.rebuilder, clockKey(names.inventory)),
       };
     },
   };
 }
 
-/** What was refused because another epoch has the inventory, or an order has ended. */
+/** @returns a word if a call was refused because another epoch has the inventory, or an order has ended */
 export async function unlessOtherEpoch<Reply>(work: Promise<Reply>): Promise<Reply | 'other_epoch' | 'ended'> {
   return work.catch((error: unknown) => {
     if (error instanceof InventoryRecoveringError) return 'other_epoch';
@@ -146,32 +125,25 @@ export async function unlessOtherEpoch<Reply>(work: Promise<Reply>): Promise<Rep
   });
 }
 
-function readLook(json: string, fromUs: number): Look {
-  const [time, ...found] = JSON.parse(json) as [[string, string], ...unknown[]];
-  const records = found.slice(0, HASHES.length).map(pairs);
+function readSnapshot(json: string): Snapshot {
+  const found = JSON.parse(json) as unknown[];
   const earlier = found[HASHES.length];
   const raw = {
-    ...Object.fromEntries(HASHES.map((name, i) => [name, records[i]])),
+    ...Object.fromEntries(HASHES.map((name, i) => [name, pairs(found[i])])),
     earlierOrders: Array.isArray(earlier) ? earlier.sort() : [],
   } as unknown as RawSale;
-  return {
-    raw,
-    buckets: readBuckets(found.slice(HASHES.length + 1) as [number, unknown][]),
-    fromUs,
-    toUs: Number(time[0]) * 1e6 + Number(time[1]),
-  };
+  return { raw, buckets: readBuckets(found.slice(HASHES.length + 1) as [number, unknown][]) };
 }
 
-/** @param halves seconds to live, and the fields of a hash; the newer one's word stands above the older's */
-function readBuckets(halves: readonly [number, unknown][]): Map<string, Bucket> {
-  const buckets = new Map<string, Bucket>();
+/** @param halves seconds to live, and the fields of a hash; the newer one's buckets count */
+function readBuckets(halves: readonly [number, unknown][]): Snapshot['buckets'] {
+  const buckets: Snapshot['buckets'] = new Map();
   const since = (fields: Record<string, string>): number => Number(fields[' since']);
   const found = halves.map(([ttl, flat]) => ({ ttl, fields: pairs(flat) })).filter(({ ttl }) => ttl !== NO_SUCH_KEY);
   for (const { ttl, fields } of found.sort((a, b) => since(a.fields) - since(b.fields))) {
-    // For how long exactly, `buyers-bucket.test.ts` says.
     if (ttl < 1 || ttl > 2 * 3_600) throw new ModelMismatch(`buckets are kept for ${ttl} s`);
     for (const [buyer, text] of Object.entries(fields)) {
-      // No buyer's id holds a space.
+      // No buyer's id has a space.
       if (buyer.startsWith(' ')) continue;
       const [tokens, at] = text.split(':').map(Number) as [number, number];
       buckets.set(buyer, { tokens, at });
@@ -187,7 +159,7 @@ function pairs(flat: unknown): Record<string, string> {
   return record;
 }
 
-function expectedRaw(model: InventoryModel, nameOf: (life: Life) => string): RawSale {
+function expectedRaw(model: InventoryModel, nameOf: (instance: Instance) => string): RawSale {
   const inventory: Record<string, string> = {};
   if (model.inventory) {
     const { epoch, openIn, closedIn, numbers, orders, nextPass, settings } = model.inventory;

@@ -1,6 +1,6 @@
 /**
- * What the ledger would know of the sale of a sequence: no more than a rebuild needs of it. It keeps the inventory's callers honest, so that what
- * the scripts demand of them holds: an order has one outcome for ever, and no more is confirmed than was allotted.
+ * What the ledger would know of the sale of a sequence, as far as a rebuild needs it. It makes the inventory's callers keep what
+ * the scripts rely on: an order has one outcome for ever, and no more is confirmed than was allotted.
  */
 import type { AcceptedOrder } from '@flash-sale/core/domain/order.ts';
 import type { Sale } from '@flash-sale/core/domain/sale.ts';
@@ -12,9 +12,9 @@ interface StockChange {
   state: 'pending' | 'applied' | 'refused';
 }
 
-/** What a rebuilder writes into the inventory that it has closed. */
+/** What a rebuilder writes into the closed inventory. */
 export interface Restoration {
-  /** Reservations that there is no room for. */
+  /** Reservations beyond the allotment. */
   readonly surplus: readonly string[];
   readonly kept: readonly AcceptedOrder[];
   readonly stockChanges: readonly (readonly [string, 'applied' | 'refused'])[];
@@ -57,7 +57,7 @@ export class LedgerModel {
     return this.sale.epoch;
   }
 
-  /** Units that are added are in the allotment from the beginning, units that are withdrawn leave it at the end. @returns its delta */
+  /** Added units are in the allotment at once, withdrawn ones leave it at the end. @returns the change's delta */
   beginChange(changeId: string, delta: number): number {
     const begun = this.changes.get(changeId);
     if (begun) return begun.delta;
@@ -66,7 +66,7 @@ export class LedgerModel {
     return delta;
   }
 
-  /** @param epoch of the inventory that decided: the word of one that is gone is not taken */
+  /** @param epoch of the inventory that decided; an outdated one does not count */
   finishChange(changeId: string, { word, epoch }: { word: 'applied' | 'refused'; epoch: number }): void {
     const change = this.changes.get(changeId);
     if (this.sale.epoch > epoch) return;
@@ -80,10 +80,10 @@ export class LedgerModel {
   }
 
   /**
-   * As apps/worker/src/recovery/rebuild.ts does it, which core may not import; tests/worker has its own tests.
+   * As apps/worker/src/recovery/rebuild.ts does it, which tests/worker tests.
    *
-   * @param left reservations that the ledger has no word on
-   * @param decided what the inventory still knows of changes under way
+   * @param left reservations of orders without an outcome
+   * @param decided changes that the inventory still knows
    */
   restoration(left: readonly AcceptedOrder[], decided: ReadonlyMap<string, string>): Restoration {
     let { allotment } = this.sale;

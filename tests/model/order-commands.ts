@@ -2,7 +2,6 @@
 
 import type { AcceptedOrder, RejectionReason } from '@flash-sale/core/domain/order.ts';
 import type { BuyerBucketSettings } from '@flash-sale/core/inventory/inventory.ts';
-import type { ReserveDecision } from '@flash-sale/core/inventory/outcomes.ts';
 import { orderKeyField } from '@flash-sale/core/inventory/reservation.ts';
 import fc from 'fast-check';
 import {
@@ -14,26 +13,18 @@ import {
   type ModelWorld,
   pick,
 } from './inventory-command.ts';
-import type { Bucket } from './inventory-model.ts';
-import {
-  BUYERS,
-  type Look,
-  ModelMismatch,
-  ORDER_KEYS,
-  TIGHT_BACKLOG,
-  unlessOtherEpoch,
-} from './inventory-under-test.ts';
+import { BUYERS, ORDER_KEYS, TIGHT_BACKLOG, unlessOtherEpoch } from './inventory-under-test.ts';
 import { reserve } from './reserve-model.ts';
 
-/** A token takes a quarter of an hour, or a nanosecond: within a sequence none comes, or the bucket is always full. */
+/** Processes may have different settings. */
 const BUCKETS: readonly BuyerBucketSettings[] = [
   { capacity: 0, refillRate: 1 },
-  { capacity: 1, refillRate: 0.001 },
-  { capacity: 3, refillRate: 0.001 },
-  { capacity: 2, refillRate: 1e9 },
+  { capacity: 1, refillRate: 0.01 },
+  { capacity: 3, refillRate: 0.3 },
+  { capacity: 2, refillRate: 1_000 },
 ];
 
-/** Of orders whose reservation nobody here has seen: September 2001, so that they are orphans at once. */
+/** Reserved long before the sequence starts. */
 const LONG_AGO = 1_000_000_000_000;
 
 const quantity = fc.oneof(
@@ -77,70 +68,29 @@ const reserveCommand = fc
         }),
         act: ({ id, inventories }, { orders, permits, bucket, tight }) =>
           inventories[tight ? 'tight' : 'generous'].reserve(id, orders, permits, bucket),
-        predict(world, { orders, permits, bucket, tight }, look, told) {
-          const { nowUs, slackMs } = instantOf(world.inventory.buckets, look, told.decisions);
+        predict(world, { orders, permits, bucket, tight }) {
           const backlogLimit = tight ? TIGHT_BACKLOG : Number.POSITIVE_INFINITY;
           const before = new Set(world.inventory.reservations.keys());
-          const expected = reserve(world.inventory, { orders, permits, bucket, backlogLimit }, nowUs);
+          const expected = reserve(world.inventory, { orders, permits, bucket, backlogLimit }, world.nowUs);
           for (const [id, order] of world.inventory.reservations) if (!before.has(id)) world.accepted.push(order);
-          return {
-            ...expected,
-            decisions: expected.decisions.map((decision, i) =>
-              nearWait(decision, told.decisions[i], { slackMs, refillRate: bucket.refillRate }),
-            ),
-          };
+          return expected;
         },
       }),
   );
 
-/** When Redis decided the batch: exactly, where it wrote the instant down; else at some time between the looks. */
-function instantOf(
-  before: ReadonlyMap<string, Bucket>,
-  { buckets, fromUs, toUs }: Look,
-  decisions: readonly ReserveDecision[],
-): { nowUs: number; slackMs: number } {
-  const slackMs = (toUs - fromUs) / 1_000 + 1;
-  for (const [buyer, { at }] of buckets) {
-    if (at !== before.get(buyer)?.at && at >= fromUs && at <= toUs) return { nowUs: at, slackMs: 1 };
-  }
-  for (const { outcome } of decisions) {
-    if (outcome.word !== 'reserved') continue;
-    const { reservedAt } = outcome;
-    if (reservedAt < Math.floor(fromUs / 1_000) || reservedAt > toUs / 1_000)
-      throw new ModelMismatch(`reserved at ${reservedAt}`);
-    return { nowUs: Math.max(fromUs, reservedAt * 1_000), slackMs };
-  }
-  return { nowUs: toUs, slackMs };
-}
-
-/** Times to wait depend on the instant; what is near enough is what was told. */
-function nearWait(
-  expected: ReserveDecision,
-  told: ReserveDecision | undefined,
-  { slackMs, refillRate }: { slackMs: number; refillRate: number },
-): ReserveDecision {
-  if (!told) return expected;
-  // Told in thousandths of a token, which are seconds where tokens come slowly.
-  const isNear = Math.abs(expected.tokenInMs - told.tokenInMs) <= slackMs + 1 / refillRate;
-  const near = isNear ? { ...expected, tokenInMs: told.tokenInMs } : expected;
-  if (!('waitMs' in near.outcome && 'waitMs' in told.outcome)) return near;
-  if (Math.abs(near.outcome.waitMs - told.outcome.waitMs) > slackMs) return near;
-  return { ...near, outcome: { ...near.outcome, waitMs: told.outcome.waitMs } };
-}
-
-/** Ids of orders that were accepted, ended or not, some of them twice; and of one that nobody knows. */
+/** Ids of accepted orders, ended or not, some of them twice, and of an unknown one. */
 function idsOf(world: ModelWorld, drawn: { numbers: readonly number[]; stranger: boolean }): string[] {
   return [
     ...pick(world.accepted, drawn.numbers).map((order) => order.id),
-    ...(drawn.stranger ? ['order of nobody'] : []),
+    ...(drawn.stranger ? ['unknown order'] : []),
   ];
 }
 
-/** Now and then the worker dies before it tells the inventory what the ledger has written. */
+/** Now and then the worker dies before it calls the inventory. */
 const dies = fc.oneof({ weight: 3, arbitrary: fc.constant(false) }, fc.constant(true));
 const ending = fc.record({ numbers, stranger: fc.boolean(), epoch, dies });
 
-/** The ledger confirms what it has no word on yet, and then the inventory is told; what it had rejected is not among it. */
+/** The ledger confirms orders without an outcome, then the worker commits them; not those that it had rejected. */
 const commitCommand = ending.map(
   (drawn): InventoryCommand =>
     inventoryCommand({
@@ -162,7 +112,7 @@ const commitCommand = ending.map(
     }),
 );
 
-/** The ledger rejects, and then the inventory is told. */
+/** The ledger rejects orders, then the worker releases them. */
 const releaseCommand = ending.map(
   (drawn): InventoryCommand =>
     inventoryCommand({
@@ -188,8 +138,8 @@ interface Readmission {
 }
 
 /**
- * Orders that were accepted and have no outcome; such that the inventory has had since the ledger was asked, whatever became of them: the question
- * comes late; and orders that were accepted by an inventory that is gone, with all that knew of them.
+ * Accepted orders without an outcome; orders that the inventory has had since the ledger was read, as a late call has them; and
+ * strangers, which an inventory accepted that is gone.
  */
 export const readmitOrders = (drawn: Readmission): InventoryCommand =>
   inventoryCommand({
@@ -220,7 +170,7 @@ export const readmitOrders = (drawn: Readmission): InventoryCommand =>
 
 const readmitCommand = fc.record({ numbers, strangers: fc.array(claim, { maxLength: 3 }), epoch }).map(readmitOrders);
 
-/** The ledger has an order under a key, and Redis had forgotten: from now on the key leads to it. */
+/** The ledger has an order under a key that Redis lost. */
 const pointKeyCommand = fc
   .record({ number: fc.nat({ max: 30 }), buyerId, idempotencyKey: fc.constantFrom(...ORDER_KEYS), epoch })
   .map(

@@ -1,4 +1,4 @@
-/** The steps of rebuilding an inventory, each done in Redis and in the model, also by a rebuilder that another one has overtaken. */
+/** The steps of a rebuild, in Redis and in the model, also by a rebuilder that another one has overtaken. */
 import type { AcceptedOrder } from '@flash-sale/core/domain/order.ts';
 import type { ModelWorld } from './inventory-command.ts';
 import { byId } from './inventory-model.ts';
@@ -8,31 +8,30 @@ import type { LedgerModel, Restoration } from './ledger-model.ts';
 export const STEPS = ['close', 'sift', 'restore', 'open'] as const;
 type Step = (typeof STEPS)[number];
 
-/** Somebody who makes the inventory anew, at some point of it. */
+/** A worker that rebuilds the inventory. */
 export interface Rebuilder {
   readonly epoch: number;
   next: number;
-  /** Reservations that the ledger has no word on, once they were sifted. */
+  /** Reservations of orders without an outcome, once they were sifted. */
   left: readonly AcceptedOrder[];
-  /** What it restored, once it has. */
+  /** What it restored, if it has. */
   restoration: Restoration | null;
 }
 
-/** What a step came to: one word for each call that it made, and for opening the units. */
+/** Result of a step: one word for each call that it made, or the units of an opened inventory. */
 export interface StepReply {
   readonly words: readonly unknown[];
   readonly left: readonly AcceptedOrder[];
   readonly restoration: Restoration | null;
 }
 
-/** What a step is told, but for what the rebuilder found by itself. */
 export interface StepPlan {
   readonly step: Step;
   readonly rebuilder: Rebuilder;
   readonly ledger: LedgerModel;
 }
 
-/** A step that was refused does not keep the rebuilder from its next one: each must be refused by itself. */
+/** A refused step does not keep the rebuilder from its next one: each must be refused by itself. */
 export async function takeStep(real: SaleUnderTest, { step, rebuilder, ledger }: StepPlan): Promise<StepReply> {
   const { rebuild, id } = real;
   const { epoch } = rebuilder;
@@ -67,7 +66,7 @@ export async function takeStep(real: SaleUnderTest, { step, rebuilder, ledger }:
   return { words, left, restoration };
 }
 
-/** The same step in the model; the rebuilder goes on from there. */
+/** The same step in the model, from which the rebuilder continues. */
 export function predictStep(world: ModelWorld, { step, rebuilder }: StepPlan): StepReply {
   const { inventory, ledger } = world;
   const { epoch } = rebuilder;

@@ -36,7 +36,7 @@ export function reserve(model: InventoryModel, call: ReserveCall, nowUs: number)
     const tokens = new BuyersTokens(model, order.buyerId, call.bucket, nowUs);
     const limited = tokens.refusal() ?? (permits === 0 ? ({ word: 'system_limited' } as const) : null);
     if (limited) return { outcome: limited, ...tokens.left() };
-    // Both limits have let it through: it costs a token and a permit, whatever the sale says.
+    // Both limits let it through: it costs a token and a permit, whatever the sale says.
     tokens.takeOne();
     if (permits > 0) permits -= 1;
 
@@ -49,7 +49,7 @@ export function reserve(model: InventoryModel, call: ReserveCall, nowUs: number)
     const outcome = refused ?? { word: 'reserved', reservedAt: nowMs, available: 0, epoch: inventory.epoch };
     return { outcome, ...tokens.left() };
   });
-  // What is available is told once for the whole batch, as it is after the last order.
+  // `available` is that after the last order, for the whole batch.
   const { available } = inventory.numbers;
   return {
     decisions: decisions.map(({ outcome, ...tokens }) => ({
@@ -60,14 +60,14 @@ export function reserve(model: InventoryModel, call: ReserveCall, nowUs: number)
   };
 }
 
-/** I4: a key has one order for ever, and costs nothing to ask for again. */
+/** I4: a key has one order for ever; repeating it costs nothing. */
 function ofKey(model: InventoryModel, { buyerId, idempotencyKey, quantity }: OrderRequest): ReserveOutcome | null {
   const first = idempotencyKey === null ? undefined : model.orderKeys.get(orderKeyField(buyerId, idempotencyKey));
   if (!first) return null;
   return first.quantity === quantity ? { word: 'replayed', orderId: first.id, available: 0 } : { word: 'key_reused' };
 }
 
-/** What the sale itself has against an order; what has nothing to do with the order comes first. */
+/** Why the sale refuses an order; reasons that hold for every order come first. */
 function ofSale(
   model: InventoryModel,
   inventory: OpenInventory,
@@ -89,30 +89,31 @@ function ofSale(
   return null;
 }
 
-/** A buyer's bucket at one instant. It is full until it is used, and fills up as time passes. */
+/** A buyer's bucket at one instant. It is full until it is used, and refills as time passes. */
 class BuyersTokens {
   private readonly limited: boolean;
   private readonly bucket: Bucket;
   private readonly model: InventoryModel;
   private readonly buyerId: string;
-  private readonly refillRate: number;
+  private readonly settings: BuyerBucketSettings;
 
-  constructor(model: InventoryModel, buyerId: string, { capacity, refillRate }: BuyerBucketSettings, nowUs: number) {
+  constructor(model: InventoryModel, buyerId: string, settings: BuyerBucketSettings, nowUs: number) {
+    const { capacity, refillRate } = settings;
     this.model = model;
     this.buyerId = buyerId;
-    this.refillRate = refillRate;
+    this.settings = settings;
     this.limited = capacity > 0;
     const kept = model.buckets.get(buyerId);
     const refilled = kept ? kept.tokens + (Math.max(0, nowUs - kept.at) * refillRate) / 1e6 : capacity;
-    this.bucket = { tokens: Math.min(capacity, refilled), at: nowUs };
-    // Redis' clock was set back: the bucket lives by the new one at once, or it would stay empty until the old time comes again.
+    this.bucket = { tokens: Math.min(capacity, refilled), at: nowUs, fullAt: 0 };
+    // Redis' clock was set back: the bucket refills by the new clock at once.
     if (this.limited && kept && kept.at > nowUs) this.keep();
   }
 
   refusal(): ReserveOutcome | null {
     const missing = 1 - this.bucket.tokens;
     if (!this.limited || missing <= 0) return null;
-    return { word: 'buyer_limited', waitMs: Math.ceil((missing * 1000) / this.refillRate) };
+    return { word: 'buyer_limited', waitMs: Math.ceil((missing * 1000) / this.settings.refillRate) };
   }
 
   takeOne(): void {
@@ -126,11 +127,13 @@ class BuyersTokens {
     const isWhole = !this.limited || thousandths >= 1_000;
     return {
       tokensLeft: Math.floor(thousandths / 1_000),
-      tokenInMs: isWhole ? 0 : Math.ceil((1_000 - thousandths) / this.refillRate),
+      tokenInMs: isWhole ? 0 : Math.ceil((1_000 - thousandths) / this.settings.refillRate),
     };
   }
 
   private keep(): void {
-    this.model.buckets.set(this.buyerId, this.bucket);
+    const { capacity, refillRate } = this.settings;
+    const { tokens, at } = this.bucket;
+    this.model.buckets.set(this.buyerId, { tokens, at, fullAt: at + ((capacity - tokens) / refillRate) * 1e6 });
   }
 }

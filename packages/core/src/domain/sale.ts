@@ -1,13 +1,13 @@
-/** What a sale is: the words and shapes that every process shares. */
+/** Sales, as every process sees them. */
 import { MAX_SALE_ID_LENGTH } from '../config/limits.ts';
 
-/** A sale's id is the product id of the URL. No ":" (job ids), no braces (hash tags). */
+/** A sale's id is the product id in URLs. No ":" (job ids), no braces (hash tags). */
 export const SALE_ID_PATTERN = `^[A-Za-z0-9][A-Za-z0-9_-]{0,${MAX_SALE_ID_LENGTH - 1}}$`;
 
-/** Decimal text with up to 9 digits before the point and 4 behind it: exact in numeric(13,4) and as a JSON number. */
+/** Decimal text with up to 9 digits before the point and 4 after it: exact in numeric(13,4) and as a JSON number. */
 export const PRICE_PATTERN = '^(0|[1-9][0-9]{0,8})(\\.[0-9]{1,4})?$';
 
-/** What the catalogue (PostgreSQL) knows of a sale: everything but the live numbers of its stock. */
+/** A sale in the catalogue (PostgreSQL): everything but the live stock numbers. */
 export interface Sale {
   readonly id: string;
   readonly name: string;
@@ -27,15 +27,15 @@ export interface Sale {
   /** Milliseconds since 1970, UTC; the sale is over from this instant on. */
   readonly endsAt: number;
   readonly paused: boolean;
-  /** Raised by every change of window or pause; an older one never overwrites a newer one in the inventory. */
+  /** Raised by every change of window or pause; in the inventory an older one never overwrites a newer one. */
   readonly version: number;
-  /** Last version that reached the inventory. 0 until somebody set out to make it; afterwards a missing inventory is made from the ledger. */
+  /** Last version synced to the inventory; 0 until its creation starts. After that, a missing inventory is rebuilt. */
   readonly inventoryVersion: number;
-  /** Of the inventory's present life: raised each time it is rebuilt. */
+  /** Of the inventory: raised by each rebuild. */
   readonly epoch: number;
 }
 
-/** A change of stock on its way through ledger and inventory. */
+/** An operator's change of stock. */
 export interface StockChange {
   readonly id: string;
   readonly saleId: string;
@@ -47,14 +47,14 @@ export interface StockChange {
   readonly requestId: string;
 }
 
-/** What an inventory decided of a change of stock. */
+/** What an inventory decided for a change of stock. */
 export interface StockDecision {
   readonly word: 'applied' | 'refused';
-  /** Of that inventory: once there is another one, the word counts no more. */
+  /** Of that inventory: in a later epoch the decision no longer counts. */
   readonly epoch: number;
 }
 
-/** What the inventory (Redis) knows of a sale, all in units. allotment = available + reserved + sold. */
+/** A sale's numbers in the inventory, in units. allotment = available + reserved + sold. */
 export interface StockNumbers {
   readonly allotment: number;
   readonly available: number;

@@ -2,7 +2,6 @@
 import { type Static, Type } from '@sinclair/typebox';
 import { TypeCompiler } from '@sinclair/typebox/compiler';
 import { Queue } from 'bullmq';
-import { ulid } from 'ulid';
 import {
   CONFIRM_ATTEMPTS,
   CONFIRM_BACKOFF_MS,
@@ -12,7 +11,7 @@ import {
   MAX_QUANTITY,
   REAPER_QUEUE_LOOK_MAX,
 } from '../config/limits.ts';
-import type { OrderBatch } from '../domain/order.ts';
+import { newUlid, type OrderBatch } from '../domain/order.ts';
 import { failpoint } from '../runtime/failpoints.ts';
 import type { AnyRedis } from '../runtime/redis/open-redis.ts';
 
@@ -119,7 +118,7 @@ export function createOrderQueue({ redis, prefix }: { redis: AnyRedis; prefix: s
             name: ORDER_QUEUE,
             data: encodeJob({ saleId, epoch, orders: orders.slice(at, at + ordersPerJob) }),
             // BullMQ reserves ids of digits alone.
-            opts: { jobId: `job-${ulid()}` },
+            opts: { jobId: `job-${newUlid()}` },
           });
         }
         return parts;
