@@ -20,6 +20,8 @@ import { readArguments } from './read-arguments.ts';
 
 const parts: Record<string, (run: Run) => Promise<void>> = { closed, open, drop, cost };
 
+const say = (line: string): void => void process.stdout.write(`${line}\n`);
+
 /** Values of each figure, by code. */
 type Samples = Map<string, number[]>;
 
@@ -101,10 +103,6 @@ function spread(list: readonly number[]): string {
 function count(option: string, text: string): number {
   if (!/^[1-9]\d?$/.test(text)) stop(`--${option} is "${text}". Expected: a whole number from 1 to 99.`);
   return Number(text);
-}
-
-function say(line: string): void {
-  process.stdout.write(`${line}\n`);
 }
 
 function progress(line: string): void {

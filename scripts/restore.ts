@@ -13,6 +13,7 @@ import { restoreLedger } from '@flash-sale/ops/backup/restore-ledger.ts';
 import { readArguments, usageOf } from './read-arguments.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
+const say = (line: string): void => void process.stdout.write(`${line}\n`);
 
 try {
   const { positionals } = readArguments(import.meta.url, { options: {}, allowPositionals: true }, { wrongCode: 1 });
@@ -40,8 +41,4 @@ async function restore(folder: string): Promise<void> {
 /** For a POSIX shell. */
 function quoted(text: string): string {
   return /^[\w./:@%+=-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
-}
-
-function say(line: string): void {
-  process.stdout.write(`${line}\n`);
 }
