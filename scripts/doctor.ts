@@ -1,33 +1,36 @@
 /**
- * npm run doctor -- [--json]
+ * npm run doctor -- [--json | --list]
  *
- * Checks the production checklist against settings, machine, Redis and PostgreSQL. Changes nothing. Exit code 0: all is well; 1:
- * something is wrong, or a server did not answer; 2: nothing is wrong, but there are warnings.
+ * Checks the settings, this machine, Redis and PostgreSQL against the production checklist. It changes nothing. Exit code
+ * 0: everything is ok; 1: something is wrong, or a server could not be read; 2: there are warnings only. --list prints what
+ * it checks.
  */
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { EnvironmentError } from '@flash-sale/core/config/environment.ts';
 import { findSettings } from '@flash-sale/launcher/running-system.ts';
-import { LOOK_MS, ROUND_TRIPS } from '@flash-sale/ops/doctor/bounds.ts';
-import { exitCodeOf, type Finding, ok, reportOf, wrong } from '@flash-sale/ops/doctor/checks.ts';
-import { collectFacts } from '@flash-sale/ops/doctor/collect-facts.ts';
-import { judgeFacts } from '@flash-sale/ops/doctor/judge-facts.ts';
-import { printReport } from '@flash-sale/ops/doctor/print-report.ts';
+import { CODES, checkFacts, finding, readFacts } from '@flash-sale/ops/doctor/examine.ts';
+import { exitCodeOf, type Finding, ok, printReport, reportOf, wrong } from '@flash-sale/ops/doctor/report.ts';
 import { readArguments } from './read-arguments.ts';
+
+/** For each server. */
+const TIMEOUT_MS = 5_000;
+/** Enough for a median. */
+const ROUND_TRIPS = 25;
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
 try {
-  const { json } = readArguments(
-    import.meta.url,
-    { options: { json: { type: 'boolean', default: false } } },
-    { wrongCode: 1 },
-  ).values;
-  const report = reportOf(await examine());
-  // Exit at once: a silent server would keep its connection open for some seconds.
-  process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : printReport(report), () =>
-    process.exit(exitCodeOf(report)),
-  );
+  const options = { json: { type: 'boolean', default: false }, list: { type: 'boolean', default: false } } as const;
+  const { json, list } = readArguments(import.meta.url, { options }, { wrongCode: 1 }).values;
+  if (list) for (const [code, why] of CODES) process.stdout.write(`${code.padEnd(22)}${why}\n`);
+  else {
+    const report = reportOf(await examine());
+    // A server that does not answer would keep its connection open for some seconds.
+    process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : printReport(report), () =>
+      process.exit(exitCodeOf(report)),
+    );
+  }
 } catch (error) {
   process.stderr.write(`${(error as Error).message}\n`);
   process.exitCode = 1;
@@ -37,18 +40,16 @@ async function examine(): Promise<Finding[]> {
   try {
     const { settings: found, isRunning, changed } = findSettings(root, process.env);
     const { environment: settings, dataFolder } = found;
-    const looks = { lookMs: LOOK_MS, roundTrips: ROUND_TRIPS, migrations: true };
-    const facts = await collectFacts({ settings, folders: [dataFolder], ...looks });
+    const facts = await readFacts({ settings, folders: [dataFolder], timeoutMs: TIMEOUT_MS, roundTrips: ROUND_TRIPS });
     const but = changed.length > 0 ? `, but for ${changed.join(', ')} as set here` : '';
     const whose = isRunning
       ? `those of the system that runs on ${dataFolder}${but}`
       : 'those of this terminal and of .env';
-    return [ok('SETTINGS', `all can be read; ${whose}`), ...judgeFacts(facts, 'all')];
+    return [finding('SETTINGS', ok(`all can be read: ${whose}`)), ...checkFacts(facts, 'all')];
   } catch (error) {
     if (!(error instanceof EnvironmentError)) throw error;
-    // Without settings there is nothing to look at.
     return error.message
       .split('\n')
-      .map((line) => wrong('SETTINGS', line, 'correct it in the environment, or in .env'));
+      .map((line) => finding('SETTINGS', wrong(line, 'Correct it in the environment or in .env')));
   }
 }

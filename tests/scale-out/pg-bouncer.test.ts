@@ -6,7 +6,7 @@ import { checkPostgres } from '@flash-sale/core/ledger/check-postgres.ts';
 import { connectPostgres, inTransaction } from '@flash-sale/core/ledger/connect-postgres.ts';
 import { checkMigrated, migrateLedger } from '@flash-sale/core/ledger/migrate.ts';
 import { startPrivateRedis } from '@flash-sale/launcher/private-redis.ts';
-import { readPostgres } from '@flash-sale/ops/doctor/read-postgres.ts';
+import { readPostgres } from '@flash-sale/ops/doctor/postgres.ts';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { type PgBouncer, startPgBouncer } from '../support/pg-bouncer.ts';
 import { openWorld, testServers, type World } from '../support/world.ts';
@@ -90,7 +90,7 @@ test('migrations go through one connection to the server, several processes at o
 });
 
 test('the doctor reads the server behind it; where it refuses what we ask for, the start says what to write', async () => {
-  expect(await readPostgres(bouncer.by(world.databaseUrl), 5_000)).toMatchObject({ standby: false, readOnly: false });
+  expect(await readPostgres(bouncer.by(world.databaseUrl), 5_000)).toMatchObject({ standby: false });
   const strict = mkdtempSync(join(tmpdir(), 'flash-sale-strict-'));
   const refusing = await startPgBouncer(strict, world.databaseUrl, { letPass: 'extra_float_digits' });
   try {

@@ -10,8 +10,7 @@ import { checkRedis } from '@flash-sale/core/runtime/redis/check-redis.ts';
 import { startPrivatePostgres } from '@flash-sale/launcher/private-postgres.ts';
 import { startPrivateRedis } from '@flash-sale/launcher/private-redis.ts';
 import type { PrivateServer } from '@flash-sale/launcher/private-server.ts';
-import { collectFacts } from '@flash-sale/ops/doctor/collect-facts.ts';
-import { judgeFacts } from '@flash-sale/ops/doctor/judge-facts.ts';
+import { checkFacts, readFacts } from '@flash-sale/ops/doctor/examine.ts';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { makeCertificates, tlsConfig } from '../support/certificates.ts';
@@ -120,15 +119,16 @@ test('API and worker run on both, and the doctor finds TLS', async () => {
   ]);
   try {
     await eventually('all parts answer', 15_000, async () => (await fetch(`http://127.0.0.1:${port}/health`)).ok);
-    const settings = readEnvironment({ REDIS_URL: redisUrl, DATABASE_URL: databaseUrl });
-    const facts = await collectFacts({ settings, folders: [], lookMs: 10_000, roundTrips: 1, migrations: false });
-    const found = judgeFacts(facts, 'all').filter(({ code }) => /_TLS$/.test(code));
-    expect(found.map(({ code, found: what }) => `${code} ${what}`)).toEqual(['REDIS_TLS TLS', 'POSTGRES_TLS TLS']);
-    const unverified = { ...settings, DATABASE_URL: databaseUrl.replace('verify-full', 'no-verify') };
-    const [warned] = judgeFacts({ ...facts, settings: unverified }, 'all').filter(
-      ({ code }) => code === 'POSTGRES_TLS',
+    const found = async (url: string): Promise<string[]> => {
+      const settings = readEnvironment({ REDIS_URL: redisUrl, DATABASE_URL: url });
+      const facts = await readFacts({ settings, folders: [], timeoutMs: 10_000, roundTrips: 1 });
+      const findings = checkFacts(facts, 'all').filter(({ code }) => /_TLS$/.test(code));
+      return findings.map(({ code, outcome, found: what }) => `${code} ${outcome}: ${what}`);
+    };
+    expect(await found(databaseUrl)).toEqual(['REDIS_TLS ok: TLS', 'POSTGRES_TLS ok: TLS']);
+    expect((await found(databaseUrl.replace('verify-full', 'no-verify')))[1]).toBe(
+      'POSTGRES_TLS warning: TLS, and the certificate is not verified',
     );
-    expect([warned?.outcome, warned?.found]).toEqual(['warning', 'TLS, and nobody looks whose certificate it is']);
   } finally {
     await Promise.all([api.stop(), worker.stop()]);
   }

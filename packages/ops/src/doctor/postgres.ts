@@ -1,0 +1,215 @@
+/** PostgreSQL: what the server says of itself and of our connection, and the checks of that. Reads no rows of ours. */
+import { POSTGRES_MAJOR_MIN } from '@flash-sale/core/config/limits.ts';
+import { isLoopback } from '@flash-sale/core/config/loopback.ts';
+import { passwordsOf } from '@flash-sale/core/config/redis-address.ts';
+import { lookAtPostgres } from '@flash-sale/core/ledger/check-postgres.ts';
+import { type ClockReading, readClock } from '@flash-sale/core/runtime/read-clock.ts';
+import type pg from 'pg';
+import { type Check, ok, type Verdict, warning, wrong } from './report.ts';
+import { weaknessOf } from './secrets.ts';
+
+/** Connections of what comes and goes: migrations, the audit, the doctor, a person. */
+const CONNECTIONS_OF_COMMANDS = 5;
+
+export interface SeenPostgres {
+  readonly host: string;
+  /** Why our password is weak; null: it is not. */
+  readonly weakness: string | null;
+  /** pg_settings, as our sessions have them. Without data_directory if our role may not see it. */
+  readonly settings: ReadonlyMap<string, string>;
+  /** Whether it let us in without a password. */
+  readonly isOpen: boolean;
+  /** Of our connection. `unverified`: whoever answers is believed. */
+  readonly tls: 'none' | 'unverified' | 'verified';
+  readonly standby: boolean;
+  /** Connections that role and database allow us; null: as many as there are. */
+  readonly limitOfLogin: number | null;
+  /** Connections of API processes and workers, on all machines. */
+  readonly ours: number;
+  /** Connections of others. */
+  readonly others: number;
+  readonly clock: ClockReading;
+}
+
+/**
+ * @param timeoutMs milliseconds for the connection, and then for each answer
+ * @throws PostgresUnfitError if it does not answer, or refuses the login or the database
+ */
+export function readPostgres(url: string, timeoutMs: number): Promise<SeenPostgres> {
+  return lookAtPostgres(url, timeoutMs, async (client) => {
+    const { rows } = await client.query<{ name: string; setting: string }>(
+      'SELECT name, setting FROM pg_settings WHERE name = ANY($1)',
+      [SETTINGS],
+    );
+    const settings = new Map(rows.map(({ name, setting }) => [name, setting]));
+    return {
+      host: client.host,
+      weakness: passwordsOf(url).map(weaknessOf)[0] ?? null,
+      settings,
+      isOpen: await isOpen(client, majorOf(settings)),
+      ...(await readSession(client, url)),
+      clock: await readClock(async () => {
+        const { rows } = await client.query<{ ms: string }>(
+          'SELECT extract(epoch FROM clock_timestamp()) * 1000 AS ms',
+        );
+        return Number(rows[0]?.ms);
+      }),
+    };
+  });
+}
+
+const SETTINGS = [
+  'server_version',
+  'default_transaction_read_only',
+  'default_transaction_isolation',
+  'synchronous_commit',
+  'fsync',
+  'full_page_writes',
+  'max_connections',
+  'superuser_reserved_connections',
+  'reserved_connections',
+  'data_directory',
+];
+
+const majorOf = (settings: SeenPostgres['settings']): number =>
+  Number.parseInt(settings.get('server_version') ?? '', 10);
+
+/** Before version 16 it does not tell; then a password in our address is all there is to go by. */
+async function isOpen(client: pg.Client, major: number): Promise<boolean> {
+  if (major < 16) return !client.password;
+  const { rows } = await client.query<{ system_user: string | null }>('SELECT system_user');
+  return rows[0]?.system_user == null;
+}
+
+async function readSession(client: pg.Client, url: string) {
+  // numbackends needs no rights. In pg_stat_activity a role sees at least its own sessions, and ours share one.
+  const { rows } = await client.query(
+    `SELECT coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false) AS tls,
+            pg_is_in_recovery() AS standby,
+            (SELECT rolconnlimit FROM pg_roles WHERE rolname = session_user) AS role_limit,
+            (SELECT datconnlimit FROM pg_database WHERE datname = current_database()) AS database_limit,
+            (SELECT sum(numbackends)::int FROM pg_stat_database) AS used,
+            (SELECT count(*)::int FROM pg_stat_activity
+              WHERE pid <> pg_backend_pid() AND application_name IN ('flash-sale-api', 'flash-sale-worker')) AS ours`,
+  );
+  const { tls, standby, role_limit, database_limit, used, ours } = rows[0];
+  const limits = [role_limit, database_limit].filter((limit: number) => limit >= 0);
+  const query = URL.canParse(url) ? new URL(url).searchParams : new URLSearchParams();
+  const mode = query.get('sslmode');
+  const unverified = mode === 'no-verify' || (query.get('uselibpqcompat') === 'true' && mode !== 'verify-full');
+  return {
+    tls: tls ? (unverified ? 'unverified' : 'verified') : 'none',
+    standby,
+    limitOfLogin: limits.length === 0 ? null : Math.min(...limits),
+    ours,
+    // Without this connection.
+    others: Math.max(used - ours - 1, 0),
+  } as const;
+}
+
+/** A server, and the connections that our processes need. */
+export interface PostgresFacts extends SeenPostgres {
+  readonly needed: { readonly connections: number; readonly what: string; readonly comeOnTop: boolean };
+  /** What the ledger's tables lack, as a sentence; null: nothing. */
+  readonly outdated: string | null;
+}
+
+export const POSTGRES_CHECKS: readonly Check<PostgresFacts>[] = [
+  [
+    'POSTGRES_ANSWERS',
+    'PostgreSQL is the ledger: without it no order is confirmed.',
+    ({ host, settings }) => {
+      const found = `${host}, version ${settings.get('server_version')}`;
+      return majorOf(settings) >= POSTGRES_MAJOR_MIN
+        ? ok(found)
+        : wrong(found, `Upgrade it to ${POSTGRES_MAJOR_MIN} or newer`);
+    },
+  ],
+  [
+    'POSTGRES_LOGIN',
+    'Anyone who can write to the ledger decides what was sold.',
+    ({ host, isOpen, weakness }) => {
+      if (weakness !== null)
+        return warning(`the password is ${weakness}`, `psql "$DATABASE_URL" -c '\\password'; the same in DATABASE_URL`);
+      if (!isOpen) return ok('a password is required');
+      const mend = 'scram-sha-256 instead of trust in pg_hba.conf, and a password in DATABASE_URL';
+      const found = 'no password is required';
+      return isLoopback(host) ? warning(`${found} on this machine`, mend) : wrong(found, mend);
+    },
+  ],
+  [
+    'POSTGRES_TLS',
+    'Without TLS the network sees the password, the buyers and the orders.',
+    ({ host, tls }) => {
+      const mend = '?sslmode=verify-full in DATABASE_URL, with &sslrootcert=/path/ca.pem for your own CA';
+      if (tls === 'verified') return ok('TLS');
+      if (tls === 'unverified') return warning('TLS, and the certificate is not verified', mend);
+      return isLoopback(host)
+        ? ok('none: this machine only')
+        : warning(`none, and ${host} is another machine`, `${mend}; ssl = on in postgresql.conf`);
+    },
+  ],
+  [
+    'POSTGRES_WRITABLE',
+    'A ledger that accepts no writes confirms no orders.',
+    ({ standby, settings }) => {
+      if (standby) return wrong('it is a standby', 'The address of its primary in DATABASE_URL');
+      const isReadOnly = settings.get('default_transaction_read_only') === 'on';
+      return isReadOnly
+        ? wrong('default_transaction_read_only is on', set('default_transaction_read_only = off'))
+        : ok('yes');
+    },
+  ],
+  ['POSTGRES_SETTINGS', 'A confirmed order is only in the ledger, so it must survive a crash.', checkSettings],
+  ['POSTGRES_CONNECTIONS', 'A process that gets no connection cannot confirm or read orders.', checkConnections],
+  [
+    'POSTGRES_MIGRATIONS',
+    'A process does not start on a ledger that is older than its code.',
+    ({ outdated }) => (outdated === null ? ok('up to date') : wrong(outdated, 'npm run migrate')),
+  ],
+];
+
+function set(what: string): string {
+  return `psql "$DATABASE_URL" -c "ALTER SYSTEM SET ${what}" -c "SELECT pg_reload_conf()"`;
+}
+
+/** Batches of one sale wait for each other and then read what the other wrote, which a stricter isolation level forbids. */
+function checkSettings({ settings }: PostgresFacts): Verdict {
+  const level = settings.get('default_transaction_isolation');
+  const off = ['fsync', 'full_page_writes', 'synchronous_commit'].filter((name) => settings.get(name) === 'off');
+  const faults = [
+    ...off.map((name) => ({ found: `${name} is off`, mend: set(`${name} = on`) })),
+    ...(level === 'read committed'
+      ? []
+      : [{ found: `default isolation ${level}`, mend: set("default_transaction_isolation = 'read committed'") }]),
+  ];
+  if (faults.length === 0) return ok(`durable (synchronous_commit ${settings.get('synchronous_commit')}), ${level}`);
+  return wrong(faults.map(({ found }) => found).join(', '), faults.map(({ mend }) => mend).join('; '));
+}
+
+/** The settings tell of this machine's processes; the server, of those of all machines. */
+function checkConnections({ settings, limitOfLogin, ours, others, needed }: PostgresFacts): Verdict {
+  const number = (name: string): number => Number(settings.get(name) ?? 0);
+  const max = number('max_connections');
+  const room = Math.min(
+    max - number('superuser_reserved_connections') - number('reserved_connections'),
+    limitOfLogin ?? max,
+  );
+  const { connections, what, comeOnTop } = needed;
+  const found = `${connections} for ${what}; processes of all machines hold ${ours}, others ${others}, of ${room}`;
+  const mend = `${set(`max_connections = ${max + connections}`)}, and a restart; or a lower DATABASE_POOL_SIZE`;
+  if (!comeOnTop && connections > room) return wrong(found, mend);
+  const total = comeOnTop ? ours + connections : Math.max(ours, connections);
+  return total + others > room ? warning(found, mend) : ok(found);
+}
+
+/** @param pool connections of one process. @param processes by kind; null: one that starts, beside those that run */
+export function connectionsNeeded(
+  pool: number,
+  processes: { api: number; worker: number } | null,
+): PostgresFacts['needed'] {
+  if (processes === null) return { connections: pool, what: 'this process', comeOnTop: true };
+  const { api, worker } = processes;
+  const connections = pool * (api + worker) + CONNECTIONS_OF_COMMANDS;
+  return { connections, what: `${api} API + ${worker} worker × ${pool} and commands`, comeOnTop: false };
+}
