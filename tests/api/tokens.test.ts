@@ -163,7 +163,7 @@ test('keys of an issuer: its tokens are good, and none that were made of what ev
   expect(host.asked - asked).toBeLessThanOrEqual(1);
 });
 
-test('keys that cannot be had: 503, to be tried again, and nothing is taken', async () => {
+test('unavailable keys: 503, retryable, and nothing is taken', async () => {
   const sale = await makeSale(world);
   const lonely = await startApi(world, {
     AUTH: 'jwt',
@@ -175,13 +175,13 @@ test('keys that cannot be had: 503, to be tried again, and nothing is taken', as
     const { status, body } = await order(withToken(await signer.token()), { saleId: sale.id, at: lonely });
     expect([status, body.code, body.retryable]).toEqual([503, 'IDENTITY_UNAVAILABLE', true]);
     expect((await lonely.parts.inventory.read(sale.id)).numbers?.available).toBe(10);
-    expect(world.lines.some(({ msg }) => msg === 'the keys of tokens cannot be fetched')).toBe(true);
+    expect(world.lines.some(({ msg }) => msg === 'token keys not fetched')).toBe(true);
   } finally {
     await lonely.close();
   }
 });
 
-test('the reference says how a buyer says who he is here', async () => {
+test('the API reference names how buyers are identified', async () => {
   const reference = (await (await fetch(`${api.url}/docs/json`)).json()) as AnyJson;
   expect(reference.components.securitySchemes.buyer).toMatchObject({ type: 'http', scheme: 'bearer' });
 });

@@ -1,12 +1,11 @@
-/** The judge of tokens with keys that are fetched: rotation, a host that is away, floods of unknown keys. Short times, real HTTP. */
+/** Token verification with fetched keys: rotation, an unavailable host, floods of unknown key ids. Short times, real HTTP. */
 import { execFileSync } from 'node:child_process';
 import { createSign, generateKeyPairSync } from 'node:crypto';
 import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { open as openFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createTokenVerifier, type TokenVerifier } from '@flash-sale/api/auth/verify-token.ts';
-import { KNOWN_TOKEN_MAX_MS } from '@flash-sale/core/config/identity-limits.ts';
+import { createTokenVerifier, KNOWN_TOKEN_MAX_MS, type TokenVerifier } from '@flash-sale/api/auth/verify-token.ts';
 import { createLogger } from '@flash-sale/core/runtime/logging.ts';
 import { afterEach, expect, test, vi } from 'vitest';
 import { AUDIENCE, ISSUER, type KeyHost, makeSigner, type Signer, startKeyHost } from '../support/key-host.ts';
@@ -19,7 +18,7 @@ afterEach(async () => {
   for (const each of open.splice(0)) await each.close();
 });
 
-function judgeOf(
+function verifierOf(
   url: string,
   times: Parameters<typeof createTokenVerifier>[1]['times'] = {},
   log = createLogger('test', 'silent', ''),
@@ -30,9 +29,9 @@ function judgeOf(
     issuer: ISSUER,
     audience: AUDIENCE,
   };
-  const judge = createTokenVerifier(identity, { log, times: { timeoutMs: 500, cooldownMs: COOLDOWN_MS, ...times } });
-  open.push(judge);
-  return judge;
+  const verifier = createTokenVerifier(identity, { log, times: { timeoutMs: 500, cooldownMs: COOLDOWN_MS, ...times } });
+  open.push(verifier);
+  return verifier;
 }
 
 async function hostOf(...signers: { publicKey: KeyHost['keys'][number] }[]): Promise<KeyHost> {
@@ -46,7 +45,7 @@ const whenCool = () => new Promise((resolve) => setTimeout(resolve, COOLDOWN_MS 
 
 /** Holds back every verification: Node's threads wait for pipes that nobody writes to. @returns what lets them go on */
 function holdThreads(): () => Promise<void> {
-  const folder = mkdtempSync(join(tmpdir(), 'flash-sale-judge-'));
+  const folder = mkdtempSync(join(tmpdir(), 'flash-sale-verify-'));
   const pipes = Array.from({ length: Number(process.env.UV_THREADPOOL_SIZE ?? 4) }, (_, i) => join(folder, String(i)));
   execFileSync('mkfifo', pipes);
   const waiting = pipes.map(async (pipe) => (await openFile(pipe, 'r')).close());
@@ -60,183 +59,183 @@ function holdThreads(): () => Promise<void> {
 test.each(['RS256', 'ES256', 'EdDSA'] as const)('a token that is signed with %s is its subject', async (alg) => {
   const signer = await makeSigner(alg, 'k1');
   const host = await hostOf(signer);
-  expect(await judgeOf(host.url).judge(await signer.token({ sub: 'buyer-7' }))).toEqual({
+  expect(await verifierOf(host.url).verify(await signer.token({ sub: 'buyer-7' }))).toEqual({
     word: 'buyer',
     buyerId: 'buyer-7',
   });
 });
 
-test('a key that is too short: nobody is let in, nothing breaks, and it is said once, not with each token', async () => {
+test('an RSA key that is too short: 503, and one log line for all tokens', async () => {
   const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 1_024 });
   const host = await hostOf({
     publicKey: { ...publicKey.export({ format: 'jwk' }), kid: 'k1', alg: 'RS256', use: 'sig' } as never,
   });
-  const folder = mkdtempSync(join(tmpdir(), 'flash-sale-judge-'));
+  const folder = mkdtempSync(join(tmpdir(), 'flash-sale-verify-'));
   open.push({ close: () => rmSync(folder, { recursive: true }) });
   const file = join(folder, 'log');
-  const judge = judgeOf(host.url, {}, createLogger('test', 'warn', file));
+  const verifier = verifierOf(host.url, {}, createLogger('test', 'warn', file));
   const part = (value: unknown) => Buffer.from(JSON.stringify(value)).toString('base64url');
   const text = `${part({ alg: 'RS256', kid: 'k1' })}.${part({ iss: ISSUER, aud: AUDIENCE, sub: 'ann', exp: 4e9 })}`;
   const token = `${text}.${createSign('RSA-SHA256').update(text).sign(privateKey).toString('base64url')}`;
-  for (let i = 0; i < 20; i++) expect((await judge.judge(token)).word).toBe('keys_unavailable');
+  for (let i = 0; i < 20; i++) expect((await verifier.verify(token)).word).toBe('keys_unavailable');
   const lines = () => (existsSync(file) ? readFileSync(file, 'utf8').split('\n').filter(Boolean) : []);
   await eventually('it is said', 5_000, () => lines().length > 0);
   expect(lines().map((line) => JSON.parse(line).err)).toEqual(['an RSA key has 1024 bits, and must have 2048']);
 });
 
-test('a key that was rotated in is found at once, and asked for once by a crowd', async () => {
+test('a rotated key is fetched at once, and once for a crowd', async () => {
   const [before, after] = await Promise.all([makeSigner('ES256', 'k1'), makeSigner('ES256', 'k2')]);
   const host = await hostOf(before);
-  const judge = judgeOf(host.url);
-  expect((await judge.judge(await before.token())).word).toBe('buyer');
+  const verifier = verifierOf(host.url);
+  expect((await verifier.verify(await before.token())).word).toBe('buyer');
   host.keys = [before.publicKey, after.publicKey];
   await whenCool();
   const token = await after.token();
-  const words = await Promise.all(Array.from({ length: 50 }, async () => (await judge.judge(token)).word));
+  const words = await Promise.all(Array.from({ length: 50 }, async () => (await verifier.verify(token)).word));
   expect(new Set(words)).toEqual(new Set(['buyer']));
   expect(host.asked).toBe(2);
 });
 
-test('a key that was taken away is believed no longer, not even for tokens that are remembered', async () => {
+test('a removed key is no longer trusted, nor are remembered tokens that it signed', async () => {
   const [leaked, fresh] = await Promise.all([makeSigner('ES256', 'k1'), makeSigner('ES256', 'k2')]);
   const host = await hostOf(leaked);
-  const judge = judgeOf(host.url, { refreshMs: 100 });
+  const verifier = verifierOf(host.url, { refreshMs: 100 });
   const token = await leaked.token({ iat: Math.floor(Date.now() / 1_000) - 60 });
-  expect((await judge.judge(token)).word).toBe('buyer');
-  expect(judge.recall(token)).toBe('ann');
+  expect((await verifier.verify(token)).word).toBe('buyer');
+  expect(verifier.recall(token)).toBe('ann');
   host.keys = [fresh.publicKey];
-  await eventually('it is forgotten', 5_000, () => judge.recall(token) === null);
-  expect((await judge.judge(token)).word).toBe('invalid');
+  await eventually('it is forgotten', 5_000, () => verifier.recall(token) === null);
+  expect((await verifier.verify(token)).word).toBe('invalid');
 });
 
-test('a key that is taken away while a token is verified lets it in no more, and nothing of it is remembered', async () => {
+test('a key that is removed during a verification lets nobody in', async () => {
   const [leaked, fresh] = await Promise.all([makeSigner('ES256', 'k1'), makeSigner('ES256', 'k2')]);
   const host = await hostOf(leaked);
-  const judge = judgeOf(host.url, { refreshMs: 50, cooldownMs: 0 });
+  const verifier = verifierOf(host.url, { refreshMs: 50, cooldownMs: 0 });
   const [first, second] = [await leaked.token(), await leaked.token({ sub: 'eve', exp: 4_102_444_800 })];
-  expect((await judge.judge(first)).word).toBe('buyer');
+  expect((await verifier.verify(first)).word).toBe('buyer');
   const letGo = holdThreads();
   let outcome: Promise<{ word: string }>;
   try {
-    outcome = judge.judge(second);
+    outcome = verifier.verify(second);
     host.keys = [fresh.publicKey];
-    await eventually('the keys are others', 5_000, () => judge.recall(first) === null);
+    await eventually('the keys are others', 5_000, () => verifier.recall(first) === null);
   } finally {
     await letGo();
   }
   expect((await outcome).word).toBe('invalid');
-  expect(judge.recall(second)).toBeNull();
+  expect(verifier.recall(second)).toBeNull();
 });
 
-test('whatever end a token has, it is judged again after some minutes', async () => {
+test('a token is verified again after some minutes, however late it expires', async () => {
   const signer = await makeSigner('ES256', 'k1');
-  const judge = judgeOf((await hostOf(signer)).url);
+  const verifier = verifierOf((await hostOf(signer)).url);
   const token = await signer.token({ exp: 4_102_444_800 });
-  expect((await judge.judge(token)).word).toBe('buyer');
+  expect((await verifier.verify(token)).word).toBe('buyer');
   const now = Date.now();
   vi.spyOn(Date, 'now').mockReturnValue(now + KNOWN_TOKEN_MAX_MS - 60_000);
-  expect(judge.recall(token)).toBe('ann');
+  expect(verifier.recall(token)).toBe('ann');
   vi.spyOn(Date, 'now').mockReturnValue(now + KNOWN_TOKEN_MAX_MS + 1);
-  expect(judge.recall(token)).toBeNull();
+  expect(verifier.recall(token)).toBeNull();
 });
 
-test('an unknown key soon after the keys were had: 401 only where the token is older than they are', async () => {
+test('an unknown key id within the cooldown: 401 only where the token is older than the keys', async () => {
   const [known, rotatedIn] = await Promise.all([makeSigner('ES256', 'k1'), makeSigner('ES256', 'k2')]);
   const host = await hostOf(known);
-  const judge = judgeOf(host.url, { cooldownMs: 1_000 });
-  expect((await judge.judge(await known.token())).word).toBe('buyer');
+  const verifier = verifierOf(host.url, { cooldownMs: 1_000 });
+  expect((await verifier.verify(await known.token())).word).toBe('buyer');
   host.keys = [known.publicKey, rotatedIn.publicKey];
   const token = await rotatedIn.token();
   const old = await rotatedIn.token({ iat: Math.floor(Date.now() / 1_000) - 60 }, { kid: 'made-up' });
   // A stranger keeps having the host asked. No word of those that a buyer hears meanwhile is a false 401.
   const words = new Set<string>();
-  expect((await judge.judge(old)).word).toBe('invalid');
+  expect((await verifier.verify(old)).word).toBe('invalid');
   await eventually('it is found', 10_000, async () => {
-    await judge.judge(await known.token({}, { kid: 'made-up' }));
-    const { word } = await judge.judge(token);
+    await verifier.verify(await known.token({}, { kid: 'made-up' }));
+    const { word } = await verifier.verify(token);
     words.add(word);
     return word === 'buyer';
   });
   expect(words).toEqual(new Set(['keys_unavailable', 'buyer']));
 });
 
-test('a token that does not name its key is good by any of them', async () => {
+test('a token that names no key is verified with each of them', async () => {
   const [one, other, foreign] = await Promise.all(['k1', 'k2', 'k3'].map((kid) => makeSigner('ES256', kid)));
-  const judge = judgeOf((await hostOf(one as Signer, other as Signer)).url);
+  const verifier = verifierOf((await hostOf(one as Signer, other as Signer)).url);
   const nameless = (signer: Signer | undefined) => (signer as Signer).token({}, { kid: undefined });
-  for (const signer of [one, other]) expect((await judge.judge(await nameless(signer))).word).toBe('buyer');
-  expect((await judge.judge(await nameless(foreign))).word).toBe('invalid');
-  expect((await judge.judge(await (other as Signer).token({ exp: 1 }, { kid: undefined }))).word).toBe('expired');
+  for (const signer of [one, other]) expect((await verifier.verify(await nameless(signer))).word).toBe('buyer');
+  expect((await verifier.verify(await nameless(foreign))).word).toBe('invalid');
+  expect((await verifier.verify(await (other as Signer).token({ exp: 1 }, { kid: undefined }))).word).toBe('expired');
 });
 
-test('a flood of unknown keys asks the host no more often than the cooldown allows', async () => {
+test('a flood of unknown key ids causes one fetch per cooldown', async () => {
   const signer = await makeSigner('ES256', 'k1');
   const host = await hostOf(signer);
-  const judge = judgeOf(host.url, { cooldownMs: 60_000 });
-  expect((await judge.judge(await signer.token())).word).toBe('buyer');
+  const verifier = verifierOf(host.url, { cooldownMs: 60_000 });
+  expect((await verifier.verify(await signer.token())).word).toBe('buyer');
   for (let i = 0; i < 100; i++) {
-    expect((await judge.judge(await signer.token({}, { kid: `made-up-${i}` }))).word).toBe('keys_unavailable');
+    expect((await verifier.verify(await signer.token({}, { kid: `made-up-${i}` }))).word).toBe('keys_unavailable');
   }
   expect(host.asked).toBe(1);
 });
 
 test.each(['silent', 'broken'] as const)(
-  'a host that is %s: known keys go on, for others nothing is said',
+  'a host that is %s: known keys stay in use, unknown ones get 503',
   async (manner) => {
     const [known, unknown] = await Promise.all([makeSigner('ES256', 'k1'), makeSigner('ES256', 'k2')]);
     const host = await hostOf(known);
-    const judge = judgeOf(host.url, { refreshMs: 50 });
-    expect((await judge.judge(await known.token())).word).toBe('buyer');
+    const verifier = verifierOf(host.url, { refreshMs: 50 });
+    expect((await verifier.verify(await known.token())).word).toBe('buyer');
     host.manner = manner;
     const { asked } = host;
     await eventually('it was asked again', 5_000, () => host.asked > asked);
-    expect((await judge.judge(await known.token({ sub: 'bob' }))).word).toBe('buyer');
+    expect((await verifier.verify(await known.token({ sub: 'bob' }))).word).toBe('buyer');
     await whenCool();
     // It may be a key that was rotated in meanwhile: 401 would be a lie.
-    expect((await judge.judge(await unknown.token())).word).toBe('keys_unavailable');
+    expect((await verifier.verify(await unknown.token())).word).toBe('keys_unavailable');
     host.manner = 'well';
     host.keys = [known.publicKey, unknown.publicKey];
-    await eventually('it is found', 5_000, async () => (await judge.judge(await unknown.token())).word === 'buyer');
+    await eventually('it is found', 5_000, async () => (await verifier.verify(await unknown.token())).word === 'buyer');
   },
 );
 
-test('a host that was never there: no token is judged, the host is not flooded, and as it comes all is well', async () => {
+test('a host that was never available: 503, no flood of fetches, and recovery when it answers', async () => {
   const signer = await makeSigner('ES256', 'k1');
   const host = await hostOf(signer);
   host.manner = 'broken';
-  const judge = judgeOf(host.url, { cooldownMs: 1_000 });
+  const verifier = verifierOf(host.url, { cooldownMs: 1_000 });
   const token = await signer.token();
-  for (let i = 0; i < 100; i++) expect((await judge.judge(token)).word).toBe('keys_unavailable');
+  for (let i = 0; i < 100; i++) expect((await verifier.verify(token)).word).toBe('keys_unavailable');
   expect(host.asked).toBeLessThanOrEqual(2);
   host.manner = 'well';
-  await eventually('it is judged', 10_000, async () => (await judge.judge(token)).word === 'buyer');
+  await eventually('it is judged', 10_000, async () => (await verifier.verify(token)).word === 'buyer');
 });
 
-test('keys are believed for a bounded time while the host is away', async () => {
+test('keys are trusted for a bounded time while the host is unavailable', async () => {
   const signer = await makeSigner('ES256', 'k1');
   const host = await hostOf(signer);
-  const judge = judgeOf(host.url, { staleMaxMs: 300 });
+  const verifier = verifierOf(host.url, { staleMaxMs: 300 });
   const remembered = await signer.token();
-  expect((await judge.judge(remembered)).word).toBe('buyer');
+  expect((await verifier.verify(remembered)).word).toBe('buyer');
   host.manner = 'broken';
   await eventually(
     'they are too old',
     5_000,
-    async () => (await judge.judge(await signer.token())).word === 'keys_unavailable',
+    async () => (await verifier.verify(await signer.token())).word === 'keys_unavailable',
   );
-  expect(judge.recall(remembered)).toBeNull();
+  expect(verifier.recall(remembered)).toBeNull();
   host.manner = 'well';
-  await eventually('they are had again', 5_000, async () => (await judge.judge(remembered)).word === 'buyer');
-  expect(judge.recall(remembered)).toBe('ann');
+  await eventually('they are had again', 5_000, async () => (await verifier.verify(remembered)).word === 'buyer');
+  expect(verifier.recall(remembered)).toBe('ann');
 });
 
 test.each([
   ['no JSON', '<html>'],
   ['no key set', '{"keys":1}'],
   ['without end', `{"keys":[],"x":"${'a'.repeat(300_000)}"}`],
-])('what the host sends is %s: nothing is believed', async (_what, text) => {
+])('a key set that is %s is not trusted', async (_what, text) => {
   const signer = await makeSigner('ES256', 'k1');
   const host = await hostOf(signer);
   host.keys = text;
-  expect((await judgeOf(host.url).judge(await signer.token())).word).toBe('keys_unavailable');
+  expect((await verifierOf(host.url).verify(await signer.token())).word).toBe('keys_unavailable');
 });

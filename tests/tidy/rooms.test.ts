@@ -37,7 +37,6 @@ const rules: { folder: string; mayNot: RegExp }[] = [
   { folder: 'packages/core/src/ledger/', mayNot: /^(ioredis|bullmq)$/ },
   { folder: 'packages/core/', mayNot: /^apps\/|^packages\/(ops|launcher)\/|^fastify$/ },
   { folder: 'packages/ops/', mayNot: /^apps\/|^packages\/launcher\// },
-  { folder: 'packages/ops/src/audit/', mayNot: /core\/src\/(?!config\/|runtime\/|inventory\/keys\.ts)/ },
   { folder: 'apps/api/', mayNot: /^apps\/worker\/|^packages\/launcher\// },
   { folder: 'apps/worker/', mayNot: /^apps\/api\/|^packages\/launcher\// },
 ];

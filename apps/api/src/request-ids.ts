@@ -1,7 +1,7 @@
 /**
- * Ids of requests, which lead to the lines in the log. One that the client brings is taken where it is short and plain; else it is a new one:
- * unique among all processes for ever (48 random bits of this process, and a number). Nobody is let in by it, so that it may be guessed;
- * it is kept with every order, so that it is short.
+ * Request ids, which lead to the lines in the log. X-Request-ID is taken where it is short and plain;
+ * otherwise the id is new: 48 random bits of this process and a counter. It grants no access, so it may be
+ * guessed; it is stored with every order, so it is short.
  */
 import { randomBytes } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';

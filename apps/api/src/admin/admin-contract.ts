@@ -1,4 +1,4 @@
-/** Shapes of the operator's routes. */
+/** Schemas of the operators' routes. */
 import { MAX_ALLOTMENT, MAX_QUANTITY } from '@flash-sale/core/config/limits.ts';
 import { PRICE_PATTERN, SALE_ID_PATTERN } from '@flash-sale/core/domain/sale.ts';
 import { Type } from '@sinclair/typebox';
@@ -27,12 +27,12 @@ const AdminSaleSchema = Type.Object({
   ends_at: InstantSchema,
   state: Type.String({ description: 'scheduled, active, paused or ended.' }),
   allotment: Type.Integer({ description: 'Units given to the sale, by the inventory.' }),
-  available: Type.Integer({ description: 'Units that can be had.' }),
+  available: Type.Integer({ description: 'Units that are free.' }),
   reserved: Type.Integer({ description: 'Units of orders that the ledger does not have yet.' }),
   sold: Type.Integer({ description: 'Units of confirmed orders, by the inventory.' }),
   ledger: Type.Object(
     { allotment: Type.Integer(), sold: Type.Integer() },
-    { description: 'The same by the ledger; it runs ahead of the inventory for as long as orders are being settled.' },
+    { description: 'The same by the ledger; it is ahead of the inventory while outcomes are being applied.' },
   ),
   server_time: InstantSchema,
 });
@@ -49,7 +49,7 @@ const failures = [
 
 export const CreateSaleSchema = {
   ...common,
-  summary: 'Make a sale',
+  summary: 'Create a sale',
   body: Type.Object(
     {
       product_id: Type.String({ pattern: SALE_ID_PATTERN }),
@@ -103,12 +103,12 @@ export const ReadAdminSaleSchema = {
   response: { 200: AdminSaleSchema, ...problemResponses('SALE_NOT_FOUND', ...failures) },
 };
 
-export const PauseSaleSchema = { ...ReadAdminSaleSchema, summary: 'Refuse orders until it is resumed' };
-export const ResumeSaleSchema = { ...ReadAdminSaleSchema, summary: 'Take orders again' };
+export const PauseSaleSchema = { ...ReadAdminSaleSchema, summary: 'Pause a sale: orders are refused until it resumes' };
+export const ResumeSaleSchema = { ...ReadAdminSaleSchema, summary: 'Resume a sale' };
 
 export const ChangeWindowSchema = {
   ...common,
-  summary: 'Move the beginning and the end',
+  summary: 'Change start and end',
   params: SaleParams,
   body: Type.Object({ starts_at: InstantSchema, ends_at: InstantSchema }, { additionalProperties: false }),
   response: { 200: AdminSaleSchema, ...problemResponses('INVALID_REQUEST', 'SALE_NOT_FOUND', ...failures) },
@@ -116,7 +116,7 @@ export const ChangeWindowSchema = {
 
 export const ChangeStockSchema = {
   ...common,
-  summary: 'Add units, or withdraw units that nobody was promised',
+  summary: 'Add units, or withdraw free units',
   params: SaleParams,
   body: Type.Object(
     {
@@ -128,8 +128,7 @@ export const ChangeStockSchema = {
       change_id: Type.Optional(
         Type.String({
           pattern: '^[A-Za-z0-9_-]{1,64}$',
-          description:
-            'Names the change: asked for again with the same id, it is carried out once. Made up where absent.',
+          description: 'Makes the change idempotent: the same id is applied once. Generated where absent.',
         }),
       ),
       reason: Type.String({ minLength: 1, maxLength: 500, pattern: '^[^\\u0000]*$', description: 'For the record.' }),

@@ -1,9 +1,9 @@
 /**
- * What an operator does to a sale. The ledger is changed first and the inventory follows; a crash between the two is mended by
- * the worker's repair loop. Only the withdrawal of units asks the inventory first, for only the inventory knows what is promised.
+ * What operators do to a sale. The ledger changes first and the inventory follows; the worker's sync loop
+ * finishes what a crash left between the two. Only a withdrawal of units asks the inventory first, because
+ * only the inventory knows which units are free.
  */
-
-import { ADMIN_LIST_MAX, MAX_ALLOTMENT } from '@flash-sale/core/config/limits.ts';
+import { MAX_ALLOTMENT } from '@flash-sale/core/config/limits.ts';
 import type { Sale, StockNumbers } from '@flash-sale/core/domain/sale.ts';
 import type { Inventory } from '@flash-sale/core/inventory/inventory.ts';
 import { syncSale, syncStockChange } from '@flash-sale/core/inventory/sync-sale.ts';
@@ -12,7 +12,10 @@ import type { NewSale, Operator, SaleStore } from '@flash-sale/core/ledger/sale-
 import { unavailableDependency } from '@flash-sale/core/runtime/errors.ts';
 import type { SaleReader } from '../sales/read-sales.ts';
 
-/** A sale as ledger and inventory have it; `now` is Redis' clock in ms since 1970. */
+/** Sales in the operators' list. */
+const LIST_MAX = 200;
+
+/** A sale in ledger and inventory; `now` is Redis' clock in ms since 1970. */
 export interface SaleNumbers {
   readonly sale: LedgerSale;
   readonly numbers: StockNumbers;
@@ -35,40 +38,40 @@ export function createManageSales(parts: {
     return numbers ? { sale, numbers, now } : 'recovering';
   }
 
-  async function carry(sale: Sale | null): Promise<Managed> {
+  async function sync(sale: Sale | null): Promise<Managed> {
     if (!sale) return 'no_such_sale';
-    const carried = await syncSale({ inventory, sales }, sale);
+    const synced = await syncSale({ inventory, sales }, sale);
     await saleReader.forget(sale.id);
-    return carried ? read(sale.id) : 'recovering';
+    return synced ? read(sale.id) : 'recovering';
   }
 
   return {
     read,
 
-    /** The newest, by the ledger alone: a list must not ask the inventory for each. */
-    list: (): Promise<LedgerSale[]> => sales.list({ order: 'newest first', limit: ADMIN_LIST_MAX }),
+    /** The newest sales, from the ledger alone. */
+    list: (): Promise<LedgerSale[]> => sales.list({ order: 'newest first', limit: LIST_MAX }),
 
     async create(sale: NewSale, operator: Operator): Promise<Managed | 'exists'> {
       const made = await sales.create(sale, operator);
-      return made ? carry(made) : 'exists';
+      return made ? sync(made) : 'exists';
     },
 
     async pause(saleId: string, operator: Operator): Promise<Managed> {
-      return carry(await sales.setPaused(saleId, true, operator));
+      return sync(await sales.setPaused(saleId, true, operator));
     },
 
     async resume(saleId: string, operator: Operator): Promise<Managed> {
-      return carry(await sales.setPaused(saleId, false, operator));
+      return sync(await sales.setPaused(saleId, false, operator));
     },
 
     async changeWindow(saleId: string, startsAt: number, endsAt: number, operator: Operator): Promise<Managed> {
-      return carry(await sales.changeWindow(saleId, startsAt, endsAt, operator));
+      return sync(await sales.changeWindow(saleId, startsAt, endsAt, operator));
     },
 
     /**
-     * The change's id names it: asked for again with the same id, it is carried out once.
+     * Idempotent by the change's id.
      *
-     * @returns 'pending' where it is written down and the inventory has not answered; the repair loop carries it out
+     * @returns 'pending' where the change is recorded and the inventory has not answered; the sync loop applies it
      */
     async changeStock(
       change: { id: string; saleId: string; delta: number; reason: string },
@@ -78,13 +81,13 @@ export function createManageSales(parts: {
       if (begun === 'inventory_closed') return 'recovering';
       if (begun === null) return 'no_such_sale';
       if (typeof begun === 'string') return begun;
-      // Decided before: the inventory is not asked again, for it may have forgotten.
+      // Decided before: the inventory is not asked again, it may have lost the record.
       if (begun.state !== 'pending') {
         const found = await read(change.saleId);
         if (begun.state === 'applied' || typeof found === 'string') return found;
         return { refused: true, available: found.numbers.available };
       }
-      // From here on it is written down: whatever fails, it will be carried out, and must not be asked for anew.
+      // Recorded: whatever fails now, the change will be applied, so the client must not send a new one.
       let decided: Awaited<ReturnType<typeof syncStockChange>>;
       try {
         decided = await syncStockChange({ inventory, sales }, begun);

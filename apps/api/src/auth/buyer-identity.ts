@@ -1,6 +1,6 @@
 /**
- * Who is buying: the subject of a bearer token that is verified here (AUTH=jwt), or X-User-ID as it stands, which a gateway sets that
- * verifies buyers (AUTH=header). One or the other: what is not asked for is not looked at.
+ * Who is buying: the subject of a bearer token (AUTH=jwt), or X-User-ID, which a gateway sets after
+ * authentication (AUTH=header). Only one of them is read.
  */
 import type { FastifyReply, FastifyRequest, onRequestHookHandler } from 'fastify';
 import fp from 'fastify-plugin';
@@ -26,16 +26,16 @@ const refusals = {
   keys_unavailable: 'IDENTITY_UNAVAILABLE',
 } as const satisfies Record<string, ProblemCode>;
 
-/** @param options.tokenVerifier null: X-User-ID is believed */
+/** @param options.tokenVerifier null: X-User-ID is trusted */
 export default fp<{ tokenVerifier: TokenVerifier | null }>(
   async (app, { tokenVerifier }) => {
     app.decorateRequest('buyerId', '');
-    app.decorate('requireBuyer', tokenVerifier === null ? believeHeader : askJudge(tokenVerifier));
+    app.decorate('requireBuyer', tokenVerifier === null ? trustHeader : verifyBearer(tokenVerifier));
   },
   { name: 'buyer-identity', dependencies: ['problems'] },
 );
 
-function believeHeader(request: FastifyRequest, reply: FastifyReply, next: () => void): void {
+function trustHeader(request: FastifyRequest, reply: FastifyReply, next: () => void): void {
   const id = request.headers['x-user-id'];
   if (id === undefined || id === '') return void reply.problem('BUYER_REQUIRED');
   if (!isBuyerId(id)) return void reply.problem('INVALID_BUYER');
@@ -43,18 +43,18 @@ function believeHeader(request: FastifyRequest, reply: FastifyReply, next: () =>
   next();
 }
 
-function askJudge(judge: TokenVerifier) {
+function verifyBearer(verifier: TokenVerifier) {
   return (request: FastifyRequest, reply: FastifyReply, next: (error?: Error) => void): void => {
     const token = bearerOf(request.headers);
     if (token === null) return void reply.problem('BUYER_REQUIRED');
-    // Without a promise: most requests of a drop are not the first ones of their buyer.
-    const known = judge.recall(token);
+    // Without a promise: most requests are not the first of their buyer.
+    const known = verifier.recall(token);
     if (known !== null) {
       request.buyerId = known;
       next();
       return;
     }
-    judge.judge(token).then((outcome) => {
+    verifier.verify(token).then((outcome) => {
       if (outcome.word !== 'buyer') return void reply.problem(refusals[outcome.word]);
       request.buyerId = outcome.buyerId;
       next();

@@ -1,4 +1,4 @@
-/** Who runs the sales: whoever has ADMIN_TOKEN. A browser may give it as the password of its own login window. */
+/** Operators are authenticated by ADMIN_TOKEN; on the queue board it is the password of the browser's login. */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { isIP } from 'node:net';
 import type { FastifyReply, FastifyRequest } from 'fastify';
@@ -7,13 +7,13 @@ import { credentialsOf } from './credentials.ts';
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** Set by requireOperator: name and address, for the record. */
+    /** Name and address, for the record of actions. Set by requireOperator. */
     operator: string;
   }
   interface FastifyInstance {
     /** onRequest hook: 401 without the operator's token. */
     requireOperator(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply | undefined>;
-    /** The same, and the token is also taken as the password of a browser's login. */
+    /** The same; the token may also be the password of a browser's login. */
     requireOperatorOrLogin(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply | undefined>;
   }
 }
@@ -46,7 +46,7 @@ export default fp<{ token: string }>(
   { name: 'operator-identity', dependencies: ['problems'] },
 );
 
-/** Behind a trusted proxy the address is text that a client may have sent: only a real one is put on record. */
+/** Behind a trusted proxy the address may be text from the client: only a real one goes on record. */
 function address(request: FastifyRequest): string {
   return isIP(request.ip) ? request.ip : 'an unknown address';
 }

@@ -1,61 +1,63 @@
 /**
- * The keys by which tokens are verified: a secret, or a key set (JWKS) that is fetched from the issuer.
- *   A key set is asked for at the start and then every minute, in the background: no buyer waits for it. Where its host is away, the keys
- *   that were had last stay in use for some hours.
- *   A token with an unknown key has it asked for at once (a key was rotated), though not more often than the cooldown allows. Until then
- *   nothing is said of a token that may be newer than the keys.
+ * The keys that verify tokens: a secret, or a key set (JWKS) fetched from the issuer.
+ *   A key set is fetched at the start and then every minute in the background, so that no buyer waits.
+ *   While its host is unavailable, the last keys stay in use for some hours.
+ *   An unknown key id causes a fetch at once (keys may have been rotated), at most once per cooldown.
+ *   Until then a token that may be newer than the keys is neither valid nor invalid.
  */
 import { createSecretKey, type webcrypto } from 'node:crypto';
 import type { Identity } from '@flash-sale/core/config/identity.ts';
-import {
-  KEY_SET_BYTES_MAX,
-  KEY_SET_COOLDOWN_MS,
-  KEY_SET_REFRESH_MS,
-  KEY_SET_STALE_MAX_MS,
-  KEY_SET_TIMEOUT_MS,
-  RSA_BITS_MIN,
-  TOKEN_CLOCK_LEEWAY_S,
-} from '@flash-sale/core/config/identity-limits.ts';
 import { createRemoteJWKSet, customFetch, decodeJwt, errors, type FlattenedJWSInput, type JWTVerifyGetKey } from 'jose';
 import type { Logger } from 'pino';
 
-/** The keys cannot be had now, so that nothing can be said of the token. */
+/** Seconds that the clocks of issuer and API may differ. With NTP they are within one. */
+export const TOKEN_CLOCK_LEEWAY_S = 5;
+/** Bytes of a key set; a dozen keys are 10 kB. */
+const KEY_SET_BYTES_MAX = 256 * 1024;
+/** Bits of an RSA key (RFC 7518, 3.3). */
+const RSA_BITS_MIN = 2_048;
+
+/** Milliseconds; tests inject shorter ones. */
+export interface KeySetTimes {
+  /** For the host to answer. Buyers wait for it only until the first keys arrive. */
+  readonly timeoutMs: number;
+  /** Between two fetches: the longest that a removed key is trusted. */
+  readonly refreshMs: number;
+  /** Between two fetches because of unknown key ids or failures: made-up ids must not flood the host. */
+  readonly cooldownMs: number;
+  /** For which keys are trusted without a fetch: longer than an outage, shorter than a leaked key is useful. */
+  readonly staleMaxMs: number;
+}
+
+const TIMES: KeySetTimes = {
+  timeoutMs: 3_000,
+  refreshMs: 60_000,
+  cooldownMs: 5_000,
+  staleMaxMs: 6 * 3_600_000,
+};
+
+/** The keys are unavailable, so the token cannot be verified. */
 export class KeysUnavailableError extends Error {}
 
 export interface TokenKeys {
-  /** Which signatures are looked at: one kind of key only, so that a public key is never taken for a secret. */
+  /** Of one kind only, so that a public key is never taken for a secret. */
   readonly algorithms: string[];
-  /** @throws KeysUnavailableError, or what jose throws where there is no such key */
+  /** @throws KeysUnavailableError, or a jose error where there is no such key */
   readonly keyOf: JWTVerifyGetKey;
-  /** Whether what was verified by these keys still counts: they were had not too long ago. */
-  areBelieved(): boolean;
+  /** Whether the keys are recent enough to trust what they verified. */
+  areTrusted(): boolean;
   close(): void;
 }
 
-/** @param onChange the keys are others than before: what was verified by them is to be forgotten */
+/** @param options.onChange called when the keys differ from the last ones: forget what those verified */
 export function createTokenKeys(
   keys: Extract<Identity, { kind: 'jwt' }>['keys'],
   options: { log: Logger; onChange: () => void; times?: Partial<KeySetTimes> },
 ): TokenKeys {
   if (keys.kind === 'jwks') return createKeySet(keys.url, options);
   const secret = createSecretKey(keys.secret, 'utf8');
-  return { algorithms: ['HS256'], keyOf: async () => secret, areBelieved: () => true, close: () => {} };
+  return { algorithms: ['HS256'], keyOf: async () => secret, areTrusted: () => true, close: () => {} };
 }
-
-/** Milliseconds; tests have shorter ones. */
-export interface KeySetTimes {
-  readonly timeoutMs: number;
-  readonly refreshMs: number;
-  readonly cooldownMs: number;
-  readonly staleMaxMs: number;
-}
-
-const TIMES: KeySetTimes = {
-  timeoutMs: KEY_SET_TIMEOUT_MS,
-  refreshMs: KEY_SET_REFRESH_MS,
-  cooldownMs: KEY_SET_COOLDOWN_MS,
-  staleMaxMs: KEY_SET_STALE_MAX_MS,
-};
 
 function createKeySet(
   url: URL,
@@ -63,25 +65,18 @@ function createKeySet(
 ): TokenKeys {
   const { timeoutMs, refreshMs, cooldownMs, staleMaxMs } = { ...TIMES, ...times };
   let text: string | null = null;
-  /** The key set of which it was said that a key of it cannot be used. */
+  /** The key set whose unusable key was logged. */
   let complainedOf: string | null = null;
-  let hadAt = Number.NEGATIVE_INFINITY;
-  /** When the asking began that brought them, by the clock. */
-  let ofTime = 0;
+  let fetchedAt = Number.NEGATIVE_INFINITY;
+  /** Wall-clock ms when the fetch of these keys began. */
+  let askedAtMs = 0;
   let failedAt = Number.NEGATIVE_INFINITY;
-  let isAway = false;
-  let underWay: Promise<void> | null = null;
-
-  function noteFailure(error: Error): void {
-    const because = error.cause instanceof Error ? error.cause.message : error.message;
-    if (!isAway) log.warn({ host: url.host, err: because }, 'the keys of tokens cannot be fetched');
-    isAway = true;
-    failedAt = performance.now();
-  }
+  let isFailing = false;
+  let fetching: Promise<void> | null = null;
 
   const keySet = createRemoteJWKSet(url, {
     timeoutDuration: timeoutMs,
-    // When it is asked for is decided below: the library would let buyers wait, and ask a host that is away again and again.
+    // The library would let buyers wait and ask an unavailable host again and again: refresh() decides instead.
     cooldownDuration: Number.POSITIVE_INFINITY,
     cacheMaxAge: Number.POSITIVE_INFINITY,
     [customFetch]: async (address, init) => {
@@ -91,74 +86,78 @@ function createKeySet(
   });
 
   async function fetchKeys(): Promise<void> {
-    const askedAt = Date.now();
+    const beganAtMs = Date.now();
     try {
       await keySet.reload();
     } catch (error) {
-      noteFailure(error as Error);
+      const { message, cause } = error as Error;
+      if (!isFailing)
+        log.warn({ host: url.host, err: (cause as Error | undefined)?.message ?? message }, 'token keys not fetched');
+      isFailing = true;
+      failedAt = performance.now();
       throw new KeysUnavailableError();
     }
-    hadAt = performance.now();
-    ofTime = askedAt;
+    fetchedAt = performance.now();
+    askedAtMs = beganAtMs;
     const found = JSON.stringify(keySet.jwks());
     if (text !== null && text !== found) onChange();
-    if (text !== found || isAway)
-      log.info({ host: url.host, keys: keySet.jwks()?.keys.length }, 'keys of tokens fetched');
+    if (text !== found || isFailing)
+      log.info({ host: url.host, keys: keySet.jwks()?.keys.length }, 'token keys fetched');
     text = found;
-    isAway = false;
+    isFailing = false;
   }
 
-  /** One asking at a time, for all who wait. @throws KeysUnavailableError, also soon after a failure */
+  /** One fetch for all callers. @throws KeysUnavailableError, also within the cooldown of a failure */
   async function refresh(): Promise<void> {
-    if (underWay === null) {
+    if (fetching === null) {
       if (performance.now() - failedAt < cooldownMs) throw new KeysUnavailableError();
-      underWay = fetchKeys().finally(() => {
-        underWay = null;
+      fetching = fetchKeys().finally(() => {
+        fetching = null;
       });
     }
-    await underWay;
+    await fetching;
   }
 
-  const areBelieved = (): boolean => performance.now() - hadAt <= staleMaxMs;
+  const areTrusted = (): boolean => performance.now() - fetchedAt <= staleMaxMs;
 
-  /** Whether a key that signed it would be among those that were had. Nothing of the token is verified: who lies is told 401 or 503. */
+  /** Whether these keys would include its key. Nothing of the token is verified: a forged time gets 401 or 503. */
   function isOlderThanKeys({ protected: header, payload, signature }: FlattenedJWSInput): boolean {
     const { iat } = decodeJwt(`${header}.${payload}.${signature}`);
-    return typeof iat === 'number' && (iat + TOKEN_CLOCK_LEEWAY_S) * 1_000 < ofTime;
+    return typeof iat === 'number' && (iat + TOKEN_CLOCK_LEEWAY_S) * 1_000 < askedAtMs;
+  }
+
+  /** One log line per key set, not one per token that names the key. */
+  function complain(error: Error): void {
+    if (complainedOf !== text) log.warn({ host: url.host, err: error.message }, 'a token key cannot be used');
+    complainedOf = text;
   }
 
   const timer = setInterval(() => void refresh().catch(() => {}), refreshMs).unref();
   void refresh().catch(() => {});
 
   return {
-    // "Ed25519" is the newer name of what EdDSA is here.
+    // Ed25519 is the newer name of EdDSA.
     algorithms: ['RS256', 'ES256', 'EdDSA', 'Ed25519'],
     async keyOf(header, token) {
-      if (!areBelieved()) await refresh();
-      for (let asked = false; ; asked = true) {
+      if (!areTrusted()) await refresh();
+      for (let refreshed = false; ; refreshed = true) {
         try {
           const key = await keySet(header, token);
-          // The library refuses it only as it verifies, as a mistake of ours.
           if (isTooShort(key)) throw new TypeError(`an RSA key has ${bitsOf(key)} bits, and must have ${RSA_BITS_MIN}`);
           return key;
         } catch (error) {
-          // A key that cannot be used at all. Whoever sends tokens that name it must not write a line with each.
           if (!(error instanceof errors.JOSEError)) {
-            if (complainedOf !== text)
-              log.warn({ host: url.host, err: (error as Error).message }, 'a key of tokens cannot be used');
-            complainedOf = text;
+            complain(error as Error);
             throw new KeysUnavailableError();
           }
-          if (!(error instanceof errors.JWKSNoMatchingKey)) throw error;
-          // The host was asked for it: there is no such key.
-          if (asked) throw error;
-          // It may be a key that was rotated in since, unless the token is older than that.
-          if (performance.now() - hadAt < cooldownMs) throw isOlderThanKeys(token) ? error : new KeysUnavailableError();
+          if (!(error instanceof errors.JWKSNoMatchingKey) || refreshed) throw error;
+          if (performance.now() - fetchedAt < cooldownMs)
+            throw isOlderThanKeys(token) ? error : new KeysUnavailableError();
           await refresh();
         }
       }
     },
-    areBelieved,
+    areTrusted,
     close: () => clearInterval(timer),
   };
 }
@@ -168,12 +167,12 @@ export function isTooShort(key: webcrypto.CryptoKey): boolean {
   return bitsOf(key) < RSA_BITS_MIN;
 }
 
-/** @returns of a key that is not RSA infinity: its kind says how long it is */
+/** @returns Infinity for keys other than RSA, whose length their kind defines */
 function bitsOf({ algorithm }: webcrypto.CryptoKey): number {
   return (algorithm as Partial<webcrypto.RsaKeyAlgorithm>).modulusLength ?? Number.POSITIVE_INFINITY;
 }
 
-/** @throws where it is longer than any key set */
+/** @throws where the body is longer than any key set */
 async function readBounded(response: Response): Promise<string> {
   const chunks: Uint8Array[] = [];
   let bytes = 0;

@@ -1,87 +1,81 @@
-/** Whether the process lives, whether it can take orders, and whether every part answers. */
-
+/** Whether the process runs, whether it can take orders, and whether every dependency answers. */
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
-import { HEALTH_MEMORY_MS, HEALTH_TIMEOUT_MS } from '@flash-sale/core/config/limits.ts';
 import type { Breaker } from '@flash-sale/core/runtime/circuit-breaker.ts';
 import { Type } from '@sinclair/typebox';
+
+/** Milliseconds that a probe's result is reused, so that health checks cannot load the dependencies. */
+const PROBE_CACHE_MS = 500;
+/** Milliseconds that a dependency has to answer. */
+const PROBE_TIMEOUT_MS = 1_000;
 
 type Probes = Record<'redis' | 'postgres' | 'worker', () => Promise<void>>;
 
 const PartSchema = Type.Union([Type.Literal('ok'), Type.Literal('does not answer')]);
 const BreakerSchema = Type.Union([Type.Literal('closed'), Type.Literal('open'), Type.Literal('half_open')]);
+const StatusSchema = Type.Object({ status: Type.Union([Type.Literal('ok'), Type.Literal('unavailable')]) });
 const HealthSchema = Type.Object({
   status: Type.Union([Type.Literal('ok'), Type.Literal('unavailable')]),
   parts: Type.Object({ redis: PartSchema, postgres: PartSchema, worker: PartSchema }),
   breakers: Type.Object(
     { redis: BreakerSchema, postgres: BreakerSchema },
-    { description: 'Of this process. open: calls to the part are refused at once, until it answers again.' },
+    { description: 'Of this process. open: calls fail at once until the dependency answers again.' },
   ),
   unavailable: Type.Array(Type.String(), { description: 'Names of the parts that do not answer.' }),
+});
+
+const describe = (summary: string, response: object, description?: string) => ({
+  schema: { tags: ['health'], summary, ...(description && { description }), response },
 });
 
 export const healthRoutes: FastifyPluginAsyncTypebox<{
   probes: Probes;
   breakers: Record<'redis' | 'postgres', Pick<Breaker, 'state'>>;
 }> = async (app, { probes, breakers }) => {
-  const remembered = new Map<string, { askedAt: number; answer: Promise<boolean> }>();
+  const results = new Map<string, { askedAt: number; result: Promise<boolean> }>();
 
-  /** Asks a part at most once within HEALTH_MEMORY_MS, however many probes come, and gives it HEALTH_TIMEOUT_MS. */
-  function answers(part: keyof Probes): Promise<boolean> {
-    const known = remembered.get(part);
-    if (known && Date.now() - known.askedAt < HEALTH_MEMORY_MS) return known.answer;
-    const late = new Promise<boolean>((resolve) => setTimeout(resolve, HEALTH_TIMEOUT_MS, false).unref());
-    const answer = Promise.race([
-      probes[part]().then(
-        () => true,
-        () => false,
-      ),
-      late,
-    ]);
-    remembered.set(part, { askedAt: Date.now(), answer });
-    return answer;
+  /** Runs a probe at most once within PROBE_CACHE_MS. */
+  function answers(name: keyof Probes): Promise<boolean> {
+    const known = results.get(name);
+    if (known && performance.now() - known.askedAt < PROBE_CACHE_MS) return known.result;
+    const late = new Promise<boolean>((resolve) => setTimeout(resolve, PROBE_TIMEOUT_MS, false).unref());
+    const probed = probes[name]().then(
+      () => true,
+      () => false,
+    );
+    const result = Promise.race([probed, late]);
+    results.set(name, { askedAt: performance.now(), result });
+    return result;
   }
 
-  const word = (ok: boolean): 'ok' | 'does not answer' => (ok ? 'ok' : 'does not answer');
+  const status = (ok: boolean) => ({ status: ok ? ('ok' as const) : ('unavailable' as const) });
+  const part = (ok: boolean) => (ok ? ('ok' as const) : ('does not answer' as const));
 
   app.get(
     '/health',
-    { schema: { tags: ['health'], summary: 'Every part', response: { 200: HealthSchema, 503: HealthSchema } } },
+    describe('Every dependency', { 200: HealthSchema, 503: HealthSchema }),
     async (_request, reply) => {
       const [redis, postgres, worker] = await Promise.all([answers('redis'), answers('postgres'), answers('worker')]);
       const unavailable = Object.entries({ redis, postgres, worker }).flatMap(([name, ok]) => (ok ? [] : [name]));
-      reply.code(unavailable.length === 0 ? 200 : 503);
-      return {
-        status: unavailable.length === 0 ? ('ok' as const) : ('unavailable' as const),
-        parts: { redis: word(redis), postgres: word(postgres), worker: word(worker) },
+      const isHealthy = unavailable.length === 0;
+      return reply.code(isHealthy ? 200 : 503).send({
+        ...status(isHealthy),
+        parts: { redis: part(redis), postgres: part(postgres), worker: part(worker) },
         breakers: { redis: breakers.redis.state(), postgres: breakers.postgres.state() },
         unavailable,
-      };
+      });
     },
   );
 
-  const StatusSchema = Type.Object({ status: Type.Union([Type.Literal('ok'), Type.Literal('unavailable')]) });
+  app.get('/health/live', describe('The process runs', { 200: StatusSchema }), async () => status(true));
 
-  app.get(
-    '/health/live',
-    { schema: { tags: ['health'], summary: 'The process lives', response: { 200: StatusSchema } } },
-    async () => ({ status: 'ok' as const }),
-  );
-
+  const readiness =
+    'Needs Redis only: orders are accepted while PostgreSQL or the workers are unavailable, and confirmed later. 503 also while the process drains.';
   app.get(
     '/health/ready',
-    {
-      schema: {
-        tags: ['health'],
-        summary: 'This process can take orders',
-        description:
-          'Needs Redis only: orders are taken while the ledger or the workers are away, and confirmed later. 503 also while the process goes out of service.',
-        response: { 200: StatusSchema, 503: StatusSchema },
-      },
-    },
+    describe('This process can take orders', { 200: StatusSchema, 503: StatusSchema }, readiness),
     async (_request, reply) => {
       const ready = !app.isDraining() && (await answers('redis'));
-      reply.code(ready ? 200 : 503);
-      return { status: ready ? ('ok' as const) : ('unavailable' as const) };
+      return reply.code(ready ? 200 : 503).send(status(ready));
     },
   );
 };

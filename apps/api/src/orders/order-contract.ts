@@ -1,4 +1,4 @@
-/** Shapes of the order routes. */
+/** Schemas of the order routes. */
 import { MAX_QUANTITY } from '@flash-sale/core/config/limits.ts';
 import { Type } from '@sinclair/typebox';
 import { problemResponses } from '../plugins/problems.ts';
@@ -7,14 +7,14 @@ export const PlaceOrderSchema = {
   tags: ['orders'],
   summary: 'Order units of a sale',
   description:
-    'Takes the units at once or refuses at once. `accepted` is a promise: the units are held, and the order is on its way to the ledger. A repeated request with the same key is told `accepted` again; what became of the order is at /api/orders/{order_id}.',
+    'Accepts or refuses at once. `accepted` is a promise: the units are reserved and the order is on its way to the ledger. The same idempotency key gets the same answer again; the status of the order is at /api/orders/{order_id}.',
   security: [{ buyer: [] }],
   params: Type.Object({ product_id: Type.String() }),
   headers: Type.Object({
     'idempotency-key': Type.Optional(
       Type.String({
         description:
-          'Names this order: the same key of the same buyer gets the same order again, for ever, and takes nothing. 1 to 128 printable ASCII characters, in quotes or bare.',
+          'The same key of the same buyer returns the same order, for ever, and takes nothing. 1 to 128 printable ASCII characters, quoted or bare.',
       }),
     ),
   }),
@@ -24,16 +24,16 @@ export const PlaceOrderSchema = {
         Type.Integer({ minimum: 1, maximum: MAX_QUANTITY, description: 'Units; 1 where absent.' }),
       ),
     },
-    { additionalProperties: false, description: 'Optional: no body, or an empty one, means one unit.' },
+    { additionalProperties: false, description: 'Optional: without a body, one unit.' },
   ),
   response: {
     200: Type.Object({
-      order_id: Type.String({ description: 'Never changes. Ask for it at /api/orders/{order_id}.' }),
+      order_id: Type.String({ description: 'Read the order at /api/orders/{order_id}.' }),
       status: Type.Literal('accepted'),
       product_id: Type.String(),
       quantity: Type.Integer({ description: 'Units.' }),
       remaining: Type.Integer({
-        description: 'Units that were left after this order and those that were decided with it.',
+        description: 'Free units after this order and the others of its batch.',
       }),
     }),
     ...problemResponses(
@@ -74,11 +74,11 @@ const OrderProperties = {
   product_id: Type.String(),
   quantity: Type.Integer({ description: 'Units.' }),
   created_at: Type.String({ format: 'date-time', description: 'When the units were taken.' }),
-  finished_at: Type.Optional(Type.String({ format: 'date-time', description: 'When the ledger had it.' })),
+  finished_at: Type.Optional(Type.String({ format: 'date-time', description: 'When the ledger decided it.' })),
   unit_price: Type.Optional(Type.Number()),
   amount: Type.Optional(Type.Number({ description: "quantity × the sale's price." })),
   currency: Type.Optional(Type.String()),
-  reason: Type.Optional(Type.String({ description: 'Why it was rejected.' })),
+  reason: Type.Optional(Type.String({ description: 'Why the order was rejected.' })),
 };
 
 export const ReadOrderSchema = {
@@ -105,11 +105,11 @@ export const ReadOrderSchema = {
 
 export const ReadAnyOrderSchema = {
   tags: ['admin'],
-  summary: "Read anybody's order",
+  summary: 'Read any order',
   security: [{ operator: [] }],
   params: Type.Object({ order_id: Type.String() }),
   response: {
-    200: Type.Object({ ...OrderProperties, buyer_id: Type.String({ description: 'Who placed it.' }) }),
+    200: Type.Object({ ...OrderProperties, buyer_id: Type.String({ description: 'The buyer.' }) }),
     ...problemResponses(
       'OPERATOR_REQUIRED',
       'ORDER_NOT_FOUND',

@@ -1,4 +1,4 @@
-/** The outer guard: requests a second from one address, on every route. Counted in each API process for itself. */
+/** Requests a second per address, on every route. Each API process counts for itself. */
 import rateLimit from '@fastify/rate-limit';
 import fp from 'fastify-plugin';
 import { ProblemError } from './problems.ts';
@@ -12,14 +12,13 @@ export default fp<{ perSecond: number }>(
       timeWindow: 1_000,
       errorResponseBuilder: (_request, { ttl }) => new ProblemError('ADDRESS_RATE_LIMITED', { retry_after_ms: ttl }),
     });
-    // As a hook of the whole app it runs before any check of identity, so that tokens cannot be guessed at full speed, and for
-    // paths that do not exist. The plugin's own global mode would run behind the hooks of the routes' plugins.
+    // A hook of the whole app runs before authentication, so that tokens cannot be guessed at full speed, and for unknown
+    // paths. The plugin's global mode runs after the hooks of the routes' plugins.
     const limit = app.rateLimit();
     app.addHook('onRequest', async (request, reply) => {
       try {
         await limit.call(app, request, reply);
       } catch (error) {
-        // Answered here, because the queue board has an error handler of its own.
         if (error instanceof ProblemError) return reply.problem(error.code, error.fields);
         throw error;
       }

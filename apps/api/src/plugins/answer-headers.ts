@@ -1,6 +1,6 @@
 /**
- * What every answer carries. No cache may keep one unless its route says otherwise: an order is its buyer's, health and refusals are of
- * the moment, and without a word CDNs keep a 404 for minutes. And no browser may take it for something else than it says.
+ * Headers of every answer. Nothing is cached unless its route says otherwise: orders belong to a buyer,
+ * health and refusals to the moment, and CDNs keep a 404 for minutes by default.
  */
 import fp from 'fastify-plugin';
 

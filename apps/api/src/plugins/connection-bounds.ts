@@ -1,15 +1,20 @@
 /**
- * What connections may take of this process: how many there may be, and how many requests each may send without waiting.
- * How long they may take, and how long their headers may be, stands in the server's options (app.ts).
+ * Bounds of a connection: how many there may be, and how many requests each may send without waiting.
+ * How long it may take and how long headers may be is in the server options (app.ts).
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { PIPELINED_MAX } from '@flash-sale/core/config/limits.ts';
 import fp from 'fastify-plugin';
 
-/** Under which a connection counts its requests whose answers have not left. */
+/**
+ * Pipelined requests of one connection. Browsers and proxies wait for each answer; a thousand small
+ * requests fit into one read and would hold 40 MB of answers that nobody reads.
+ */
+export const PIPELINED_MAX = 32;
+
+/** Requests of this connection that are not answered yet. */
 const unanswered = Symbol('unanswered');
-/** The answer to the request that came last, as long as one of the two is under way. */
+/** The response to the last request, while either of the two is under way. */
 const latest = Symbol('latest');
 interface Connection extends Socket {
   [unanswered]?: number;
@@ -17,15 +22,17 @@ interface Connection extends Socket {
 }
 
 /**
- * Whether what is said now would be taken for the answer to the bytes that cannot be read: nobody before still waits for his, and the request
- * that they belong to has none yet. A second answer would be taken for that to the next request, by a proxy for somebody else's.
+ * Whether the client would take an answer sent now for the one to the bytes that cannot be parsed: no
+ * earlier request waits, and theirs has no answer. A second answer would be taken, by a proxy for
+ * somebody else, for the answer to the next request.
  */
-export function canBeTold(socket: Socket): boolean {
+export function canAnswer(socket: Socket): boolean {
   const { [unanswered]: waiting = 0, [latest]: last } = socket as Connection;
   if (last === undefined || last.req.complete) return waiting === 0;
   return waiting === 1 && !last.headersSent;
 }
 
+/** @param options.most connections of this process */
 export default fp<{ most: number }>(
   async (app, { most }) => {
     app.server.maxConnections = most;
@@ -35,18 +42,18 @@ export default fp<{ most: number }>(
     app.addHook('preClose', async () => {
       closing = true;
     });
-    /** One function for all: a closure for each request is what a crowd pays for. */
+
+    /** One function for all responses: a closure per request would cost every order. */
     function countAnswer(this: ServerResponse): void {
       const connection: Connection = this.req.socket;
       const left = (connection[unanswered] ?? 1) - 1;
       connection[unanswered] = left;
       if (this.req.complete && connection[latest] === this) connection[latest] = undefined;
-      // Node closes those that are idle as the server closes. One whose answer was still being made would stay for KEEP_ALIVE_TIMEOUT_MS.
+      // Node closes idle connections when the server closes; one with an answer under way would stay for KEEP_ALIVE_TIMEOUT_MS.
       if (closing && left === 0) connection.end();
     }
 
-    // In front of the router: what was read together with the request that was one too many is up to 1,400 more of them, and nobody is
-    // there to be answered. Routing each would take seconds from everybody else.
+    // In front of the router: one read may hold 1,400 more requests of a flood, and routing them delays everybody.
     const [route] = app.server.listeners('request') as [(request: IncomingMessage, response: ServerResponse) => void];
     app.server.removeListener('request', route);
     app.server.on('request', (request, response) => {

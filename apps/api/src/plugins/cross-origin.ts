@@ -1,17 +1,18 @@
 /**
- * CORS: pages of the named origins may call the routes of buyers, and no others, whichever door these are at. Nothing that a browser sends
- * along by itself lets anybody in (a buyer is a header), so credentials are never allowed.
- *   Headers come before all that refuses, so that a page can read a refusal and when to come back.
- *   A preflight is answered behind all that refuses, by a route: it is shed, limited and counted like any other request.
+ * CORS: pages of the given origins may call the buyers' routes, and no others. A buyer is a header, which
+ * no browser sends by itself, so credentials are never allowed.
+ *   The headers come before everything that refuses, so that a page can read a refusal and Retry-After.
+ *   Preflights are answered by a route: they are shed, limited and counted like other requests.
  */
 import cors from '@fastify/cors';
-import { PREFLIGHT_MAX_AGE_S } from '@flash-sale/core/config/identity-limits.ts';
 import fp from 'fastify-plugin';
 
-/** As a browser sends them. What is spelled otherwise (%61pi) is given no header. */
-const buyersPaths = ['/api/flash-sales', '/api/orders/'];
+/** Seconds that a browser may cache a preflight; Chromium accepts no more. */
+const PREFLIGHT_MAX_AGE_S = 7_200;
+/** As browsers spell them; other spellings (%61pi) get no headers. */
+const BUYERS_PATHS = ['/api/flash-sales', '/api/orders/'];
 
-/** @param options.origins exactly as browsers send them; none: no header is sent */
+/** @param options.origins as browsers send them; none: CORS is off */
 export default fp<{ origins: string[]; buyerHeader: string }>(
   async (app, { origins, buyerHeader }) => {
     if (origins.length === 0) return;
@@ -23,13 +24,13 @@ export default fp<{ origins: string[]; buyerHeader: string }>(
       credentials: false,
       maxAge: PREFLIGHT_MAX_AGE_S,
       preflightContinue: true,
-      // Else an OPTIONS that is no preflight would be refused in plain text.
+      // Otherwise an OPTIONS that is no preflight gets a refusal in plain text.
       strictPreflight: false,
     };
-    // A preflight has one route for all paths, so that the path says it, not the route.
+    // One route answers all preflights, so the path decides.
     await app.register(cors, {
       delegator: ({ raw }, decide) =>
-        decide(null, buyersPaths.some((path) => raw.url?.startsWith(path)) ? forBuyers : { origin: false }),
+        decide(null, BUYERS_PATHS.some((path) => raw.url?.startsWith(path)) ? forBuyers : { origin: false }),
     });
   },
   { name: 'cross-origin', dependencies: ['request-metrics'] },

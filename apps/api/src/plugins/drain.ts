@@ -1,16 +1,16 @@
 /**
- * The way out of service. A process that is told to stop first says that it is not ready, and goes on serving for a while: whoever balances asks
- * now and then only, and would send buyers to a listener that has closed. Meanwhile each answer asks its client to close the connection,
- * so that none of them is closed while a request is on its way.
+ * Graceful stop. A stopping process first reports not ready and still serves for a while, because load
+ * balancers probe only now and then. Each answer asks its client to close the connection, so that none
+ * is closed with a request on the way.
  */
 import type { ServerResponse } from 'node:http';
-import { setTimeout as pause } from 'node:timers/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import fp from 'fastify-plugin';
 
 declare module 'fastify' {
   interface FastifyInstance {
     isDraining(): boolean;
-    /** From now on not ready. @param ms milliseconds that it is served for; 0: not at all. @returns when they are over */
+    /** Reports not ready from now on. @param ms milliseconds to keep serving; resolves when they are over */
     drain(ms: number): Promise<void>;
   }
 }
@@ -25,10 +25,10 @@ export default fp(
     app.decorate('drain', async (ms: number) => {
       draining = true;
       if (ms === 0) return;
-      // Added only now: a hook would be paid for by every request before.
+      // Added only now: earlier, every request would pay for it.
       app.server.prependListener('request', askToClose);
-      app.log.info({ drainMs: ms }, 'not ready any more, and serving on');
-      await pause(ms);
+      app.log.info({ drainMs: ms }, 'not ready any more; still serving');
+      await sleep(ms);
     });
   },
   { name: 'drain' },

@@ -1,84 +1,84 @@
 /**
- * Sheds what this process cannot answer soon, as the first thing that a request meets: what was let in stays fast.
- *   In flight:   requests that are being answered here. Above the bound the next one is refused at once.
- *   Event loop:  while it runs late only a part of that bound is let in.
- * Health, operator, board and reference are never shed. Stands before the address limit, because it is the cheaper one; what the
- * address limit refuses has left again before the next request arrives.
+ * Sheds what this process cannot answer soon, before anything else, so that what was let in stays fast.
+ *   In flight:   requests under way. Above the bound the next one gets 503 at once.
+ *   Event loop:  while it is late, only a part of that bound is let in.
+ * Health, operators' routes and pages are never shed.
  */
-
 import underPressure from '@fastify/under-pressure';
-import {
-  LATE_IN_FLIGHT_MAX,
-  LATE_IN_FLIGHT_PART,
-  LOOP_SAMPLE_MS,
-  SHED_RETRY_MAX_MS,
-  SHED_RETRY_MIN_MS,
-} from '@flash-sale/core/config/limits.ts';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import fp from 'fastify-plugin';
 
+/** Milliseconds between two samples of the event-loop delay. */
+const LOOP_SAMPLE_MS = 100;
+/** Part of the bound that is let in while the event loop is late: some are served, and the loop catches up. */
+const LATE_IN_FLIGHT_PART = 1 / 4;
+/** The same as a number of requests, where the bound is off or very high. */
+const LATE_IN_FLIGHT_MAX = 1_000;
+/** Retry-After is spread between the two, so that the crowd does not return at one moment. */
+const RETRY_MIN_MS = 500;
+const RETRY_MAX_MS = 3_000;
+
+const NEVER_SHED = ['/api/admin', '/admin', '/health', '/docs'];
+
 declare module 'fastify' {
   interface FastifyRequest {
-    /** `arriving`: let in, and its body is on the way. It is counted once it is complete, so that slow senders take nobody's place. */
-    standing: 'aside' | 'arriving' | 'in flight';
+    /** `arriving`: let in, but its body is on the way. It counts when complete, so that slow senders take no place. */
+    standing: 'not counted' | 'arriving' | 'in flight';
   }
 }
 
-/** Whoever looks after the system must get through to it. What does not exist below these is a 404, as cheap as being shed. */
-const neverShed = ['/api/admin', '/admin', '/health', '/docs'];
-
+/** @param options.inFlight requests at a time; 0 = no bound. @param options.loopDelayMs 0 = not watched */
 export default fp<{ inFlight: number; loopDelayMs: number }>(
   async (app, { inFlight, loopDelayMs }) => {
     if (inFlight === 0 && loopDelayMs === 0) return;
-    // Only its measuring is used. Its own hook builds a description of the route for every request, and sheds all or nothing.
+    // Only its measurement is used: its own hook is slow and sheds all or nothing.
     if (loopDelayMs > 0) await app.register(underPressure, { sampleInterval: LOOP_SAMPLE_MS });
     const most = inFlight === 0 ? Number.POSITIVE_INFINITY : inFlight;
     const mostWhenLate = Math.min(Math.ceil(most * LATE_IN_FLIGHT_PART), LATE_IN_FLIGHT_MAX);
-    /** Requests that have a place: begun, and not answered before this turn. */
+    /** Requests under way, and those answered in this turn of the event loop. */
     let taken = 0;
     let answered = 0;
     let refused: FastifyReply[] = [];
-    let turnEnds = false;
+    let turnEndScheduled = false;
 
     const isLate = (): boolean => loopDelayMs > 0 && app.memoryUsage().eventLoopDelay > loopDelayMs;
     const isFull = (): boolean => taken >= mostWhenLate && (taken >= most || isLate());
 
     /**
-     * Places become free, and refusals are told, at the end of the turn of the event loop. Otherwise a crowd that asks again at once
-     * would be served on the spot, again and again, and the turn would not end: what waits for Redis would wait for the crowd.
+     * Places are freed and refusals sent when the turn ends. Otherwise a crowd that retries at once is
+     * served within the same turn, which then never ends, and replies from Redis wait for the crowd.
      */
     function endTurn(): void {
       taken -= answered;
       const replies = refused;
       refused = [];
       answered = 0;
-      turnEnds = false;
+      turnEndScheduled = false;
       for (const reply of replies) {
-        // Spread, so that the crowd does not come back at one moment.
-        const spreadMs = Math.floor(Math.random() * (SHED_RETRY_MAX_MS - SHED_RETRY_MIN_MS));
-        reply.problem('OVERLOADED', { retry_after_ms: SHED_RETRY_MIN_MS + spreadMs });
+        const spreadMs = Math.floor(Math.random() * (RETRY_MAX_MS - RETRY_MIN_MS));
+        reply.problem('OVERLOADED', { retry_after_ms: RETRY_MIN_MS + spreadMs });
       }
     }
-    function atTurnsEnd(): void {
-      if (turnEnds) return;
-      turnEnds = true;
+    function scheduleTurnEnd(): void {
+      if (turnEndScheduled) return;
+      turnEndScheduled = true;
       setImmediate(endTurn);
     }
     function shed(reply: FastifyReply): void {
       refused.push(reply);
-      atTurnsEnd();
+      scheduleTurnEnd();
     }
     function begin(request: FastifyRequest): void {
       request.standing = 'in flight';
       taken += 1;
     }
 
-    app.decorateRequest('standing', 'aside');
+    app.decorateRequest('standing', 'not counted');
     app.addHook('onRequest', (request, reply, next) => {
       const url = request.raw.url as string;
-      if (neverShed.some((path) => url.startsWith(path))) return next();
+      if (NEVER_SHED.some((path) => url.startsWith(path))) return next();
       if (isFull()) return shed(reply);
-      if (bringsBody(request)) request.standing = 'arriving';
+      if (hasBody(request)) request.standing = 'arriving';
       else begin(request);
       next();
     });
@@ -88,12 +88,12 @@ export default fp<{ inFlight: number; loopDelayMs: number }>(
       begin(request);
       next();
     });
-    // As the answer is sent, not as the connection ends: work whose client is gone goes on, and counts.
+    // When the answer is sent, not when the connection ends: work for a client that left goes on, and counts.
     app.addHook('onSend', (request, _reply, _payload, next) => {
       if (request.standing === 'in flight') {
-        request.standing = 'aside';
+        request.standing = 'not counted';
         answered += 1;
-        atTurnsEnd();
+        scheduleTurnEnd();
       }
       next();
     });
@@ -101,7 +101,7 @@ export default fp<{ inFlight: number; loopDelayMs: number }>(
   { name: 'overload', dependencies: ['problems'] },
 );
 
-function bringsBody({ headers }: FastifyRequest): boolean {
+function hasBody({ headers }: FastifyRequest): boolean {
   const length = headers['content-length'];
   return (length !== undefined && length !== '0') || headers['transfer-encoding'] !== undefined;
 }

@@ -1,5 +1,4 @@
 /** Counts refusals and logs a summary now and then: a line per refusal would cost more than the refusal. */
-import { REFUSAL_SUMMARY_MS } from '@flash-sale/core/config/limits.ts';
 import type { Metrics } from '@flash-sale/core/runtime/metrics.ts';
 import fp from 'fastify-plugin';
 import { problemCodes } from './problems.ts';
@@ -10,6 +9,8 @@ declare module 'fastify' {
   }
 }
 
+/** Milliseconds between two summaries. */
+const REFUSAL_SUMMARY_MS = 10_000;
 /** Connections that were closed without an answer (connection-bounds.ts). */
 const CLOSED = ['CONNECTION_DROPPED', 'CONNECTION_FLOODED'];
 

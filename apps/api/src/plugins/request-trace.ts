@@ -1,10 +1,10 @@
-/** A trace for each sampled request of the crowd, from its headers to its answer. Off: no hook, and `trace` is null. */
+/** A span for each sampled request of buyers. With tracing off there is no hook, and `trace` is null. */
 import type { TraceSpan, Tracing } from '@flash-sale/core/runtime/tracing/tracing.ts';
 import fp from 'fastify-plugin';
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** null where it is not sampled. */
+    /** null: not sampled. */
     trace: TraceSpan | null;
   }
 }
@@ -15,7 +15,6 @@ export default fp<{ tracing: Tracing | null }>(
     if (tracing === null) return;
     app.addHook('onRequest', (request, _reply, next) => {
       const route = request.routeOptions.url;
-      // Probes, the operator and what has no route are none of the crowd's.
       if (!route?.startsWith('/api/')) return next();
       const { product_id: saleId } = request.params as { product_id?: string };
       request.trace = tracing.receive(`${request.method} ${route}`, request.headers.traceparent, {

@@ -1,16 +1,11 @@
 /**
- * Reads of sales, for a crowd that reloads.
- *   Answers:   process memory: the text as it is sent. Kept as long as what it was made of, so that it adds nothing to its age.
- *   Settings:  process memory, then Redis (the catalogue), then PostgreSQL.
- *   Numbers:   process memory, then the inventory. Never older than SALE_MEMORY_MS, or than the asking for them took.
- * Callers that miss the memory at the same moment share one fetch.
+ * Reads of sales, for a crowd that reloads. Everything is cached in process memory:
+ *   answers    the serialised body, for as long as what it was made of
+ *   settings   from the catalogue in Redis, else from PostgreSQL
+ *   numbers    from the inventory, at most SALE_MEMORY_MS old, plus the time of the request for them
+ * Callers that miss a cache at the same moment share one fetch.
  */
-import {
-  SALE_ANSWER_MS_MIN,
-  SALE_ANSWERS_MAX,
-  SALE_MEMORY_MAX,
-  SALE_MEMORY_MS,
-} from '@flash-sale/core/config/limits.ts';
+import { SALE_MEMORY_MAX, SALE_MEMORY_MS } from '@flash-sale/core/config/limits.ts';
 import type { Sale, StockNumbers } from '@flash-sale/core/domain/sale.ts';
 import type { CatalogueCache } from '@flash-sale/core/inventory/catalogue-cache.ts';
 import type { Inventory } from '@flash-sale/core/inventory/inventory.ts';
@@ -20,15 +15,22 @@ import { LRUCache } from 'lru-cache';
 import { makeAnswer, type SaleAnswer, viewSale } from './sale-answer.ts';
 import type { SaleView } from './sale-contract.ts';
 
-/** A sale stays in the catalogue for an hour after its end, so that "it is over" is as cheap to say as "it is on". */
+/**
+ * Milliseconds that an answer is kept at least, though one of its numbers expires: otherwise a list would be
+ * made again for each of its sales. With SALE_MEMORY_MS, half of the promised second.
+ */
+const ANSWER_MS_MIN = 100;
+/** Answers in memory, each under 6 kB. */
+const ANSWERS_MAX = 1_000;
+/** A sale stays in the catalogue for an hour after its end, so that late readers cost no query. */
 const KEPT_AFTER_END_MS = 3_600_000;
 
 interface LiveNumbers {
-  /** Whether there is an inventory, be it closed. */
+  /** Whether there is an inventory, open or closed. */
   readonly exists: boolean;
   /** Milliseconds since 1970 by Redis' clock, as the numbers were read. */
   readonly now: number;
-  /** When the inventory was asked, and when it answered: milliseconds by this process' own clock, which nobody sets. */
+  /** When the inventory was asked, and when it answered: ms of performance.now(). */
   readonly askedAt: number;
   readonly readAt: number;
   readonly numbers: StockNumbers | null;
@@ -85,13 +87,13 @@ export function createSaleReader(parts: {
       const askedAt = performance.now();
       const found = await inventory.read(saleId);
       const readAt = performance.now();
-      // What a slow inventory answers has its age already.
+      // An answer from a slow inventory has an age already.
       options.ttl = Math.max(1, SALE_MEMORY_MS - Math.ceil(readAt - askedAt));
       return { ...found, askedAt, readAt };
     },
   });
   const answers = new LRUCache<string, SaleAnswer, Sale>({
-    max: SALE_ANSWERS_MAX,
+    max: ANSWERS_MAX,
     ttl: SALE_MEMORY_MS,
     ignoreFetchAbort: true,
     fetchMethod: async (saleId, _stale, { options, context: sale }) => {
@@ -119,14 +121,11 @@ export function createSaleReader(parts: {
     },
   });
 
-  /**
-   * Milliseconds for which an answer is kept: as long as everything that it was made of, and not beyond the instant at which one of
-   * its sales begins or ends.
-   */
+  /** Milliseconds that an answer is kept: as long as all that it was made of, and until a sale in it starts or ends. */
   function keepMs(settingsMs: number, sales: readonly Sale[], now: number): number {
     const numbersMs = Math.min(...sales.map(({ id }) => live.getRemainingTTL(id)));
     const turns = sales.flatMap(({ startsAt, endsAt }) => [startsAt - now, endsAt - now]).filter((ms) => ms > 0);
-    const freshMs = Math.max(SALE_ANSWER_MS_MIN, Math.min(settingsMs, numbersMs));
+    const freshMs = Math.max(ANSWER_MS_MIN, Math.min(settingsMs, numbersMs));
     return Math.max(1, Math.ceil(Math.min(freshMs, ...turns)));
   }
 
@@ -134,14 +133,14 @@ export function createSaleReader(parts: {
     const current = await catalogues.forceFetch('current');
     const known = current.find((sale) => sale.id === saleId);
     if (known) return known;
-    // Every sale that was ever open has an inventory. Made-up ids end here, at Redis, and never reach PostgreSQL.
+    // Every sale has an inventory, so unknown ids end at Redis and never reach PostgreSQL.
     const { exists } = await live.forceFetch(saleId);
     return !exists ? null : (await others.forceFetch(saleId)).sale;
   }
 
   async function view(sale: Sale): Promise<LiveView> {
     const { now: readTime, askedAt, readAt, numbers } = await live.forceFetch(sale.id);
-    // The window is judged by Redis' clock, moved on by the time that the numbers lay in memory.
+    // Redis' clock, advanced by the time that the numbers were cached.
     const now = readTime + Math.floor(performance.now() - readAt);
     return { product: viewSale(sale, numbers, now), now, askedAt };
   }
@@ -153,7 +152,7 @@ export function createSaleReader(parts: {
     async read(saleId: string): Promise<SaleAnswer | null> {
       const kept = answers.get(saleId);
       if (kept) return kept;
-      // Asked first: what does not exist takes no place among the answers.
+      // First: an unknown sale takes no place in the cache.
       const sale = await find(saleId);
       return sale && answers.forceFetch(saleId, { context: sale });
     },
@@ -164,8 +163,8 @@ export function createSaleReader(parts: {
     },
 
     /**
-     * An operator changed this sale: the copy in Redis is forgotten, and what is remembered here after it, so that nobody fills the
-     * memory from the old copy. Fetches under way go on for those who wait for them (ignoreFetchAbort), and are not kept.
+     * After an operator's change: drops the copy in Redis, then the caches here, so that the old copy cannot
+     * fill them again. Fetches under way end for their callers (ignoreFetchAbort) and are not kept.
      */
     async forget(saleId: string): Promise<void> {
       try {

@@ -1,4 +1,4 @@
-/** The answer to a read of sales as it is sent: made once, sent many times. */
+/** The body of a read of sales: serialised once, sent many times. */
 import { createHash } from 'node:crypto';
 import { type Sale, type StockNumbers, saleState } from '@flash-sale/core/domain/sale.ts';
 import type { SaleListBody, SaleReadBody, SaleView } from './sale-contract.ts';
@@ -6,9 +6,9 @@ import type { SaleListBody, SaleReadBody, SaleView } from './sale-contract.ts';
 export interface SaleAnswer {
   /** JSON. */
   readonly body: string;
-  /** Strong: it is that of these very bytes, `server_time` among them, so that no 304 makes an old clock last. */
+  /** Strong: of these very bytes, `server_time` included, so that a 304 never keeps an old clock. */
   readonly etag: string;
-  /** When the oldest number in it was asked for, in milliseconds of performance.now(). */
+  /** When its oldest number was asked for: ms of performance.now(). */
   readonly askedAt: number;
 }
 

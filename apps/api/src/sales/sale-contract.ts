@@ -1,4 +1,4 @@
-/** Shapes of the sale routes. */
+/** Schemas of the sale routes. */
 import { type Static, Type } from '@sinclair/typebox';
 import { problemResponses } from '../plugins/problems.ts';
 
@@ -17,11 +17,11 @@ export const SaleViewSchema = Type.Object({
     ],
     {
       description:
-        'By the clock of Redis; behind a CDN up to a second late. `recovering`: the stock is being brought up.',
+        'By the clock of Redis; behind a CDN up to a second late. `recovering`: the inventory is being rebuilt.',
     },
   ),
   remaining: Type.Union([Type.Integer(), Type.Null()], {
-    description: 'Units that can be had, at most a second old, behind a CDN two; null while recovering.',
+    description: 'Free units, at most a second old, behind a CDN two; null while recovering.',
   }),
   per_buyer_limit: Type.Integer({ description: 'Units that one buyer may hold; 0 = no cap.' }),
 });
@@ -32,8 +32,7 @@ export type SaleView = Static<typeof SaleViewSchema>;
 
 const ServerTimeSchema = Type.String({
   format: 'date-time',
-  description:
-    'By the clock of Redis, when this answer was made: up to half a second before it is sent; and see the header Age.',
+  description: 'By the clock of Redis, when this answer was made: up to half a second before it is sent. See Age, too.',
 });
 
 const SaleListSchema = Type.Object(
@@ -50,25 +49,24 @@ export type SaleListBody = Static<typeof SaleListSchema>;
 export type SaleReadBody = Static<typeof SaleReadSchema>;
 
 const description =
-  'An answer is made at most every few tenths of a second and sent to all who ask meanwhile. Its numbers are at most a second old. A CDN may keep it for one second more (`Cache-Control: public, max-age=0, s-maxage=1`), every further tier of caches likewise; a 404 also. Browsers ask each time, with `If-None-Match`. All other answers are `no-store`. HEAD is answered as GET is, without the body.';
+  'Numbers are at most a second old. A CDN may keep the answer, also a 404, for one second more (`Cache-Control: public, max-age=0, s-maxage=1`), and so may every further tier. Browsers revalidate each time with `If-None-Match`. HEAD is supported.';
 
 const sharedHeaders = {
   'Cache-Control': { type: 'string', description: '`public, max-age=0, s-maxage=1`' },
-  ETag: { type: 'string', description: 'Strong; of the whole body, `server_time` too.' },
+  ETag: { type: 'string', description: 'Strong; of the whole body, `server_time` included.' },
   Age: {
     type: 'integer',
-    description:
-      'Whole seconds since the numbers were asked for: 0, or more from a cache or where the stock answers slowly.',
+    description: 'Seconds since the numbers were read: 0, or more from a cache or a slow inventory.',
   },
 };
 
 const conditional = Type.Object({
   'if-none-match': Type.Optional(
-    Type.String({ description: 'Entity tags that the client has, or `*`. Where one is that of the answer: 304.' }),
+    Type.String({ description: 'Entity tags that the client has, or `*`: 304 where one matches.' }),
   ),
 });
 
-const notModified = { type: 'null', description: 'The client has this answer already.', headers: sharedHeaders };
+const notModified = { type: 'null', description: 'The client has this answer.', headers: sharedHeaders };
 
 export const ListSalesSchema = {
   tags: ['sales'],

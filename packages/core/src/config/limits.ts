@@ -33,28 +33,6 @@ export const HEADER_LIMIT_BYTES = 16 * 1024;
  */
 export const CONNECTION_BUFFER_BYTES = 16 * 1024;
 
-/** Milliseconds that a connection which was told what is wrong with it stays open, so that the words arrive before it is cut. */
-export const CONNECTION_LINGER_MS = 500;
-
-/**
- * Requests that a connection may have sent before their answers have left. Browsers and proxies wait for each; a thousand small ones
- * fit into what is read at once, and take 40 MB here if their answers are not fetched.
- */
-export const PIPELINED_MAX = 32;
-
-/** Milliseconds between two looks at how late the event loop runs: shedding begins and ends within this time, or within one turn. */
-export const LOOP_SAMPLE_MS = 100;
-
-/** Part of OVERLOAD_IN_FLIGHT that is let in while the event loop runs late: somebody is always served, and the loop catches up. */
-export const LATE_IN_FLIGHT_PART = 1 / 4;
-
-/** Requests that are let in at a time while the event loop runs late, where OVERLOAD_IN_FLIGHT is off or very high. */
-export const LATE_IN_FLIGHT_MAX = 1_000;
-
-/** Milliseconds that whoever is shed is told to wait: spread between the two, so that the crowd does not come back at one moment. */
-export const SHED_RETRY_MIN_MS = 500;
-export const SHED_RETRY_MAX_MS = 3_000;
-
 /** Orders that one call of the commit script may carry: it holds Redis for half a millisecond, and orders wait for that. Releases are few. */
 export const COMMIT_BATCH_MAX = 250;
 
@@ -133,18 +111,6 @@ export const REDELIVERIES_MAX = 8;
 export const SALE_MEMORY_MS = 400;
 
 /**
- * Milliseconds for which the answer to a read of sales is kept at least, though a number in it comes of age: a list would else be made
- * anew for each of its sales. Together with SALE_MEMORY_MS half of the promised second.
- */
-export const SALE_ANSWER_MS_MIN = 100;
-
-/** Answers to reads of sales in process memory, none of them for a made-up id; one is under 6 KB, so 6 MB at most. */
-export const SALE_ANSWERS_MAX = 1_000;
-
-/** Seconds for which a CDN may keep such an answer. Caches count in whole seconds, so it is the least, and doubles the promised second. */
-export const SALE_CDN_S = 1;
-
-/**
  * Seconds that the catalogue in Redis (no numbers of stock) counts as fresh. An operator's change clears it; a read that began before
  * the change may write the old one back, so this is also the longest that the old one can be shown.
  */
@@ -156,20 +122,8 @@ export const CATALOGUE_KEPT_S = 3_600;
 /** Sales remembered in process memory, known and unknown ids together. */
 export const SALE_MEMORY_MAX = 10_000;
 
-/** Sales that the operator's list shows. */
-export const ADMIN_LIST_MAX = 200;
-
-/** Milliseconds that an answer of the parts counts as their health, so that probes cannot load them. */
-export const HEALTH_MEMORY_MS = 500;
-
-/** Milliseconds that each part has to answer a health check. */
-export const HEALTH_TIMEOUT_MS = 1_000;
-
 /** Seconds that a worker's heartbeat is believed; it is given every third of that. */
 export const WORKER_ALIVE_S = 15;
-
-/** Milliseconds between two lines that sum up the refusals; refusals themselves are not logged. */
-export const REFUSAL_SUMMARY_MS = 10_000;
 
 /** Milliseconds after which a stock change that no process finished is finished by the repair loop. */
 export const STOCK_CHANGE_REPAIR_MS = 5_000;
