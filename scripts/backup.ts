@@ -10,8 +10,7 @@ import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { checkPostgres } from '@flash-sale/core/ledger/check-postgres.ts';
 import { findLedger, readSettings } from '@flash-sale/launcher/running-system.ts';
-import { backUpLedger } from '@flash-sale/ops/backup/back-up-ledger.ts';
-import { type Manifest, removeUnfinished } from '@flash-sale/ops/backup/backup-folder.ts';
+import { backUpLedger, type Manifest, removeUnfinished } from '@flash-sale/ops/backup/back-up-ledger.ts';
 import { findLogs, readAcceptedLogs } from '@flash-sale/ops/recover/accepted-log-files.ts';
 import { reportLogs, reportSkipped } from '@flash-sale/ops/recover/report-logs.ts';
 import { readArguments, usageOf } from './read-arguments.ts';
@@ -55,21 +54,19 @@ async function backUp(into: string, logs: readonly string[] | null): Promise<voi
     accepted: logs && readAcceptedLogs(logs, reportLogs(say)),
   });
   for (const line of describe(manifest)) say(line);
-  const { removed, left } = removeUnfinished(into);
-  for (const draft of removed) say(`removed: ${draft}, a backup that was cut off`);
-  for (const draft of left) say(`left: ${draft}, a backup that is at work, or was cut off within the last hour`);
+  for (const draft of removeUnfinished(into)) say(`removed: ${draft}, an unfinished backup`);
   say(`${folder}, ${((performance.now() - startedAt) / 1_000).toFixed(2)} s`);
   if (!isAllRead) process.exitCode = 1;
 }
 
-function describe({ tables, missingOrders, at, lsn }: Manifest): string[] {
+function describe({ tables, missingOrders, at }: Manifest): string[] {
   const files = [...tables, ...(missingOrders ? [missingOrders] : [])];
   const megabytes = (files.reduce((sum, { bytes }) => sum + bytes, 0) / 1e6).toFixed(1);
   const rows = tables.map(({ table, rows }) => `${rows} ${table.replaceAll('_', ' ')}`).join(', ');
   return [
-    `ledger of ${at}, LSN ${lsn}: ${rows}; ${megabytes} MB`,
+    `ledger of ${at}: ${rows}; ${megabytes} MB`,
     missingOrders
-      ? `${missingOrders.orders} more accepted by then or since, and not in it: npm run recover:orders reads them from the backup`
-      : 'no log of the API was found here: orders that were accepted and not yet confirmed are in the logs only (--logs names them)',
+      ? `accepted and not in the ledger: ${missingOrders.orders} (npm run recover:orders reads them from the backup)`
+      : 'no log of the API was found: accepted orders that are not confirmed yet are not in the backup (--logs names the logs)',
   ];
 }

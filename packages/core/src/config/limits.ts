@@ -140,21 +140,6 @@ export const WORK_SOCKET_TIMEOUT_MS = 20_000;
  */
 export const LOCK_WAIT_MS = 2_000;
 
-/**
- * Milliseconds that one statement of a backup or a restore may take: a table of the largest sale is copied within a minute, and a slow disk or
- * line may make that many. Nobody waits for it; it must end all the same, for its snapshot keeps PostgreSQL from tidying up.
- */
-export const COPY_STATEMENT_MS = 3_600_000;
-
-/**
- * A restore raises each sale's epoch to the seconds since then: above every epoch that an inventory has had, for an inventory is not rebuilt once a second
- * all the time; and another one with each restore, also of the same backup. The ledger's integer has room until 2094.
- */
-export const RESTORE_EPOCHS_SINCE = '2026-01-01T00:00:00Z';
-
-/** Milliseconds that a restore waits for its tables to itself, beside processes that look into an empty ledger. */
-export const RESTORE_LOCK_MS = 10_000;
-
 /** Oldest Redis that has what the scripts and BullMQ need, and is still maintained. */
 export const REDIS_MAJOR_MIN = 7;
 
