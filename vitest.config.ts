@@ -1,7 +1,7 @@
 import { defineConfig } from 'vitest/config';
 
 /** Tests of minutes, run by `npm run test:long` (vitest.long.config.ts). */
-export const LONG_TESTS = ['tests/scale-out/*.test.ts', 'tests/**/*.long.test.ts'];
+export const LONG_TESTS = ['tests/long/*.test.ts'];
 
 export default defineConfig({
   test: {

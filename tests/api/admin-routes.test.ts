@@ -52,7 +52,12 @@ describe('[trap 8] only whoever has the token', () => {
     ['nothing', {}],
     ['another token', { authorization: 'Bearer wrong-token-wrong-token' }],
     ['a token that begins like it', { authorization: `Bearer ${ADMIN_TOKEN.slice(0, -1)}` }],
+    ['a longer one', { authorization: `Bearer ${ADMIN_TOKEN}x` }],
+    ['another case', { authorization: `Bearer ${ADMIN_TOKEN.toUpperCase()}` }],
+    ['two tokens', { authorization: `Bearer ${ADMIN_TOKEN}, Bearer x` }],
     ['no scheme', { authorization: ADMIN_TOKEN }],
+    ['another scheme', { authorization: `Digest ${ADMIN_TOKEN}` }],
+    ['undefined', { authorization: 'Bearer undefined' }],
     [
       'the login of a browser, which is for the board only',
       { authorization: `Basic ${Buffer.from(`admin:${ADMIN_TOKEN}`).toString('base64')}` },
@@ -245,7 +250,7 @@ describe('stock', () => {
   test('that the inventory did not answer is written down, carried out once, and not to be asked for anew', async () => {
     const sale = newSale();
     await admin('POST', '/sales', sale);
-    const { inventory } = api.parts;
+    const { inventory } = api.connections;
     const { adjust } = inventory;
     inventory.adjust = () => Promise.reject(new Error('Command timed out'));
     const answer = await admin('POST', `/sales/${sale.product_id}/stock`, { delta: 5, reason: 'more came' });

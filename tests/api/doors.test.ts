@@ -18,7 +18,7 @@ beforeAll(async () => {
   world = await openWorld(inject('template'));
   const changed = { CORS_ORIGINS: `${SHOP}, https://other.example`, ADMIN_PORT: 5_999 };
   [api, apart] = await Promise.all([startApi(world), startApi(world, changed)]);
-  const adminApp = await buildAdminApp(settingsFor(world, changed), apart.parts, world.log);
+  const adminApp = await buildAdminApp(settingsFor(world, changed), apart.connections, world.log);
   admin = { url: await adminApp.listen({ host: '127.0.0.1', port: 0 }), close: () => adminApp.close() };
 });
 afterAll(async () => {
@@ -63,7 +63,7 @@ test.each([
 
 test('preflights are limited and counted like any other request, and a page can read that it is refused', async () => {
   const limited = await startApi(world, { CORS_ORIGINS: SHOP, IP_RATE_LIMIT: 3 });
-  const metrics = await limited.parts.metrics.listen({ host: '127.0.0.1', port: 0 });
+  const metrics = await limited.connections.metrics.listen({ host: '127.0.0.1', port: 0 });
   try {
     const told = await Promise.all(Array.from({ length: 20 }, () => preflight(SHOP, limited)));
     const passed = told.filter(({ status }) => status === 200);

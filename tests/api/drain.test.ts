@@ -74,7 +74,7 @@ test('a supervisor asks at the port of the metrics whether a process lives and w
   expect(await worker.stop()).toBe(0);
 
   let ready = false;
-  const metrics = await api.parts.metrics.listen({ host: '127.0.0.1', port: 0, isReady: () => ready });
+  const metrics = await api.connections.metrics.listen({ host: '127.0.0.1', port: 0, isReady: () => ready });
   const askHere = async (path: string) => (await fetch(`http://127.0.0.1:${metrics.port}${path}`)).status;
   expect([await askHere('/health/live'), await askHere('/health/ready')]).toEqual([200, 503]);
   ready = true;

@@ -46,13 +46,13 @@ test('live asks no part; ready asks only for what an order needs', async () => {
 test('a hundred health checks at once ask each part once', async () => {
   await new Promise((resolve) => setTimeout(resolve, 600));
   let asked = 0;
-  const { redis } = api.parts.probes;
-  api.parts.probes.redis = () => {
+  const { redis } = api.connections.probes;
+  api.connections.probes.redis = () => {
     asked += 1;
     return redis();
   };
   await Promise.all(Array.from({ length: 100 }, () => get('/health')));
-  api.parts.probes.redis = redis;
+  api.connections.probes.redis = redis;
   expect(asked).toBeLessThanOrEqual(2);
 });
 

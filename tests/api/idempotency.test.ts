@@ -9,14 +9,15 @@ import { eventually, openWorld, type World } from '../support/world.ts';
 
 let world: World;
 let api: RunningApi;
+let other: RunningApi;
 let worker: { stop(): Promise<void> };
 
 beforeAll(async () => {
   world = await openWorld(inject('template'));
-  [api, worker] = await Promise.all([startApi(world), startWorkerHere(world)]);
+  [api, other, worker] = await Promise.all([startApi(world), startApi(world), startWorkerHere(world)]);
 });
 afterAll(async () => {
-  await Promise.all([api.close(), worker.stop()]);
+  await Promise.all([api.close(), other.close(), worker.stop()]);
   await world.close();
 });
 
@@ -26,10 +27,10 @@ interface Answer {
   body: AnyJson;
 }
 
-async function order(saleId: string, key: string, body?: unknown, url = api.url): Promise<Answer> {
+async function order(saleId: string, key: string, body?: unknown, url = api.url, buyer = 'ann'): Promise<Answer> {
   const response = await fetch(`${url}/api/flash-sales/${saleId}/order`, {
     method: 'POST',
-    headers: { 'x-user-id': 'ann', 'idempotency-key': key, 'content-type': 'application/json' },
+    headers: { 'x-user-id': buyer, 'idempotency-key': key, 'content-type': 'application/json' },
     body: body === undefined ? '' : JSON.stringify(body),
   });
   return {
@@ -39,9 +40,12 @@ async function order(saleId: string, key: string, body?: unknown, url = api.url)
   };
 }
 
-test('50 parallel requests with one key are one order, and each is told its id', async () => {
+test('50 parallel requests with one key to two API processes are one order, and each reply names it', async () => {
   const sale = await makeSale(world, { units: 60 });
-  const answers = await Promise.all(Array.from({ length: 50 }, () => order(sale.id, 'one')));
+  const urls = [api.url, other.url];
+  const answers = await Promise.all(
+    Array.from({ length: 50 }, (_, i) => order(sale.id, 'one', undefined, urls[i % 2])),
+  );
   expect(new Set(answers.map((answer) => answer.status))).toEqual(new Set([200]));
   expect(new Set(answers.map((answer) => answer.body.order_id)).size).toBe(1);
   expect(answers.filter((answer) => answer.replayed === 'true')).toHaveLength(49);
@@ -67,6 +71,36 @@ test('quoted and bare are the same key, and what is no key is refused', async ()
   expect((await createInventory(world).read(sale.id)).numbers?.available).toBe(9);
 });
 
+test.each([
+  [
+    ['ann', 'k'],
+    ['bob', 'k'],
+  ],
+  [
+    ['a', 'b c'],
+    ['a', 'b  c'],
+  ],
+  [
+    ['a|b', 'c'],
+    ['a', 'b|c'],
+  ],
+  [
+    ['a:b', 'c'],
+    ['a', 'b:c'],
+  ],
+  [
+    ['x', '1'],
+    ['x1', ''],
+  ],
+] as [[string, string], [string, string]][])('buyer and key %j and %j are two orders', async (...pairs) => {
+  const sale = await makeSale(world);
+  const answers = await Promise.all(
+    pairs.map(([buyer, key]) => order(sale.id, key || 'other', undefined, api.url, buyer)),
+  );
+  expect(answers.map(({ status }) => status)).toEqual([200, 200]);
+  expect(answers[0]?.body.order_id).not.toBe(answers[1]?.body.order_id);
+});
+
 test('another body with the same key: 422, and nothing is taken', async () => {
   const sale = await makeSale(world);
   await order(sale.id, 'k', { quantity: 1 });
@@ -77,7 +111,7 @@ test('another body with the same key: 422, and nothing is taken', async () => {
 
 test('an answer that did not come may be asked for again, and the order is there once', async () => {
   const sale = await makeSale(world);
-  const { inventory } = api.parts;
+  const { inventory } = api.connections;
   const { reserve } = inventory;
   // The script ran, and its answer was lost.
   inventory.reserve = async (...args) => {

@@ -20,6 +20,9 @@ afterAll(async () => {
 
 const login = { authorization: `Basic ${Buffer.from(`admin:${ADMIN_TOKEN}`).toString('base64')}` };
 
+/** A script in a page, if the board put names into one. */
+const BUYER = '<img/src=x/onerror=alert(1)>';
+
 test('asks a browser to log in, and shows what each job carries', async () => {
   const closed = await fetch(`${api.url}/admin/queues`);
   expect([closed.status, closed.headers.get('www-authenticate')]).toEqual([
@@ -37,11 +40,11 @@ test('asks a browser to log in, and shows what each job carries', async () => {
   const sale = await makeSale(world);
   const ordered = await fetch(`${api.url}/api/flash-sales/${sale.id}/order`, {
     method: 'POST',
-    headers: { 'x-user-id': 'ann' },
+    headers: { 'x-user-id': BUYER },
   });
   const placed = (await ordered.json()) as { order_id: string };
   // Without the sale's id, which the job says once.
-  const orderRow = `["${placed.order_id.slice(sale.id.length + 1)}","ann",1,`;
+  const orderRow = `["${placed.order_id.slice(sale.id.length + 1)}","${BUYER}",1,`;
   let found = '';
   for (let i = 0; i < 50 && !found.includes(orderRow); i++) {
     await new Promise((resolve) => setTimeout(resolve, 50));
@@ -49,6 +52,8 @@ test('asks a browser to log in, and shows what each job carries', async () => {
       `${api.url}/admin/queues/api/queues?activeQueue=confirm-orders&status=completed&page=1&jobsPerPage=100`,
       { headers: login },
     );
+    expect(jobs.headers.get('content-type')).toContain('application/json');
+    expect(jobs.headers.get('x-content-type-options')).toBe('nosniff');
     found = await jobs.text();
   }
   expect(found).toContain(`"sale_id":"${sale.id}"`);
@@ -69,7 +74,7 @@ test.each([
     body: '{"name":"confirm-orders","data":{"sale_id":"x","orders":[]}}',
   });
   expect([answer.status, ((await answer.json()) as { code: string }).code]).toEqual([403, 'BOARD_IS_READ_ONLY']);
-  expect(await api.parts.queue.bullQueue.isPaused()).toBe(false);
+  expect(await api.connections.queue.bullQueue.isPaused()).toBe(false);
 });
 
 test('cannot be shown in a frame of another site', async () => {

@@ -93,7 +93,7 @@ describe('[trap 25] a unit that comes back can be had at once, also from another
     const sale = await makeSale(world, { units: 1 });
     const { order_id: id } = await order(sale.id);
     expect((await order(sale.id)).code).toBe('SOLD_OUT');
-    expect(await other.parts.inventory.release(sale.id, 1, [id])).toBe(1);
+    expect(await other.connections.inventory.release(sale.id, 1, [id])).toBe(1);
     expect(await msUntil('accepted', () => order(sale.id))).toBeLessThan(300);
   });
 
@@ -159,7 +159,7 @@ test('a buyer who asks too often costs no round trip until his next token, and o
   const begunAt = performance.now();
   for (let i = 0; i < 2; i++) expect((await order(sale.id, { buyer: 'flooder' })).status).toBe('accepted');
   expect(await order(sale.id, { buyer: 'flooder' })).toMatchObject({ code: 'BUYER_RATE_LIMITED', retryAfter: '1' });
-  const reserves = async (): Promise<number> => (await api.parts.inventory.read(sale.id)).numbers?.reserved ?? 0;
+  const reserves = async (): Promise<number> => (await api.connections.inventory.read(sale.id)).numbers?.reserved ?? 0;
   const before = await reserves();
   const flood = await Promise.all(Array.from({ length: 200 }, () => order(sale.id, { buyer: 'flooder' })));
   // None, but on a machine that stood still until his next token came.

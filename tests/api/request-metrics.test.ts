@@ -12,7 +12,7 @@ let metrics: { readonly port: number; close(): void };
 beforeEach(async () => {
   world = await openWorld(inject('template'));
   api = await startApi(world);
-  metrics = await api.parts.metrics.listen({ host: '127.0.0.1', port: 0 });
+  metrics = await api.connections.metrics.listen({ host: '127.0.0.1', port: 0 });
 });
 afterEach(async () => {
   metrics.close();

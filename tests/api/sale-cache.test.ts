@@ -152,7 +152,7 @@ test('sales may be kept by a CDN for a second; orders, health, the operator and 
     ],
     ['a stranger as operator', await look(`/api/admin/sales/${sale.id}`), 401, PRIVATE],
   ];
-  const { inventory } = api.parts;
+  const { inventory } = api.connections;
   const kept = inventory.read;
   inventory.read = () =>
     Promise.reject(Object.assign(new Error('connect ECONNREFUSED'), { code: 'ECONNREFUSED', part: 'redis' }));
@@ -222,7 +222,7 @@ test('no number that is told has been untrue for a second, in the list and in th
 
 test('an inventory that takes a second to answer: Age says so, and a CDN has no second left to add', async () => {
   const sale = await makeSale(world);
-  const { inventory } = api.parts;
+  const { inventory } = api.connections;
   const kept = inventory.read;
   inventory.read = async (id) => {
     const found = await kept(id);
@@ -259,14 +259,14 @@ test('300 reads of a sale and of the list cost a handful of commands of Redis, a
   watcher.disconnect();
   expect(looks.every(({ status }) => status === 200)).toBe(true);
   // Each period: the catalogue, and the numbers of each current sale, once; a few answers, as these come of age apart.
-  const current = (await api.parts.catalogueCache.read())?.sales.length ?? 0;
+  const current = (await api.connections.catalogueCache.read())?.sales.length ?? 0;
   expect(commands.length - 1).toBeLessThanOrEqual(periods * (4 + current));
   expect(new Set(looks.map(({ headers }) => headers.etag)).size).toBeLessThanOrEqual(periods * 4);
 });
 
 test('an operator who changes a sale through this process sees it in the next read, whoever reads meanwhile', async () => {
   const sale = await makeSale(world);
-  const { catalogueCache } = api.parts;
+  const { catalogueCache } = api.connections;
   const clear = catalogueCache.clear;
   // While the copy in Redis is being forgotten, the crowd reads it and could fill the memory from it.
   catalogueCache.clear = async () => {

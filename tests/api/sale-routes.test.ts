@@ -68,7 +68,7 @@ test('one sale, in each of its states', async () => {
   const lost = await makeSale(world);
   await world.redis.del(world.keys.sale(lost.id).inventory);
   // Made behind the API's back: it is in the catalogue once that is read again.
-  await api.parts.catalogueCache.clear();
+  await api.connections.catalogueCache.clear();
   await eventually('the sale is known', 3_000, async () => (await get(`/api/flash-sales/${lost.id}`)).status === 200);
   for (const [sale, state] of [
     [scheduled, 'scheduled'],
@@ -100,7 +100,7 @@ test('remaining units are at most a second old', async () => {
 test('a crowd that reloads, of known sales and of made-up ones, costs a few commands of Redis and hardly a query', async () => {
   const sale = await makeSale(world);
   await get(`/api/flash-sales/${sale.id}`);
-  const { sales, inventory } = api.parts;
+  const { sales, inventory } = api.connections;
   let [queries, commands] = [0, 0];
   const kept = { find: sales.find, list: sales.list, inventoryRead: inventory.read };
   const countQuery = () => {
@@ -145,14 +145,14 @@ test('a reader whose fetch is under way as an operator changes something is answ
 
 test('reads survive PostgreSQL: what Redis and memory hold is still told', async () => {
   const sale = await makeSale(world);
-  await api.parts.catalogueCache.clear();
+  await api.connections.catalogueCache.clear();
   await eventually('the catalogue has it', 2_000, async () => {
     await get('/api/flash-sales');
-    return (await api.parts.catalogueCache.read())?.sales.some((one) => one.id === sale.id) ?? false;
+    return (await api.connections.catalogueCache.read())?.sales.some((one) => one.id === sale.id) ?? false;
   });
   // Long past the time that the catalogue counts as fresh.
   await world.redis.expire(world.keys.catalogue, 3_000);
-  const { sales } = api.parts;
+  const { sales } = api.connections;
   const { find, list } = sales;
   const away = () => Promise.reject(Object.assign(new Error('connect ECONNREFUSED'), { code: 'ECONNREFUSED' }));
   Object.assign(sales, { find: away, list: away });

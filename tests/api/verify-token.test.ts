@@ -229,9 +229,17 @@ test('keys are trusted for a bounded time while the host is unavailable', async 
   expect(verifier.recall(remembered)).toBe('ann');
 });
 
+test.each(['redirecting', 'dripping'] as const)('a host that is %s: nothing is believed', async (manner) => {
+  const signer = await makeSigner('ES256', 'k1');
+  const host = await hostOf(signer);
+  host.manner = manner;
+  expect((await judgeOf(host.url).judge(await signer.token())).word).toBe('keys_unavailable');
+});
+
 test.each([
   ['no JSON', '<html>'],
   ['no key set', '{"keys":1}'],
+  ['no list', '{"keys":{"length":1e9}}'],
   ['without end', `{"keys":[],"x":"${'a'.repeat(300_000)}"}`],
 ])('a key set that is %s is not trusted', async (_what, text) => {
   const signer = await makeSigner('ES256', 'k1');

@@ -40,17 +40,23 @@ export interface KeyHost {
   readonly url: string;
   /** What it serves; a text is sent as it stands. */
   keys: JWK[] | string;
-  /** How it answers. silent: not at all. */
-  manner: 'well' | 'silent' | 'broken';
+  /** How it answers. silent: not at all; dripping: a byte at a time, without an end. */
+  manner: 'well' | 'silent' | 'broken' | 'redirecting' | 'dripping';
   /** How often it was asked. */
   readonly asked: number;
   close(): Promise<void>;
 }
 
 export async function startKeyHost(keys: JWK[]): Promise<KeyHost> {
-  const server = createServer((_request, response) => {
+  const server = createServer((request, response) => {
     host.asked += 1;
     if (host.manner === 'silent') return;
+    if (host.manner === 'dripping') {
+      const timer = setInterval(() => response.write(' '), 100);
+      return void response.once('close', () => clearInterval(timer));
+    }
+    if (host.manner === 'redirecting' && request.url === '/jwks.json')
+      return void response.writeHead(302, { location: '/elsewhere' }).end();
     response.statusCode = host.manner === 'broken' ? 500 : 200;
     response.end(typeof host.keys === 'string' ? host.keys : JSON.stringify({ keys: host.keys }));
   });

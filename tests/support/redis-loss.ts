@@ -12,8 +12,8 @@ import type { AnyRedis } from '@flash-sale/core/runtime/redis/open-redis.ts';
 import { startPrivateRedis } from '@flash-sale/launcher/private-redis.ts';
 import type { PrivateServer } from '@flash-sale/launcher/private-server.ts';
 import { TcpProxy } from '../chaos/tcp-proxy.ts';
+import { msToNextAccepted, PASSING, startCrowd, tallyOf } from './buyers.ts';
 import { freePort } from './free-port.ts';
-import { sendUntilSoldOut } from './patient-crowd.ts';
 import { type ServiceProcess, startProcess } from './running-system.ts';
 import { makeSale } from './sales.ts';
 import { eventually, openWorld, type World } from './world.ts';
@@ -90,20 +90,26 @@ export async function loseRedis(options: Options): Promise<LossReport> {
     processes.push(api, worker);
     replica = options.loss === 'failover' ? await startReplica(folder, first, start) : undefined;
 
-    const crowd = sendUntilSoldOut([`http://127.0.0.1:${port}`], sale.id, options.units / SALE_LASTS_S);
+    const crowd = startCrowd({
+      urls: [`http://127.0.0.1:${port}`],
+      saleId: sale.id,
+      ordersPerSecond: options.units / SALE_LASTS_S,
+      retry: PASSING,
+      retryMs: 20,
+    });
     const sold = async () =>
       (await world.pool.query<{ sold: number }>('SELECT sold FROM sales WHERE id = $1', [sale.id])).rows[0]?.sold ?? 0;
     await eventually('the sale is in its middle', 60_000, async () => (await sold()) >= options.after);
     const lostAt = await lose(options.loss, { first, start, folder, proxy, world, worker, replica });
-    const { accepted, replies, firstAfter } = await crowd.end(lostAt);
+    await crowd.ended;
     const epoch = (await world.pool.query('SELECT * FROM inventory_epochs ORDER BY epoch DESC LIMIT 1')).rows[0];
     const logFile = join(folder, 'api.log');
     writeFileSync(logFile, api.output());
     return {
       loss: options.loss,
-      accepted,
-      replies,
-      closedMs: firstAfter - lostAt,
+      accepted: crowd.accepted,
+      replies: tallyOf(crowd.replies),
+      closedMs: msToNextAccepted(crowd.replies, lostAt),
       rebuiltMs: epoch.opened_at - epoch.noticed_at,
       epoch: epoch.epoch,
       logFile,

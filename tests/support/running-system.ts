@@ -14,7 +14,7 @@ export const ADMIN_TOKEN = 'a-token-for-the-tests';
 export interface RunningApi {
   /** http://127.0.0.1:port */
   readonly url: string;
-  readonly parts: Awaited<ReturnType<typeof connect>>;
+  readonly connections: Awaited<ReturnType<typeof connect>>;
   readonly app: Awaited<ReturnType<typeof buildApp>>;
   close(): Promise<void>;
 }
@@ -41,16 +41,16 @@ export function settingsFor(world: World, changed: Partial<Environment>): Settin
 
 export async function startApi(world: World, changed: Partial<Environment> = {}): Promise<RunningApi> {
   const settings = settingsFor(world, changed);
-  const parts = await connect(settings, world.log);
-  const app = await buildApp(settings, parts, world.log);
+  const connections = await connect(settings, world.log);
+  const app = await buildApp(settings, connections, world.log);
   const url = await app.listen({ host: '127.0.0.1', port: 0 });
   return {
     url,
-    parts,
+    connections,
     app,
     async close() {
       await app.close();
-      await parts.close();
+      await connections.close();
     },
   };
 }

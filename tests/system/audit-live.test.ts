@@ -5,7 +5,7 @@ import type { Sale } from '@flash-sale/core/domain/sale.ts';
 import type { AuditReport } from '@flash-sale/ops/audit/audit-report.ts';
 import { auditSales } from '@flash-sale/ops/audit/audit-sale.ts';
 import { afterAll, beforeAll, expect, inject, test, vi } from 'vitest';
-import { sendCrowd } from '../support/crowd.ts';
+import { sendCrowd } from '../support/buyers.ts';
 import { ADMIN_TOKEN, type RunningApi, startApi, startWorkerHere } from '../support/running-system.ts';
 import { makeSale } from '../support/sales.ts';
 import { openWorld, type World } from '../support/world.ts';
@@ -58,7 +58,9 @@ async function duringCrowd<Result>(work: () => Promise<Result>): Promise<Result>
     });
     await response.arrayBuffer();
   };
-  const crowd = untilDone(() => sendCrowd({ url: api.url, saleId: sale.id, buyers: 1_000, connections: CONNECTIONS }));
+  const crowd = untilDone(() =>
+    sendCrowd({ urls: [api.url], saleId: sale.id, buyers: 1_000, connections: CONNECTIONS }),
+  );
   const withKeys = untilDone((turn) =>
     post(
       `flash-sales/${sale.id}/order`,

@@ -5,7 +5,7 @@ import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
 import type { ReserveDecision } from '@flash-sale/core/inventory/outcomes.ts';
 import { createSaleStore } from '@flash-sale/core/ledger/sale-store.ts';
 import { afterEach, beforeEach, describe, expect, inject, test, vi } from 'vitest';
-import { type CrowdReport, sendCrowd } from '../support/crowd.ts';
+import { type Reply, sendCrowd, startCrowd, tallyOf, withCode } from '../support/buyers.ts';
 import { freePort } from '../support/free-port.ts';
 import { type ServiceProcess, startApi, startProcess } from '../support/running-system.ts';
 import { makeSale } from '../support/sales.ts';
@@ -37,7 +37,7 @@ async function start(name: 'api' | 'worker', changed: Record<string, string> = {
 }
 
 /** I1, I2, I3: the inventory and the ledger agree, and whoever was told "accepted" has a confirmed order. */
-async function expectConserved(sale: Sale, crowd: CrowdReport, withinMs = 30_000): Promise<void> {
+async function expectConserved(sale: Sale, replies: readonly Reply[], withinMs = 30_000): Promise<void> {
   const inventory = createInventory(world);
   await eventually(
     'no order is under way',
@@ -59,9 +59,7 @@ async function expectConserved(sale: Sale, crowd: CrowdReport, withinMs = 30_000
   const confirmed = new Map(rows.filter((row) => row.status === 'confirmed').map((row) => [row.id, row.buyer_id]));
   expect(confirmed.size).toBe(ledger?.sold);
   expect(confirmed.size).toBeLessThanOrEqual(sale.allotment);
-  for (const reply of crowd.replies) {
-    if (reply.status === 200) expect(confirmed.get(reply.orderId ?? '')).toBe(reply.buyerId);
-  }
+  for (const { orderId, buyerId } of withCode(replies, 'accepted')) expect(confirmed.get(orderId ?? '')).toBe(buyerId);
 }
 
 test('[I2] 3,000 buyers, 100 units, two APIs and two workers: exactly 100, and every refusal is truthful', async () => {
@@ -72,8 +70,8 @@ test('[I2] 3,000 buyers, 100 units, two APIs and two workers: exactly 100, and e
     start('worker'),
     start('worker'),
   ]);
-  const crowd = await sendCrowd({ url, saleId: sale.id, buyers: 3_000, connections: 100 });
-  expect(crowd.tally).toEqual({ '200 accepted': 100, '400 SOLD_OUT': 2_900 });
+  const crowd = await sendCrowd({ urls: [url], saleId: sale.id, buyers: 3_000, connections: 100 });
+  expect(tallyOf(crowd)).toEqual({ '200 accepted': 100, '400 SOLD_OUT': 2_900 });
   await expectConserved(sale, crowd);
   expect((await createInventory(world).read(sale.id)).numbers).toMatchObject({ available: 0, sold: 100 });
 });
@@ -86,7 +84,7 @@ test('[I2] the control: the same crowd oversells without the inventory, and the 
   // many as 40 of it have read before the first one takes.
   let readers = 0;
   const { promise: crowded, resolve: crowdIsThere } = Promise.withResolvers<void>();
-  api.parts.inventory.reserve = async (_saleId, orders) => {
+  api.connections.inventory.reserve = async (_saleId, orders) => {
     const decisions = await Promise.all(
       orders.map(async (order): Promise<ReserveDecision> => {
         const available = Number(await world.redis.hget(keys.inventory, 'available'));
@@ -104,8 +102,8 @@ test('[I2] the control: the same crowd oversells without the inventory, and the 
     );
     return { decisions, permitsLeft: 0 };
   };
-  const crowd = await sendCrowd({ url: api.url, saleId: sale.id, buyers: 500, connections: 100 });
-  const accepted = crowd.tally['200 accepted'] ?? 0;
+  const crowd = await sendCrowd({ urls: [api.url], saleId: sale.id, buyers: 500, connections: 100 });
+  const accepted = withCode(crowd, 'accepted').length;
   expect(accepted).toBeGreaterThan(20);
   await start('worker');
   await eventually('every order has ended', 20_000, async () => {
@@ -130,12 +128,12 @@ describe('[I3] a process is killed in the middle of the crowd', () => {
     const killAt = [150, 900];
     let restarting: Promise<void> = Promise.resolve();
     const crowd = await sendCrowd({
-      url,
+      urls: [url],
       saleId: sale.id,
       buyers: 2_000,
       connections: 60,
-      again: true,
-      whenReplied: (count) => {
+      retry: /BROKEN/,
+      onReply: (count) => {
         if (killAt[0] === undefined || count < killAt[0]) return;
         killAt.shift();
         restarting = restarting.then(async () => {
@@ -145,7 +143,7 @@ describe('[I3] a process is killed in the middle of the crowd', () => {
       },
     });
     await restarting;
-    expect(crowd.tally['0 BROKEN']).toBeGreaterThan(0);
+    expect(withCode(crowd, 'BROKEN').length).toBeGreaterThan(0);
     await expectConserved(sale, crowd);
     const { rows } = await world.pool.query(
       'SELECT count(*)::int AS orders, count(DISTINCT buyer_id)::int AS buyers FROM orders WHERE sale_id = $1',
@@ -161,11 +159,11 @@ describe('[I3] a process is killed in the middle of the crowd', () => {
     const killAt = [200, 600, 1_000];
     let restarting: Promise<void> = Promise.resolve();
     const crowd = await sendCrowd({
-      url,
+      urls: [url],
       saleId: sale.id,
       buyers: 2_000,
       connections: 60,
-      whenReplied: (count) => {
+      onReply: (count) => {
         if (killAt[0] === undefined || count < killAt[0]) return;
         killAt.shift();
         restarting = restarting.then(async () => {
@@ -175,35 +173,29 @@ describe('[I3] a process is killed in the middle of the crowd', () => {
       },
     });
     await restarting;
-    expect(crowd.tally).toEqual({ '200 accepted': 1_500, '400 SOLD_OUT': 500 });
+    expect(tallyOf(crowd)).toEqual({ '200 accepted': 1_500, '400 SOLD_OUT': 500 });
     await expectConserved(sale, crowd);
   });
 });
 
 test('[trap 7] API and worker restarted five times under load: stock is never set again', async () => {
-  const sale = await makeSale(world, { units: 20_000 });
+  const sale = await makeSale(world, { units: 100_000 });
   let [api, worker] = await Promise.all([start('api'), start('worker')]);
-  let going = true;
-  const crowds: CrowdReport[] = [];
-  const load = (async () => {
-    while (going) crowds.push(await sendCrowd({ url, saleId: sale.id, buyers: 100, connections: 20 }));
-  })();
+  const crowd = startCrowd({ urls: [url], saleId: sale.id, connections: 20 });
   for (let i = 0; i < 5; i++) {
     // Told to stop, not killed: every request that was begun is answered, every accepted order is enqueued.
     expect(await Promise.all([api.stop(), worker.stop()])).toEqual([0, 0]);
     [api, worker] = await Promise.all([start('api'), start('worker')]);
   }
-  going = false;
-  await load;
-  const replies = crowds.flatMap((crowd) => crowd.replies);
-  expect(replies.filter((reply) => reply.status >= 500)).toEqual([]);
-  await expectConserved(sale, { replies, tally: {}, seconds: 0 });
+  await crowd.stop();
+  expect(crowd.replies.filter((reply) => reply.status >= 500)).toEqual([]);
+  await expectConserved(sale, crowd.replies);
 });
 
-test('an API that is told to stop hands over what it accepted: no reaper is needed', async () => {
+test('an API that is told to stop enqueues what it accepted: no reaper is needed', async () => {
   const sale = await makeSale(world, { units: 500 });
   const api = await start('api');
-  const crowd = await sendCrowd({ url, saleId: sale.id, buyers: 500, connections: 100 });
+  const crowd = await sendCrowd({ urls: [url], saleId: sale.id, buyers: 500, connections: 100 });
   expect(await api.stop()).toBe(0);
   await start('worker', { ORPHAN_AGE_MS: '3600000' });
   await expectConserved(sale, crowd, 10_000);

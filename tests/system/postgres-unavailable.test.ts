@@ -6,7 +6,7 @@ import pg from 'pg';
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
 import { TcpProxy } from '../chaos/tcp-proxy.ts';
 import type { AnyJson } from '../support/any-json.ts';
-import { sendCrowd } from '../support/crowd.ts';
+import { sendCrowd, tallyOf } from '../support/buyers.ts';
 import { freePort } from '../support/free-port.ts';
 import { type RunningApi, startApi, startWorkerHere } from '../support/running-system.ts';
 import { makeSale } from '../support/sales.ts';
@@ -50,8 +50,8 @@ test.each([
     // The catalogue is known, as in a sale that is on.
     await fetch(`${api.url}/api/flash-sales/${sale.id}`);
     await goAway();
-    const crowd = await sendCrowd({ url: api.url, saleId: sale.id, buyers: 800, connections: 20 });
-    expect(crowd.tally).toEqual({ '200 accepted': BACKLOG, '503 LEDGER_BEHIND': 800 - BACKLOG });
+    const crowd = await sendCrowd({ urls: [api.url], saleId: sale.id, buyers: 800, connections: 20 });
+    expect(tallyOf(crowd)).toEqual({ '200 accepted': BACKLOG, '503 LEDGER_BEHIND': 800 - BACKLOG });
 
     const refused = await fetch(`${api.url}/api/flash-sales/${sale.id}/order`, {
       method: 'POST',

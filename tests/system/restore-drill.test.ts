@@ -12,8 +12,8 @@ import { readAcceptedLogs } from '@flash-sale/ops/recover/accepted-log-files.ts'
 import pg from 'pg';
 import { expect, test } from 'vitest';
 import type { AnyJson } from '../support/any-json.ts';
+import { PASSING, startCrowd } from '../support/buyers.ts';
 import { freePort } from '../support/free-port.ts';
-import { sendUntilSoldOut } from '../support/patient-crowd.ts';
 import { ADMIN_TOKEN, type ServiceProcess, startProcess } from '../support/running-system.ts';
 import { eventually } from '../support/world.ts';
 import { root } from '../tidy/source-files.ts';
@@ -150,7 +150,13 @@ async function drill(machines: Machines, lost: 'everything' | 'ledger'): Promise
   await migrateLedger(before.databaseUrl);
   const { worker, api } = await machines.services(before, port);
   await admin(url, '', sale());
-  const crowd = sendUntilSoldOut([url], SALE_ID, ORDERS_PER_SECOND, 100);
+  const crowd = startCrowd({
+    urls: [url],
+    saleId: SALE_ID,
+    ordersPerSecond: ORDERS_PER_SECOND,
+    retry: PASSING,
+    retryMs: 100,
+  });
 
   await eventually('a part is sold', 60_000, async () => (await statusesOf(before)).size >= BEFORE_BACKUP);
   const backups = join(machines.folder, 'backups');
@@ -181,7 +187,7 @@ async function drill(machines: Machines, lost: 'everything' | 'ledger'): Promise
   await admin(url, `/${SALE_ID}/stock`, { ...more, change_id: 'pallet-2-again' });
   await run(after, 'recover-orders', backup, machines.logs);
   await admin(url, `/${SALE_ID}/resume`, {});
-  await crowd.end(0);
+  await crowd.ended;
   await eventually('no order is under way', 60_000, async () => {
     const { reserved, sold, ledger } = await admin(url, `/${SALE_ID}`);
     return reserved === 0 && sold === ledger.sold;

@@ -6,9 +6,9 @@
 import type { UnpackedProgram } from '@flash-sale/launcher/debian-program.ts';
 import { afterEach, beforeAll, beforeEach, expect, inject, test } from 'vitest';
 import { auditHere } from '../support/audited.ts';
+import { startCrowd, tallyOf } from '../support/buyers.ts';
 import { freePort } from '../support/free-port.ts';
 import { type Balancer, findHaproxy, startBalancer } from '../support/haproxy.ts';
-import { openCrowd } from '../support/open-crowd.ts';
 import { type ServiceProcess, startProcess } from '../support/running-system.ts';
 import { makeSale } from '../support/sales.ts';
 import { eventually, openWorld, type World } from '../support/world.ts';
@@ -53,34 +53,9 @@ async function remove(process_: ServiceProcess): Promise<void> {
   expect(await process_.stop(), process_.output()).toBe(0);
 }
 
-/** Buyers who order through the balancer, one order after the other, until they are told to stop. */
-function sendBuyers(saleId: string) {
-  const crowd = openCrowd(balancer.url);
-  const tally: Record<string, number> = {};
-  let leaving = false;
-  let next = 0;
-  async function buy(): Promise<void> {
-    while (!leaving) {
-      const headers = { 'x-user-id': `buyer-${next++}` };
-      const seen = await crowd.ask('POST', `/api/flash-sales/${saleId}/order`, '', headers).then(
-        ({ status, code }) => `${status} ${code}`,
-        (error: NodeJS.ErrnoException) => error.code ?? error.message,
-      );
-      tally[seen] = (tally[seen] ?? 0) + 1;
-      await new Promise((resolve) => setTimeout(resolve, 10));
-    }
-  }
-  const buyers = Promise.all(Array.from({ length: BUYERS }, buy));
-  return {
-    answered: (): number => Object.values(tally).reduce((sum, count) => sum + count, 0),
-    async leave(): Promise<Record<string, number>> {
-      leaving = true;
-      await buyers;
-      crowd.close();
-      return tally;
-    },
-  };
-}
+/** Buyers who order through the balancer until they are told to stop. */
+const sendBuyers = (saleId: string) =>
+  startCrowd({ urls: [balancer.url], saleId, connections: BUYERS, ordersPerSecond: BUYERS * 100 });
 
 const untilServed = () =>
   eventually('the balancer has somebody', 10_000, async () => (await fetch(`${balancer.url}/health/ready`)).ok);
@@ -104,7 +79,8 @@ test('each API process is replaced and a worker is removed: no buyer is told so,
   await Promise.all([remove(two), remove(worker)]);
   await eventually('their successors serve', 10_000, () => acceptedBy(three) > 20 && acceptedBy(four) > 20);
 
-  const tally = await crowd.leave();
+  await crowd.stop();
+  const tally = tallyOf(crowd.replies);
   const accepted = [one, two, three, four].reduce((sum, api) => sum + acceptedBy(api), 0);
   expect(tally).toEqual({ '200 accepted': accepted });
   await eventually('every order is confirmed', 30_000, async () => {
@@ -122,7 +98,8 @@ test('control: without the time to drain, the balancer sends buyers to a process
   const crowd = sendBuyers(sale.id);
   await eventually('both serve', 10_000, () => acceptedBy(one) > 20);
   await remove(one);
-  const before = crowd.answered();
-  await eventually('buyers came after it had gone', 10_000, () => crowd.answered() > before + 100);
-  expect(Object.keys(await crowd.leave()).filter((seen) => seen !== '200 accepted')).not.toEqual([]);
+  const before = crowd.replies.length;
+  await eventually('buyers came after it had gone', 10_000, () => crowd.replies.length > before + 100);
+  await crowd.stop();
+  expect(Object.keys(tallyOf(crowd.replies)).filter((seen) => seen !== '200 accepted')).not.toEqual([]);
 }, 60_000);

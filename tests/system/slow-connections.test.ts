@@ -1,5 +1,4 @@
 /** Connections that send slowly, too much or nothing, in real processes: each is bounded, and buyers beside them are served. */
-import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
@@ -196,59 +195,6 @@ test('a connection on which an answer is not fetched is cut', async () => {
   await eventually('it is cut', 2_000, () => deaf.cutAfterMs !== null);
   await expectServed();
 });
-
-/** As many as this process and the API, each with its own bound of open files, can hold. */
-function idleCount(): number {
-  const open = execFileSync('sh', ['-c', 'ulimit -n'], { encoding: 'utf8' }).trim();
-  const most = open === 'unlimited' ? Number.POSITIVE_INFINITY : Number(open);
-  return Math.min(10_000, most - 500);
-}
-
-test('10,000 idle connections: memory stays bounded, buyers beside them are served, and they are closed in time', async () => {
-  const IDLE_MS = 3_000;
-  const count = idleCount();
-  if (count < 10_000)
-    console.warn(`only ${count} connections: this system lets a process open no more files (ulimit -n)`);
-  const process = await startBounded({
-    RECEIVE_TIMEOUT_MS: String(IDLE_MS + 1_000),
-    KEEP_ALIVE_TIMEOUT_MS: String(IDLE_MS),
-  });
-  await expectServed();
-  const before = memoryOf(process);
-  let answered = 0;
-  let closed = 0;
-  let lastAnswerAt = 0;
-  const sockets: Socket[] = [];
-  for (let i = 0; i < count; i++) {
-    const socket = connect(port, '127.0.0.1');
-    sockets.push(socket);
-    socket.on('error', () => {});
-    socket.on('close', () => (closed += 1));
-    socket.resume();
-    // Nine of ten ask once and then stay; the others never say a word.
-    if (i % 10 === 0) continue;
-    socket.write('GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n');
-    socket.once('data', () => {
-      answered += 1;
-      lastAnswerAt = performance.now();
-    });
-    if (i % 500 === 0) await once(socket, 'connect');
-  }
-  await eventually('all are connected', 8_000, () => answered >= Math.floor(count * 0.9));
-  const grown = memoryOf(process) - before;
-  const startedAt = performance.now();
-  await expectServed();
-  expect(performance.now() - startedAt).toBeLessThan(MARGIN_MS);
-  console.log(`${count} idle connections: ${Math.round(grown)} MB, ${((grown * 1024) / count).toFixed(1)} KiB each`);
-  // Some 20 KiB each.
-  expect(grown).toBeLessThan(400);
-  await eventually('all are closed', 12_000, () => closed === count);
-  // Node adds a second to what it promises the client.
-  expect(performance.now() - lastAnswerAt).toBeLessThan(
-    6_000 + CONNECTION_CHECK_MS + CONNECTION_LINGER_MS + 2 * MARGIN_MS,
-  );
-  await expectServed();
-}, 30_000);
 
 test('above MAX_CONNECTIONS further ones are dropped and counted, the others live, and a free place is taken again', async () => {
   const process = await startBounded({ MAX_CONNECTIONS: '50' });

@@ -102,9 +102,9 @@ test('sales of every node are sold, confirmed and settled, with all limits on', 
     await eventually(
       `${saleId} is settled`,
       8_000,
-      async () => (await api.parts.inventory.read(saleId)).numbers?.sold === ORDERS,
+      async () => (await api.connections.inventory.read(saleId)).numbers?.sold === ORDERS,
     );
-    expect((await api.parts.inventory.read(saleId)).numbers).toEqual(numbers);
+    expect((await api.connections.inventory.read(saleId)).numbers).toEqual(numbers);
   }
   const { rows } = await world.pool.query("SELECT count(*)::int AS orders FROM orders WHERE status = 'confirmed'");
   expect(rows[0].orders).toBe(3 * ORDERS);
@@ -129,8 +129,8 @@ test('a request that is repeated gets its own order again, through the other pro
 
 test('invalidation told at any node reach every process', async () => {
   const heard = [new Set<string | null>(), new Set<string | null>()];
-  for (const [i, { parts }] of [api, other].entries())
-    await parts.subscribeToInvalidations((saleId) => heard[i]?.add(saleId));
+  for (const [i, { connections }] of [api, other].entries())
+    await connections.subscribeToInvalidations((saleId) => heard[i]?.add(saleId));
   for (const [i, client] of cluster.clients.entries())
     await client.publish(world.keys.invalidationChannel(`told-${i}`), `told-${i}`);
   await eventually('both heard what each node was told', 2_000, () =>
@@ -157,7 +157,7 @@ test('an operator adds a unit, and the other process sells it at once', async ()
 test('health asks every master, and the audit finds nothing', async () => {
   const health = (await (await fetch(`${api.url}/health`)).json()) as AnyJson;
   expect(JSON.stringify(health)).toContain('redis');
-  await api.parts.probes.redis();
+  await api.connections.probes.redis();
   const headers = { authorization: `Basic ${btoa(`admin:${ADMIN_TOKEN}`)}` };
   const jobs = await fetch(`${api.url}/admin/queues/api/queues?activeQueue=confirm-orders&status=completed`, {
     headers,
@@ -169,7 +169,7 @@ test('health asks every master, and the audit finds nothing', async () => {
       await eventually(
         'all is settled',
         5_000,
-        async () => (await api.parts.inventory.read(saleId)).numbers?.sold === ORDERS + 1,
+        async () => (await api.connections.inventory.read(saleId)).numbers?.sold === ORDERS + 1,
       );
     const report = await auditSales({ redis, pool, keys: world.keys, pauseMs: 50 });
     expect(report.sales.map(({ violations, ledger }) => ({ violations, sold: ledger?.sold }))).toEqual(

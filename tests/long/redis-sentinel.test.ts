@@ -10,7 +10,7 @@ import { MIN_REPLICAS, startWatchedRedis, type WatchedRedis } from '../support/r
 import { type ServiceProcess, startProcess } from '../support/running-system.ts';
 import { eventually, openWorld, testServers } from '../support/world.ts';
 import { root } from '../tidy/source-files.ts';
-import { hangMaster, killMaster } from './happenings.ts';
+import { hangMaster, killMaster } from './failures.ts';
 import { type SaleEnd, sellThrough, type Underway } from './sell-through.ts';
 
 let folder = '';

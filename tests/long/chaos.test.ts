@@ -1,8 +1,8 @@
 /** Long random runs, each from a fresh seed that is printed: everything but a lost Redis, and with one. `npm run test:chaos` repeats a seed. */
 import { expect, test } from 'vitest';
-import { isClean, reportLines } from './report.ts';
-import { runChaos } from './run-chaos.ts';
-import { freshSeed } from './seeded-random.ts';
+import { isClean, reportLines } from '../chaos/report.ts';
+import { runChaos } from '../chaos/run-chaos.ts';
+import { freshSeed } from '../chaos/seeded-random.ts';
 
 const MINUTES = 5;
 const distFolder = process.env.TEST_REDIS_DIST ?? '';

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
 import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.ts';
-import { killHolder, moveSale } from './happenings.ts';
+import { killHolder, moveSale } from './failures.ts';
 import { sellThrough } from './sell-through.ts';
 
 let folder = '';

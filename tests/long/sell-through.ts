@@ -13,13 +13,15 @@ import type { AnyRedis } from '@flash-sale/core/runtime/redis/open-redis.ts';
 import { listFaults } from '@flash-sale/ops/audit/audit-report.ts';
 import { auditSales } from '@flash-sale/ops/audit/audit-sale.ts';
 import { connectForAudit } from '@flash-sale/ops/audit/connect-audit.ts';
+import { longestSilenceMs, PASSING, startCrowd, tallyOf } from '../support/buyers.ts';
 import { freePort } from '../support/free-port.ts';
-import { CROWD_CONNECTIONS, sendUntilSoldOut } from '../support/patient-crowd.ts';
 import { ADMIN_TOKEN, type ServiceProcess, startProcess } from '../support/running-system.ts';
 import { makeSale } from '../support/sales.ts';
 import { eventually, openWorld, type World } from '../support/world.ts';
 import { root } from '../tidy/source-files.ts';
 
+/** Replies that may be on their way at a time. */
+const CONNECTIONS = 50;
 /** Of each kind. */
 const PROCESSES = 2;
 /** Seconds that the crowd would need for all units, so that something is left when it happens. */
@@ -84,7 +86,7 @@ interface Options {
 
 export async function sellThrough(options: Options): Promise<SaleEnd> {
   const { template, redisUrl, units, after } = options;
-  const folder = mkdtempSync(join(tmpdir(), 'flash-sale-scale-out-'));
+  const folder = mkdtempSync(join(tmpdir(), 'flash-sale-failover-'));
   const world = await openWorld(template);
   const databaseUrl = options.ledgerBy?.(world.databaseUrl) ?? world.databaseUrl;
   const { redis, connect, close } = connectForWork({ url: redisUrl, name: 'test', log: world.log });
@@ -106,7 +108,14 @@ export async function sellThrough(options: Options): Promise<SaleEnd> {
     processes.push(...workers);
 
     const urls = ports.map((port) => `http://127.0.0.1:${port}`);
-    const crowd = sendUntilSoldOut(urls, sale.id, units / SALE_LASTS_S);
+    const crowd = startCrowd({
+      urls,
+      saleId: sale.id,
+      connections: CONNECTIONS,
+      ordersPerSecond: units / SALE_LASTS_S,
+      retry: PASSING,
+      retryMs: 20,
+    });
     const sold = async () =>
       (await world.pool.query<{ sold: number }>('SELECT sold FROM sales WHERE id = $1', [sale.id])).rows[0]?.sold ?? 0;
     await eventually('the sale is in its middle', 60_000, async () => (await sold()) >= after);
@@ -114,10 +123,9 @@ export async function sellThrough(options: Options): Promise<SaleEnd> {
     let [struckAt, atRisk] = [Number.NaN, Number.NaN];
     const struck = (): void => {
       struckAt = performance.now();
-      atRisk = crowd.accepted.size - soldThen + CROWD_CONNECTIONS;
+      atRisk = crowd.accepted.size - soldThen + CONNECTIONS;
     };
     await options.happens({ world, saleId: sale.id, redis, workers, accepted: crowd.accepted, struck });
-    const crowdEnded = crowd.end(struckAt);
     const settled = () =>
       eventually('no order is under way', SETTLED_WITHIN_MS, async () => {
         const { numbers } = await inventory.read(sale.id);
@@ -142,25 +150,25 @@ export async function sellThrough(options: Options): Promise<SaleEnd> {
       await operate(urls, sale.id, 'resume');
     }
     await eventually('everything is sold out', SOLD_WITHIN_MS, () => crowd.isOver()).catch((error: Error) => {
-      throw new Error(`${error.message}; ${JSON.stringify(crowd.replies)}\n${lastWords(processes)}`);
+      throw new Error(`${error.message}; ${JSON.stringify(tallyOf(crowd.replies))}\n${lastWords(processes)}`);
     });
-    const { accepted, replies, longestSilenceMs } = await crowdEnded;
+    await crowd.ended;
     lost.push(...(await recover()));
     const end = await words();
     const ended = (word: string): number => lost.filter((id) => end.get(id) === word).length;
     const { rows } = await world.pool.query('SELECT epoch FROM sales WHERE id = $1', [sale.id]);
     return {
       units,
-      accepted: accepted.size,
+      accepted: crowd.accepted.size,
       atRisk,
       lost: lost.length,
       broughtBack: ended('confirmed'),
       rejected: ended('rejected'),
-      forgotten: [...accepted].filter((id) => !end.has(id)).length,
+      forgotten: [...crowd.accepted].filter((id) => !end.has(id)).length,
       confirmed: [...end.values()].filter((word) => word === 'confirmed').length,
-      closedMs: longestSilenceMs,
+      closedMs: longestSilenceMs(crowd.replies, struckAt),
       epoch: rows[0].epoch,
-      replies,
+      replies: tallyOf(crowd.replies),
       faults: await audit(servers, world, sale.id),
     };
   } finally {
