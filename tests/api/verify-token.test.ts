@@ -233,7 +233,7 @@ test.each(['redirecting', 'dripping'] as const)('a host that is %s: nothing is b
   const signer = await makeSigner('ES256', 'k1');
   const host = await hostOf(signer);
   host.manner = manner;
-  expect((await judgeOf(host.url).judge(await signer.token())).word).toBe('keys_unavailable');
+  expect((await verifierOf(host.url).verify(await signer.token())).word).toBe('keys_unavailable');
 });
 
 test.each([
