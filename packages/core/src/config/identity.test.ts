@@ -25,14 +25,14 @@ test('tokens are verified by a secret or by keys', () => {
 
 test.each<[string, Record<string, string>, RegExp]>([
   ['neither', OURS, /JWT_JWKS_URL and JWT_SECRET are not set/],
-  ['both', { ...OURS, ...SECRET, ...KEYS }, /both set. Take one away/],
+  ['both', { ...OURS, ...SECRET, ...KEYS }, /both set. Remove one/],
   ['no issuer', { ...OURS, ...SECRET, JWT_ISSUER: '' }, /JWT_ISSUER is not set/],
   ['no audience', { ...OURS, ...SECRET, JWT_AUDIENCE: '' }, /JWT_AUDIENCE is not set/],
-  ['a password in the address', { ...OURS, JWT_JWKS_URL: 'https://u:p@id.example/' }, /without a user and a password/],
+  ['a password in the address', { ...OURS, JWT_JWKS_URL: 'https://u:p@id.example/' }, /without user and password/],
   [
     'keys in the clear in production',
     { ...OURS, NODE_ENV: 'production', JWT_JWKS_URL: 'http://id.example/' },
-    /must be https/,
+    /Production needs https/,
   ],
 ])('%s is refused with a sentence', (_what, variables, sentence) => {
   expect(() => read(variables)).toThrow(EnvironmentError);

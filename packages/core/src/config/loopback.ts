@@ -1,6 +1,6 @@
-/** Whether an address stays within this machine. */
+/** Whether a host is this machine. */
 
-/** @param host a name or an address, without port; "[::1]" as in a URL, too; or the folder of a socket */
+/** @param host name or address without port, "[::1]", or the folder of a socket */
 export function isLoopback(host: string): boolean {
   return host.startsWith('/') || /^(localhost|127(\.\d{1,3}){3}|\[?::1\]?)$/i.test(host);
 }

@@ -40,7 +40,7 @@ test('an empty name counts as unset, and so does an empty value beside a file', 
   });
 });
 
-test('a file that cannot be taken is said in a sentence each, and nothing of it is shown', () => {
+test('an unusable file gets a sentence that shows nothing of it', () => {
   mkdirSync(join(folder, 'made-by-docker'));
   const refused = (given: Record<string, string>): string => {
     try {
@@ -52,7 +52,7 @@ test('a file that cannot be taken is said in a sentence each, and nothing of it 
     throw new Error('it was taken');
   };
   const missing = join(folder, 'missing');
-  expect(refused({ ADMIN_TOKEN_FILE: missing })).toContain(`ADMIN_TOKEN_FILE names ${missing}, which is not there.`);
+  expect(refused({ ADMIN_TOKEN_FILE: missing })).toContain(`ADMIN_TOKEN_FILE names ${missing}, which does not exist.`);
   expect(refused({ ADMIN_TOKEN_FILE: file('empty', ' \n') })).toContain('which is empty. Write the value into it');
   expect(refused({ ADMIN_TOKEN_FILE: join(folder, 'made-by-docker') })).toContain('which is a folder.');
   expect(refused({ ADMIN_TOKEN_FILE: file('large', 'x'.repeat(65_537)) })).toContain('larger than 65536 bytes');
@@ -70,12 +70,12 @@ test('a file that cannot be taken is said in a sentence each, and nothing of it 
   });
   expect(both.split('\n')).toEqual([
     expect.stringContaining(`DATABASE_URL_FILE names ${missing}`),
-    'ADMIN_TOKEN and ADMIN_TOKEN_FILE are both set. Take one of them away.',
+    'ADMIN_TOKEN and ADMIN_TOKEN_FILE are both set. Remove one of them.',
   ]);
   expect(both).not.toMatch(/hunter2|swordfish/);
 });
 
-test('a file of another account is said to be unreadable', () => {
+test('a file of another user is unreadable', () => {
   const path = file('theirs', 'x');
   // An account that is not root reads nothing of mode 000; root reads all, and becomes nobody for a moment.
   const account = process.geteuid?.();
@@ -84,7 +84,7 @@ test('a file of another account is said to be unreadable', () => {
   try {
     if (account === 0) process.seteuid?.(65_534);
     expect(() => withSettingFiles({ ADMIN_TOKEN_FILE: path })).toThrow(
-      /ADMIN_TOKEN_FILE names .*, which this account may not read/,
+      /ADMIN_TOKEN_FILE names .*, which this user may not read/,
     );
   } finally {
     if (account === 0) process.seteuid?.(0);

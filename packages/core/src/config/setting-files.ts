@@ -1,19 +1,19 @@
 /**
- * Settings that lie in files: ADMIN_TOKEN_FILE=/run/secrets/admin_token stands for ADMIN_TOKEN, and so with each setting's name. Secret stores
- * hand secrets over like this, and a file's text does not show in `docker inspect`.
+ * Settings from files: ADMIN_TOKEN_FILE=/run/secrets/admin_token stands for ADMIN_TOKEN, and likewise for
+ * every setting. Secret stores provide files, and their content does not show in `docker inspect`.
  */
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { EnvironmentError } from './environment.ts';
 import { SettingsSchema } from './settings.ts';
 
-/** Bytes of such a file: more is another file than the one that was meant. */
+/** Bytes of such a file; a larger one is the wrong file. */
 const FILE_BYTES_MAX = 65_536;
 
 /**
- * The same variables, with NAME in the place of each NAME_FILE. White space around a file's text does not count: editors end it with a newline.
+ * Replaces each NAME_FILE by NAME. White space around the content is trimmed.
  *
- * @param variables one source (the environment, or .env), as name → text; an empty text counts as unset
- * @throws EnvironmentError with one sentence for each file that cannot be taken; nothing of a file is ever shown
+ * @param variables one source (the environment, or .env); an empty text counts as unset
+ * @throws EnvironmentError with one sentence for each unusable file, never with its content
  */
 export function withSettingFiles(variables: Record<string, string | undefined>): Record<string, string | undefined> {
   const taken = { ...variables };
@@ -21,11 +21,11 @@ export function withSettingFiles(variables: Record<string, string | undefined>):
   for (const name of Object.keys(SettingsSchema.properties)) {
     const fileName = `${name}_FILE`;
     const path = variables[fileName]?.trim();
-    // Not handed on: a process that is started with what we return would else be given both.
+    // A process that is started with the result must not get both.
     delete taken[fileName];
     if (!path) continue;
     const fault = variables[name]?.trim()
-      ? `${name} and ${fileName} are both set. Take one of them away.`
+      ? `${name} and ${fileName} are both set. Remove one of them.`
       : faultOf(fileName, path, (text) => {
           taken[name] = text;
         });
@@ -35,7 +35,7 @@ export function withSettingFiles(variables: Record<string, string | undefined>):
   return taken;
 }
 
-/** @param take is given the file's text, where it has any. @returns a sentence, or null */
+/** @param take receives the content. @returns a sentence, or null */
 function faultOf(fileName: string, path: string, take: (text: string) => void): string | null {
   const named = `${fileName} names ${path}, `;
   let content: Buffer | null;
@@ -45,23 +45,23 @@ function faultOf(fileName: string, path: string, take: (text: string) => void): 
     const code = (error as NodeJS.ErrnoException).code ?? 'UNKNOWN';
     return named + (WHY[code] ?? `which cannot be read (${code}).`);
   }
-  if (content === null) return `${named}which is a pipe or a device. Write the value into a file of its own.`;
+  if (content === null) return `${named}which is a pipe or a device. Use a regular file.`;
   if (content.length > FILE_BYTES_MAX)
-    return `${named}which is larger than ${FILE_BYTES_MAX} bytes: is it the right file?`;
+    return `${named}which is larger than ${FILE_BYTES_MAX} bytes. Is it the right file?`;
   const text = content.toString('utf8').trim();
-  if (text === '') return `${named}which is empty. Write the value into it, and nothing else.`;
+  if (text === '') return `${named}which is empty. Write the value into it.`;
   take(text);
   return null;
 }
 
 /**
- * Reads no more than it must, whatever it was given: /dev/zero has no end, and a pipe that nobody writes to none either.
+ * Bounded, because /dev/zero and a pipe without a writer have no end.
  *
- * @returns at most FILE_BYTES_MAX + 1 bytes; null where it is no file
- * @throws what the system says, EISDIR of a folder
+ * @returns at most FILE_BYTES_MAX + 1 bytes; null where it is not a regular file
+ * @throws the system's error; EISDIR for a folder
  */
 function readBounded(path: string): Buffer | null {
-  // Without O_NONBLOCK opening a pipe waits for a writer.
+  // Without O_NONBLOCK, opening a pipe waits for a writer.
   const file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
     const stats = fstatSync(file);
@@ -78,10 +78,8 @@ function readBounded(path: string): Buffer | null {
 }
 
 const WHY: Record<string, string> = {
-  ENOENT: 'which is not there. In a container: is the secret given to this service?',
-  ENOTDIR: 'which is not there. In a container: is the secret given to this service?',
-  EACCES:
-    'which this account may not read. Give the file to the account that the process runs as, or let it read it (chmod).',
-  EISDIR:
-    'which is a folder. Where a file that is mounted does not exist, Docker makes a folder of that name: make the file first.',
+  ENOENT: 'which does not exist. In a container: does this service have the secret?',
+  ENOTDIR: 'which does not exist. In a container: does this service have the secret?',
+  EACCES: 'which this user may not read. Change the owner or the mode of the file (chown, chmod).',
+  EISDIR: 'which is a folder. Docker creates a folder where a mounted file does not exist: create the file first.',
 };
