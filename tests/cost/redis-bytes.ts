@@ -3,7 +3,10 @@
 import type { Redis } from 'ioredis';
 import type { World } from '../support/world.ts';
 
-/** Of a Redis that nobody else uses, since it was started. MONITOR, while it runs, is a part of what is sent. */
+/**
+ * Of a Redis that nobody else uses, since it was started. MONITOR, while it runs, is a part of what
+ * is sent.
+ */
 export async function flowOf(redis: Redis): Promise<{ received: number; sent: number; appended: number }> {
   const info = `${await redis.info('stats')}\n${await redis.info('persistence')}`;
   const figure = (name: string): number => {

@@ -1,6 +1,7 @@
 /**
- * Every command that a Redis carries out, by who sent it: MONITOR, which says of each whether a client or a script called it.
- * Counts do not depend on the clock, so that what is counted here may be held against a bound on any machine.
+ * Every command that a Redis carries out, by who sent it: MONITOR, which says of each whether a
+ * client or a script called it. Counts do not depend on the clock, so that what is counted here may
+ * be held against a bound on any machine.
  */
 import { createHash, randomUUID } from 'node:crypto';
 import { loadLuaScripts } from '@flash-sale/core/inventory/lua-script.ts';
@@ -26,7 +27,9 @@ export interface RedisWatch {
   close(): void;
 }
 
-/** @param url of a Redis that nobody else uses. Connections that are opened later have no name here */
+/**
+ * @param url of a Redis that nobody else uses. Connections that are opened later have no name here
+ */
 export async function watchRedis(url: string): Promise<RedisWatch> {
   const redis = new Redis(url);
   const list = (await redis.call('CLIENT', 'LIST')) as string;

@@ -185,9 +185,9 @@ test('a start is refused where one master would evict keys, where it is no clust
   expect(await checkRedis(cluster.url)).toMatchObject({ appendOnly: true, masters: 3 });
   const [, second] = cluster.clients;
   await second?.config('SET', 'maxmemory-policy', 'allkeys-lru');
-  await expect(checkRedis(cluster.url)).rejects.toThrow(`at 127.0.0.1:${cluster.nodes[1]?.port} would throw keys away`);
+  await expect(checkRedis(cluster.url)).rejects.toThrow(`at 127.0.0.1:${cluster.nodes[1]?.port} would evict keys`);
   await second?.config('SET', 'maxmemory-policy', 'noeviction');
-  await expect(checkRedis(world.redisUrl.replace('redis://', 'redis+cluster://'))).rejects.toThrow('is no cluster');
+  await expect(checkRedis(world.redisUrl.replace('redis://', 'redis+cluster://'))).rejects.toThrow('is not a cluster');
   await expect(checkRedis(cluster.url.replace(/:[^:@/]+@/, ':wrong@'))).rejects.toThrow('refuses the login');
 });
 

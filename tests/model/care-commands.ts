@@ -149,7 +149,10 @@ const configureCommand = fc.record({ window, paused, version: fc.constantFrom('n
     }),
 );
 
-/** A change of stock, also repeated, also by a process that dies before it writes the decision to the ledger. */
+/**
+ * A change of stock, also repeated, also by a process that dies before it writes the decision to
+ * the ledger.
+ */
 const adjustCommand = fc
   .record({
     change: fc.constantFrom('c1', 'c2', 'c3', 'c4'),

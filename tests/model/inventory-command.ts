@@ -1,6 +1,7 @@
 /**
- * What all commands of a sequence have in common: run against Redis and against the model; then the replies are compared, and
- * everything that Redis has of the sale. The invariants are also checked in Redis itself, without the model.
+ * What all commands of a sequence have in common: run against Redis and against the model; then the
+ * replies are compared, and everything that Redis has of the sale. The invariants are also checked
+ * in Redis itself, without the model.
  */
 import { inspect } from 'node:util';
 import type { AcceptedOrder } from '@flash-sale/core/domain/order.ts';

@@ -1,4 +1,7 @@
-/** Sequences of commands and how one is run, for inventory-model.test.ts and inventory-model-mutations.test.ts. */
+/**
+ * Sequences of commands and how one is run, for inventory-model.test.ts and
+ * inventory-model-mutations.test.ts.
+ */
 
 import type { Sale } from '@flash-sale/core/domain/sale.ts';
 import fc from 'fast-check';
@@ -18,7 +21,10 @@ interface Sequence {
   readonly commands: Iterable<InventoryCommand>;
 }
 
-/** @param forgetting whether Redis forgets its scripts now and then, which all sequences on the server notice */
+/**
+ * @param forgetting whether Redis forgets its scripts now and then, which all sequences on the
+ * server notice
+ */
 export function inventoryProperty(
   inventory: InventoryUnderTest,
   { forgetting = false } = {},

@@ -1,6 +1,7 @@
 /**
- * What the model-based tests can find: each guard of the scripts is removed, one at a time, on a connection of its own. The files
- * of lua/ stay as they are. Within SEQUENCES_MAX sequences the model must see the difference.
+ * What the model-based tests can find: each guard of the scripts is removed, one at a time, on a
+ * connection of its own. The files of lua/ stay as they are. Within SEQUENCES_MAX sequences the
+ * model must see the difference.
  */
 
 import { createKeys } from '@flash-sale/core/inventory/keys.ts';

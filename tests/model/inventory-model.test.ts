@@ -1,6 +1,7 @@
 /**
- * The scripts of lua/ against a model of what the docs promise, in random sequences of commands. A failure prints seed, path and
- * the shortest sequence that shows it; `{ seed, path }` beside `numRuns` runs it again. Time is part of the sequence.
+ * The scripts of lua/ against a model of what the docs promise, in random sequences of commands. A
+ * failure prints seed, path and the shortest sequence that shows it; `{ seed, path }` beside
+ * `numRuns` runs it again. Time is part of the sequence.
  */
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';

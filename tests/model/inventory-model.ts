@@ -1,7 +1,8 @@
 /**
- * A sale's inventory as the docs promise it, in plain TypeScript: what docs/reference.md and the headers of lua/ say, and
- * nothing of how the scripts do it. inventory-model.test.ts holds the scripts against it, word for word and field for field.
- * Deciding a batch of orders stands in reserve-model.ts. Time is given to each method: the model has no clock.
+ * A sale's inventory as the docs promise it, in plain TypeScript: what docs/reference.md and the
+ * headers of lua/ say, and nothing of how the scripts do it. inventory-model.test.ts holds the
+ * scripts against it, word for word and field for field. Deciding a batch of orders stands in
+ * reserve-model.ts. Time is given to each method: the model has no clock.
  */
 import type { AcceptedOrder, RejectionReason } from '@flash-sale/core/domain/order.ts';
 import type { Sale, StockNumbers } from '@flash-sale/core/domain/sale.ts';
@@ -9,7 +10,10 @@ import type { Inventory } from '@flash-sale/core/inventory/inventory.ts';
 import type { InventoryCheck } from '@flash-sale/core/inventory/outcomes.ts';
 import { orderKeyField } from '@flash-sale/core/inventory/reservation.ts';
 
-/** A Redis instance: this one; one of another process (restarted, failed over); or of other data in the same process (promoted). */
+/**
+ * A Redis instance: this one; one of another process (restarted, failed over); or of other data in
+ * the same process (promoted).
+ */
 export type Instance = 'present' | 'other_process' | 'other_data';
 
 export interface InventoryFields {
@@ -140,7 +144,10 @@ export class InventoryModel {
     return perBuyerLimit > 0 && (this.buyers.get(buyerId) ?? 0) + quantity > perBuyerLimit;
   }
 
-  /** @returns why orders are refused, by id; 'ended' if one of them was here and has ended: it is left alone */
+  /**
+   * @returns why orders are refused, by id; 'ended' if one of them was here and has ended: it is
+   * left alone
+   */
   readmit(epoch: number, orders: readonly AcceptedOrder[]): Map<string, RejectionReason> | 'other_epoch' | 'ended' {
     const inventory = this.openFor(epoch);
     if (!inventory) return 'other_epoch';
@@ -200,7 +207,10 @@ export class InventoryModel {
     return true;
   }
 
-  /** @returns false if the inventory is not open. I8: an older version, or the same again, changes nothing. */
+  /**
+   * @returns false if the inventory is not open. I8: an older version, or the same again, changes
+   * nothing.
+   */
   configure(sale: Sale): boolean {
     const inventory = this.open();
     if (!inventory) return false;

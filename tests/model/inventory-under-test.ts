@@ -1,9 +1,12 @@
 /**
- * A sale in a real Redis, called through the inventory and read raw, all its keys in one round trip. Many sequences run at once
- * on one connection; each has its own sale, and so its own keys and clock (test-clock.ts). Not covered here:
- *   - calls that overlap: Redis runs scripts one after the other, which tests/system/crowd.test.ts shows from outside;
+ * A sale in a real Redis, called through the inventory and read raw, all its keys in one round
+ * trip. Many sequences run at once on one connection; each has its own sale, and so its own keys
+ * and clock (test-clock.ts). Not covered here:
+ *   - calls that overlap: Redis runs scripts one after the other, which tests/system/crowd.test.ts
+ *     shows from outside;
  *   - when buckets are deleted: tests/core/buyers-bucket.test.ts;
- *   - passes of several pages: tests/core/commit-and-release.test.ts and tests/worker/reaper-passes.test.ts.
+ *   - passes of several pages: tests/core/commit-and-release.test.ts and
+ *     tests/worker/reaper-passes.test.ts.
  */
 import { createInventory, type Inventory } from '@flash-sale/core/inventory/inventory.ts';
 import { createInventoryRebuild, type InventoryRebuild } from '@flash-sale/core/inventory/inventory-rebuild.ts';
@@ -15,7 +18,9 @@ import type { Instance, InventoryModel } from './inventory-model.ts';
 import type { Mutation } from './mutations.ts';
 import { clockKey, ModelMismatch, START_US, setClock, useTestClock } from './test-clock.ts';
 
-/** Buyers and keys of all sequences, with the characters that separate parts of records and fields. */
+/**
+ * Buyers and keys of all sequences, with the characters that separate parts of records and fields.
+ */
 export const BUYERS = ['ann', 'b|1|c', 'eve'] as const;
 export const ORDER_KEYS = ['k', 'k|12|x "y"'] as const;
 
@@ -116,7 +121,10 @@ export async function createInventoryUnderTest(
   };
 }
 
-/** @returns a word if a call was refused because another epoch has the inventory, or an order has ended */
+/**
+ * @returns a word if a call was refused because another epoch has the inventory, or an order has
+ * ended
+ */
 export async function unlessOtherEpoch<Reply>(work: Promise<Reply>): Promise<Reply | 'other_epoch' | 'ended'> {
   return work.catch((error: unknown) => {
     if (error instanceof InventoryRecoveringError) return 'other_epoch';

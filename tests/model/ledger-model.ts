@@ -1,6 +1,7 @@
 /**
- * What the ledger would know of the sale of a sequence, as far as a rebuild needs it. It makes the inventory's callers keep what
- * the scripts rely on: an order has one outcome for ever, and no more is confirmed than was allotted.
+ * What the ledger would know of the sale of a sequence, as far as a rebuild needs it. It makes the
+ * inventory's callers keep what the scripts rely on: an order has one outcome for ever, and no more
+ * is confirmed than was allotted.
  */
 import type { AcceptedOrder } from '@flash-sale/core/domain/order.ts';
 import type { Sale } from '@flash-sale/core/domain/sale.ts';
@@ -57,7 +58,11 @@ export class LedgerModel {
     return this.sale.epoch;
   }
 
-  /** Added units are in the allotment at once, withdrawn ones leave it at the end. @returns the change's delta */
+  /**
+   * Added units are in the allotment at once, withdrawn ones leave it at the end.
+   *
+   * @returns the change's delta
+   */
   beginChange(changeId: string, delta: number): number {
     const begun = this.changes.get(changeId);
     if (begun) return begun.delta;

@@ -1,4 +1,7 @@
-/** Commands about what Redis loses, and about rebuilds, whole or step by step with other commands in between. */
+/**
+ * Commands about what Redis loses, and about rebuilds, whole or step by step with other commands in
+ * between.
+ */
 import fc from 'fast-check';
 import { changeRedeliveries, checkInventory, claimOrphans } from './care-commands.ts';
 import { type InventoryCommand, inventoryCommand, type ModelWorld } from './inventory-command.ts';
@@ -51,7 +54,10 @@ const beginRebuild = (): InventoryCommand =>
 interface GoingOn {
   /** 0 = the last rebuilder; 1 and more were overtaken. */
   readonly back: number;
-  /** Number of a step that it repeats, as after a lost reply; or, if it was not there yet, its next one. */
+  /**
+   * Number of a step that it repeats, as after a lost reply; or, if it was not there yet, its next
+   * one.
+   */
   readonly step: number;
 }
 
@@ -105,7 +111,10 @@ const lose = (drawn: readonly Part[]): InventoryCommand =>
     },
   });
 
-/** Redis becomes another instance with the same records: these say in which instance the inventory was opened, or closed. */
+/**
+ * Redis becomes another instance with the same records: these say in which instance the inventory
+ * was opened, or closed.
+ */
 const changeInstance = (instance: Exclude<Instance, 'present'>): InventoryCommand =>
   inventoryCommand({
     name: 'Redis becomes another instance',
@@ -120,7 +129,9 @@ const changeInstance = (instance: Exclude<Instance, 'present'>): InventoryComman
     },
   });
 
-/** Several commands as one, each with its own comparison: sequences that would be rare by chance. */
+/**
+ * Several commands as one, each with its own comparison: sequences that would be rare by chance.
+ */
 function inARow(name: string, commands: readonly InventoryCommand[]): InventoryCommand {
   return {
     check: () => true,
@@ -170,7 +181,10 @@ const AFTERWARDS: Record<string, () => InventoryCommand[]> = {
   'the reaper, after a redelivery': () => [changeRedeliveries({ script: 'lower', numbers: [...Array(12).keys()] })],
 };
 
-/** Above all the keys that are compared with each other; often another command comes before the rebuild. */
+/**
+ * Above all the keys that are compared with each other; often another command comes before the
+ * rebuild.
+ */
 const loseCommand = fc
   .record({
     parts: fc.oneof(

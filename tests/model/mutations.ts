@@ -1,6 +1,7 @@
 /**
- * Guards of the scripts, each with the text that removes it: inventory-model-mutations.test.ts applies one at a time. Each text
- * must stand in its script, includes and all, exactly once, or the test fails.
+ * Guards of the scripts, each with the text that removes it: inventory-model-mutations.test.ts
+ * applies one at a time. Each text must stand in its script, includes and all, exactly once, or the
+ * test fails.
  */
 
 export interface Mutation {
@@ -20,7 +21,9 @@ const of = (script: string, ...guards: readonly Guard[]): Mutation[] =>
 const never = (without: string, condition: string): Guard => [without, condition, 'if false then'];
 const neverElse = (without: string, condition: string): Guard => [without, condition, 'elseif false then'];
 
-/** Of scripts that need an open inventory: one that is closed, and one of another Redis instance. */
+/**
+ * Of scripts that need an open inventory: one that is closed, and one of another Redis instance.
+ */
 const needsOpen = (found = 'inventory[1]'): Guard[] => [
   ['an open inventory', `${found} ~= instance_id`, `${found} ~= '' and ${found} ~= instance_id`],
   ['this Redis instance', `${found} ~= instance_id`, `${found} == ''`],

@@ -90,7 +90,10 @@ function idsOf(world: ModelWorld, drawn: { numbers: readonly number[]; stranger:
 const dies = fc.oneof({ weight: 3, arbitrary: fc.constant(false) }, fc.constant(true));
 const ending = fc.record({ numbers, stranger: fc.boolean(), epoch, dies });
 
-/** The ledger confirms orders without an outcome, then the worker commits them; not those that it had rejected. */
+/**
+ * The ledger confirms orders without an outcome, then the worker commits them; not those that it
+ * had rejected.
+ */
 const commitCommand = ending.map(
   (drawn): InventoryCommand =>
     inventoryCommand({
@@ -138,8 +141,8 @@ interface Readmission {
 }
 
 /**
- * Accepted orders without an outcome; orders that the inventory has had since the ledger was read, as a late call has them; and
- * strangers, which an inventory accepted that is gone.
+ * Accepted orders without an outcome; orders that the inventory has had since the ledger was read,
+ * as a late call has them; and strangers, which an inventory accepted that is gone.
  */
 export const readmitOrders = (drawn: Readmission): InventoryCommand =>
   inventoryCommand({

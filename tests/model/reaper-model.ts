@@ -1,4 +1,6 @@
-/** How the reaper passes over the reservations, as the docs promise it. Part of inventory-model.ts. */
+/**
+ * How the reaper passes over the reservations, as the docs promise it. Part of inventory-model.ts.
+ */
 import type { OrphansFound } from '@flash-sale/core/inventory/outcomes.ts';
 import { byId, type InventoryModel } from './inventory-model.ts';
 

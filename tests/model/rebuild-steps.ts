@@ -1,4 +1,7 @@
-/** The steps of a rebuild, in Redis and in the model, also by a rebuilder that another one has overtaken. */
+/**
+ * The steps of a rebuild, in Redis and in the model, also by a rebuilder that another one has
+ * overtaken.
+ */
 import type { AcceptedOrder } from '@flash-sale/core/domain/order.ts';
 import type { ModelWorld } from './inventory-command.ts';
 import { byId } from './inventory-model.ts';

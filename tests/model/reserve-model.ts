@@ -1,4 +1,6 @@
-/** How the inventory decides a batch of orders, as the docs promise it. Part of inventory-model.ts. */
+/**
+ * How the inventory decides a batch of orders, as the docs promise it. Part of inventory-model.ts.
+ */
 
 import type { BuyerBucketSettings, OrderRequest } from '@flash-sale/core/inventory/inventory.ts';
 import type { ReserveDecision, ReserveOutcome } from '@flash-sale/core/inventory/outcomes.ts';
@@ -18,7 +20,11 @@ export interface ReserveReply {
   permitsLeft: number;
 }
 
-/** Orders are decided one after the other, each with what the ones before it took. @param nowUs microseconds since 1970 */
+/**
+ * Orders are decided one after the other, each with what the ones before it took.
+ *
+ * @param nowUs microseconds since 1970
+ */
 export function reserve(model: InventoryModel, call: ReserveCall, nowUs: number): ReserveReply {
   const inventory = model.open();
   if (!inventory) {

@@ -1,7 +1,8 @@
 /**
- * What both models share: scripts whose clock the test sets, and the comparison. In the scripts as the test sends them, TIME
- * reads a hash beside the first key, so each sale under test has its own clock and every result is exact. The files of lua/
- * stay as they are; that Redis' own clock decides in production is shown by tests/core/reserve.test.ts.
+ * What both models share: scripts whose clock the test sets, and the comparison. In the scripts as
+ * the test sends them, TIME reads a hash beside the first key, so each sale under test has its own
+ * clock and every result is exact. The files of lua/ stay as they are; that Redis' own clock
+ * decides in production is shown by tests/core/reserve.test.ts.
  */
 import { inspect, isDeepStrictEqual } from 'node:util';
 import { loadLuaScripts } from '@flash-sale/core/inventory/lua-script.ts';
@@ -20,8 +21,8 @@ export async function setClock(redis: Redis, firstKey: string, us: number): Prom
 const scripts = new Map(loadLuaScripts().map((script) => [script.name, script]));
 
 /**
- * Redefines the scripts of a connection: with the test's clock and, if given, without one guard. Call it after everything
- * that defines the scripts.
+ * Redefines the scripts of a connection: with the test's clock and, if given, without one guard.
+ * Call it after everything that defines the scripts.
  *
  * @throws if the script does not have the mutation's text exactly once
  */
@@ -46,7 +47,10 @@ export class ModelMismatch extends Error {
   override name = 'ModelMismatch';
 }
 
-/** @param what is called only if they differ, because text takes longer than the comparison. @throws ModelMismatch */
+/**
+ * @param what is called only if they differ, because text takes longer than the comparison.
+ * @throws ModelMismatch
+ */
 export function expectSame(what: () => string, inRedis: unknown, inModel: unknown): void {
   if (isDeepStrictEqual(inRedis, inModel)) return;
   const show = (value: unknown): string => inspect(value, { depth: 8, breakLength: 140, sorted: true });

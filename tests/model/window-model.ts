@@ -1,4 +1,7 @@
-/** The global rate limiter as docs/decisions.md promises it: the orders of this second, and the part of the previous second within the last 1,000 ms. */
+/**
+ * The global rate limiter as docs/decisions.md promises it: the orders of this second, and the part
+ * of the previous second within the last 1,000 ms.
+ */
 
 import type { Permits } from '@flash-sale/core/inventory/global-rate-limiter.ts';
 
@@ -16,7 +19,8 @@ export class WindowModel {
     const age = this.record ? second - this.record.second : Number.NaN;
     // The clock was set back by a moment: the stored second continues.
     if (this.record && (age === 0 || age === -1)) return this.record;
-    // Only the previous second lies within the last 1,000 ms; a second further ahead is of a clock that was wrong.
+    // Only the previous second lies within the last 1,000 ms; a second further ahead is of a clock
+    // that was wrong.
     return { second, present: 0, previous: this.record && age === 1 ? this.record.present : 0 };
   }
 
@@ -42,7 +46,10 @@ export class WindowModel {
   }
 }
 
-/** Seconds until a permit comes free: as the previous second slides out, or when the next second starts. */
+/**
+ * Seconds until a permit comes free: as the previous second slides out, or when the next second
+ * starts.
+ */
 function waitOf({ present, previous }: WindowRecord, limit: number, fraction: number): number {
   const room = limit - present - 1;
   const slides = previous > 0 && room >= 0 ? 1 - fraction - room / previous : -1;

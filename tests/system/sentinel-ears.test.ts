@@ -127,9 +127,9 @@ test('a sentinel that cannot be listened to is named once, not each second, and 
       .split('\n')
       .filter((line) => line.includes(words));
   await eventually('it was tried three times', 15_000, () => tries >= 3);
-  expect(said('cannot be listened to')).toEqual([expect.stringContaining(`localhost:${second.tlsPort}: `)]);
+  expect(said('cannot subscribe to a sentinel')).toEqual([expect.stringContaining(`localhost:${second.tlsPort}: `)]);
   deaf.close();
   await once(deaf, 'close');
   await startTlsSentinel(second.tlsPort);
-  await eventually('it is listened to again', 15_000, () => said('is listened to again').length === 1);
+  await eventually('it is listened to again', 15_000, () => said('subscribed to the sentinel again').length === 1);
 }, 60_000);

@@ -103,7 +103,7 @@ test.each([
 
 test('TLS to a port that does not speak it is said so', async () => {
   const plain = toRedis('ours').replace(`:${tlsPort}/`, `:${redis.port}/`);
-  expect(await sentenceOf(checkRedis(plain))).toMatch(/No Redis answers .* write redis:\/\/ where it speaks no TLS/);
+  expect(await sentenceOf(checkRedis(plain))).toMatch(/No Redis answers .* write redis:\/\/ if it does not use TLS/);
   const ofPlain = `${testServers().databaseUrl}?sslmode=verify-full`;
   expect(await sentenceOf(checkPostgres(ofPlain))).toMatch(/does not speak TLS at this port .* take sslmode out/);
 });

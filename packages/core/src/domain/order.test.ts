@@ -19,7 +19,8 @@ test('ids sort by time, and of 100,000 none comes twice, nor does a part of one 
   expect(new Set(ids).size).toBe(ids.length);
   const times = ids.map((id) => id.slice(0, 'tea-'.length + 10));
   expect(times).toEqual([...times].sort());
-  // Each of the 16 random characters is each of the 32 letters, about as often as any other: 3,125 times, ± 55.
+  // Each of the 16 random characters is each of the 32 letters, about as often as any other: 3,125
+  // times, ± 55.
   for (let place = 'tea-'.length + 10; place < 'tea-'.length + 26; place++) {
     const counts = new Map<string, number>();
     for (const id of ids) counts.set(id[place] as string, (counts.get(id[place] as string) ?? 0) + 1);

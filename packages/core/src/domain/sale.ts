@@ -4,7 +4,10 @@ import { MAX_SALE_ID_LENGTH } from '../config/limits.ts';
 /** A sale's id is the product id in URLs. No ":" (job ids), no braces (hash tags). */
 export const SALE_ID_PATTERN = `^[A-Za-z0-9][A-Za-z0-9_-]{0,${MAX_SALE_ID_LENGTH - 1}}$`;
 
-/** Decimal text with up to 9 digits before the point and 4 after it: exact in numeric(13,4) and as a JSON number. */
+/**
+ * Decimal text with up to 9 digits before the point and 4 after it: exact in numeric(13,4) and as a
+ * JSON number.
+ */
 export const PRICE_PATTERN = '^(0|[1-9][0-9]{0,8})(\\.[0-9]{1,4})?$';
 
 /** A sale in the catalogue (PostgreSQL): everything but the live stock numbers. */
@@ -27,9 +30,15 @@ export interface Sale {
   /** Milliseconds since 1970, UTC; the sale is over from this instant on. */
   readonly endsAt: number;
   readonly paused: boolean;
-  /** Raised by every change of window or pause; in the inventory an older one never overwrites a newer one. */
+  /**
+   * Raised by every change of window or pause; in the inventory an older one never overwrites a
+   * newer one.
+   */
   readonly version: number;
-  /** Last version synced to the inventory; 0 until its creation starts. After that, a missing inventory is rebuilt. */
+  /**
+   * Last version synced to the inventory; 0 until its creation starts. After that, a missing
+   * inventory is rebuilt.
+   */
   readonly inventoryVersion: number;
   /** Of the inventory: raised by each rebuild. */
   readonly epoch: number;

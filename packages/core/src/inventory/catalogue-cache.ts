@@ -1,6 +1,7 @@
 /**
- * A copy of the catalogue in Redis, between the memory of each process and PostgreSQL. Has no stock numbers. Fresh for
- * CATALOGUE_TTL_S; kept for CATALOGUE_KEPT_S, to be served while PostgreSQL is unavailable.
+ * A copy of the catalogue in Redis, between the memory of each process and PostgreSQL. Has no stock
+ * numbers. Fresh for CATALOGUE_TTL_S; kept for CATALOGUE_KEPT_S, to be served while PostgreSQL is
+ * unavailable.
  */
 
 import { CATALOGUE_KEPT_S, CATALOGUE_TTL_S } from '../config/limits.ts';

@@ -1,6 +1,7 @@
 /**
- * The global rate limiter: a sliding window over the orders of all sales, in a Redis slot of its own.
- * Source of the algorithm: the source document's "global limit", as a counter over two fixed seconds.
+ * The global rate limiter: a sliding window over the orders of all sales, in a Redis slot of its
+ * own. Source of the algorithm: the source document's "global limit", as a counter over two fixed
+ * seconds.
  */
 
 import { GLOBAL_RATE_LIMITER_TTL_S } from '../config/limits.ts';

@@ -1,4 +1,6 @@
-/** A worker's heartbeat: without one, the API's health check reports that nobody confirms orders. */
+/**
+ * A worker's heartbeat: without one, the API's health check reports that nobody confirms orders.
+ */
 
 import { WORKER_ALIVE_S } from '../config/limits.ts';
 import type { AnyRedis } from '../runtime/redis/open-redis.ts';

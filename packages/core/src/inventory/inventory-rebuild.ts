@@ -1,9 +1,11 @@
 /**
- * The steps of a rebuild, in Redis. Each names the epoch that it acts for: once a higher epoch has closed the inventory,
- * steps of a lower one are refused. The lease only saves two workers from doing the same work.
- * apps/worker/src/recovery/rebuild.ts calls the steps with what it reads from the ledger.
+ * The steps of a rebuild, in Redis. Each names the epoch that it acts for: once a higher epoch has
+ * closed the inventory, steps of a lower one are refused. The lease only saves two workers from
+ * doing the same work. apps/worker/src/recovery/rebuild.ts calls the steps with what it reads from
+ * the ledger.
  *
- * Steps throw InventoryRecoveringError if a rebuilder of a higher epoch, or another Redis instance, has taken over.
+ * Steps throw InventoryRecoveringError if a rebuilder of a higher epoch, or another Redis instance,
+ * has taken over.
  */
 
 import { REBUILD_CHUNK } from '../config/limits.ts';
@@ -56,7 +58,8 @@ export function createInventoryRebuild({ redis, keys }: { redis: AnyRedis; keys:
 
     async returnLease(saleId: string, token: string): Promise<void> {
       const { rebuilder } = keys.sale(saleId);
-      // Not atomic: a lease that is lost in between costs another rebuilder one epoch, nothing else.
+      // Not atomic: a lease that is lost in between costs another rebuilder one epoch, nothing
+      // else.
       if ((await redis.get(rebuilder)) === token) await redis.del(rebuilder);
     },
 
@@ -65,7 +68,10 @@ export function createInventoryRebuild({ redis, keys }: { redis: AnyRedis; keys:
       await step(saleId, 'close-inventory', keys.sale(saleId), [epoch]);
     },
 
-    /** Pages through the reservations that Redis still has; `unreadable` are ids of those that cannot be read. */
+    /**
+     * Pages through the reservations that Redis still has; `unreadable` are ids of those that
+     * cannot be read.
+     */
     async *reservations(saleId: string): AsyncGenerator<{ orders: AcceptedOrder[]; unreadable: string[] }> {
       for await (const page of hashPages(redis, keys.sale(saleId).reservations)) {
         const orders: AcceptedOrder[] = [];
@@ -107,7 +113,12 @@ export function createInventoryRebuild({ redis, keys }: { redis: AnyRedis; keys:
     remember: (saleId: string, epoch: number, orderIds: readonly string[]) =>
       write(saleId, epoch, 'earlierOrders', 'SADD', each(orderIds)),
 
-    /** Opens the inventory. @param units and the number of reservations they are in @returns units available */
+    /**
+     * Opens the inventory.
+     *
+     * @param units and the number of reservations they are in
+     * @returns units available
+     */
     async open(
       sale: Sale,
       epoch: number,

@@ -1,8 +1,10 @@
 /**
- * The inventory: decides in Redis who gets a unit. Each method runs one script of lua/, which is one atomic step.
+ * The inventory: decides in Redis who gets a unit. Each method runs one script of lua/, which is
+ * one atomic step.
  *
- * An inventory is open in one Redis instance and has an epoch. A writer names the epoch that it acts for; in another one
- * nothing is written, because that inventory was rebuilt from the ledger (inventory-rebuild.ts).
+ * An inventory is open in one Redis instance and has an epoch. A writer names the epoch that it
+ * acts for; in another one nothing is written, because that inventory was rebuilt from the ledger
+ * (inventory-rebuild.ts).
  *
  * Every method throws what the connection throws; then it is unknown whether the script ran.
  */
@@ -106,8 +108,8 @@ export function createInventory({
     },
 
     /**
-     * Moves the units of orders that the ledger has confirmed from reserved to sold. Idempotent. Does nothing in another
-     * epoch: that inventory is rebuilt from a ledger that has these orders.
+     * Moves the units of orders that the ledger has confirmed from reserved to sold. Idempotent.
+     * Does nothing in another epoch: that inventory is rebuilt from a ledger that has these orders.
      *
      * @returns how many were still reserved
      */
@@ -122,7 +124,11 @@ export function createInventory({
       return committed;
     },
 
-    /** Returns the units of orders to available. Idempotent; does nothing in another epoch. @returns how many held units */
+    /**
+     * Returns the units of orders to available. Idempotent; does nothing in another epoch.
+     *
+     * @returns how many held units
+     */
     async release(saleId: string, epoch: number, orderIds: readonly string[]): Promise<number> {
       if (orderIds.length === 0) return 0;
       const [word, orders] = await run('release', keys.sale(saleId), [epoch, ...orderIds]);
@@ -133,13 +139,14 @@ export function createInventory({
     },
 
     /**
-     * Takes units for orders that an earlier epoch accepted and whose reservations Redis may have lost. The caller holds the
-     * lock of the sale's row, has read the batch's epoch under it, and the ledger has none of the orders. A call that comes
-     * late changes nothing that has ended.
+     * Takes units for orders that an earlier epoch accepted and whose reservations Redis may have
+     * lost. The caller holds the lock of the sale's row, has read the batch's epoch under it, and
+     * the ledger has none of the orders. A call that comes late changes nothing that has ended.
      *
      * @returns why orders are refused, by order id
      * @throws InventoryRecoveringError if the inventory is not open in the batch's epoch
-     * @throws OrderEndedError if one of them has ended since the ledger was read; the others keep what they were given
+     * @throws OrderEndedError if one of them has ended since the ledger was read; the others keep
+     * what they were given
      */
     async readmit({ saleId, epoch, orders }: OrderBatch): Promise<ReadonlyMap<string, RejectionReason>> {
       const args = orders.flatMap((order) => [
@@ -162,7 +169,10 @@ export function createInventory({
       return refused;
     },
 
-    /** @returns null if the order has no reservation; 'recovering' if it has none because the inventory is closed */
+    /**
+     * @returns null if the order has no reservation; 'recovering' if it has none because the
+     * inventory is closed
+     */
     async findReservation(saleId: string, orderId: string): Promise<AcceptedOrder | 'recovering' | null> {
       const sale = keys.sale(saleId);
       const text = await redis.hget(sale.reservations, orderId);
@@ -178,7 +188,11 @@ export function createInventory({
       return new Set(orderIds.filter((_, i) => texts[i] !== null));
     },
 
-    /** Creates the inventory of a sale that never had one. @returns false if there is one: it stays as it is */
+    /**
+     * Creates the inventory of a sale that never had one.
+     *
+     * @returns false if there is one: it stays as it is
+     */
     async open(sale: Sale): Promise<boolean> {
       const { allotment, startsAt, endsAt, perBuyerLimit, paused, version, epoch } = sale;
       const args = [allotment, startsAt, endsAt, perBuyerLimit, paused ? 1 : 0, version, epoch];
@@ -186,7 +200,11 @@ export function createInventory({
       return word === 'opened';
     },
 
-    /** Brings window and pause from the ledger; an older version changes nothing. @returns false if the inventory is closed */
+    /**
+     * Brings window and pause from the ledger; an older version changes nothing.
+     *
+     * @returns false if the inventory is closed
+     */
     async configure(sale: Sale): Promise<boolean> {
       const args = [sale.version, sale.paused ? 1 : 0, sale.startsAt, sale.endsAt];
       const [word] = await run('configure-sale', keys.sale(sale.id), args);
@@ -212,7 +230,10 @@ export function createInventory({
       return { word, available: Number(available), epoch: Number(epoch) };
     },
 
-    /** The numbers at one instant, null if there is no open inventory, and Redis' clock (ms since 1970). */
+    /**
+     * The numbers at one instant, null if there is no open inventory, and Redis' clock (ms since
+     * 1970).
+     */
     async read(saleId: string): Promise<{ now: number; numbers: StockNumbers | null; exists: boolean }> {
       const [word, now, ...units] = await run('read-sale', keys.sale(saleId));
       if (word !== 'numbers') return { now: Number(now), numbers: null, exists: word === 'recovering' };
@@ -227,8 +248,9 @@ export function createInventory({
     },
 
     /**
-     * Reads about REAPER_LOOK reservations and claims those that have been uncommitted for `ageMs`: nobody else gets them
-     * for as long again. Reservations that cannot be read are returned apart, so that they do not block the others.
+     * Reads about REAPER_LOOK reservations and claims those that have been uncommitted for `ageMs`:
+     * nobody else gets them for as long again. Reservations that cannot be read are returned apart,
+     * so that they do not block the others.
      *
      * @param pauseMs after a pass, after which the next one may start in any case
      * @param position where the pass continues; null starts one, if it is time
@@ -259,12 +281,17 @@ export function createInventory({
       await run('count-redeliveries', keys.sale(saleId), ['add', ...orderIds]);
     },
 
-    /** Sets counts of redeliveries back to 1: the last worker reported an error, so the orders do not crash workers. */
+    /**
+     * Sets counts of redeliveries back to 1: the last worker reported an error, so the orders do
+     * not crash workers.
+     */
     async lowerRedeliveries(saleId: string, orderIds: readonly string[]): Promise<void> {
       await run('count-redeliveries', keys.sale(saleId), ['reset', ...orderIds]);
     },
 
-    /** Makes a buyer's key return the order that the ledger has under it, after Redis lost the key. */
+    /**
+     * Makes a buyer's key return the order that the ledger has under it, after Redis lost the key.
+     */
     async pointKey(
       saleId: string,
       epoch: number,

@@ -1,9 +1,13 @@
 /**
- * The only file that spells Redis keys. docs/reference.md says who writes each and how long it lives.
- * All keys of a sale carry its hash tag, so that they share a slot of Redis Cluster; so do the keys of the whole system.
+ * The only file that spells Redis keys. docs/reference.md says who writes each and how long it
+ * lives. All keys of a sale carry its hash tag, so that they share a slot of Redis Cluster; so do
+ * the keys of the whole system.
  */
 
-/** Keys of one sale, by the names that the headers of lua/ use. A type alias: scripts take it as a record of strings. */
+/**
+ * Keys of one sale, by the names that the headers of lua/ use. A type alias: scripts take it as a
+ * record of strings.
+ */
 export type SaleKeys = {
   /** Hash: settings and numbers of the sale, epoch and instance id. */
   readonly inventory: string;

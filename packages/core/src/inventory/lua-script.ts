@@ -1,6 +1,6 @@
 /**
- * Reads lua/*.lua and runs the scripts. The header of a script is its declaration: includes, keys, arguments and replies are read
- * from it, and a test compares it with the body.
+ * Reads lua/*.lua and runs the scripts. The header of a script is its declaration: includes, keys,
+ * arguments and replies are read from it, and a test compares it with the body.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { failpoint } from '../runtime/failpoints.ts';

@@ -1,4 +1,6 @@
-/** How many orders of a sale are reserved, and since when: for metrics, nothing is decided by it. */
+/**
+ * How many orders of a sale are reserved, and since when: for metrics, nothing is decided by it.
+ */
 import { OLDEST_LOOK_MAX } from '../config/limits.ts';
 import type { AnyRedis } from '../runtime/redis/open-redis.ts';
 import { hashPages } from './hash-pages.ts';

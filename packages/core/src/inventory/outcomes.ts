@@ -14,8 +14,8 @@ const nothing = () => ({});
 const waitMs = (value: string) => ({ waitMs: Number(value) });
 
 /**
- * Every word that lua/reserve.lua says of an order, and what comes with it. The type, the parser, the metrics and the API's
- * answers derive from this table.
+ * Every word that lua/reserve.lua says of an order, and what comes with it. The type, the parser,
+ * the metrics and the API's answers derive from this table.
  */
 const details = {
   /** The order holds its units. */
@@ -105,11 +105,17 @@ export interface OrphansFound {
 /** Where a pass over the reservations of a sale continues. */
 export interface PassPosition {
   readonly cursor: string;
-  /** Earliest ms, by Redis' clock, since which a reservation of this pass waits that was not claimed. */
+  /**
+   * Earliest ms, by Redis' clock, since which a reservation of this pass waits that was not
+   * claimed.
+   */
   readonly waitingSince: string;
 }
 
-/** The inventory is closed or has another epoch than the caller's. Nothing was written; a retry may succeed later. */
+/**
+ * The inventory is closed or has another epoch than the caller's. Nothing was written; a retry may
+ * succeed later.
+ */
 export class InventoryRecoveringError extends Error {
   override name = 'InventoryRecoveringError';
   constructor(saleId: string) {

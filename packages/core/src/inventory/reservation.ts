@@ -1,7 +1,13 @@
-/** The layout of a reservation and of an order key, in TypeScript. In Lua: lua/include/reservation.lua, lua/reserve.lua. */
+/**
+ * The layout of a reservation and of an order key, in TypeScript. In Lua:
+ * lua/include/reservation.lua, lua/reserve.lua.
+ */
 import type { AcceptedOrder } from '../domain/order.ts';
 
-/** @returns `quantity|reserved at ms|request id|length of key|` followed by key and buyer, which may contain a "|" */
+/**
+ * @returns `quantity|reserved at ms|request id|length of key|` followed by key and buyer, which may
+ * contain a "|"
+ */
 export function encodeReservation(order: Omit<AcceptedOrder, 'id' | 'traceparent'>): string {
   // The API takes printable ASCII only as a key, so characters are bytes, as Lua counts them.
   const key = order.idempotencyKey ?? '';
@@ -26,7 +32,9 @@ export function decodeReservation(id: string, text: string): AcceptedOrder | nul
   };
 }
 
-/** @returns field of a buyer's idempotency key in the hash of order keys; a buyer's id has no space */
+/**
+ * @returns field of a buyer's idempotency key in the hash of order keys; a buyer's id has no space
+ */
 export function orderKeyField(buyerId: string, idempotencyKey: string): string {
   return `${buyerId} ${idempotencyKey}`;
 }

@@ -1,6 +1,6 @@
 /**
- * Brings an operator's change from the ledger into the inventory. The API does it with the request; the worker's loop repeats
- * it for what a crash left unfinished. Every step is idempotent.
+ * Brings an operator's change from the ledger into the inventory. The API does it with the request;
+ * the worker's loop repeats it for what a crash left unfinished. Every step is idempotent.
  */
 
 import type { Sale, StockChange } from '../domain/sale.ts';
@@ -15,7 +15,8 @@ interface Stores {
 /**
  * Creates the inventory of a new sale, or updates its window and pause.
  *
- * @returns false if the inventory is closed or lost: a worker rebuilds it, and the sale must be synced again
+ * @returns false if the inventory is closed or lost: a worker rebuilds it, and the sale must be
+ * synced again
  */
 export async function syncSale({ inventory, sales }: Stores, sale: Sale): Promise<boolean> {
   if (sale.inventoryVersion === 0) {
@@ -27,7 +28,10 @@ export async function syncSale({ inventory, sales }: Stores, sale: Sale): Promis
   return reached;
 }
 
-/** @returns the inventory's decision; null if the inventory is closed or was rebuilt meanwhile: ask again */
+/**
+ * @returns the inventory's decision; null if the inventory is closed or was rebuilt meanwhile: ask
+ * again
+ */
 export async function syncStockChange(
   { inventory, sales }: Stores,
   change: StockChange,

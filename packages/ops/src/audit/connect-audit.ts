@@ -2,7 +2,7 @@
 
 import { lookAtPostgres } from '@flash-sale/core/ledger/check-postgres.ts';
 import { checkMigrated } from '@flash-sale/core/ledger/migrate.ts';
-import { lookAtRedis } from '@flash-sale/core/runtime/redis/check-redis.ts';
+import { readFromRedis } from '@flash-sale/core/runtime/redis/check-redis.ts';
 import { type AnyRedis, connectRedis, openRedis } from '@flash-sale/core/runtime/redis/open-redis.ts';
 import pg from 'pg';
 
@@ -18,7 +18,7 @@ export interface AuditConnections {
 
 /** @throws RedisUnfitError, PostgresUnfitError: a sentence that says what to do */
 export async function connectForAudit(urls: { redisUrl: string; databaseUrl: string }): Promise<AuditConnections> {
-  await lookAtRedis(urls.redisUrl, CONNECT_MS, (redis) => redis.ping());
+  await readFromRedis(urls.redisUrl, CONNECT_MS, (redis) => redis.ping());
   await lookAtPostgres(urls.databaseUrl, CONNECT_MS, () => checkMigrated(urls.databaseUrl));
   const redis = openRedis(urls.redisUrl, {
     connectionName: 'flash-sale-audit',

@@ -3,7 +3,7 @@ import { REDIS_MAJOR_MIN } from '@flash-sale/core/config/limits.ts';
 import { isLoopback } from '@flash-sale/core/config/loopback.ts';
 import { passwordsOf, type RedisAddress, readRedisAddress } from '@flash-sale/core/config/redis-address.ts';
 import { type ClockReading, readClock } from '@flash-sale/core/runtime/read-clock.ts';
-import { fieldOf, lookAtRedis } from '@flash-sale/core/runtime/redis/check-redis.ts';
+import { fieldOf, readFromRedis } from '@flash-sale/core/runtime/redis/check-redis.ts';
 import { endpointOf, mastersOf } from '@flash-sale/core/runtime/redis/open-redis.ts';
 import type { Redis } from 'ioredis';
 import {
@@ -94,7 +94,7 @@ export function readRedis(options: {
       backlogLimit,
     };
   };
-  return lookAtRedis(url, timeoutMs, (redis) => Promise.all(mastersOf(redis).map(read)));
+  return readFromRedis(url, timeoutMs, (redis) => Promise.all(mastersOf(redis).map(read)));
 }
 
 /** Settings that make orders faster, with the smallest or only value that is fine. */

@@ -1,67 +1,68 @@
-/** Says whether a Redis can be trusted with stock: the server, or every master of the cluster. */
+/**
+ * Checks at start that Redis can be trusted with stock: the server, or every master of the cluster.
+ */
 
 import { REDIS_MAJOR_MIN } from '../../config/limits.ts';
 import { hostsOf, readRedisAddress, withoutPassword } from '../../config/redis-address.ts';
 import { certificateFault } from '../certificate-error.ts';
 import { type AnyRedis, connectRedis, endpointOf, mastersOf, openRedis } from './open-redis.ts';
 
-/** A Redis is missing or unfit; the message is a sentence that says what to do. */
+/** Redis is unavailable or unfit. The message says what to do. */
 export class RedisUnfitError extends Error {
   override name = 'RedisUnfitError';
 }
 
 export interface RedisFacts {
   readonly version: string;
-  /** Of every master. */
+  /** True if every master writes an append-only file. */
   readonly appendOnly: boolean;
   readonly masters: number;
 }
 
-/** Nobody answered, or not us. */
+/** Redis is unreachable, or it rejected our credentials. */
 class RedisUnavailableError extends RedisUnfitError {
-  /** Waiting may help. Loading: it will, and nobody knows when. */
-  readonly mendsItself: 'perhaps' | 'surely' | 'no';
+  /** Whether a retry can help. `always`: Redis is loading its data set, however long that takes. */
+  readonly retry: 'never' | 'maybe' | 'always';
 
-  constructor(sentence: string, mendsItself: 'perhaps' | 'surely' | 'no') {
-    super(sentence);
-    this.mendsItself = mendsItself;
+  constructor(message: string, retry: 'never' | 'maybe' | 'always') {
+    super(message);
+    this.retry = retry;
   }
 }
 
-/** Milliseconds that a connection, and then an answer, may take. */
+/** Milliseconds for the connection, and again for each answer. */
 const ANSWER_MS = 3_000;
 
 /**
- * Connects once, looks, and hangs up.
- *
- * @param waitMs milliseconds to go on trying while nobody answers (0 = one try)
- * @throws RedisUnfitError when nobody answers, the password is wrong, Redis is too old or would evict keys
+ * @param waitMs milliseconds for which an unreachable Redis is retried (0 = one attempt)
+ * @throws RedisUnfitError if Redis is unreachable, refuses the login, is too old or would evict
+ * keys
  */
 export async function checkRedis(url: string, waitMs = 0): Promise<RedisFacts> {
   const deadline = Date.now() + waitMs;
   for (;;) {
     try {
-      return await lookAtRedis(url, ANSWER_MS, judgeAll);
+      return await readFromRedis(url, ANSWER_MS, checkMasters);
     } catch (error) {
-      const mends = error instanceof RedisUnavailableError ? error.mendsItself : 'no';
-      if (mends === 'no' || (mends === 'perhaps' && Date.now() >= deadline)) throw error;
+      const retry = error instanceof RedisUnavailableError ? error.retry : 'never';
+      if (retry === 'never' || (retry === 'maybe' && Date.now() >= deadline)) throw error;
     }
     await new Promise((resolve) => setTimeout(resolve, 200));
   }
 }
 
 /**
- * Connects for one look.
+ * Connects, reads and disconnects, for the check at start and for the doctor.
  *
- * @param timeoutMs milliseconds that the connection, and then each answer, may take
- * @throws RedisUnfitError where nobody answers, or the login is refused; or what `look` throws of its own
+ * @param timeoutMs milliseconds for the connection, and again for each answer
+ * @throws RedisUnfitError if Redis is unreachable or refuses the login; and what `read` throws
  */
-export async function lookAtRedis<Seen>(
+export async function readFromRedis<Result>(
   url: string,
   timeoutMs: number,
-  look: (redis: AnyRedis) => Promise<Seen>,
-): Promise<Seen> {
-  const redis = openForLook(url, timeoutMs);
+  read: (redis: AnyRedis) => Promise<Result>,
+): Promise<Result> {
+  const redis = openOnce(url, timeoutMs);
   let failure = '';
   let untrusted: string | null = null;
   const note = (error: Error): void => {
@@ -71,32 +72,31 @@ export async function lookAtRedis<Seen>(
       withoutTls: 'write redis:// in REDIS_URL',
     });
   };
-  // What a node of a cluster says is more than what is made of it: that none was of use.
+  // An error of one node or sentinel says more than the summary that follows it.
   redis.on('node error', note);
-  // So is what one sentinel says.
   redis.on('sentinelError', note);
   redis.on('error', note);
   try {
     await connectRedis(redis);
-    return await look(redis);
+    return await read(redis);
   } catch (error) {
     if (error instanceof RedisUnfitError) throw error;
     failure ||= (error as Error).message;
     if (untrusted !== null) throw new RedisUnfitError(`Redis at ${withoutPassword(url)} ${untrusted}`);
     const refused = /NOAUTH|WRONGPASS|NOPERM|invalid password/i.test(failure);
     const noCluster = /cluster support disabled/i.test(failure);
-    // Of the sentinels, or of the library where one answers with nothing.
+    // By a sentinel, or by ioredis if the answer is empty.
     const noMaster = /No such master|got an invalid reply: null/.test(failure);
     const noSentinel = /unknown command '?sentinel/i.test(failure);
     const wrong = refused || noCluster || noMaster || noSentinel;
-    const mendsItself = wrong ? 'no' : /LOADING/.test(failure) ? 'surely' : 'perhaps';
-    throw new RedisUnavailableError(absent(url, failure, { refused, noCluster, noMaster, noSentinel }), mendsItself);
+    const retry = wrong ? 'never' : /LOADING/.test(failure) ? 'always' : 'maybe';
+    throw new RedisUnavailableError(explain(url, failure, { refused, noCluster, noMaster, noSentinel }), retry);
   } finally {
     redis.disconnect();
   }
 }
 
-function openForLook(url: string, timeoutMs: number): AnyRedis {
+function openOnce(url: string, timeoutMs: number): AnyRedis {
   try {
     return openRedis(url, {
       connectTimeout: timeoutMs,
@@ -110,11 +110,11 @@ function openForLook(url: string, timeoutMs: number): AnyRedis {
   }
 }
 
-async function judgeAll(redis: AnyRedis): Promise<RedisFacts> {
+async function checkMasters(redis: AnyRedis): Promise<RedisFacts> {
   const found = await Promise.all(
     mastersOf(redis).map(async (node) => {
       const { host, port } = endpointOf(node);
-      return judge(await node.info(), `${host}:${port}`);
+      return checkMaster(await node.info(), `${host}:${port}`);
     }),
   );
   const [oldest] = found.sort((a, b) => Number.parseInt(a.version, 10) - Number.parseInt(b.version, 10));
@@ -125,31 +125,32 @@ async function judgeAll(redis: AnyRedis): Promise<RedisFacts> {
   };
 }
 
-/** @returns '' where Redis has no such field */
+/** @returns the value of a field of INFO; '' if there is none */
 export function fieldOf(info: string, name: string): string {
   return new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1] ?? '';
 }
 
-function judge(info: string, place: string): { version: string; appendOnly: boolean } {
+function checkMaster(info: string, place: string): { version: string; appendOnly: boolean } {
   const field = (name: string): string => fieldOf(info, name);
   const version = field('redis_version');
   const which = field('cluster_enabled') === '1' ? ` at ${place}` : '';
   if (Number.parseInt(version, 10) < REDIS_MAJOR_MIN) {
     throw new RedisUnfitError(
-      `Redis ${version}${which} is too old: version ${REDIS_MAJOR_MIN} or newer is needed. Upgrade it, or set REDIS_URL to a newer one.`,
+      `Redis ${version}${which} is too old: version ${REDIS_MAJOR_MIN} or newer is required. ` +
+        'Upgrade it, or set REDIS_URL to a newer one.',
     );
   }
   const policy = field('maxmemory_policy');
   if (policy !== 'noeviction') {
     throw new RedisUnfitError(
-      `Redis${which} would throw keys away when its memory is full (maxmemory-policy ${policy}), and with them promised units. ` +
-        'Set "maxmemory-policy noeviction" in its configuration, or type: redis-cli CONFIG SET maxmemory-policy noeviction',
+      `Redis${which} would evict keys, and with them reserved units, when its memory is full (maxmemory-policy ${policy}). ` +
+        'Set "maxmemory-policy noeviction" in its configuration, or run: redis-cli CONFIG SET maxmemory-policy noeviction',
     );
   }
   return { version, appendOnly: field('aof_enabled') === '1' };
 }
 
-function absent(
+function explain(
   url: string,
   failure: string,
   why: { refused: boolean; noCluster: boolean; noMaster: boolean; noSentinel: boolean },
@@ -158,17 +159,18 @@ function absent(
   const address = readRedisAddress(url);
   if (address?.kind === 'sentinel') {
     const who = `The sentinels at ${hostsOf(url)}`;
-    if (why.noMaster) return `${who} know no master "${address.master}". Correct the name at the end of REDIS_URL.`;
+    if (why.noMaster)
+      return `${who} do not monitor a master "${address.master}". Correct the name at the end of REDIS_URL.`;
     if (why.noSentinel)
-      return `${who} are no sentinels (${failure}). Write REDIS_URL without "+sentinel", or name sentinels.`;
+      return `${who} are not sentinels (${failure}). Remove "+sentinel" from REDIS_URL, or name sentinels.`;
     if (why.refused && failure.includes('sentinel'))
       return `${who} refuse the login (${failure}). Check ?sentinel_username=…&sentinel_password=… at the end of REDIS_URL.`;
   }
   if (why.refused)
     return `Redis at ${where} refuses the login (${failure}). Check the user and the password in REDIS_URL.`;
   if (why.noCluster)
-    return `Redis at ${where} is no cluster (${failure}). Write REDIS_URL without "+cluster", or name a node of a cluster.`;
-  // Redis waits in silence for the end of what it takes for a command.
-  const noTls = /^rediss/.test(url) ? ', or write redis:// where it speaks no TLS' : '';
+    return `Redis at ${where} is not a cluster (${failure}). Remove "+cluster" from REDIS_URL, or name a node of a cluster.`;
+  // A Redis without TLS does not answer a TLS handshake: it waits for the rest of a command.
+  const noTls = /^rediss/.test(url) ? ', or write redis:// if it does not use TLS' : '';
   return `No Redis answers at ${where} (${failure || 'no reply'}). Start it, or correct REDIS_URL${noTls}.`;
 }

@@ -1,21 +1,21 @@
-/** Connections to Redis, each with the manners that its use needs. */
+/** Connections to Redis, with the options that each use needs. */
 import { Cluster, type Redis } from 'ioredis';
 import type { Logger } from 'pino';
 import { WORK_SOCKET_TIMEOUT_MS } from '../../config/limits.ts';
-import { SENTINEL_HEARD, SENTINEL_UNHEARD } from './master-connector.ts';
+import { SENTINEL_SUBSCRIBED, SENTINEL_UNSUBSCRIBED } from './master-connector.ts';
 import { type AnyRedis, connectRedis, mastersOf, openRedis } from './open-redis.ts';
 
 export interface RedisConnection {
   readonly redis: AnyRedis;
-  /** @throws when Redis cannot be reached; it is tried again all the same, until close() */
+  /** @throws if Redis is unreachable; the connection still retries until close() */
   connect(): Promise<void>;
-  /** @throws where the server, or one master of the cluster, does not answer */
+  /** @throws if the server, or a master of the cluster, does not answer */
   ping(): Promise<void>;
   close(): Promise<void>;
 }
 
 interface ConnectOptions {
-  /** REDIS_URL: of a server or of a cluster. */
+  /** REDIS_URL. */
   readonly url: string;
   /** Shown in CLIENT LIST. */
   readonly name: string;
@@ -23,8 +23,8 @@ interface ConnectOptions {
 }
 
 /**
- * For whoever answers a request: a command fails at once while Redis is away, after `timeoutMs` when Redis is silent, and is
- * never sent a second time behind the caller's back.
+ * For requests: a command fails at once while Redis is unavailable, fails after `timeoutMs` if
+ * Redis does not answer, and is never sent again automatically.
  */
 export function connectForRequests(options: ConnectOptions & { timeoutMs: number }): RedisConnection {
   const redis = openRedis(options.url, {
@@ -34,7 +34,7 @@ export function connectForRequests(options: ConnectOptions & { timeoutMs: number
     maxRetriesPerRequest: 0,
     commandTimeout: options.timeoutMs,
     connectTimeout: options.timeoutMs,
-    // A connection that was cut without a word is rebuilt, not only its commands refused.
+    // Reconnects if the other side vanished without closing the connection.
     socketTimeout: options.timeoutMs,
     retryStrategy: backoff,
   });
@@ -42,8 +42,9 @@ export function connectForRequests(options: ConnectOptions & { timeoutMs: number
 }
 
 /**
- * For workers and loops: a command waits until Redis is back. BullMQ's blocking calls need it so. Of a cluster it does not wait for its node but
- * for whoever has its slot: it would stand in the queue of a master that is dead, and never hear that a replica took over.
+ * For workers and loops: a command waits until Redis is back, as BullMQ's blocking calls need it.
+ * In a cluster it waits for the owner of its slot, not for its node: in the queue of a dead master
+ * it would not notice that a replica took over.
  */
 export function connectForWork({ url, name, log }: ConnectOptions): RedisConnection {
   const redis = openRedis(url, {
@@ -51,17 +52,19 @@ export function connectForWork({ url, name, log }: ConnectOptions): RedisConnect
     maxRetriesPerRequest: null,
     socketTimeout: WORK_SOCKET_TIMEOUT_MS,
     retryStrategy: backoff,
-    nodesComeBack: false,
+    reconnectNodes: false,
   });
   return managed(redis, { url, name, log });
 }
 
-/** For whoever listens, and does nothing else over it. Of a cluster one node is listened to, and another one where that goes. */
+/**
+ * For pub/sub only. In a cluster it subscribes on one node, and on another one when that is gone.
+ */
 export function connectForSubscription(options: ConnectOptions): RedisConnection {
   return connectForWork(options);
 }
 
-/** Milliseconds until the next try: quick at first, then twice a second for as long as it takes. */
+/** Milliseconds until the next attempt: soon at first, then twice a second. */
 function backoff(times: number): number {
   return Math.min(50 * times, 500);
 }
@@ -69,22 +72,23 @@ function backoff(times: number): number {
 function managed(redis: AnyRedis, { name, log }: ConnectOptions): RedisConnection {
   const watch = createWatch(name, log);
   watch(redis);
-  redis.on(SENTINEL_UNHEARD, ({ message }: Error) =>
+  redis.on(SENTINEL_UNSUBSCRIBED, ({ message }: Error) =>
     log.warn(
       { connection: name, err: message },
-      'a sentinel cannot be listened to: a failover is heard from the others only',
+      'cannot subscribe to a sentinel; failovers are reported by the others only',
     ),
   );
-  redis.on(SENTINEL_HEARD, ({ message: sentinel }: Error) =>
-    log.info({ connection: name, sentinel }, 'a sentinel is listened to again'),
+  redis.on(SENTINEL_SUBSCRIBED, ({ message: sentinel }: Error) =>
+    log.info({ connection: name, sentinel }, 'subscribed to the sentinel again'),
   );
   if (redis instanceof Cluster) {
-    // Not at its first command: without an offline queue those that come meanwhile would be refused. And not before the cluster is ready:
-    // among them is its own question whether it is.
+    // Connect to masters before their first commands, which would fail without an offline queue,
+    // but not before the cluster is ready, because ioredis asks a node for that.
     redis.on('ready', () => redis.nodes('master').forEach(connectNow));
     redis.on('+node', (node: Redis) => {
       watch(node, `${node.options.host}:${node.options.port}`);
-      // A replica may have its slots by now. Nobody else would say so: what is sent to a node that went fails, and is not moved on.
+      // A replica may have its slots by now. Commands to a lost node fail without a redirection, so
+      // ask.
       node.on('close', () => redis.status === 'ready' && redis.refreshSlotsCache());
       if (redis.status === 'ready') connectNow(node);
     });
@@ -106,17 +110,20 @@ function connectNow(node: Redis): void {
   if (node.status === 'wait') void node.connect().catch(() => {});
 }
 
-/** One line as Redis, or a node of it, goes and one as it comes back, not one for every try, nor for every connection to a node that is tried. */
+/**
+ * Logs once when Redis, or a node, becomes unavailable and once when it is back, not for every
+ * attempt.
+ */
 function createWatch(connection: string, log: Logger): (redis: AnyRedis, node?: string) => void {
-  const away = new Set<string | undefined>();
+  const unavailable = new Set<string | undefined>();
   return (redis, node) => {
     const place = node === undefined ? { connection } : { connection, node };
     redis.on('error', (error: Error) => {
-      if (!away.has(node)) log.error({ ...place, err: error.message }, 'redis does not answer');
-      away.add(node);
+      if (!unavailable.has(node)) log.error({ ...place, err: error.message }, 'redis does not answer');
+      unavailable.add(node);
     });
     redis.on('ready', () => {
-      if (away.delete(node)) log.info(place, 'redis is back');
+      if (unavailable.delete(node)) log.info(place, 'redis is back');
     });
   };
 }

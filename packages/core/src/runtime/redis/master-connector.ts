@@ -1,6 +1,8 @@
 /**
- * How a connection finds the master that sentinels name, and hears that another server became it. The library's own ear for that (failoverDetector)
- * is not used: it outlives its connection, and what it hears then ends the connection that is just being rebuilt, for good (docs/decisions.md).
+ * How a connection finds the master that the sentinels name, and notices a failover. The
+ * failoverDetector of ioredis 6.0.0 outlives its connection and can end the next one for good; a
+ * fix is merged and not released. Once it is, run tests/system/sentinel-ears.test.ts with it, and
+ * delete this file if it passes.
  */
 import type { Socket } from 'node:net';
 import { Redis, type RedisOptions, SentinelConnector } from 'ioredis';
@@ -10,18 +12,20 @@ import { askForEpoch, askForMaster, isElsewhere, leadsTo, type NamedMaster } fro
 type Sentinel = SentinelAddress['sentinels'][number];
 type Emit = Parameters<SentinelConnector['connect']>[0];
 
-/** ms until a sentinel that went, or did not answer, is listened to again. */
-const LISTEN_AGAIN_MS = 1_000;
+/** ms until the next attempt to subscribe to a sentinel. */
+const SUBSCRIBE_AGAIN_MS = 1_000;
 /** ms that a sentinel may take to answer. */
-const ANSWERS_WITHIN_MS = 5_000;
-
-/** Events of a connection (a Redis of ioredis), with an Error: a sentinel can no longer be listened to, once until it can; it can again. */
-export const SENTINEL_UNHEARD = 'sentinelUnheard';
-export const SENTINEL_HEARD = 'sentinelHeard';
+const ANSWER_MS = 5_000;
 
 /**
- * @param tls whose signature the sentinels have; undefined: they speak no TLS
- * @returns for RedisOptions.Connector; a duplicate of the connection has it, too
+ * Events of a connection, with an Error: a sentinel's subscription was lost, once until it is back.
+ */
+export const SENTINEL_UNSUBSCRIBED = 'sentinelUnsubscribed';
+export const SENTINEL_SUBSCRIBED = 'sentinelSubscribed';
+
+/**
+ * @param tls options of the sentinels' TLS; undefined = no TLS
+ * @returns for RedisOptions.Connector; duplicates of the connection have it too
  */
 export function connectorTo(
   address: SentinelAddress,
@@ -32,14 +36,17 @@ export function connectorTo(
       super(options as ConstructorParameters<typeof SentinelConnector>[0]);
     }
 
-    /** A master that hangs keeps its connections: each is listened for as long as it stands, and cut where another server took its place. */
+    /**
+     * A master that hangs keeps its connections open: each is watched, and closed when another
+     * server is the master.
+     */
     override async connect(emit: Emit): Promise<Socket> {
       const stream = (await super.connect(emit)) as Socket;
-      // Only now does it lead somewhere.
+      // Before that it has no remote address.
       stream.once('connect', () => {
-        const ears = address.sentinels.map((sentinel) => listenTo(sentinel, address, tls, stream, emit));
+        const listeners = address.sentinels.map((sentinel) => listenTo(sentinel, address, tls, stream, emit));
         stream.once('close', () => {
-          for (const ear of ears) ear.disconnect();
+          for (const listener of listeners) listener.disconnect();
         });
       });
       return stream;
@@ -48,43 +55,46 @@ export function connectorTo(
 }
 
 /**
- * 1. Subscribes to what the sentinel tells of failovers.
- * 2. Only then asks it for the master, each time that its connection was rebuilt: what it told before, nobody heard.
- * 3. Where it cannot do either, or cannot tell where a name leads, it begins again.
+ * 1. Subscribes to the sentinel's messages about failovers.
+ * 2. Then asks it for the master, after every reconnect: earlier messages are lost.
+ * 3. If either fails, or a name cannot be looked up, it starts over.
  */
 function listenTo(sentinel: Sentinel, address: SentinelAddress, tls: RedisOptions['tls'], stream: Socket, emit: Emit) {
-  const ear = openSentinel(sentinel, address, tls, () => LISTEN_AGAIN_MS);
+  const listener = openSentinel(sentinel, address, tls, () => SUBSCRIBE_AGAIN_MS);
   const place = `${sentinel.host}:${sentinel.port}`;
-  let unheard = false;
-  const beginAgain = (error: Error): void => {
+  let isLost = false;
+  const startOver = (error: Error): void => {
     if (stream.destroyed) return;
-    if (!unheard) emit(SENTINEL_UNHEARD, new Error(`${place}: ${error.message}`));
-    unheard = true;
-    if (ear.status === 'ready') ear.disconnect(true);
+    if (!isLost) emit(SENTINEL_UNSUBSCRIBED, new Error(`${place}: ${error.message}`));
+    isLost = true;
+    if (listener.status === 'ready') listener.disconnect(true);
   };
-  ear.on('error', beginAgain);
-  ear.on('message', (_, told: string) => {
-    const [name, , , host = '', port] = told.split(' ');
+  listener.on('error', startOver);
+  listener.on('message', (_, message: string) => {
+    const [name, , , host = '', port] = message.split(' ');
     if (name !== address.master) return;
     leadsTo(stream, { host, port: Number(port) }).then((leads) => {
       if (!leads) stream.destroy();
-    }, beginAgain);
+    }, startOver);
   });
-  ear.on('ready', () => {
-    ear
+  listener.on('ready', () => {
+    listener
       .subscribe('+switch-master')
       .then(async () => {
-        if (await tookItsPlace(sentinel, address, tls, stream)) stream.destroy();
-        else if (unheard) emit(SENTINEL_HEARD, new Error(place));
-        unheard = false;
+        if (await isReplaced(sentinel, address, tls, stream)) stream.destroy();
+        else if (isLost) emit(SENTINEL_SUBSCRIBED, new Error(place));
+        isLost = false;
       })
-      .catch(beginAgain);
+      .catch(startOver);
   });
-  return ear;
+  return listener;
 }
 
-/** Whether another server than the one at the stream's end is the master. One sentinel says so mostly; where it names another, all are asked. */
-async function tookItsPlace(
+/**
+ * Whether the stream leads to a server that is no longer the master. If one sentinel says so, all
+ * are asked.
+ */
+async function isReplaced(
   sentinel: Sentinel,
   address: SentinelAddress,
   tls: RedisOptions['tls'],
@@ -97,7 +107,7 @@ async function tookItsPlace(
   };
   const leadsToNamed = (named: NamedMaster) => leadsTo(stream, named);
   if (await ask(sentinel, (client) => askForMaster(client, address.master)).then(leadsToNamed)) return false;
-  const words = await Promise.allSettled(
+  const answers = await Promise.allSettled(
     address.sentinels.map((one) =>
       ask(one, async (client) => {
         const [named, epoch] = await Promise.all([
@@ -108,7 +118,7 @@ async function tookItsPlace(
       }),
     ),
   );
-  return isElsewhere(words.flatMap((word) => (word.status === 'fulfilled' ? [word.value] : [])));
+  return isElsewhere(answers.flatMap((answer) => (answer.status === 'fulfilled' ? [answer.value] : [])));
 }
 
 function openSentinel(
@@ -127,8 +137,8 @@ function openSentinel(
     autoResubscribe: false,
     autoResendUnfulfilledCommands: false,
     maxRetriesPerRequest: null,
-    connectTimeout: ANSWERS_WITHIN_MS,
-    commandTimeout: ANSWERS_WITHIN_MS,
+    connectTimeout: ANSWER_MS,
+    commandTimeout: ANSWER_MS,
     retryStrategy,
   });
 }

@@ -1,4 +1,4 @@
-/** Where a connection leads, and whose word about the master counts. */
+/** Where a connection leads, and which sentinel's answer counts. */
 import { expect, test } from 'vitest';
 import { isElsewhere, leadsTo } from './named-master.ts';
 
@@ -11,20 +11,20 @@ test.each([
   expect(await leadsTo({ remoteAddress: '127.0.0.1', remotePort: 6379 }, { host, port })).toBe(leads);
 });
 
-test('all servers have port 6379, and the sentinels announce names: a connection to the old one does not lead to the new one', async () => {
+test('servers share a port and have names: a connection to the old one does not lead to the new one', async () => {
   const toOld = { remoteAddress: '127.0.0.2', remotePort: 6379 };
   expect(await leadsTo(toOld, { host: 'localhost', port: 6379 })).toBe(false);
 });
 
-test('a name that cannot be looked up is no answer', async () => {
+test('a name that cannot be looked up is an error', async () => {
   const connection = { remoteAddress: '127.0.0.1', remotePort: 6379 };
   await expect(leadsTo(connection, { host: 'nowhere.invalid', port: 6379 })).rejects.toThrow('nowhere.invalid');
 });
 
 test.each([
-  ['nobody answers', [], false],
+  ['no sentinel answers', [], false],
   [
-    'the newest word names another',
+    'the newest answer names another',
     [
       [2, false],
       [1, true],
@@ -32,7 +32,7 @@ test.each([
     true,
   ],
   [
-    'a sentinel has not heard of the failover yet',
+    'a sentinel does not know of the failover yet',
     [
       [1, false],
       [2, true],
@@ -40,7 +40,7 @@ test.each([
     false,
   ],
   [
-    'none may say how new its word is, and one of them leads there',
+    'none may read its epoch, and one names this one',
     [
       [0, false],
       [0, true],
@@ -48,7 +48,7 @@ test.each([
     false,
   ],
   [
-    'none may say how new its word is, and all name another',
+    'none may read its epoch, and all name another',
     [
       [0, false],
       [0, false],

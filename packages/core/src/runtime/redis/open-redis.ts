@@ -1,7 +1,7 @@
 /**
- * The one place where a client of Redis is made: of a server, of the master that sentinels name, or of a cluster. Its manners are those of a
- * connection to one server (ioredis' RedisOptions); here they are translated for a cluster, where some belong to the whole and some to each
- * node, and for sentinels, which are asked before each connection.
+ * The one place that creates a Redis client: of a server, of the master that sentinels name, or of
+ * a cluster. Options are those of a connection to one server (ioredis' RedisOptions); here they are
+ * translated for a cluster and for sentinels.
  */
 import { readFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
@@ -9,7 +9,7 @@ import { Cluster, Redis, type RedisOptions } from 'ioredis';
 import { type ClusterAddress, readRedisAddress, type SentinelAddress } from '../../config/redis-address.ts';
 import { connectorTo } from './master-connector.ts';
 
-/** What both are: every command is one key's, or is sent to any master. */
+/** Every command is about one key, or may go to any master. */
 export type AnyRedis = Redis | Cluster;
 
 type Shared =
@@ -21,44 +21,48 @@ type Shared =
   | 'connectTimeout'
   | 'socketTimeout';
 
-export interface Manners extends Pick<RedisOptions, Shared> {
-  /** ms until the next try, counted from 1; null: it is not tried again. */
+export interface OpenOptions extends Pick<RedisOptions, Shared> {
+  /** ms until the next attempt, numbered from 1; null = no further attempt. */
   readonly retryStrategy: (times: number) => number | null;
   /**
-   * Cluster only: whether the connection to a node that went is rebuilt by itself. Where it is not, the node is left out until the others
-   * name it again. Default: as with one server.
+   * Cluster only: whether a lost node is reconnected, or left out until others name it again.
+   * Default: true.
    */
-  readonly nodesComeBack?: boolean;
+  readonly reconnectNodes?: boolean;
 }
 
-/** ms that a cluster may take to say who has which slots, and one sentinel to say who is the master. */
-const SLOTS_WITHIN_MS = 5_000;
-const MASTER_WITHIN_MS = 1_000;
+/** ms for a cluster's answer about its slots, and for one sentinel's about its master. */
+const SLOTS_MS = 5_000;
+const MASTER_MS = 1_000;
 /**
- * ms between two looks at who has which slots, where nothing else tells: a master that hangs keeps its connections, and the one that took over
- * is found by asking only. A connection that breaks is asked about at once.
+ * ms between two reads of the slots: a hanging master keeps its connections, so nothing else shows
+ * that a replica took over.
  */
-const SLOTS_LOOK_EVERY_MS = 5_000;
-/** ms after which a command that found its node gone, or the cluster down, is sent again, by whom it may be. */
+const SLOTS_EVERY_MS = 5_000;
+/**
+ * ms until a command that found its node gone, or the cluster down, is sent again, if it may be.
+ */
 const RESEND_MS = 100;
-/** Of one command: a slot that is on its way, then at its new place. Each refused it before it ran. */
+/** Of one command, while slots move. A node redirects a command before running it. */
 const REDIRECTIONS_MAX = 8;
 
-/** In the words of the client library. */
-const NOBODY = 'None of startup nodes is available';
+/** As ioredis says it. */
+const NO_NODES = 'None of startup nodes is available';
 
-/** Not connected yet. @throws where the address cannot be read */
-export function openRedis(url: string, manners: Manners): AnyRedis {
-  const { nodesComeBack = true, ...options } = manners;
+/**
+ * @returns a client that is not connected yet.
+ * @throws if the address is invalid, or its ca_file cannot be read
+ */
+export function openRedis(url: string, { reconnectNodes = true, ...options }: OpenOptions): AnyRedis {
   const address = readRedisAddress(url);
-  if (!address) throw new Error('REDIS_URL is no address of Redis');
+  if (!address) throw new Error('REDIS_URL is not an address of Redis');
   if (address.kind === 'server')
     return new Redis(address.url, { ...options, ...trustOf(address.caFile), lazyConnect: true });
-  return address.kind === 'cluster' ? openCluster(address, options, nodesComeBack) : openMaster(address, options);
+  return address.kind === 'cluster' ? openCluster(address, options, reconnectNodes) : openMaster(address, options);
 }
 
-/** One connection, to whichever server is the master; rebuilt where another one becomes it. */
-function openMaster(address: SentinelAddress, options: Omit<Manners, 'nodesComeBack'>): Redis {
+/** One connection to the present master; reconnects when another server becomes the master. */
+function openMaster(address: SentinelAddress, options: Omit<OpenOptions, 'reconnectNodes'>): Redis {
   const { sentinels, sentinelLogin, master, database, tls } = address;
   const { tls: trust = {} } = trustOf(address.caFile);
   return new Redis({
@@ -73,18 +77,19 @@ function openMaster(address: SentinelAddress, options: Omit<Manners, 'nodesComeB
     ...(sentinelLogin.password === undefined ? {} : { sentinelPassword: sentinelLogin.password }),
     ...(tls ? { tls: trust, sentinelTLS: trust, enableTLSForSentinelMode: true } : {}),
     sentinelRetryStrategy: options.retryStrategy,
-    // One that hangs must not keep us from asking the next one.
-    sentinelCommandTimeout: Math.min(options.connectTimeout ?? MASTER_WITHIN_MS, MASTER_WITHIN_MS),
+    // A sentinel that hangs must not delay the next one.
+    sentinelCommandTimeout: Math.min(options.connectTimeout ?? MASTER_MS, MASTER_MS),
     Connector: connectorTo(address, tls ? trust : undefined),
-    // It was demoted, and has refused the command before it ran. Who sent it is told so, and the sentinels are asked anew.
+    // The server was demoted. The command fails without having run, and the sentinels are asked
+    // again.
     reconnectOnError: ({ message }) => message.startsWith('READONLY'),
   });
 }
 
 function openCluster(
   address: ClusterAddress,
-  options: Omit<Manners, 'nodesComeBack'>,
-  nodesComeBack: boolean,
+  options: Omit<OpenOptions, 'reconnectNodes'>,
+  reconnectNodes: boolean,
 ): Cluster {
   const { retryStrategy, enableOfflineQueue = true, ...ofNode } = options;
   const resend = options.autoResendUnfulfilledCommands !== false;
@@ -95,31 +100,32 @@ function openCluster(
       scaleReads: 'master',
       enableOfflineQueue,
       clusterRetryStrategy: retryStrategy,
-      ...(nodesComeBack ? { clusterNodeRetryStrategy: retryStrategy } : {}),
-      slotsRefreshTimeout: options.connectTimeout ?? SLOTS_WITHIN_MS,
-      slotsRefreshInterval: SLOTS_LOOK_EVERY_MS,
-      // Whoever waits for Redis waits for a cluster that is down, too. Who must not have a command sent twice has it sent again only where
-      // a node refused it before it ran (MOVED, ASK, TRYAGAIN).
+      ...(reconnectNodes ? { clusterNodeRetryStrategy: retryStrategy } : {}),
+      slotsRefreshTimeout: options.connectTimeout ?? SLOTS_MS,
+      slotsRefreshInterval: SLOTS_EVERY_MS,
+      // Connections that wait for Redis also wait for a cluster that is down. The others send a
+      // command again only if a node refused it before it ran (MOVED, ASK, TRYAGAIN).
       maxRedirections: resend ? Number.POSITIVE_INFINITY : REDIRECTIONS_MAX,
       retryDelayOnFailover: resend ? RESEND_MS : 0,
-      // Without an end there must be a pause: two nodes may name each other for a while.
+      // Endless redirections need a pause: two nodes may name each other for a while.
       retryDelayOnMoved: resend ? RESEND_MS : 0,
       retryDelayOnClusterDown: resend ? RESEND_MS : 0,
-      // A name stays a name, so that TLS can hold it against the certificate.
+      // Host names stay names, so that TLS can compare them with the certificate.
       dnsLookup: (host, found) => found(null, host),
       redisOptions: { ...ofNode, ...loginOf(address), ...(address.tls ? { tls: {}, ...trustOf(address.caFile) } : {}) },
     },
   );
 }
 
-/** Whose signature is believed; {}: those that Node knows. */
+/** @returns the CA to trust; {} = those that Node knows */
 function trustOf(caFile: string | undefined): Pick<RedisOptions, 'tls'> {
   if (caFile === undefined) return {};
   try {
     return { tls: { ca: readFileSync(caFile) } };
   } catch (error) {
     throw new Error(
-      `The ca_file of REDIS_URL cannot be read (${(error as Error).message}). Name a file with the certificate of the CA, in PEM.`,
+      `The ca_file of REDIS_URL cannot be read (${(error as Error).message}). ` +
+        "Name a PEM file with the CA's certificate.",
     );
   }
 }
@@ -132,39 +138,39 @@ function loginOf({
 }
 
 /**
- * Connects, with every master of a cluster: without an offline queue the first commands to a node would be refused while its connection
- * is being made.
+ * Connects, in a cluster to every master: without an offline queue the first commands to a node
+ * would fail otherwise.
  *
- * @throws where nobody answers, or the cluster says that it is down
+ * @throws if nothing answers, or the cluster is down
  */
 export async function connectRedis(redis: AnyRedis): Promise<void> {
   if (!(redis instanceof Cluster)) return redis.connect();
   await untilClosed(redis, redis.connect());
   await Promise.all(
     redis.nodes('master').map(async (node) => {
-      if (node.status === 'end') throw new Error(NOBODY);
+      if (node.status === 'end') throw new Error(NO_NODES);
       if (node.status === 'wait') void node.connect().catch(() => {});
       if (node.status !== 'ready') await untilClosed(node, new Promise<void>((ready) => node.once('ready', ready)));
     }),
   );
 }
 
-/** A cluster that is down is closed and tried again without a word to whoever called connect(). */
+/** ioredis closes a cluster that is down and retries, without rejecting connect(). */
 async function untilClosed(redis: AnyRedis, done: Promise<void>): Promise<void> {
   let closed = (): void => {};
   const failed = new Promise<never>((_, reject) => {
-    closed = () => reject(new Error(NOBODY));
+    closed = () => reject(new Error(NO_NODES));
   });
   redis.once('close', closed);
   await Promise.race([done, failed]).finally(() => redis.off('close', closed));
 }
 
-/** The server, or every master of the cluster: what is asked of Redis as a whole is asked of each. */
+/** The server, or every master of the cluster. */
 export function mastersOf(redis: AnyRedis): Redis[] {
   return redis instanceof Cluster ? redis.nodes('master') : [redis];
 }
 
-/** Where a server is: of one that sentinels named, where the connection has found it. */
+/** Where a server is; if sentinels named it, where the connection leads. */
 export function endpointOf({ options, stream }: Redis): { host: string; port: number } {
   if (!options.sentinels) return { host: options.host ?? '', port: options.port ?? 0 };
   const { remoteAddress = '', remotePort = 0 } = stream as Socket;
