@@ -41,7 +41,7 @@ const includes = [
     ['the process in the instance id', "string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')", "'0'"],
     ['the data in the instance id', "string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')", "'0'"],
   ),
-  ...of('release', ['the length of the key', 'tonumber(key_length) + 1', '1']),
+  ...of('release', ['the length of the key', 'tonumber(length) + 1', '1']),
   ...of('claim-orphans', ['the time of the reservation', ', tonumber(reserved_at)', ', 0']),
 ];
 
@@ -52,8 +52,8 @@ const reserve = of(
   neverElse('enough units', 'elseif quantity > available then'),
   neverElse('the cap', 'elseif per_buyer_limit > 0 and holds + quantity > per_buyer_limit then'),
   ['what the batch gave the buyer', '(held[buyer] or tonumber(', '(tonumber('],
-  ['the key', '(keyed[key_field] or known_orders[key_field])', 'keyed[key_field]'],
-  ["the batch's own keys", '(keyed[key_field] or known_orders[key_field])', 'known_orders[key_field]'],
+  ['the key', '(keyed[key_field] or known_orders[n])', 'keyed[key_field]'],
+  ["the batch's own keys", '(keyed[key_field] or known_orders[n])', 'known_orders[n]'],
   ["the key's quantity", 'if tonumber(known_quantity) == quantity then', 'if true then'],
   neverElse('the backlog', 'elseif backlog_free <= 0 then'),
   ['the backlog of the batch', 'backlog_free = backlog_free - 1'],
@@ -161,11 +161,11 @@ const care = [
 const rebuilding = [
   ...of(
     'check-inventory',
-    ['this Redis instance', 'if inventory[1] ~= instance_id then', 'if false then'],
-    never('a closed inventory', "if inventory[1] == '' then"),
-    never('the epoch of the ledger', 'if epoch and epoch < tonumber(ARGV[1]) then'),
-    never('a ledger that was restored', 'if epoch and epoch > tonumber(ARGV[1]) then'),
-    ['the epoch of a closed inventory', "return { 'closed', epoch or 0 }", "return { 'closed', 0 }"],
+    neverElse('this Redis instance', 'elseif inventory[1] ~= instance_id then'),
+    neverElse('a closed inventory', "elseif inventory[1] == '' then"),
+    neverElse('the epoch of the ledger', 'elseif epoch and epoch < ledger_epoch then'),
+    neverElse('a ledger that was restored', 'elseif epoch and epoch > ledger_epoch then'),
+    ['the epoch', 'return { word, epoch or 0 }', 'return { word, 0 }'],
     ['orders that are lost', " or redis.call('HLEN', KEYS[2]) ~= orders"],
   ),
   ...of(

@@ -1,11 +1,9 @@
 -- Adds units to a sale, or withdraws units that no order holds. Each change id is decided once; a
 -- repeated call returns the first decision.
 -- Includes: instance-id
--- Keeps: I1 conservation, I2 never oversold, I11 one epoch at a time
+-- Keeps: I1, I2, I11
 -- KEYS: inventory, stockChanges
--- ARGV
---   1 change id
---   2 delta           units; negative withdraws
+-- ARGV: change id, delta (units; negative withdraws)
 -- Returns: applied, available, epoch | refused, available, epoch | recovering
 local inventory = redis.call('HMGET', KEYS[1], 'instance_id', 'available', 'epoch')
 if inventory[1] ~= instance_id then

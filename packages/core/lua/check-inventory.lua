@@ -1,39 +1,28 @@
--- Says whether an inventory can be trusted: opened in this Redis instance and in the ledger's epoch,
--- and consistent with its reservations. Also returns its epoch, 0 if it has none: the next epoch must
--- be above it.
+-- Says whether an inventory can be trusted: opened in this Redis instance and in the ledger's
+-- epoch, and consistent with its reservations. Also returns its epoch, 0 if it has none: the next
+-- epoch must be above it.
 -- Includes: instance-id
--- Keeps: nothing: it only reads
+-- Keeps: nothing, it only reads
 -- KEYS: inventory, reservations
--- ARGV
---   1 epoch          of the ledger's row
--- Returns
---   sound, epoch
---   missing, epoch
---   other_server, epoch
---   closed, epoch
---   behind, epoch
---   ahead, epoch
---   inconsistent, epoch
+-- ARGV: epoch of the ledger
+-- Returns: sound | missing | other_server | closed | behind | ahead | inconsistent, each with epoch
 local inventory = redis.call('HMGET', KEYS[1], 'instance_id', 'epoch', 'reserved', 'orders')
-local epoch, reserved, orders = tonumber(inventory[2]), tonumber(inventory[3]), tonumber(inventory[4])
+local epoch, ledger_epoch = tonumber(inventory[2]), tonumber(ARGV[1])
+local reserved, orders = tonumber(inventory[3]), tonumber(inventory[4])
+local word = 'sound'
 if not inventory[1] and redis.call('EXISTS', KEYS[1]) == 0 then
-  return { 'missing', 0 }
+  word = 'missing'
+elseif inventory[1] == '' then
+  word = 'closed'
+elseif inventory[1] ~= instance_id then
+  word = 'other_server'
+elseif epoch and epoch < ledger_epoch then
+  word = 'behind'
+elseif epoch and epoch > ledger_epoch then
+  -- The ledger raises an epoch before the inventory does, so the ledger was restored.
+  word = 'ahead'
+elseif not epoch or not reserved or redis.call('HLEN', KEYS[2]) ~= orders then
+  -- If Redis lost reservations, there are fewer than the inventory has counted.
+  word = 'inconsistent'
 end
-if inventory[1] == '' then
-  return { 'closed', epoch or 0 }
-end
-if inventory[1] ~= instance_id then
-  return { 'other_server', epoch or 0 }
-end
-if epoch and epoch < tonumber(ARGV[1]) then
-  return { 'behind', epoch }
-end
--- The ledger raises an epoch before the inventory does. A higher one here means the ledger was restored.
-if epoch and epoch > tonumber(ARGV[1]) then
-  return { 'ahead', epoch }
-end
--- If Redis lost the reservations, their number differs from the counter in the inventory.
-if not epoch or not reserved or redis.call('HLEN', KEYS[2]) ~= orders then
-  return { 'inconsistent', epoch or 0 }
-end
-return { 'sound', epoch }
+return { word, epoch or 0 }

@@ -1,9 +1,9 @@
 -- Reads one page of the reservations and claims those that have stayed uncommitted for longer than
 -- the age. A claim restarts an order's age: no other worker claims it meanwhile, and if this worker
--- dies, another one claims it later. Pages follow each other in a pass over all reservations. At its
--- end a pass stores when the next one can find something; until then no worker starts a pass.
+-- dies, another one claims it later. Pages follow each other in a pass over all reservations. At
+-- its end a pass stores when the next one can find something; until then no worker starts a pass.
 -- Includes: instance-id, reservation
--- Keeps: I3 every accepted order ends, I11 one epoch at a time
+-- Keeps: I3, I11
 -- KEYS: inventory, reservations, claims, redeliveries
 -- ARGV
 --   1 age            ms

@@ -1,11 +1,10 @@
 -- First step of a rebuild: the inventory accepts no orders, and writes only of this epoch's
--- rebuilder. Deletes what the rebuild recreates. Stores the Redis instance: open-inventory fails
--- in another one.
+-- rebuilder. Deletes what the rebuild recreates. Stores the Redis instance: open-inventory fails in
+-- another one.
 -- Includes: instance-id
--- Keeps: I11 one epoch at a time
+-- Keeps: I11
 -- KEYS: inventory, claims, redeliveries, buyers, orderKeys, earlierOrders
--- ARGV
---   1 epoch            of the rebuilder
+-- ARGV: epoch of the rebuilder
 -- Returns: closed | other_epoch
 local inventory = redis.call('HMGET', KEYS[1], 'instance_id', 'epoch')
 -- An epoch that is not a number was not written by a rebuilder and stops none.

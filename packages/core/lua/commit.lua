@@ -2,11 +2,9 @@
 -- reservations. Idempotent: an order without a reservation was committed or released before. Writes
 -- nothing in another epoch: that inventory is rebuilt from a ledger that has these orders.
 -- Includes: instance-id, reservation
--- Keeps: I1 conservation, I7 status never moves backwards, I11 one epoch at a time
+-- Keeps: I1, I7, I11
 -- KEYS: inventory, reservations, claims, redeliveries
--- ARGV
---   1 epoch          of the caller
---   2.. order ids
+-- ARGV: epoch of the caller, order ids …
 -- Returns: committed, orders, units | other_epoch
 local inventory = redis.call('HMGET', KEYS[1], 'instance_id', 'epoch')
 if inventory[1] ~= instance_id or inventory[2] ~= ARGV[1] then

@@ -1,13 +1,9 @@
 -- Brings a change of the window or the pause from the ledger into the inventory. An older version
 -- never overwrites a newer one, in whatever order the calls arrive.
 -- Includes: instance-id
--- Keeps: I8 an operator's last word holds, I11 one epoch at a time
+-- Keeps: I8, I11
 -- KEYS: inventory
--- ARGV
---   1 version     of the ledger's row
---   2 paused      1 or 0
---   3 starts at   ms since 1970
---   4 ends at     ms since 1970
+-- ARGV: version of the ledger's row, paused (1 or 0), starts at ms, ends at ms
 -- Returns: configured | current | recovering
 local inventory = redis.call('HMGET', KEYS[1], 'instance_id', 'version')
 if inventory[1] ~= instance_id then
@@ -16,5 +12,6 @@ end
 if tonumber(ARGV[1]) <= tonumber(inventory[2]) then
   return { 'current' }
 end
-redis.call('HSET', KEYS[1], 'version', ARGV[1], 'paused', ARGV[2], 'starts_at', ARGV[3], 'ends_at', ARGV[4])
+redis.call('HSET', KEYS[1],
+  'version', ARGV[1], 'paused', ARGV[2], 'starts_at', ARGV[3], 'ends_at', ARGV[4])
 return { 'configured' }

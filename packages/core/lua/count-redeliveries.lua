@@ -1,10 +1,8 @@
--- Counts redeliveries of orders, or sets existing counts back to 1. The reaper rejects an order with
--- too many. Skips orders that have ended: nothing would delete their counts.
--- Keeps: I3 every accepted order ends
+-- Counts redeliveries of orders, or sets existing counts back to 1. The reaper rejects an order
+-- with too many. Skips orders that have ended: nothing would delete their counts.
+-- Keeps: I3
 -- KEYS: reservations, redeliveries
--- ARGV
---   1 change         add = one more; reset = back to 1, where there is a count
---   2.. order ids
+-- ARGV: change (add = one more; reset = back to 1 if there is a count), order ids …
 -- Returns: counted
 for i = 2, #ARGV do
   if redis.call('HEXISTS', KEYS[1], ARGV[i]) == 1 then

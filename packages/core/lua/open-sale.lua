@@ -1,16 +1,10 @@
 -- Creates the inventory of a sale that never had one, open in this Redis instance. Leaves an
 -- existing inventory as it is: stock is never reset.
 -- Includes: instance-id
--- Keeps: I1 conservation, I2 never oversold, I11 one epoch at a time
+-- Keeps: I1, I2, I11
 -- KEYS: inventory
--- ARGV
---   1 allotment        units
---   2 starts at        ms since 1970
---   3 ends at          ms since 1970
---   4 per buyer limit  units one buyer may hold; 0 = no cap
---   5 paused           1 or 0
---   6 version          of the ledger's row
---   7 epoch            of the ledger's row
+-- ARGV: allotment, starts at ms, ends at ms, per buyer limit (0 = no cap), paused (1 or 0),
+--   version of the ledger's row, epoch of the ledger's row
 -- Returns: opened | exists
 if redis.call('EXISTS', KEYS[1]) == 1 then
   return { 'exists' }

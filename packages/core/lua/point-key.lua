@@ -1,11 +1,8 @@
 -- Makes an idempotency key return the order that the ledger has under it, after Redis lost the key.
 -- Includes: instance-id
--- Keeps: I4 one order a key, I11 one epoch at a time
+-- Keeps: I4, I11
 -- KEYS: inventory, orderKeys
--- ARGV
---   1 epoch        of the caller
---   2 field        buyer, space, idempotency key
---   3 order        order id, space, quantity
+-- ARGV: epoch of the caller, field of the key, order id and quantity
 -- Returns: pointed | other_epoch
 local inventory = redis.call('HMGET', KEYS[1], 'instance_id', 'epoch')
 if inventory[1] ~= instance_id or inventory[2] ~= ARGV[1] then

@@ -1,12 +1,13 @@
 -- The numbers of a sale, and Redis' clock, at one instant.
 -- Includes: instance-id
--- Keeps: nothing: it only reads
+-- Keeps: nothing, it only reads
 -- KEYS: inventory
 -- Returns
 --   numbers, now ms, allotment, available, reserved, sold
 --   recovering, now ms
 --   unknown_sale, now ms
-local inventory = redis.call('HMGET', KEYS[1], 'allotment', 'available', 'reserved', 'sold', 'instance_id')
+local inventory =
+  redis.call('HMGET', KEYS[1], 'allotment', 'available', 'reserved', 'sold', 'instance_id')
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 if not inventory[1] and not inventory[5] then

@@ -3,11 +3,11 @@
 -- now, so the inventory keeps the ids of earlier orders that it has had: one of them without a
 -- reservation has ended.
 -- Includes: instance-id, reservation
--- Keeps: I1 conservation, I2 never oversold, I4 one order a key, I6 buyer's cap, I11 one epoch at a time
+-- Keeps: I1, I2, I4, I6, I11
 -- KEYS: inventory, reservations, buyers, orderKeys, earlierOrders
 -- ARGV
 --   1 epoch            of the caller
---   2.. orders         six each: order id, quantity, reserved at ms, request id, buyer, key ('' = none)
+--   2.. orders         six each: id, quantity, reserved at ms, request id, buyer, key ('' = none)
 -- Returns
 --   other_epoch
 --   decided, then a word for each order
@@ -17,7 +17,8 @@
 --     no_room            fewer units are available
 --     over_buyer_limit   the buyer has ordered again, up to the cap
 --     key_taken          another order has the key by now
-local inventory = redis.call('HMGET', KEYS[1], 'instance_id', 'epoch', 'available', 'per_buyer_limit')
+local inventory =
+  redis.call('HMGET', KEYS[1], 'instance_id', 'epoch', 'available', 'per_buyer_limit')
 if inventory[1] ~= instance_id or inventory[2] ~= ARGV[1] then
   return { 'other_epoch' }
 end

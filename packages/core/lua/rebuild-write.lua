@@ -1,11 +1,8 @@
 -- A step of a rebuild, between close-inventory and open-inventory: one write to one of the sale's
 -- keys. Idempotent: the values are absolute.
--- Keeps: I11 one epoch at a time
+-- Keeps: I11
 -- KEYS: inventory, target
--- ARGV
---   1 epoch       of the rebuilder
---   2 command     HSET, HDEL or SADD
---   3.. values    the command's arguments after the key
+-- ARGV: epoch of the rebuilder, command (HSET | HDEL | SADD), its arguments after the key …
 -- Returns: written | other_epoch
 local inventory = redis.call('HMGET', KEYS[1], 'epoch', 'instance_id')
 if inventory[1] ~= ARGV[1] or inventory[2] ~= '' then

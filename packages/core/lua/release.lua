@@ -1,11 +1,9 @@
 -- Returns the units of orders to the sale and deletes their reservations. Idempotent: an order
 -- without a reservation was committed or released before. Writes nothing in another epoch.
 -- Includes: instance-id, reservation
--- Keeps: I1 conservation, I5 a release adds units once, I6 buyer's cap, I11 one epoch at a time
+-- Keeps: I1, I5, I6, I11
 -- KEYS: inventory, reservations, claims, redeliveries, buyers
--- ARGV
---   1 epoch          of the caller
---   2.. order ids
+-- ARGV: epoch of the caller, order ids …
 -- Returns: released, orders, units | other_epoch
 local inventory = redis.call('HMGET', KEYS[1], 'instance_id', 'epoch')
 if inventory[1] ~= instance_id or inventory[2] ~= ARGV[1] then

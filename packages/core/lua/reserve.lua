@@ -1,10 +1,10 @@
 -- Decides a batch of orders of one sale, in the order given, and takes the units of those accepted.
--- An order must pass its idempotency key, the buyer's bucket, the permits and then the sale's checks.
--- A key that has an order returns that order, whatever the limits and the sale say. Limits refuse
--- without taking a token or a permit. All orders are decided before the first write: Redis does not
--- roll back.
+-- An order must pass its idempotency key, the buyer's bucket, the permits and then the sale's
+-- checks. A key that has an order returns that order, whatever the limits and the sale say. Limits
+-- refuse without taking a token or a permit. All orders are decided before the first write: Redis
+-- does not roll back.
 -- Includes: instance-id, reservation, buyer-buckets
--- Keeps: I1 conservation, I2 never oversold, I4 one order a key, I6 buyer's cap, I11 one epoch at a time
+-- Keeps: I1, I2, I4, I6, I11
 -- KEYS: inventory, reservations, buyers, orderKeys, buckets0, buckets1
 -- ARGV
 --   1 permits        orders that the global rate limiter lets through; -1 = no limit
@@ -12,10 +12,10 @@
 --   3 refill rate    tokens a second
 --   4 bucket ttl     seconds; a bucket that is full again is kept for a shorter time
 --   5 backlog limit  reservations that the sale may have at a time
---   6 orders         JSON: [[order id, quantity, request id, buyer, idempotency key ('' = none)], …]
+--   6 orders         JSON: [[order id, quantity, request id, buyer, key ('' = none)], …]
 -- Returns
 --   unknown_sale | recovering
---   decided, available, permits left, now ms, epoch, text: word, number, tokens · 1,000 of each order
+--   decided, available, permits left, now ms, epoch, text: word, number, 1/1,000 tokens of each
 --     reserved | system_limited | paused | ended | sold_out | ledger_behind   0
 --     replayed           order id; tokens are negative
 --     key_reused         0; tokens are negative: the key has an order of another quantity
@@ -23,16 +23,16 @@
 --     not_open           ms until the sale opens
 --     not_enough_units   units that are left
 --     over_buyer_limit   units that the buyer holds
-local inventory = redis.call('HMGET', KEYS[1], 'available', 'reserved', 'paused', 'starts_at', 'ends_at',
-  'per_buyer_limit', 'instance_id', 'epoch', 'orders')
+local inventory = redis.call('HMGET', KEYS[1], 'available', 'reserved', 'paused', 'starts_at',
+  'ends_at', 'per_buyer_limit', 'instance_id', 'epoch', 'orders')
 if not inventory[1] and not inventory[7] then
   return { 'unknown_sale' }
 end
 if inventory[7] ~= instance_id then
   return { 'recovering' }
 end
-local available, reserved, paused = tonumber(inventory[1]), tonumber(inventory[2]), inventory[3] == '1'
-local starts_at, ends_at = tonumber(inventory[4]), tonumber(inventory[5])
+local available, reserved = tonumber(inventory[1]), tonumber(inventory[2])
+local paused, starts_at, ends_at = inventory[3] == '1', tonumber(inventory[4]), tonumber(inventory[5])
 local per_buyer_limit, orders_before = tonumber(inventory[6]), tonumber(inventory[9])
 local permits, capacity, refill_rate = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local backlog_free = tonumber(ARGV[5]) - orders_before
@@ -62,25 +62,17 @@ end
 
 -- Read buckets, buyers and keys of the whole batch, with one command for each.
 local orders = cjson.decode(ARGV[6])
-local buyers, key_fields = {}, {}
+local buyers, key_fields, has_keys = {}, {}, false
 for n, order in ipairs(orders) do
-  local buyer, order_key = order[4], order[5]
-  buyers[n] = buyer
-  if order_key ~= '' then
-    key_fields[#key_fields + 1] = buyer .. ' ' .. order_key
-  end
+  buyers[n], key_fields[n] = order[4], order[4] .. ' ' .. order[5]
+  has_keys = has_keys or order[5] ~= ''
 end
 local newer, older
 if capacity > 0 then
   newer, older = read_buckets(KEYS[5], KEYS[6], buyers)
 end
 local holdings = per_buyer_limit > 0 and redis.call('HMGET', KEYS[3], unpack(buyers)) or {}
-local known_orders = {}
-if #key_fields > 0 then
-  for n, order in ipairs(redis.call('HMGET', KEYS[4], unpack(key_fields))) do
-    known_orders[key_fields[n]] = order
-  end
-end
+local known_orders = has_keys and redis.call('HMGET', KEYS[4], unpack(key_fields)) or {}
 
 -- What the batch has changed so far, so that two orders of one buyer see each other.
 local buckets, held, keyed = {}, {}, {}
@@ -90,8 +82,8 @@ for n, order in ipairs(orders) do
   local order_id, quantity, request_id, buyer, order_key = unpack(order)
   local word, number, tokens = nil, 0, capacity
 
-  local key_field = order_key ~= '' and buyer .. ' ' .. order_key
-  local known = key_field and (keyed[key_field] or known_orders[key_field])
+  local key_field = order_key ~= '' and key_fields[n]
+  local known = key_field and (keyed[key_field] or known_orders[n])
   if known then
     local known_id, known_quantity = string.match(known, '^(%S+) (%d+)$')
     if tonumber(known_quantity) == quantity then
@@ -105,15 +97,11 @@ for n, order in ipairs(orders) do
   if not word and capacity > 0 then
     tokens = buckets[buyer]
     if not tokens then
-      local bucket = newer.texts[n + 2] or older.texts[n + 2]
-      tokens = capacity
-      if bucket then
-        local is_set_back
-        tokens, is_set_back = refill_bucket(bucket, capacity, refill_rate, now_us)
-        if is_set_back then
-          -- Write it even if this order is refused, so that it refills by the new clock.
-          buckets[buyer] = tokens
-        end
+      local is_set_back
+      tokens, is_set_back = tokens_of(newer, older, n, capacity, refill_rate, now_us)
+      if is_set_back then
+        -- Write it even if this order is refused, so that it refills by the new clock.
+        buckets[buyer] = tokens
       end
     end
     if tokens < 1 then
@@ -154,11 +142,12 @@ for n, order in ipairs(orders) do
       if key_field then
         keyed[key_field] = order_id .. ' ' .. quantity
       end
-      reservations[order_id] =
-        encode_reservation(text_of(quantity), text_of(now_ms), request_id, text_of(#order_key), order_key, buyer)
+      reservations[order_id] = encode_reservation(
+        text_of(quantity), text_of(now_ms), request_id, text_of(#order_key), order_key, buyer)
     end
   end
-  decisions[3 * n - 2], decisions[3 * n - 1], decisions[3 * n] = word, number, text_of(math.floor(tokens * 1000))
+  decisions[3 * n - 2], decisions[3 * n - 1] = word, number
+  decisions[3 * n] = text_of(math.floor(tokens * 1000))
 end
 
 -- From here on only writes.

@@ -1,10 +1,8 @@
--- Returns permits that were taken and not used, because the buyer's own bucket refused: the refusals
--- of one flooder must not use up the global limit.
--- Keeps: I9 the system's limit
+-- Returns unused permits, of orders that the buyer's bucket refused: refusals of one flooder must not
+-- use up the global limit.
+-- Keeps: I9
 -- KEYS: window
--- ARGV
---   1 second   in which they were taken
---   2 unused   orders
+-- ARGV: second in which they were taken, unused permits
 -- Returns: returned
 local unused = tonumber(ARGV[2])
 local window = redis.call('HMGET', KEYS[1], 'second', 'present', 'previous')

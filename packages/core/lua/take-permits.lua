@@ -1,12 +1,9 @@
 -- Takes permits for orders from the global rate limiter. The sliding window is estimated from two
 -- seconds: the orders of the present one, plus the part of the previous one that lies within the
 -- last 1,000 ms.
--- Keeps: I9 the system's limit
+-- Keeps: I9
 -- KEYS: window
--- ARGV
---   1 limit    orders a second
---   2 wanted   orders
---   3 ttl      seconds
+-- ARGV: limit (orders a second), wanted, ttl (seconds)
 -- Returns: permits, granted, second, remaining, ms until the next permit, ms left of the second
 local limit, wanted = tonumber(ARGV[1]), tonumber(ARGV[2])
 local time = redis.call('TIME')
@@ -31,8 +28,9 @@ end
 local wait_ms = 0
 if granted < wanted then
   present = present + granted
-  -- Within a second, permits come free as the previous second slides out; if it is full, in the next one.
-  local slides = previous > 0 and present + 1 <= limit and (1 - fraction) - (limit - present - 1) / previous
+  -- Permits come free as the previous second slides out, or in the next second.
+  local room = limit - present - 1
+  local slides = previous > 0 and room >= 0 and (1 - fraction) - room / previous
   if not slides or slides < 0 then
     slides = 1 - fraction
   end

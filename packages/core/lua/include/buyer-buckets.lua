@@ -1,8 +1,7 @@
--- Token buckets of buyers, in two hashes: the newer one takes what is written. Once it has been the
--- newer for as long as any bucket of the older takes to fill, all of those are full, which is the same
--- as none: the older hash is deleted and becomes the newer.
--- buyer -> tokens:at µs, ' since' -> ms since which it is the newer, ' kept for' -> s its buckets take
--- to fill. A buyer's id has no space.
+-- Token buckets of buyers, in two hashes. Buckets are written to the newer one. Once it is as old as a
+-- bucket of the older one takes to fill, all of those are full, which is the same as none: the older
+-- hash is deleted and becomes the newer. Fields (a buyer's id has no space):
+--   buyer -> tokens:at µs, ' since' -> ms at which it became the newer, ' kept for' -> s to fill
 
 -- Returns the newer and the older hash. Their texts have the buyers' buckets from index 3 on.
 local function read_buckets(key0, key1, buyers)
@@ -17,22 +16,26 @@ local function read_buckets(key0, key1, buyers)
   return newer, older
 end
 
--- Returns the tokens in a bucket by now, and whether it was written before the clock was set back.
-local function refill_bucket(text, capacity, refill_rate, now_us)
+-- Returns the tokens of the nth buyer, and whether they were written before the clock was set back.
+local function tokens_of(newer, older, n, capacity, refill_rate, now_us)
+  local text = newer.texts[n + 2] or older.texts[n + 2]
+  if not text then
+    return capacity, false
+  end
   local tokens, at_us = string.match(text, '^([^:]+):(.+)$')
   local elapsed_us = now_us - tonumber(at_us)
   local refilled = tonumber(tokens) + math.max(0, elapsed_us) * refill_rate / 1000000
   return math.min(capacity, refilled), elapsed_us < 0
 end
 
--- Writes tokens by buyer. kept_for: seconds in which an empty bucket fills, by the caller's settings.
+-- Writes tokens by buyer. kept_for: s in which an empty bucket fills, by the caller's settings.
 local function write_buckets(newer, older, buckets, kept_for, now_us)
   -- Another process may have other settings: keep its buckets for as long as they need.
   local longest = math.max(kept_for, newer.kept_for, older.kept_for)
   local now_ms, fields, texts = math.floor(now_us / 1000), {}, {}
   local age = now_ms - newer.since
-  -- In this Redis only, not in its files or replicas. A lost bucket is a full one, which a buyer gets
-  -- within seconds anyway, and buckets would be a quarter of what an order adds to the file.
+  -- Not in files and replicas: a lost bucket is a full one, which a buyer gets within seconds anyway,
+  -- and buckets would be a quarter of what an order adds to the append-only file.
   redis.set_repl(redis.REPL_NONE)
   if age < 0 or age >= math.max(kept_for, older.kept_for) * 1000 then
     -- UNLINK frees it in the background. If it expired, Redis might stop until all of it is freed.

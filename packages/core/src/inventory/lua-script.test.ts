@@ -58,7 +58,7 @@ describe.each(loadLuaScripts().map((script) => [script.name, script] as const))(
   });
 
   test('says which invariants it keeps', () => {
-    expect(script.keeps).toMatch(/^(I\d+ |nothing)/);
+    expect(script.keeps).toMatch(/^(I\d+(, I\d+)*|nothing, it only reads)$/);
   });
 });
 
@@ -70,18 +70,21 @@ test('[I11] no script but the include asks for the instance id, and none but the
   }
 });
 
-test('a header that lacks a section, numbers arguments with a gap or names no include is refused', () => {
+test('a header is read; one that lacks a section, has a gap in its numbers or names no include is refused', () => {
   const whole =
-    '-- Does.\n-- Includes: one\n-- Keeps: I1 it\n-- KEYS: a, b\n-- ARGV\n--   1 c   d\n-- Returns: ok | not_ok, n\n';
+    '-- Does.\n-- Includes: one\n-- Keeps: I1\n-- KEYS: a, b\n-- ARGV: c ms, d …\n-- Returns: ok | not_ok, n\n';
   const parse = (text: string) => parseLuaScript('x', text, (name) => `-- include ${name}`);
   expect(parse(whole)).toMatchObject({
     includes: ['one'],
     keys: ['a', 'b'],
-    fixedArguments: ['c'],
+    fixedArguments: ['c ms'],
+    argumentsRepeat: true,
     words: ['ok', 'not_ok'],
     source: `-- include one\n${whole}`,
   });
-  expect(() => parse(whole.replace('1 c', '2 c'))).toThrow('cannot read');
+  const numbered = whole.replace(': c ms, d …', '\n--   1 c   ms\n--   2 d');
+  expect(parse(numbered).fixedArguments).toHaveLength(2);
+  expect(() => parse(numbered.replace('2 d', '3 d'))).toThrow('cannot read');
   expect(() => parse(whole.replace('-- Keeps', '-- Else'))).toThrow('"Keeps"');
   expect(() => parseLuaScript('x', whole)).toThrow('include/one.lua');
 });

@@ -44,27 +44,29 @@ export function parseLuaScript(name: string, text: string, readInclude = include
     if (!found || found.length === 0) throw new Error(`${name}.lua: its header has no section "${heading}"`);
     return found;
   };
-  const includes = sections.get('Includes')?.join().split(', ') ?? [];
+  const includes = sections.get('Includes')?.join(' ').split(', ') ?? [];
   return {
     name,
     includes,
     keeps: required('Keeps').join(' '),
-    keys: required('KEYS').join().split(', '),
+    keys: required('KEYS').join(' ').split(', '),
     ...readArguments(name, sections.get('ARGV') ?? []),
     words: required('Returns').flatMap((reply) => reply.split(' | ').map((word) => /^[a-z_]*/.exec(word)?.[0] ?? '')),
     source: [...includes.map(readInclude), text].join('\n'),
   };
 }
 
+/** @param lines "a, b, c …", or one argument a line: "1 a   unit", "2.. b"; "…" and ".." = any number of them */
 function readArguments(name: string, lines: readonly string[]): Pick<LuaScript, 'fixedArguments' | 'argumentsRepeat'> {
-  const fixedArguments: string[] = [];
-  for (const line of lines) {
-    const [, number, repeats, argument] = /^(\d+)(\.\.)? +(\S.*)$/.exec(line) ?? [];
-    if (Number(number) !== fixedArguments.length + 1) throw new Error(`${name}.lua: cannot read the line "${line}"`);
-    if (repeats) return { fixedArguments, argumentsRepeat: true };
-    fixedArguments.push((argument as string).split(/ {2,}/)[0] as string);
+  const isNumbered = /^\d/.test(lines[0] ?? '');
+  const items = isNumbered || lines.length === 0 ? lines : lines.join(' ').split(', ');
+  for (const [i, item] of items.entries()) {
+    if (isNumbered && !new RegExp(`^${i + 1}(\\.\\.)? `).test(item)) {
+      throw new Error(`${name}.lua: cannot read the line "${item}"`);
+    }
   }
-  return { fixedArguments, argumentsRepeat: false };
+  const argumentsRepeat = /^\d+\.\. |…$/.test(items.at(-1) ?? '');
+  return { fixedArguments: argumentsRepeat ? items.slice(0, -1) : items, argumentsRepeat };
 }
 
 const luaFiles = (of: URL): string[] =>

@@ -125,7 +125,7 @@ function trustOf(caFile: string | undefined): Pick<RedisOptions, 'tls'> {
   } catch (error) {
     throw new Error(
       `The ca_file of REDIS_URL cannot be read (${(error as Error).message}). ` +
-        "Name a PEM file with the CA's certificate.",
+        "Name a file with the CA's certificate in PEM.",
     );
   }
 }
