@@ -1,21 +1,39 @@
 /**
- * Loaded before a main (`node --import`): ends a process by SIGKILL at the very moment that a step is reached.
- *   DIE_AT_FAILPOINT   the step, for example "reserve:done"
- *   DIE_AT_TIME   which time that it is reached; 1 = the first
- *   DIE_VICTIM    pid that is killed; this process where it is not set. Then this process goes on.
+ * Preloaded into a service (`node --import`): sends SIGKILL at the moment that a failpoint is reached.
+ *   DIE_AT_FAILPOINT, DIE_AT_TIME   this process dies when the failpoint is reached for the n-th time
+ *   a message { arm }               kills another process, a server; this one goes on, and can be armed again
  */
 import { subscribe } from 'node:diagnostics_channel';
 import { FAILPOINT_CHANNEL } from '@flash-sale/core/runtime/failpoints.ts';
 
-const { DIE_AT_FAILPOINT, DIE_AT_TIME = '1', DIE_VICTIM } = process.env;
+export interface Arm {
+  readonly failpoint: string;
+  /** How many times it is to be reached. */
+  readonly times: number;
+  readonly victim: number;
+}
 
-let left = Number(DIE_AT_TIME);
-subscribe(FAILPOINT_CHANNEL, (step) => {
-  if (step !== DIE_AT_FAILPOINT) return;
-  left -= 1;
-  if (left !== 0) return;
+const { DIE_AT_FAILPOINT, DIE_AT_TIME } = process.env;
+
+let armed: Arm | null = DIE_AT_FAILPOINT
+  ? { failpoint: DIE_AT_FAILPOINT, times: Number(DIE_AT_TIME), victim: process.pid }
+  : null;
+let reached = 0;
+
+process.on('message', ({ arm }: { arm?: Arm }) => {
+  if (!arm) return;
+  armed = arm;
+  reached = 0;
+});
+
+subscribe(FAILPOINT_CHANNEL, (failpoint) => {
+  if (armed === null || failpoint !== armed.failpoint) return;
+  reached += 1;
+  if (reached < armed.times) return;
+  const { victim } = armed;
+  armed = null;
   try {
-    process.kill(DIE_VICTIM ? Number(DIE_VICTIM) : process.pid, 'SIGKILL');
+    process.kill(victim, 'SIGKILL');
   } catch {
     // The victim is gone already.
   }

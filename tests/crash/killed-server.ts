@@ -1,6 +1,6 @@
 /**
- * A server that is killed at the very moment that a process reaches a step, under load, and started again: once for each step of a list.
- * What is promised afterwards is looked at by the test files.
+ * Kills a server at the moment that a service reaches a failpoint, under load, and starts it again: once for each failpoint
+ * of a list. The same API and worker live through all of it. The test files check what is promised afterwards.
  */
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -16,7 +16,8 @@ import { freePort } from '../support/free-port.ts';
 import { type ServiceProcess, startProcess } from '../support/running-system.ts';
 import { eventually, makeTemplate, openWorld, type World } from '../support/world.ts';
 import { type BusySales, keepBusy } from './busy-sales.ts';
-import type { CrashPoint, Server } from './failpoints-table.ts';
+import type { Arm } from './die-at-failpoint.ts';
+import { type CrashPoint, type Server, type Service, timesAt } from './failpoints-table.ts';
 
 const REACHED_WITHIN_MS = 30_000;
 const ENDED_WITHIN_MS = 30_000;
@@ -64,58 +65,41 @@ export async function killServerAt(server: Server, points: readonly CrashPoint[]
   process.env.TEST_DATABASE_URL = servers.postgres.url;
   const template = await makeTemplate();
   const world = await openWorld(template.name, servers.redis.url);
-  const living = new Set<ServiceProcess>();
-  const urls = new Set<string>();
+  const apiPort = await freePort();
   let busy: BusySales | undefined;
 
-  async function startService(service: 'api' | 'worker', more: Record<string, string> = {}): Promise<ServiceProcess> {
-    const port = service === 'api' ? await freePort() : 0;
-    const started = await startProcess(world, service, {
-      ...SETTINGS,
-      ...(port ? { PORT: String(port) } : {}),
-      ...more,
-    });
-    const url = `http://127.0.0.1:${port}`;
-    if (port) urls.add(url);
-    living.add(started);
-    started.child.once('exit', () => {
-      living.delete(started);
-      urls.delete(url);
-    });
-    return started;
+  const services = new Map<Service, ServiceProcess>();
+
+  async function startService(service: Service): Promise<void> {
+    const own: Record<string, string> = service === 'api' ? { PORT: String(apiPort) } : {};
+    services.set(
+      service,
+      await startProcess(world, service, { ...SETTINGS, NODE_OPTIONS: `--import=${preload}`, ...own }),
+    );
   }
 
-  async function dieAt(point: CrashPoint): Promise<string | null> {
+  async function killAt({ step, service }: CrashPoint): Promise<string | null> {
     const victim = servers[server].pid as number;
-    const often = /^(reserve|commit|take-job|confirm-orders|add-jobs|receive-order)/.test(point.step);
-    const killer = await startService(point.service, {
-      NODE_OPTIONS: `--import=${preload}`,
-      DIE_AT_FAILPOINT: point.step,
-      DIE_AT_TIME: often ? '5' : '1',
-      DIE_VICTIM: String(victim),
-    });
+    const arm: Arm = { failpoint: step, times: timesAt(step), victim };
+    services.get(service)?.child.send({ arm });
     try {
       await eventually('it is reached', REACHED_WITHIN_MS, () => servers[server].pid !== victim);
       servers[server] = await startAgain(start[server]);
-      await eventually('orders are accepted again', 20_000, () => {
-        const before = busy?.accepted.size ?? 0;
-        return new Promise((resolve) => setTimeout(() => resolve((busy?.accepted.size ?? 0) > before), 200));
-      });
+      const before = busy?.accepted.size ?? 0;
+      await eventually('orders are accepted again', 20_000, () => (busy?.accepted.size ?? 0) > before);
       return null;
     } catch (error) {
       return (error as Error).message;
-    } finally {
-      await killer.kill();
     }
   }
 
   try {
     await Promise.all([startService('api'), startService('worker')]);
-    busy = await keepBusy(world, () => [...urls]);
+    busy = await keepBusy(world, () => [`http://127.0.0.1:${apiPort}`]);
     const outcomes = new Map<string, string | null>();
     const breaks: string[] = [];
     for (const point of points) {
-      outcomes.set(pointName(point), await dieAt(point));
+      outcomes.set(pointName(point), await killAt(point));
       breaks.push(...(await auditNow(world)).map((found) => `after ${pointName(point)}: ${found}`));
     }
     await busy.stop();
@@ -124,7 +108,7 @@ export async function killServerAt(server: Server, points: readonly CrashPoint[]
     breaks.push(...(await auditNow(world, 30_000)));
     return { outcomes, breaks, unconfirmed, accepted: busy.accepted.size };
   } finally {
-    await Promise.all([...living].map((service) => service.kill()));
+    await Promise.all([...services.values()].map((service) => service.kill()));
     await world.close();
     await Promise.all(Object.values(servers).map((one) => one.stop()));
     rmSync(folder, { recursive: true, force: true });

@@ -1,6 +1,7 @@
-/** Runs once before all test files: the database that each file's own is cloned from. */
+/** Runs once before all test files: makes the database that each file's own is cloned from, and compiles the services. */
 
 import type { TestProject } from 'vitest/node';
+import { warmCompileCache } from './running-system.ts';
 import { makeTemplate } from './world.ts';
 
 declare module 'vitest' {
@@ -10,7 +11,7 @@ declare module 'vitest' {
 }
 
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
-  const template = await makeTemplate();
+  const [template] = await Promise.all([makeTemplate(), warmCompileCache()]);
   project.provide('template', template.name);
   return template.drop;
 }

@@ -7,7 +7,7 @@ import { listFaults } from '@flash-sale/ops/audit/audit-report.ts';
 import { auditSales } from '@flash-sale/ops/audit/audit-sale.ts';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { type BusySales, keepBusy } from '../crash/busy-sales.ts';
-import { type CrashPoint, crashPoints, type Service } from '../crash/failpoints-table.ts';
+import { type CrashPoint, crashPoints, type Service, timesAt } from '../crash/failpoints-table.ts';
 import { freePort } from '../support/free-port.ts';
 import { type ServiceProcess, startProcess } from '../support/running-system.ts';
 import { eventually, openWorld, type World } from '../support/world.ts';
@@ -58,14 +58,10 @@ async function auditBreaks(): Promise<string[]> {
 }
 
 async function dieAt(point: CrashPoint): Promise<void> {
-  // Not the first time: under load, in the middle of other work.
-  const often = /^(reserve|commit|take-job|confirm-orders|add-jobs|receive-order|take-permits|check-inventory)/.test(
-    point.step,
-  );
   const settings = {
     NODE_OPTIONS: `--import=${preload}`,
     DIE_AT_FAILPOINT: point.step,
-    DIE_AT_TIME: often ? '5' : '1',
+    DIE_AT_TIME: String(timesAt(point.step)),
   };
   try {
     const dying = await start(point.service, settings);

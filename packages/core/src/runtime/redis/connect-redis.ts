@@ -46,11 +46,16 @@ export function connectForRequests(options: ConnectOptions & { timeoutMs: number
  * In a cluster it waits for the owner of its slot, not for its node: in the queue of a dead master
  * it would not notice that a replica took over.
  */
-export function connectForWork({ url, name, log }: ConnectOptions): RedisConnection {
+export function connectForWork({
+  url,
+  name,
+  log,
+  silentMs = WORK_SOCKET_TIMEOUT_MS,
+}: ConnectOptions & { silentMs?: number | undefined }): RedisConnection {
   const redis = openRedis(url, {
     connectionName: name,
     maxRetriesPerRequest: null,
-    socketTimeout: WORK_SOCKET_TIMEOUT_MS,
+    socketTimeout: silentMs,
     retryStrategy: backoff,
     reconnectNodes: false,
   });
