@@ -21,6 +21,8 @@ const AILING = 'ailing-ledger';
 export interface BusySales {
   /** Orders that a reply of 200 named, with their buyer. */
   readonly accepted: ReadonlyMap<string, string>;
+  /** Sales in which something happens all the time; beside them there are more and more small ones. */
+  readonly saleIds: readonly string[];
   /** Replies of the crowd by code. */
   readonly replies: Readonly<Record<string, number>>;
   /** Faults of the parts that make it busy, other than those that a killed process explains. */
@@ -278,6 +280,7 @@ export async function keepBusy(world: World, urls: () => readonly string[]): Pro
 
   return {
     accepted,
+    saleIds: [crowded, operated, orphaned, ...shaken].map(({ id }) => id),
     replies,
     faults,
     async stop() {

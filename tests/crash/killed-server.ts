@@ -11,7 +11,7 @@ import { startPrivatePostgres } from '@flash-sale/launcher/private-postgres.ts';
 import { startPrivateRedis } from '@flash-sale/launcher/private-redis.ts';
 import { ownFolder, type PrivateServer } from '@flash-sale/launcher/private-server.ts';
 import { listFaults } from '@flash-sale/ops/audit/audit-report.ts';
-import { auditSales } from '@flash-sale/ops/audit/audit-sale.ts';
+import { type AuditOptions, auditSales } from '@flash-sale/ops/audit/audit-sale.ts';
 import { freePort } from '../support/free-port.ts';
 import { type ServiceProcess, startProcess } from '../support/running-system.ts';
 import { eventually, makeTemplate, openWorld, type World } from '../support/world.ts';
@@ -21,6 +21,8 @@ import { type CrashPoint, type Server, type Service, timesAt } from './failpoint
 
 const REACHED_WITHIN_MS = 30_000;
 const ENDED_WITHIN_MS = 30_000;
+/** Milliseconds between two snapshots. */
+const AUDIT_PAUSE_MS = 50;
 const SETTINGS = {
   GLOBAL_RATE_LIMIT: '100000',
   RATE_LIMIT_TOKENS: '6',
@@ -100,12 +102,16 @@ export async function killServerAt(server: Server, points: readonly CrashPoint[]
     const breaks: string[] = [];
     for (const point of points) {
       outcomes.set(pointName(point), await killAt(point));
-      breaks.push(...(await auditNow(world)).map((found) => `after ${pointName(point)}: ${found}`));
+      breaks.push(
+        ...(await auditNow(world, { saleIds: busy.saleIds, settleMs: 600_000 })).map(
+          (found) => `after ${pointName(point)}: ${found}`,
+        ),
+      );
     }
     await busy.stop();
     const unconfirmed = await waitForEnds(world, busy.accepted);
     await untilStill(world);
-    breaks.push(...(await auditNow(world, 30_000)));
+    breaks.push(...(await auditNow(world, {})));
     return { outcomes, breaks, unconfirmed, accepted: busy.accepted.size };
   } finally {
     await Promise.all([...services.values()].map((service) => service.kill()));
@@ -127,8 +133,8 @@ async function startAgain(start: () => Promise<PrivateServer>): Promise<PrivateS
   }
 }
 
-async function auditNow({ redis, pool, keys }: World, settleMs = 600_000): Promise<string[]> {
-  return listFaults(await auditSales({ redis, pool, keys, settleMs }));
+async function auditNow({ redis, pool, keys }: World, options: Partial<AuditOptions>): Promise<string[]> {
+  return listFaults(await auditSales({ redis, pool, keys, pauseMs: AUDIT_PAUSE_MS, ...options }));
 }
 
 async function waitForEnds(world: World, accepted: ReadonlyMap<string, string>): Promise<string[]> {
