@@ -30,8 +30,15 @@ export interface BusySales {
   stop(): Promise<void>;
 }
 
-/** @param urls of the APIs; a request goes to any of them */
-export async function keepBusy(world: World, urls: () => readonly string[]): Promise<BusySales> {
+/**
+ * @param urls of the APIs; a request goes to any of them
+ * @param newSales whether sales are created all the time; each of them makes the loss of Redis longer
+ */
+export async function keepBusy(
+  world: World,
+  urls: () => readonly string[],
+  { newSales = true } = {},
+): Promise<BusySales> {
   const inventory = createInventory(world);
   const sales = createSaleStore(world.pool);
   const atQueue = world.redis.duplicate({ maxRetriesPerRequest: null });
@@ -146,7 +153,7 @@ export async function keepBusy(world: World, urls: () => readonly string[]): Pro
         starts_at: startsAt,
         ends_at: endsAt,
       };
-      await operate('', made);
+      if (newSales) await operate('', made);
       await operate(`/${operated.id}/pause`);
       await operate(`/${operated.id}/resume`);
       await operate(`/${operated.id}/window`, { starts_at: startsAt, ends_at: endsAt });
@@ -169,7 +176,7 @@ export async function keepBusy(world: World, urls: () => readonly string[]): Pro
         endsAt: Date.now() + 3_600_000,
         perBuyerLimit: 0,
       };
-      await sales.create(sale, operator);
+      if (newSales) await sales.create(sale, operator);
       const change = `change-${unique()}`;
       await sales.beginStockChange(
         { id: change, saleId: operated.id, delta: 1, reason: 'half done' },
@@ -269,7 +276,6 @@ export async function keepBusy(world: World, urls: () => readonly string[]): Pro
     return false;
   }
 
-  // New sales without end would make every loss of Redis longer.
   const slow = new Set(['operators', 'halfDone']);
   const running = Object.entries(parts).map(async ([name, part]) => {
     while (!stopping.signal.aborted) {

@@ -7,7 +7,7 @@ import { connect } from '@flash-sale/api/connect.ts';
 import { type Environment, readEnvironment } from '@flash-sale/core/config/environment.ts';
 import { SERVICE_NODE_ARGS } from '@flash-sale/core/config/node-args.ts';
 import { createMetrics } from '@flash-sale/core/runtime/metrics.ts';
-import { startWorker, type WorkerTimes } from '@flash-sale/worker/worker.ts';
+import { startWorker } from '@flash-sale/worker/worker.ts';
 import { eventually, type World } from './world.ts';
 
 export const ADMIN_TOKEN = 'a-token-for-the-tests';
@@ -59,10 +59,9 @@ export async function startApi(world: World, changed: Partial<Environment> = {})
 export function startWorkerHere(
   world: World,
   changed: Partial<Environment> = {},
-  times: WorkerTimes = {},
   metrics = createMetrics(),
 ): Promise<{ stop(): Promise<void> }> {
-  return startWorker(settingsFor(world, changed), world.log, metrics, null, times);
+  return startWorker(settingsFor(world, changed), world.log, metrics);
 }
 
 export interface ServiceProcess {

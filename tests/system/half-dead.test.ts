@@ -180,7 +180,7 @@ test('[trap 18] [trap 38] connections to Redis that fall silent are rebuilt, by 
   const way = await mutableWay(new URL(world.redisUrl));
   const api = await startApi(world, { REDIS_URL: way.url, REQUEST_TIMEOUT_MS: 1_000 });
   // A call that waits for a job is shorter than what counts as silence, as with the defaults.
-  const worker = await startWorkerHere(world, { REDIS_URL: way.url }, { pollMs: 1_000, silentMs: 2_000 });
+  const worker = await startWorkerHere(world, { REDIS_URL: way.url, JOB_POLL_MS: 1_000, WORKER_SILENT_MS: 2_000 });
   const order = (buyerId: string) =>
     fetch(`${api.url}/api/flash-sales/${sale.id}/order`, { method: 'POST', headers: { 'x-user-id': buyerId } });
   expect((await order('before')).status).toBe(200);

@@ -14,7 +14,7 @@ test('a worker that does not reach Redis reports it, beside one that works, and 
   const start = async (redisUrl: string) => {
     const metrics = createMetrics();
     const { port, close } = await metrics.listen({ host: '127.0.0.1', port: 0 });
-    const worker = await startWorkerHere(world, { REDIS_URL: redisUrl }, { aliveMs: 1_500 }, metrics);
+    const worker = await startWorkerHere(world, { REDIS_URL: redisUrl, WORKER_ALIVE_MS: 1_500 }, metrics);
     return {
       ready: () => fetch(`http://127.0.0.1:${port}/health/ready`).then(({ status }) => status),
       async stop() {

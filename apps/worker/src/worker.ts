@@ -1,5 +1,5 @@
 /** Composes the worker: connections, the consumer of the queue, and the loops that repair. */
-import { INVENTORY_WATCH_MS, WORKER_ALIVE_S } from '@flash-sale/core/config/limits.ts';
+import { INVENTORY_WATCH_MS } from '@flash-sale/core/config/limits.ts';
 import type { OrderBatch } from '@flash-sale/core/domain/order.ts';
 import { createHeartbeat } from '@flash-sale/core/inventory/heartbeat.ts';
 import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
@@ -32,24 +32,14 @@ import { syncSales } from './recovery/sync-sales.ts';
 const WATCH_ALL_EVERY = 240;
 const REAP_ALL_EVERY = 60;
 
-/** Times that tests shorten. */
-export interface WorkerTimes {
-  /** Milliseconds after its last heartbeat that the worker counts as alive. */
-  readonly aliveMs?: number;
-  /** Milliseconds that Redis may be silent while a reply is awaited; longer than `pollMs`. */
-  readonly silentMs?: number;
-  /** Milliseconds that one call waits for a job. */
-  readonly pollMs?: number;
-}
-
 export async function startWorker(
   settings: ServiceSettings,
   log: Logger,
   metrics = createMetrics(),
   tracing: Tracing | null = null,
-  { aliveMs = WORKER_ALIVE_S * 1_000, silentMs, pollMs }: WorkerTimes = {},
 ): Promise<{ stop(): Promise<void> }> {
   const keys = createKeys(settings.KEY_PREFIX);
+  const silentMs = settings.WORKER_SILENT_MS;
   const atInventory = connectForWork({ url: settings.REDIS_URL, name: 'worker-inventory', log, silentMs });
   const atQueue = connectForWork({ url: settings.REDIS_URL, name: 'worker-queue', log, silentMs });
   await Promise.all([atInventory.connect(), atQueue.connect()]);
@@ -78,7 +68,7 @@ export async function startWorker(
     prefix: keys.queuePrefix,
     concurrency: settings.WORKER_CONCURRENCY,
     jobLockMs: settings.JOB_LOCK_MS,
-    pollMs,
+    pollMs: settings.JOB_POLL_MS,
     confirm: (batch) => measures.confirmation(batch, () => confirmOrders({ ...measured, log, count }, batch)),
     reject,
     postpone: ({ saleId, orders: left }) =>
@@ -116,13 +106,13 @@ export async function startWorker(
     }),
     createLoop({ name: 'reap orphans', intervalMs, allEvery: REAP_ALL_EVERY, runOnce: reaper.runOnce, log }),
     createLoop({ name: 'sync sales', intervalMs, runOnce: () => syncSales({ inventory, sales, log }), log }),
-    createLoop({ name: 'heartbeat', intervalMs: aliveMs / 3, runOnce: beat, log }),
+    createLoop({ name: 'heartbeat', intervalMs: settings.WORKER_ALIVE_MS / 3, runOnce: beat, log }),
   ];
   for (const loop of loops) loop.start();
 
   metrics.watchBreaker(breaker);
   metrics.watchPool(pool);
-  metrics.watchWork(() => consumer.isRunning() && performance.now() - beatAt < aliveMs);
+  metrics.watchWork(() => consumer.isRunning() && performance.now() - beatAt < settings.WORKER_ALIVE_MS);
   const reservations = createOrdersUnderWay({ redis: atInventory.redis, keys });
   registerSystemMetrics(metrics, createSystemReader({ sales, epochs, inventory, reservations, queue, heartbeat }));
 

@@ -32,8 +32,8 @@ export function startOrderConsumer(options: {
   concurrency: number;
   /** Milliseconds that the lock on a job lasts without renewal. */
   jobLockMs: number;
-  /** Milliseconds that one call waits for a job; default: BullMQ's. */
-  pollMs?: number | undefined;
+  /** Milliseconds that one call waits for a job. */
+  pollMs: number;
   confirm: (batch: OrderBatch) => Promise<void>;
   reject: (batch: OrderBatch) => Promise<void>;
   /** Called where the last attempt failed because of the ledger: the reaper redelivers these orders. */
@@ -112,7 +112,7 @@ export function startOrderConsumer(options: {
     concurrency: options.concurrency,
     lockDuration: options.jobLockMs,
     stalledInterval: options.jobLockMs / 2,
-    ...(options.pollMs ? { drainDelay: options.pollMs / 1_000 } : {}),
+    drainDelay: options.pollMs / 1_000,
   });
   worker.on('error', (error) => log.debug({ err: error.message }, 'queue connection'));
   worker.on('stalled', (jobId) => log.warn({ job: jobId }, 'a worker died while it had this job; it is taken again'));

@@ -4,6 +4,7 @@
  * from here. What two shops would not set differently is a constant: see CONSTANTS and limits.ts.
  */
 import { type IntegerOptions, type StringOptions, Type } from '@sinclair/typebox';
+import { WORK_SOCKET_TIMEOUT_MS, WORKER_ALIVE_S } from './limits.ts';
 
 const integer = (
   description: string,
@@ -236,6 +237,12 @@ export const CONSTANTS = {
   REAPER_INTERVAL_MS: 2_000,
   /** Milliseconds that a job's lock lasts without renewal. */
   JOB_LOCK_MS: 6_000,
+  /** Milliseconds that one call of a worker waits for a job. */
+  JOB_POLL_MS: 5_000,
+  /** Milliseconds that Redis may be silent before a worker reconnects; longer than JOB_POLL_MS. */
+  WORKER_SILENT_MS: WORK_SOCKET_TIMEOUT_MS,
+  /** Milliseconds after its last heartbeat that a worker counts as alive (its key in Redis expires after WORKER_ALIVE_S). */
+  WORKER_ALIVE_MS: WORKER_ALIVE_S * 1_000,
   /** Milliseconds that a stopping process has to finish, after SHUTDOWN_DRAIN_MS. */
   SHUTDOWN_TIMEOUT_MS: 10_000,
 };
