@@ -1,6 +1,6 @@
 /** The ledger is away: refusing, or silent. Orders are accepted up to the backlog's limit, the worker waits, and all is confirmed afterwards. */
 
-import { CONFIRM_ATTEMPTS, CONFIRM_BACKOFF_MS, UNAVAILABLE_RETRY_MS } from '@flash-sale/core/config/limits.ts';
+import { UNAVAILABLE_RETRY_MS } from '@flash-sale/core/config/limits.ts';
 import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
 import pg from 'pg';
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
@@ -14,9 +14,12 @@ import { eventually, openWorld, type World } from '../support/world.ts';
 
 const BUDGET_MS = 600;
 const BACKLOG = 300;
-/** Pauses between attempts double; each attempt waits for a connection and for an answer. */
-const ALL_ATTEMPTS_MS =
-  CONFIRM_BACKOFF_MS * (2 ** (CONFIRM_ATTEMPTS - 1) - 1) + CONFIRM_ATTEMPTS * (2 * BUDGET_MS + 1_000);
+const JOB_LOCK_MS = 1_000;
+/**
+ * An attempt that were used up would be logged as the first try fails, and a lock that were not renewed would be found lost
+ * after its time: this is longer than some tries, each of which waits for a connection and for a reply, and than three locks.
+ */
+const UNAVAILABLE_MS = Math.max(3 * (2 * BUDGET_MS + UNAVAILABLE_RETRY_MS), 3 * JOB_LOCK_MS) + 500;
 
 let world: World;
 let way: TcpProxy;
@@ -28,7 +31,7 @@ beforeEach(async () => {
   const url = new URL(world.databaseUrl);
   way = await TcpProxy.listen(await freePort(), Number(url.port));
   url.port = String(way.port);
-  const settings = { DATABASE_URL: url.href, REQUEST_TIMEOUT_MS: BUDGET_MS, BACKLOG_LIMIT: BACKLOG };
+  const settings = { DATABASE_URL: url.href, REQUEST_TIMEOUT_MS: BUDGET_MS, BACKLOG_LIMIT: BACKLOG, JOB_LOCK_MS };
   [api, worker] = await Promise.all([startApi(world, settings), startWorkerHere(world, settings)]);
 });
 afterEach(async () => {
@@ -64,12 +67,11 @@ test.each([
       detail: expect.stringContaining('Nothing was taken'),
     });
 
-    // Longer than all attempts of a job would have lasted, each as long as the ledger may be silent.
     const queue = createOrderQueue({
       redis: world.redis.duplicate({ maxRetriesPerRequest: null }),
       prefix: world.keys.queuePrefix,
     });
-    await new Promise((resolve) => setTimeout(resolve, ALL_ATTEMPTS_MS));
+    await new Promise((resolve) => setTimeout(resolve, UNAVAILABLE_MS));
     const jobs = await queue.bullQueue.getJobs(['active', 'wait', 'delayed', 'failed']);
     expect(jobs.length).toBeGreaterThan(0);
     expect(jobs.filter((job) => job.attemptsMade > 0)).toEqual([]);
@@ -114,8 +116,8 @@ test('[trap 12] it was away, answers again and is read-only: both are said, no a
     await eventually('and that now it waits for something else', 10_000, () =>
       waits().some(({ err }) => String(err).includes('read-only')),
     );
-    // Ten times as long as the three tries of an attempt take.
-    await new Promise((resolve) => setTimeout(resolve, 10 * 3 * UNAVAILABLE_RETRY_MS));
+    // Three times as long as the three tries of an attempt take.
+    await new Promise((resolve) => setTimeout(resolve, 3 * 3 * UNAVAILABLE_RETRY_MS));
     expect(world.lines.filter((line) => line.msg === 'an attempt at a job failed')).toEqual([]);
   } finally {
     await operator.query(`ALTER DATABASE ${database} RESET default_transaction_read_only`);
