@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import type { AnyJson } from '../support/any-json.ts';
 import { type RunningApi, startApi, startWorkerHere } from '../support/running-system.ts';
-import { makeSale } from '../support/sales.ts';
+import { makeSale, reservationText } from '../support/sales.ts';
 import { eventually, openWorld, type World } from '../support/world.ts';
 
 let world: World;
@@ -183,7 +183,7 @@ test('[I7] [trap 13] what was told as confirmed is never pending again, whatever
   const read = () => call(`/api/orders/${body.order_id}`, { headers: { 'x-user-id': 'ann' } });
   await eventually('it is confirmed', 5_000, async () => (await read()).body.status === 'confirmed');
   // A Redis that lost its last second has the reservation again.
-  await world.redis.hset(world.keys.sale(sale.id).reservations, body.order_id, `1|${Date.now()}|r|0|ann`);
+  await world.redis.hset(world.keys.sale(sale.id).reservations, body.order_id, reservationText(Date.now()));
   expect((await read()).body.status).toBe('confirmed');
 });
 

@@ -8,7 +8,7 @@ import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
 import { createSaleStore } from '@flash-sale/core/ledger/sale-store.ts';
 import { createOrderQueue, encodeJob, ORDER_QUEUE } from '@flash-sale/core/queue/order-queue.ts';
 import { ADMIN_TOKEN } from '../support/running-system.ts';
-import { makeSale } from '../support/sales.ts';
+import { makeSale, reservationText } from '../support/sales.ts';
 import type { World } from '../support/world.ts';
 
 /** The ledger refuses this buyer's orders. */
@@ -237,7 +237,7 @@ export async function keepBusy(
       await world.redis
         .multi()
         .hset(keys.inventory, 'instance_id', 'f'.repeat(40))
-        .hset(keys.reservations, settled, `1|${Date.now()}|r|0|${buyer}`)
+        .hset(keys.reservations, settled, reservationText(Date.now(), buyer))
         .hdel(keys.reservations, (inJob.orders[0] as { id: string }).id)
         .exec();
       // Before that the ledger would take the order as one of the present epoch.

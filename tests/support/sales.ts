@@ -4,6 +4,7 @@ import { newOrderId } from '@flash-sale/core/domain/order.ts';
 import type { Sale } from '@flash-sale/core/domain/sale.ts';
 import { createInventory, type Inventory, type OrderRequest } from '@flash-sale/core/inventory/inventory.ts';
 import type { ReserveDecision, ReserveOutcome } from '@flash-sale/core/inventory/outcomes.ts';
+import { encodeReservation } from '@flash-sale/core/inventory/reservation.ts';
 import { syncSale } from '@flash-sale/core/inventory/sync-sale.ts';
 import { createSaleStore, type NewSale } from '@flash-sale/core/ledger/sale-store.ts';
 import type { AnyRedis } from '@flash-sale/core/runtime/redis/open-redis.ts';
@@ -66,3 +67,7 @@ export async function outcomesOf(asked: Promise<{ decisions: readonly ReserveDec
 }
 
 export const wordsOf = (outcomes: readonly ReserveOutcome[]): string[] => outcomes.map((outcome) => outcome.word);
+
+/** A reservation of one unit, as lua/reserve.lua writes it. @param reservedAt ms since 1970 */
+export const reservationText = (reservedAt: number, buyerId = 'ann'): string =>
+  encodeReservation({ quantity: 1, reservedAt, requestId: 'r', idempotencyKey: null, buyerId });

@@ -8,7 +8,7 @@ import { afterEach, beforeEach, describe, expect, inject, test, vi } from 'vites
 import { type Reply, sendCrowd, startCrowd, tallyOf, withCode } from '../support/buyers.ts';
 import { freePort } from '../support/free-port.ts';
 import { type ServiceProcess, startApi, startProcess } from '../support/running-system.ts';
-import { makeSale } from '../support/sales.ts';
+import { makeSale, reservationText } from '../support/sales.ts';
 import { eventually, openWorld, type World } from '../support/world.ts';
 
 // Its own bounds are inside: 15 s for a process to start, 30 s for all orders to end.
@@ -95,7 +95,7 @@ test('[I2] the control: the same crowd oversells without the inventory, and the 
         await world.redis.hincrby(keys.inventory, 'available', -1);
         await world.redis.hincrby(keys.inventory, 'reserved', 1);
         const reservedAt = Date.now();
-        await world.redis.hset(keys.reservations, order.orderId, `1|${reservedAt}|r|0|${order.buyerId}`);
+        await world.redis.hset(keys.reservations, order.orderId, reservationText(reservedAt, order.buyerId));
         await world.redis.hincrby(keys.inventory, 'orders', 1);
         return { outcome: { word: 'reserved', reservedAt, available: 0, epoch: 1 }, tokensLeft: 0, tokenInMs: 0 };
       }),

@@ -7,7 +7,7 @@ import { createSaleStore } from '@flash-sale/core/ledger/sale-store.ts';
 import { createOrderQueue, type OrderQueue } from '@flash-sale/core/queue/order-queue.ts';
 import { createReaper } from '@flash-sale/worker/recovery/reaper.ts';
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
-import { makeSale } from '../support/sales.ts';
+import { makeSale, reservationText } from '../support/sales.ts';
 import { openWorld, type World } from '../support/world.ts';
 
 let world: World;
@@ -64,7 +64,7 @@ const redelivered = async (): Promise<string[]> => [...((await queue.orderIdsUnd
 
 /** By the clock of this machine, which is Redis' as well. */
 const reservedAgo = (saleId: string, id: string, ms: number): Promise<number> =>
-  world.redis.hset(world.keys.sale(saleId).reservations, id, `1|${Date.now() - ms}|r|0|ann`);
+  world.redis.hset(world.keys.sale(saleId).reservations, id, reservationText(Date.now() - ms));
 const nextPass = async (saleId: string): Promise<number> =>
   Number(await world.redis.hget(world.keys.sale(saleId).inventory, 'next_pass'));
 
