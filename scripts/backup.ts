@@ -11,8 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { checkPostgres } from '@flash-sale/core/ledger/check-postgres.ts';
 import { findLedger, readSettings } from '@flash-sale/launcher/running-system.ts';
 import { backUpLedger, type Manifest, removeUnfinished } from '@flash-sale/ops/backup/back-up-ledger.ts';
-import { findLogs, readAcceptedLogs } from '@flash-sale/ops/recover/accepted-log-files.ts';
-import { reportLogs, reportSkipped } from '@flash-sale/ops/recover/report-logs.ts';
+import { findLogs, readAcceptedLogs, reportLogs, reportSkipped } from '@flash-sale/ops/recover/accepted-log-files.ts';
 import { readArguments, usageOf } from './read-arguments.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));

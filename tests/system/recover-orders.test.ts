@@ -1,14 +1,16 @@
-/** npm run recover:orders: orders that Redis lost are found in the API's log, and end under the ids that their buyers have. */
+/** npm run recover:orders: orders that Redis lost are found in the API's log, and end under their ids. */
 import { execFile } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { readEnvironment } from '@flash-sale/core/config/environment.ts';
 import { newOrderId } from '@flash-sale/core/domain/order.ts';
 import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
 import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
 import { readAccepted } from '@flash-sale/core/runtime/accepted-log.ts';
 import { openRotatedFile } from '@flash-sale/core/runtime/rotated-file.ts';
+import { recoverOrders } from '@flash-sale/ops/recover/recover-orders.ts';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { freePort } from '../support/free-port.ts';
 import { type RunningApi, startApi, startProcess, startWorkerHere } from '../support/running-system.ts';
@@ -31,14 +33,39 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-function recover(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
-  const env = {
-    PATH: process.env.PATH,
-    REDIS_URL: world.redisUrl,
-    DATABASE_URL: world.databaseUrl,
-    KEY_PREFIX: world.prefix,
-    DATA_DIR: folder,
+interface Said {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** What the command does, in this process. */
+async function recover(...args: string[]): Promise<Said> {
+  const { redisUrl, databaseUrl, prefix } = world;
+  const settings = readEnvironment({ KEY_PREFIX: prefix });
+  const files = args.filter((arg) => arg !== '--dry-run');
+  let stdout = '';
+  const say = (line: string): void => {
+    stdout += `${line}\n`;
   };
+  try {
+    const done = await recoverOrders({
+      redisUrl,
+      databaseUrl,
+      settings,
+      files,
+      dryRun: files.length < args.length,
+      say,
+    });
+    return { code: done ? 0 : 1, stdout, stderr: '' };
+  } catch (error) {
+    return { code: 2, stdout, stderr: (error as Error).message };
+  }
+}
+
+function command(...args: string[]): Promise<Said> {
+  const { redisUrl: REDIS_URL, databaseUrl: DATABASE_URL, prefix: KEY_PREFIX } = world;
+  const env = { PATH: process.env.PATH, REDIS_URL, DATABASE_URL, KEY_PREFIX, DATA_DIR: folder };
   return new Promise((resolve) => {
     execFile(process.execPath, [script, ...args], { env }, (error, stdout, stderr) =>
       resolve({ code: error ? Number(error.code) : 0, stdout, stderr }),
@@ -111,20 +138,29 @@ test('[I3] [trap 17] found, confirmed while there are units, once however often 
   await worker.stop();
 }, 40_000);
 
-test('nothing to read, no file, no servers: a sentence, and exit code 2', async () => {
-  expect(await recover()).toMatchObject({ code: 2, stderr: expect.stringContaining('Usage: npm run recover:orders') });
-  expect(await recover(join(folder, 'none.log'))).toMatchObject({
-    code: 2,
-    stderr: expect.stringContaining('none.log'),
-  });
-  const empty = join(folder, 'empty.log');
+test('the command: 0 if every order found has ended, 2 and a sentence if there is nothing to read', async () => {
+  const sale = await makeSale(world);
+  const [good, empty] = ['good.log', 'empty.log'].map((name) => join(folder, name)) as [string, string];
+  writeFileSync(good, line(newOrderId(sale.id), 'ann'));
   writeFileSync(empty, '{"level":"info","msg":"ready"}\n');
+  const [found, usage, option, missing] = await Promise.all([
+    command('--dry-run', good),
+    command(),
+    command('--what'),
+    command(join(folder, 'none.log')),
+  ]);
+  expect(found).toMatchObject({
+    code: 0,
+    stdout: expect.stringContaining('1 accepted order in the log, 1 of them lost.'),
+  });
+  expect(usage).toMatchObject({ code: 2, stderr: expect.stringContaining('Usage: npm run recover:orders') });
+  expect(option).toMatchObject({ code: 2 });
+  expect(missing).toMatchObject({ code: 2, stderr: expect.stringContaining('none.log') });
   expect(await recover(empty)).toMatchObject({
     code: 2,
     stdout: expect.stringMatching(/^ {2}read .*empty\.log: 0 accepted orders\n$/),
     stderr: expect.stringMatching(/^No accepted order is in .*empty\.log: no line "order accepted"/),
   });
-  expect(await recover('--what')).toMatchObject({ code: 2 });
 });
 
 /** A line of the API's log. */

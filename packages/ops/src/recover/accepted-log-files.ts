@@ -1,26 +1,28 @@
 /**
- * The files of the accepted-order log: those that a person names, with what was set aside of them, compressed or not. Nothing is left out in
- * silence: each file that was read is told of, and each that was not.
+ * The files of the accepted-order log: those that an operator names and those that were rotated from them, compressed or
+ * not. Every file that was read is reported, and every one that was not.
  */
-import { existsSync, globSync, lstatSync, readdirSync, realpathSync, statSync } from 'node:fs';
+import { isUtf8 } from 'node:buffer';
+import { once } from 'node:events';
+import { createReadStream, existsSync, globSync, lstatSync, readdirSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
+import { createGunzip, createZstdDecompress } from 'node:zlib';
 import { LOST_LOOK_CHUNK } from '@flash-sale/core/config/limits.ts';
 import type { AcceptedOrder, RejectionReason } from '@flash-sale/core/domain/order.ts';
 import { readAccepted, readRejected } from '@flash-sale/core/runtime/accepted-log.ts';
-import { openLog } from './open-log.ts';
 
-/** A log of an API process, of whatever machine, or what a backup has kept of them. */
+/** Logs of API processes on any machine, and what a backup keeps of them. */
 const OF_API = /api.*\.log|^accepted-orders\.log/i;
-/** A log of a worker: it says what was rejected. */
+/** Logs of workers say which orders were rejected. */
 const OF_WORKER = /worker.*\.log/i;
-/** What `npm start` has beside them. */
+/** What `npm start` writes beside them. */
 const OF_SERVER = /^(redis|postgres)\.log/;
-/** How the writer, or a program that rotates logs, calls what it set aside: `api-1.log.000001`, `api.log.1.gz`, `api.log-20261124`. */
-const SET_ASIDE = /^[.-]\d/;
+/** Suffixes of rotated files: `api-1.log.000001`, `api.log.1.gz`, `api.log-20261124`. */
+const ROTATED = /^[.-]\d/;
 const OTHER_NAME =
-  'its name is that of neither an API process (*api*.log*) nor a worker (*worker*.log*). Name it, to have it read; move it away, if it is no log';
-/** A folder that has it is a backup, and nothing else in it is a log. */
+  'its name is not that of a log of the API (*api*.log*) or of a worker (*worker*.log*); name it to have it read';
+/** A folder with it is a backup, and only its accepted orders are a log. */
 const MANIFEST = 'manifest.json';
 
 export interface LoggedOrder {
@@ -28,7 +30,7 @@ export interface LoggedOrder {
   readonly order: AcceptedOrder;
 }
 
-/** What was read of a file. Times are ms since 1970, when the first and the last of the orders were accepted; null where there is none. */
+/** What was read of a file. Times are ms since 1970 of its first and last accepted order; null: it has none. */
 export interface LogRead {
   readonly file: string;
   readonly accepted: number;
@@ -37,89 +39,102 @@ export interface LogRead {
   readonly lastAt: number | null;
 }
 
-interface SkippedFile {
-  readonly file: string;
-  readonly why: string;
-}
-
 export interface FoundLogs {
   readonly files: readonly string[];
   /** In the folders that were named, and not read. */
-  readonly skipped: readonly SkippedFile[];
+  readonly skipped: readonly { readonly file: string; readonly why: string }[];
 }
 
 /**
- * @param given a log, a folder of logs (with those in it), a pattern, or "-" for standard input
- * @throws Error with a sentence where there are none
+ * @param given a log, a folder (read with its subfolders), a pattern, or "-" for standard input
+ * @throws Error with a sentence if there are none
  */
 export function findLogs(given: string): FoundLogs {
   if (given === '-') return { files: [given], skipped: [] };
   if (existsSync(given)) {
-    if (!statSync(given).isDirectory()) return { files: withSetAside(given), skipped: [] };
+    if (!statSync(given).isDirectory()) return { files: withRotated(given), skipped: [] };
     const found = logsOfFolder(given);
     if (found.files.some(isOfApi)) return found;
     throw new Error(`There is no log of an API process (*api*.log*) in ${given}.`);
   }
   const matches = globSync(given).sort();
-  // A log that is being set aside just now has no file of its own name.
-  const setAside = matches.length === 0 && existsSync(dirname(given)) ? withSetAside(given) : [];
-  if (matches.length === 0 && setAside.length === 0) throw new Error(`There is no log ${given}.`);
+  // A log that is being rotated has no file of its own name for a moment.
+  const rotated = matches.length === 0 && existsSync(dirname(given)) ? withRotated(given) : [];
+  if (matches.length === 0 && rotated.length === 0) throw new Error(`There is no log ${given}.`);
   const found = matches.map((match) =>
     statSync(match).isDirectory() ? logsOfFolder(match) : { files: [resolve(match)], skipped: [] },
   );
   return {
-    files: [...setAside, ...found.flatMap(({ files }) => files)],
+    files: [...rotated, ...found.flatMap(({ files }) => files)],
     skipped: found.flatMap(({ skipped }) => skipped),
   };
 }
 
 const isOfApi = (file: string): boolean => OF_API.test(basename(file));
 
-/** The log, where it is there, and those that were set aside from it. */
-function withSetAside(log: string): string[] {
-  const folder = dirname(resolve(log));
+function withRotated(log: string): string[] {
+  const [folder, base] = [dirname(resolve(log)), basename(log)];
   const isOfLog = (name: string): boolean =>
-    name === basename(log) || (name.startsWith(basename(log)) && SET_ASIDE.test(name.slice(basename(log).length)));
+    name === base || (name.startsWith(base) && ROTATED.test(name.slice(base.length)));
   return readdirSync(folder)
     .filter(isOfLog)
     .sort()
     .map((name) => join(folder, name));
 }
 
-function logsOfFolder(given: string, entered = new Set<string>()) {
-  const found = { files: [] as string[], skipped: [] as SkippedFile[] };
+function logsOfFolder(given: string, entered = new Set<string>()): FoundLogs {
   const folder = resolve(given);
+  const files: string[] = [];
+  const skipped: { file: string; why: string }[] = [];
   // A link may lead back.
-  if (entered.has(realpathSync(folder))) return found;
+  if (entered.has(realpathSync(folder))) return { files, skipped };
   entered.add(realpathSync(folder));
   const names = readdirSync(folder).sort();
   for (const name of names) {
-    const path = join(folder, name);
-    const stat = statSync(path, { throwIfNoEntry: false });
-    if (stat === undefined) {
-      if (lstatSync(path, { throwIfNoEntry: false }))
-        found.skipped.push({ file: path, why: 'it is a link that leads nowhere' });
-    } else if (stat.isDirectory()) {
-      const inner = logsOfFolder(path, entered);
-      found.files.push(...inner.files);
-      found.skipped.push(...inner.skipped);
-    } else if (OF_API.test(name) || OF_WORKER.test(name)) found.files.push(path);
-    else if (!OF_SERVER.test(name) && !names.includes(MANIFEST)) found.skipped.push({ file: path, why: OTHER_NAME });
+    const file = join(folder, name);
+    const target = statSync(file, { throwIfNoEntry: false });
+    if (target?.isDirectory()) {
+      const inner = logsOfFolder(file, entered);
+      files.push(...inner.files);
+      skipped.push(...inner.skipped);
+    } else if (!target) {
+      // A file that was removed just now is no dead link.
+      if (lstatSync(file, { throwIfNoEntry: false })) skipped.push({ file, why: 'it is a dead link' });
+    } else if (OF_API.test(name) || OF_WORKER.test(name)) files.push(file);
+    else if (!OF_SERVER.test(name) && !names.includes(MANIFEST)) skipped.push({ file, why: OTHER_NAME });
   }
-  return found;
+  return { files, skipped };
 }
 
+/** @param given as of findLogs. @returns whether every file of the folders is read. @throws as findLogs */
+export function reportSkipped(given: readonly string[], say: (line: string) => void): boolean {
+  const skipped = new Map(given.flatMap((one) => findLogs(one).skipped).map(({ file, why }) => [file, why]));
+  for (const [file, why] of skipped) say(`  NOT READ ${file}: ${why}.`);
+  return skipped.size === 0;
+}
+
+/** Receivers for readAcceptedLogs that report every file. */
+export const reportLogs = (say: (line: string) => void) => ({
+  onRead({ file, accepted, rejected, firstAt, lastAt }: LogRead): void {
+    const time = (ms: number): string => new Date(ms).toISOString();
+    const times = firstAt === null || lastAt === null ? '' : `, from ${time(firstAt)} to ${time(lastAt)}`;
+    const orders = `${accepted} accepted order${accepted === 1 ? '' : 's'}${times}`;
+    say(`  read ${file === '-' ? 'standard input' : file}: ${orders}${rejected === 0 ? '' : `, ${rejected} rejected`}`);
+  },
+  onGone: (file: string): void => say(`  gone ${file}: it was removed or rotated before it was read`),
+});
+
 /**
- * Every accepted order of them, in chunks of as many as inventory and ledger are asked for together; one that stands in two files comes twice.
+ * Every accepted order, in chunks of LOST_LOOK_CHUNK; one that is in two files comes twice.
  *
  * @param given as of findLogs
- * @param told onRejected: of each order that a worker's line calls rejected; onRead: of each file, once it is read; onGone: of each that was
- * removed between finding and opening it
- * @throws as findLogs, and Error with a sentence where a file is compressed in a way that is not known here, or damaged
+ * @param receivers onRejected: each order that a worker rejected; onRead: each file once it is read; onGone: each file that
+ * was removed before it was opened
+ * @throws as findLogs, and Error with a sentence if a file is damaged, or compressed in an unknown way
  */
 export async function* readAcceptedLogs(
   given: readonly string[],
-  told: {
+  receivers: {
     onRejected?: (rejected: { id: string; reason: RejectionReason }) => void;
     onRead?: (read: LogRead) => void;
     onGone?: (file: string) => void;
@@ -130,50 +145,78 @@ export async function* readAcceptedLogs(
   for (const file of files) {
     const input = await openLog(file);
     if (input === null) {
-      // Where it was set aside just now, it is there again, or is found by its new name.
       files.delete(file);
-      if (!existsSync(file)) told.onGone?.(file);
+      if (!existsSync(file)) receivers.onGone?.(file);
     } else {
-      const read = { file, accepted: 0, rejected: 0, firstAt: null as number | null, lastAt: null as number | null };
-      for await (const { accepted, rejected } of linesOf(file, input)) {
-        if (accepted) {
-          const at = accepted.order.reservedAt;
-          read.accepted += 1;
-          read.firstAt = Math.min(read.firstAt ?? at, at);
-          read.lastAt = Math.max(read.lastAt ?? at, at);
-          chunk.push(accepted);
+      let [accepted, rejected, firstAt, lastAt] = [0, 0, null as number | null, null as number | null];
+      for await (const line of linesOf(file, input)) {
+        const order = isOfApi(file) || !OF_WORKER.test(basename(file)) ? readAccepted(line) : null;
+        const rejection = order ? null : readRejected(line);
+        if (order) {
+          const at = order.order.reservedAt;
+          accepted += 1;
+          firstAt = Math.min(firstAt ?? at, at);
+          lastAt = Math.max(lastAt ?? at, at);
+          chunk.push(order);
+          if (chunk.length === LOST_LOOK_CHUNK) yield chunk.splice(0);
+        } else if (rejection) {
+          rejected += 1;
+          receivers.onRejected?.(rejection);
         }
-        if (rejected) {
-          read.rejected += 1;
-          told.onRejected?.(rejected);
-        }
-        if (chunk.length === LOST_LOOK_CHUNK) yield chunk.splice(0);
       }
-      told.onRead?.(read);
+      receivers.onRead?.({ file, accepted, rejected, firstAt, lastAt });
     }
-    for (const since of given.flatMap(foundSince)) files.add(since);
+    // A file that was rotated meanwhile has another name now.
+    for (const since of given.flatMap(findAgain)) files.add(since);
   }
   if (chunk.length > 0) yield chunk;
 }
 
-async function* linesOf(file: string, input: NodeJS.ReadableStream) {
-  const mayAccept = isOfApi(file) || !OF_WORKER.test(basename(file));
-  try {
-    for await (const line of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
-      const accepted = mayAccept ? readAccepted(line) : null;
-      const rejected = accepted ? null : readRejected(line);
-      if (accepted || rejected) yield { accepted, rejected };
-    }
-  } catch (error) {
-    throw new Error(`${file} cannot be read to its end (${(error as Error).message}): name the others without it.`);
-  }
-}
-
-/** A process may have set its file aside while we read another one: what is new by now is read, too. What is gone is no fault any more. */
-function foundSince(given: string): readonly string[] {
+/** What is gone by now is no error any more. */
+function findAgain(given: string): readonly string[] {
   try {
     return findLogs(given).files;
   } catch {
     return [];
   }
+}
+
+async function* linesOf(file: string, input: NodeJS.ReadableStream): AsyncGenerator<string> {
+  try {
+    yield* createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY });
+  } catch (error) {
+    throw new Error(`${file} cannot be read to its end (${(error as Error).message}). Name the others without it.`);
+  }
+}
+
+/** Files that we unpack, by their first bytes: their names depend on who moved them. */
+const PACKED = [
+  { magic: '1f8b', unpack: createGunzip },
+  { magic: '28b52ffd', unpack: createZstdDecompress },
+];
+
+/** @returns its text; null if there is no such file. @throws Error if it is not text */
+async function openLog(file: string): Promise<NodeJS.ReadableStream | null> {
+  if (file === '-') return process.stdin;
+  const source = createReadStream(file);
+  try {
+    await once(source, 'readable');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw error;
+  }
+  const head = source.read() as Buffer | null;
+  if (head === null) return source;
+  source.unshift(head);
+  const packed = PACKED.find(({ magic }) => head.toString('hex', 0, magic.length / 2) === magic);
+  if (packed) {
+    const unpacked = packed.unpack();
+    source.on('error', (error) => unpacked.destroy(error));
+    return source.pipe(unpacked);
+  }
+  // The first chunk may end within a character.
+  const isText = !head.includes(0) && [0, 1, 2, 3].some((cut) => isUtf8(head.subarray(0, head.length - cut)));
+  if (isText) return source;
+  source.destroy();
+  throw new Error(`${file} is not text, and not compressed with gzip or zstd. Unpack it, and run the command again.`);
 }

@@ -11,13 +11,13 @@ import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
 import { ACCEPTED } from '@flash-sale/core/runtime/accepted-log.ts';
 import { createLogger } from '@flash-sale/core/runtime/logging.ts';
 import { connectForRequests } from '@flash-sale/core/runtime/redis/connect-redis.ts';
-import { findLogs, readAcceptedLogs } from './accepted-log-files.ts';
-import { countDistinct } from './distinct-ids.ts';
-import { findLostOrders } from './find-lost-orders.ts';
-import { reportLogs, reportSkipped } from './report-logs.ts';
+import { findLogs, readAcceptedLogs, reportLogs, reportSkipped } from './accepted-log-files.ts';
 
 /** Milliseconds within which the workers end one more of the orders: twice the bound of I3. */
 const ENDED_WITHIN_MS = 60_000;
+
+/** An epoch before all others: the worker readmits the order, because only it knows whether there is room. */
+const EPOCH = 0;
 
 export interface Recovery {
   readonly redisUrl: string;
@@ -91,45 +91,55 @@ function reportFound({ inLog, lost, rejected, unknown }: Found, say: Recovery['s
   for (const batch of lost) for (const order of batch.orders) say(`  ${order.id}  ${order.buyerId}  ${order.quantity}`);
 }
 
-/** Reads the logs in chunks: only lost orders are kept in memory. @throws Error if they have no accepted order at all */
+/** @throws Error if the logs have no accepted order */
 async function findLost(stores: Stores, files: readonly string[], say: Recovery['say']): Promise<Found> {
-  const unknown = new Map<string, ReturnType<typeof countDistinct>>();
-  const known = countDistinct();
+  // Some 70 bytes an order: an order may be in several files.
+  const seen = new Set<string>();
+  const unknown = new Map<string, number>();
+  const isKnown = new Map<string, boolean>();
   const reasons = new Map<string, RejectionReason>();
-  const found = new Map<string, { batch: OrderBatch; orders: Map<string, AcceptedOrder> }>();
+  const missing = new Map<string, AcceptedOrder[]>();
   const onRejected = ({ id, reason }: { id: string; reason: RejectionReason }) => void reasons.set(id, reason);
   for await (const chunk of readAcceptedLogs(files, { onRejected, ...reportLogs(say) })) {
-    for (const [saleId, logged] of Map.groupBy(chunk, (one) => one.saleId)) {
-      const isKnown = found.has(saleId) || (!unknown.has(saleId) && (await stores.sales.find(saleId)) !== null);
-      const counted = isKnown ? known : (unknown.get(saleId) ?? countDistinct());
-      if (!isKnown) unknown.set(saleId, counted);
-      for (const { order } of logged) counted.add(order.id);
-      if (!isKnown) continue;
-      const accepted = logged.map(({ order }) => order);
-      const batch = await findLostOrders(stores, saleId, accepted);
-      const ofSale = found.get(saleId) ?? { batch, orders: new Map() };
-      found.set(saleId, ofSale);
-      for (const order of batch.orders) if (!ofSale.orders.has(order.id)) ofSale.orders.set(order.id, order);
+    const fresh = chunk.filter(({ order }) => !seen.has(order.id));
+    for (const { order } of fresh) seen.add(order.id);
+    for (const [saleId, logged] of Map.groupBy(fresh, (one) => one.saleId)) {
+      if (!isKnown.has(saleId)) isKnown.set(saleId, (await stores.sales.find(saleId)) !== null);
+      const orders = [...new Map(logged.map(({ order }) => [order.id, order])).values()];
+      if (!isKnown.get(saleId)) unknown.set(saleId, (unknown.get(saleId) ?? 0) + orders.length);
+      else missing.set(saleId, [...(missing.get(saleId) ?? []), ...(await withoutOutcome(stores, saleId, orders))]);
     }
   }
-  const inLog = known.count();
-  if (inLog === 0 && unknown.size === 0) {
+  if (seen.size === 0) {
+    const read = [...new Set(files.flatMap((one) => findLogs(one).files))].join(', ');
     throw new Error(
-      `No accepted order is in ${[...new Set(files.flatMap((one) => findLogs(one).files))].join(', ')}: no line "${ACCEPTED}". Are these the logs of the API, of all its processes, with those that were set aside?`,
+      `No accepted order is in ${read}: no line "${ACCEPTED}". Name the logs of all API processes, with rotated ones.`,
     );
   }
   // Only now: a worker's line may be in a later file than the order's own.
-  const all = [...found.values()].map(({ batch, orders }) => ({ ...batch, orders: [...orders.values()] }));
-  const rejected = all.flatMap(({ saleId, orders }) =>
+  const rejected = [...missing].flatMap(([saleId, orders]) =>
     orders.flatMap((order) => {
       const reason = reasons.get(order.id);
       return reason === undefined ? [] : [{ saleId, order, reason }];
     }),
   );
-  const lost = all
-    .map((batch) => ({ ...batch, orders: batch.orders.filter(({ id }) => !reasons.has(id)) }))
+  const lost = [...missing]
+    .map(([saleId, orders]) => ({ saleId, epoch: EPOCH, orders: orders.filter(({ id }) => !reasons.has(id)) }))
     .filter(({ orders }) => orders.length > 0);
-  return { inLog, lost, rejected, unknown: new Map([...unknown].map(([id, orders]) => [id, orders.count()])) };
+  const ofUnknown = [...unknown.values()].reduce((sum, orders) => sum + orders, 0);
+  return { inLog: seen.size - ofUnknown, lost, rejected, unknown };
+}
+
+/** Inventory first: a reservation ends after the ledger has the order, so none is missed in between. */
+async function withoutOutcome(
+  stores: Stores,
+  saleId: string,
+  orders: readonly AcceptedOrder[],
+): Promise<AcceptedOrder[]> {
+  const ids = orders.map((order) => order.id);
+  const reserved = await stores.inventory.reservedAmong(saleId, ids);
+  const ended = new Set((await stores.orders.outcomesOf(ids)).map((outcome) => outcome.id));
+  return orders.filter((order) => !reserved.has(order.id) && !ended.has(order.id));
 }
 
 /** @returns whether all have ended; gives up when none has ended for ENDED_WITHIN_MS, as there may be hundreds of thousands */
@@ -157,6 +167,6 @@ async function waitForEnds(
   const byEnd = Map.groupBy(outcomes, (one) => (one.status === 'confirmed' ? 'confirmed' : `rejected (${one.reason})`));
   for (const [end, ended] of byEnd) say(`${ended.length} ${end}`);
   if (waiting.length === 0) return true;
-  say(`${waiting.length} have not ended: is a worker running? Type the command again later; it is safe to repeat.`);
+  say(`${waiting.length} have not ended: is a worker running? Run the command again later; it is safe to repeat.`);
   return false;
 }
