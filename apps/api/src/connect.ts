@@ -1,5 +1,5 @@
 /** Connects the API: Redis for requests, for the queue and for invalidations, and a pool to PostgreSQL. */
-import { readIdentity } from '@flash-sale/core/config/identity.ts';
+import { type Identity, readIdentity } from '@flash-sale/core/config/identity.ts';
 import { createCatalogueCache } from '@flash-sale/core/inventory/catalogue-cache.ts';
 import { createGlobalRateLimiter } from '@flash-sale/core/inventory/global-rate-limiter.ts';
 import { createHeartbeat } from '@flash-sale/core/inventory/heartbeat.ts';
@@ -15,7 +15,7 @@ import { createMetrics } from '@flash-sale/core/runtime/metrics.ts';
 import { connectForRequests, connectForSubscription } from '@flash-sale/core/runtime/redis/connect-redis.ts';
 import type { ServiceSettings } from '@flash-sale/core/runtime/run-service.ts';
 import type { Logger } from 'pino';
-import { createTokenVerifier } from './auth/verify-token.ts';
+import type { TokenVerifier } from './auth/verify-token.ts';
 
 export type Connections = Awaited<ReturnType<typeof connect>>;
 
@@ -46,10 +46,9 @@ export async function connect(settings: ServiceSettings, log: Logger, metrics = 
   const heartbeat = createHeartbeat({ redis, keys });
   const inventory = createInventory({ redis, keys, backlogLimit: settings.BACKLOG_LIMIT });
   const globalRateLimiter = createGlobalRateLimiter({ redis, keys, limit: settings.GLOBAL_RATE_LIMIT });
-  const tokenVerifier = identity.kind === 'jwt' ? createTokenVerifier(identity, { log }) : null;
+  const tokenVerifier = await loadTokenVerifier(identity, log);
 
   return {
-    /** null: X-User-ID is trusted. */
     tokenVerifier,
     inventory: behindBreaker(breakers.redis, inventory),
     globalRateLimiter: behindBreaker(breakers.redis, globalRateLimiter),
@@ -77,4 +76,11 @@ export async function connect(settings: ServiceSettings, log: Logger, metrics = 
       await Promise.all([forRequests.close(), forQueue.close(), subscriber.close(), pool.end()]);
     },
   };
+}
+
+/** Its library takes 14 MB, so it is loaded only with AUTH=jwt. @returns null: X-User-ID is trusted */
+async function loadTokenVerifier(identity: Identity, log: Logger): Promise<TokenVerifier | null> {
+  if (identity.kind !== 'jwt') return null;
+  const { createTokenVerifier } = await import('./auth/verify-token.ts');
+  return createTokenVerifier(identity, { log });
 }

@@ -1,14 +1,17 @@
 /** The API process: connects, listens, and stops on a signal. */
 import { requireSetting } from '@flash-sale/core/config/environment.ts';
 import { runService } from '@flash-sale/core/runtime/run-service.ts';
-import { checkAtStart } from '@flash-sale/ops/doctor/check-at-start.ts';
 import { buildAdminApp, buildApp } from './app.ts';
 import { connect } from './connect.ts';
 
 /** Connections that wait to be accepted when a crowd arrives at once. With Node's 511 the rest retries after 1, 3 and 7 s. */
 const LISTEN_BACKLOG = 4_096;
 
-await runService('api', process.env, checkAtStart, async (settings, log, metrics, tracing) => {
+await runService('api', process.env, async (settings, log, metrics, tracing) => {
+  if (settings.NODE_ENV === 'production') {
+    const { checkAtStart } = await import('@flash-sale/ops/doctor/check-at-start.ts');
+    await checkAtStart('api', settings, log);
+  }
   const apiSettings = { ...settings, ADMIN_TOKEN: requireSetting(settings, 'ADMIN_TOKEN') };
   const connections = await connect(settings, log, metrics);
   const app = await buildApp(apiSettings, connections, log, tracing);

@@ -2,7 +2,6 @@
  * Pages for people (queue board, API reference). Their packages take 25 MB of memory, so a Fastify
  * instance of their own is built at the first request and handed the requests below one path.
  */
-import helmet from '@fastify/helmet';
 import fastify, { type FastifyInstance } from 'fastify';
 
 /** Requests for files that one process answers at a time: a dozen browsers' worth. Each may hold an open file. */
@@ -15,6 +14,7 @@ export function lazyPages(app: FastifyInstance, path: string, build: (pages: Fas
 
   async function buildPages(): Promise<FastifyInstance> {
     const pages = fastify({ loggerInstance: app.log });
+    const { default: helmet } = await import('@fastify/helmet');
     await pages.register(helmet, pageHeaders);
     await build(pages);
     await pages.ready();

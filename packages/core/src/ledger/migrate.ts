@@ -1,7 +1,6 @@
 /** Creates and updates the ledger's tables. Several processes may call it at once: a lock lets one of them work. */
 import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { runner } from 'node-pg-migrate';
 import pg from 'pg';
 import { PostgresUnfitError } from './check-postgres.ts';
 
@@ -19,6 +18,8 @@ export async function migrateLedger(
   say: (line: string) => void = () => {},
   most = Number.POSITIVE_INFINITY,
 ): Promise<string[]> {
+  // Loaded here: services only check the migrations, and the library takes 20 MB.
+  const { runner } = await import('node-pg-migrate');
   const config = { connectionString: databaseUrl };
   const done = await onOwnConnection(config, (client) =>
     withLock(client, () =>
