@@ -44,7 +44,7 @@ import { plural, type Say, stepLine, stepTimer, type WelcomeFacts, welcome } fro
 const READY_WITHIN_MS = 60_000;
 const POLL_MS = 100;
 
-/** Milliseconds on top of SHUTDOWN_TIMEOUT_MS, so that a process can end by itself at its own bound. */
+/** Milliseconds on top of a process's own bound, so that it can end by itself. */
 const KILL_GRACE_MS = 500;
 
 export interface SystemOptions {
@@ -199,7 +199,7 @@ export class System {
         env: { ...given, METRICS_PORT: String(metricsPort(environment, app, index)), LOG_FILE: logFile },
         logFile,
         say: (line) => say(stepLine(app, line)),
-        stopTimeoutMs: environment.SHUTDOWN_TIMEOUT_MS + KILL_GRACE_MS,
+        stopTimeoutMs: environment.SHUTDOWN_DRAIN_MS + environment.SHUTDOWN_TIMEOUT_MS + KILL_GRACE_MS,
         onStarted: this.#onStarted,
       });
     });
