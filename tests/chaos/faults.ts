@@ -1,30 +1,12 @@
 /**
- * The plan of faults: which, on whom, when, for how long, all of it from the seed. Storms and calms take turns: within a storm faults overlap
- * as they fall, in a calm there is none, so that what a reply may be excused by runs out and every order can be seen to end.
- *
- * To add a fault: a kind here with how often it comes, its targets and what is drawn for it; what it does in bring-faults.ts; which replies
- * it excuses in weather.ts, where it hits a part that is not there yet.
+ * The faults: how often each kind comes, what is drawn for it, and what it does. The plan is made from the seed. Storms and calms take
+ * turns: within a storm faults overlap as they fall; in a calm there is none, so that excuses run out and every order can be seen to end.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { TcpProxy } from '../support/tcp-proxy.ts';
+import type { FaultLog } from './fault-log.ts';
 import type { Random } from './seeded-random.ts';
-
-/** Mean milliseconds between two of a kind in a storm. */
-const EVERY_MS = {
-  kill: 3_100,
-  stop: 6_500,
-  stop_redis: 13_000,
-  restart_redis: 30_000,
-  delay: 6_000,
-  hold: 7_000,
-  cut: 6_000,
-  refuse: 16_000,
-  orphan: 22_000,
-  flush_scripts: 9_000,
-  kill_clients: 9_000,
-  end_backends: 15_000,
-  lose_redis: 40_000,
-} as const;
-
-export type FaultKind = keyof typeof EVERY_MS;
+import type { ChaosSystem } from './system.ts';
 
 export interface PlannedFault {
   readonly kind: FaultKind;
@@ -32,7 +14,7 @@ export interface PlannedFault {
   readonly target: string;
   /** Milliseconds after the first storm's beginning. */
   readonly at: number;
-  /** Milliseconds; for a kill the time before it is started again. */
+  /** Milliseconds; for a kill the time until it is started again. */
   readonly lastsMs: number;
   readonly direction?: 'up' | 'down' | 'both';
   readonly delayMs?: number;
@@ -40,6 +22,168 @@ export interface PlannedFault {
   readonly ending?: 'release' | 'cut';
   readonly stays?: 'near' | 'far';
 }
+
+type Drawn = Omit<PlannedFault, 'kind' | 'at' | 'lastsMs' | 'target'> & { target?: string; lastsMs?: number };
+
+interface Drawing {
+  readonly random: Random;
+  readonly api: string;
+  readonly worker: string;
+  /** One of the two. */
+  readonly service: string;
+}
+
+interface Scene {
+  readonly system: ChaosSystem;
+  /** Ends early as the last storm is over. */
+  readonly wait: (ms: number) => Promise<void>;
+  /** Raised: the last storm is over. */
+  readonly over: AbortSignal;
+}
+
+interface Kind {
+  /** Mean milliseconds between two of a kind in a storm. */
+  readonly everyMs: number;
+  /** Default target: a way from a process to a server. */
+  draw(from: Drawing): Drawn;
+  /** Resolves when the target works again; with a function, the target may be hit again, and the fault lasts until that has resolved. */
+  run(scene: Scene, fault: PlannedFault): Promise<(() => Promise<void>) | void>;
+}
+
+const proxyOf = ({ system }: Scene, { target }: PlannedFault): TcpProxy => {
+  const proxy = system.proxies.get(target);
+  if (!proxy) throw new Error(`there is no way ${target}`);
+  return proxy;
+};
+const directionsOf = ({ direction = 'both' }: PlannedFault) =>
+  direction === 'both' ? (['up', 'down'] as const) : ([direction] as const);
+async function freeze({ system, wait }: Scene, { target, lastsMs }: PlannedFault): Promise<void> {
+  system.signal(target, 'SIGSTOP');
+  await wait(lastsMs);
+  system.signal(target, 'SIGCONT');
+}
+const tellRedis =
+  (...command: [string, ...string[]]) =>
+  async ({ system }: Scene): Promise<void> => {
+    // Where it is down, there is nothing to throw away.
+    await system.askRedis(...command).catch(() => {});
+  };
+const onRedis = () => ({ target: 'redis' });
+
+const KINDS = {
+  kill: {
+    everyMs: 3_100,
+    draw({ random, api, worker, service }) {
+      const target = random.weighted({ [api]: 31, [worker]: 31, redis: 19, postgres: 19 });
+      return { target, lastsMs: random.between(50, target === service ? 2_500 : 1_500) };
+    },
+    async run({ system, wait }, { target, lastsMs }) {
+      await system.kill(target);
+      await wait(lastsMs);
+      await system.start(target);
+    },
+  },
+  stop: {
+    everyMs: 6_500,
+    // Past the time of a job's lock (6 s) as often as not.
+    draw: ({ random, service }) => ({
+      target: service,
+      lastsMs: random.chance(0.5) ? random.between(6_000, 10_000) : random.between(1_000, 6_000),
+    }),
+    run: freeze,
+  },
+  stop_redis: {
+    everyMs: 13_000,
+    draw: ({ random }) => ({ target: 'redis', lastsMs: random.between(200, 4_000) }),
+    run: freeze,
+  },
+  restart_redis: {
+    everyMs: 30_000,
+    draw: ({ random }) => ({ target: 'redis', lastsMs: random.between(50, 800) }),
+    async run({ system, wait }, { lastsMs }) {
+      await system.shutDownRedis();
+      await wait(lastsMs);
+      await system.start('redis');
+    },
+  },
+  delay: {
+    everyMs: 6_000,
+    draw: ({ random }) => ({
+      lastsMs: random.between(1_000, 6_000),
+      direction: random.pick(['up', 'down', 'both']),
+      delayMs: random.between(20, 300),
+    }),
+    async run(scene, fault) {
+      const proxy = proxyOf(scene, fault);
+      for (const direction of directionsOf(fault)) proxy.delay(direction, fault.delayMs ?? 0);
+      await scene.wait(fault.lastsMs);
+      for (const direction of directionsOf(fault)) proxy.delay(direction, 0);
+    },
+  },
+  hold: {
+    everyMs: 7_000,
+    draw: ({ random }) => ({
+      lastsMs: random.between(1_000, 8_000),
+      direction: random.pick(['up', 'down', 'both']),
+      ending: random.pick(['release', 'cut']),
+    }),
+    async run(scene, fault) {
+      const proxy = proxyOf(scene, fault);
+      for (const direction of directionsOf(fault)) proxy.hold(direction);
+      await scene.wait(fault.lastsMs);
+      if (fault.ending === 'cut') proxy.cut();
+      for (const direction of directionsOf(fault)) proxy.release(direction);
+    },
+  },
+  cut: {
+    everyMs: 6_000,
+    draw: () => ({}),
+    run: async (scene, fault) => proxyOf(scene, fault).cut(),
+  },
+  refuse: {
+    everyMs: 16_000,
+    draw: ({ random }) => ({ lastsMs: random.between(300, 3_000) }),
+    async run(scene, fault) {
+      const proxy = proxyOf(scene, fault);
+      await proxy.refuse();
+      await scene.wait(fault.lastsMs);
+      await proxy.accept();
+    },
+  },
+  /** Half-open connections: the fault lasts until the process has found out. */
+  orphan: {
+    everyMs: 22_000,
+    draw: ({ random }) => ({ stays: random.pick(['near', 'far']) }),
+    async run(scene, fault) {
+      const proxy = proxyOf(scene, fault);
+      proxy.orphan(fault.stays ?? 'near');
+      return async () => {
+        while (proxy.orphans > 0 && !scene.over.aborted) await scene.wait(100);
+      };
+    },
+  },
+  flush_scripts: { everyMs: 9_000, draw: onRedis, run: tellRedis('SCRIPT', 'FLUSH') },
+  kill_clients: {
+    everyMs: 9_000,
+    draw: onRedis,
+    run: tellRedis('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes'),
+  },
+  end_backends: {
+    everyMs: 15_000,
+    draw: () => ({ target: 'postgres' }),
+    async run({ system }) {
+      const sql = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                    WHERE datname = current_database() AND pid <> pg_backend_pid()`;
+      await system.askPostgres(sql).catch(() => {});
+    },
+  },
+  lose_redis: { everyMs: 40_000, draw: onRedis, run: tellRedis('FLUSHALL') },
+} satisfies Record<string, Kind>;
+
+export type FaultKind = keyof typeof KINDS;
+
+/** All but emptying Redis, which loses what it alone had promised. */
+export const USUAL_KINDS = (Object.keys(KINDS) as FaultKind[]).filter((kind) => kind !== 'lose_redis');
 
 interface Storm {
   readonly from: number;
@@ -53,116 +197,114 @@ export interface Plan {
 
 const STORM_MS = 45_000;
 const CALM_MS = 16_000;
-
-/** A run of at least this many milliseconds also has stops that are longer than any lock, lease or socket timeout. */
-const LONG_RUN_MS = 300_000;
-
-/** Milliseconds of such a stop: past the 20 s after which a silent connection to Redis is given up (WORK_SOCKET_TIMEOUT_MS). */
-const LONG_STOP_MS = { least: 21_000, most: 28_000 } as const;
-
 /** A run shorter than this is one storm. */
 const ONE_STORM_MS = 70_000;
+/** From this length on there are stops longer than any lock, lease or socket timeout (WORK_SOCKET_TIMEOUT_MS is 20 s). */
+const LONG_RUN_MS = 300_000;
+const LONG_STOP_MS = { least: 21_000, most: 28_000 } as const;
 
-/** All but emptying Redis, after which nothing can be kept that it alone had promised. */
-export const USUAL_KINDS: readonly FaultKind[] = (Object.keys(EVERY_MS) as FaultKind[]).filter(
-  (kind) => kind !== 'lose_redis',
-);
+interface PlanOptions {
+  readonly random: Random;
+  readonly totalMs: number;
+  readonly apis: number;
+  readonly workers: number;
+  readonly kinds: readonly FaultKind[];
+}
 
-export function planFaults(options: {
-  random: Random;
-  totalMs: number;
-  apis: number;
-  workers: number;
-  kinds: readonly FaultKind[];
-}): Plan {
-  const { random, totalMs, kinds } = options;
-  const storms = layOut(totalMs);
-  const faults = storms.flatMap((storm, i) =>
-    kinds.flatMap((kind) =>
-      planKind(random.fork(`storm-${i}/${kind}`), kind, storm, { ...options, isLong: totalMs >= LONG_RUN_MS }),
-    ),
-  );
+export function planFaults(options: PlanOptions): Plan {
+  const storms: Storm[] = [];
+  if (options.totalMs <= ONE_STORM_MS) storms.push({ from: 0, until: options.totalMs });
+  else
+    for (let from = 0; from + CALM_MS < options.totalMs; from += STORM_MS + CALM_MS)
+      storms.push({ from, until: Math.min(from + STORM_MS, options.totalMs) });
+  const faults = storms.flatMap((storm, i) => options.kinds.flatMap((kind) => planKind(options, kind, storm, i)));
   return { storms, faults: faults.sort((a, b) => a.at - b.at) };
 }
 
-function layOut(totalMs: number): Storm[] {
-  if (totalMs <= ONE_STORM_MS) return [{ from: 0, until: totalMs }];
-  const storms: Storm[] = [];
-  for (let from = 0; from + CALM_MS < totalMs; from += STORM_MS + CALM_MS) {
-    storms.push({ from, until: Math.min(from + STORM_MS, totalMs) });
-  }
-  return storms;
-}
-
 /** At least two of each in a storm, each somewhere in its own share of the time. */
-function planKind(
-  random: Random,
-  kind: FaultKind,
-  storm: Storm,
-  parts: { apis: number; workers: number; isLong: boolean },
-): PlannedFault[] {
+function planKind({ random, totalMs, apis, workers }: PlanOptions, kind: FaultKind, storm: Storm, number: number) {
+  const { everyMs, draw }: Kind = KINDS[kind];
   const length = storm.until - storm.from;
-  const count = Math.max(2, Math.round(length / EVERY_MS[kind]));
-  return Array.from({ length: count }, (_, i) => {
-    const at = storm.from + ((i + random.next()) * length) / count;
-    const drawn = draw(random.fork(i), kind, parts);
-    // Early in the storm, which would end a later one.
-    if (kind === 'stop' && parts.isLong && i === 1) {
-      drawn.lastsMs = random.fork('long').between(LONG_STOP_MS.least, LONG_STOP_MS.most);
-    }
-    return { kind, ...drawn, at, lastsMs: Math.max(50, Math.min(drawn.lastsMs, storm.until - at)) };
+  const count = Math.max(2, Math.round(length / everyMs));
+  return Array.from({ length: count }, (_, i): PlannedFault => {
+    const own = random.fork(`storm-${number}/${kind}/${i}`);
+    const at = storm.from + ((i + own.next()) * length) / count;
+    const [api, worker] = [`api-${own.integer(1, apis)}`, `worker-${own.integer(1, workers)}`];
+    const service = own.chance(0.5) ? api : worker;
+    const way = `${service}>${own.chance(0.6) ? 'redis' : 'postgres'}`;
+    const { target = way, lastsMs = 0, ...drawn } = draw({ random: own, api, worker, service });
+    // The second one is early in the storm, which would end a later one.
+    const isLong = kind === 'stop' && totalMs >= LONG_RUN_MS && i === 1;
+    const wanted = isLong ? own.between(LONG_STOP_MS.least, LONG_STOP_MS.most) : lastsMs;
+    return { kind, target, ...drawn, at, lastsMs: Math.max(50, Math.min(wanted, storm.until - at)) };
   });
 }
 
-function draw(
-  random: Random,
-  kind: FaultKind,
-  { apis, workers }: { apis: number; workers: number },
-): Omit<PlannedFault, 'kind' | 'at' | 'lastsMs'> & { lastsMs: number } {
-  const api = `api-${random.integer(1, apis)}`;
-  const worker = `worker-${random.integer(1, workers)}`;
-  const process = random.chance(0.5) ? api : worker;
-  const way = `${process}>${random.chance(0.6) ? 'redis' : 'postgres'}`;
-  switch (kind) {
-    case 'kill': {
-      const target = random.weighted({ [api]: 31, [worker]: 31, redis: 19, postgres: 19 });
-      return { target, lastsMs: random.between(50, target === process ? 2_500 : 1_500) };
+/** Milliseconds that a fault waits for a target on which another one is. */
+const WAITS_FOR_TARGET_MS = 4_000;
+const BACK_WITHIN_MS = 60_000;
+
+/** Runs the planned faults, and logs when each began and when its target worked again. */
+export class FaultRunner {
+  readonly counts = new Map<string, number>();
+  /** One line for each fault. */
+  readonly lines: string[] = [];
+  skipped = 0;
+  readonly #system: ChaosSystem;
+  readonly #log: FaultLog;
+  readonly #origin: number;
+  readonly #busy = new Set<string>();
+  /** Raised: whatever lasts ends now. */
+  readonly #over: AbortSignal;
+
+  constructor(system: ChaosSystem, log: FaultLog, origin: number, over: AbortSignal) {
+    this.#system = system;
+    this.#log = log;
+    this.#origin = origin;
+    this.#over = over;
+  }
+
+  get kills(): number {
+    return [...this.counts].reduce((sum, [what, count]) => sum + (what.startsWith('kill of ') ? count : 0), 0);
+  }
+
+  /** Each at its time. @throws where a target does not come back */
+  async run(faults: readonly PlannedFault[]): Promise<void> {
+    const failures: unknown[] = [];
+    const running: Promise<void>[] = [];
+    for (const fault of faults) {
+      await this.#wait(this.#origin + fault.at - performance.now());
+      if (this.#over.aborted || failures.length > 0) break;
+      running.push(this.#runOne(fault).catch((error: unknown) => void failures.push(error)));
     }
-    case 'stop':
-      // Past the time of a job's lock (6 s) as often as not.
-      return {
-        target: process,
-        lastsMs: random.chance(0.5) ? random.between(6_000, 10_000) : random.between(1_000, 6_000),
-      };
-    case 'stop_redis':
-      return { target: 'redis', lastsMs: random.between(200, 4_000) };
-    case 'restart_redis':
-    case 'lose_redis':
-      return { target: 'redis', lastsMs: random.between(50, 800) };
-    case 'delay':
-      return {
-        target: way,
-        lastsMs: random.between(1_000, 6_000),
-        direction: random.pick(['up', 'down', 'both']),
-        delayMs: random.between(20, 300),
-      };
-    case 'hold':
-      return {
-        target: way,
-        lastsMs: random.between(1_000, 8_000),
-        direction: random.pick(['up', 'down', 'both']),
-        ending: random.pick(['release', 'cut']),
-      };
-    case 'cut':
-      return { target: way, lastsMs: 50 };
-    case 'refuse':
-      return { target: way, lastsMs: random.between(300, 3_000) };
-    case 'orphan':
-      return { target: way, lastsMs: 50, stays: random.pick(['near', 'far']) };
-    case 'flush_scripts':
-    case 'kill_clients':
-      return { target: 'redis', lastsMs: 50 };
-    case 'end_backends':
-      return { target: 'postgres', lastsMs: 50 };
+    await Promise.all(running);
+    if (failures.length > 0) throw failures[0];
+  }
+
+  async #runOne(fault: PlannedFault): Promise<void> {
+    const { kind, target, lastsMs } = fault;
+    for (const until = performance.now() + WAITS_FOR_TARGET_MS; this.#busy.has(target); await this.#wait(50)) {
+      if (performance.now() < until && !this.#over.aborted) continue;
+      this.skipped += 1;
+      return;
+    }
+    const from = performance.now();
+    const what = `${kind} of ${target.replaceAll(/-\d+/g, '')}`;
+    this.counts.set(what, (this.counts.get(what) ?? 0) + 1);
+    this.lines.push(`${new Date().toISOString()} (clock ${(from / 1_000).toFixed(3)}) ${JSON.stringify(fault)}`);
+    const end = this.#log.begin(target, kind, from);
+    this.#busy.add(target);
+    const scene: Scene = { system: this.#system, wait: (ms) => this.#wait(ms), over: this.#over };
+    const { run }: Kind = KINDS[kind];
+    const rest = await run(scene, fault).finally(() => this.#busy.delete(target));
+    await rest?.();
+    const now = performance.now();
+    end(now);
+    if (!rest && now - from > lastsMs + BACK_WITHIN_MS)
+      throw new Error(`${what}: not back within ${BACK_WITHIN_MS} ms`);
+  }
+
+  async #wait(ms: number): Promise<void> {
+    if (ms > 0) await sleep(ms, undefined, { signal: this.#over }).catch(() => {});
   }
 }

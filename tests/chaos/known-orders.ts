@@ -1,5 +1,5 @@
 /** What the auditor remembers of orders, of the calls that asked for them, and of idempotency keys. */
-import { type Call, type QuestionOf, type Reply, wordOf } from './history.ts';
+import { type Call, type QuestionOf, type Reply, wordOf } from './calls.ts';
 
 /** An order whose id somebody was told. */
 export interface KnownOrder {
@@ -18,7 +18,7 @@ export interface KnownOrder {
   fresh: number;
   terminal: { status: 'confirmed' | 'rejected'; at: number } | null;
   /** Whoever was told about it, in his words. */
-  readonly story: string[];
+  readonly history: string[];
   /** Its buyer was told that it is not there, and Redis was emptied after it was made. */
   gone: boolean;
 }
@@ -38,16 +38,16 @@ export interface KeyUse {
   readonly quantities: Map<number, number>;
 }
 
-/** Lines of an order's story: how it began is what matters. */
-const STORY_MAX = 40;
+/** Lines of an order's history: how it began is what matters. */
+const HISTORY_MAX = 40;
 
 /** Notes a call about an order, for whoever reads the evidence. */
-export function tell(order: KnownOrder, call: Call, reply: Reply): void {
+export function note(order: KnownOrder, call: Call, reply: Reply): void {
   const seconds = (ms: number): string => (ms / 1_000).toFixed(3);
   const { asked } = call;
-  if (order.story.length >= STORY_MAX) return;
+  if (order.history.length >= HISTORY_MAX) return;
   const status = typeof reply.body.status === 'string' ? ` ${reply.body.status}` : '';
-  order.story.push(
+  order.history.push(
     `${seconds(call.sentAt)}–${seconds(reply.endedAt)} call-${call.n} ${call.api} ${asked.kind}` +
       `${'buyerId' in asked ? ` of ${asked.buyerId}` : ''}: ${reply.status} ${wordOf(reply)}${status}${reply.replayed ? ' (replayed)' : ''}`,
   );

@@ -2,13 +2,14 @@
  * Operators: they add and withdraw units, pause and resume, move the window, and make new sales, while everything around them breaks.
  * Whoever was not answered asks again, for a change of stock with the same change_id.
  */
-import { type Question, type QuestionOf, type Reply, wordOf } from './history.ts';
+
+import { type Offer, pause, type Stage } from './buyers.ts';
+import { type Question, type QuestionOf, type Reply, wordOf } from './calls.ts';
 import type { Random } from './seeded-random.ts';
-import { type Offer, pause, type Stage } from './workload.ts';
 
 const OPERATOR_STEP = { add: 44, withdraw: 14, pause: 9, move_window: 8, make_sale: 7, read_numbers: 18 } as const;
 
-/** Sales at the beginning: tiny and large ones, with and without a cap. Times the scale. */
+/** Sales at the beginning: tiny and large ones, with and without a cap. */
 const FIRST_SALES = [
   { units: 5, cap: 0 },
   { units: 40, cap: 2 },
@@ -24,19 +25,16 @@ const TRIES_MAX = 200;
 export class Operators {
   readonly #stage: Stage;
   readonly #random: Random;
-  readonly #scale: number;
   readonly #pauseMs: number;
 
-  /** @param scale of all amounts of stock */
-  constructor(stage: Stage, random: Random, scale: number, pauseMs: number) {
+  constructor(stage: Stage, random: Random, pauseMs: number) {
     this.#stage = stage;
     this.#random = random;
-    this.#scale = scale;
     this.#pauseMs = pauseMs;
   }
 
   /** Before anything breaks. */
-  async makeFirstSales(): Promise<void> {
+  async createFirstSales(): Promise<void> {
     for (const [i, { units, cap }] of FIRST_SALES.entries()) {
       await this.#makeSale(this.#random.fork(`first-${i}`), `first-${i + 1}`, units, cap);
     }
@@ -61,14 +59,22 @@ export class Operators {
 
   async #step(random: Random, offer: Offer, name: string): Promise<void> {
     const { saleId } = offer;
-    const scaled = (from: number, to: number): number =>
-      Math.max(1, Math.round(random.integer(from, to) * this.#scale));
     switch (random.weighted(OPERATOR_STEP)) {
       case 'add':
-        await this.#insist(random, { kind: 'change_stock', saleId, changeId: `add-${name}`, delta: scaled(10, 60) });
+        await this.#insist(random, {
+          kind: 'change_stock',
+          saleId,
+          changeId: `add-${name}`,
+          delta: random.integer(10, 60),
+        });
         return;
       case 'withdraw':
-        await this.#insist(random, { kind: 'change_stock', saleId, changeId: `out-${name}`, delta: -scaled(1, 30) });
+        await this.#insist(random, {
+          kind: 'change_stock',
+          saleId,
+          changeId: `out-${name}`,
+          delta: -random.integer(1, 30),
+        });
         return;
       case 'pause':
         await this.#insist(random, { kind: 'pause', saleId });
@@ -94,7 +100,7 @@ export class Operators {
         await this.#makeSale(random, `sale-${name}`, random.integer(5, 120), random.pick([0, 0, 2, 4]));
         return;
       case 'read_numbers':
-        await this.#stage.caller.ask(random.pick(this.#stage.targets), { kind: 'read_numbers', saleId });
+        await this.#stage.client.ask(random.pick(this.#stage.targets), { kind: 'read_numbers', saleId });
         return;
     }
   }
@@ -104,7 +110,7 @@ export class Operators {
     const asked: QuestionOf<'make_sale'> = {
       kind: 'make_sale',
       saleId,
-      units: Math.max(1, Math.round(units * this.#scale)),
+      units,
       cap,
       priceCents: random.integer(1, 20_000),
       startsAt: now - HOUR_MS,
@@ -116,9 +122,9 @@ export class Operators {
 
   /** Until there is a word that holds; after the end of the run as well, for a while, so that no sale is left half changed. */
   async #insist(random: Random, asked: Question): Promise<void> {
-    const { caller, targets, stopped } = this.#stage;
+    const { client, targets, stopped } = this.#stage;
     for (let attempt = 1; attempt <= TRIES_MAX; attempt++) {
-      const reply = await caller.ask(random.pick(targets), asked);
+      const reply = await client.ask(random.pick(targets), asked);
       if (isFinal(reply)) return;
       if (stopped.aborted && attempt > 20) return;
       await new Promise((resolve) => setTimeout(resolve, random.between(150, 700)));

@@ -1,28 +1,25 @@
 /**
- * One random run, put together.
- *   1. The system starts, the first sales are made.
- *   2. Buyers and operators work while the planned faults are brought over the parts.
- *   3. The last storm is over: all parts are up. They work on for a calm while, at whose end no fault excuses anything.
- *   4. They stop; every acknowledged order must have ended.
- *   5. The auditor reads ledger and inventory, and says what was a lie, oversold, leaked, lost or stuck.
+ * One random run.
+ *   1. The system starts, the first sales are created.
+ *   2. Buyers and operators work while the planned faults are injected.
+ *   3. The last storm is over: everything is up. They work on in a calm, at whose end no fault excuses anything.
+ *   4. They stop; every accepted order must have ended.
+ *   5. The auditor reads ledger and inventory, and reports what was untrue, oversold, leaked, lost or stuck.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { auditBreaks } from './ask-audit.ts';
-import { FaultBringer } from './bring-faults.ts';
-import { gatherEvidence } from './evidence.ts';
-import { type Plan, type PlannedFault, planFaults, USUAL_KINDS } from './faults.ts';
-import type { Call, Reply } from './history.ts';
-import { judgeEnd } from './judge-end.ts';
-import { Auditor } from './model.ts';
+import { ADMIN_TOKEN } from '../support/running-system.ts';
+import { Auditor } from './auditor.ts';
+import { awaitEnds, Buyers, pause, type Stage } from './buyers.ts';
+import { checkEnd } from './check-end.ts';
+import { RULES } from './check-reply.ts';
+import { Client, type Target } from './client.ts';
+import type { FaultLog } from './fault-log.ts';
+import { FaultRunner, type Plan, type PlannedFault, planFaults, USUAL_KINDS } from './faults.ts';
 import { Operators } from './operators.ts';
-import { ADMIN_TOKEN, Parts, REQUEST_TIMEOUT_MS } from './parts.ts';
-import { readEnd, reservedUnits } from './read-end.ts';
-import { RULES } from './reply-rules.ts';
-import { closures, isClean, type Recovering, type RunReport, slowestAfterStorms } from './report.ts';
+import { evidenceOf, isClean, type RunReport } from './report.ts';
 import { Random } from './seeded-random.ts';
-import { Caller, type Target } from './send-call.ts';
-import type { Weather } from './weather.ts';
-import { awaitEnds, Buyers, type Stage } from './workload.ts';
+import { auditViolations, nothingIsReserved, readEnd } from './snapshot.ts';
+import { ChaosSystem, REQUEST_TIMEOUT_MS } from './system.ts';
 
 export interface ChaosOptions {
   readonly seed: string;
@@ -30,13 +27,6 @@ export interface ChaosOptions {
   readonly totalMs: number;
   /** Where a Redis from Debian's packages is kept. */
   readonly distFolder: string;
-  readonly apis?: number;
-  readonly workers?: number;
-  readonly buyers?: number;
-  /** Mean milliseconds between two steps of a buyer. */
-  readonly buyerPauseMs?: number;
-  /** Times all amounts of stock. */
-  readonly scale?: number;
   /** Instead of the plan that the seed makes. */
   readonly faults?: readonly PlannedFault[];
   readonly loseRedis?: boolean;
@@ -53,51 +43,43 @@ export interface ChaosOptions {
   readonly say?: (line: string) => void;
 }
 
+const [APIS, WORKERS, BUYERS, OPERATORS] = [2, 2, 24, 3];
+/** Mean milliseconds between two steps of a buyer, and of an operator. */
+const [BUYER_PAUSE_MS, OPERATOR_PAUSE_MS] = [130, 700];
 const PROGRESS_EVERY_MS = 10_000;
-
-/** Milliseconds between two looks at whether this process itself stands still: then everybody's replies are late. */
-const LOOK_EVERY_MS = 50;
-const STANDS_STILL_AFTER_MS = 400;
-
+/** Milliseconds: how often this process checks whether it stands still itself, which makes every reply late, and from when on it does. */
+const STALL = { checkEveryMs: 50, fromMs: 400 };
 /** Milliseconds of calm at the end: the longest grace of a reply, and a while in which nothing is excused. */
 const CALM_MS = 14_000;
 
-/** @throws where the system could not be started, a part did not come back, or the signal was raised */
+/** @throws where the system could not be started, a target did not come back, or the signal was raised */
 export async function runChaos(options: ChaosOptions): Promise<RunReport> {
-  const { say = () => {}, loseRedis = false, signal = new AbortController().signal } = options;
+  const { say = () => {}, loseRedis = false, signal = new AbortController().signal, totalMs, faults } = options;
   const random = new Random(options.seed);
-  const [apis, workers] = [options.apis ?? 2, options.workers ?? 2];
-  const rules = {
-    ...RULES,
-    requestTimeoutMs: REQUEST_TIMEOUT_MS,
-    terminalWithinMs: options.terminalWithinMs ?? RULES.terminalWithinMs,
-    redisMayLose: loseRedis,
-  };
+  const { terminalWithinMs = RULES.terminalWithinMs, distFolder, env = {} } = options;
+  const rules = { ...RULES, requestTimeoutMs: REQUEST_TIMEOUT_MS, terminalWithinMs, redisMayLose: loseRedis };
   const auditor = new Auditor(
     rules,
-    Array.from({ length: workers }, (_, i) => `worker-${i + 1}`),
+    Array.from({ length: WORKERS }, (_, i) => `worker-${i + 1}`),
   );
-  const { totalMs, faults } = options;
   const kinds = [...USUAL_KINDS, ...(loseRedis ? (['lose_redis'] as const) : [])];
   const plan = faults
     ? { storms: [{ from: 0, until: totalMs }], faults }
-    : planFaults({ random: random.fork('faults'), totalMs, apis, workers, kinds });
-  const { distFolder, env = {} } = options;
-  const onFall = (name: string, how: string, wasReady: boolean): void =>
-    auditor.fell(name, how, wasReady, performance.now());
-  const parts = new Parts({ apis, workers, distFolder, env, onFall, signal });
+    : planFaults({ random: random.fork('faults'), totalMs, apis: APIS, workers: WORKERS, kinds });
+  const onExit = (name: string, how: string, wasReady: boolean): void =>
+    auditor.exited(name, how, wasReady, performance.now());
+  const system = new ChaosSystem({ apis: APIS, workers: WORKERS, distFolder, env, onExit, signal });
   let report: RunReport | undefined;
   try {
-    await parts.start();
-    report = await torment(options, { random, auditor, plan, parts, signal });
+    await system.startAll();
+    report = await run(options, { random, auditor, plan, system, signal });
     return report;
   } catch (error) {
-    if (!signal.aborted) say(`The run itself broke. Logs: ${parts.logFolder}`);
+    if (!signal.aborted) say(`The run itself failed. Logs: ${system.logFolder}`);
     throw error;
   } finally {
-    await parts.close();
-    if (signal.aborted || (report && isClean(report) && !options.keepLogs)) parts.remove();
-    else parts.removeData();
+    await system.close();
+    system.remove(!signal.aborted && (options.keepLogs === true || !report || !isClean(report)));
   }
 }
 
@@ -105,134 +87,85 @@ interface Scene {
   readonly random: Random;
   readonly auditor: Auditor;
   readonly plan: Plan;
-  readonly parts: Parts;
+  readonly system: ChaosSystem;
   readonly signal: AbortSignal;
 }
 
-async function torment(options: ChaosOptions, scene: Scene): Promise<RunReport> {
-  const { front = async (target: Target) => target, buyers = 24, buyerPauseMs = 130, scale = 1 } = options;
-  const { random, auditor, plan, parts, signal } = scene;
-  const recovering: Recovering[] = [];
-  const caller = new Caller(ADMIN_TOKEN, {
-    begun: (call: Call) => auditor.begun(call),
-    ended: (call: Call, reply: Reply) => {
-      auditor.ended(call, reply);
-      if (reply.body.code !== 'SALE_RECOVERING' || !('saleId' in call.asked)) return;
-      recovering.push({ saleId: call.asked.saleId, endedAt: reply.endedAt });
-    },
-  });
-  const targets = await Promise.all(parts.apis.map(front));
-  const closing = new AbortController();
-  const over = new AbortController();
-  const stage: Stage = { targets, caller, auditor, offers: [], stopped: AbortSignal.any([closing.signal, signal]) };
-  const operators = new Operators(stage, random.fork('operators'), scale, 700);
-  const timers: NodeJS.Timeout[] = [watchOurselves(auditor.weather)];
+async function run(options: ChaosOptions, { random, auditor, plan, system, signal }: Scene): Promise<RunReport> {
+  const { front = async (target: Target) => target, say = () => {} } = options;
+  const client = new Client(ADMIN_TOKEN, auditor);
+  const targets = await Promise.all(system.apis.map(front));
+  const [closing, over] = [new AbortController(), new AbortController()];
+  const stage: Stage = { targets, client, auditor, offers: [], stopped: AbortSignal.any([closing.signal, signal]) };
+  const operators = new Operators(stage, random.fork('operators'), OPERATOR_PAUSE_MS);
+  const timers = [watchForStalls(auditor.faults)];
   try {
-    await operators.makeFirstSales();
-    const startedAt = new Date();
+    await operators.createFirstSales();
     const origin = performance.now();
     const storming = AbortSignal.any([over.signal, signal]);
-    const bringer = new FaultBringer(parts, auditor.weather, origin, storming);
-    timers.push(sayProgress(options, auditor, caller, bringer, origin));
-    const work = Promise.all([new Buyers(stage, random.fork('buyers'), buyerPauseMs).run(buyers), operators.run(3)]);
-    const bringing = bringer.run(plan.faults);
-    bringing.catch(() => over.abort());
-    await rest((plan.storms.at(-1)?.until ?? 0) - (performance.now() - origin), storming);
+    const runner = new FaultRunner(system, auditor.faults, origin, storming);
+    const sayProgress = (): void =>
+      say(
+        `${((performance.now() - origin) / 1_000).toFixed(0)} s: ${client.calls} requests, ${auditor.tally.get('order 200 ok') ?? 0} ` +
+          `accepted, ${runner.lines.length} faults, ${auditor.unfinished().length} orders unfinished, ${auditor.violations.length} violations`,
+      );
+    timers.push(setInterval(sayProgress, PROGRESS_EVERY_MS));
+    const buyers = new Buyers(stage, random.fork('buyers'), BUYER_PAUSE_MS);
+    const work = Promise.all([buyers.run(BUYERS), operators.run(OPERATORS)]);
+    const faults = runner.run(plan.faults);
+    faults.catch(() => over.abort());
+    await pause((plan.storms.at(-1)?.until ?? 0) - (performance.now() - origin), storming);
     over.abort();
     signal.throwIfAborted();
-    await bringing;
-    await Promise.all([...parts.ways.values()].map((way) => way.heal()));
+    await faults;
+    await Promise.all([...system.proxies.values()].map((proxy) => proxy.heal()));
     const upAt = performance.now();
     const watching = awaitEnds(stage, random.fork('watch'), upAt, signal, upAt);
-    await rest(options.calmMs ?? CALM_MS, signal);
+    await pause(options.calmMs ?? CALM_MS, signal);
     closing.abort();
     await Promise.all([work, watching]);
-    const open = await awaitEnds(stage, random.fork('ends'), upAt, signal);
-    const saleIds = stage.offers.map((offer) => offer.saleId);
-    await untilNothingIsReserved(parts, saleIds, upAt + auditor.rules.terminalWithinMs, signal);
+    const unfinished = await awaitEnds(stage, random.fork('ends'), upAt, signal);
+    // Orders that no reply named must end as well, before the end is read.
+    const saleIds = stage.offers.map(({ saleId }) => saleId);
+    while (performance.now() < upAt + auditor.rules.terminalWithinMs && !(await nothingIsReserved(system, saleIds)))
+      await sleep(250, undefined, { signal });
     signal.throwIfAborted();
     const endedAt = performance.now();
-    for (const order of open) {
-      const waited = ((endedAt - Math.max(order.acceptedAt, upAt)) / 1_000).toFixed(1);
-      auditor.accuse(
-        'stuck',
-        `order ${order.id} has not ended ${waited} s after all parts were up`,
-        endedAt,
-        0,
-        order.id,
-      );
+    for (const { id, acceptedAt } of unfinished) {
+      const waited = ((endedAt - Math.max(acceptedAt, upAt)) / 1_000).toFixed(1);
+      auditor.report('stuck', `order ${id} has not ended ${waited} s after everything was up`, endedAt, 0, id);
     }
-    const end = judgeEnd(auditor, await readEnd(parts), endedAt);
-    parts.keep('faults.log', `${bringer.lines.join('\n')}\n`);
+    const end = checkEnd(auditor, await readEnd(system), endedAt);
+    system.keepLog('faults.log', `${runner.lines.join('\n')}\n`);
+    system.keepLog('violations.txt', `${auditor.violations.map((one) => JSON.stringify(one)).join('\n')}\n`);
     return {
-      seed: options.seed,
-      startedAt,
       seconds: (endedAt - origin) / 1_000,
-      calls: caller.calls,
+      calls: client.calls,
       tally: auditor.tally,
-      faults: bringer.counts,
-      kills: bringer.kills,
-      skippedFaults: bringer.skipped,
-      stalls: auditor.weather.faults.filter((fault) => fault.part === 'machine').length,
-      closures: closures(auditor, recovering),
+      faults: runner.counts,
+      kills: runner.kills,
+      skippedFaults: runner.skipped,
       acceptedOrders: [...auditor.orders.values()].filter((order) => order.acceptedAt < Infinity).length,
       end,
-      stuck: auditor.lies.filter((lie) => lie.kind === 'stuck').length,
-      slowestMs: slowestAfterStorms(auditor, plan, origin, upAt),
-      lies: auditor.lies,
-      evidence: gatherEvidence(auditor, parts),
-      audit: await auditBreaks(parts),
-      logFolder: parts.logFolder,
+      violations: auditor.violations,
+      evidence: evidenceOf(auditor, system.logFolder),
+      audit: await auditViolations(system),
+      logFolder: system.logFolder,
     };
   } finally {
     over.abort();
     closing.abort();
     for (const timer of timers) clearInterval(timer);
-    caller.close();
+    client.close();
   }
 }
 
-/** Where this process stands still, nobody's reply is in time. */
-function watchOurselves(weather: Weather): NodeJS.Timeout {
+/** While this process stands still, no reply is in time. */
+function watchForStalls(log: FaultLog): NodeJS.Timeout {
   let last = performance.now();
   return setInterval(() => {
     const now = performance.now();
-    if (now - last > STANDS_STILL_AFTER_MS) weather.begin('machine', 'stall', last)(now);
+    if (now - last > STALL.fromMs) log.begin('machine', 'stall', last)(now);
     last = now;
-  }, LOOK_EVERY_MS);
-}
-
-function sayProgress(
-  { say = () => {} }: ChaosOptions,
-  auditor: Auditor,
-  caller: Caller,
-  bringer: FaultBringer,
-  origin: number,
-): NodeJS.Timeout {
-  return setInterval(() => {
-    const seconds = ((performance.now() - origin) / 1_000).toFixed(0).padStart(4);
-    const accepted = auditor.tally.get('order 200 ok') ?? 0;
-    say(
-      `${seconds} s: ${caller.calls} requests, ${accepted} accepted, ${bringer.total} faults, ${bringer.kills} kills, ` +
-        `${auditor.unfinished().length} orders under way, ${auditor.lies.length} lies so far`,
-    );
-  }, PROGRESS_EVERY_MS);
-}
-
-/** Orders that nobody was told of must end as well, before the end is read. */
-async function untilNothingIsReserved(
-  parts: Parts,
-  saleIds: readonly string[],
-  deadline: number,
-  signal: AbortSignal,
-): Promise<void> {
-  while (performance.now() < deadline && !signal.aborted) {
-    if ((await reservedUnits(parts, saleIds)) === 0) return;
-    await rest(250, signal);
-  }
-}
-
-/** Ends early, and without complaint, when the signal is raised. */
-async function rest(ms: number, signal: AbortSignal): Promise<void> {
-  if (ms > 0) await sleep(ms, undefined, { signal }).catch(() => {});
+  }, STALL.checkEveryMs);
 }

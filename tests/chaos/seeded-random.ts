@@ -1,10 +1,10 @@
 /**
- * Random numbers that a seed decides: sfc32 (a small well-known generator), seeded by a hash of a text. A fork is named and depends on the
- * seed and its name only, never on how much was drawn before: what one buyer decides does not depend on when another one was answered.
+ * Random numbers from a seed (sfc32). A fork depends on the seed and its name only, never on how much was drawn before: what one buyer
+ * decides does not depend on when another one was answered.
  */
-import { randomInt } from 'node:crypto';
+import { createHash, randomInt } from 'node:crypto';
 
-/** A seed that nobody chose: eight characters that can be typed. */
+/** A seed of eight characters that can be typed. */
 export function freshSeed(): string {
   return randomInt(36 ** 8)
     .toString(36)
@@ -20,13 +20,13 @@ export class Random {
 
   constructor(path: string) {
     this.#path = path;
-    const word = words(path);
-    this.#a = word();
-    this.#b = word();
-    this.#c = word();
-    this.#d = 1;
-    // The first numbers still show the seed.
-    for (let i = 0; i < 12; i++) this.next();
+    const hash = createHash('sha256').update(path).digest();
+    [this.#a, this.#b, this.#c, this.#d] = [0, 4, 8, 12].map((at) => hash.readInt32LE(at)) as [
+      number,
+      number,
+      number,
+      number,
+    ];
   }
 
   /** A stream of its own, always the same for the same name. */
@@ -78,19 +78,4 @@ export class Random {
   exponential(mean: number): number {
     return -Math.log(1 - this.next()) * mean;
   }
-}
-
-/** 32-bit words from a text (xmur3). */
-function words(text: string): () => number {
-  let hash = 1779033703 ^ text.length;
-  for (let i = 0; i < text.length; i++) {
-    hash = Math.imul(hash ^ text.charCodeAt(i), 3432918353);
-    hash = (hash << 13) | (hash >>> 19);
-  }
-  return () => {
-    hash = Math.imul(hash ^ (hash >>> 16), 2246822507);
-    hash = Math.imul(hash ^ (hash >>> 13), 3266489909);
-    hash ^= hash >>> 16;
-    return hash >>> 0;
-  };
 }

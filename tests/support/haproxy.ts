@@ -1,42 +1,16 @@
-/** A real HAProxy before several API processes: on PATH, unpacked earlier, or from Debian's package without installing anything. */
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+/** A real HAProxy before several API processes. */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import {
-  type DebianProgram,
-  type UnpackedProgram,
-  unpackDebianProgram,
-  unpackedProgram,
-} from '@flash-sale/launcher/debian-program.ts';
-import { runCommand } from '@flash-sale/launcher/run-command.ts';
+import { join } from 'node:path';
+import type { UnpackedProgram } from '@flash-sale/launcher/debian-program.ts';
 import { root } from '../tidy/source-files.ts';
-import { eventually } from './world.ts';
+import { findProgram, startProgram } from './program.ts';
 
-const HAPROXY: DebianProgram = {
-  called: 'HAProxy 2',
-  names: ['haproxy'],
-  majorMin: 2,
-  carriesCode: /^(haproxy|lib.+)$/,
-};
+export const findHaproxy = (): Promise<UnpackedProgram> =>
+  findProgram('haproxy', { majorMin: 2, versionArg: '-v', libraries: /^lib/ });
 
-/** @throws with a sentence that says how to get it */
-export async function findHaproxy(): Promise<UnpackedProgram> {
-  if ((await runCommand('haproxy', ['-v'])).code === 0) return { path: 'haproxy', libraryPath: '' };
-  const folder = join(root, '.data', 'haproxy-dist');
-  mkdirSync(dirname(folder), { recursive: true });
-  const found = unpackedProgram(folder, HAPROXY) ?? (await unpackDebianProgram({ program: HAPROXY, folder }));
-  if (typeof found === 'string')
-    throw new Error(
-      'A rolling update is tried behind HAProxy, which is not on PATH. Install it ("apt-get install haproxy", "brew install haproxy") and ' +
-        `type "npm test" again. (Debian's package could not be fetched: ${found}.)`,
-    );
-  return found;
-}
-
-/** Milliseconds between two questions for /health/ready; a process that fails two in a row gets no further request. */
+/** Milliseconds between two health checks; a process that fails two in a row gets no further request. */
 const CHECK_MS = 100;
 
 export interface Balancer {
@@ -46,10 +20,8 @@ export interface Balancer {
 }
 
 /**
- * Spreads requests over those of the ports whose /health/ready says 200. It tries nothing a second time and reuses every connection that
- * it may: a buyer sees all that goes wrong behind it.
- *
- * @throws where it ends, with what it said
+ * Spreads requests over those of the ports whose /health/ready says 200. It retries nothing and reuses every connection that it may: a
+ * buyer sees all that goes wrong behind it.
  */
 export function startBalancer(program: UnpackedProgram, port: number, behind: number[]): Promise<Balancer> {
   const config = `defaults
@@ -76,12 +48,11 @@ ${behind.map((one) => `  server api-${one} 127.0.0.1:${one}`).join('\n')}
 export const SHIPPED_CONFIG = join(root, 'deploy/docker/haproxy.cfg');
 
 /**
- * The proxy of the containers, by its own file. Only where it listens and where it finds the APIs is another: there is no engine here that
- * would name them.
+ * The proxy of the containers, by its own file. Only where it listens and where it finds the APIs is changed.
  *
  * @param ports where buyers come in, and where its own health is asked for
  * @param gateways GATEWAY_ADDRESSES
- * @throws where a line that must be another is not in the file, or HAProxy ends
+ * @throws where a line that must be changed is not in the file, or HAProxy exits
  */
 export function startShippedProxy(
   program: UnpackedProgram,
@@ -108,36 +79,20 @@ export function startShippedProxy(
   return startHaproxy(program, config, ports.crowd, { GATEWAY_ADDRESSES: gateways });
 }
 
-export function environmentOf(program: UnpackedProgram, settings: Record<string, string> = {}): NodeJS.ProcessEnv {
-  return { ...process.env, ...settings, ...(program.libraryPath && { LD_LIBRARY_PATH: program.libraryPath }) };
-}
-
 async function startHaproxy(
   program: UnpackedProgram,
   config: string,
   port: number,
-  settings?: Record<string, string>,
+  env: Record<string, string> = {},
 ): Promise<Balancer> {
   const folder = mkdtempSync(join(tmpdir(), 'flash-sale-haproxy-'));
   const file = join(folder, 'haproxy.cfg');
   writeFileSync(file, config);
-  const child = spawn(program.path, ['-db', '-f', file], {
-    env: environmentOf(program, settings),
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  let output = '';
-  child.stdout.on('data', (chunk) => (output += chunk));
-  child.stderr.on('data', (chunk) => (output += chunk));
-  const gone = once(child, 'exit');
-  await eventually('HAProxy listens', 10_000, async () => {
-    if (child.exitCode !== null) throw new Error(`HAProxy ended (${child.exitCode}):\n${output}`);
-    return isListening(port);
-  });
+  const running = await startProgram(program, ['-db', '-f', file], { env, answers: () => isListening(port) });
   return {
     url: `http://127.0.0.1:${port}`,
     async stop() {
-      child.kill('SIGKILL');
-      await gone;
+      await running.stop();
       rmSync(folder, { recursive: true, force: true });
     },
   };
@@ -146,10 +101,10 @@ async function startHaproxy(
 function isListening(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(port, '127.0.0.1');
-    const answer = (word: boolean) => {
+    const end = (listening: boolean) => {
       socket.destroy();
-      resolve(word);
+      resolve(listening);
     };
-    socket.once('connect', () => answer(true)).once('error', () => answer(false));
+    socket.once('connect', () => end(true)).once('error', () => end(false));
   });
 }

@@ -1,35 +1,15 @@
-/** A real Prometheus with promtool, and real exporters: on PATH, or from Debian's packages without installing anything. */
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
+/** A real Prometheus with promtool, and the exporters. */
 import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { unpackDebianProgram, unpackedProgram } from '@flash-sale/launcher/debian-program.ts';
-import { runCommand } from '@flash-sale/launcher/run-command.ts';
+import type { UnpackedProgram } from '@flash-sale/launcher/debian-program.ts';
 import { root } from '../tidy/source-files.ts';
 import type { AnyJson } from './any-json.ts';
-import { eventually } from './world.ts';
+import { findProgram, respondsAt, startProgram } from './program.ts';
 
-/** @param name of Debian's package and of its program. @throws with a sentence that says how to get it */
-async function findProgram(name: string, majorMin: number): Promise<string> {
-  if ((await runCommand(name, ['--version'])).code === 0) return name;
-  // Written in Go: of what its package depends on, the program needs the C library only.
-  const program = { called: name, names: [name], majorMin, carriesCode: new RegExp(`^${name}$`) };
-  const folder = join(root, '.data', `${name}-dist`);
-  mkdirSync(dirname(folder), { recursive: true });
-  const found = unpackedProgram(folder, program) ?? (await unpackDebianProgram({ program, folder }));
-  if (typeof found === 'string')
-    throw new Error(
-      `The monitoring is tested with ${name}, which is not on PATH. Install it ("apt-get install ${name}") and type ` +
-        `"npm test" again. (Debian's package could not be fetched: ${found}.)`,
-    );
-  return found.path;
-}
-
-/** @throws with a sentence that says how to get it */
-export async function findPrometheus(): Promise<{ prometheus: string; promtool: string }> {
-  const prometheus = await findProgram('prometheus', 2);
-  return { prometheus, promtool: join(dirname(prometheus), 'promtool') };
+export async function findPrometheus(): Promise<{ prometheus: UnpackedProgram; promtool: string }> {
+  const prometheus = await findProgram('prometheus', { majorMin: 2 });
+  return { prometheus, promtool: join(dirname(prometheus.path), 'promtool') };
 }
 
 /** Where Prometheus finds each job. */
@@ -39,20 +19,19 @@ export type MonitoringPorts = Record<'api' | 'worker' | 'redis' | 'postgres' | '
 export async function startExporters(
   ports: Pick<MonitoringPorts, 'redis' | 'postgres' | 'node'>,
   { redisUrl, databaseUrl }: { redisUrl: string; databaseUrl: string },
-): Promise<() => void> {
-  const listen = (port: number): string => `--web.listen-address=127.0.0.1:${port}`;
-  const children = [
-    spawn(await findProgram('prometheus-redis-exporter', 1), [listen(ports.redis), `--redis.addr=${redisUrl}`], {
-      stdio: 'ignore',
-    }),
-    spawn(await findProgram('prometheus-postgres-exporter', 0), [listen(ports.postgres)], {
-      env: { DATA_SOURCE_NAME: `${databaseUrl}?sslmode=disable` },
-      stdio: 'ignore',
-    }),
-    spawn(await findProgram('prometheus-node-exporter', 1), [listen(ports.node)], { stdio: 'ignore' }),
-  ];
-  return () => {
-    for (const child of children) child.kill('SIGKILL');
+): Promise<() => Promise<void>> {
+  const start = async (name: string, port: number, args: string[] = [], env: Record<string, string> = {}) =>
+    startProgram(await findProgram(name), [`--web.listen-address=127.0.0.1:${port}`, ...args], {
+      env,
+      answers: () => respondsAt(`http://127.0.0.1:${port}/metrics`),
+    });
+  const running = await Promise.all([
+    start('prometheus-redis-exporter', ports.redis, [`--redis.addr=${redisUrl}`]),
+    start('prometheus-postgres-exporter', ports.postgres, [], { DATA_SOURCE_NAME: `${databaseUrl}?sslmode=disable` }),
+    start('prometheus-node-exporter', ports.node),
+  ]);
+  return async () => {
+    await Promise.all(running.map(({ stop }) => stop()));
   };
 }
 
@@ -93,34 +72,19 @@ export interface Prometheus {
   query(expression: string): Promise<AnyJson[]>;
   /** Every rule of every group, as the server sees it. */
   rules(): Promise<AnyJson[]>;
-  /** What is pending or firing now. */
-  alerts(): Promise<AnyJson[]>;
   stop(): Promise<void>;
 }
 
 /** @param folder holds prometheus.yml, and is written to */
-export async function startPrometheus(program: string, folder: string, port: number): Promise<Prometheus> {
+export async function startPrometheus(program: UnpackedProgram, folder: string, port: number): Promise<Prometheus> {
   const base = `http://127.0.0.1:${port}`;
-  const child = spawn(
-    program,
-    [
-      `--config.file=${join(folder, 'prometheus.yml')}`,
-      `--storage.tsdb.path=${join(folder, 'data')}`,
-      `--web.listen-address=127.0.0.1:${port}`,
-      '--log.level=warn',
-    ],
-    { stdio: ['ignore', 'ignore', 'pipe'] },
-  );
-  let output = '';
-  child.stderr?.on('data', (chunk) => (output += chunk));
-  const gone = once(child, 'exit');
-  await eventually('Prometheus is ready', 30_000, async () => {
-    if (child.exitCode !== null) throw new Error(`Prometheus ended (${child.exitCode}):\n${output}`);
-    return fetch(`${base}/-/ready`).then(
-      ({ ok }) => ok,
-      () => false,
-    );
-  });
+  const args = [
+    `--config.file=${join(folder, 'prometheus.yml')}`,
+    `--storage.tsdb.path=${join(folder, 'data')}`,
+    `--web.listen-address=127.0.0.1:${port}`,
+    '--log.level=warn',
+  ];
+  const { stop } = await startProgram(program, args, { answers: () => respondsAt(`${base}/-/ready`) });
   async function ask(path: string): Promise<AnyJson> {
     const answer: AnyJson = await (await fetch(`${base}/api/v1/${path}`)).json();
     if (answer.status !== 'success') throw new Error(`${path}: ${answer.error}`);
@@ -129,10 +93,6 @@ export async function startPrometheus(program: string, folder: string, port: num
   return {
     query: async (expression) => (await ask(`query?query=${encodeURIComponent(expression)}`)).result,
     rules: async () => (await ask('rules')).groups.flatMap((group: AnyJson) => group.rules),
-    alerts: async () => (await ask('alerts')).alerts,
-    async stop() {
-      child.kill('SIGKILL');
-      await gone;
-    },
+    stop,
   };
 }

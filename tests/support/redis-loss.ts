@@ -11,11 +11,11 @@ import { connectForRequests } from '@flash-sale/core/runtime/redis/connect-redis
 import type { AnyRedis } from '@flash-sale/core/runtime/redis/open-redis.ts';
 import { startPrivateRedis } from '@flash-sale/launcher/private-redis.ts';
 import type { PrivateServer } from '@flash-sale/launcher/private-server.ts';
-import { TcpProxy } from '../chaos/tcp-proxy.ts';
 import { msToNextAccepted, PASSING, startCrowd, tallyOf } from './buyers.ts';
 import { freePort } from './free-port.ts';
 import { type ServiceProcess, startProcess } from './running-system.ts';
 import { makeSale } from './sales.ts';
+import { TcpProxy } from './tcp-proxy.ts';
 import { eventually, openWorld, type World } from './world.ts';
 
 /**

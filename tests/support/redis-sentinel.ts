@@ -9,8 +9,8 @@ import { KeptProcess } from '@flash-sale/launcher/keep-process.ts';
 import { startPrivateRedis } from '@flash-sale/launcher/private-redis.ts';
 import type { PrivateServer } from '@flash-sale/launcher/private-server.ts';
 import { Redis } from 'ioredis';
-import { TcpProxy } from '../chaos/tcp-proxy.ts';
 import { freePort } from './free-port.ts';
+import { TcpProxy } from './tcp-proxy.ts';
 import { eventually } from './world.ts';
 
 const PASSWORD = 'of-every-server';

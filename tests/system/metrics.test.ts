@@ -1,11 +1,11 @@
 /** Metrics of real processes, read over HTTP, while the ledger goes and comes back. */
 
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
-import { TcpProxy } from '../chaos/tcp-proxy.ts';
 import type { AnyJson } from '../support/any-json.ts';
 import { freePort } from '../support/free-port.ts';
 import { type ServiceProcess, startProcess } from '../support/running-system.ts';
 import { makeSale } from '../support/sales.ts';
+import { TcpProxy } from '../support/tcp-proxy.ts';
 import { eventually, openWorld, type World } from '../support/world.ts';
 
 let world: World;

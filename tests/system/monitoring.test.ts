@@ -6,8 +6,8 @@ import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { runCommand } from '@flash-sale/launcher/run-command.ts';
 import { afterEach, beforeAll, expect, inject, test } from 'vitest';
-import { TcpProxy } from '../chaos/tcp-proxy.ts';
 import type { AnyJson } from '../support/any-json.ts';
+import { startCrowd } from '../support/buyers.ts';
 import { freePort } from '../support/free-port.ts';
 import {
   copyMonitoring,
@@ -18,12 +18,13 @@ import {
 } from '../support/prometheus.ts';
 import { type ServiceProcess, startProcess } from '../support/running-system.ts';
 import { makeSale } from '../support/sales.ts';
+import { TcpProxy } from '../support/tcp-proxy.ts';
 import { eventually, openWorld, type World } from '../support/world.ts';
 import { root } from '../tidy/source-files.ts';
 
 const monitoring = join(root, 'deploy/monitoring');
 
-let programs: { prometheus: string; promtool: string };
+let programs: Awaited<ReturnType<typeof findPrometheus>>;
 /** What a test opened, to be closed in this order. */
 let opened: (() => Promise<void> | void)[] = [];
 
@@ -122,24 +123,17 @@ test('during a sale every query has data; alerts for an unavailable ledger, a su
   const folder = copyMonitoring(ports, 1, withoutWaiting);
   const prometheus = await startPrometheus(programs.prometheus, folder, ports.prometheus);
   const sale = await makeSale(world, { units: 100 });
-  let selling = true;
-  const crowd = (async () => {
-    for (let buyer = 0; selling; buyer++) {
-      await fetch(`http://127.0.0.1:${ports.http}/api/flash-sales/${sale.id}/order`, {
-        method: 'POST',
-        headers: { 'x-user-id': `buyer-${buyer}` },
-      }).then((response) => response.text());
-      // The pace of fifty orders a second.
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
-  })();
+  const crowd = startCrowd({
+    urls: [`http://127.0.0.1:${ports.http}`],
+    saleId: sale.id,
+    connections: 1,
+    ordersPerSecond: 50,
+    buyers: 1e9,
+  });
   opened = [
     () => prometheus.stop(),
     stopExporters,
-    async () => {
-      selling = false;
-      await crowd.catch(() => {});
-    },
+    () => crowd.stop(),
     () => api.kill(),
     () => worker.kill(),
     () => wayToLedger.close(),

@@ -4,12 +4,12 @@ import { UNAVAILABLE_RETRY_MS } from '@flash-sale/core/config/limits.ts';
 import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
 import pg from 'pg';
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
-import { TcpProxy } from '../chaos/tcp-proxy.ts';
 import type { AnyJson } from '../support/any-json.ts';
 import { sendCrowd, tallyOf } from '../support/buyers.ts';
 import { freePort } from '../support/free-port.ts';
 import { type RunningApi, startApi, startWorkerHere } from '../support/running-system.ts';
 import { makeSale } from '../support/sales.ts';
+import { TcpProxy } from '../support/tcp-proxy.ts';
 import { eventually, openWorld, type World } from '../support/world.ts';
 
 const BUDGET_MS = 600;

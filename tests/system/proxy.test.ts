@@ -9,7 +9,8 @@ import type { UnpackedProgram } from '@flash-sale/launcher/debian-program.ts';
 import { runCommand } from '@flash-sale/launcher/run-command.ts';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { freePort } from '../support/free-port.ts';
-import { type Balancer, environmentOf, findHaproxy, SHIPPED_CONFIG, startShippedProxy } from '../support/haproxy.ts';
+import { type Balancer, findHaproxy, SHIPPED_CONFIG, startShippedProxy } from '../support/haproxy.ts';
+import { environmentOf } from '../support/program.ts';
 
 const ORDER = '/api/flash-sales/tea/order';
 const STOCK = '/api/admin/sales/tea/stock';

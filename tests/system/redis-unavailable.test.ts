@@ -6,11 +6,11 @@ import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
 import { startPrivateRedis } from '@flash-sale/launcher/private-redis.ts';
 import type { PrivateServer } from '@flash-sale/launcher/private-server.ts';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import { TcpProxy } from '../chaos/tcp-proxy.ts';
 import type { AnyJson } from '../support/any-json.ts';
 import { freePort } from '../support/free-port.ts';
 import { type RunningApi, startApi, startWorkerHere } from '../support/running-system.ts';
 import { makeSale } from '../support/sales.ts';
+import { TcpProxy } from '../support/tcp-proxy.ts';
 import { eventually, openWorld, type World } from '../support/world.ts';
 
 const BUDGET_MS = 2_000;

@@ -1,9 +1,9 @@
 /** Each worker reports on its own whether it works; /health of the API speaks of all of them together. */
 import { createMetrics } from '@flash-sale/core/runtime/metrics.ts';
 import { inject, test } from 'vitest';
-import { TcpProxy } from '../chaos/tcp-proxy.ts';
 import { freePort } from '../support/free-port.ts';
 import { startWorkerHere } from '../support/running-system.ts';
+import { TcpProxy } from '../support/tcp-proxy.ts';
 import { eventually, openWorld } from '../support/world.ts';
 
 test('a worker that does not reach Redis reports it, beside one that works, and recovers', async () => {

@@ -1,10 +1,10 @@
 /**
- * What the auditor knows of one sale: its settings over time, its changes of stock, and every word that was said about its stock. Words
- * about stock are judged at the end, when it is known what became of the calls that nobody answered.
+ * What the auditor knows of one sale: its settings over time, its changes of stock, and every statement about its stock. Statements are
+ * checked at the end, when it is known what became of the calls that were not answered.
  */
-import type { Call, Question, QuestionOf } from './history.ts';
+import type { Call, Question, QuestionOf } from './calls.ts';
+import type { FaultLog } from './fault-log.ts';
 import { Amounts, Setting, StockBounds } from './intervals.ts';
-import type { Weather } from './weather.ts';
 
 /** After this an operator's change that nobody answered is done or will never be: no process waits that long for anything. */
 const OPEN_CHANGE_ENDS_MS = 60_000;
@@ -13,7 +13,7 @@ const OPEN_CHANGE_ENDS_MS = 60_000;
 const CLOCK_SLACK_MS = 100;
 
 /** Something that was said of the sale's stock or settings. */
-export interface Word {
+export interface Statement {
   readonly n: number;
   readonly word: string;
   readonly sentAt: number;
@@ -44,19 +44,19 @@ export interface Taken {
   readonly until: number;
 }
 
-export interface StockLie {
+export interface StockViolation {
   readonly n: number;
-  readonly kind: 'oversold' | 'lie';
+  readonly kind: 'oversold' | 'untrue';
   readonly sentence: string;
 }
 
-export class SaleBook {
+export class SaleRecord {
   readonly id: string;
   readonly units: number;
   readonly cap: number;
   readonly priceCents: number;
   readonly changes = new Map<string, Change>();
-  readonly words: Word[] = [];
+  readonly statements: Statement[] = [];
   readonly paused = new Setting<boolean>();
   readonly window = new Setting<{ startsAt: number; endsAt: number }>();
   readonly madeFrom: number;
@@ -98,8 +98,8 @@ export class SaleBook {
     return new StockBounds({ units: this.units, changes, taken });
   }
 
-  /** Judges everything that was said of the stock, by what is known now of all that was taken. */
-  judge(taken: readonly Taken[], ends: ReadonlyMap<string, string>, weather: Weather): StockLie[] {
+  /** checks everything that was said of the stock, by what is known now of all that was taken. */
+  check(taken: readonly Taken[], ends: ReadonlyMap<string, string>, faults: FaultLog): StockViolation[] {
     const bounds = this.bounds(taken, ends);
     const byBuyer = new Map<string, Amounts>();
     if (this.cap > 0) {
@@ -108,17 +108,18 @@ export class SaleBook {
         byBuyer.set(buyerId, new Amounts(own.map(({ quantity, from, until }) => ({ amount: quantity, from, until }))));
       }
     }
-    const lies: StockLie[] = [];
-    for (const word of this.words) {
-      const sentence = this.#faultOf(word, bounds, byBuyer.get(word.buyerId), weather);
+    const violations: StockViolation[] = [];
+    for (const statement of this.statements) {
+      const sentence = this.#violationOf(statement, bounds, byBuyer.get(statement.buyerId), faults);
       if (sentence === null) continue;
-      const surplus = word.word === 'accepted' && bounds.mostAvailable(word.sentAt, word.endedAt) < word.quantity;
-      lies.push({ n: word.n, kind: surplus ? 'oversold' : 'lie', sentence });
+      const surplus =
+        statement.word === 'accepted' && bounds.mostAvailable(statement.sentAt, statement.endedAt) < statement.quantity;
+      violations.push({ n: statement.n, kind: surplus ? 'oversold' : 'untrue', sentence });
     }
-    return lies;
+    return violations;
   }
 
-  #faultOf(word: Word, bounds: StockBounds, buyer: Amounts | undefined, weather: Weather): string | null {
+  #violationOf(word: Statement, bounds: StockBounds, buyer: Amounts | undefined, faults: FaultLog): string | null {
     const { sentAt, endedAt, quantity, number } = word;
     const least = bounds.leastAvailable(sentAt, endedAt);
     const most = bounds.mostAvailable(sentAt, endedAt);
@@ -154,7 +155,7 @@ export class SaleBook {
       case 'SALE_NOT_FOUND':
         return this.madeUntil <= sentAt ? 'SALE_NOT_FOUND, and it was made' : null;
       case 'SALE_RECOVERING':
-        return this.madeUntil <= sentAt && !weather.redisEndedBetween(this.madeFrom, endedAt)
+        return this.madeUntil <= sentAt && !faults.redisEndedBetween(this.madeFrom, endedAt)
           ? 'SALE_RECOVERING, and Redis was never ended since it was made'
           : null;
       case 'UNITS_PROMISED':
@@ -163,13 +164,13 @@ export class SaleBook {
           : between(number, least, most);
       case 'page':
       case 'numbers':
-        return between(number, least, most) ?? this.#allotmentFault(word, bounds);
+        return between(number, least, most) ?? this.#allotmentViolation(word, bounds);
       default:
         return null;
     }
   }
 
-  #allotmentFault({ allotment, sentAt, endedAt }: Word, bounds: StockBounds): string | null {
+  #allotmentViolation({ allotment, sentAt, endedAt }: Statement, bounds: StockBounds): string | null {
     if (allotment === undefined) return null;
     const [low, high] = [bounds.leastAllotment(sentAt, endedAt), bounds.mostAllotment(sentAt, endedAt)];
     return allotment >= low && allotment <= high
@@ -177,12 +178,12 @@ export class SaleBook {
       : `allotment ${allotment}, and it can only be ${low} to ${high}`;
   }
 
-  #windows({ sentAt, endedAt }: Word): { startsAt: number; endsAt: number }[] {
+  #windows({ sentAt, endedAt }: Statement): { startsAt: number; endsAt: number }[] {
     return this.window.possible(sentAt, endedAt);
   }
 
   /** Why nothing can have been accepted at that time. */
-  #closedReason(word: Word): string | null {
+  #closedReason(word: Statement): string | null {
     const { sentAt, endedAt } = word;
     if (!this.paused.possible(sentAt, endedAt).includes(false)) return 'accepted, and it was paused all the time';
     const wasOpen = this.#windows(word).some(

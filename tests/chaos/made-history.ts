@@ -1,7 +1,8 @@
 /** Hand-made histories for the auditor's own tests: one sale, its buyers and operator, and an end that fits what was told. */
-import type { EndState, LedgerRow, Question, Reply } from './history.ts';
-import { judgeEnd } from './judge-end.ts';
-import { Auditor, type Lie } from './model.ts';
+
+import { Auditor, type Violation } from './auditor.ts';
+import type { EndState, LedgerRow, Question, Reply } from './calls.ts';
+import { checkEnd } from './check-end.ts';
 
 export const SALE = 'tea';
 const PRICE_CENTS = 250;
@@ -12,7 +13,7 @@ type Answer = { status?: number; how?: Reply['how'] } & Partial<
     body?: Record<string, unknown>;
   };
 
-export class ToldHistory {
+export class History {
   readonly auditor = new Auditor();
   #n = 0;
 
@@ -88,7 +89,7 @@ export class ToldHistory {
     return { id: `${SALE}-${id}`, amountCents: quantity * PRICE_CENTS, ...fits, ...more };
   }
 
-  /** Ends the history with these rows. @returns the sentences of all lies */
+  /** Ends the history with these rows. @returns the sentences of all violations */
   end(
     rows: readonly LedgerRow[],
     more: { inventory?: object; allotment?: number; changes?: Record<string, string> } = {},
@@ -108,12 +109,12 @@ export class ToldHistory {
         },
       ],
     };
-    judgeEnd(this.auditor, state, 1e6);
+    checkEnd(this.auditor, state, 1e6);
     return this.sentences();
   }
 
   sentences(): string[] {
-    return this.auditor.lies.map(({ kind, sentence }: Lie) => `${kind}: ${sentence}`);
+    return this.auditor.violations.map(({ kind, sentence }: Violation) => `${kind}: ${sentence}`);
   }
 }
 
@@ -130,6 +131,6 @@ export const accepted = (id: string, remaining: number, replayed = false) => ({ 
 export const unanswered = { how: 'broken' as const };
 
 /** Its API was killed, so that a connection may break. */
-export function killed(told: ToldHistory, from: number, until: number): void {
-  told.auditor.weather.begin('api-1', 'kill', from)(until);
+export function killed(history: History, from: number, until: number): void {
+  history.auditor.faults.begin('api-1', 'kill', from)(until);
 }

@@ -3,11 +3,11 @@
  * what he is answered depends on real time. A buyer whose connection broke, or who was told 503, asks again: with his key, or without one.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { isOutcomeOpen, type QuestionOf, type Reply, wordOf } from './history.ts';
+import type { Auditor } from './auditor.ts';
+import { isOutcomeOpen, type QuestionOf, type Reply, wordOf } from './calls.ts';
+import type { Client, Target } from './client.ts';
 import type { KnownOrder } from './known-orders.ts';
-import type { Auditor } from './model.ts';
 import type { Random } from './seeded-random.ts';
-import type { Caller, Target } from './send-call.ts';
 
 /** A sale that buyers may choose. */
 export interface Offer {
@@ -18,7 +18,7 @@ export interface Offer {
 
 export interface Stage {
   readonly targets: readonly Target[];
-  readonly caller: Caller;
+  readonly client: Client;
   readonly auditor: Auditor;
   /** Grows as operators make sales. */
   readonly offers: Offer[];
@@ -112,7 +112,7 @@ export class Buyers {
         return this.#order(random, { ...earlier, quantity: other });
       }
       case 'read_page':
-        await this.#stage.caller.ask(random.pick(this.#stage.targets), { kind: 'read_sale', saleId: offer.saleId });
+        await this.#stage.client.ask(random.pick(this.#stage.targets), { kind: 'read_sale', saleId: offer.saleId });
         return;
       case 'read_foreign': {
         const orderId = this.#accepted[Math.floor(random.next() * this.#accepted.length)];
@@ -148,8 +148,8 @@ export class Buyers {
   }
 
   async #ask(random: Random, asked: OrderQuestion, hangUpAfterMs?: number): Promise<Reply> {
-    const { caller, targets } = this.#stage;
-    const reply = await caller.ask(random.pick(targets), asked, hangUpAfterMs);
+    const { client, targets } = this.#stage;
+    const reply = await client.ask(random.pick(targets), asked, hangUpAfterMs);
     const id = reply.body.order_id;
     if (typeof id !== 'string') return reply;
     const accepted = wordOf(reply) === 'ok';
@@ -180,8 +180,8 @@ export class Buyers {
   }
 
   #read(random: Random, orderId: string, buyerId: string): Promise<Reply> {
-    const { caller, targets } = this.#stage;
-    return caller.ask(random.pick(targets), { kind: 'read_order', orderId, buyerId });
+    const { client, targets } = this.#stage;
+    return client.ask(random.pick(targets), { kind: 'read_order', orderId, buyerId });
   }
 }
 
@@ -193,13 +193,13 @@ export class Buyers {
  * @returns those that did not end
  */
 export async function awaitEnds(
-  stage: Pick<Stage, 'targets' | 'caller' | 'auditor'>,
+  stage: Pick<Stage, 'targets' | 'client' | 'auditor'>,
   random: Random,
   from: number,
   signal: AbortSignal,
   acceptedBefore = Number.POSITIVE_INFINITY,
 ): Promise<KnownOrder[]> {
-  const { caller, targets, auditor } = stage;
+  const { client, targets, auditor } = stage;
   const { terminalWithinMs } = auditor.rules;
   for (;;) {
     const open = auditor.unfinished().filter((order) => order.acceptedAt < acceptedBefore);
@@ -207,7 +207,7 @@ export async function awaitEnds(
     if (open.length === 0 || late.length === open.length || signal.aborted) return late;
     for (let i = 0; i < open.length; i += 8) {
       const ask = ({ id, buyerId }: KnownOrder): Promise<Reply> =>
-        caller.ask(random.pick(targets), { kind: 'read_order', orderId: id, buyerId });
+        client.ask(random.pick(targets), { kind: 'read_order', orderId: id, buyerId });
       await Promise.all(open.slice(i, i + 8).map(ask));
       if (signal.aborted) return late;
     }

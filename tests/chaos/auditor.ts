@@ -1,22 +1,21 @@
 /**
- * The auditor: an in-memory model of the sales that is told of every call and every reply, and judges each. It knows the contract and
- * nothing of the product. What only the end can tell (was there really nothing left?) it keeps in the books of the sales; judge-end.ts
- * asks them.
+ * The auditor: a model of the sales in memory that sees every call and every reply, and checks each. It knows the contract and nothing of
+ * the product. What only the end can show (was there really nothing left?) it records by sale; check-end.ts checks it.
  *
  * A call that nobody answered may have been carried out, at any time after it was sent. So the model reckons with bounds: what must have
  * been, and what can have been.
  */
-import { type Call, isOutcomeOpen, type QuestionOf, type Reply, wordOf } from './history.ts';
-import { judgeOperators, judgePage, type Must, type OperatorsQuestion } from './judge-sales.ts';
-import { type Attempt, type KeyUse, type KnownOrder, tell } from './known-orders.ts';
-import { ageOf, formFaults, RULES, type Rules } from './reply-rules.ts';
-import { SaleBook } from './sale-book.ts';
-import { Weather } from './weather.ts';
+import { type Call, isOutcomeOpen, type QuestionOf, type Reply, wordOf } from './calls.ts';
+import { ageOf, checkReply, RULES, type Rules } from './check-reply.ts';
+import { checkOperators, checkPage, type Must, type OperatorsQuestion } from './check-sales.ts';
+import { FaultLog } from './fault-log.ts';
+import { type Attempt, type KeyUse, type KnownOrder, note } from './known-orders.ts';
+import { SaleRecord } from './sale-record.ts';
 
-export type LieKind = 'lie' | 'oversold' | 'leaked' | 'lost' | 'stuck' | 'fell';
+export type ViolationKind = 'untrue' | 'oversold' | 'leaked' | 'lost' | 'stuck' | 'exit';
 
-export interface Lie {
-  readonly kind: LieKind;
+export interface Violation {
+  readonly kind: ViolationKind;
   readonly sentence: string;
   readonly at: number;
   /** Number of the call that it was told to; 0 for the end state. */
@@ -28,11 +27,11 @@ const TERMINAL = new Set(['confirmed', 'rejected']);
 
 export class Auditor {
   readonly rules: Rules;
-  readonly weather: Weather;
-  readonly sales = new Map<string, SaleBook>();
+  readonly faults: FaultLog;
+  readonly sales = new Map<string, SaleRecord>();
   readonly orders = new Map<string, KnownOrder>();
   readonly attempts = new Map<number, Attempt>();
-  readonly lies: Lie[] = [];
+  readonly violations: Violation[] = [];
   /** Replies by "kind status word". */
   readonly tally = new Map<string, number>();
   readonly #keys = new Map<string, KeyUse>();
@@ -40,17 +39,17 @@ export class Auditor {
 
   constructor(rules: Rules = RULES, workers: readonly string[] = ['worker-1', 'worker-2']) {
     this.rules = rules;
-    this.weather = new Weather(workers);
+    this.faults = new FaultLog(workers);
   }
 
-  accuse(kind: LieKind, sentence: string, at: number, n = 0, orderId: string | null = null): void {
-    this.lies.push({ kind, sentence, at, n, orderId });
+  report(kind: ViolationKind, sentence: string, at: number, n = 0, orderId: string | null = null): void {
+    this.violations.push({ kind, sentence, at, n, orderId });
   }
 
-  /** A process ended by itself. One that starts may give up while its servers are ailing; one that was ready may not. */
-  fell(name: string, how: string, wasReady: boolean, at: number): void {
-    const ailing = this.weather.excuses('start', name, false, at, at);
-    if (wasReady || !ailing) this.accuse('fell', `${name} ended by itself: ${how}`, at);
+  /** A process ended by itself. One that starts may give up while its servers are degraded; one that was ready may not. */
+  exited(name: string, how: string, wasReady: boolean, at: number): void {
+    const degraded = this.faults.excuses('start', name, false, at, at);
+    if (wasReady || !degraded) this.report('exit', `${name} ended by itself: ${how}`, at);
   }
 
   /** Acknowledged orders of which nobody has read yet how they ended. */
@@ -62,7 +61,7 @@ export class Auditor {
 
   /** Redis was emptied after it was made, and nobody had seen it in the ledger. */
   mayBeGone(order: KnownOrder): boolean {
-    return this.rules.redisMayLose && order.terminal === null && this.weather.redisWasEmptiedAfter(order.from);
+    return this.rules.redisMayLose && order.terminal === null && this.faults.redisWasEmptiedAfter(order.from);
   }
 
   /** Called as a question is sent. */
@@ -77,18 +76,18 @@ export class Auditor {
       }
       case 'make_sale':
         if (!this.sales.has(asked.saleId))
-          this.sales.set(asked.saleId, new SaleBook(call as Call<QuestionOf<'make_sale'>>));
+          this.sales.set(asked.saleId, new SaleRecord(call as Call<QuestionOf<'make_sale'>>));
         return;
       case 'pause':
       case 'resume':
       case 'move_window':
         this.#settings.set(
           n,
-          this.#book(asked.saleId).beginSetting(call as Call<QuestionOf<'pause' | 'resume' | 'move_window'>>),
+          this.#record(asked.saleId).beginSetting(call as Call<QuestionOf<'pause' | 'resume' | 'move_window'>>),
         );
         return;
       case 'change_stock': {
-        const { changes } = this.#book(asked.saleId);
+        const { changes } = this.#record(asked.saleId);
         const { changeId: id, delta } = asked;
         if (!changes.has(id)) changes.set(id, { id, delta, from: sentAt, until: Infinity, told: null, open: false });
         return;
@@ -96,37 +95,37 @@ export class Auditor {
     }
   }
 
-  /** Called as it ended; judges the reply. */
+  /** Called as it ended; checks the reply. */
   ended(call: Call, reply: Reply): void {
     const word = wordOf(reply);
     const counted = `${call.asked.kind} ${reply.status || '–'} ${word}`;
     this.tally.set(counted, (this.tally.get(counted) ?? 0) + 1);
     const must = (holds: boolean, sentence: string, orderId: string | null = null): void => {
-      if (!holds) this.accuse('lie', sentence, reply.endedAt, call.n, orderId);
+      if (!holds) this.report('untrue', sentence, reply.endedAt, call.n, orderId);
     };
-    for (const fault of formFaults(call, reply, this.weather, this.rules)) must(false, fault);
+    for (const sentence of checkReply(call, reply, this.faults, this.rules)) must(false, sentence);
     switch (call.asked.kind) {
       case 'order':
-        this.#judgeOrder(call as Call<QuestionOf<'order'>>, reply, must);
+        this.#checkOrder(call as Call<QuestionOf<'order'>>, reply, must);
         return;
       case 'read_order':
-        this.#judgeRead(call as Call<QuestionOf<'read_order'>>, reply, must);
+        this.#checkRead(call as Call<QuestionOf<'read_order'>>, reply, must);
         return;
       case 'read_sale':
-        judgePage(
+        checkPage(
           call as Call<QuestionOf<'read_sale'>>,
           reply,
-          this.#book(call.asked.saleId),
-          this.weather,
+          this.#record(call.asked.saleId),
+          this.faults,
           this.rules,
           must,
         );
         return;
       default:
-        judgeOperators(
+        checkOperators(
           call as Call<OperatorsQuestion>,
           reply,
-          this.#book(call.asked.saleId),
+          this.#record(call.asked.saleId),
           must,
           this.#settings.get(call.n),
         );
@@ -134,17 +133,17 @@ export class Auditor {
     }
   }
 
-  #judgeOrder(call: Call<QuestionOf<'order'>>, reply: Reply, must: Must): void {
+  #checkOrder(call: Call<QuestionOf<'order'>>, reply: Reply, must: Must): void {
     const { asked, n, sentAt } = call;
     const word = wordOf(reply);
     const attempt = this.attempts.get(n) as Attempt;
     attempt.word = word;
     attempt.open = isOutcomeOpen(reply);
     const use = this.#keyUse(asked);
-    const book = this.#book(asked.saleId);
+    const record = this.#record(asked.saleId);
     const number = Number(reply.body.available ?? reply.body.holds ?? reply.body.remaining ?? Number.NaN);
     const say = (said: string): void => {
-      book.words.push({
+      record.statements.push({
         n,
         word: said,
         sentAt: sentAt - ageOf(said, asked.key),
@@ -183,11 +182,11 @@ export class Auditor {
       say(word);
       return;
     }
-    this.#judgeAccepted(call, reply, use, must);
+    this.#checkAccepted(call, reply, use, must);
     say(reply.replayed ? 'replayed' : 'accepted');
   }
 
-  #judgeAccepted(call: Call<QuestionOf<'order'>>, reply: Reply, use: KeyUse | null, must: Must): void {
+  #checkAccepted(call: Call<QuestionOf<'order'>>, reply: Reply, use: KeyUse | null, must: Must): void {
     const { asked, n } = call;
     const { order_id: id, status, product_id, quantity, remaining } = reply.body;
     must(reply.status === 200 && status === 'accepted', `accepted as ${reply.status} ${String(status)}`);
@@ -225,11 +224,11 @@ export class Auditor {
     must(order.terminal?.status !== 'rejected', 'accepted, and it was rejected', id);
   }
 
-  #judgeRead(call: Call<QuestionOf<'read_order'>>, reply: Reply, must: Must): void {
+  #checkRead(call: Call<QuestionOf<'read_order'>>, reply: Reply, must: Must): void {
     const { orderId: id, buyerId } = call.asked;
     const order = this.orders.get(id);
     const word = wordOf(reply);
-    if (order) tell(order, call, reply);
+    if (order) note(order, call, reply);
     if (word === 'ORDER_NOT_FOUND') {
       if (order?.buyerId !== buyerId) return;
       if (order.terminal === null && this.mayBeGone(order)) {
@@ -254,7 +253,7 @@ export class Auditor {
     order.takenBy = Math.min(order.takenBy, endedAt);
     if (status === 'confirmed') {
       const cents = Math.round(Number(body.amount) * 100);
-      const price = this.#book(order.saleId).priceCents;
+      const price = this.#record(order.saleId).priceCents;
       must(
         cents === price * order.quantity,
         `amount ${String(body.amount)} for ${order.quantity} × ${price / 100}`,
@@ -274,11 +273,11 @@ export class Auditor {
     let order = this.orders.get(id);
     if (!order) {
       const from = Math.min(call.sentAt, this.#keyUse(call.asked)?.quantities.get(quantity) ?? call.sentAt);
-      const unknown = { takenBy: Infinity, acceptedAt: Infinity, fresh: 0, terminal: null, story: [], gone: false };
+      const unknown = { takenBy: Infinity, acceptedAt: Infinity, fresh: 0, terminal: null, history: [], gone: false };
       order = { id, saleId, buyerId, quantity, key, from, ...unknown };
       this.orders.set(id, order);
     }
-    tell(order, call, reply);
+    note(order, call, reply);
     return order;
   }
 
@@ -293,9 +292,9 @@ export class Auditor {
     return use;
   }
 
-  #book(saleId: string): SaleBook {
-    const book = this.sales.get(saleId);
-    if (!book) throw new Error(`nobody made the sale ${saleId}`);
-    return book;
+  #record(saleId: string): SaleRecord {
+    const record = this.sales.get(saleId);
+    if (!record) throw new Error(`nobody made the sale ${saleId}`);
+    return record;
   }
 }

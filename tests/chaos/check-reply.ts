@@ -1,6 +1,6 @@
 /** What every reply must keep, whatever it is about: its form, its code, its time, and a reason for each failure. No product code. */
-import { type Call, type Question, type Reply, wordOf } from './history.ts';
-import type { Weather } from './weather.ts';
+import { type Call, type Question, type Reply, wordOf } from './calls.ts';
+import type { FaultLog } from './fault-log.ts';
 
 /** The contract's codes (docs/openapi.json) and their statuses, written down here a second time on purpose. */
 const STATUS_OF: Readonly<Record<string, number>> = {
@@ -26,7 +26,7 @@ const STATUS_OF: Readonly<Record<string, number>> = {
   OVERLOADED: 503,
 };
 
-/** Codes that each question may be answered with, beyond those that say that a part is ailing. */
+/** Codes that each question may be answered with, beyond those that say that a part is degraded. */
 const REFUSALS: Readonly<Record<Question['kind'], readonly string[]>> = {
   order: [
     'SALE_NOT_OPEN',
@@ -83,35 +83,35 @@ function budgetMs(kind: Question['kind'], word: string, rules: Rules): number {
 }
 
 /** @returns what is wrong with the reply as such */
-export function formFaults(call: Call, reply: Reply, weather: Weather, rules: Rules): string[] {
-  const faults: string[] = [];
+export function checkReply(call: Call, reply: Reply, faults: FaultLog, rules: Rules): string[] {
+  const wrong: string[] = [];
   const { kind } = call.asked;
   const word = wordOf(reply);
   const took = reply.endedAt - call.sentAt;
   const allowed = budgetMs(kind, word, rules);
-  if (took > allowed && took - weather.stoodStill(call.api, call.sentAt, reply.endedAt) > allowed) {
-    faults.push(`late: ${word} after ${took.toFixed(0)} ms, and ${allowed} ms are allowed`);
+  if (took > allowed && took - faults.stoodStill(call.api, call.sentAt, reply.endedAt) > allowed) {
+    wrong.push(`late: ${word} after ${took.toFixed(0)} ms, and ${allowed} ms are allowed`);
   }
   if (reply.how === 'broken' || reply.how === 'refused_connection') {
-    if (!weather.wasKilled(call.api, call.sentAt, reply.endedAt)) {
-      faults.push(`${reply.how}, and ${call.api} was not killed`);
+    if (!faults.wasKilled(call.api, call.sentAt, reply.endedAt)) {
+      wrong.push(`${reply.how}, and ${call.api} was not killed`);
     }
-    return faults;
+    return wrong;
   }
-  if (reply.how !== 'replied' || word === 'ok') return faults;
-  if (STATUS_OF[word] !== reply.status) faults.push(`status ${reply.status} with code ${word}`);
-  if (!reply.contentType.startsWith('application/problem+json')) faults.push(`${word} as ${reply.contentType}`);
-  if (typeof reply.body.retryable !== 'boolean') faults.push(`${word} without retryable`);
-  if (reply.status === 503 && !/^[1-9]\d*$/.test(reply.retryAfter ?? '')) faults.push(`${word} without Retry-After`);
-  const ailing = reply.status >= 500 || word === 'REQUEST_TOO_SLOW';
-  if (ailing) {
-    if (!weather.excuses(word, call.api, isOperators(kind), call.sentAt, reply.endedAt)) {
-      faults.push(`${word}, and nothing that it speaks of was ailing`);
+  if (reply.how !== 'replied' || word === 'ok') return wrong;
+  if (STATUS_OF[word] !== reply.status) wrong.push(`status ${reply.status} with code ${word}`);
+  if (!reply.contentType.startsWith('application/problem+json')) wrong.push(`${word} as ${reply.contentType}`);
+  if (typeof reply.body.retryable !== 'boolean') wrong.push(`${word} without retryable`);
+  if (reply.status === 503 && !/^[1-9]\d*$/.test(reply.retryAfter ?? '')) wrong.push(`${word} without Retry-After`);
+  const degraded = reply.status >= 500 || word === 'REQUEST_TOO_SLOW';
+  if (degraded) {
+    if (!faults.excuses(word, call.api, isOperators(kind), call.sentAt, reply.endedAt)) {
+      wrong.push(`${word}, and nothing that it names was degraded`);
     }
   } else if (!REFUSALS[kind].includes(word) && STATUS_OF[word] !== undefined) {
-    faults.push(`${word} as the answer to ${kind}`);
+    wrong.push(`${word} as the answer to ${kind}`);
   }
-  return faults;
+  return wrong;
 }
 
 /** Refusals of a sale that an API may tell again from memory, for half a second at most: the invalidation that they are over may be on its way. */

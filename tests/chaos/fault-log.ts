@@ -1,13 +1,13 @@
 /**
- * Which faults were on when, and what a reply may be excused by. A reply that says 503 is right while a part that it needs is ailing, and
- * for a stated time afterwards; at any other time it is a lie.
+ * Which faults were on when, and what a reply may be excused by. A reply that says 503 is right while a target that it needs is degraded, and
+ * for a stated time afterwards; at any other time it is a violation.
  */
 
-/** A part that a fault can hit: redis, postgres, api-1, worker-2, or a way between two, api-1>redis. */
-export type PartName = string;
+/** A target that a fault can hit: redis, postgres, api-1, worker-2, or a way between two, api-1>redis. */
+export type TargetName = string;
 
 export interface FaultTime {
-  readonly part: PartName;
+  readonly target: TargetName;
   readonly kind: string;
   readonly from: number;
   /** Infinity while it is on. */
@@ -20,37 +20,35 @@ const GRACE_MS = { default: 5_000, SALE_RECOVERING: 10_000, STOCK_CHANGE_PENDING
 /** Faults that change nothing for anybody: what they throw away is loaded again unnoticed. */
 const WITHOUT_EXCUSE = new Set(['flush_scripts']);
 
-export class Weather {
-  readonly faults: FaultTime[] = [];
-  /** When Redis was launched again after each of its ends. */
-  readonly redisStarts: number[] = [];
+export class FaultLog {
+  readonly entries: FaultTime[] = [];
   readonly #workers: readonly string[];
 
   constructor(workers: readonly string[]) {
     this.#workers = workers;
   }
 
-  /** @returns to be called with the time at which the fault is over and the part works again */
-  begin(part: PartName, kind: string, from: number): (until: number) => void {
-    const fault: FaultTime = { part, kind, from, until: Number.POSITIVE_INFINITY };
-    this.faults.push(fault);
+  /** @returns to be called with the time at which the fault is over and the target works again */
+  begin(target: TargetName, kind: string, from: number): (until: number) => void {
+    const fault: FaultTime = { target, kind, from, until: Number.POSITIVE_INFINITY };
+    this.entries.push(fault);
     return (until) => {
       fault.until = Math.min(fault.until, until);
     };
   }
 
-  /** Whether a fault is, or was a moment ago, on one of the parts that the reply speaks of. */
+  /** Whether a fault is, or was a moment ago, on one of the targets that the reply speaks of. */
   excuses(code: string, api: string, isOperators: boolean, sentAt: number, endedAt: number): boolean {
-    // Any one worker makes an inventory anew: that another one is ailing is no excuse.
+    // Any one worker makes an inventory anew: that another one is degraded is no excuse.
     if (code === 'SALE_RECOVERING') return sentAt <= this.workingSince(endedAt) + GRACE_MS.SALE_RECOVERING;
     const grace = code in GRACE_MS ? GRACE_MS[code as keyof typeof GRACE_MS] : GRACE_MS.default;
-    const concerned = concernedParts(code, api, isOperators);
-    return this.faults.some(
+    const concerned = concernedTargets(code, api, isOperators);
+    return this.entries.some(
       (fault) =>
         fault.from <= endedAt &&
         fault.until + grace >= sentAt &&
         !WITHOUT_EXCUSE.has(fault.kind) &&
-        concerned.test(fault.part),
+        concerned.test(fault.target),
     );
   }
 
@@ -63,8 +61,8 @@ export class Weather {
       ...this.#workers.map((worker) => {
         const needed = new RegExp(`^(machine|redis|postgres|${worker}(>.+)?)$`);
         let since = Number.NEGATIVE_INFINITY;
-        for (const { part, kind, from, until } of this.faults) {
-          if (from > time || WITHOUT_EXCUSE.has(kind) || !needed.test(part)) continue;
+        for (const { target, kind, from, until } of this.entries) {
+          if (from > time || WITHOUT_EXCUSE.has(kind) || !needed.test(target)) continue;
           since = Math.max(since, until > time ? Number.POSITIVE_INFINITY : until);
         }
         return since;
@@ -72,33 +70,36 @@ export class Weather {
     );
   }
 
-  /** Milliseconds of the time between the two in which the part (or the machine that carries all of us) stood still. */
-  stoodStill(part: PartName, sentAt: number, endedAt: number): number {
+  /** Milliseconds of the time between the two in which the target (or the machine that carries all of us) stood still. */
+  stoodStill(target: TargetName, sentAt: number, endedAt: number): number {
     return (
-      this.#overlap(sentAt, endedAt, (fault) => fault.part === part && ['stop', 'kill'].includes(fault.kind)) +
-      this.#overlap(sentAt, endedAt, (fault) => fault.part === 'machine')
+      this.#overlap(sentAt, endedAt, (fault) => fault.target === target && ['stop', 'kill'].includes(fault.kind)) +
+      this.#overlap(sentAt, endedAt, (fault) => fault.target === 'machine')
     );
   }
 
   /** True where the process was killed, or was starting, at some time between the two (or just before). */
-  wasKilled(part: PartName, sentAt: number, endedAt: number): boolean {
+  wasKilled(target: TargetName, sentAt: number, endedAt: number): boolean {
     const slack = 1_000;
-    return this.faults.some(
+    return this.entries.some(
       (fault) =>
-        fault.part === part && fault.kind === 'kill' && fault.from <= endedAt + slack && fault.until + slack >= sentAt,
+        fault.target === target &&
+        fault.kind === 'kill' &&
+        fault.from <= endedAt + slack &&
+        fault.until + slack >= sentAt,
     );
   }
 
   /** Redis was emptied at some time after this. */
   redisWasEmptiedAfter(time: number): boolean {
-    return this.faults.some((fault) => fault.kind === 'lose_redis' && fault.until >= time);
+    return this.entries.some((fault) => fault.kind === 'lose_redis' && fault.until >= time);
   }
 
   redisEndedBetween(from: number, until: number): boolean {
-    return this.faults.some(
+    return this.entries.some(
       (fault) =>
-        fault.part === 'redis' &&
-        ['kill', 'restart', 'lose_redis'].includes(fault.kind) &&
+        fault.target === 'redis' &&
+        ['kill', 'restart_redis', 'lose_redis'].includes(fault.kind) &&
         fault.until >= from &&
         fault.from <= until,
     );
@@ -106,7 +107,7 @@ export class Weather {
 
   #overlap(from: number, until: number, counts: (fault: FaultTime) => boolean): number {
     let sum = 0;
-    for (const fault of this.faults) {
+    for (const fault of this.entries) {
       if (fault.from < until && fault.until > from && counts(fault)) {
         sum += Math.min(fault.until, until) - Math.max(fault.from, from);
       }
@@ -116,7 +117,7 @@ export class Weather {
 }
 
 /** Parts whose faults a reply with this code can speak of. */
-function concernedParts(code: string, api: string, isOperators: boolean): RegExp {
+function concernedTargets(code: string, api: string, isOperators: boolean): RegExp {
   switch (code) {
     case 'INVENTORY_UNAVAILABLE':
     case 'OUTCOME_UNKNOWN':

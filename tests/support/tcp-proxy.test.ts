@@ -2,9 +2,9 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { freePort } from '../support/free-port.ts';
-import { eventually } from '../support/world.ts';
+import { freePort } from './free-port.ts';
 import { TcpProxy } from './tcp-proxy.ts';
+import { eventually } from './world.ts';
 
 let server: Server;
 let served: Socket[];

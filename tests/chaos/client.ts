@@ -1,6 +1,6 @@
-/** Asks the API over HTTP as a buyer or an operator would, and hands question and answer to whoever listens. */
+/** Calls the API over HTTP as a buyer or an operator, and hands call and reply to the auditor. */
 import { Agent, request } from 'node:http';
-import type { Call, Question, Reply } from './history.ts';
+import type { Call, Question, Reply } from './calls.ts';
 
 export interface Target {
   readonly name: string;
@@ -18,14 +18,18 @@ interface HttpQuestion {
 const PATIENCE_MS: Partial<Record<Question['kind'], number>> = { order: 8_000, read_order: 10_000, read_sale: 12_000 };
 const OPERATORS_PATIENCE_MS = 25_000;
 
-export class Caller {
-  readonly #agents = new Map<string, Agent>();
-  readonly #listener: { begun(call: Call): void; ended(call: Call, reply: Reply): void };
+interface Listener {
+  begun(call: Call): void;
+  ended(call: Call, reply: Reply): void;
+}
+
+export class Client {
+  readonly #agent = new Agent({ keepAlive: true });
+  readonly #listener: Listener;
   readonly #adminToken: string;
   #n = 0;
-  underWay = 0;
 
-  constructor(adminToken: string, listener: { begun(call: Call): void; ended(call: Call, reply: Reply): void }) {
+  constructor(adminToken: string, listener: Listener) {
     this.#adminToken = adminToken;
     this.#listener = listener;
   }
@@ -40,7 +44,6 @@ export class Caller {
     const call: Call = { n: ++this.#n, api: target.name, asked, sentAt: performance.now() };
     const { method, path, headers, body } = this.#asHttp(asked);
     this.#listener.begun(call);
-    this.underWay += 1;
     return new Promise((resolve) => {
       let over = false;
       const end = (how: Reply['how'], more: Partial<Reply> = {}): void => {
@@ -49,14 +52,13 @@ export class Caller {
         clearTimeout(timer);
         const nothing = { status: 0, body: {}, contentType: '', retryAfter: null, replayed: false };
         const reply: Reply = { ...nothing, ...more, how, endedAt: performance.now() };
-        this.underWay -= 1;
         this.#listener.ended(call, reply);
         resolve(reply);
       };
       const sent = request(
         new URL(path, target.url),
         {
-          agent: this.#agentOf(target.name),
+          agent: this.#agent,
           method,
           headers: {
             ...headers,
@@ -99,17 +101,7 @@ export class Caller {
   }
 
   close(): void {
-    for (const agent of this.#agents.values()) agent.destroy();
-    this.#agents.clear();
-  }
-
-  #agentOf(name: string): Agent {
-    let agent = this.#agents.get(name);
-    if (!agent) {
-      agent = new Agent({ keepAlive: true, maxSockets: Number.POSITIVE_INFINITY });
-      this.#agents.set(name, agent);
-    }
-    return agent;
+    this.#agent.destroy();
   }
 
   #asHttp(asked: Question): HttpQuestion {

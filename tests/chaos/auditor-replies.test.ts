@@ -1,0 +1,145 @@
+/** The second half of the auditor's control: what it must say of keys, of operators' changes, and of every reply as such. */
+import { describe, expect, test } from 'vitest';
+import { accepted, History, SALE, unanswered } from './made-history.ts';
+
+describe('keys', () => {
+  test('one key, two orders', () => {
+    const history = new History();
+    const a = history.order('ann', [10, 11], accepted('A', 9), { key: 'k' });
+    const b = history.order('ann', [12, 13], accepted('B', 8), { key: 'k' });
+    expect(history.end([history.row(a, 'A'), history.row(b, 'B')])).toEqual([
+      'untrue: one key has two orders: tea-A and tea-B',
+      'untrue: 2 orders under one key: tea ann k',
+    ]);
+  });
+
+  test('422 where no other quantity was sent; a refusal where the key had its order; a repetition that does not say so', () => {
+    const history = new History();
+    history.order('ann', [10, 11], 'IDEMPOTENCY_KEY_REUSED', { key: 'k' });
+    history.order('bob', [10, 11], accepted('B', 9), { key: 'k' });
+    history.order('bob', [12, 13], 'SALE_PAUSED', { key: 'k' });
+    history.order('bob', [14, 15], accepted('B', 9), { key: 'k' });
+    expect(history.sentences()).toEqual([
+      'untrue: IDEMPOTENCY_KEY_REUSED, and no other quantity was ever sent with this key',
+      'untrue: SALE_PAUSED, and the key had its order',
+      'untrue: the same order was accepted twice, and neither reply says that it repeats',
+    ]);
+  });
+
+  test('one order for two buyers', () => {
+    const history = new History();
+    history.order('ann', [10, 11], accepted('A', 9));
+    history.order('bob', [12, 13], accepted('A', 9));
+    expect(history.sentences()).toContain('untrue: order tea-A was given to ann and to bob');
+  });
+});
+
+describe('what operators said', () => {
+  test('SALE_PAUSED, SALE_ENDED and SALE_NOT_OPEN that nobody had asked for', () => {
+    const history = new History();
+    for (const code of ['SALE_PAUSED', 'SALE_ENDED', 'SALE_NOT_OPEN']) history.order('ann', [1_000, 1_001], code);
+    expect(history.end([])).toEqual([
+      'untrue: tea: SALE_PAUSED, and nobody had paused it',
+      'untrue: tea: SALE_ENDED, and no window of it was over',
+      'untrue: tea: SALE_NOT_OPEN, and every window of it had begun',
+    ]);
+  });
+
+  test('accepted while it was paused all the time, or was over; while a change is on its way, both words are true', () => {
+    const history = new History();
+    const body = { allotment: 10, available: 10, reserved: 0, sold: 0 };
+    history.tell({ kind: 'pause', saleId: SALE }, [10, 11], { body });
+    const a = history.order('ann', [12, 13], accepted('A', 9));
+    const resume = history.ask({ kind: 'resume', saleId: SALE }, 14);
+    const b = history.order('ann', [15, 16], accepted('B', 8));
+    history.order('ann', [15, 16], 'SALE_PAUSED');
+    resume(20, { body: { ...body, available: 8, sold: 2 } });
+    history.tell({ kind: 'move_window', saleId: SALE, startsAt: -20, endsAt: -10 }, [500, 501], {
+      body: { ...body, available: 8, sold: 2 },
+    });
+    const c = history.order('ann', [600, 601], accepted('C', 7));
+    expect(history.end([history.row(a, 'A'), history.row(b, 'B'), history.row(c, 'C')])).toEqual([
+      'untrue: tea: accepted, and it was paused all the time',
+      'untrue: tea: accepted, and no window of it was open',
+    ]);
+  });
+
+  test('SALE_NOT_FOUND of a sale that was made; SALE_RECOVERING where Redis was never ended', () => {
+    const history = new History();
+    history.auditor.faults.begin('redis', 'stop', 0)(100);
+    history.order('ann', [10, 11], 'SALE_NOT_FOUND');
+    history.order('ann', [10, 11], 'SALE_RECOVERING');
+    expect(history.end([])).toEqual([
+      'untrue: tea: SALE_NOT_FOUND, and it was made',
+      'untrue: tea: SALE_RECOVERING, and Redis was never ended since it was made',
+    ]);
+  });
+});
+
+describe('every reply', () => {
+  test('500 INTERNAL, and a code that nobody knows', () => {
+    const history = new History();
+    history.auditor.faults.begin('redis', 'kill', 0)(100);
+    history.order('ann', [10, 11], 'INTERNAL');
+    history.order('ann', [10, 11], 'WHATEVER');
+    expect(history.sentences()).toEqual([
+      'untrue: status 500 with code INTERNAL',
+      'untrue: status 400 with code WHATEVER',
+    ]);
+  });
+
+  test('503 is believed while what it speaks of is degraded and for a while after, and never otherwise', () => {
+    const history = new History();
+    history.auditor.faults.begin('redis', 'kill', 10_000)(12_000);
+    for (const at of [9_000, 11_000, 16_000, 18_000]) history.order('ann', [at, at + 1], 'INVENTORY_UNAVAILABLE');
+    history.order('ann', [11_000, 11_001], 'LEDGER_UNAVAILABLE');
+    expect(history.sentences()).toEqual([
+      'untrue: INVENTORY_UNAVAILABLE, and nothing that it names was degraded',
+      'untrue: INVENTORY_UNAVAILABLE, and nothing that it names was degraded',
+      'untrue: LEDGER_UNAVAILABLE, and nothing that it names was degraded',
+    ]);
+  });
+
+  test('SALE_RECOVERING is believed for ten seconds after Redis, PostgreSQL and one worker are in order, whatever the others do', () => {
+    const history = new History();
+    const { faults } = history.auditor;
+    faults.begin('redis', 'kill', 10_000)(12_000);
+    faults.begin('worker-1', 'stop', 11_000)(14_000);
+    faults.begin('worker-2>redis', 'hold', 11_000)(60_000);
+    faults.begin('api-1', 'kill', 20_000)(26_000);
+    for (const at of [11_500, 23_500, 25_000]) history.order('ann', [at, at + 1], 'SALE_RECOVERING');
+    expect(history.sentences()).toEqual(['untrue: SALE_RECOVERING, and nothing that it names was degraded']);
+  });
+
+  test('503 without Retry-After, or that is no problem document', () => {
+    const history = new History();
+    history.auditor.faults.begin('redis', 'kill', 0)(100);
+    const body = { code: 'INVENTORY_UNAVAILABLE' };
+    history.order('ann', [10, 11], { status: 503, body, retryAfter: null });
+    history.order('ann', [10, 11], { status: 503, body, contentType: 'text/html' });
+    expect(history.sentences()).toEqual([
+      'untrue: INVENTORY_UNAVAILABLE without Retry-After',
+      'untrue: INVENTORY_UNAVAILABLE as text/html',
+    ]);
+  });
+
+  test('a late reply, but not where the process itself stood still', () => {
+    const history = new History();
+    history.auditor.faults.begin('api-1', 'stop', 20_000)(28_000);
+    history.order('ann', [10_000, 15_000], 'SOLD_OUT');
+    history.order('ann', [20_000, 28_100], 'SOLD_OUT');
+    expect(history.sentences()).toEqual(['untrue: late: SOLD_OUT after 5000 ms, and 3500 ms are allowed']);
+  });
+
+  test('a connection that broke though nobody was killed', () => {
+    const history = new History();
+    history.order('ann', [10, 11], unanswered);
+    expect(history.sentences()).toEqual(['untrue: broken, and api-1 was not killed']);
+  });
+
+  test('a process that ended by itself', () => {
+    const history = new History();
+    history.auditor.exited('worker-1', 'exit code 1', true, 10);
+    expect(history.sentences()).toEqual(['exit: worker-1 ended by itself: exit code 1']);
+  });
+});
