@@ -1,6 +1,6 @@
 /** The auditor's own connections. */
 
-import { lookAtPostgres } from '@flash-sale/core/ledger/check-postgres.ts';
+import { withPostgres } from '@flash-sale/core/ledger/check-postgres.ts';
 import { checkMigrated } from '@flash-sale/core/ledger/migrate.ts';
 import { readFromRedis } from '@flash-sale/core/runtime/redis/check-redis.ts';
 import { type AnyRedis, connectRedis, openRedis } from '@flash-sale/core/runtime/redis/open-redis.ts';
@@ -19,7 +19,7 @@ export interface AuditConnections {
 /** @throws RedisUnfitError, PostgresUnfitError: a sentence that says what to do */
 export async function connectForAudit(urls: { redisUrl: string; databaseUrl: string }): Promise<AuditConnections> {
   await readFromRedis(urls.redisUrl, CONNECT_MS, (redis) => redis.ping());
-  await lookAtPostgres(urls.databaseUrl, CONNECT_MS, () => checkMigrated(urls.databaseUrl));
+  await withPostgres(urls.databaseUrl, CONNECT_MS, () => checkMigrated(urls.databaseUrl));
   const redis = openRedis(urls.redisUrl, {
     connectionName: 'flash-sale-audit',
     connectTimeout: CONNECT_MS,

@@ -2,7 +2,7 @@
 import { POSTGRES_MAJOR_MIN } from '@flash-sale/core/config/limits.ts';
 import { isLoopback } from '@flash-sale/core/config/loopback.ts';
 import { passwordsOf } from '@flash-sale/core/config/redis-address.ts';
-import { lookAtPostgres } from '@flash-sale/core/ledger/check-postgres.ts';
+import { withPostgres } from '@flash-sale/core/ledger/check-postgres.ts';
 import { type ClockReading, readClock } from '@flash-sale/core/runtime/read-clock.ts';
 import type pg from 'pg';
 import { type Check, ok, type Verdict, warning, wrong } from './report.ts';
@@ -36,7 +36,7 @@ export interface SeenPostgres {
  * @throws PostgresUnfitError if it does not answer, or refuses the login or the database
  */
 export function readPostgres(url: string, timeoutMs: number): Promise<SeenPostgres> {
-  return lookAtPostgres(url, timeoutMs, async (client) => {
+  return withPostgres(url, timeoutMs, async (client) => {
     const { rows } = await client.query<{ name: string; setting: string }>(
       'SELECT name, setting FROM pg_settings WHERE name = ANY($1)',
       [SETTINGS],
