@@ -1,4 +1,7 @@
-/** The API, composed in the order in which a request meets it. Connects to nothing and listens nowhere. */
+/**
+ * Composes the API, plugins and routes in the order in which a request passes them. It opens no
+ * connection or port.
+ */
 import type { Server } from 'node:http';
 import type { Environment } from '@flash-sale/core/config/environment.ts';
 import { originsOf } from '@flash-sale/core/config/environment.ts';
@@ -43,7 +46,7 @@ export type ApiSettings = Environment & { ADMIN_TOKEN: string };
 /** Milliseconds between two checks for connections that send too slowly. Node's default is 30 s. */
 export const CONNECTION_CHECK_MS = 500;
 
-/** The buyers' routes; the operators' too, unless ADMIN_PORT gives them a port of their own. */
+/** The buyers' routes, and the operators' routes unless ADMIN_PORT is set. */
 export async function buildApp(
   settings: ApiSettings,
   connections: Connections,
@@ -80,7 +83,7 @@ export async function buildApp(
   });
   if (settings.ADMIN_PORT === 0) await registerOperators(app, settings, connections, { saleReader, readOrder });
 
-  // After the last reply: accepted orders go to the queue before the connections close.
+  // After the last reply: enqueue the accepted orders before the connections close.
   app.addHook('onClose', () => enqueue.drain());
   return app;
 }
@@ -94,7 +97,7 @@ export async function buildAdminApp(settings: ApiSettings, connections: Connecti
   return app;
 }
 
-/** What a request meets before any route. */
+/** The server with everything that runs before a route. */
 async function createServer(
   settings: ApiSettings,
   { metrics }: Connections,
@@ -107,7 +110,7 @@ async function createServer(
   await app.register(refusalCount, metrics);
   await app.register(problems);
   await app.register(requestMetrics, metrics);
-  // Before everything that sheds and limits, so that a page can read those refusals.
+  // Before overload and rate limits: otherwise a browser hides their refusals from the page.
   const origins = isPublic ? originsOf(settings.CORS_ORIGINS) : [];
   await app.register(crossOrigin, { origins, buyerHeader: settings.AUTH === 'jwt' ? 'authorization' : 'x-user-id' });
   await app.register(connectionBounds, { most: settings.MAX_CONNECTIONS });
@@ -142,27 +145,27 @@ async function registerOperators(
 function serverOptions(settings: ApiSettings, log: FastifyBaseLogger): FastifyHttpOptions<Server> {
   return {
     loggerInstance: log,
-    // A line per request would cost more than most requests; refusals are counted instead.
+    // A log line costs more than most requests; refusals are counted instead.
     logController: new LogController({ disableRequestLogging: true }),
-    // Nor a child logger per request: the few lines name the request themselves.
+    // No child logger per request: the few log calls add the request id themselves.
     childLoggerFactory: (logger) => logger,
     trustProxy: settings.TRUST_PROXY === '' ? false : settings.TRUST_PROXY,
     bodyLimit: BODY_LIMIT_BYTES,
     requestIdHeader: false,
     genReqId: requestIdOf,
-    // Strict: "1" is not a quantity, and an unknown field is an error.
+    // Strict: "1" is not a number, and an unknown field is an error.
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false } },
     frameworkErrors: sendFrameworkError,
     clientErrorHandler: sendConnectionError,
-    // Keep-alive connections are served until the server has closed them.
+    // Requests on keep-alive connections are served until the server closes the connection.
     return503OnClosing: false,
     forceCloseConnections: 'idle',
     requestTimeout: settings.RECEIVE_TIMEOUT_MS,
     keepAliveTimeout: settings.KEEP_ALIVE_TIMEOUT_MS,
-    // Cuts a connection whose reply is not read; longer than any reply takes to be made.
+    // Closes a connection whose client does not read the reply; longer than any handler takes.
     connectionTimeout: Math.max(settings.KEEP_ALIVE_TIMEOUT_MS, settings.REQUEST_TIMEOUT_MS * 5),
     http: {
-      // Also cuts a connection that sends nothing.
+      // Also closes a connection that sends nothing.
       headersTimeout: settings.RECEIVE_TIMEOUT_MS,
       requestTimeout: settings.RECEIVE_TIMEOUT_MS,
       connectionsCheckingInterval: CONNECTION_CHECK_MS,

@@ -1,4 +1,4 @@
-/** Connects the API: Redis for requests, for the queue and for invalidations, and a pool to PostgreSQL. */
+/** Connections of the API: Redis for requests, the queue and invalidations, and a PostgreSQL pool. */
 import { type Identity, readIdentity } from '@flash-sale/core/config/identity.ts';
 import { createCatalogueCache } from '@flash-sale/core/inventory/catalogue-cache.ts';
 import { createGlobalRateLimiter } from '@flash-sale/core/inventory/global-rate-limiter.ts';
@@ -19,12 +19,12 @@ import type { TokenVerifier } from './auth/verify-token.ts';
 
 export type Connections = Awaited<ReturnType<typeof connect>>;
 
-/** @throws where Redis is unavailable; EnvironmentError where the settings do not say who a buyer is */
+/** @throws if Redis is unavailable; EnvironmentError if the settings for AUTH are incomplete */
 export async function connect(settings: ServiceSettings, log: Logger, metrics = createMetrics()) {
   const identity = readIdentity(settings);
   const timeoutMs = settings.REQUEST_TIMEOUT_MS;
   const keys = createKeys(settings.KEY_PREFIX);
-  // Two connections: a large job on its way to the queue must not delay the next reserve.
+  // Two connections, so that sending a large job does not delay the next reserve.
   const forRequests = connectForRequests({ url: settings.REDIS_URL, name: 'api-inventory', log, timeoutMs });
   const forQueue = connectForRequests({ url: settings.REDIS_URL, name: 'api-queue', log, timeoutMs });
   const pool = connectPostgres({
@@ -35,7 +35,7 @@ export async function connect(settings: ServiceSettings, log: Logger, metrics = 
     log,
   });
   await Promise.all([forRequests.connect(), forQueue.connect()]);
-  // A connection that subscribes can do nothing else.
+  // A connection in subscriber mode cannot send other commands.
   const subscriber = connectForSubscription({ url: settings.REDIS_URL, name: 'api-subscriber', log });
   await subscriber.connect();
   const { redis } = forRequests;
@@ -61,7 +61,7 @@ export async function connect(settings: ServiceSettings, log: Logger, metrics = 
       subscribeToInvalidations({ redis: subscriber.redis, keys }, onInvalidation),
     breakers,
     metrics,
-    /** Each rejects, or hangs, where its dependency is unavailable. The breakers learn from the probes, too. */
+    /** Each rejects or hangs if its dependency is unavailable. Its result also counts in the breaker. */
     probes: {
       redis: (): Promise<void> => breakers.redis.call(() => forRequests.ping()),
       postgres: (): Promise<void> => breakers.postgres.call(() => ping(pool)),
@@ -78,7 +78,11 @@ export async function connect(settings: ServiceSettings, log: Logger, metrics = 
   };
 }
 
-/** Its library takes 14 MB, so it is loaded only with AUTH=jwt. @returns null: X-User-ID is trusted */
+/**
+ * The JWT library takes 14 MB, so it is loaded only with AUTH=jwt.
+ *
+ * @returns null: X-User-ID is trusted
+ */
 async function loadTokenVerifier(identity: Identity, log: Logger): Promise<TokenVerifier | null> {
   if (identity.kind !== 'jwt') return null;
   const { createTokenVerifier } = await import('./auth/verify-token.ts');

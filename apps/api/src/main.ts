@@ -4,7 +4,10 @@ import { runService } from '@flash-sale/core/runtime/run-service.ts';
 import { buildAdminApp, buildApp } from './app.ts';
 import { connect } from './connect.ts';
 
-/** Connections that wait to be accepted when a crowd arrives at once. With Node's 511 the rest retries after 1, 3 and 7 s. */
+/**
+ * Connections that may wait to be accepted. With Node's default of 511, further clients of a burst
+ * retry after 1, 3 and 7 s.
+ */
 const LISTEN_BACKLOG = 4_096;
 
 await runService('api', process.env, async (settings, log, metrics, tracing) => {
@@ -16,7 +19,7 @@ await runService('api', process.env, async (settings, log, metrics, tracing) => 
   const connections = await connect(settings, log, metrics);
   const app = await buildApp(apiSettings, connections, log, tracing);
   const adminApp = settings.ADMIN_PORT > 0 ? await buildAdminApp(apiSettings, connections, log) : null;
-  // Several processes share one port: the kernel spreads the connections (Linux).
+  // Processes share the port with SO_REUSEPORT: the kernel distributes connections (Linux).
   const listen = { backlog: LISTEN_BACKLOG, ...(settings.API_PROCESSES > 1 ? { reusePort: true } : {}) };
   await adminApp?.listen({ ...listen, host: settings.ADMIN_HOST, port: settings.ADMIN_PORT });
   await app.listen({ ...listen, host: settings.HOST, port: settings.PORT });

@@ -1,4 +1,4 @@
-/** Timing and tracing of the order's way, wrapped around inventory and queue where the API is composed. */
+/** Timing and tracing decorators for inventory and queue; app.ts applies them. */
 import type { OrderBatch } from '@flash-sale/core/domain/order.ts';
 import type { Inventory } from '@flash-sale/core/inventory/inventory.ts';
 import type { OrderQueue } from '@flash-sale/core/queue/order-queue.ts';
@@ -6,7 +6,7 @@ import type { TimeBatch } from '@flash-sale/core/runtime/metrics.ts';
 import type { SpanFields, SpanKind, TraceSpan, Tracing } from '@flash-sale/core/runtime/tracing/tracing.ts';
 import type { ReserveRequest } from './orders/reserve-batcher.ts';
 
-/** Times each call of the reserve script, and gives every sampled order of it a span. */
+/** Times each call of the reserve script, and creates a span for every sampled order in it. */
 export function observeReserve(
   inventory: Pick<Inventory, 'reserve'>,
   { timeBatch, tracing }: { timeBatch: TimeBatch; tracing: Tracing | null },
@@ -23,7 +23,9 @@ export function observeReserve(
   };
 }
 
-/** Times each add to the queue. Every sampled order gets a span, which its job continues. */
+/**
+ * Times each add to the queue, and creates a span for every sampled order, which its job continues.
+ */
 export function observeAdd(
   queue: Pick<OrderQueue, 'add'>,
   { timeBatch, tracing }: { timeBatch: TimeBatch; tracing: Tracing | null },
@@ -47,7 +49,7 @@ export function observeAdd(
   };
 }
 
-/** @returns spans by the index of the sampled orders */
+/** @returns spans of the sampled orders, by index */
 function beginSpans(
   tracing: Tracing | null,
   orders: readonly { traceparent?: string | undefined }[],

@@ -1,7 +1,7 @@
 /**
- * Request ids, which lead to the lines in the log. X-Request-ID is taken where it is short and plain;
- * otherwise the id is new: 48 random bits of this process and a counter. It grants no access, so it may be
- * guessed; it is stored with every order, so it is short.
+ * Request ids, for finding a request's log lines. A short, plain X-Request-ID is used as it is.
+ * Otherwise the id is 48 random bits of this process and a counter. It may be guessable because it
+ * grants no access, and it is short because every order stores it.
  */
 import { randomBytes } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';

@@ -7,10 +7,10 @@ import { problemResponses } from '../plugins/problems.ts';
 const PriceSchema = Type.Union(
   [
     Type.String({ pattern: PRICE_PATTERN }),
-    // A JSON number of at most 13 significant digits is exact as decimal text.
+    // A JSON number of at most 13 significant digits converts to decimal text without loss.
     Type.Number({ minimum: 0, exclusiveMaximum: 1_000_000_000 }),
   ],
-  { description: 'Decimal text ("199.99") or number, up to 4 digits behind the point; kept exactly.' },
+  { description: 'Decimal string ("199.99") or number, up to 4 decimal places; stored without rounding.' },
 );
 
 const InstantSchema = Type.String({ format: 'date-time', description: 'ISO 8601 with a time zone.' });
@@ -19,20 +19,22 @@ const AdminSaleSchema = Type.Object({
   product_id: Type.String(),
   name: Type.String(),
   description: Type.Union([Type.String(), Type.Null()]),
-  original_price: Type.String({ description: 'Exact decimal text.' }),
-  flash_sale_price: Type.String({ description: 'Exact decimal text.' }),
+  original_price: Type.String({ description: 'Decimal string.' }),
+  flash_sale_price: Type.String({ description: 'Decimal string.' }),
   currency: Type.String(),
   per_buyer_limit: Type.Integer(),
   starts_at: InstantSchema,
   ends_at: InstantSchema,
   state: Type.String({ description: 'scheduled, active, paused or ended.' }),
-  allotment: Type.Integer({ description: 'Units given to the sale, by the inventory.' }),
+  allotment: Type.Integer({ description: 'Units given to the sale, in the inventory.' }),
   available: Type.Integer({ description: 'Units that are free.' }),
   reserved: Type.Integer({ description: 'Units of orders that the ledger does not have yet.' }),
-  sold: Type.Integer({ description: 'Units of confirmed orders, by the inventory.' }),
+  sold: Type.Integer({ description: 'Units of confirmed orders, in the inventory.' }),
   ledger: Type.Object(
     { allotment: Type.Integer(), sold: Type.Integer() },
-    { description: 'The same by the ledger; it is ahead of the inventory while outcomes are being applied.' },
+    {
+      description: 'The same numbers in the ledger, which is ahead of the inventory while outcomes are being applied.',
+    },
   ),
   server_time: InstantSchema,
 });
@@ -57,7 +59,7 @@ export const CreateSaleSchema = {
       description: Type.Optional(Type.String({ maxLength: 4_000, pattern: '^[^\\u0000]*$' })),
       original_price: PriceSchema,
       flash_sale_price: PriceSchema,
-      currency: Type.Optional(Type.String({ pattern: '^[A-Z]{3}$', description: 'ISO 4217; USD where absent.' })),
+      currency: Type.Optional(Type.String({ pattern: '^[A-Z]{3}$', description: 'ISO 4217. Default: USD.' })),
       units: Type.Integer({ minimum: 1, maximum: MAX_ALLOTMENT }),
       starts_at: InstantSchema,
       ends_at: InstantSchema,
@@ -65,7 +67,7 @@ export const CreateSaleSchema = {
         Type.Integer({
           minimum: 0,
           maximum: MAX_QUANTITY,
-          description: 'Units that one buyer may hold; 0 or absent = no cap.',
+          description: 'Units that one buyer may hold. Default: 0 = no cap.',
         }),
       ),
     },
@@ -86,8 +88,8 @@ export const ListAdminSalesSchema = {
           state: Type.String({ description: 'scheduled, active, paused or ended, by the clock of the API.' }),
           starts_at: InstantSchema,
           ends_at: InstantSchema,
-          allotment: Type.Integer({ description: 'By the ledger.' }),
-          sold: Type.Integer({ description: 'By the ledger.' }),
+          allotment: Type.Integer({ description: 'In the ledger.' }),
+          sold: Type.Integer({ description: 'In the ledger.' }),
         }),
       ),
       count: Type.Integer(),
@@ -128,10 +130,15 @@ export const ChangeStockSchema = {
       change_id: Type.Optional(
         Type.String({
           pattern: '^[A-Za-z0-9_-]{1,64}$',
-          description: 'Makes the change idempotent: the same id is applied once. Generated where absent.',
+          description: 'Makes the change idempotent: the same id is applied once. Default: generated.',
         }),
       ),
-      reason: Type.String({ minLength: 1, maxLength: 500, pattern: '^[^\\u0000]*$', description: 'For the record.' }),
+      reason: Type.String({
+        minLength: 1,
+        maxLength: 500,
+        pattern: '^[^\\u0000]*$',
+        description: 'Reason, stored with the change.',
+      }),
     },
     { additionalProperties: false },
   ),

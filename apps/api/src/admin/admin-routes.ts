@@ -1,4 +1,4 @@
-/** Running the sales, for whoever has the operator's token. */
+/** Routes for operators: create, read, pause and change sales. */
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { PRICE_PATTERN, SALE_ID_PATTERN, saleState } from '@flash-sale/core/domain/sale.ts';
@@ -46,7 +46,7 @@ export const adminRoutes: FastifyPluginAsyncTypebox<Options> = async (app, { man
     for (const [name, price] of Object.entries({ original_price: originalPrice, flash_sale_price: flashSalePrice })) {
       if (!pricePattern.test(price)) {
         return reply.problem('INVALID_REQUEST', {
-          detail: `body/${name} must have at most 4 digits behind the point.`,
+          detail: `body/${name} must have at most 4 decimal places.`,
         });
       }
     }
@@ -127,8 +127,7 @@ function operatorOf(request: FastifyRequest): Operator {
 /** @returns what is wrong with the window, or null */
 function windowProblem(window: { starts_at: string; ends_at: string }): string | null {
   const [startsAt, endsAt] = [Date.parse(window.starts_at), Date.parse(window.ends_at)];
-  if (Number.isNaN(startsAt) || Number.isNaN(endsAt))
-    return 'body/starts_at and body/ends_at must be instants that exist.';
+  if (Number.isNaN(startsAt) || Number.isNaN(endsAt)) return 'body/starts_at and body/ends_at must be valid instants.';
   return endsAt > startsAt ? null : 'body/ends_at must be after body/starts_at.';
 }
 

@@ -1,7 +1,7 @@
 /**
- * What operators do to a sale. The ledger changes first and the inventory follows; the worker's sync loop
- * finishes what a crash left between the two. Only a withdrawal of units asks the inventory first, because
- * only the inventory knows which units are free.
+ * Operators' changes of a sale. The ledger changes first, the inventory second; the worker's sync
+ * loop completes changes that a crash interrupted. A withdrawal of units changes the inventory
+ * first, because only the inventory knows which units are free.
  */
 import { MAX_ALLOTMENT } from '@flash-sale/core/config/limits.ts';
 import type { Sale, StockNumbers } from '@flash-sale/core/domain/sale.ts';
@@ -12,10 +12,10 @@ import type { NewSale, Operator, SaleStore } from '@flash-sale/core/ledger/sale-
 import { unavailableDependency } from '@flash-sale/core/runtime/errors.ts';
 import type { SaleReader } from '../sales/read-sales.ts';
 
-/** Sales in the operators' list. */
+/** Most sales in the operators' list. */
 const LIST_MAX = 200;
 
-/** A sale in ledger and inventory; `now` is Redis' clock in ms since 1970. */
+/** A sale in ledger and inventory; `now` is Redis's clock, ms since 1970. */
 export interface SaleNumbers {
   readonly sale: LedgerSale;
   readonly numbers: StockNumbers;
@@ -24,12 +24,12 @@ export interface SaleNumbers {
 
 export type Managed = SaleNumbers | 'no_such_sale' | 'recovering';
 
-export function createManageSales(parts: {
+export function createManageSales(deps: {
   inventory: Inventory;
   sales: SaleStore;
   saleReader: Pick<SaleReader, 'forget'>;
 }) {
-  const { inventory, sales, saleReader } = parts;
+  const { inventory, sales, saleReader } = deps;
 
   async function read(saleId: string): Promise<Managed> {
     const sale = await sales.find(saleId);
@@ -48,7 +48,7 @@ export function createManageSales(parts: {
   return {
     read,
 
-    /** The newest sales, from the ledger alone. */
+    /** The newest sales, from the ledger only. */
     list: (): Promise<LedgerSale[]> => sales.list({ order: 'newest first', limit: LIST_MAX }),
 
     async create(sale: NewSale, operator: Operator): Promise<Managed | 'exists'> {
@@ -71,7 +71,8 @@ export function createManageSales(parts: {
     /**
      * Idempotent by the change's id.
      *
-     * @returns 'pending' where the change is recorded and the inventory has not answered; the sync loop applies it
+     * @returns 'pending' if the change is recorded but the inventory did not answer; the sync loop
+     * applies it
      */
     async changeStock(
       change: { id: string; saleId: string; delta: number; reason: string },
@@ -81,13 +82,14 @@ export function createManageSales(parts: {
       if (begun === 'inventory_closed') return 'recovering';
       if (begun === null) return 'no_such_sale';
       if (typeof begun === 'string') return begun;
-      // Decided before: the inventory is not asked again, it may have lost the record.
+      // Already decided: the inventory may have lost its record, so it must not decide again.
       if (begun.state !== 'pending') {
         const found = await read(change.saleId);
         if (begun.state === 'applied' || typeof found === 'string') return found;
         return { refused: true, available: found.numbers.available };
       }
-      // Recorded: whatever fails now, the change will be applied, so the client must not send a new one.
+      // The change is recorded and will be applied even if this call fails, so a failure is
+      // 'pending'.
       let decided: Awaited<ReturnType<typeof syncStockChange>>;
       try {
         decided = await syncStockChange({ inventory, sales }, begun);

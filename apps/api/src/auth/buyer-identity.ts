@@ -1,6 +1,6 @@
 /**
- * Who is buying: the subject of a bearer token (AUTH=jwt), or X-User-ID, which a gateway sets after
- * authentication (AUTH=header). Only one of them is read.
+ * Identifies the buyer: the subject of a bearer token (AUTH=jwt), or X-User-ID, which a gateway
+ * sets after authentication (AUTH=header). Only one of them is read.
  */
 import type { FastifyReply, FastifyRequest, onRequestHookHandler } from 'fastify';
 import fp from 'fastify-plugin';
@@ -47,7 +47,7 @@ function verifyBearer(verifier: TokenVerifier) {
   return (request: FastifyRequest, reply: FastifyReply, next: (error?: Error) => void): void => {
     const token = bearerOf(request.headers);
     if (token === null) return void reply.problem('BUYER_REQUIRED');
-    // Without a promise: most requests are not the first of their buyer.
+    // Synchronous: most tokens were verified before, and a promise costs more than the lookup.
     const known = verifier.recall(token);
     if (known !== null) {
       request.buyerId = known;

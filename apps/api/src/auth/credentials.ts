@@ -1,7 +1,7 @@
 /** The Authorization header (RFC 9110, 11.4). */
 import type { IncomingHttpHeaders } from 'node:http';
 
-/** @returns the scheme in lower case; two empty strings where the header is missing */
+/** @returns the scheme in lower case; two empty strings if the header is missing */
 export function credentialsOf({ authorization = '' }: IncomingHttpHeaders): [scheme: string, secret: string] {
   const space = authorization.indexOf(' ');
   if (space < 0) return ['', ''];

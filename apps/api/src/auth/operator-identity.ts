@@ -1,4 +1,6 @@
-/** Operators are authenticated by ADMIN_TOKEN; on the queue board it is the password of the browser's login. */
+/**
+ * Authenticates operators by ADMIN_TOKEN; for the queue board also as the password of HTTP Basic.
+ */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { isIP } from 'node:net';
 import type { FastifyReply, FastifyRequest } from 'fastify';
@@ -7,13 +9,13 @@ import { credentialsOf } from './credentials.ts';
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** Name and address, for the record of actions. Set by requireOperator. */
+    /** Name and address, stored with each action. Set by requireOperator. */
     operator: string;
   }
   interface FastifyInstance {
     /** onRequest hook: 401 without the operator's token. */
     requireOperator(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply | undefined>;
-    /** The same; the token may also be the password of a browser's login. */
+    /** The same; also accepts the token as the password of HTTP Basic. */
     requireOperatorOrLogin(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply | undefined>;
   }
 }
@@ -23,7 +25,7 @@ const digest = (text: string): Buffer => createHash('sha256').update(text).diges
 export default fp<{ token: string }>(
   async (app, { token }) => {
     const expected = digest(token);
-    // Digests have one length, so that the comparison takes the same time for every guess.
+    // Digests have equal length, so the comparison takes constant time.
     const isToken = (text: string): boolean => timingSafeEqual(digest(text), expected);
 
     app.decorateRequest('operator', '');
@@ -46,7 +48,10 @@ export default fp<{ token: string }>(
   { name: 'operator-identity', dependencies: ['problems'] },
 );
 
-/** Behind a trusted proxy the address may be text from the client: only a real one goes on record. */
+/**
+ * Behind a trusted proxy the address may be any text from the client: record it only if it is
+ * valid.
+ */
 function address(request: FastifyRequest): string {
   return isIP(request.ip) ? request.ip : 'an unknown address';
 }

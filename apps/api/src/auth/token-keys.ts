@@ -1,16 +1,16 @@
 /**
- * The keys that verify tokens: a secret, or a key set (JWKS) fetched from the issuer.
- *   A key set is fetched at the start and then every minute in the background, so that no buyer waits.
- *   While its host is unavailable, the last keys stay in use for some hours.
- *   An unknown key id causes a fetch at once (keys may have been rotated), at most once per cooldown.
- *   Until then a token that may be newer than the keys is neither valid nor invalid.
+ * Keys that verify tokens: a secret, or a key set (JWKS) fetched from the issuer.
+ *   The key set is fetched at the start and every minute in the background, so that no buyer waits.
+ *   While its host is unavailable, the last keys are used for up to staleMaxMs.
+ *   An unknown key id triggers a fetch (keys may have been rotated), at most once per cooldown.
+ *   During the cooldown, a token that may be newer than the keys gets KeysUnavailableError.
  */
 import { createSecretKey, type webcrypto } from 'node:crypto';
 import type { Identity } from '@flash-sale/core/config/identity.ts';
 import { createRemoteJWKSet, customFetch, decodeJwt, errors, type FlattenedJWSInput, type JWTVerifyGetKey } from 'jose';
 import type { Logger } from 'pino';
 
-/** Seconds that the clocks of issuer and API may differ. With NTP they are within one. */
+/** Seconds that the clocks of issuer and API may differ. With NTP they differ by less than one. */
 export const TOKEN_CLOCK_LEEWAY_S = 5;
 /** Bytes of a key set; a dozen keys are 10 kB. */
 const KEY_SET_BYTES_MAX = 256 * 1024;
@@ -19,13 +19,16 @@ const RSA_BITS_MIN = 2_048;
 
 /** Milliseconds; tests inject shorter ones. */
 export interface KeySetTimes {
-  /** For the host to answer. Buyers wait for it only until the first keys arrive. */
+  /** Timeout of a fetch. Buyers wait for a fetch only until the first keys arrive. */
   readonly timeoutMs: number;
-  /** Between two fetches: the longest that a removed key is trusted. */
+  /** Between two fetches: the longest time that a removed key is trusted. */
   readonly refreshMs: number;
-  /** Between two fetches because of unknown key ids or failures: made-up ids must not flood the host. */
+  /**
+   * Between two fetches after unknown key ids or failures, so that forged ids do not flood the
+   * host.
+   */
   readonly cooldownMs: number;
-  /** For which keys are trusted without a fetch: longer than an outage, shorter than a leaked key is useful. */
+  /** How long keys are trusted without a successful fetch: covers an outage of the host. */
   readonly staleMaxMs: number;
 }
 
@@ -40,16 +43,18 @@ const TIMES: KeySetTimes = {
 export class KeysUnavailableError extends Error {}
 
 export interface TokenKeys {
-  /** Of one kind only, so that a public key is never taken for a secret. */
+  /** Symmetric or asymmetric, never both: a public key must not be used as a secret. */
   readonly algorithms: string[];
-  /** @throws KeysUnavailableError, or a jose error where there is no such key */
+  /** @throws KeysUnavailableError, or a jose error if there is no such key */
   readonly keyOf: JWTVerifyGetKey;
-  /** Whether the keys are recent enough to trust what they verified. */
+  /** Whether the keys are recent enough to trust tokens that they verified. */
   areTrusted(): boolean;
   close(): void;
 }
 
-/** @param options.onChange called when the keys differ from the last ones: forget what those verified */
+/**
+ * @param options.onChange called when the key set changed: cached verifications are no longer valid
+ */
 export function createTokenKeys(
   keys: Extract<Identity, { kind: 'jwt' }>['keys'],
   options: { log: Logger; onChange: () => void; times?: Partial<KeySetTimes> },
@@ -76,7 +81,8 @@ function createKeySet(
 
   const keySet = createRemoteJWKSet(url, {
     timeoutDuration: timeoutMs,
-    // The library would let buyers wait and ask an unavailable host again and again: refresh() decides instead.
+    // Disabled: jose would fetch while buyers wait, even if the host is down. refresh() fetches
+    // instead.
     cooldownDuration: Number.POSITIVE_INFINITY,
     cacheMaxAge: Number.POSITIVE_INFINITY,
     [customFetch]: async (address, init) => {
@@ -107,7 +113,11 @@ function createKeySet(
     isFailing = false;
   }
 
-  /** One fetch for all callers. @throws KeysUnavailableError, also within the cooldown of a failure */
+  /**
+   * One fetch for all callers.
+   *
+   * @throws KeysUnavailableError, also within the cooldown of a failure
+   */
   async function refresh(): Promise<void> {
     if (fetching === null) {
       if (performance.now() - failedAt < cooldownMs) throw new KeysUnavailableError();
@@ -120,7 +130,10 @@ function createKeySet(
 
   const areTrusted = (): boolean => performance.now() - fetchedAt <= staleMaxMs;
 
-  /** Whether these keys would include its key. Nothing of the token is verified: a forged time gets 401 or 503. */
+  /**
+   * Whether the keys were fetched after the token was issued. Its unverified `iat` only selects 401
+   * or 503.
+   */
   function isOlderThanKeys({ protected: header, payload, signature }: FlattenedJWSInput): boolean {
     const { iat } = decodeJwt(`${header}.${payload}.${signature}`);
     return typeof iat === 'number' && (iat + TOKEN_CLOCK_LEEWAY_S) * 1_000 < askedAtMs;
@@ -162,17 +175,17 @@ function createKeySet(
   };
 }
 
-/** Whether it is an RSA key that RFC 7518 forbids. */
+/** Whether it is an RSA key shorter than RFC 7518 allows. */
 export function isTooShort(key: webcrypto.CryptoKey): boolean {
   return bitsOf(key) < RSA_BITS_MIN;
 }
 
-/** @returns Infinity for keys other than RSA, whose length their kind defines */
+/** @returns Infinity for other keys than RSA, which have a fixed length */
 function bitsOf({ algorithm }: webcrypto.CryptoKey): number {
   return (algorithm as Partial<webcrypto.RsaKeyAlgorithm>).modulusLength ?? Number.POSITIVE_INFINITY;
 }
 
-/** @throws where the body is longer than any key set */
+/** @throws if the body exceeds KEY_SET_BYTES_MAX */
 async function readBounded(response: Response): Promise<string> {
   const chunks: Uint8Array[] = [];
   let bytes = 0;

@@ -1,6 +1,6 @@
 /**
- * Verifies bearer tokens (RFC 7519, RFC 8725): signature, expiry, issuer, audience, and a subject that is
- * a buyer's id. A verified token is remembered for some minutes, while the keys stay the same.
+ * Verifies bearer tokens (RFC 7519, RFC 8725): signature, expiry, issuer, audience, and a subject
+ * that is a valid buyer id. Verified tokens are cached for some minutes, until the keys change.
  */
 import { hash } from 'node:crypto';
 import type { Identity } from '@flash-sale/core/config/identity.ts';
@@ -16,25 +16,29 @@ import {
   TOKEN_CLOCK_LEEWAY_S,
 } from './token-keys.ts';
 
-/** Characters of a token: half of the headers. Tokens of large directories have about 4,000. */
+/**
+ * Characters of a token: half of HEADER_LIMIT_BYTES. Tokens of large directories have about 4,000.
+ */
 export const MAX_TOKEN_LENGTH = 8_192;
 /**
- * Remembered tokens, 250 bytes each. Verifying takes 40 to 130 µs of the processor, remembering 1 µs, and
- * an order about 55 µs.
+ * Cached tokens, 250 bytes each. A verification takes 40 to 130 µs of CPU, a cached one 1 µs; an
+ * order takes about 55 µs.
  */
 const KNOWN_TOKENS_MAX = 50_000;
-/** Milliseconds that a token is remembered, however late it expires: a mistake of the issuer lasts no longer. */
+/** Milliseconds that a verified token is cached at most, even if it expires later. */
 export const KNOWN_TOKEN_MAX_MS = 5 * 60_000;
 
 export type TokenOutcome =
   | { readonly word: 'buyer'; readonly buyerId: string }
   | { readonly word: 'expired' }
   | { readonly word: 'invalid' }
-  /** Its key is unavailable: it may be valid. */
+  /** Its key is unavailable, so it may be valid. */
   | { readonly word: 'keys_unavailable' };
 
 export interface TokenVerifier {
-  /** @returns the buyer of a token that was verified before and has not expired; null: call verify */
+  /**
+   * @returns the buyer of a token that was verified before and has not expired; null: call verify
+   */
   recall(token: string): string | null;
   verify(token: string): Promise<TokenOutcome>;
   close(): void;
@@ -47,9 +51,9 @@ export function createTokenVerifier(
   identity: Extract<Identity, { kind: 'jwt' }>,
   options: { log: Logger; times?: Partial<KeySetTimes> },
 ): TokenVerifier {
-  /** By digest: the memory of this process holds no usable token. */
+  /** By digest, so that a memory dump contains no usable token. */
   const known = new LRUCache<string, { buyerId: string; expiresAt: number }>({ max: KNOWN_TOKENS_MAX });
-  /** Counts changes of the keys: they may change while a token is verified. */
+  /** Counts key changes, to detect a change during a verification. */
   let changes = 0;
   const keys = createTokenKeys(identity.keys, {
     ...options,
@@ -72,7 +76,7 @@ export function createTokenVerifier(
       return (await jwtVerify(token, keys.keyOf, expected)).payload;
     } catch (error) {
       if (!(error instanceof errors.JWKSMultipleMatchingKeys)) throw error;
-      // The token names no key.
+      // The token has no key id: try each matching key.
       for await (const key of error) {
         if (isTooShort(key)) continue;
         try {
@@ -85,7 +89,7 @@ export function createTokenVerifier(
     }
   }
 
-  /** Repeats where the keys changed meanwhile: a removed key lets nobody in. */
+  /** Repeats if the keys changed meanwhile, so that a removed key verifies nothing. */
   async function verifyWithSameKeys(token: string): Promise<JWTPayload> {
     for (;;) {
       const before = changes;
@@ -126,7 +130,7 @@ function digest(token: string): string {
   return hash('sha256', token, 'base64url');
 }
 
-/** @returns null where the subject is no buyer's id, or the token is from the future */
+/** @returns null if the subject is no valid buyer id, or the token was issued in the future */
 function buyerOf({ sub, iat }: JWTPayload): string | null {
   if (iat !== undefined && iat > Date.now() / 1_000 + TOKEN_CLOCK_LEEWAY_S) return null;
   return isBuyerId(sub) ? sub : null;

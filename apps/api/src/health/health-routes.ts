@@ -1,26 +1,28 @@
-/** Whether the process runs, whether it can take orders, and whether every dependency answers. */
+/** Health checks: liveness, readiness, and the state of every dependency. */
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import type { Breaker } from '@flash-sale/core/runtime/circuit-breaker.ts';
 import { Type } from '@sinclair/typebox';
 
-/** Milliseconds that a probe's result is reused, so that health checks cannot load the dependencies. */
+/**
+ * Milliseconds that a probe's result is reused, so that health checks cannot load the dependencies.
+ */
 const PROBE_CACHE_MS = 500;
 /** Milliseconds that a dependency has to answer. */
 const PROBE_TIMEOUT_MS = 1_000;
 
 type Probes = Record<'redis' | 'postgres' | 'worker', () => Promise<void>>;
 
-const PartSchema = Type.Union([Type.Literal('ok'), Type.Literal('does not answer')]);
+const DependencySchema = Type.Union([Type.Literal('ok'), Type.Literal('does not answer')]);
 const BreakerSchema = Type.Union([Type.Literal('closed'), Type.Literal('open'), Type.Literal('half_open')]);
 const StatusSchema = Type.Object({ status: Type.Union([Type.Literal('ok'), Type.Literal('unavailable')]) });
 const HealthSchema = Type.Object({
   status: Type.Union([Type.Literal('ok'), Type.Literal('unavailable')]),
-  parts: Type.Object({ redis: PartSchema, postgres: PartSchema, worker: PartSchema }),
+  parts: Type.Object({ redis: DependencySchema, postgres: DependencySchema, worker: DependencySchema }),
   breakers: Type.Object(
     { redis: BreakerSchema, postgres: BreakerSchema },
-    { description: 'Of this process. open: calls fail at once until the dependency answers again.' },
+    { description: 'Circuit breakers of this process. open: calls fail at once until the dependency answers again.' },
   ),
-  unavailable: Type.Array(Type.String(), { description: 'Names of the parts that do not answer.' }),
+  unavailable: Type.Array(Type.String(), { description: 'Names of the dependencies that do not answer.' }),
 });
 
 const describe = (summary: string, response: object, description?: string) => ({
@@ -48,7 +50,7 @@ export const healthRoutes: FastifyPluginAsyncTypebox<{
   }
 
   const status = (ok: boolean) => ({ status: ok ? ('ok' as const) : ('unavailable' as const) });
-  const part = (ok: boolean) => (ok ? ('ok' as const) : ('does not answer' as const));
+  const dependency = (ok: boolean) => (ok ? ('ok' as const) : ('does not answer' as const));
 
   app.get(
     '/health',
@@ -59,7 +61,7 @@ export const healthRoutes: FastifyPluginAsyncTypebox<{
       const isHealthy = unavailable.length === 0;
       return reply.code(isHealthy ? 200 : 503).send({
         ...status(isHealthy),
-        parts: { redis: part(redis), postgres: part(postgres), worker: part(worker) },
+        parts: { redis: dependency(redis), postgres: dependency(postgres), worker: dependency(worker) },
         breakers: { redis: breakers.redis.state(), postgres: breakers.postgres.state() },
         unavailable,
       });
@@ -69,7 +71,7 @@ export const healthRoutes: FastifyPluginAsyncTypebox<{
   app.get('/health/live', describe('The process runs', { 200: StatusSchema }), async () => status(true));
 
   const readiness =
-    'Needs Redis only: orders are accepted while PostgreSQL or the workers are unavailable, and confirmed later. 503 also while the process drains.';
+    'Checks Redis only: while PostgreSQL or the workers are unavailable, orders are accepted and confirmed later. 503 also while the process drains.';
   app.get(
     '/health/ready',
     describe('This process can take orders', { 200: StatusSchema, 503: StatusSchema }, readiness),

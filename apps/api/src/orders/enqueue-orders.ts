@@ -1,7 +1,8 @@
 /**
- * Adds accepted orders to the queue after their replies: one add at a time, and the next one carries
- * what arrived meanwhile. The reservation is the outbox: the reaper redelivers what is lost here (a
- * crash, a failed add, an unknown outcome). So nothing is retried and nothing is released here.
+ * Adds accepted orders to the queue after their replies. One add runs at a time; the next one has
+ * the orders that arrived meanwhile. The reservation is the outbox: the reaper redelivers orders
+ * that are lost here (a crash, a failed add, an unknown outcome). So this code neither retries nor
+ * releases.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { AcceptedOrder, OrderBatch } from '@flash-sale/core/domain/order.ts';
@@ -9,8 +10,8 @@ import type { OrderQueue } from '@flash-sale/core/queue/order-queue.ts';
 import type { Logger } from 'pino';
 
 /**
- * Milliseconds between two adds of one process. The first order goes at once; later ones share a job,
- * so that an outage of minutes leaves ten jobs a second instead of one per order.
+ * Milliseconds between two adds of one process. The first order is added at once; later ones share
+ * a job, so that an outage of minutes leaves ten jobs a second instead of one per order.
  */
 const ENQUEUE_PACE_MS = 100;
 
@@ -49,11 +50,11 @@ export function createEnqueueOrders({ queue, log }: { queue: Pick<OrderQueue, 'a
         batch.epoch = Math.min(batch.epoch, epoch);
         batch.orders.push(...orders);
       } else waiting.set(saleId, { saleId, epoch, orders: [...orders] });
-      // In a turn of its own, so that the replies go out first.
+      // In the next turn, so that the replies are sent first.
       running ??= new Promise((resolve) => setImmediate(resolve)).then(run);
     },
 
-    /** Resolves when everything that was pushed is in the queue, or left to the reaper. */
+    /** Resolves after one add of each pushed order; the reaper handles failed adds. */
     async drain(): Promise<void> {
       draining = true;
       while (running) await running;

@@ -7,22 +7,20 @@ export const PlaceOrderSchema = {
   tags: ['orders'],
   summary: 'Order units of a sale',
   description:
-    'Accepts or refuses at once. `accepted` is a promise: the units are reserved and the order is on its way to the ledger. The same idempotency key gets the same answer again; the status of the order is at /api/orders/{order_id}.',
+    'Accepts or refuses the order at once. `accepted` is a promise: the units are reserved, and the order will be written to the ledger. A repeated request with the same idempotency key gets the same answer. Read the status at /api/orders/{order_id}.',
   security: [{ buyer: [] }],
   params: Type.Object({ product_id: Type.String() }),
   headers: Type.Object({
     'idempotency-key': Type.Optional(
       Type.String({
         description:
-          'The same key of the same buyer returns the same order, for ever, and takes nothing. 1 to 128 printable ASCII characters, quoted or bare.',
+          'A repeated request of the same buyer with the same key returns the same order and takes no units. Keys do not expire. 1 to 128 printable ASCII characters, quoted or bare.',
       }),
     ),
   }),
   body: Type.Object(
     {
-      quantity: Type.Optional(
-        Type.Integer({ minimum: 1, maximum: MAX_QUANTITY, description: 'Units; 1 where absent.' }),
-      ),
+      quantity: Type.Optional(Type.Integer({ minimum: 1, maximum: MAX_QUANTITY, description: 'Units. Default: 1.' })),
     },
     { additionalProperties: false, description: 'Optional: without a body, one unit.' },
   ),
@@ -69,12 +67,14 @@ export const PlaceOrderSchema = {
 const OrderProperties = {
   order_id: Type.String(),
   status: Type.Union([Type.Literal('pending'), Type.Literal('confirmed'), Type.Literal('rejected')], {
-    description: '`pending` ends as `confirmed` or `rejected`; neither ever changes.',
+    description: '`pending` becomes `confirmed` or `rejected`, which are final.',
   }),
   product_id: Type.String(),
   quantity: Type.Integer({ description: 'Units.' }),
   created_at: Type.String({ format: 'date-time', description: 'When the units were taken.' }),
-  finished_at: Type.Optional(Type.String({ format: 'date-time', description: 'When the ledger decided it.' })),
+  finished_at: Type.Optional(
+    Type.String({ format: 'date-time', description: 'When the ledger confirmed or rejected it.' }),
+  ),
   unit_price: Type.Optional(Type.Number()),
   amount: Type.Optional(Type.Number({ description: "quantity × the sale's price." })),
   currency: Type.Optional(Type.String()),
@@ -83,7 +83,7 @@ const OrderProperties = {
 
 export const ReadOrderSchema = {
   tags: ['orders'],
-  summary: "Read one's own order",
+  summary: 'Read your own order',
   security: [{ buyer: [] }],
   params: Type.Object({ order_id: Type.String() }),
   response: {

@@ -1,4 +1,4 @@
-/** POST an order, GET what became of it. The route checks shape and identity; placeOrder decides. */
+/** Places and reads orders. The routes check shape and identity; placeOrder decides. */
 import type { IncomingHttpHeaders } from 'node:http';
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { BODY_LIMIT_BYTES, MAX_IDEMPOTENCY_KEY_LENGTH } from '@flash-sale/core/config/limits.ts';
@@ -101,16 +101,19 @@ export function sendOrder(reply: FastifyReply, found: ReadOrderOutcome): Fastify
   return reply.send(found);
 }
 
-/** A body that is not read must be one that would have been accepted; otherwise it is received without a bound. */
+/**
+ * A body that is not read must be one that would have been accepted; otherwise it is received
+ * without a bound.
+ */
 function isShort(headers: IncomingHttpHeaders): boolean {
   return headers['transfer-encoding'] === undefined && Number(headers['content-length'] ?? 0) <= BODY_LIMIT_BYTES;
 }
 
 /**
- * Idempotency-Key (IETF draft "The Idempotency-Key HTTP Header Field"): a string in quotes. A bare one,
- * which most clients send, is taken as it is.
+ * Reads Idempotency-Key (IETF draft "The Idempotency-Key HTTP Header Field"): a quoted string. Most
+ * clients send it without quotes, which is accepted too.
  *
- * @returns null where none was sent; undefined where it is malformed
+ * @returns null if it is absent, undefined if it is malformed
  */
 function readIdempotencyKey(header: string | string[] | undefined): string | null | undefined {
   if (header === undefined) return null;

@@ -1,8 +1,9 @@
 /**
  * Places one order.
  *   1. The order gets its id.
- *   2. The reserve batcher decides it, together with the orders of the same turn.
- *   3. The first order of a batch records the batch: the accepted-order log, the queue, the refusal cache.
+ *   2. The reserve batcher decides it together with the other orders of this event-loop turn.
+ *   3. The first order of a batch records the batch: the accepted-order log, the queue, the refusal
+ *      cache.
  *   4. The caller gets this order's outcome.
  */
 import type { OrderBatch } from '@flash-sale/core/domain/order.ts';
@@ -29,17 +30,17 @@ export interface PlaceOrder extends Omit<OrderRequest, 'orderId'> {
 
 export type PlaceOrderOutcome =
   | ReserveOutcome
-  /** The request did not leave this process, or Redis refused to run it: nothing was taken. */
+  /** The call was not sent, or Redis refused to run it: no unit was taken. */
   | { readonly word: 'inventory_unavailable' }
-  /** The request was sent and no reply came: the order may hold units, and then it will be confirmed. */
+  /** The call was sent and no reply came: the order may hold units; if so, it will be confirmed. */
   | { readonly word: 'outcome_unknown' };
 
 export interface PlacedOrder {
   readonly orderId: string;
   readonly outcome: PlaceOrderOutcome;
-  /** Whole tokens left in the buyer's bucket; -1 where the bucket was not read. */
+  /** Whole tokens left in the buyer's bucket; -1 if the bucket was not read. */
   readonly tokensLeft: number;
-  /** What the global rate limiter said; null where it was not asked. */
+  /** Reply of the global rate limiter; null if it was not called. */
   readonly permits: Permits | null;
 }
 
@@ -65,7 +66,7 @@ export function createPlaceOrder(deps: {
     refusalCache.learn(batch);
   }
 
-  function notDecided(error: unknown, orderId: string, requestId: string): PlacedOrder {
+  function undecided(error: unknown, orderId: string, requestId: string): PlacedOrder {
     if (error instanceof NothingReservedError || nothingHappenedInRedis(error))
       return { orderId, outcome: { word: 'inventory_unavailable' }, tokensLeft: -1, permits: null };
     metrics.countOrder('unknown');
@@ -81,7 +82,7 @@ export function createPlaceOrder(deps: {
     try {
       decided = await batcher.reserve(saleId, { orderId, ...request });
     } catch (error) {
-      return notDecided(error, orderId, request.requestId);
+      return undecided(error, orderId, request.requestId);
     }
     const { batch, index } = decided;
     if (index === 0) record(batch);

@@ -1,12 +1,15 @@
-/** RateLimit-Policy and RateLimit (IETF draft "RateLimit header fields for HTTP"): one policy per limit. */
+/**
+ * RateLimit-Policy and RateLimit (IETF draft "RateLimit header fields for HTTP"): one policy per
+ * limit.
+ */
 import type { Permits } from '@flash-sale/core/inventory/global-rate-limiter.ts';
 import type { BuyerBucketSettings } from '@flash-sale/core/inventory/inventory.ts';
 import type { FastifyReply } from 'fastify';
 
 export interface SeenLimits {
-  /** Whole tokens left in the buyer's bucket; -1 where the bucket was not read. */
+  /** Whole tokens left in the buyer's bucket; -1 if the bucket was not read. */
   readonly tokensLeft: number;
-  /** Milliseconds until the buyer's next token; 0 where there is one. */
+  /** Milliseconds until the buyer's next token; 0 if a token is left. */
   readonly tokenInMs: number;
   readonly permits: Permits | null;
 }

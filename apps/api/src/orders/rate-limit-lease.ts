@@ -1,14 +1,15 @@
 /**
- * The global rate limiter, asked for more permits than one turn needs, so that the next turns need no
- * round trip. Leased permits count in the window from the start, so the limit is never exceeded. A
- * lease ends after RATE_LIMIT_LEASE_MS or with the second that it counts in; unused permits go back.
+ * Takes more permits from the global rate limiter than one turn needs, so that the next turns need
+ * no round trip. Leased permits count in the window at once, so the limit is never exceeded. A
+ * lease ends after RATE_LIMIT_LEASE_MS or with its second of the window; unused permits are
+ * returned.
  */
 import { RATE_LIMIT_LEASE_MS } from '@flash-sale/core/config/limits.ts';
 import type { GlobalRateLimiter, Permits } from '@flash-sale/core/inventory/global-rate-limiter.ts';
 
-/** Permits leased for each one that is needed now: eight turns share a round trip. */
+/** Permits leased in advance per permit needed now: about eight turns share a round trip. */
 export const LEASE_FACTOR = 8;
-/** Largest share of the limit that an idle process can keep from the others for RATE_LIMIT_LEASE_MS. */
+/** Largest share of the limit in one lease: other processes lack it if this one becomes idle. */
 const LEASE_SHARE_MAX = 1 / 50;
 
 type Limiter = Pick<GlobalRateLimiter, 'take' | 'giveBack' | 'limit'>;
@@ -18,7 +19,7 @@ export function createRateLimitLease(limiter: Limiter, now: () => number = () =>
   const { limit } = limiter;
   let lease: { readonly permits: Permits; left: number; readonly endsAt: number } | null = null;
 
-  /** Not awaited: lost permits are missing for the rest of their second. */
+  /** Not awaited: permits that are not returned only lower the limit of their second. */
   function endLease(): void {
     if (lease && lease.left > 0) limiter.giveBack(lease.permits, lease.left).catch(() => {});
     lease = null;
@@ -37,7 +38,7 @@ export function createRateLimitLease(limiter: Limiter, now: () => number = () =>
     return { ...permits, granted: wanted };
   }
 
-  /** Another turn that asked at the same time may have leased permits that this one lacks. */
+  /** A concurrent turn may have leased permits that this one lacks. */
   function withRestOfLease(permits: Permits, wanted: number): Permits {
     if (!lease || lease.permits.second !== permits.second || now() >= lease.endsAt) return permits;
     const more = Math.min(lease.left, wanted - permits.granted);
@@ -59,7 +60,7 @@ export function createRateLimitLease(limiter: Limiter, now: () => number = () =>
       return takeAhead(wanted);
     },
 
-    /** To the lease while it lasts, otherwise to the window. */
+    /** Returns permits to the lease while it is valid, otherwise to the window. */
     async giveBack(permits, unused) {
       if (lease && lease.permits.second === permits.second && now() < lease.endsAt) lease.left += unused;
       else await limiter.giveBack(permits, unused);

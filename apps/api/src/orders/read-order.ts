@@ -1,7 +1,7 @@
 /**
- * Reads what became of an order. The inventory is asked first and the ledger second: a reservation ends
- * only after the ledger has the order, so none can be missed in between. The ledger takes precedence, so
- * that a reservation that is not committed yet turns nothing back to pending.
+ * Reads the status of an order, from the inventory first and then the ledger: a reservation ends
+ * only after the ledger has the order, so no order is missed in between. The ledger takes
+ * precedence, so a reservation that is not committed yet cannot show a finished order as pending.
  */
 import { saleIdOf } from '@flash-sale/core/domain/order.ts';
 import type { Inventory } from '@flash-sale/core/inventory/inventory.ts';
@@ -30,7 +30,10 @@ export type OrderReader = { readonly buyerId: string } | 'operator';
 
 export type ReadOrderOutcome = OrderView | 'no_such_order' | 'inventory_unavailable' | 'recovering';
 
-/** Share of the request's time for the inventory: a silent Redis leaves enough for the ledger. */
+/**
+ * Share of the request's timeout for the inventory, so that the ledger can answer if Redis does
+ * not.
+ */
 const INVENTORY_SHARE = 0.5;
 
 export function createReadOrder(deps: {
@@ -41,9 +44,9 @@ export function createReadOrder(deps: {
   timeoutMs: number;
 }) {
   /**
-   * Somebody else's order is answered like one that does not exist.
+   * Another buyer's order gets the same answer as one that does not exist.
    *
-   * @throws where the ledger is unavailable: "pending" might be a step back
+   * @throws if the ledger is unavailable: a finished order must not be reported as pending
    */
   return async function readOrder(orderId: string, reader: OrderReader): Promise<ReadOrderOutcome> {
     const saleId = saleIdOf(orderId);
@@ -90,7 +93,7 @@ function viewFinished(order: LedgerOrder, reader: OrderReader): OrderView {
     created_at: order.createdAt.toISOString(),
     finished_at: order.finishedAt.toISOString(),
     ...(order.reason === null ? {} : { reason: order.reason }),
-    // A JSON number is exact up to 15 significant digits: every amount below 100,000,000,000. The ledger keeps all digits.
+    // A JSON number is exact up to 15 significant digits: every amount below 100,000,000,000.
     ...(order.unitPrice === null ? {} : { unit_price: Number(order.unitPrice) }),
     ...(order.amount === null ? {} : { amount: Number(order.amount) }),
     ...(order.currency === null ? {} : { currency: order.currency }),

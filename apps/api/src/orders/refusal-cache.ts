@@ -1,39 +1,41 @@
 /**
- * Refusals that still hold, answered from process memory, so that a crowd costs no round trip to Redis.
- *   Of a sale:   sold out, ended, paused, not open. Dropped when the sale is invalidated.
- *   Of a buyer:  no token left, until the next one is due.
- *   Of all:      the global rate limit is reached, until the next permit.
- * A refusal is fresh for REFUSAL_CACHE_MS at most, counted from when the inventory was asked. When it
- * turns stale, one request revalidates it while the others still get it (stale-while-revalidate).
- * A request with an idempotency key is never answered from here: it may repeat the request that won.
+ * Repeats refusals that are still valid from process memory, without a round trip to Redis.
+ *   Per sale:   sold out, ended, paused, not open. Dropped when the sale is invalidated.
+ *   Per buyer:  no token left, until the next one is due.
+ *   Global:     the global rate limit is reached, until the next permit.
+ * A refusal is fresh for at most REFUSAL_CACHE_MS from the call of the inventory. When it is stale,
+ * one request revalidates it while the others still get it (stale-while-revalidate).
+ * Requests with an idempotency key bypass the cache: they may be retries of an accepted order.
  */
 import { RATE_LIMIT_LEASE_MS, SALE_MEMORY_MAX } from '@flash-sale/core/config/limits.ts';
 import type { ReserveDecision, ReserveOutcome } from '@flash-sale/core/inventory/outcomes.ts';
 import { LRUCache } from 'lru-cache';
 import type { DecidedBatch } from './reserve-batcher.ts';
 
-/** With a round trip, well under the promised second, even if an invalidation is lost. */
+/**
+ * Together with a round trip this is below the promised second, even if an invalidation is lost.
+ */
 export const REFUSAL_CACHE_MS = 400;
-/** Milliseconds for which the others still get a stale refusal while one request revalidates it. */
+/** Milliseconds that the other requests still get a stale refusal while one revalidates it. */
 export const REFUSAL_REVALIDATE_MS = 20;
-/** Milliseconds after which a stale refusal is gone, answered or not: a silent Redis must not keep it alive. */
+/** Milliseconds that a stale refusal is used at most, even if Redis does not answer. */
 export const REFUSAL_STALE_MS = 100;
-/** Throttled buyers that one process remembers: about 10 MB. */
+/** Throttled buyers in the memory of one process: about 10 MB. */
 export const THROTTLED_BUYERS_MAX = 40_000;
 
 type CachedWord = 'sold_out' | 'ended' | 'paused' | 'not_open' | 'buyer_limited' | 'system_limited';
 
 export type CachedRefusal = ReserveOutcome & { readonly word: CachedWord };
 
-/** Times are ms of the process's clock. */
+/** Times are ms of performance.now(). */
 interface Entry {
   readonly word: CachedWord;
   readonly freshUntil: number;
-  /** When what is missing may be there by itself: the opening, a token, a permit. */
+  /** When the refusal can end by itself: the sale opens, or a token or permit is due. */
   readonly endsAt: number;
   readonly staleUntil: number;
   readonly revalidateMs: number;
-  /** Milliseconds in which one more request may pass: a buyer's next token. */
+  /** Milliseconds after which one more request may revalidate: the buyer's next token is due. */
   readonly passEveryMs: number;
   revalidatingUntil: number;
   revalidations: number;
@@ -42,14 +44,14 @@ interface Entry {
 export type RefusalCache = ReturnType<typeof createRefusalCache>;
 
 /**
- * @param tokenMs milliseconds in which a buyer's next token is due
+ * @param tokenMs milliseconds between two tokens of a buyer
  * @param now ms of a monotonic clock
  */
 export function createRefusalCache(tokenMs: number, now: () => number = () => performance.now()) {
   const ofSales = new LRUCache<string, Entry>({ max: SALE_MEMORY_MAX });
   const ofBuyers = new LRUCache<string, Entry>({ max: THROTTLED_BUYERS_MAX });
   let ofAll: Entry | undefined;
-  /** When a sale was invalidated last: what was asked before that is not learned. */
+  /** Last invalidation of a sale: decisions requested before it are not cached. */
   const invalidatedAt = new LRUCache<string, number>({ max: SALE_MEMORY_MAX });
   let allInvalidatedAt = Number.NEGATIVE_INFINITY;
 
@@ -61,7 +63,7 @@ export function createRefusalCache(tokenMs: number, now: () => number = () => pe
     return entry.revalidations >= 1 + Math.floor((at - entry.freshUntil) / entry.passEveryMs);
   }
 
-  /** The request that is about to be let through revalidates this entry. */
+  /** Marks the entry: the current request goes to Redis and revalidates it. */
   function revalidate(entry: Entry | undefined, at: number): void {
     if (!entry) return;
     entry.revalidatingUntil = at + entry.revalidateMs;
@@ -111,7 +113,9 @@ export function createRefusalCache(tokenMs: number, now: () => number = () => pe
   }
 
   return {
-    /** @returns null where the inventory must be asked; `waitMs`: when the refusal may end by itself */
+    /**
+     * @returns null if the inventory must decide; `waitMs`: ms until the refusal can end by itself
+     */
     find(saleId: string, buyerId: string): { outcome: CachedRefusal; waitMs: number } | null {
       const at = now();
       const entries = [ofSales.get(saleId), ofBuyers.get(`${saleId} ${buyerId}`), ofAll];

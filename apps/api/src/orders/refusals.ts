@@ -1,4 +1,6 @@
-/** The one map from what placeOrder says to what the client is told. Statuses and sentences: ../plugins/problems.ts. */
+/**
+ * Maps the outcomes of placeOrder to problem codes. Statuses and messages: ../plugins/problems.ts.
+ */
 import type { FastifyReply } from 'fastify';
 import type { ProblemCode, ProblemFields } from '../plugins/problems.ts';
 import type { PlaceOrderOutcome } from './place-order.ts';
@@ -9,7 +11,7 @@ interface RefusalContext {
   /** Milliseconds until the global rate limiter has a permit. */
   readonly permitInMs: number;
   readonly orderId: string | null;
-  /** The request carried an idempotency key: repeating it returns the same order. */
+  /** The request has an idempotency key: repeating it returns the same order. */
   readonly repeatable: boolean;
 }
 

@@ -1,28 +1,29 @@
 /**
  * Groups the orders that arrive in one turn of the event loop into one script call per sale.
  *   1. `reserve` collects orders until the turn ends, or until RESERVE_BATCH_MAX have arrived.
- *   2. The global rate limiter is asked once for all of them.
- *   3. One call of reserve.lua per sale decides. Each caller gets the decided batch and its place.
- *   4. Permits that a buyer's own limit left unused go back.
- * A quiet system has batches of one. Nothing waits for a timer.
+ *   2. One call of the global rate limiter takes permits for all of them.
+ *   3. One call of reserve.lua per sale decides. Each caller gets the decided batch and its index.
+ *   4. Permits of orders that a buyer's limit refused are returned.
+ * A quiet system has batches of one. There is no timer.
  */
 import type { GlobalRateLimiter, Permits } from '@flash-sale/core/inventory/global-rate-limiter.ts';
 import type { BuyerBucketSettings, Inventory, OrderRequest } from '@flash-sale/core/inventory/inventory.ts';
 import type { ReserveDecision } from '@flash-sale/core/inventory/outcomes.ts';
 
 /**
- * Orders in one script call. At 32, Redis decides while the process still reads the rest of the
- * crowd, and is held for about half a millisecond.
+ * Orders in one script call, which blocks Redis for about half a millisecond. Redis decides the
+ * first batch while this process still reads the requests of the next.
  */
 export const RESERVE_BATCH_MAX = 32;
 
-/** An order on its way to the inventory. */
 export interface ReserveRequest extends OrderRequest {
   /** W3C traceparent of a sampled request. */
   readonly traceparent?: string | undefined;
 }
 
-/** What the inventory decided for the orders of one sale: `decisions[i]` belongs to `requests[i]`. */
+/**
+ * What the inventory decided for the orders of one sale: `decisions[i]` belongs to `requests[i]`.
+ */
 export interface DecidedBatch {
   readonly saleId: string;
   readonly requests: readonly ReserveRequest[];
@@ -95,7 +96,8 @@ export function createReserveBatcher(deps: {
       }),
     );
     const left = unused.reduce((sum, count) => sum + count, 0);
-    // Not awaited and not retried: a lost return costs some permits of this one second.
+    // Not awaited and not retried: permits that are not returned only lower the limit of this
+    // second.
     if (left > 0) globalRateLimiter.giveBack(permits, left).catch(() => {});
   }
 
@@ -114,8 +116,8 @@ export function createReserveBatcher(deps: {
     /**
      * Callers of one batch resume in the order of `batch.requests`.
      *
-     * @returns the decided batch, and this order's place in it
-     * @throws NothingReservedError, or what Redis threw: then the order may hold units
+     * @returns the decided batch, and this order's index in it
+     * @throws NothingReservedError, or the error of Redis: then the order may hold units
      */
     reserve(saleId: string, request: ReserveRequest): Promise<{ batch: DecidedBatch; index: number }> {
       return new Promise((resolve, reject) => {

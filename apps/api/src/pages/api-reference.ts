@@ -1,4 +1,4 @@
-/** OpenAPI 3.1, generated from the schemas of the routes, and a page to read and try it, at /docs. */
+/** OpenAPI 3.1, generated from the route schemas, and Swagger UI at /docs. */
 import type { FastifyInstance, RouteOptions } from 'fastify';
 import fp from 'fastify-plugin';
 import { ProblemSchema } from '../plugins/problems.ts';
@@ -11,13 +11,14 @@ const buyerSchemes = {
     type: 'apiKey',
     in: 'header',
     name: 'X-User-ID',
-    description: 'Who is buying. With AUTH=jwt it is a bearer token instead, whose subject is the buyer.',
+    description:
+      'The buyer, set by a gateway (AUTH=header). With AUTH=jwt, a bearer token instead; its subject is the buyer.',
   },
   jwt: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: 'Its subject is the buyer.' },
 } as const;
 
 /**
- * Register it before the routes that it describes.
+ * Registered before the routes that it describes.
  *
  * @param options.buyers how a buyer is identified here
  */
@@ -50,13 +51,13 @@ async function describeApi(pages: FastifyInstance, buyers: keyof typeof buyerSch
         title: 'Flash sale',
         version: '0.1.0',
         description:
-          'N units sold at one moment to many more than N buyers. Every refusal is `application/problem+json` with a stable `code`.',
+          'Sells N units at one moment to many more than N buyers. Every refusal is `application/problem+json` with a stable `code`.',
         license: { name: 'MIT', identifier: 'MIT' },
       },
       tags: [
-        { name: 'sales', description: 'What is on sale.' },
+        { name: 'sales', description: 'Reading sales.' },
         { name: 'orders', description: 'Placing and reading orders.' },
-        { name: 'admin', description: 'Running the sales.' },
+        { name: 'admin', description: 'Managing sales, for operators.' },
         { name: 'health', description: 'Whether the process and its dependencies work.' },
       ],
       components: {

@@ -1,13 +1,13 @@
 /**
- * Pages for people (queue board, API reference). Their packages take 25 MB of memory, so a Fastify
- * instance of their own is built at the first request and handed the requests below one path.
+ * Web pages (queue board, API reference). Their packages take 25 MB of memory, so a separate Fastify
+ * instance is created at the first request and handles all requests below one path.
  */
 import fastify, { type FastifyInstance } from 'fastify';
 
-/** Requests for files that one process answers at a time: a dozen browsers' worth. Each may hold an open file. */
+/** Requests for pages at a time: enough for a dozen browsers. Each may hold an open file. */
 const PAGES_UNDER_WAY_MAX = 200;
 
-/** @param build registers the pages, below the same path, on an instance that sets the headers of pages */
+/** @param build registers the pages below `path`, on an instance that sets their security headers */
 export function lazyPages(app: FastifyInstance, path: string, build: (pages: FastifyInstance) => Promise<void>): void {
   let building: Promise<FastifyInstance> | undefined;
   let underWay = 0;
@@ -24,7 +24,7 @@ export function lazyPages(app: FastifyInstance, path: string, build: (pages: Fas
   app.addHook('onRequest', (request, reply, next) => {
     if (underWay >= PAGES_UNDER_WAY_MAX) return void reply.problem('OVERLOADED');
     underWay += 1;
-    // On the request: a reply that still waits for its turn when the connection ends emits no event.
+    // On the request: a pipelined reply that has not started emits no event if the connection closes.
     request.raw.once('close', () => {
       underWay -= 1;
     });
@@ -42,13 +42,13 @@ export function lazyPages(app: FastifyInstance, path: string, build: (pages: Fas
   app.addHook('onClose', async () => (await building)?.close());
 }
 
-/** The pages load nothing from elsewhere, and nobody frames them. JSON replies do not get these headers. */
+/** Security headers of the pages: no resources of other origins, no framing. */
 const pageHeaders = {
   contentSecurityPolicy: {
     useDefaults: false,
     directives: {
       defaultSrc: ["'self'"],
-      // Both pages set styles from their scripts.
+      // Both pages set inline styles from scripts.
       styleSrc: ["'self'", "'unsafe-inline'"],
       imgSrc: ["'self'", 'data:'],
       fontSrc: ["'self'", 'data:'],
@@ -59,6 +59,6 @@ const pageHeaders = {
     },
   },
   frameguard: { action: 'deny' },
-  // TLS belongs to the gateway.
+  // The gateway terminates TLS.
   strictTransportSecurity: false,
 } as const;

@@ -1,4 +1,4 @@
-/** Bull Board: the queue and what each job carries, read-only, at /admin/queues behind the operator's login. */
+/** Bull Board at /admin/queues: the queue and its jobs, read-only, behind the operator's login. */
 import type { OrderQueue } from '@flash-sale/core/queue/order-queue.ts';
 import type { FastifyPluginAsync } from 'fastify';
 import { lazyPages } from './lazy-pages.ts';
@@ -6,7 +6,7 @@ import { lazyPages } from './lazy-pages.ts';
 const BOARD_PATH = '/admin/queues';
 
 export const queueBoard: FastifyPluginAsync<{ queue: Pick<OrderQueue, 'bullQueue'> }> = async (app, { queue }) => {
-  // Before the bound of lazyPages: strangers must not take an operator's place.
+  // Before the limit of lazyPages, so that unauthenticated requests do not count in it.
   app.addHook('onRequest', app.requireOperatorOrLogin);
   lazyPages(app, BOARD_PATH, async (pages) => {
     const [{ createBullBoard }, { BullMQAdapter }, { FastifyAdapter }] = await Promise.all([
@@ -23,7 +23,7 @@ export const queueBoard: FastifyPluginAsync<{ queue: Pick<OrderQueue, 'bullQueue
     });
     await pages.register(board.registerPlugin(), { prefix: BOARD_PATH });
   });
-  // A browser sends the login by itself, so no other site may use it to change anything.
+  // Against CSRF: browsers send the login automatically, also for requests of other sites.
   app.route({
     method: ['POST', 'PUT', 'PATCH', 'DELETE'],
     url: `${BOARD_PATH}/*`,

@@ -1,4 +1,4 @@
-/** Requests a second per address, on every route. Each API process counts for itself. */
+/** Limits requests a second per address, on every route, in each API process on its own. */
 import rateLimit from '@fastify/rate-limit';
 import fp from 'fastify-plugin';
 import { ProblemError } from './problems.ts';
@@ -12,8 +12,8 @@ export default fp<{ perSecond: number }>(
       timeWindow: 1_000,
       errorResponseBuilder: (_request, { ttl }) => new ProblemError('ADDRESS_RATE_LIMITED', { retry_after_ms: ttl }),
     });
-    // A hook of the whole app runs before authentication, so that tokens cannot be guessed at full speed, and for unknown
-    // paths. The plugin's global mode runs after the hooks of the routes' plugins.
+    // An app-level hook also covers unknown paths and runs before authentication, which slows down
+    // token guessing. The plugin's global mode would run after authentication.
     const limit = app.rateLimit();
     app.addHook('onRequest', async (request, reply) => {
       try {

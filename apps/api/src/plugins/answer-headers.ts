@@ -1,6 +1,6 @@
 /**
- * Headers of every answer. Nothing is cached unless its route says otherwise: orders belong to a buyer,
- * health and refusals to the moment, and CDNs keep a 404 for minutes by default.
+ * Headers of every response. Responses are not cacheable unless the route overrides this: orders
+ * are private, health and refusals change at any time, and CDNs cache a 404 for minutes by default.
  */
 import fp from 'fastify-plugin';
 

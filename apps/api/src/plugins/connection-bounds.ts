@@ -1,20 +1,20 @@
 /**
- * Bounds of a connection: how many there may be, and how many requests each may send without waiting.
- * How long it may take and how long headers may be is in the server options (app.ts).
+ * Limits the number of connections, and of pipelined requests on each of them. Timeouts and header
+ * sizes are in the server options (app.ts).
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import fp from 'fastify-plugin';
 
 /**
- * Pipelined requests of one connection. Browsers and proxies wait for each answer; a thousand small
- * requests fit into one read and would hold 40 MB of answers that nobody reads.
+ * Pipelined requests per connection. Browsers and proxies wait for each response. A thousand small
+ * requests fit into one read, and their unread responses would take 40 MB.
  */
 export const PIPELINED_MAX = 32;
 
-/** Requests of this connection that are not answered yet. */
+/** Number of unanswered requests of this connection. */
 const unanswered = Symbol('unanswered');
-/** The response to the last request, while either of the two is under way. */
+/** Response to the last request, until both are complete. */
 const latest = Symbol('latest');
 interface Connection extends Socket {
   [unanswered]?: number;
@@ -22,9 +22,9 @@ interface Connection extends Socket {
 }
 
 /**
- * Whether the client would take an answer sent now for the one to the bytes that cannot be parsed: no
- * earlier request waits, and theirs has no answer. A second answer would be taken, by a proxy for
- * somebody else, for the answer to the next request.
+ * Whether a response sent now belongs to the bytes that cannot be parsed: no earlier request waits
+ * for a response, and theirs has none. Otherwise a proxy could pass the extra response to another
+ * client (response desynchronisation).
  */
 export function canAnswer(socket: Socket): boolean {
   const { [unanswered]: waiting = 0, [latest]: last } = socket as Connection;
@@ -43,17 +43,19 @@ export default fp<{ most: number }>(
       closing = true;
     });
 
-    /** One function for all responses: a closure per request would cost every order. */
+    /** One function for all responses, because a closure per request costs CPU time. */
     function countAnswer(this: ServerResponse): void {
       const connection: Connection = this.req.socket;
       const left = (connection[unanswered] ?? 1) - 1;
       connection[unanswered] = left;
       if (this.req.complete && connection[latest] === this) connection[latest] = undefined;
-      // Node closes idle connections when the server closes; one with an answer under way would stay for KEEP_ALIVE_TIMEOUT_MS.
+      // On close, Node closes idle connections only; a busy one would stay for
+      // KEEP_ALIVE_TIMEOUT_MS.
       if (closing && left === 0) connection.end();
     }
 
-    // In front of the router: one read may hold 1,400 more requests of a flood, and routing them delays everybody.
+    // In front of the router: one read may contain 1,400 requests, and routing them delays other
+    // clients.
     const [route] = app.server.listeners('request') as [(request: IncomingMessage, response: ServerResponse) => void];
     app.server.removeListener('request', route);
     app.server.on('request', (request, response) => {

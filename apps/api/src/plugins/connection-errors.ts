@@ -1,4 +1,4 @@
-/** Answers what is not a request: bytes that cannot be parsed, headers that are too long or too slow. */
+/** Responds to malformed requests: unparsable bytes, headers that are too long or too slow. */
 import { STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import { newRequestId } from '../request-ids.ts';
@@ -6,22 +6,26 @@ import { ANSWER_HEADERS } from './answer-headers.ts';
 import { canAnswer } from './connection-bounds.ts';
 import { problemBody } from './problems.ts';
 
-/** Milliseconds that a connection stays open after its answer, so that the answer arrives. */
+/** Milliseconds that a connection stays open after the response, so that the response arrives. */
 export const CONNECTION_LINGER_MS = 500;
 
-/** Connections that have their answer and are about to be cut. */
+/** Connections that got their response and will be destroyed. */
 const lingering = new WeakSet<Socket>();
 
-/** Sends a problem where the client would take it for the answer to these bytes, then cuts the connection. */
+/**
+ * Sends a problem if the client can match it to these bytes (canAnswer), then closes the
+ * connection.
+ */
 export function sendConnectionError(error: Error & { code?: string }, socket: Socket): void {
-  // What follows the answer belongs to the same bad request: it is discarded until the cut.
+  // Discard what follows: it belongs to the same bad request.
   if (lingering.has(socket)) return;
   if (error.code === 'ECONNRESET' || socket.destroyed || !socket.writable) {
     socket.destroy();
     return;
   }
   socket.end(canAnswer(socket) ? rawProblem(error.code) : '');
-  // The client may keep its half open, and Node reports a slow connection only once.
+  // Destroy it later: the client may keep its half open, and Node reports a slow connection only
+  // once.
   lingering.add(socket);
   const cut = setTimeout(() => socket.destroy(), CONNECTION_LINGER_MS).unref();
   socket.once('close', () => clearTimeout(cut));

@@ -1,15 +1,15 @@
 /**
- * CORS: pages of the given origins may call the buyers' routes, and no others. A buyer is a header, which
- * no browser sends by itself, so credentials are never allowed.
- *   The headers come before everything that refuses, so that a page can read a refusal and Retry-After.
- *   Preflights are answered by a route: they are shed, limited and counted like other requests.
+ * CORS: pages of the given origins may call the buyers' routes, and no others. Credentials are
+ * never allowed: buyers are identified by a header that browsers do not send automatically.
+ *   Registered before plugins that refuse, so that a page can read a refusal and Retry-After.
+ *   Preflights are answered by a route, so they are shed, limited and counted like other requests.
  */
 import cors from '@fastify/cors';
 import fp from 'fastify-plugin';
 
-/** Seconds that a browser may cache a preflight; Chromium accepts no more. */
+/** Seconds that a browser may cache a preflight: Chromium's maximum. */
 const PREFLIGHT_MAX_AGE_S = 7_200;
-/** As browsers spell them; other spellings (%61pi) get no headers. */
+/** Prefixes of the raw URL; percent-encoded variants (%61pi) get no CORS headers. */
 const BUYERS_PATHS = ['/api/flash-sales', '/api/orders/'];
 
 /** @param options.origins as browsers send them; none: CORS is off */
@@ -24,10 +24,10 @@ export default fp<{ origins: string[]; buyerHeader: string }>(
       credentials: false,
       maxAge: PREFLIGHT_MAX_AGE_S,
       preflightContinue: true,
-      // Otherwise an OPTIONS that is no preflight gets a refusal in plain text.
+      // true would answer an OPTIONS that is no preflight with plain text.
       strictPreflight: false,
     };
-    // One route answers all preflights, so the path decides.
+    // One route answers all preflights, so the options depend on the path.
     await app.register(cors, {
       delegator: ({ raw }, decide) =>
         decide(null, BUYERS_PATHS.some((path) => raw.url?.startsWith(path)) ? forBuyers : { origin: false }),

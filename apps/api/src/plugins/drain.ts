@@ -1,7 +1,7 @@
 /**
- * Graceful stop. A stopping process first reports not ready and still serves for a while, because load
- * balancers probe only now and then. Each answer asks its client to close the connection, so that none
- * is closed with a request on the way.
+ * Graceful shutdown. The process first reports not ready and keeps serving until load balancers
+ * have noticed. Each response has `Connection: close`, so that clients close idle connections and
+ * no connection is closed while a request arrives.
  */
 import type { ServerResponse } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -10,7 +10,7 @@ import fp from 'fastify-plugin';
 declare module 'fastify' {
   interface FastifyInstance {
     isDraining(): boolean;
-    /** Reports not ready from now on. @param ms milliseconds to keep serving; resolves when they are over */
+    /** Reports not ready from now on. Resolves after `ms`, during which requests are served. */
     drain(ms: number): Promise<void>;
   }
 }
@@ -25,7 +25,7 @@ export default fp(
     app.decorate('drain', async (ms: number) => {
       draining = true;
       if (ms === 0) return;
-      // Added only now: earlier, every request would pay for it.
+      // Added here, so that requests before the drain do not pay for it.
       app.server.prependListener('request', askToClose);
       app.log.info({ drainMs: ms }, 'not ready any more; still serving');
       await sleep(ms);

@@ -1,4 +1,7 @@
-/** JSON bodies. An empty one is the same as none: the source document's wrk script sends a content type and no body. */
+/**
+ * Accepts an empty JSON body as none: the source document's wrk script sends a content type without
+ * a body.
+ */
 import fp from 'fastify-plugin';
 
 export default fp(

@@ -1,7 +1,8 @@
 /**
- * Sheds what this process cannot answer soon, before anything else, so that what was let in stays fast.
- *   In flight:   requests under way. Above the bound the next one gets 503 at once.
- *   Event loop:  while it is late, only a part of that bound is let in.
+ * Load shedding: refuses requests that this process cannot answer soon, so that admitted ones stay
+ * fast.
+ *   In flight:   above the limit of concurrent requests, the next one gets 503 at once.
+ *   Event loop:  while it lags, the limit is lower.
  * Health, operators' routes and pages are never shed.
  */
 import underPressure from '@fastify/under-pressure';
@@ -10,11 +11,11 @@ import fp from 'fastify-plugin';
 
 /** Milliseconds between two samples of the event-loop delay. */
 const LOOP_SAMPLE_MS = 100;
-/** Part of the bound that is let in while the event loop is late: some are served, and the loop catches up. */
-const LATE_IN_FLIGHT_PART = 1 / 4;
-/** The same as a number of requests, where the bound is off or very high. */
+/** Share of the limit that is admitted while the event loop lags, so that it can catch up. */
+const LATE_IN_FLIGHT_SHARE = 1 / 4;
+/** Most requests that are admitted while the event loop lags. */
 const LATE_IN_FLIGHT_MAX = 1_000;
-/** Retry-After is spread between the two, so that the crowd does not return at one moment. */
+/** Retry-After is random between the two, so that clients do not return at the same moment. */
 const RETRY_MIN_MS = 500;
 const RETRY_MAX_MS = 3_000;
 
@@ -22,20 +23,27 @@ const NEVER_SHED = ['/api/admin', '/admin', '/health', '/docs'];
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** `arriving`: let in, but its body is on the way. It counts when complete, so that slow senders take no place. */
+    /**
+     * `arriving`: its body is incomplete. It counts when complete, so that slow senders do not
+     * count.
+     */
     standing: 'not counted' | 'arriving' | 'in flight';
   }
 }
 
-/** @param options.inFlight requests at a time; 0 = no bound. @param options.loopDelayMs 0 = not watched */
+/**
+ * @param options.inFlight requests at a time; 0 = no limit.
+ *
+ * @param options.loopDelayMs 0 = not checked
+ */
 export default fp<{ inFlight: number; loopDelayMs: number }>(
   async (app, { inFlight, loopDelayMs }) => {
     if (inFlight === 0 && loopDelayMs === 0) return;
     // Only its measurement is used: its own hook is slow and sheds all or nothing.
     if (loopDelayMs > 0) await app.register(underPressure, { sampleInterval: LOOP_SAMPLE_MS });
     const most = inFlight === 0 ? Number.POSITIVE_INFINITY : inFlight;
-    const mostWhenLate = Math.min(Math.ceil(most * LATE_IN_FLIGHT_PART), LATE_IN_FLIGHT_MAX);
-    /** Requests under way, and those answered in this turn of the event loop. */
+    const mostWhenLate = Math.min(Math.ceil(most * LATE_IN_FLIGHT_SHARE), LATE_IN_FLIGHT_MAX);
+    /** Requests in flight, and those answered in this turn of the event loop. */
     let taken = 0;
     let answered = 0;
     let refused: FastifyReply[] = [];
@@ -45,8 +53,9 @@ export default fp<{ inFlight: number; loopDelayMs: number }>(
     const isFull = (): boolean => taken >= mostWhenLate && (taken >= most || isLate());
 
     /**
-     * Places are freed and refusals sent when the turn ends. Otherwise a crowd that retries at once is
-     * served within the same turn, which then never ends, and replies from Redis wait for the crowd.
+     * Frees slots and sends refusals at the end of the turn. Otherwise clients that retry at once
+     * are served within the same turn, which then does not end, and replies from Redis are not
+     * processed.
      */
     function endTurn(): void {
       taken -= answered;
@@ -88,7 +97,7 @@ export default fp<{ inFlight: number; loopDelayMs: number }>(
       begin(request);
       next();
     });
-    // When the answer is sent, not when the connection ends: work for a client that left goes on, and counts.
+    // On send, not on close: the work for a client that disconnected continues, and counts.
     app.addHook('onSend', (request, _reply, _payload, next) => {
       if (request.standing === 'in flight') {
         request.standing = 'not counted';

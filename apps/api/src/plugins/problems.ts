@@ -1,6 +1,6 @@
 /**
- * Statuses and sentences of every refusal and fault. Each leaves as application/problem+json (RFC 9457)
- * with a stable `code` and with `retryable`: whether the same request can succeed later.
+ * Statuses and messages of every refusal and fault. Each is sent as application/problem+json (RFC
+ * 9457) with a stable `code` and with `retryable`: whether the same request can succeed later.
  */
 import { STATUS_CODES } from 'node:http';
 import { unavailableDependency } from '@flash-sale/core/runtime/errors.ts';
@@ -80,9 +80,9 @@ export const ProblemSchema = Type.Object(
     title: Type.String({ description: 'Name of the status.' }),
     status: Type.Integer(),
     code: Type.String({ description: 'Stable code for programs.' }),
-    detail: Type.String({ description: 'Sentence for people.' }),
+    detail: Type.String({ description: 'Message for people.' }),
     retryable: Type.Boolean({ description: 'Whether the same request can succeed later.' }),
-    request_id: Type.String({ description: 'Finds the lines in the log.' }),
+    request_id: Type.String({ description: 'Identifies the request in the logs.' }),
     order_id: Type.Optional(Type.String({ description: 'The order that may have been taken.' })),
     change_id: Type.Optional(Type.String({ description: 'The stock change that was requested.' })),
     available: Type.Optional(Type.Integer({ description: 'Units that are left.' })),
@@ -92,7 +92,7 @@ export const ProblemSchema = Type.Object(
   { $id: 'Problem', description: 'A refusal or a fault (RFC 9457).' },
 );
 
-/** What a problem may carry beyond its code. */
+/** Optional fields of a problem. */
 export type ProblemFields = Partial<
   Pick<
     Static<typeof ProblemSchema>,
@@ -117,7 +117,7 @@ export function problemResponses(...codes: ProblemCode[]): Record<number, object
   );
 }
 
-/** Thrown by a plugin; leaves as this problem. */
+/** An error that is sent as this problem. */
 export class ProblemError extends Error {
   readonly code: ProblemCode;
   readonly fields: ProblemFields;
@@ -153,7 +153,7 @@ function problem(this: FastifyReply, code: ProblemCode, fields: ProblemFields = 
     .send(JSON.stringify(problemBody(code, this.request.id, fields)));
 }
 
-/** WWW-Authenticate (RFC 9110), for tokens with what is wrong (RFC 6750). */
+/** WWW-Authenticate (RFC 9110); for tokens with the error (RFC 6750). */
 function challengeOf(code: ProblemCode, url: string): string {
   if (code === 'OPERATOR_REQUIRED' && url.startsWith('/admin/')) return 'Basic realm="operator", charset="UTF-8"';
   if (code === 'INVALID_TOKEN') return 'Bearer error="invalid_token"';
@@ -175,13 +175,13 @@ export function problemBody(code: ProblemCode, requestId: string, fields: Proble
   };
 }
 
-/** Errors of Fastify that are the client's. */
+/** Fastify's errors for client mistakes. */
 const frameworkCodes: Record<string, ProblemCode> = {
   FST_ERR_CTP_INVALID_MEDIA_TYPE: 'UNSUPPORTED_MEDIA_TYPE',
   FST_ERR_CTP_BODY_TOO_LARGE: 'BODY_TOO_LARGE',
 };
 
-/** Answers what was thrown; details of a fault stay in the log. */
+/** Maps an error to a problem. Details of a fault go to the log only. */
 function sendError(error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
   if (error instanceof ProblemError) {
     reply.problem(error.code, error.fields);
@@ -193,7 +193,7 @@ function sendError(error: FastifyError, request: FastifyRequest, reply: FastifyR
   else if (error.statusCode !== undefined && error.statusCode >= 400 && error.statusCode < 500) {
     reply.problem('INVALID_REQUEST', { detail: error.message });
   } else if (unavailableDependency(error) !== null) {
-    // Counted, not logged: during an outage this is every request.
+    // Debug only: during an outage every request ends here.
     request.log.debug(
       { reqId: request.id, err: error.message, route: request.routeOptions.url },
       'a dependency is unavailable',
@@ -205,7 +205,7 @@ function sendError(error: FastifyError, request: FastifyRequest, reply: FastifyR
   }
 }
 
-/** For errors before routing (a path that cannot be decoded), where the reply has no decorators. */
+/** For errors before routing (a path that cannot be decoded): the reply has no decorators yet. */
 export function sendFrameworkError(error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
   const unknown = error.code === 'FST_ERR_MAX_PARAM_LENGTH';
   const body = unknown

@@ -1,4 +1,6 @@
-/** Counts refusals and logs a summary now and then: a line per refusal would cost more than the refusal. */
+/**
+ * Counts refusals and logs a periodic summary: a line per refusal would cost more than the refusal.
+ */
 import type { Metrics } from '@flash-sale/core/runtime/metrics.ts';
 import fp from 'fastify-plugin';
 import { problemCodes } from './problems.ts';

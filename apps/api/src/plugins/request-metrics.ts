@@ -1,13 +1,13 @@
-/** Times what each route answers, by kind of answer. */
+/** Measures the duration of requests by route and kind of response. */
 import type { AnswerKind, Metrics } from '@flash-sale/core/runtime/metrics.ts';
 import fp from 'fastify-plugin';
 
-/** Paths of many routes that share one label: pages for people. */
+/** Path prefixes of pages: all routes below share one label. */
 const SHARED = ['/admin/', '/docs'];
 
 export default fp<Pick<Metrics, 'timeRequests'>>(
   async (app, { timeRequests }) => {
-    // One function per route, made at registration: request.routeOptions would make an object for every request.
+    // One function per route: request.routeOptions would allocate an object per request.
     app.addHook('onRoute', (route) => {
       // Fastify adds a HEAD route to each GET route, with the same hooks.
       if (route.method === 'HEAD') return;

@@ -1,4 +1,6 @@
-/** A span for each sampled request of buyers. With tracing off there is no hook, and `trace` is null. */
+/**
+ * Creates a span for each sampled request. Without tracing there is no hook, and `trace` is null.
+ */
 import type { TraceSpan, Tracing } from '@flash-sale/core/runtime/tracing/tracing.ts';
 import fp from 'fastify-plugin';
 

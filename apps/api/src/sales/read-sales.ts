@@ -1,8 +1,8 @@
 /**
- * Reads of sales, for a crowd that reloads. Everything is cached in process memory:
- *   answers    the serialised body, for as long as what it was made of
+ * Reads sales, for many buyers who reload a page. Everything is cached in process memory:
+ *   answers    the serialised body, as long as the data in it is fresh
  *   settings   from the catalogue in Redis, else from PostgreSQL
- *   numbers    from the inventory, at most SALE_MEMORY_MS old, plus the time of the request for them
+ *   numbers    from the inventory, at most SALE_MEMORY_MS old, plus the time of the read
  * Callers that miss a cache at the same moment share one fetch.
  */
 import { SALE_MEMORY_MAX, SALE_MEMORY_MS } from '@flash-sale/core/config/limits.ts';
@@ -16,8 +16,8 @@ import { makeAnswer, type SaleAnswer, viewSale } from './sale-answer.ts';
 import type { SaleView } from './sale-contract.ts';
 
 /**
- * Milliseconds that an answer is kept at least, though one of its numbers expires: otherwise a list would be
- * made again for each of its sales. With SALE_MEMORY_MS, half of the promised second.
+ * Milliseconds that an answer is kept at least, even if one of its numbers expires: otherwise each
+ * sale would rebuild the list. Together with SALE_MEMORY_MS, half of the promised second.
  */
 const ANSWER_MS_MIN = 100;
 /** Answers in memory, each under 6 kB. */
@@ -28,9 +28,9 @@ const KEPT_AFTER_END_MS = 3_600_000;
 interface LiveNumbers {
   /** Whether there is an inventory, open or closed. */
   readonly exists: boolean;
-  /** Milliseconds since 1970 by Redis' clock, as the numbers were read. */
+  /** Redis's clock when the numbers were read, ms since 1970. */
   readonly now: number;
-  /** When the inventory was asked, and when it answered: ms of performance.now(). */
+  /** Start and end of the read: ms of performance.now(). */
   readonly askedAt: number;
   readonly readAt: number;
   readonly numbers: StockNumbers | null;
@@ -38,20 +38,20 @@ interface LiveNumbers {
 
 interface LiveView {
   readonly product: SaleView;
-  /** Milliseconds since 1970 by Redis' clock. */
+  /** Redis's clock, ms since 1970. */
   readonly now: number;
   readonly askedAt: number;
 }
 
 export type SaleReader = ReturnType<typeof createSaleReader>;
 
-export function createSaleReader(parts: {
+export function createSaleReader(deps: {
   inventory: Pick<Inventory, 'read'>;
   catalogueCache: CatalogueCache;
   sales: Pick<SaleStore, 'find' | 'list'>;
   log: FastifyBaseLogger;
 }) {
-  const { inventory, catalogueCache, sales, log } = parts;
+  const { inventory, catalogueCache, sales, log } = deps;
 
   const catalogues = new LRUCache<'current', readonly Sale[]>({
     max: 1,
@@ -87,7 +87,7 @@ export function createSaleReader(parts: {
       const askedAt = performance.now();
       const found = await inventory.read(saleId);
       const readAt = performance.now();
-      // An answer from a slow inventory has an age already.
+      // The numbers age while a slow inventory answers.
       options.ttl = Math.max(1, SALE_MEMORY_MS - Math.ceil(readAt - askedAt));
       return { ...found, askedAt, readAt };
     },
@@ -121,7 +121,9 @@ export function createSaleReader(parts: {
     },
   });
 
-  /** Milliseconds that an answer is kept: as long as all that it was made of, and until a sale in it starts or ends. */
+  /**
+   * Milliseconds that an answer is kept: until its data expires, or a sale in it starts or ends.
+   */
   function keepMs(settingsMs: number, sales: readonly Sale[], now: number): number {
     const numbersMs = Math.min(...sales.map(({ id }) => live.getRemainingTTL(id)));
     const turns = sales.flatMap(({ startsAt, endsAt }) => [startsAt - now, endsAt - now]).filter((ms) => ms > 0);
@@ -133,14 +135,14 @@ export function createSaleReader(parts: {
     const current = await catalogues.forceFetch('current');
     const known = current.find((sale) => sale.id === saleId);
     if (known) return known;
-    // Every sale has an inventory, so unknown ids end at Redis and never reach PostgreSQL.
+    // Every sale has an inventory, so requests with unknown ids never reach PostgreSQL.
     const { exists } = await live.forceFetch(saleId);
     return !exists ? null : (await others.forceFetch(saleId)).sale;
   }
 
   async function view(sale: Sale): Promise<LiveView> {
     const { now: readTime, askedAt, readAt, numbers } = await live.forceFetch(sale.id);
-    // Redis' clock, advanced by the time that the numbers were cached.
+    // Redis's clock, advanced by the age of the cached numbers.
     const now = readTime + Math.floor(performance.now() - readAt);
     return { product: viewSale(sale, numbers, now), now, askedAt };
   }
@@ -148,11 +150,15 @@ export function createSaleReader(parts: {
   return {
     find,
 
-    /** @returns null where there is no such sale. @throws while neither Redis nor PostgreSQL answers */
+    /**
+     * @returns null if there is no such sale.
+     *
+     * @throws while neither Redis nor PostgreSQL answers
+     */
     async read(saleId: string): Promise<SaleAnswer | null> {
       const kept = answers.get(saleId);
       if (kept) return kept;
-      // First: an unknown sale takes no place in the cache.
+      // Before the cache is used, so that unknown ids take no space in it.
       const sale = await find(saleId);
       return sale && answers.forceFetch(saleId, { context: sale });
     },
@@ -163,8 +169,8 @@ export function createSaleReader(parts: {
     },
 
     /**
-     * After an operator's change: drops the copy in Redis, then the caches here, so that the old copy cannot
-     * fill them again. Fetches under way end for their callers (ignoreFetchAbort) and are not kept.
+     * After an operator's change: clears the copy in Redis, then the caches here, so that the old
+     * copy cannot refill them. Fetches in flight resolve (ignoreFetchAbort) but are not cached.
      */
     async forget(saleId: string): Promise<void> {
       try {

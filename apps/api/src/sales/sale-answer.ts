@@ -1,4 +1,4 @@
-/** The body of a read of sales: serialised once, sent many times. */
+/** Response bodies of sales, serialised once and sent many times. */
 import { createHash } from 'node:crypto';
 import { type Sale, type StockNumbers, saleState } from '@flash-sale/core/domain/sale.ts';
 import type { SaleListBody, SaleReadBody, SaleView } from './sale-contract.ts';
@@ -6,9 +6,9 @@ import type { SaleListBody, SaleReadBody, SaleView } from './sale-contract.ts';
 export interface SaleAnswer {
   /** JSON. */
   readonly body: string;
-  /** Strong: of these very bytes, `server_time` included, so that a 304 never keeps an old clock. */
+  /** Strong: covers the whole body with `server_time`, so that a 304 never confirms an old time. */
   readonly etag: string;
-  /** When its oldest number was asked for: ms of performance.now(). */
+  /** When the read of its oldest number started: ms of performance.now(). */
   readonly askedAt: number;
 }
 
@@ -17,7 +17,7 @@ export function makeAnswer(content: SaleListBody | SaleReadBody, askedAt: number
   return { body, etag: `"${createHash('sha256').update(body).digest('base64url').slice(0, 22)}"`, askedAt };
 }
 
-/** @param now milliseconds since 1970 by Redis' clock */
+/** @param now Redis's clock, ms since 1970 */
 export function viewSale(sale: Sale, numbers: StockNumbers | null, now: number): SaleView {
   const state = saleState(sale, now);
   const soldOut = state === 'active' && numbers?.available === 0;

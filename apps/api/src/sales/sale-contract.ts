@@ -10,14 +10,17 @@ export const SaleViewSchema = Type.Object({
   flash_sale_price: Type.Number(),
   currency: Type.String({ description: 'ISO 4217.' }),
   starts_at: Type.String({ format: 'date-time' }),
-  ends_at: Type.String({ format: 'date-time', description: 'The sale is over from this instant on.' }),
+  ends_at: Type.String({
+    format: 'date-time',
+    description: 'The sale ends at this instant; orders at or after it are refused.',
+  }),
   state: Type.Union(
     ['scheduled', 'active', 'paused', 'sold_out', 'ended', 'recovering'].map((state) => Type.Literal(state)) as [
       ReturnType<typeof Type.Literal<SaleViewState>>,
     ],
     {
       description:
-        'By the clock of Redis; behind a CDN up to a second late. `recovering`: the inventory is being rebuilt.',
+        'By the clock of Redis; behind a CDN up to a second late. `recovering`: the inventory is being rebuilt, and orders get 503.',
     },
   ),
   remaining: Type.Union([Type.Integer(), Type.Null()], {
@@ -32,7 +35,8 @@ export type SaleView = Static<typeof SaleViewSchema>;
 
 const ServerTimeSchema = Type.String({
   format: 'date-time',
-  description: 'By the clock of Redis, when this answer was made: up to half a second before it is sent. See Age, too.',
+  description:
+    'Clock of Redis when this answer was created, up to half a second before it is sent. See also the header Age.',
 });
 
 const SaleListSchema = Type.Object(
@@ -49,11 +53,11 @@ export type SaleListBody = Static<typeof SaleListSchema>;
 export type SaleReadBody = Static<typeof SaleReadSchema>;
 
 const description =
-  'Numbers are at most a second old. A CDN may keep the answer, also a 404, for one second more (`Cache-Control: public, max-age=0, s-maxage=1`), and so may every further tier. Browsers revalidate each time with `If-None-Match`. HEAD is supported.';
+  'Numbers are at most a second old. Each CDN tier may cache the answer, also a 404, for one more second (`Cache-Control: public, max-age=0, s-maxage=1`). Browsers revalidate each time with `If-None-Match`. HEAD is supported.';
 
 const sharedHeaders = {
   'Cache-Control': { type: 'string', description: '`public, max-age=0, s-maxage=1`' },
-  ETag: { type: 'string', description: 'Strong; of the whole body, `server_time` included.' },
+  ETag: { type: 'string', description: 'Strong; covers the whole body with `server_time`.' },
   Age: {
     type: 'integer',
     description: 'Seconds since the numbers were read: 0, or more from a cache or a slow inventory.',
@@ -62,11 +66,11 @@ const sharedHeaders = {
 
 const conditional = Type.Object({
   'if-none-match': Type.Optional(
-    Type.String({ description: 'Entity tags that the client has, or `*`: 304 where one matches.' }),
+    Type.String({ description: 'Entity tags that the client has, or `*`: 304 if one matches.' }),
   ),
 });
 
-const notModified = { type: 'null', description: 'The client has this answer.', headers: sharedHeaders };
+const notModified = { type: 'null', description: 'The client already has this answer.', headers: sharedHeaders };
 
 export const ListSalesSchema = {
   tags: ['sales'],

@@ -1,4 +1,4 @@
-/** Public reads of sales, made for a CDN in front. */
+/** Public reads of sales, cacheable by a CDN. */
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { SALE_ID_PATTERN } from '@flash-sale/core/domain/sale.ts';
@@ -10,7 +10,9 @@ import { ListSalesSchema, ReadSaleSchema } from './sale-contract.ts';
 
 const saleIdPattern = new RegExp(SALE_ID_PATTERN);
 
-/** Browsers revalidate each time; a CDN may keep an answer for one second, the least that caches count. */
+/**
+ * Browsers revalidate each time; a CDN may cache an answer for one second, the shortest max-age.
+ */
 const FOR_CDN = 'public, max-age=0, s-maxage=1';
 
 export const saleRoutes: FastifyPluginAsyncTypebox<{ saleReader: SaleReader }> = async (app, { saleReader }) => {
@@ -30,9 +32,9 @@ export const saleRoutes: FastifyPluginAsyncTypebox<{ saleReader: SaleReader }> =
 function sendAnswer(request: FastifyRequest, reply: FastifyReply, { body, etag, askedAt }: SaleAnswer): FastifyReply {
   reply.header('cache-control', FOR_CDN);
   reply.header('etag', etag);
-  // More than 0 only where the inventory took a second to answer; then a CDN must not add its own second.
+  // 1 or more if the inventory took a second to answer; a CDN then does not cache the answer.
   reply.header('age', Math.floor((performance.now() - askedAt) / 1000));
-  // Only If-None-Match counts: `Cache-Control: no-cache`, which fetch() adds, is for caches.
+  // Ignore `Cache-Control: no-cache`, which fetch() sends: it is for caches.
   const known = request.headers['if-none-match'];
   if (known !== undefined && fresh({ 'if-none-match': known }, { etag })) return reply.code(304).send();
   return reply.type('application/json; charset=utf-8').send(body);
