@@ -1,4 +1,4 @@
-/** The ledger's word on orders, against a real PostgreSQL. */
+/** Outcomes of orders in the ledger, with a real PostgreSQL. */
 
 import { type AcceptedOrder, newOrderId, type OrderOutcome } from '@flash-sale/core/domain/order.ts';
 import { createEpochStore } from '@flash-sale/core/ledger/epoch-store.ts';
@@ -27,7 +27,7 @@ const order = (saleId: string, changed: Partial<AcceptedOrder> = {}): AcceptedOr
   ...changed,
 });
 
-/** As of the present epoch: nothing is to be readmitted. */
+/** In the present epoch, so that nothing is readmitted. */
 const confirm = async (saleId: string, batch: readonly AcceptedOrder[]): Promise<OrderOutcome[]> => {
   const never = () => Promise.reject(new Error('asked to readmit'));
   return (await orders.confirm({ saleId, epoch: 1, orders: batch }, never)).outcomes;
@@ -69,7 +69,7 @@ test('[trap 14] [trap 15] the same orders again, in the same batch or another, k
   expect(await sold(sale.id)).toBe(2);
 });
 
-test('[I2] [trap 14] of a batch that the ledger has in part the others are written, and they alone are counted', async () => {
+test('[I2] [trap 14] of a batch that the ledger has in part, only the other orders are written and counted', async () => {
   const sale = await makeSale(world, { units: 20 });
   const known = [order(sale.id, { quantity: 2 }), order(sale.id, { quantity: 3 })] as const;
   await confirm(sale.id, known);
@@ -79,14 +79,14 @@ test('[I2] [trap 14] of a batch that the ledger has in part the others are writt
   expect(freshIds.sort()).toEqual(fresh.map(({ id }) => id).sort());
   expect(outcomes).toHaveLength(4);
   expect(await sold(sale.id)).toBe(14);
-  // No room for both of the new ones: what fits is sold, and the known ones keep their word.
+  // No room for both of the new ones: what fits is sold, and the known ones keep their outcome.
   const more = [order(sale.id, { quantity: 6 }), order(sale.id, { quantity: 1 })];
   const last = await confirm(sale.id, [...known, ...more]);
   expect(last.filter((outcome) => outcome.fresh).map(({ status }) => status)).toEqual(['confirmed', 'rejected']);
   expect(await sold(sale.id)).toBe(20);
 });
 
-test('the same job at work in ten places at once counts once', async () => {
+test('ten workers that confirm the same job at once count it once', async () => {
   const sale = await makeSale(world, { units: 100 });
   const batch = Array.from({ length: 20 }, () => order(sale.id));
   const outcomes = await Promise.all(Array.from({ length: 10 }, () => confirm(sale.id, batch)));
@@ -95,7 +95,7 @@ test('the same job at work in ten places at once counts once', async () => {
   expect(await sold(sale.id)).toBe(20);
 });
 
-test('batches that carry the same orders the other way round do not lock each other out', async () => {
+test('batches with the same orders in reverse do not deadlock', async () => {
   const sale = await makeSale(world, { units: 1_000 });
   for (let i = 0; i < 20; i++) {
     const batch = Array.from({ length: 40 }, () => order(sale.id));
@@ -104,8 +104,8 @@ test('batches that carry the same orders the other way round do not lock each ot
   }
 });
 
-describe('[I2] the guard against oversell', () => {
-  test('holds even where the inventory is wrong: those that fit are confirmed, the others rejected', async () => {
+describe('[I2] the guard against overselling', () => {
+  test('holds even if the inventory is wrong: orders that fit are confirmed, the others rejected', async () => {
     const sale = await makeSale(world, { units: 5 });
     const batch = Array.from({ length: 8 }, () => order(sale.id));
     const outcomes = await confirm(sale.id, batch);
@@ -131,7 +131,7 @@ describe('[I2] the guard against oversell', () => {
     expect(await sold(sale.id)).toBe(50);
   });
 
-  test('is also said by a CHECK of the table', async () => {
+  test('is also a CHECK of the table', async () => {
     const sale = await makeSale(world, { units: 5 });
     await expect(world.pool.query('UPDATE sales SET sold = 6 WHERE id = $1', [sale.id])).rejects.toThrow(
       'sold_within_allotment',
@@ -155,12 +155,12 @@ test('[trap 19] one bad order of a batch is rejected, the others are confirmed',
   expect(await sold(sale.id)).toBe(3);
 });
 
-test('orders of a sale that the ledger does not know end as rejected', async () => {
+test('orders of an unknown sale are rejected', async () => {
   const stray = order('unknown');
   expect(await confirm('unknown', [stray])).toMatchObject([{ status: 'rejected', reason: 'LEDGER_UNKNOWN_SALE' }]);
 });
 
-test('[I4] a second order under one key is rejected even where Redis has forgotten the key', async () => {
+test('[I4] a second order under one key is rejected even if Redis lost the key', async () => {
   const sale = await makeSale(world);
   const [first, second] = [order(sale.id, { idempotencyKey: 'k' }), order(sale.id, { idempotencyKey: 'k' })];
   const other = order(sale.id, { idempotencyKey: 'k', buyerId: 'bob' });
@@ -172,8 +172,8 @@ test('[I4] a second order under one key is rejected even where Redis has forgott
   expect(await sold(sale.id)).toBe(2);
 });
 
-describe('giving up', () => {
-  test('[I7] never takes back what was confirmed, and confirming never takes back what was given up', async () => {
+describe('rejecting', () => {
+  test('[I7] never changes a confirmed order, and confirming never changes a rejected one', async () => {
     const sale = await makeSale(world);
     const [confirmed, rejected] = [order(sale.id), order(sale.id)];
     await confirm(sale.id, [confirmed]);
@@ -190,7 +190,7 @@ describe('giving up', () => {
     expect(await sold(sale.id)).toBe(1);
   });
 
-  test('against a confirmation at the same moment, exactly one of them wins', async () => {
+  test('and confirming at the same time: exactly one of them wins', async () => {
     const sale = await makeSale(world, { units: 100 });
     for (let i = 0; i < 20; i++) {
       const one = order(sale.id);
@@ -203,7 +203,7 @@ describe('giving up', () => {
   });
 });
 
-describe("one sale's orders, among those of others whose ids are much like its own", () => {
+describe('the orders of one sale, among sales with similar ids', () => {
   test('are found, all of them and no other', async () => {
     const ids = ['like', 'like-2', 'like-01', 'like_x', 'Like', 'like-like'];
     const epochs = createEpochStore(world.pool);
@@ -220,7 +220,7 @@ describe("one sale's orders, among those of others whose ids are much like its o
     }
   });
 
-  test('an id that is not of its sale cannot be written', async () => {
+  test('an id of another sale cannot be written', async () => {
     const sale = await makeSale(world, { id: 'strict' });
     const strange = ['other-01M84FV0GBEWEG3KFY5RHQXVFB', 'strict-2-01M84FV0GBEWEG3KFY5RHQXVFB', 'strict-9', 'strict'];
     for (const id of strange) expect(await confirm(sale.id, [order(sale.id, { id })])).toEqual([]);

@@ -1,4 +1,4 @@
-/** Sales in the ledger, and the record of what operators did, against a real PostgreSQL. */
+/** Sales and the operators' actions in the ledger, with a real PostgreSQL. */
 
 import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
 import { syncSale, syncStockChange } from '@flash-sale/core/inventory/sync-sale.ts';
@@ -33,7 +33,7 @@ test('prices are kept exactly, and an existing sale is left as it is', async () 
   expect(await sales.find(sale.id)).toMatchObject({ allotment: 10 });
 });
 
-test('each action is recorded with who, before and after; one that changes nothing is not', async () => {
+test('each action is recorded with actor, before and after, unless it changes nothing', async () => {
   const sale = await makeSale(world);
   await sales.setPaused(sale.id, true, operator);
   await sales.setPaused(sale.id, true, operator);
@@ -63,7 +63,7 @@ test('each action is recorded with who, before and after; one that changes nothi
   ]);
 });
 
-test('a change of stock that died on the way is found and finished, once', async () => {
+test('a change of stock whose process died is found and finished, once', async () => {
   const sale = await makeSale(world);
   const inventory = createInventory(world);
   const begun = await sales.beginStockChange({ id: 'died', saleId: sale.id, delta: 7, reason: 'x' }, 1_000, operator);
@@ -78,7 +78,7 @@ test('a change of stock that died on the way is found and finished, once', async
   expect((await actions(sale.id)).filter((action) => action.action === 'change_stock')).toHaveLength(1);
 });
 
-test('units are withdrawn in the inventory first: a refused withdrawal leaves both as they were', async () => {
+test('units are withdrawn in the inventory first: a refused withdrawal changes neither', async () => {
   const sale = await makeSale(world, { units: 3 });
   const inventory = createInventory(world);
   const begin = (id: string, delta: number) =>
@@ -95,10 +95,10 @@ test('units are withdrawn in the inventory first: a refused withdrawal leaves bo
   }
 });
 
-test('the stock of a sale whose inventory was never made cannot be changed: it would count twice', async () => {
+test('the stock of a sale without an inventory cannot be changed: the change would count twice', async () => {
   const made = await sales.create(
     {
-      id: 'gateless',
+      id: 'unopened',
       name: 'x',
       description: null,
       originalPrice: '1',
@@ -112,12 +112,12 @@ test('the stock of a sale whose inventory was never made cannot be changed: it w
     operator,
   );
   expect(made?.inventoryVersion).toBe(0);
-  expect(await sales.beginStockChange({ id: 'g', saleId: 'gateless', delta: 5, reason: 'x' }, 1_000, operator)).toBe(
+  expect(await sales.beginStockChange({ id: 'g', saleId: 'unopened', delta: 5, reason: 'x' }, 1_000, operator)).toBe(
     'inventory_closed',
   );
 });
 
-test('an inventory that was opened once and is gone is not made again from the ledger', async () => {
+test('an inventory that is lost is not created again', async () => {
   const sale = await makeSale(world);
   const inventory = createInventory(world);
   await world.redis.del(world.keys.sale(sale.id).inventory);

@@ -1,12 +1,9 @@
-/** Bytes that a Redis keeps, receives, sends and appends: counted, not timed. */
+/** Bytes that a Redis stores, receives, sends and appends. */
 
 import type { Redis } from 'ioredis';
 import type { World } from '../support/world.ts';
 
-/**
- * Of a Redis that nobody else uses, since it was started. MONITOR, while it runs, is a part of what
- * is sent.
- */
+/** Of a Redis of the test's own, since its start. `sent` includes the output of MONITOR. */
 export async function flowOf(redis: Redis): Promise<{ received: number; sent: number; appended: number }> {
   const info = `${await redis.info('stats')}\n${await redis.info('persistence')}`;
   const figure = (name: string): number => {
@@ -24,17 +21,17 @@ export async function flowOf(redis: Redis): Promise<{ received: number; sent: nu
 export interface KeptBytes {
   /** Reservations of all sales. */
   readonly sale: number;
-  /** Units that buyers hold. */
+  /** The hashes of units that buyers hold. */
   readonly buyers: number;
-  /** Of buyers; gone within seconds. */
+  /** Token buckets, which expire within seconds. */
   readonly buckets: number;
-  /** All that is BullMQ's. */
+  /** All keys of BullMQ. */
   readonly queue: number;
-  /** All keys but buckets. */
+  /** Number of keys, without the buckets. */
   readonly keysThatStay: number;
 }
 
-/** What the world's keys take, by MEMORY USAGE of each, every field of it looked at. */
+/** Bytes of the world's keys, by MEMORY USAGE over all fields. */
 export async function bytesOf({ redis, prefix }: World): Promise<KeptBytes> {
   const kept = { sale: 0, buyers: 0, buckets: 0, queue: 0, keysThatStay: 0 };
   const keys = [...(await redis.keys(`${prefix}:*`)), ...(await redis.keys(`{${prefix}}:*`))];

@@ -1,7 +1,6 @@
 /**
- * Every command that a Redis carries out, by who sent it: MONITOR, which says of each whether a
- * client or a script called it. Counts do not depend on the clock, so that what is counted here may
- * be held against a bound on any machine.
+ * Every command that a Redis runs, with its sender, from MONITOR. Unlike times, the counts are the
+ * same on every machine, so tests can compare them with bounds.
  */
 import { createHash, randomUUID } from 'node:crypto';
 import { loadLuaScripts } from '@flash-sale/core/inventory/lua-script.ts';
@@ -11,25 +10,23 @@ import { eventually } from '../support/world.ts';
 export interface Carried {
   /** Lower case. */
   readonly command: string;
-  /** Name of the connection that sent it, or on whose behalf a script did. */
+  /** Name of the connection that sent it, or that called the script. */
   readonly sender: string;
-  /** Of lua/, without .lua; 'other' for BullMQ's; null where no script is involved. */
+  /** Name of a script of lua/; 'other' = BullMQ's; null = no script. */
   readonly script: string | null;
-  /** Called by the script; else it came from the sender itself. */
+  /** Whether the script called it, not the sender itself. */
   readonly inside: boolean;
 }
 
 export interface RedisWatch {
-  /** What was carried out since `start`, with all that was asked before this call in it. */
+  /** The commands since `start`, including all that were sent before this call. */
   since(start: number): Promise<Carried[]>;
   /** For `since`. */
   now(): Promise<number>;
   close(): void;
 }
 
-/**
- * @param url of a Redis that nobody else uses. Connections that are opened later have no name here
- */
+/** @param url of a Redis of the test's own; connections that are opened later have no name here */
 export async function watchRedis(url: string): Promise<RedisWatch> {
   const redis = new Redis(url);
   const list = (await redis.call('CLIENT', 'LIST')) as string;
@@ -49,7 +46,7 @@ export async function watchRedis(url: string): Promise<RedisWatch> {
     carried.push({ command, ...call, inside: false });
   });
 
-  /** Index behind all that Redis has carried out by now. */
+  /** Index after the last command that Redis has run by now. */
   async function now(): Promise<number> {
     const mark = randomUUID();
     await redis.echo(mark);
@@ -73,7 +70,7 @@ function scriptNames(): Map<string, string> {
   return new Map(loadLuaScripts().map(({ name, source }) => [sha1(source), name]));
 }
 
-/** Waits for an answer: a command, or a whole MULTI … EXEC, which is sent in one piece. */
+/** Round trips: commands, where MULTI … EXEC is one, because it is sent at once. */
 export function roundTrips(carried: readonly Carried[]): number {
   let trips = 0;
   const inMulti = new Set<string>();

@@ -68,8 +68,8 @@ const reserve = of(
   never('the end of the sale', 'if now_ms >= ends_at then'),
   neverElse('the pause', 'elseif paused then'),
   neverElse('the beginning of the sale', 'elseif now_ms < starts_at then'),
-  ['the outbox', 'write_fields(KEYS[2], reservations)', '1'],
-  ['counting the orders', 'orders_before + accepted', 'orders_before'],
+  ['the outbox', "redis.call('HSET', KEYS[2], unpack(reservations))"],
+  ['counting the orders', 'orders_before + #reservations / 2', 'orders_before'],
   ['writing the keys', 'write_fields(KEYS[4], keyed)'],
   ['writing what buyers hold', 'write_fields(KEYS[3], held)'],
 );

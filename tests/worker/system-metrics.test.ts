@@ -2,7 +2,7 @@
 import { newOrderId } from '@flash-sale/core/domain/order.ts';
 import { createHeartbeat } from '@flash-sale/core/inventory/heartbeat.ts';
 import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
-import { createOrdersUnderWay } from '@flash-sale/core/inventory/open-reservations.ts';
+import { createOpenReservations } from '@flash-sale/core/inventory/open-reservations.ts';
 import { createEpochStore } from '@flash-sale/core/ledger/epoch-store.ts';
 import { createSaleStore } from '@flash-sale/core/ledger/sale-store.ts';
 import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
@@ -26,7 +26,7 @@ function createReader(changed: Partial<Stores> = {}) {
     sales: createSaleStore(world.pool),
     epochs: createEpochStore(world.pool),
     inventory: createInventory(world),
-    reservations: createOrdersUnderWay(world),
+    reservations: createOpenReservations(world),
     queue: createOrderQueue({ redis: world.redis, prefix: world.keys.queuePrefix }),
     heartbeat: createHeartbeat(world),
     ...changed,

@@ -5,7 +5,7 @@ import { createHeartbeat } from '@flash-sale/core/inventory/heartbeat.ts';
 import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
 import { createInventoryRebuild } from '@flash-sale/core/inventory/inventory-rebuild.ts';
 import { createKeys } from '@flash-sale/core/inventory/keys.ts';
-import { createOrdersUnderWay } from '@flash-sale/core/inventory/open-reservations.ts';
+import { createOpenReservations } from '@flash-sale/core/inventory/open-reservations.ts';
 import { connectPostgres, ping } from '@flash-sale/core/ledger/connect-postgres.ts';
 import { createEpochStore } from '@flash-sale/core/ledger/epoch-store.ts';
 import { createOrderStore } from '@flash-sale/core/ledger/order-store.ts';
@@ -113,7 +113,7 @@ export async function startWorker(
   metrics.watchBreaker(breaker);
   metrics.watchPool(pool);
   metrics.watchWork(() => consumer.isRunning() && performance.now() - beatAt < settings.WORKER_ALIVE_MS);
-  const reservations = createOrdersUnderWay({ redis: atInventory.redis, keys });
+  const reservations = createOpenReservations({ redis: atInventory.redis, keys });
   registerSystemMetrics(metrics, createSystemReader({ sales, epochs, inventory, reservations, queue, heartbeat }));
 
   return {

@@ -51,6 +51,8 @@ local function text_of(number)
   return text
 end
 
+local now_ms_text = text_of(now_ms)
+
 local closed_word, closed_number = nil, 0
 if now_ms >= ends_at then
   closed_word = 'ended'
@@ -64,8 +66,10 @@ end
 local orders = cjson.decode(ARGV[6])
 local buyers, key_fields, has_keys = {}, {}, false
 for n, order in ipairs(orders) do
-  buyers[n], key_fields[n] = order[4], order[4] .. ' ' .. order[5]
-  has_keys = has_keys or order[5] ~= ''
+  buyers[n], key_fields[n] = order[4], ''
+  if order[5] ~= '' then
+    key_fields[n], has_keys = order[4] .. ' ' .. order[5], true
+  end
 end
 local newer, older
 if capacity > 0 then
@@ -142,8 +146,9 @@ for n, order in ipairs(orders) do
       if key_field then
         keyed[key_field] = order_id .. ' ' .. quantity
       end
-      reservations[order_id] = encode_reservation(
-        text_of(quantity), text_of(now_ms), request_id, text_of(#order_key), order_key, buyer)
+      reservations[#reservations + 1] = order_id
+      reservations[#reservations + 1] = encode_reservation(
+        text_of(quantity), now_ms_text, request_id, text_of(#order_key), order_key, buyer)
     end
   end
   decisions[3 * n - 2], decisions[3 * n - 1] = word, number
@@ -152,15 +157,14 @@ end
 
 -- From here on only writes.
 local function write_fields(key, values)
-  local fields, count = {}, 0
+  local fields = {}
   for field, value in pairs(values) do
-    fields[count + 1], fields[count + 2] = field, value
-    count = count + 2
+    fields[#fields + 1] = field
+    fields[#fields + 1] = value
   end
-  if count > 0 then
+  if #fields > 0 then
     redis.call('HSET', key, unpack(fields))
   end
-  return count / 2
 end
 if next(buckets) then
   -- A few seconds more than a bucket takes to fill, so that the hashes seldom take turns.
@@ -168,10 +172,10 @@ if next(buckets) then
   write_buckets(newer, older, buckets, kept_for, now_us)
 end
 if taken > 0 then
-  local accepted = write_fields(KEYS[2], reservations)
+  redis.call('HSET', KEYS[2], unpack(reservations))
   write_fields(KEYS[4], keyed)
   write_fields(KEYS[3], held)
   redis.call('HSET', KEYS[1], 'available', available, 'reserved', reserved + taken,
-    'orders', orders_before + accepted)
+    'orders', orders_before + #reservations / 2)
 end
 return { 'decided', available, permits, now_ms, inventory[8], table.concat(decisions, ' ') }

@@ -6,7 +6,7 @@
  */
 import type { Heartbeat } from '@flash-sale/core/inventory/heartbeat.ts';
 import type { Inventory } from '@flash-sale/core/inventory/inventory.ts';
-import type { OrdersUnderWay } from '@flash-sale/core/inventory/open-reservations.ts';
+import type { OpenReservations } from '@flash-sale/core/inventory/open-reservations.ts';
 import type { EpochStore } from '@flash-sale/core/ledger/epoch-store.ts';
 import type { LedgerSale } from '@flash-sale/core/ledger/sale-rows.ts';
 import type { SaleStore } from '@flash-sale/core/ledger/sale-store.ts';
@@ -59,7 +59,7 @@ export function createSystemReader(stores: {
   sales: Pick<SaleStore, 'list'>;
   epochs: Pick<EpochStore, 'closedSeconds'>;
   inventory: Pick<Inventory, 'read'>;
-  reservations: OrdersUnderWay;
+  reservations: OpenReservations;
   queue: Pick<OrderQueue, 'readLoad'>;
   heartbeat: Pick<Heartbeat, 'isFresh'>;
 }): () => Promise<SystemSnapshot> {

@@ -1,4 +1,4 @@
-/** REDIS_URL, read: one server, the nodes of a cluster by which the others are found, or the sentinels that know which server is the master. */
+/** Parses REDIS_URL: a server, some nodes of a cluster, or the sentinels that name the master. */
 
 interface Endpoint {
   readonly host: string;
@@ -6,14 +6,14 @@ interface Endpoint {
 }
 
 interface Login {
-  /** Undefined where the address names none. */
+  /** Undefined if the address has none. */
   readonly username: string | undefined;
   readonly password: string | undefined;
 }
 
 export interface ClusterAddress extends Login {
   readonly kind: 'cluster';
-  /** The login is that of every node. */
+  /** The login is for every node. */
   readonly nodes: readonly Endpoint[];
   readonly tls: boolean;
   readonly caFile?: string;
@@ -21,22 +21,22 @@ export interface ClusterAddress extends Login {
 
 export interface SentinelAddress extends Login {
   readonly kind: 'sentinel';
-  /** The login is that of every server, not of the sentinels. */
+  /** The login is for every server, not for the sentinels. */
   readonly sentinels: readonly Endpoint[];
   readonly sentinelLogin: Login;
-  /** As the sentinels call it. */
+  /** The master's name in the sentinels' configuration. */
   readonly master: string;
   readonly database: number;
-  /** Of the servers and of the sentinels alike. */
+  /** For the servers and the sentinels. */
   readonly tls: boolean;
   readonly caFile?: string;
 }
 
 export interface ServerAddress {
   readonly kind: 'server';
-  /** As the client library takes it. */
+  /** As ioredis parses it. */
   readonly url: string;
-  /** File with the certificate of who signed the server's, where Node does not know him. */
+  /** PEM file with the CA of the server's certificate, if Node does not trust it anyway. */
   readonly caFile?: string;
 }
 
@@ -46,17 +46,18 @@ const REDIS_PORT = 6_379;
 const SENTINEL_PORT = 26_379;
 
 /**
- * - `redis://…` and `rediss://…` are one server, as the client library reads them.
- * - `redis+cluster://user:password@host1:port1,host2:port2` and `rediss+cluster://…` are a cluster: one node that answers is enough, and the
- *   others are asked of it.
- * - `redis+sentinel://user:password@host1:port1,host2:port2/master-name/database` and `rediss+sentinel://…` are the server that these
- *   sentinels call the master. A login of the sentinels themselves is `?sentinel_username=…&sentinel_password=…`.
+ * - `redis://…` and `rediss://…` are one server, as ioredis parses them.
+ * - `redis+cluster://user:password@host1:port1,host2:port2` and `rediss+cluster://…` are a cluster;
+ *   one reachable node is enough to find the others.
+ * - `redis+sentinel://user:password@host1:port1,host2:port2/master-name/database` and
+ *   `rediss+sentinel://…` are the server that these sentinels name as the master. The sentinels'
+ *   own login is `?sentinel_username=…&sentinel_password=…`.
  *
- * `ca_file=/path/ca.pem` in the query of one with TLS names who signed its certificates.
+ * With TLS, `?ca_file=/path/ca.pem` names the CA of the certificates.
  *
- * @returns null where it is none of them: several hosts without `+cluster` or `+sentinel`, a host or port that cannot be one, a database
- * other than 0 in a cluster, sentinels without the name of a master,
- * a ca_file without TLS
+ * @returns null if the address is invalid: several hosts without `+cluster` or `+sentinel`, an
+ * invalid host or port, a database other than 0 in a cluster, sentinels without the name of a
+ * master, a ca_file without TLS
  */
 export function readRedisAddress(url: string): RedisAddress | null {
   const parts = /^redis(s?)(?:\+(cluster|sentinel))?:\/\/([^/?#]+)(.*)$/s.exec(url);
@@ -99,7 +100,7 @@ function readEndpoint(text: string, defaultPort: number): Endpoint | null {
   return found && port >= 1 && port <= 65_535 ? { host: (found[1] ?? found[2]) as string, port } : null;
 }
 
-/** @returns null where it is not percent-encoded rightly */
+/** @returns null if the percent-encoding is invalid */
 function readLogin(text: string): Login | null {
   const colon = text.indexOf(':');
   try {
@@ -127,7 +128,7 @@ function readBehindSentinels(rest: string): Pick<SentinelAddress, 'master' | 'da
   };
 }
 
-/** An address fit to be shown: hosts, ports and database, without the secret. */
+/** @returns the address without its passwords, to be shown */
 export function withoutPassword(url: string): string {
   const address = readRedisAddress(url);
   if (address && address.kind !== 'server') {
@@ -137,7 +138,7 @@ export function withoutPassword(url: string): string {
   try {
     const parsed = new URL(url);
     if (parsed.password) parsed.password = '***';
-    // The client library takes a password there, too.
+    // ioredis also accepts a password there.
     parsed.search = '';
     return parsed.href;
   } catch {
@@ -145,7 +146,10 @@ export function withoutPassword(url: string): string {
   }
 }
 
-/** Hosts and ports of any address, with commas; of the sentinels where it names those. @throws where it is none */
+/**
+ * @returns hosts and ports, separated by commas; of the sentinels, if it names those.
+ * @throws if it is invalid
+ */
 export function hostsOf(url: string): string {
   const address = readRedisAddress(url);
   if (!address || address.kind === 'server') return new URL(url).host;
@@ -153,7 +157,7 @@ export function hostsOf(url: string): string {
   return endpoints.map(({ host, port }) => `${host.includes(':') ? `[${host}]` : host}:${port}`).join(',');
 }
 
-/** Passwords that are part of the address. @returns none where it cannot be read */
+/** @returns the passwords in the address; none if it is invalid */
 export function passwordsOf(url: string): string[] {
   const address = readRedisAddress(url);
   const passwords =

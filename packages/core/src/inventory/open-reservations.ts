@@ -7,7 +7,7 @@ import { hashPages } from './hash-pages.ts';
 import type { Keys } from './keys.ts';
 import { decodeReservation } from './reservation.ts';
 
-export interface OpenReservations {
+export interface ReservationFigures {
   readonly orders: number;
   /** Those that the reaper has enqueued again. */
   readonly redelivered: number;
@@ -15,11 +15,11 @@ export interface OpenReservations {
   readonly oldestReservedAt: number | null;
 }
 
-export type OrdersUnderWay = ReturnType<typeof createOrdersUnderWay>;
+export type OpenReservations = ReturnType<typeof createOpenReservations>;
 
-export function createOrdersUnderWay({ redis, keys }: { redis: AnyRedis; keys: Keys }) {
+export function createOpenReservations({ redis, keys }: { redis: AnyRedis; keys: Keys }) {
   return {
-    async read(saleId: string): Promise<OpenReservations> {
+    async read(saleId: string): Promise<ReservationFigures> {
       const sale = keys.sale(saleId);
       const [orders, redelivered] = await Promise.all([redis.hlen(sale.reservations), redis.hlen(sale.redeliveries)]);
       let oldest = Number.POSITIVE_INFINITY;
