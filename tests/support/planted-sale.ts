@@ -48,7 +48,7 @@ export class PlantedSale {
     return planted;
   }
 
-  /** A sale of the ledger whose inventory nobody makes. @returns its id */
+  /** A sale that only the ledger has. @returns its id */
   static async insertOnly(sales: SaleStore, id: string): Promise<string> {
     await sales.create(
       {

@@ -214,7 +214,7 @@ test('[I7] an order that a worker called rejected is rejected again, and not enq
     ]),
   );
   expect((await recover('--dry-run', logs)).stdout).toContain('2 accepted orders in the log, 0 of them lost.');
-  // What was not read is no success: nobody may believe that all were found.
+  // A file that was not read is no success.
   writeFileSync(join(logs, 'orders.txt'), line(newOrderId(sale.id), 'cid'));
   const partly = await recover('--dry-run', logs);
   expect(partly.code).toBe(1);

@@ -81,8 +81,8 @@ function toPostgres(ca: string | null, host = 'localhost'): string {
   return url.href;
 }
 
-const sentenceOf = (look: Promise<unknown>): Promise<string> =>
-  look.then(
+const sentenceOf = (check: Promise<unknown>): Promise<string> =>
+  check.then(
     () => 'it was believed',
     (error: Error) => error.message,
   );
@@ -91,11 +91,16 @@ test.each([
   ['a CA that did not sign it', 'another', 'localhost', /from an unknown authority .* Name the CA's file/],
   ['no CA of one’s own', null, 'localhost', /from an unknown authority/],
   ['another name', 'ours', '127.0.0.1', /for another name .* Connect by the certificate's name/],
-  ['a file that is not there', 'missing', 'localhost', /cannot be (read|used) \(ENOENT.*Name a file|must name/],
+  [
+    'a file that is not there',
+    'missing',
+    'localhost',
+    /cannot be (read|used) \(ENOENT.*(Name a file|must name|must be readable)/,
+  ],
 ])('%s: neither server is believed, and it is said what to do', async (_what, ca, host, sentence) => {
   // Both are listened to from the start: the second may be over before the first.
-  const looks = [checkRedis(toRedis(ca, host)), checkPostgres(toPostgres(ca, host))].map(sentenceOf);
-  for (const said of await Promise.all(looks)) {
+  const checks = [checkRedis(toRedis(ca, host)), checkPostgres(toPostgres(ca, host))].map(sentenceOf);
+  for (const said of await Promise.all(checks)) {
     expect(said).toMatch(sentence);
     expect(said).not.toContain(new URL(redis.url).password);
   }
