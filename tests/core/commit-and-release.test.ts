@@ -3,7 +3,7 @@
  * tests/model.
  */
 
-import { COMMIT_BATCH_MAX, REAPER_LOOK } from '@flash-sale/core/config/limits.ts';
+import { COMMIT_BATCH_MAX, REAPER_SCAN_COUNT } from '@flash-sale/core/config/limits.ts';
 import { newOrderId } from '@flash-sale/core/domain/order.ts';
 import { createInventory, type Inventory } from '@flash-sale/core/inventory/inventory.ts';
 import type { OrphansFound, PassPosition } from '@flash-sale/core/inventory/outcomes.ts';
@@ -122,7 +122,7 @@ describe('orphans', () => {
   });
 
   test('a pass continues from page to page, claims each once, and stores when the next one can find something', async () => {
-    const sale = await makeSale(world, { units: 3 * REAPER_LOOK });
+    const sale = await makeSale(world, { units: 3 * REAPER_SCAN_COUNT });
     const reserveSome = async (count: number): Promise<string[]> => {
       const ids = Array.from({ length: count }, () => newOrderId(sale.id));
       for (let at = 0; at < count; at += 100)
@@ -132,7 +132,7 @@ describe('orphans', () => {
     const [first] = (await reserveSome(1)) as [string];
     const reservedAt = Date.now() - 50;
     await world.redis.hset(world.keys.sale(sale.id).reservations, first, reservationText(reservedAt));
-    const ids = [first, ...(await reserveSome(3 * REAPER_LOOK - 1))];
+    const ids = [first, ...(await reserveSome(3 * REAPER_SCAN_COUNT - 1))];
     const passOver = async (settings: { ageMs: number; pauseMs: number }) => {
       const orphans: string[] = [];
       let pages = 0;
@@ -165,7 +165,7 @@ describe('orphans', () => {
     expect(all.orphans.sort()).toEqual([...ids].sort());
     // 600 orders: a pause of 60 ms.
     const [seconds, micros] = await world.redis.time();
-    const pause = (3 * REAPER_LOOK) / 10;
+    const pause = (3 * REAPER_SCAN_COUNT) / 10;
     expect(await nextPass()).toBeLessThanOrEqual(Number(seconds) * 1_000 + Number(micros) / 1_000 + pause);
     await world.redis.hdel(world.keys.sale(sale.id).inventory, 'next_pass');
     const begunAt = Date.now();

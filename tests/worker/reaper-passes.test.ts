@@ -1,5 +1,5 @@
 /** How the reaper looks through the reservations of a sale: some at a time, and not again before one can have orphaned. */
-import { REAPER_LOOK, REDELIVERIES_MAX } from '@flash-sale/core/config/limits.ts';
+import { REAPER_SCAN_COUNT, REDELIVERIES_MAX } from '@flash-sale/core/config/limits.ts';
 import { type AcceptedOrder, newOrderId } from '@flash-sale/core/domain/order.ts';
 import { createInventory, type Inventory } from '@flash-sale/core/inventory/inventory.ts';
 import { createOrderStore } from '@flash-sale/core/ledger/order-store.ts';
@@ -100,13 +100,13 @@ test('[I3] after the longest pause a sale is looked through in any case: an orde
 });
 
 test('[I3] the orphans of a large sale are enqueued in several turns, each where the one before has stopped', async () => {
-  const count = 6 * REAPER_LOOK;
+  const count = 6 * REAPER_SCAN_COUNT;
   const sale = await makeSale(world, { units: count });
   const ids = await reserve(sale.id, count);
-  const reaper = reaperOf({ turnMax: 2 * REAPER_LOOK });
+  const reaper = reaperOf({ turnMax: 2 * REAPER_SCAN_COUNT });
   await reaper.runOnce();
   const first = await redelivered();
-  expect(first.length).toBeGreaterThanOrEqual(2 * REAPER_LOOK);
+  expect(first.length).toBeGreaterThanOrEqual(2 * REAPER_SCAN_COUNT);
   expect(first.length).toBeLessThan(count);
   for (let turn = 0; turn < 4; turn++) await reaper.runOnce();
   expect(await redelivered()).toEqual([...ids].sort());
@@ -114,9 +114,9 @@ test('[I3] the orphans of a large sale are enqueued in several turns, each where
 });
 
 test('[I3] a pass that has begun goes on, also where its sale has been over for hours', async () => {
-  const sale = await makeSale(world, { units: 6 * REAPER_LOOK });
-  const ids = await reserve(sale.id, 6 * REAPER_LOOK);
-  const reaper = reaperOf({ turnMax: 2 * REAPER_LOOK });
+  const sale = await makeSale(world, { units: 6 * REAPER_SCAN_COUNT });
+  const ids = await reserve(sale.id, 6 * REAPER_SCAN_COUNT);
+  const reaper = reaperOf({ turnMax: 2 * REAPER_SCAN_COUNT });
   await reaper.runOnce();
   await world.pool.query(`UPDATE sales SET starts_at = now() - interval '3 h', ends_at = now() - interval '2 h'`);
   for (let turn = 0; turn < 3; turn++) await reaper.runOnce(false);
@@ -124,11 +124,11 @@ test('[I3] a pass that has begun goes on, also where its sale has been over for 
 });
 
 test('[I3] orders that cannot be brought to their end keep none behind them from theirs', async () => {
-  const count = 6 * REAPER_LOOK;
+  const count = 6 * REAPER_SCAN_COUNT;
   const sale = await makeSale(world, { units: count });
   const ids = await reserve(sale.id, count);
   // Handed over too often, so that they are given up; and that fails for each.
-  const worn = ids.filter((_, i) => i % (REAPER_LOOK / 4) === 0);
+  const worn = ids.filter((_, i) => i % (REAPER_SCAN_COUNT / 4) === 0);
   for (const id of worn) await world.redis.hset(world.keys.sale(sale.id).redeliveries, id, REDELIVERIES_MAX);
   await expect(reaperOf({ reject: () => Promise.reject(new Error('cannot be written')) }).runOnce()).rejects.toThrow(
     'cannot be written',
@@ -137,8 +137,8 @@ test('[I3] orders that cannot be brought to their end keep none behind them from
 });
 
 test('[I3] after a fault of a part the pass goes on, and what was claimed before comes again after as long', async () => {
-  const sale = await makeSale(world, { units: 4 * REAPER_LOOK });
-  const ids = await reserve(sale.id, 4 * REAPER_LOOK);
+  const sale = await makeSale(world, { units: 4 * REAPER_SCAN_COUNT });
+  const ids = await reserve(sale.id, 4 * REAPER_SCAN_COUNT);
   const orders = createOrderStore(world.pool);
   let isAway = true;
   const away = () => Promise.reject(Object.assign(new Error('away'), { code: 'ECONNREFUSED' }));
@@ -155,7 +155,7 @@ test('[I3] after a fault of a part the pass goes on, and what was claimed before
 });
 
 test('[I3] while the queue is too long to be looked through, the inventory follows the ledger all the same', async () => {
-  const count = 4 * REAPER_LOOK;
+  const count = 4 * REAPER_SCAN_COUNT;
   const sale = await makeSale(world, { units: count });
   const ids = await reserve(sale.id, count);
   const orders = createOrderStore(world.pool);

@@ -1,4 +1,7 @@
-/** Reads the environment into settings. Reads nothing by itself: a main passes its variables in. */
+/**
+ * Parses and validates environment variables. The caller passes them in; process.env is not read
+ * here.
+ */
 import { isIP } from 'node:net';
 import { KindGuard, type Static, type TSchema } from '@sinclair/typebox';
 import { Value } from '@sinclair/typebox/value';
@@ -7,7 +10,10 @@ import { CONSTANTS, SettingsSchema } from './settings.ts';
 
 export type Environment = Static<typeof SettingsSchema> & typeof CONSTANTS;
 
-/** A setting is missing or wrong. The message has a sentence for each: what was found and what is expected. */
+/**
+ * A setting is missing or invalid. The message has a line for each: the value found and the
+ * expected one.
+ */
 export class EnvironmentError extends Error {
   override name = 'EnvironmentError';
 }
@@ -25,7 +31,8 @@ const checks: Partial<Record<SettingName, (text: string) => boolean>> = {
 /**
  * Checks variables against the schema and fills in the defaults.
  *
- * @param variables name to text, as in process.env; unknown names are ignored, an empty text counts as unset
+ * @param variables name to text, as in process.env; unknown names are ignored, an empty text counts
+ * as unset
  * @throws EnvironmentError with one sentence for each wrong setting
  */
 export function readEnvironment(variables: Variables): Environment {
@@ -68,7 +75,10 @@ function testConstants(variables: Variables): typeof CONSTANTS {
   return { ...CONSTANTS, ...Object.fromEntries(given) };
 }
 
-/** On a port that processes share, the kernel would lead buyers to the operator's routes. */
+/**
+ * With SO_REUSEPORT on a shared port, the kernel would send buyers' connections to the operators'
+ * server.
+ */
 function refuseSharedPort({ HOST, PORT, ADMIN_HOST, ADMIN_PORT }: Static<typeof SettingsSchema>): void {
   const isAny = (host: string): boolean => host === '0.0.0.0' || host === '::';
   const meet = HOST === ADMIN_HOST || [HOST, ADMIN_HOST].some((host) => isAny(host) || isIP(host) === 0);
@@ -90,7 +100,7 @@ function isProxyList(text: string): boolean {
   });
 }
 
-/** Only plain decimal digits are a number: "1e3", "0x10" and "5 apples" stay text, which the schema refuses. */
+/** Converts plain decimal numbers only: "1e3" and "0x10" remain text, which the schema rejects. */
 function asDeclared(schema: TSchema, text: string): unknown {
   if (KindGuard.IsNumber(schema) && /^\d{1,9}(\.\d{1,9})?$/.test(text)) return Number(text);
   return KindGuard.IsInteger(schema) && /^-?\d{1,15}$/.test(text) ? Number(text) : text;

@@ -8,7 +8,7 @@ export type Identity =
   | { readonly kind: 'header' }
   | {
       readonly kind: 'jwt';
-      /** Never both: a public key could be taken for the secret. */
+      /** Never both: a public key could be used as the secret. */
       readonly keys:
         | { readonly kind: 'secret'; readonly secret: string }
         | { readonly kind: 'jwks'; readonly url: URL };
@@ -18,7 +18,10 @@ export type Identity =
 
 type Settings = Pick<Environment, 'NODE_ENV' | 'AUTH' | 'JWT_SECRET' | 'JWT_JWKS_URL' | 'JWT_ISSUER' | 'JWT_AUDIENCE'>;
 
-/** @throws EnvironmentError with a sentence for each setting that is missing or refused in production */
+/**
+ * @throws EnvironmentError with a sentence for each setting that is missing or refused in
+ * production
+ */
 export function readIdentity(settings: Settings): Identity {
   const { NODE_ENV, AUTH, JWT_SECRET: secret, JWT_JWKS_URL, JWT_ISSUER: issuer, JWT_AUDIENCE: audience } = settings;
   if (AUTH === undefined && NODE_ENV === 'production') {
@@ -46,7 +49,7 @@ export function readIdentity(settings: Settings): Identity {
   return { kind: 'jwt', keys, issuer, audience };
 }
 
-/** @returns a sentence where the address cannot be used */
+/** @returns an error message if the address cannot be used */
 function readKeySetAddress(text: string, mode: Environment['NODE_ENV']): URL | string {
   const url = URL.canParse(text) ? new URL(text) : null;
   if (url === null || url.username !== '' || url.password !== '')

@@ -41,8 +41,8 @@ export const CONNECTION_BUFFER_BYTES = 16 * 1024;
 export const GLOBAL_RATE_LIMITER_TTL_S = 5;
 
 /**
- * Milliseconds that leased permits may be used, and that a process without any refuses without
- * asking.
+ * Milliseconds that leased permits are valid, and that a process without permits refuses orders
+ * without a call to Redis.
  */
 export const RATE_LIMIT_LEASE_MS = 50;
 
@@ -56,8 +56,8 @@ export const SALE_MEMORY_MS = 400;
 export const SALE_MEMORY_MAX = 10_000;
 
 /**
- * Seconds that the catalogue in Redis is fresh. A read that began before a change may write the
- * old one back, so this is also the longest that the old one is shown.
+ * Seconds that the catalogue in Redis is fresh. A read that started before a change may write the
+ * old catalogue back, which is then shown for this long.
  */
 export const CATALOGUE_TTL_S = 5;
 
@@ -66,13 +66,13 @@ export const CATALOGUE_KEPT_S = 3_600;
 
 // Queue and worker
 
-/** Orders per call of commit.lua: it holds Redis for half a millisecond. */
+/** Orders per call of commit.lua: it blocks Redis for half a millisecond. */
 export const COMMIT_BATCH_MAX = 250;
 
 /** Orders per job: one transaction of some milliseconds, small enough to retry row by row. */
 export const JOB_ORDERS_MAX = 1_000;
 
-/** Attempts at a job before its orders are rejected; the last one starts 15 s after the first. */
+/** Attempts of a job before its orders are rejected; the last one starts 15 s after the first. */
 export const CONFIRM_ATTEMPTS = 5;
 
 /** Milliseconds before the second attempt, doubled for each further one. */
@@ -105,10 +105,10 @@ export const LOCK_WAIT_MS = 2_000;
 // Recovery
 
 /**
- * Reservations per call of claim-orphans.lua: it holds Redis for 0.8 ms, or 2 ms where all are
+ * Reservations per call of claim-orphans.lua: it blocks Redis for 0.8 ms, or 2 ms if all are
  * orphans.
  */
-export const REAPER_LOOK = 200;
+export const REAPER_SCAN_COUNT = 200;
 
 /**
  * Orphans of one sale per turn: a large sale that lost all its jobs is redelivered within seconds.
@@ -116,29 +116,28 @@ export const REAPER_LOOK = 200;
 export const REAPER_TURN_MAX = 20_000;
 
 /**
- * Milliseconds after which the reaper scans all reservations again, even if none can be an orphan
- * by its last scan: a rebuilt inventory may have older ones. Also the longest pause between two
- * scans.
+ * Longest pause between two scans of the reaper, even if the last scan says that none can be an
+ * orphan before: a rebuilt inventory may have older reservations.
  */
 export const REAPER_PAUSE_MS = 5_000;
 
 /**
- * Jobs that the reaper reads to see which orders are queued; with more waiting it leaves orphans
- * to them.
+ * Jobs that the reaper reads to find out which orders are queued. If more are waiting, it
+ * redelivers nothing: most likely they contain the orphans.
  */
-export const REAPER_QUEUE_LOOK_MAX = 2_000;
+export const REAPER_QUEUE_SCAN_MAX = 2_000;
 
-/** Redeliveries after which an order is rejected: it ends every worker that takes it. */
+/** Redeliveries after which an order is rejected: it crashes every worker that takes it. */
 export const REDELIVERIES_MAX = 8;
 
 /**
- * Milliseconds between two checks of the inventories: most of the time that a sale stays closed.
+ * Milliseconds between two checks of the inventories, which is most of the downtime of a rebuild.
  */
 export const INVENTORY_WATCH_MS = 500;
 
 /**
- * Milliseconds of a rebuilder's lease, renewed while it works. A killed one delays the rebuild by
- * this; a paused one is fenced off.
+ * Milliseconds of a rebuilder's lease, renewed while it works. If it is killed, the rebuild is
+ * delayed by this long; if it is paused, it is fenced off.
  */
 export const REBUILD_LEASE_MS = 5_000;
 
@@ -154,15 +153,15 @@ export const REBUILD_CHUNK = 1_000;
 /** Milliseconds until the sync loop finishes a stock change that no process finished. */
 export const STOCK_CHANGE_REPAIR_MS = 5_000;
 
-/** Reservations scanned for the oldest one: the cost must not grow with the backlog. */
-export const OLDEST_LOOK_MAX = 100_000;
+/** Reservations that are scanned for the oldest one, so that the cost is bounded. */
+export const OLDEST_SCAN_MAX = 100_000;
 
 /** Orders of the accepted-order log that are looked up together. */
-export const LOST_LOOK_CHUNK = 1_000;
+export const LOST_LOOKUP_CHUNK = 1_000;
 
 // Connections, servers, logs
 
-/** Oldest Redis with what the scripts and BullMQ need. */
+/** Oldest Redis version that the scripts and BullMQ support. */
 export const REDIS_MAJOR_MIN = 7;
 
 /** Oldest PostgreSQL that is tested. */
@@ -172,8 +171,8 @@ export const POSTGRES_MAJOR_MIN = 15;
 export const STARTUP_WAIT_MS = 10_000;
 
 /**
- * Milliseconds that a worker's Redis connection may be silent while a reply is due: longer than
- * BullMQ's blocking wait (10 s). A cut connection would otherwise hang for 15 minutes.
+ * Milliseconds that a worker waits for a reply of Redis: longer than BullMQ's blocking wait (10 s).
+ * Without it, a connection that died silently would hang for 15 minutes.
  */
 export const WORK_SOCKET_TIMEOUT_MS = 20_000;
 

@@ -82,7 +82,7 @@ export function readRedisAddress(url: string): RedisAddress | null {
   return behind && { kind: 'sentinel', sentinels: endpoints, ...login, ...behind, tls, ...ofCa };
 }
 
-/** @returns what else stands behind the hosts, and the decoded ca_file where there is one */
+/** @returns path and query without ca_file, and the decoded ca_file if there is one */
 function cutCaFile(tail: string): { rest: string; caFile?: string } {
   const at = tail.indexOf('?');
   const query = new URLSearchParams(at < 0 ? '' : tail.slice(at + 1));

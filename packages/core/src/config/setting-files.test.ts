@@ -77,7 +77,8 @@ test('an unusable file gets a sentence that shows nothing of it', () => {
 
 test('a file of another user is unreadable', () => {
   const path = file('theirs', 'x');
-  // An account that is not root reads nothing of mode 000; root reads all, and becomes nobody for a moment.
+  // An account that is not root reads nothing of mode 000; root reads all, and becomes nobody for a
+  // moment.
   const account = process.geteuid?.();
   rmSync(path);
   writeFileSync(path, 'x', { mode: 0o000 });

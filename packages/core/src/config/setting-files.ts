@@ -1,16 +1,16 @@
 /**
- * Settings from files: ADMIN_TOKEN_FILE=/run/secrets/admin_token stands for ADMIN_TOKEN, and likewise for
- * every setting. Secret stores provide files, and their content does not show in `docker inspect`.
+ * Settings from files: ADMIN_TOKEN_FILE=/run/secrets/admin_token sets ADMIN_TOKEN, and so for every
+ * setting. Secret stores provide files, whose content is not visible in `docker inspect`.
  */
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { EnvironmentError } from './environment.ts';
 import { SettingsSchema } from './settings.ts';
 
-/** Bytes of such a file; a larger one is the wrong file. */
+/** Bytes of a setting file; a larger one is probably the wrong file. */
 const FILE_BYTES_MAX = 65_536;
 
 /**
- * Replaces each NAME_FILE by NAME. White space around the content is trimmed.
+ * Replaces each NAME_FILE by NAME with the trimmed content of the file.
  *
  * @param variables one source (the environment, or .env); an empty text counts as unset
  * @throws EnvironmentError with one sentence for each unusable file, never with its content
@@ -21,7 +21,7 @@ export function withSettingFiles(variables: Record<string, string | undefined>):
   for (const name of Object.keys(SettingsSchema.properties)) {
     const fileName = `${name}_FILE`;
     const path = variables[fileName]?.trim();
-    // A process that is started with the result must not get both.
+    // A child process with the result as its environment must not get both.
     delete taken[fileName];
     if (!path) continue;
     const fault = variables[name]?.trim()
@@ -35,7 +35,7 @@ export function withSettingFiles(variables: Record<string, string | undefined>):
   return taken;
 }
 
-/** @param take receives the content. @returns a sentence, or null */
+/** @param take receives the content. @returns an error message, or null */
 function faultOf(fileName: string, path: string, take: (text: string) => void): string | null {
   const named = `${fileName} names ${path}, `;
   let content: Buffer | null;
@@ -57,11 +57,11 @@ function faultOf(fileName: string, path: string, take: (text: string) => void): 
 /**
  * Bounded, because /dev/zero and a pipe without a writer have no end.
  *
- * @returns at most FILE_BYTES_MAX + 1 bytes; null where it is not a regular file
+ * @returns at most FILE_BYTES_MAX + 1 bytes; null if it is a pipe or a device
  * @throws the system's error; EISDIR for a folder
  */
 function readBounded(path: string): Buffer | null {
-  // Without O_NONBLOCK, opening a pipe waits for a writer.
+  // Without O_NONBLOCK, opening a pipe blocks until it has a writer.
   const file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
     const stats = fstatSync(file);

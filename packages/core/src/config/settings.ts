@@ -1,7 +1,7 @@
 /**
  * Every setting: type, default, meaning. `production` is the default with NODE_ENV=production (the
- * source document's production column). .env.example and the table in docs/reference.md are generated
- * from here. What two shops would not set differently is a constant: see CONSTANTS and limits.ts.
+ * source document's production column). .env.example and the table in docs/reference.md are
+ * generated from this file. Values that all shops share are constants: CONSTANTS and limits.ts.
  */
 import { type IntegerOptions, type StringOptions, Type } from '@sinclair/typebox';
 import { WORK_SOCKET_TIMEOUT_MS, WORKER_ALIVE_S } from './limits.ts';
@@ -27,10 +27,10 @@ const port = (description: string, options: { default: number; minimum: 0 | 1 })
 const PROCESS = {
   NODE_ENV: oneOf(
     ['development', 'production', 'test'],
-    'development, production or test. Production has defaults of its own (below), needs AUTH and ADMIN_TOKEN, and creates no demo sales.',
+    'development, production or test. Production has other defaults (below), requires AUTH and ADMIN_TOKEN, and creates no demo sales.',
     { default: 'development' },
   ),
-  HOST: text('Address the API listens on; 0.0.0.0 is every one.', { default: '127.0.0.1', minLength: 1 }),
+  HOST: text('Address that the API listens on; 0.0.0.0 for all.', { default: '127.0.0.1', minLength: 1 }),
   PORT: port('TCP port of the API.', { default: 5001, minimum: 1 }),
   API_PROCESSES: integer('API processes that `npm start` runs on PORT; more than one needs Linux.', {
     default: 1,
@@ -39,7 +39,7 @@ const PROCESS = {
   }),
   WORKER_PROCESSES: integer('Worker processes that `npm start` runs.', { default: 1, minimum: 1, maximum: 64 }),
   SHUTDOWN_DRAIN_MS: integer(
-    'Milliseconds that a stopping API still serves while it reports not ready, so that load balancers notice.',
+    'Milliseconds that a stopping API keeps serving while it reports not ready, so that load balancers notice.',
     { default: 0, minimum: 0, maximum: 300_000 },
   ),
   DATA_DIR: text('Folder of `npm start`: its private Redis and PostgreSQL, their secrets, and the logs.', {
@@ -52,12 +52,12 @@ const PROCESS = {
 const STORES = {
   REDIS_URL: Type.Optional(
     text(
-      'redis:// or rediss:// address of Redis 7 or newer; redis+cluster:// or rediss+cluster:// with nodes of a cluster (host:port,host:port; database 0 only); redis+sentinel:// or rediss+sentinel:// with sentinels and the name of their master (host:port,host:port/name). Unset: `npm start` runs a private one.',
+      'redis:// or rediss:// address of Redis 7 or newer; redis+cluster:// or rediss+cluster:// with nodes of a cluster (host:port,host:port; database 0 only); redis+sentinel:// or rediss+sentinel:// with sentinels and the name of the master (host:port,host:port/name). Unset: `npm start` runs a private server.',
       { pattern: '^rediss?(\\+(cluster|sentinel))?://.+' },
     ),
   ),
   DATABASE_URL: Type.Optional(
-    text('postgres:// address of PostgreSQL 15 or newer. Unset: `npm start` runs a private one.', {
+    text('postgres:// address of PostgreSQL 15 or newer. Unset: `npm start` runs a private server.', {
       pattern: '^postgres(ql)?://.+',
     }),
   ),
@@ -68,11 +68,11 @@ const STORES = {
     minimum: 9,
     maximum: 500,
   }),
-  KEY_PREFIX: text('First part of every Redis key, so that several systems can share one Redis.', {
+  KEY_PREFIX: text('Prefix of every Redis key, so that several systems can share one Redis.', {
     default: 'flash-sale',
     pattern: '^[a-z0-9][a-z0-9_-]{0,31}$',
   }),
-  REQUEST_TIMEOUT_MS: integer('Milliseconds a request waits for Redis or PostgreSQL before it is answered with 503.', {
+  REQUEST_TIMEOUT_MS: integer('Milliseconds that a request waits for Redis or PostgreSQL before it gets 503.', {
     default: 5_000,
     production: 2_000,
     minimum: 100,
@@ -81,7 +81,7 @@ const STORES = {
 };
 
 const LIMITS = {
-  GLOBAL_RATE_LIMIT: integer('Orders a second that the whole system passes on to the inventory; 0 = no limit.', {
+  GLOBAL_RATE_LIMIT: integer('Orders a second that all API processes together pass to the inventory; 0 = no limit.', {
     default: 2_000,
     production: 5_000,
     minimum: 0,
@@ -152,20 +152,17 @@ const ACCESS = {
       { minLength: 16, maxLength: 512, pattern: '^[!-~]+$' },
     ),
   ),
-  ADMIN_PORT: port(
-    "TCP port of the operator's routes and the queue board, which then leave PORT; 0 = they are on PORT.",
-    {
-      default: 0,
-      minimum: 0,
-    },
-  ),
+  ADMIN_PORT: port("TCP port of the operators' routes and the queue board, which are then not on PORT; 0 = on PORT.", {
+    default: 0,
+    minimum: 0,
+  }),
   ADMIN_HOST: text('Address that ADMIN_PORT listens on.', { default: '127.0.0.1', minLength: 1 }),
 };
 
 const OBSERVABILITY = {
   LOG_LEVEL: oneOf(
     ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'],
-    'Least severe line that is logged: fatal, error, warn, info, debug, trace or silent. "order accepted" is always logged.',
+    'Lowest level that is logged: fatal, error, warn, info, debug, trace or silent. "order accepted" is always logged.',
     { default: 'info' },
   ),
   LOG_FILE: text(
@@ -178,7 +175,7 @@ const OBSERVABILITY = {
     'TCP port of GET /metrics (Prometheus); 0 = off. Each process needs its own: `npm start` counts up from it, API processes first.',
     { default: 0, minimum: 0 },
   ),
-  METRICS_HOST: text('Address that METRICS_PORT listens on; it asks for no credentials.', {
+  METRICS_HOST: text('Address that METRICS_PORT listens on; it has no authentication.', {
     default: '127.0.0.1',
     minLength: 1,
   }),
@@ -203,7 +200,7 @@ const OBSERVABILITY = {
   }),
 };
 
-/** Settings by the heading that they stand under in .env.example and docs/reference.md. */
+/** Settings by group; .env.example has a heading for each. */
 export const SETTING_GROUPS = {
   Process: PROCESS,
   'Redis and PostgreSQL': STORES,
@@ -215,25 +212,31 @@ export const SETTING_GROUPS = {
 export const SettingsSchema = Type.Object({ ...PROCESS, ...STORES, ...LIMITS, ...ACCESS, ...OBSERVABILITY });
 
 /**
- * Constants that tests shorten. With NODE_ENV=test the environment may set them by these names, so that
- * a test can shorten those of a real process.
+ * Constants that tests shorten. With NODE_ENV=test, environment variables with these names override
+ * them, so that a test can also shorten those of a child process.
  */
 export const CONSTANTS = {
-  /** Requests that one API process answers at a time; further ones get 503 OVERLOADED. 0 = no bound. */
+  /**
+   * Requests that one API process answers at a time; further ones get 503 OVERLOADED. 0 = no bound.
+   */
   OVERLOAD_IN_FLIGHT: 5_000,
-  /** Milliseconds of event-loop delay above which only a part of OVERLOAD_IN_FLIGHT is let in. 0 = off. */
+  /** Milliseconds of event-loop delay above which fewer requests are admitted. 0 = off. */
   OVERLOAD_LOOP_DELAY_MS: 250,
-  /** Milliseconds that a client has to send a whole request, or to begin one, before it gets 408. */
+  /**
+   * Milliseconds that a client has to send a whole request, or to begin one, before it gets 408.
+   */
   RECEIVE_TIMEOUT_MS: 10_000,
-  /** Milliseconds between two requests of a connection; longer than the 60 s of most load balancers. */
+  /**
+   * Milliseconds between two requests of a connection; longer than the 60 s of most load balancers.
+   */
   KEEP_ALIVE_TIMEOUT_MS: 72_000,
   /** Jobs that one worker confirms at a time; each holds a connection to PostgreSQL. */
   WORKER_CONCURRENCY: 4,
-  /** Niceness of workers: on a shared machine replies come first. */
+  /** Niceness of workers, so that the API has priority on a shared machine. */
   WORKER_NICE: 10,
   /** Milliseconds after which a reservation without an outcome is an orphan. */
   ORPHAN_AGE_MS: 10_000,
-  /** Milliseconds between two turns of the reaper and of the sale sync. */
+  /** Milliseconds between two runs of the reaper and of the sale sync. */
   REAPER_INTERVAL_MS: 2_000,
   /** Milliseconds that a job's lock lasts without renewal. */
   JOB_LOCK_MS: 6_000,
@@ -241,7 +244,10 @@ export const CONSTANTS = {
   JOB_POLL_MS: 5_000,
   /** Milliseconds that Redis may be silent before a worker reconnects; longer than JOB_POLL_MS. */
   WORKER_SILENT_MS: WORK_SOCKET_TIMEOUT_MS,
-  /** Milliseconds after its last heartbeat that a worker counts as alive (its key in Redis expires after WORKER_ALIVE_S). */
+  /**
+   * Milliseconds after its last heartbeat that a worker counts as alive (its key in Redis expires
+   * after WORKER_ALIVE_S).
+   */
   WORKER_ALIVE_MS: WORKER_ALIVE_S * 1_000,
   /** Milliseconds that a stopping process has to finish, after SHUTDOWN_DRAIN_MS. */
   SHUTDOWN_TIMEOUT_MS: 10_000,

@@ -9,7 +9,7 @@
  * Every method throws what the connection throws; then it is unknown whether the script ran.
  */
 
-import { BUYER_BUCKET_TTL_S, COMMIT_BATCH_MAX, REAPER_LOOK } from '../config/limits.ts';
+import { BUYER_BUCKET_TTL_S, COMMIT_BATCH_MAX, REAPER_SCAN_COUNT } from '../config/limits.ts';
 import type { AcceptedOrder, OrderBatch, RejectionReason } from '../domain/order.ts';
 import type { Sale, StockNumbers } from '../domain/sale.ts';
 import type { AnyRedis } from '../runtime/redis/open-redis.ts';
@@ -248,7 +248,7 @@ export function createInventory({
     },
 
     /**
-     * Reads about REAPER_LOOK reservations and claims those that have been uncommitted for `ageMs`:
+     * Reads about REAPER_SCAN_COUNT reservations and claims those that have been uncommitted for `ageMs`:
      * nobody else gets them for as long again. Reservations that cannot be read are returned apart,
      * so that they do not block the others.
      *
@@ -261,7 +261,7 @@ export function createInventory({
       position: PassPosition | null,
     ): Promise<OrphansFound> {
       const { cursor, waitingSince } = position ?? { cursor: '0', waitingSince: '' };
-      const args = [ageMs, pauseMs, REAPER_LOOK, cursor, waitingSince];
+      const args = [ageMs, pauseMs, REAPER_SCAN_COUNT, cursor, waitingSince];
       const [word, epoch, nextCursor, waits, found] = await run('claim-orphans', keys.sale(saleId), args);
       const orphans: Orphan[] = [];
       const unreadable: string[] = [];

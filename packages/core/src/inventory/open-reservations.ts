@@ -1,7 +1,7 @@
 /**
  * How many orders of a sale are reserved, and since when: for metrics, nothing is decided by it.
  */
-import { OLDEST_LOOK_MAX } from '../config/limits.ts';
+import { OLDEST_SCAN_MAX } from '../config/limits.ts';
 import type { AnyRedis } from '../runtime/redis/open-redis.ts';
 import { hashPages } from './hash-pages.ts';
 import type { Keys } from './keys.ts';
@@ -11,7 +11,7 @@ export interface ReservationFigures {
   readonly orders: number;
   /** Those that the reaper has enqueued again. */
   readonly redelivered: number;
-  /** ms since 1970 by Redis' clock, of OLDEST_LOOK_MAX reservations; null if there is none. */
+  /** ms since 1970 by Redis' clock, of OLDEST_SCAN_MAX reservations; null if there is none. */
   readonly oldestReservedAt: number | null;
 }
 
@@ -27,7 +27,7 @@ export function createOpenReservations({ redis, keys }: { redis: AnyRedis; keys:
       for await (const page of hashPages(redis, sale.reservations)) {
         for (const [id, text] of page) oldest = Math.min(oldest, decodeReservation(id, text)?.reservedAt ?? oldest);
         read += page.length;
-        if (read >= OLDEST_LOOK_MAX) break;
+        if (read >= OLDEST_SCAN_MAX) break;
       }
       return { orders, redelivered, oldestReservedAt: Number.isFinite(oldest) ? oldest : null };
     },

@@ -9,7 +9,7 @@ import {
   KEEP_COMPLETED_JOBS,
   KEEP_FAILED_JOBS,
   MAX_QUANTITY,
-  REAPER_QUEUE_LOOK_MAX,
+  REAPER_QUEUE_SCAN_MAX,
 } from '../config/limits.ts';
 import { newUlid, type OrderBatch } from '../domain/order.ts';
 import { failpoint } from '../runtime/failpoints.ts';
@@ -132,11 +132,11 @@ export function createOrderQueue({ redis, prefix }: { redis: AnyRedis; prefix: s
     /**
      * Ids of the orders in jobs that are not done.
      *
-     * @returns null where there are more jobs than REAPER_QUEUE_LOOK_MAX: too many to read
+     * @returns null where there are more jobs than REAPER_QUEUE_SCAN_MAX: too many to read
      */
     async orderIdsUnderWay(): Promise<Set<string> | null> {
       const counts = await queue.getJobCounts(...OPEN_STATES);
-      if (Object.values(counts).reduce((sum, count) => sum + count, 0) > REAPER_QUEUE_LOOK_MAX) return null;
+      if (Object.values(counts).reduce((sum, count) => sum + count, 0) > REAPER_QUEUE_SCAN_MAX) return null;
       const ids = await queue.getRanges([...OPEN_STATES], 0, -1);
       const jobs = (await readOfJobs(ids, 'data')).map(parseJson);
       return new Set(jobs.flatMap((data) => decodeJob(data)?.orders.map((order) => order.id) ?? []));

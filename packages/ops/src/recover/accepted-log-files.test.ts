@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
-import { LOST_LOOK_CHUNK } from '@flash-sale/core/config/limits.ts';
+import { LOST_LOOKUP_CHUNK } from '@flash-sale/core/config/limits.ts';
 import { newOrderId } from '@flash-sale/core/domain/order.ts';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { findLogs, type LogRead, readAcceptedLogs } from './accepted-log-files.ts';
@@ -84,12 +84,12 @@ test('a file in an unknown compression, or cut off, is refused by name, never ta
 });
 
 test('a log that is rotated meanwhile is read under its new name; one that is removed is reported', async () => {
-  writeFileSync(at('api-1.log'), lines(LOST_LOOK_CHUNK));
+  writeFileSync(at('api-1.log'), lines(LOST_LOOKUP_CHUNK));
   writeFileSync(at('api-2.log'), lines(2));
   writeFileSync(at('api-3.log'), lines(3));
   const gone: string[] = [];
   const reading = readAcceptedLogs([folder], { onGone: (file) => void gone.push(file) });
-  expect((await reading.next()).value).toHaveLength(LOST_LOOK_CHUNK);
+  expect((await reading.next()).value).toHaveLength(LOST_LOOKUP_CHUNK);
   renameSync(at('api-2.log'), at('api-2.log.000001'));
   rmSync(at('api-3.log'));
   let orders = 0;
@@ -99,7 +99,7 @@ test('a log that is rotated meanwhile is read under its new name; one that is re
 });
 
 test('a named log that is removed while another one is read is no error', async () => {
-  writeFileSync(at('api-1.log'), lines(LOST_LOOK_CHUNK));
+  writeFileSync(at('api-1.log'), lines(LOST_LOOKUP_CHUNK));
   writeFileSync(at('api-2.log'), lines(2));
   const gone: string[] = [];
   const reading = readAcceptedLogs([at('api-1.log'), at('api-2.log')], { onGone: (file) => void gone.push(file) });

@@ -8,7 +8,7 @@ import { createReadStream, existsSync, globSync, lstatSync, readdirSync, realpat
 import { basename, dirname, join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { createGunzip, createZstdDecompress } from 'node:zlib';
-import { LOST_LOOK_CHUNK } from '@flash-sale/core/config/limits.ts';
+import { LOST_LOOKUP_CHUNK } from '@flash-sale/core/config/limits.ts';
 import type { AcceptedOrder, RejectionReason } from '@flash-sale/core/domain/order.ts';
 import { readAccepted, readRejected } from '@flash-sale/core/runtime/accepted-log.ts';
 
@@ -125,7 +125,7 @@ export const reportLogs = (say: (line: string) => void) => ({
 });
 
 /**
- * Every accepted order, in chunks of LOST_LOOK_CHUNK; one that is in two files comes twice.
+ * Every accepted order, in chunks of LOST_LOOKUP_CHUNK; one that is in two files comes twice.
  *
  * @param given as of findLogs
  * @param receivers onRejected: each order that a worker rejected; onRead: each file once it is read; onGone: each file that
@@ -158,7 +158,7 @@ export async function* readAcceptedLogs(
           firstAt = Math.min(firstAt ?? at, at);
           lastAt = Math.max(lastAt ?? at, at);
           chunk.push(order);
-          if (chunk.length === LOST_LOOK_CHUNK) yield chunk.splice(0);
+          if (chunk.length === LOST_LOOKUP_CHUNK) yield chunk.splice(0);
         } else if (rejection) {
           rejected += 1;
           receivers.onRejected?.(rejection);

@@ -1,6 +1,6 @@
 /** Finds the accepted orders that neither ledger nor inventory has, and redelivers them with the ids that their buyers know. */
 import type { Environment } from '@flash-sale/core/config/environment.ts';
-import { LOST_LOOK_CHUNK } from '@flash-sale/core/config/limits.ts';
+import { LOST_LOOKUP_CHUNK } from '@flash-sale/core/config/limits.ts';
 import type { AcceptedOrder, OrderBatch, OrderOutcome, RejectionReason } from '@flash-sale/core/domain/order.ts';
 import { createInventory, type Inventory } from '@flash-sale/core/inventory/inventory.ts';
 import { createKeys } from '@flash-sale/core/inventory/keys.ts';
@@ -154,8 +154,8 @@ async function waitForEnds(
     await new Promise((resolve) => setTimeout(resolve, 200));
     const before = outcomes.length;
     // Workers take them in order, so the ended ones are at the front.
-    for (let at = 0; at < waiting.length; at += LOST_LOOK_CHUNK) {
-      const ended = await orders.outcomesOf(waiting.slice(at, at + LOST_LOOK_CHUNK));
+    for (let at = 0; at < waiting.length; at += LOST_LOOKUP_CHUNK) {
+      const ended = await orders.outcomesOf(waiting.slice(at, at + LOST_LOOKUP_CHUNK));
       outcomes.push(...ended);
       if (ended.length === 0) break;
     }
