@@ -5,7 +5,9 @@ import type { Violation, ViolationCode } from './audit-report.ts';
 /** Orders of sale $1, found by the primary key: an order id starts with its sale's (constraint orders_id_of_sale). */
 export const OF_SALE = `sale_id = $1 AND id >= ($1::text || '-0') COLLATE "C" AND id < ($1::text || '-1') COLLATE "C"`;
 
-const CONFIRMED = `(SELECT coalesce(sum(quantity), 0) FROM orders WHERE ${OF_SALE} AND status = 'confirmed')`;
+/** The sale with what its confirmed orders hold. */
+const SALE_AND_UNITS = `sales s, (SELECT coalesce(sum(quantity), 0) AS units FROM orders
+                                   WHERE ${OF_SALE} AND status = 'confirmed') o WHERE s.id = $1`;
 
 /** Added units enter the ledger's allotment when a change begins, withdrawn ones leave it when the change is applied. */
 const EXPLAINED = `(SELECT (after->>'allotment')::int FROM operator_actions
@@ -18,13 +20,13 @@ const LEGAL = `status IN ('confirmed', 'rejected') AND quantity > 0 AND (status 
 const CHECKS: readonly (readonly [code: ViolationCode, sql: string])[] = [
   [
     'LEDGER_SOLD_WRONG',
-    `SELECT 'sold', format('The sale counts %s units sold; its confirmed orders hold %s.', sold, ${CONFIRMED})
-       FROM sales WHERE id = $1 AND sold <> ${CONFIRMED}`,
+    `SELECT 'sold', format('The sale counts %s units sold; its confirmed orders hold %s.', sold, units)
+       FROM ${SALE_AND_UNITS} AND sold <> units`,
   ],
   [
     'LEDGER_OVERSOLD',
-    `SELECT 'sold', format('Sold are %s units of an allotment of %s.', greatest(sold, ${CONFIRMED}), allotment)
-       FROM sales WHERE id = $1 AND greatest(sold, ${CONFIRMED}) > allotment`,
+    `SELECT 'sold', format('Sold are %s units of an allotment of %s.', greatest(sold, units), allotment)
+       FROM ${SALE_AND_UNITS} AND greatest(sold, units) > allotment`,
   ],
   [
     'ALLOTMENT_UNEXPLAINED',
