@@ -69,7 +69,7 @@ const claimCommand = fc
   .map(claimOrphans);
 
 /** Redis' clock goes on, or is set back. */
-export const passTime = (ms: number): InventoryCommand =>
+const passTime = (ms: number): InventoryCommand =>
   inventoryCommand({
     name: 'time passes (ms)',
     drawn: ms,

@@ -33,7 +33,7 @@ const OTHER_ID = '0'.repeat(40);
 const NO_SUCH_KEY = -2;
 
 /** Everything that Redis has of a sale. */
-export interface RawSale {
+interface RawSale {
   inventory: Record<string, string>;
   reservations: Record<string, string>;
   claims: Record<string, string>;

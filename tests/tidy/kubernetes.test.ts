@@ -79,9 +79,9 @@ describe.skipIf(rendered === null)('settings and secrets', () => {
     const migrate = 1;
     const processes =
       most('HorizontalPodAutoscaler', 'flash-sale-api') + most('ScaledObject', 'flash-sale-worker') + migrate;
-    const sum = `${processes * settings.DATABASE_POOL_SIZE} connections for ${processes}`;
-    expect(read('deploy/kubernetes/base/settings.env')).toContain(sum);
-    expect(read('docs/operations.md')).toContain(sum);
+    const connections = processes * settings.DATABASE_POOL_SIZE;
+    expect(read('deploy/kubernetes/base/settings.env')).toContain(`${connections} connections for ${processes}`);
+    expect(read('docs/operations.md')).toContain(`${processes} processes with ${connections} connections`);
   });
 });
 

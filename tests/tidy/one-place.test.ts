@@ -29,7 +29,7 @@ test('SQL stands in core/ledger; the audit, the backup and the doctor have their
   expect(
     offenders(
       /\b(SELECT|INSERT INTO|UPDATE|DELETE FROM|TRUNCATE|CREATE TABLE)\b/,
-      /core\/src\/ledger\/|ops\/src\/(audit|backup)\/|doctor\/(judge|read)-postgres\.ts$|launcher\/src\/private-postgres\.ts$/,
+      /core\/src\/ledger\/|ops\/src\/(audit|backup)\/|doctor\/postgres\.ts$|launcher\/src\/private-postgres\.ts$/,
     ),
   ).toEqual([]);
 });
