@@ -66,7 +66,7 @@ test('leftovers are ended when they have the folder in their arguments, and only
   await endLeftovers({ redis, 'api-1': neighbour }, folder, 5_000, (line) => lines.push(line));
   expect(commandLine(redis)).toBeUndefined();
   expect(commandLine(neighbour)).toBeDefined();
-  expect(lines).toEqual([`ending redis (pid ${redis}), left behind by a start that was killed`]);
+  expect(lines).toEqual([`stopping redis (pid ${redis}), left by a start that was killed`]);
   expect(worksIn(2 ** 22 + 1, folder)).toBe(false);
 });
 

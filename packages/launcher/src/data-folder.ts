@@ -1,6 +1,7 @@
 /**
- * The data folder of `npm start`: who owns it, and its secrets. <data>/running.json names the owner and the processes
- * that it started: for people, and for the next start, which ends what a killed one left behind.
+ * The data folder of `npm start`: its owner and its secrets. <data>/running.json has the pids of
+ * the owner and of its child processes, so that the next start can stop processes that a killed one
+ * left.
  */
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -8,7 +9,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 
 export interface DataFolderClaim {
-  /** Processes that the last owner may have left running: name → pid. */
+  /** Processes of the previous owner that may still run: name → pid. */
   readonly left: Readonly<Record<string, number>>;
   setProcess(name: string, pid: number): void;
   release(): void;
@@ -25,7 +26,7 @@ interface RunRecord {
 /**
  * Claims the data folder for this process.
  *
- * @throws Error with a sentence when a running system has it
+ * @throws Error if a running system has claimed it
  */
 export function claimDataFolder(dataFolder: string): DataFolderClaim {
   const file = join(dataFolder, 'running.json');
@@ -34,12 +35,12 @@ export function claimDataFolder(dataFolder: string): DataFolderClaim {
   if (lock === null) {
     const { launcher = 'unknown', since = 'an unknown time' } = last ?? {};
     throw new Error(
-      `The system already runs on ${dataFolder} (pid ${launcher}, since ${since}). Stop it with Ctrl-C there or ` +
-        `"kill ${launcher}", or run a second one apart: DATA_DIR=.data-2 PORT=5002 npm start`,
+      `A system already runs on ${dataFolder} (pid ${launcher}, since ${since}). Stop it with Ctrl-C there or ` +
+        `"kill ${launcher}", or run a second one beside it: DATA_DIR=.data-2 PORT=5002 npm start`,
     );
   }
   const left = last?.processes ?? {};
-  // What was left stays in the record, in case this start is killed before it has ended it.
+  // Keep the old processes in the record, in case this start is killed before it has stopped them.
   const record: RunRecord = { launcher: process.pid, since: new Date().toISOString(), processes: { ...left } };
   const write = () => writeWhole(file, `${JSON.stringify(record, null, 2)}\n`);
   write();
@@ -59,9 +60,9 @@ export function claimDataFolder(dataFolder: string): DataFolderClaim {
 const SECRET_BYTES = 32;
 
 /**
- * The secret of that name in <data>/secrets, created at the first call and readable by its owner only.
+ * Reads the secret <data>/secrets/<name>; creates it at the first call, readable by its owner only.
  *
- * @returns base64url: needs no escaping in URLs, headers or SQL
+ * @returns base64url, which needs no escaping in URLs, headers or SQL
  */
 export function keptSecret(dataFolder: string, name: string): string {
   const file = join(dataFolder, 'secrets', name);
@@ -73,9 +74,14 @@ export function keptSecret(dataFolder: string, name: string): string {
   return secret;
 }
 
-/** Node has no flock; SQLite does, and the system releases it however this process ends. @returns null: another has it */
+/**
+ * Node has no flock. SQLite locks its file with one, which the kernel releases when this process
+ * ends.
+ *
+ * @returns null if another process has the lock
+ */
 function lockFile(file: string): DatabaseSync | null {
-  // Milliseconds: a process that was just killed may still be releasing it.
+  // Milliseconds: a process that was just killed may still have the lock.
   const lock = new DatabaseSync(file, { timeout: 500 });
   try {
     lock.exec('BEGIN EXCLUSIVE');
@@ -87,7 +93,7 @@ function lockFile(file: string): DatabaseSync | null {
   }
 }
 
-/** A crash leaves the old text or the new one, never half of it. */
+/** Atomic: a crash leaves either the old or the new content. */
 function writeWhole(file: string, text: string): void {
   const draft = `${file}.${process.pid}`;
   writeFileSync(draft, text, { mode: 0o600 });
@@ -103,7 +109,7 @@ function readText(file: string): string | undefined {
   }
 }
 
-/** @returns undefined where there is none, or a crash of the machine has spoiled it */
+/** @returns undefined if it does not exist or is corrupt */
 function readRecord(file: string): RunRecord | undefined {
   try {
     return JSON.parse(readText(file) ?? '') as RunRecord;

@@ -1,21 +1,30 @@
-/** A program from Debian's or Ubuntu's packages, downloaded with apt and unpacked into a folder: nothing is installed. */
+/**
+ * Downloads a program from Debian or Ubuntu packages with apt and unpacks it into a folder, without
+ * installing it.
+ */
 import { existsSync, mkdirSync, readdirSync, realpathSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { type RunCommand, runCommand } from './run-command.ts';
 
 export interface DebianProgram {
-  /** In a sentence, with the least version: "Redis 7". */
+  /** Name for messages, with the minimum version: "Redis 7". */
   readonly called: string;
-  /** Of the program, and of the package that has it; the first that is new enough is taken. */
+  /**
+   * Names of the program, which are also those of its packages; the first that is new enough is
+   * used.
+   */
   readonly names: readonly string[];
   readonly majorMin: number;
-  /** Packages that carry the program and its libraries. Its other dependencies (users, init scripts) are not needed. */
+  /**
+   * Packages with the program or its libraries. Other dependencies (users, init scripts) are not
+   * needed.
+   */
   readonly carriesCode: RegExp;
 }
 
 export interface UnpackedProgram {
   readonly path: string;
-  /** LD_LIBRARY_PATH; not given: the system's own libraries. */
+  /** LD_LIBRARY_PATH; absent: the system's libraries. */
   readonly libraryPath?: string;
 }
 
@@ -26,23 +35,24 @@ export interface DebianOptions {
   readonly say?: (line: string) => void;
 }
 
-/** A mirror that does not answer must not delay a first start for minutes. */
+/** Short, so that a mirror that does not answer does not delay the first start for minutes. */
 const APT_PATIENCE = ['Acquire::http::Timeout=20', 'Acquire::https::Timeout=20', 'Acquire::Retries=1'];
 const UPDATE_WITHIN_MS = 180_000;
 const DOWNLOAD_WITHIN_MS = 300_000;
 
-/** The one that an earlier start unpacked. */
+/** @returns the program that an earlier start unpacked, if any */
 export function unpackedProgram(folder: string, { names }: DebianProgram): UnpackedProgram | undefined {
   // Daemons are in sbin.
   for (const bin of [join(folder, 'usr', 'bin'), join(folder, 'usr', 'sbin')]) {
     const name = names.find((one) => existsSync(join(bin, one)));
-    // Not the program's own real path: redis-server is a link to redis-check-rdb, and acts by the name it is started as.
+    // Resolve the folder only: redis-server is a link to redis-check-rdb and acts according to its
+    // argv[0].
     if (name !== undefined) return { path: join(realpathSync(bin), name), libraryPath: libraryFolders(folder) };
   }
   return undefined;
 }
 
-/** @returns where it was unpacked, or the reason why it was not, as part of a sentence */
+/** @returns the unpacked program, or the reason for the failure, as a clause */
 export async function unpackDebianProgram(options: DebianOptions): Promise<UnpackedProgram | string> {
   const { run = runCommand, say = () => {} } = options;
   if ((await run('apt-get', ['--version'])).code !== 0 || (await run('dpkg', ['--version'])).code !== 0) {
@@ -50,7 +60,7 @@ export async function unpackDebianProgram(options: DebianOptions): Promise<Unpac
   }
   const unpacked = await unpack({ ...options, run, say });
   if (typeof unpacked !== 'string' || process.getuid?.() !== 0) return unpacked;
-  // Without lists apt knows no package, and old lists name files that the mirror no longer has.
+  // The package lists may be missing, or name files that the mirror no longer has.
   say('apt-get update');
   await run('apt-get', [...aptOptions(), 'update'], { timeoutMs: UPDATE_WITHIN_MS });
   return unpack({ ...options, run, say });
@@ -84,7 +94,10 @@ async function unpack({ program, folder, run, say }: Required<DebianOptions>): P
   return unpackedProgram(folder, program) ?? `the package ${name} has no ${name}`;
 }
 
-/** Reads `apt-cache policy`: the first package whose candidate ("5:7.0.15-1~deb12u10") is new enough. */
+/**
+ * Parses `apt-cache policy`: the first package whose candidate ("5:7.0.15-1~deb12u10") is new
+ * enough.
+ */
 export function newEnoughPackage(policy: string, majorMin: number): string | undefined {
   for (const [, name, version = ''] of policy.matchAll(/^(\S+):\n(?: {2}.*\n)*? {2}Candidate: (\S+)/gm)) {
     if (Number.parseInt(version.replace(/^\d+:/, ''), 10) >= majorMin) return name;
@@ -92,13 +105,16 @@ export function newEnoughPackage(policy: string, majorMin: number): string | und
   return undefined;
 }
 
-/** Reads `apt-get install --simulate`. Upgrades ("Inst libc6 [2.36-9] (2.36-10 …") are left out: this system has them. */
+/**
+ * Parses `apt-get install --simulate`. Skips upgrades ("Inst libc6 [2.36-9] (2.36-10 …"), which are
+ * installed already.
+ */
 export function missingPackages(plan: string, carriesCode: RegExp): string[] {
   const names = Array.from(plan.matchAll(/^Inst (\S+) \(/gm), ([, name = '']) => name);
   return names.filter((name) => carriesCode.test(name));
 }
 
-/** Every folder of shared libraries; the distribution's own is <arch>-linux-gnu. */
+/** @returns all folders with shared libraries, as LD_LIBRARY_PATH */
 function libraryFolders(root: string): string {
   const entries = ['usr/lib', 'lib']
     .map((top) => join(root, top))
@@ -109,7 +125,7 @@ function libraryFolders(root: string): string {
 }
 
 function aptOptions(): string[] {
-  // apt's own account may not enter our folder.
+  // The account _apt may have no access to this folder.
   const settings = process.getuid?.() === 0 ? [...APT_PATIENCE, 'APT::Sandbox::User=root'] : APT_PATIENCE;
   return settings.flatMap((setting) => ['-o', setting]);
 }

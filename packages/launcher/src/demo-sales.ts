@@ -1,4 +1,7 @@
-/** The two sales that a first start shows: made through the operator API, and never reset by a start. */
+/**
+ * The two demo sales: the first start creates them through the operators' API; later starts do not
+ * reset them.
+ */
 
 const OPEN_FOR_MS = 24 * 3_600_000;
 const ANSWER_WITHIN_MS = 15_000;
@@ -27,14 +30,14 @@ const DEMO_SALES = [
 
 /** The operator API of a running system. */
 export interface Operator {
-  /** http://127.0.0.1:5001; differs from the buyers' address where ADMIN_PORT is set */
+  /** http://127.0.0.1:5001; differs from the buyers' address if ADMIN_PORT is set */
   readonly adminUrl: string;
   readonly adminToken: string;
 }
 
 export interface FoundDemoSale {
   readonly id: string;
-  /** By this call, not by an earlier start. */
+  /** Whether this call created it. */
   readonly made: boolean;
   /** scheduled, active, paused, ended, or unknown while its inventory is rebuilt. */
   readonly state: string;
@@ -42,7 +45,7 @@ export interface FoundDemoSale {
   readonly available: number;
 }
 
-/** Makes those that do not exist. @returns how each is now */
+/** Creates those that do not exist. @returns the current state of each */
 export async function makeDemoSales(operator: Operator): Promise<FoundDemoSale[]> {
   const found: FoundDemoSale[] = [];
   for (const sale of DEMO_SALES) {
@@ -62,12 +65,16 @@ export function describeDemoSale({ id, made, state, available }: FoundDemoSale):
   return `${id} kept (${available === 0 ? 'sold out' : `${available} left`})`;
 }
 
-/** While the inventory is rebuilt nothing is known against it. */
+/** While its inventory is rebuilt, its state is unknown and it counts as open. */
 export function isOpen({ state, available }: FoundDemoSale): boolean {
   return state === 'unknown' || (state === 'active' && available > 0);
 }
 
-/** Opens both for a day from now, with at least as many units available as at first. @returns a line for each sale */
+/**
+ * Opens both sales for a day and refills them to their initial units.
+ *
+ * @returns a line for each sale
+ */
 export async function reopenDemoSales(operator: Operator): Promise<string[]> {
   const lines: string[] = [];
   for (const { id, made, available } of await makeDemoSales(operator)) {
@@ -86,7 +93,7 @@ export async function reopenDemoSales(operator: Operator): Promise<string[]> {
   return lines;
 }
 
-/** @param path after /api/admin/sales. @throws Error with a sentence where the status is none of `expected` */
+/** @param path after /api/admin/sales. @throws Error if the status is not in `expected` */
 async function call(
   { adminUrl, adminToken }: Operator,
   method: string,
@@ -106,7 +113,7 @@ async function call(
   const parsed = ((await response.json().catch(() => null)) ?? {}) as Record<string, unknown>;
   if (expected.includes(status)) return { status, body: parsed };
   if (status === 401 || status === 403)
-    throw new Error(`The running system has another ADMIN_TOKEN than this command (${status}).`);
+    throw new Error(`The running system does not accept the ADMIN_TOKEN of this command (${status}).`);
   const { code = '', detail = parsed.title ?? '' } = parsed;
   throw new Error(`${method} ${url} was answered with ${status} ${code} ${detail}`);
 }

@@ -1,4 +1,7 @@
-/** Finds a Redis that can be run privately: on PATH, in the usual places, unpacked earlier, from Debian, by Docker. */
+/**
+ * Finds a Redis to run as a private server: on PATH, in usual places, unpacked earlier, from
+ * Debian, in Docker.
+ */
 import { existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { REDIS_MAJOR_MIN } from '@flash-sale/core/config/limits.ts';
@@ -7,10 +10,10 @@ import { type RunCommand, runCommand } from './run-command.ts';
 
 const REDIS_IMAGE = 'redis:8-bookworm';
 
-/** Where package managers put it without always putting it on PATH. */
+/** Folders of package managers that may not be on PATH. */
 const USUAL_PLACES = ['/opt/homebrew/bin', '/usr/local/bin', '/usr/bin', '/usr/sbin', '/snap/bin', '/opt/local/bin'];
 
-/** Valkey is Redis under another name. */
+/** Valkey is a compatible fork of Redis. */
 export const REDIS: DebianProgram = {
   called: `Redis ${REDIS_MAJOR_MIN}`,
   names: ['redis-server', 'valkey-server'],
@@ -23,7 +26,7 @@ export type FoundRedis =
   | { readonly kind: 'docker'; readonly image: string };
 
 export interface FindOptions {
-  /** Where a Redis from Debian's packages is unpacked, and found again. */
+  /** Folder of a Redis unpacked from Debian packages. */
   readonly distFolder: string;
   /** PATH. */
   readonly searchPath: string | undefined;
@@ -32,7 +35,7 @@ export interface FindOptions {
   readonly say?: (line: string) => void;
 }
 
-/** No Redis can be had on this machine; the message is one paragraph that says what to do. */
+/** No Redis was found; the message says what to do. */
 export class RedisMissingError extends Error {
   override name = 'RedisMissingError';
 }
@@ -68,20 +71,20 @@ export async function findRedis(options: FindOptions): Promise<FoundRedis> {
   throw new RedisMissingError(whatToDo(tried));
 }
 
-/** One paragraph for a person: what is missing, the ways out, and what was tried. */
+/** The error message: what is missing, how to fix it, and what was tried. */
 function whatToDo(tried: readonly string[]): string {
   const install =
     process.platform === 'darwin'
       ? '"brew install redis"'
-      : '"apt-get install redis-server", "dnf install valkey", or your system\'s own way';
+      : '"apt-get install redis-server", "dnf install valkey", or your package manager';
   return (
-    `No Redis ${REDIS_MAJOR_MIN} or newer was found on this machine, and the sale's stock lives in Redis. Install one (${install}) ` +
-    'and type "npm start" again; or start Docker, and it is run from there; or use one that runs elsewhere: ' +
+    `No Redis ${REDIS_MAJOR_MIN} or newer was found on this machine. Install one (${install}) and run "npm start" again; ` +
+    'or start Docker, so that Redis runs in a container; or use a running Redis: ' +
     `REDIS_URL=redis://user:password@host:6379 npm start. (Tried: ${['PATH and the usual places', ...tried].join('; ')}.)`
   );
 }
 
-/** Reads "Redis server v=7.0.15 sha=…", "Valkey server v=8.0.1 sha=…". */
+/** Parses "Redis server v=7.0.15 sha=…", "Valkey server v=8.0.1 sha=…". */
 async function redisVersion({ path, libraryPath }: UnpackedProgram, run: RunCommand): Promise<string | undefined> {
   const env = libraryPath === undefined ? {} : { env: { LD_LIBRARY_PATH: libraryPath } };
   const { code, stdout } = await run(path, ['--version'], { timeoutMs: 10_000, ...env });

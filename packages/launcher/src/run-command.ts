@@ -1,8 +1,13 @@
-/** Runs a command to its end. A missing command or a failure is a result, not an exception. */
+/**
+ * Runs a command and waits for it. A missing command or a failure is a result, not an exception.
+ */
 import { execa } from 'execa';
 
 export interface CommandResult {
-  /** Exit code; 127: no such command, 124: timed out, 128: ended by a signal, 126: could not be started. */
+  /**
+   * Exit code; 127: no such command, 124: timed out, 128: ended by a signal, 126: could not be
+   * started.
+   */
   readonly code: number;
   readonly stdout: string;
   readonly stderr: string;
@@ -13,7 +18,7 @@ export interface CommandOptions {
   /** Replaces this process's environment. */
   readonly env?: NodeJS.ProcessEnv;
   readonly timeoutMs?: number;
-  /** Aborted: the command and its descendants are ended. */
+  /** If it is aborted, the command and its descendants are killed. */
   readonly signal?: AbortSignal | undefined;
   /** Text for its standard input. */
   readonly input?: string;
@@ -31,7 +36,7 @@ export const runCommand: RunCommand = async (command, args, options = {}) => {
     extendEnv: rest.env === undefined,
     input,
     timeout,
-    // Also a process group of its own: Ctrl-C in the terminal is for us.
+    // This also creates a process group, so that Ctrl-C in the terminal reaches only this process.
     killDescendants: true,
     reject: false,
     stripFinalNewline: false,

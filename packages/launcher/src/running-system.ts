@@ -1,8 +1,8 @@
 /**
- * The settings of this run, and those of the system that runs on the data folder.
+ * The settings of this process, and those of the system that runs on the data folder.
  *
- * A running system keeps its addresses and every setting in <data>/system.env, for commands in other terminals and for a
- * person's own tools. A shell reads it with `set -a; . .data/system.env; set +a`.
+ * A running system writes its addresses and all settings to <data>/system.env, for commands in
+ * other terminals. A shell reads it with `set -a; . .data/system.env; set +a`.
  */
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
@@ -16,19 +16,19 @@ type Variables = Record<string, string | undefined>;
 
 export interface Settings {
   readonly environment: Environment;
-  /** Every variable, as the processes are given them. */
+  /** All variables, for the environment of the processes. */
   readonly variables: Record<string, string>;
   /** Absolute. */
   readonly dataFolder: string;
-  /** Where this machine reaches the API: http://127.0.0.1:5001 */
+  /** Address of the API from this machine: http://127.0.0.1:5001 */
   readonly apiUrl: string;
-  /** The same for operators; differs where ADMIN_PORT is set. */
+  /** The same for operators; differs if ADMIN_PORT is set. */
   readonly adminUrl: string;
 }
 
 /**
- * @param root the project's folder: holds .env, and a relative DATA_DIR
- * @throws EnvironmentError with a sentence for each setting that is wrong
+ * @param root the project's folder, for .env and a relative DATA_DIR
+ * @throws EnvironmentError with a line for each invalid setting
  */
 export function readSettings(root: string, given: Variables): Settings {
   const variables: Record<string, string> = {};
@@ -39,16 +39,16 @@ export function readSettings(root: string, given: Variables): Settings {
   return { environment, variables, dataFolder: resolve(root, environment.DATA_DIR), ...urlsOf(environment) };
 }
 
-/** Where this machine reaches an API with these settings. */
 function urlsOf({ HOST, PORT, ADMIN_HOST, ADMIN_PORT }: Environment): { apiUrl: string; adminUrl: string } {
   const apiUrl = `http://${reachableHost(HOST)}:${PORT}`;
   return { apiUrl, adminUrl: ADMIN_PORT === 0 ? apiUrl : `http://${reachableHost(ADMIN_HOST)}:${ADMIN_PORT}` };
 }
 
 /**
- * What the API refuses, too: `npm start` asks for all of it at once, before it starts anything.
+ * Checks the settings that the API requires in production, so that `npm start` reports all that are
+ * missing before it starts anything.
  *
- * @throws EnvironmentError with a sentence for each
+ * @throws EnvironmentError with a line for each
  */
 export function requireChosen(environment: Environment): void {
   const faults: string[] = [];
@@ -73,25 +73,25 @@ function readDotEnv(root: string): Record<string, string> {
   }
 }
 
-/** Listening on every address includes loopback. */
+/** An API that listens on all addresses is reachable on loopback. */
 function reachableHost(host: string): string {
   if (host === '0.0.0.0') return '127.0.0.1';
   if (host === '::') return '[::1]';
   return host.includes(':') ? `[${host}]` : host;
 }
 
-/** What Node and the PostgreSQL client read from the environment by themselves. */
-const NOT_OURS = /^(NODE_OPTIONS|NODE_EXTRA_CA_CERTS|UV_THREADPOOL_SIZE|PG[A-Z]+)$/;
+/** Variables that Node and the PostgreSQL client read. */
+const LIBRARY_VARIABLES = /^(NODE_OPTIONS|NODE_EXTRA_CA_CERTS|UV_THREADPOOL_SIZE|PG[A-Z]+)$/;
 
-/** Names the data folder, in a terminal that has read the file. */
+/** Variable with the data folder; marks a terminal that has sourced the file. */
 const MARK = 'FLASH_SALE_SYSTEM';
 
 const systemFile = (dataFolder: string): string => join(dataFolder, 'system.env');
 
 /**
- * Defaults are written too: neither a later .env nor the terminal may change them.
+ * Also writes the defaults, so that a later .env or terminal does not change them.
  *
- * @param given what each process is given. LOG_FILE is left out: each has its own
+ * @param given environment of the processes; LOG_FILE is omitted because each has its own
  */
 export function writeSystemFile(dataFolder: string, given: Variables): void {
   const environment = readEnvironment(given);
@@ -99,7 +99,7 @@ export function writeSystemFile(dataFolder: string, given: Variables): void {
   const settings = Object.keys(SettingsSchema.properties)
     .filter((name) => name !== 'LOG_FILE')
     .map((name) => [name, String(environment[name as keyof Environment] ?? '')] as const);
-  const others = Object.entries(given).filter(([name, value]) => NOT_OURS.test(name) && value);
+  const others = Object.entries(given).filter(([name, value]) => LIBRARY_VARIABLES.test(name) && value);
   const variables: Variables = {
     [MARK]: dataFolder,
     API_URL: apiUrl,
@@ -108,12 +108,14 @@ export function writeSystemFile(dataFolder: string, given: Variables): void {
     DATA_DIR: dataFolder,
   };
   const lines = Object.entries(variables).map(([name, value = '']) => `${name}='${value.replaceAll("'", "'\\''")}'\n`);
-  // A file that exists would keep its mode, and this one holds secrets.
+  // An existing file would keep its mode, and this one contains secrets.
   removeSystemFile(dataFolder);
   writeFileSync(systemFile(dataFolder), lines.join(''), { mode: 0o600 });
 }
 
-/** @returns name → text, as a shell reads it (parseEnv of Node has no quote within quotes); {} where no system runs */
+/**
+ * @returns name → text; {} if no system runs. Node's parseEnv cannot parse quotes within quotes.
+ */
 export function readSystemFile(dataFolder: string): Record<string, string> {
   let text: string;
   try {
@@ -131,22 +133,25 @@ export function removeSystemFile(dataFolder: string): void {
   rmSync(systemFile(dataFolder), { force: true });
 }
 
-/** @throws Error with a sentence in a terminal that has read a system.env: it would start on that system's servers */
+/**
+ * @throws Error in a terminal that has sourced a system.env: it would start on that system's
+ * servers
+ */
 export function refuseSourced(given: Variables): void {
   if (!given[MARK]) return;
   throw new Error(
-    `This terminal has the settings of the system on ${given[MARK]} (its system.env was read into it): ` +
-      "what is started here would sell on that system's Redis and ledger. Open a new terminal.",
+    `This terminal has the settings of the system on ${given[MARK]} (it has sourced its system.env): ` +
+      "a system started here would use that system's Redis and ledger. Open a new terminal.",
   );
 }
 
 /**
- * Settings of the system that a command means: those of the one that runs on the data folder, under what the terminal
- * sets itself. Where the terminal names other servers another system is meant, and where none runs there is none: then
- * they are the terminal's, over .env.
+ * Settings for a command: those of the system that runs on the data folder, overridden by the
+ * terminal's variables. If no system runs, or the terminal names other servers, the settings are
+ * those of .env, overridden by the terminal's variables.
  *
- * @returns changed: names of what the terminal sets differently from the running system
- * @throws EnvironmentError with a sentence for each setting that is wrong
+ * @returns changed: names that the terminal sets to another value than the running system
+ * @throws EnvironmentError with a line for each invalid setting
  */
 export function findSettings(
   root: string,
@@ -164,19 +169,19 @@ export function findSettings(
   return { settings: readSettings(root, { ...running, ...Object.fromEntries(own) }), isRunning: true, changed };
 }
 
-/** How an operator reaches that system. @throws Error with a sentence where no token is known */
+/** The operators' API of that system. @throws Error if no token is known */
 export function findOperator(root: string, given: Variables): { adminUrl: string; adminToken: string } {
   const { settings } = findSettings(root, given);
   return { adminUrl: settings.adminUrl, adminToken: required(settings, 'ADMIN_TOKEN') };
 }
 
-/** Its servers. @throws Error with a sentence where one is not known */
+/** The servers of that system. @throws Error if one is not known */
 export function findServers(root: string, given: Variables): { redisUrl: string; databaseUrl: string } {
   const { settings } = findSettings(root, given);
   return { redisUrl: required(settings, 'REDIS_URL'), databaseUrl: required(settings, 'DATABASE_URL') };
 }
 
-/** The ledger alone, for commands that need no Redis. @throws Error with a sentence where it is not known */
+/** Only the ledger, for commands that need no Redis. @throws Error if it is not known */
 export function findLedger(root: string, given: Variables): string {
   return required(findSettings(root, given).settings, 'DATABASE_URL');
 }
@@ -185,6 +190,6 @@ function required(settings: Settings, name: 'REDIS_URL' | 'DATABASE_URL' | 'ADMI
   const value = settings.environment[name];
   if (value) return value;
   throw new Error(
-    `${name} is not set, and no system runs on ${settings.dataFolder}. Type "npm start" first, or set ${name}.`,
+    `${name} is not set, and no system runs on ${settings.dataFolder}. Run "npm start" first, or set ${name}.`,
   );
 }

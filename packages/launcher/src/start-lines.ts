@@ -1,4 +1,4 @@
-/** The lines that `npm start` prints: short, plain, aligned. */
+/** Formats the output of `npm start`. */
 
 export type Say = (line: string) => void;
 
@@ -11,7 +11,7 @@ export function stepLine(name: string, what: string, duration = ''): string {
   return `  ${name.padEnd(NAME_WIDTH)}${duration === '' ? what : `${what.padEnd(WHAT_WIDTH)} ${duration}`}`;
 }
 
-/** @returns a function that gives the time since: "0.3 s" */
+/** @returns a function that formats the elapsed time: "0.3 s" */
 export function stepTimer(): () => string {
   const startedAt = performance.now();
   return () => `${((performance.now() - startedAt) / 1000).toFixed(1).padStart(5)} s`;
@@ -43,7 +43,7 @@ export function welcome({ apiUrl, adminUrl, buyers, adminToken, demo, logs }: We
     `  curl ${apiUrl}/api/orders/<order_id> ${asBuyer}`,
   ];
   const reopen = [
-    'A demo sale is over or sold out. This, in another terminal, opens both again:',
+    'A demo sale is over or sold out. To open both again, run in another terminal:',
     '  npm start -- --reopen',
   ];
   const tryIt =
@@ -59,7 +59,7 @@ export function welcome({ apiUrl, adminUrl, buyers, adminToken, demo, logs }: We
   };
   return [
     '',
-    'The system runs.',
+    'The system is running.',
     ...Object.entries(facts).map(([name, what]) => `  ${name.padEnd(FACT_WIDTH)}${what}`),
     '',
     ...tryIt,

@@ -1,13 +1,13 @@
 /**
- * `npm start`: everything that a sale needs, on one machine, from settings to the first order.
+ * `npm start`: runs the whole system on one machine.
  *
- * 1. Settings: what cannot work is refused before anything is started.
- * 2. The data folder is claimed; what a killed start left behind is ended.
- * 3. Redis and PostgreSQL: the given ones, or private ones; then the ledger's migrations.
- * 4. Workers and API processes, kept running; the API answers /health.
- * 5. The demo sales, and the few lines that a person needs.
+ * 1. Validate the settings before anything is started.
+ * 2. Claim the data folder, and stop processes that a killed start left.
+ * 3. Connect to the given Redis and PostgreSQL, or start private ones. Migrate the ledger.
+ * 4. Start workers and API processes and keep them running, until the API is healthy.
+ * 5. Create the demo sales and print the addresses.
  *
- * Stopping goes the other way: API, workers, servers.
+ * It stops in reverse order: API, workers, servers.
  */
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -40,7 +40,9 @@ import {
 } from './running-system.ts';
 import { plural, type Say, stepLine, stepTimer, type WelcomeFacts, welcome } from './start-lines.ts';
 
-/** Milliseconds for API and worker to be ready: a first start on a slow disk reads every module. */
+/**
+ * Milliseconds for API and worker to be ready: the first start reads all modules from a slow disk.
+ */
 const READY_WITHIN_MS = 60_000;
 const POLL_MS = 100;
 
@@ -53,9 +55,9 @@ export interface SystemOptions {
   /** The environment. */
   readonly given: Record<string, string | undefined>;
   readonly say: Say;
-  /** true: API and workers restart by themselves when a file of theirs changes. */
+  /** true: API and workers restart when their source files change. */
   readonly watch?: boolean;
-  /** Aborted when we are to stop, also in the middle of starting. */
+  /** Aborted to stop the system, also during the start. */
   readonly signal: AbortSignal;
 }
 
@@ -71,7 +73,7 @@ export class System {
   #claim: DataFolderClaim | undefined;
   #stopped: Promise<void> | undefined;
 
-  /** @throws Error with a sentence when a setting is wrong or does not fit this machine */
+  /** @throws Error if a setting is invalid or not supported on this machine */
   constructor(options: SystemOptions) {
     this.#options = options;
     refuseSourced(options.given);
@@ -87,27 +89,29 @@ export class System {
     ({ promise: this.failed, resolve: this.#fail } = Promise.withResolvers<Error>());
   }
 
-  /** @throws Error with a sentence when it cannot be started, or the signal's reason; call stop() even then */
+  /** @throws Error if the start fails, or the signal's reason; call stop() also then */
   async start(): Promise<void> {
     const { say, signal } = this.#options;
     const { PORT, HOST, ADMIN_PORT, ADMIN_HOST, SHUTDOWN_TIMEOUT_MS } = this.#settings.environment;
     this.#claim = claimDataFolder(this.#dataFolder);
-    await endLeftovers(this.#claim.left, this.#dataFolder, SHUTDOWN_TIMEOUT_MS, (line) => say(stepLine('left', line)));
+    await endLeftovers(this.#claim.left, this.#dataFolder, SHUTDOWN_TIMEOUT_MS, (line) =>
+      say(stepLine('leftover', line)),
+    );
     await requireListenable(PORT, HOST);
     if (ADMIN_PORT > 0) await requireListenable(ADMIN_PORT, ADMIN_HOST);
-    // Awaited to its end: what it starts must be known, to be stopped. It observes the signal itself.
+    // Not raced against the signal: stop() must know the servers that it starts.
     const servers = await this.#startServers();
     const failure = this.failed.then((error) => Promise.reject(error));
     await Promise.race([this.#startOnServers(servers), rejectWhenAborted(signal), failure]);
   }
 
-  /** Resolves when nothing of ours runs any more. Idempotent, also after a start that failed. */
+  /** Resolves when all processes have ended. Idempotent, also after a failed start. */
   stop(): Promise<void> {
     this.#stopped ??= this.#stopAll();
     return this.#stopped;
   }
 
-  /** Ends everything at once, without waiting. */
+  /** Kills all processes, without waiting. */
   kill(): void {
     for (const kept of this.#processes.values()) kept.kill();
   }
@@ -144,7 +148,7 @@ export class System {
     say(welcome({ apiUrl, adminUrl, buyers, adminToken: shownToken, demo, logs: join(this.#dataFolder, 'logs') }));
   }
 
-  /** Both side by side. */
+  /** Starts or checks both in parallel. */
   async #startServers(): Promise<{ REDIS_URL: string; DATABASE_URL: string }> {
     const { REDIS_URL, DATABASE_URL } = this.#settings.environment;
     const checkGiven = async (url: string): Promise<string> => {
@@ -161,7 +165,7 @@ export class System {
     return { REDIS_URL: redis.value, DATABASE_URL: postgres.value };
   }
 
-  /** Checks the one that is given, or starts a private one. @returns its address */
+  /** Checks the given server, or starts a private one. @returns its address */
   async #server(
     name: string,
     given: string | undefined,
@@ -193,7 +197,7 @@ export class System {
         name,
         kind: 'app',
         command: process.execPath,
-        // The app does not read the folder: a later start knows by it whose process this is.
+        // The app ignores --data-dir; a later start identifies the process by it.
         args: [...SERVICE_NODE_ARGS, ...watching, main, '--data-dir', this.#dataFolder],
         cwd: root,
         env: { ...given, METRICS_PORT: String(metricsPort(environment, app, index)), LOG_FILE: logFile },
@@ -223,7 +227,7 @@ export class System {
     for (const group of [/^api-/, /^worker-/, /^(redis|postgres)$/])
       await Promise.all(processes.filter(({ name }) => group.test(name)).map((kept) => kept.stop()));
     if (this.#claim === undefined) return;
-    // Without the claim the file is another system's.
+    // Without the claim, the file belongs to another system.
     removeSystemFile(this.#dataFolder);
     this.#claim.release();
   }

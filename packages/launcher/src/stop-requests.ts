@@ -1,25 +1,29 @@
 /**
- * When a person or a supervisor wants us to stop, and when they insist.
+ * Turns signals into stop requests, and repeated requests into a forced stop.
  *
- * One Ctrl-C arrives several times: the terminal signals its whole foreground group, and npm and bootstrap.mjs pass on
- * what they receive. Signals close together are therefore one request. A third request, or one well after the first, forces.
+ * One Ctrl-C arrives several times: the terminal signals the whole foreground group, and npm and
+ * run.mjs forward their signals. So signals close together count as one request. A third request,
+ * or one well after the first, forces the stop.
  */
 import type { EventEmitter } from 'node:events';
 
-/** Milliseconds: signals with less between them are one request. */
+/** Milliseconds within which signals count as one request. */
 const SAME_REQUEST_MS = 500;
-/** Milliseconds: a request this long after the first one forces. */
+/** Milliseconds after the first request from which another one forces the stop. */
 const PATIENCE_MS = 3_000;
 const REQUESTS_THAT_FORCE = 3;
 
 export interface StopHandlers {
   readonly onStop: (reason: string) => void;
   readonly onForce: () => void;
-  /** Milliseconds, rising; for tests. */
+  /** Monotonic clock, ms; for tests. */
   readonly now?: () => number;
 }
 
-/** @param source a process: emits SIGINT, SIGTERM, SIGHUP, and 'disconnect' when the process that started us is gone */
+/**
+ * @param source a process: emits SIGINT, SIGTERM, SIGHUP, and 'disconnect' when its parent has
+ * ended
+ */
 export function listenForStop(source: EventEmitter, { onStop, onForce, now = () => performance.now() }: StopHandlers) {
   let first: number | undefined;
   let last = 0;
