@@ -59,7 +59,7 @@ async function lossOf(
   return loseRedis({ template: inject('template'), loss, units, after, appendfsync, distFolder });
 }
 
-test.concurrent('[I2] [I11] FLUSHALL in a sale of 5,000 units with 2,500 confirmed: never more than 5,000 are, and the sale goes on', async () => {
+test('[I2] [I11] FLUSHALL in a sale of 5,000 units with 2,500 confirmed: never more than 5,000 are, and the sale goes on', async () => {
   const run = await lossOf('flushall', 5_000, 2_500, 'everysec');
   try {
     const found = await expectNothingUnaccountedFor(run, 5_000);
@@ -72,7 +72,7 @@ test.concurrent('[I2] [I11] FLUSHALL in a sale of 5,000 units with 2,500 confirm
   }
 }, 120_000);
 
-test.concurrent('[I3] [I11] killed and started again with `appendfsync always`: every accepted order is confirmed', async () => {
+test('[I3] [I11] killed and started again with `appendfsync always`: every accepted order is confirmed', async () => {
   const run = await lossOf('restart', 1_500, 500, 'always');
   try {
     const found = await expectNothingUnaccountedFor(run, 1_500);
@@ -83,7 +83,7 @@ test.concurrent('[I3] [I11] killed and started again with `appendfsync always`: 
   }
 }, 120_000);
 
-test.concurrent.each(['restored', 'failover'] as const)(
+test.each(['restored', 'failover'] as const)(
   '[I2] [I11] %s, a second behind: nothing is sold twice, no order is left without an end',
   async (loss) => {
     const run = await lossOf(loss, 1_500, 500, 'everysec');
