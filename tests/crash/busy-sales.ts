@@ -14,9 +14,9 @@ import type { World } from '../support/world.ts';
 /** The ledger refuses this buyer's orders. */
 const REFUSED = 'refused-by-the-ledger';
 /** So many of those below: they end only when the ledger is well again. */
-const AILING_MAX = 40;
-/** The ledger cannot write this buyer's orders, and says that the fault is its own. */
-const AILING = 'ailing-ledger';
+const DEGRADED_MAX = 40;
+/** The ledger cannot write this buyer's orders, and says that the fault is its own (SQLSTATE 42501). */
+const DEGRADED = 'degraded-ledger';
 
 export interface BusySales {
   /** Orders that a reply of 200 named, with their buyer. */
@@ -58,7 +58,7 @@ export async function keepBusy(
     CREATE TRIGGER refuse BEFORE INSERT ON orders FOR EACH ROW
       WHEN (NEW.buyer_id = '${REFUSED}' AND NEW.status = 'confirmed') EXECUTE FUNCTION refuse();
     CREATE FUNCTION ail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no rights' USING ERRCODE = '42501'; END $$;
-    CREATE TRIGGER ail BEFORE INSERT ON orders FOR EACH ROW WHEN (NEW.buyer_id = '${AILING}') EXECUTE FUNCTION ail()`);
+    CREATE TRIGGER ail BEFORE INSERT ON orders FOR EACH ROW WHEN (NEW.buyer_id = '${DEGRADED}') EXECUTE FUNCTION ail()`);
   const crowded = await makeSale(world, { id: 'crowded', units: 1_500_000, perBuyerLimit: 1_000 });
   const operated = await makeSale(world, { id: 'operated', units: 1_000 });
   const orphaned = await makeSale(world, { id: 'orphaned', units: 1_000_000 });
@@ -66,7 +66,7 @@ export async function keepBusy(
   const shaken = await Promise.all(
     Array.from({ length: 6 }, (_, i) => makeSale(world, { id: `shaken-${i}`, units: 100_000, perBuyerLimit: 1_000 })),
   );
-  let ailingOrders = 0;
+  let degradedOrders = 0;
 
   async function send(
     path: string,
@@ -193,16 +193,16 @@ export async function keepBusy(
       await order(orphaned.id, REFUSED);
       await orphan(orphaned.id, `orphan-${unique()}`);
     },
-    /** Handed over too often: to be given up. */
+    /** Redelivered too often: to be rejected. */
     async worn() {
       const batch = await orphan(orphaned.id, `worn-${unique()}`);
       const id = batch?.orders[0]?.id;
       if (id) await countRedeliveries(id, 8);
     },
     /** Its last attempt fails for a fault of the ledger. */
-    async ailing() {
-      if (ailingOrders++ >= AILING_MAX) return pause(200);
-      const batch = await orphan(orphaned.id, AILING);
+    async degraded() {
+      if (degradedOrders++ >= DEGRADED_MAX) return pause(200);
+      const batch = await orphan(orphaned.id, DEGRADED);
       if (!batch) return;
       const [one] = batch.orders as [(typeof batch.orders)[number]];
       await countRedeliveries(one.id, 1);
@@ -225,19 +225,19 @@ export async function keepBusy(
     /** The inventory is lost with an order that is in a job, one that is reserved, and one that the ledger has and that is reserved all the same. */
     async lostInventory() {
       const sale = shaken[randomInt(shaken.length)] as (typeof shaken)[number];
-      const buyer = `settled-${unique()}`;
+      const buyer = `committed-${unique()}`;
       const keys = world.keys.sale(sale.id);
-      const [inJob, reserved, settled] = [
+      const [inJob, reserved, committed] = [
         await orphan(sale.id, `in-job-${unique()}`),
         await orphan(sale.id, `reserved-${unique()}`),
         await order(sale.id, buyer, `key-${unique()}`),
       ];
-      if (!inJob || !reserved || !settled) return;
-      if (!(await untilConfirmed(settled))) return;
+      if (!inJob || !reserved || !committed) return;
+      if (!(await untilConfirmed(committed))) return;
       await world.redis
         .multi()
         .hset(keys.inventory, 'instance_id', 'f'.repeat(40))
-        .hset(keys.reservations, settled, reservationText(Date.now(), buyer))
+        .hset(keys.reservations, committed, reservationText(Date.now(), buyer))
         .hdel(keys.reservations, (inJob.orders[0] as { id: string }).id)
         .exec();
       // Before that the ledger would take the order as one of the present epoch.

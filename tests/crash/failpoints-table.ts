@@ -65,13 +65,13 @@ const REBUILD =
   'Between close-inventory and open-inventory: whatever it wrote, the rebuilding is begun again in a higher epoch.';
 const CARRIED = 'Carries what the ledger has, and is repeated until the ledger knows that the inventory has it.';
 const COUNTS =
-  "Counts redeliveries, by which an order is given up after eight: one more or less changes nobody's order.";
+  "Counts redeliveries, by which an order is rejected after eight: one more or less changes nobody's order.";
 const OPERATOR =
   'One change of one row by an operator: it is there or it is not, and an operator who was not answered reads the sale.';
 
 /**
  * Where each server is killed. Redis is asked to do something by scripts and by the queue, PostgreSQL by transactions; at their beginnings
- * nothing was sent to PostgreSQL, which is then only away (postgres-unavailable.test.ts).
+ * nothing was sent to PostgreSQL, which is then only unavailable (postgres-unavailable.test.ts).
  */
 const KILLED_AT: Readonly<Record<Server, Readonly<Record<string, Fate>>>> = {
   redis: {

@@ -1,4 +1,4 @@
-/** The ledger is away: refusing, or silent. Orders are accepted up to the backlog's limit, the worker waits, and all is confirmed afterwards. */
+/** PostgreSQL refuses connections or is silent: orders are accepted up to the backlog limit, and all are confirmed later. */
 
 import { UNAVAILABLE_RETRY_MS } from '@flash-sale/core/config/limits.ts';
 import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
@@ -92,7 +92,7 @@ test.each([
   90_000,
 );
 
-test('[trap 12] it was away, answers again and is read-only: both are said, no attempt is used up, and all is confirmed once it can write', async () => {
+test('[trap 12] it was unavailable and comes back read-only: both are logged, no attempt is used up, and all is confirmed once it can write', async () => {
   const sale = await makeSale(world);
   const database = new URL(world.databaseUrl).pathname.slice(1);
   // The one that can still write.

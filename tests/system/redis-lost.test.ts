@@ -64,7 +64,7 @@ test('[I2] [I11] FLUSHALL in a sale of 5,000 units with 2,500 confirmed: never m
   try {
     const found = await expectNothingUnaccountedFor(run, 5_000);
     expect([...found.values()].filter((word) => word === 'confirmed')).toHaveLength(5_000);
-    // Whoever was accepted and lost was told the truth in the end.
+    // Every accepted order that was lost ended in a true outcome.
     const words = new Set([...run.accepted].map((id) => found.get(id)));
     expect([...words].filter((word) => word !== 'confirmed' && word !== 'NO_ROOM_AFTER_LOSS')).toEqual([]);
   } finally {

@@ -128,24 +128,24 @@ test('[trap 9] [trap 38] killed and started again: 503 meanwhile, then API and w
   const sale = await makeSale(world);
   await order(sale.id, 'before');
   await eventually(
-    'it is settled',
+    'it is committed',
     5_000,
     async () => (await createInventory(world).read(sale.id)).numbers?.sold === 1,
   );
   // The append-only file reaches the disk every second. A killed process loses less, but this test is not about that.
   await new Promise((resolve) => setTimeout(resolve, 1_200));
   process.kill(server.pid as number, 'SIGKILL');
-  let away = await order(sale.id, 'meanwhile');
-  for (let i = 0; i < 20 && away.body.code === 'OUTCOME_UNKNOWN'; i++) away = await order(sale.id, 'meanwhile');
-  expect([away.status, away.body.code]).toEqual([503, 'INVENTORY_UNAVAILABLE']);
-  expect(away.body.detail).toContain('Nothing was taken');
+  let refused = await order(sale.id, 'meanwhile');
+  for (let i = 0; i < 20 && refused.body.code === 'OUTCOME_UNKNOWN'; i++) refused = await order(sale.id, 'meanwhile');
+  expect([refused.status, refused.body.code]).toEqual([503, 'INVENTORY_UNAVAILABLE']);
+  expect(refused.body.detail).toContain('Nothing was taken');
   // No second way sells it: the ledger has nobody's order of that time.
   const { rows } = await world.pool.query(
     `SELECT count(*)::int AS n FROM orders WHERE sale_id = $1 AND buyer_id = 'meanwhile'`,
     [sale.id],
   );
   expect(rows[0].n).toBe(0);
-  expect(away.milliseconds).toBeLessThan(BUDGET_MS + MARGIN_MS);
+  expect(refused.milliseconds).toBeLessThan(BUDGET_MS + MARGIN_MS);
   await eventually('orders are taken again', 15_000, async () => (await order(sale.id, 'after')).status === 200);
   await eventually('the worker confirms again', 15_000, async () => {
     const numbers = (await createInventory(world).read(sale.id)).numbers;

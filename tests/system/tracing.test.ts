@@ -198,7 +198,7 @@ test('off: nothing of the SDK is loaded, and nothing is sent', async () => {
 }, 60_000);
 
 test.each([
-  ['away', false],
+  ['unavailable', false],
   ['silent', true],
 ])(
   'a collector that is %s costs a line and no order; a process stops in time',

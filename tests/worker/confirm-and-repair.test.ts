@@ -70,7 +70,7 @@ describe('orphans [I3]', () => {
     expect(await createSaleStore(world.pool).find(sale.id)).toMatchObject({ sold: 40 });
   });
 
-  test('committed and never settled: the inventory follows, the ledger stays', async () => {
+  test('confirmed and never committed to the inventory: the reaper does it, the ledger stays', async () => {
     const sale = await makeSale(world);
     const [id] = (await accepted(sale.id, 1)) as [string];
     const order = await inventory.findReservation(sale.id, id);
@@ -149,7 +149,7 @@ describe('orders that cannot be confirmed', () => {
     expect(await queue.bullQueue.getFailedCount()).toBe(1);
   });
 
-  test('[trap 12] every attempt fails although the ledger answers: given up with a reason, units back once', async () => {
+  test('[trap 12] every attempt fails although the ledger answers: rejected with a reason, units released once', async () => {
     const sale = await makeSale(world);
     const [id] = (await accepted(sale.id, 1)) as [string];
     // A fault that is neither the data's nor the connection's: only orders that are confirmed run into it.
@@ -238,7 +238,7 @@ describe('orders that cannot be confirmed', () => {
     expect(await statuses()).toEqual({ confirmed: 6, LEDGER_SOLD_OUT: 4 });
   });
 
-  test('[trap 12] an order whose redeliveries never come to an end is given up some day', async () => {
+  test('[trap 12] an order that is redelivered too often is rejected', async () => {
     const sale = await makeSale(world);
     const ids = await accepted(sale.id, 2);
     // Eight redeliveries whose workers died each time; no job is left.

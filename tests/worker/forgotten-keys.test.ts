@@ -1,6 +1,6 @@
 /**
- * Redis has forgotten an idempotency key whose order the ledger has, and gave it to a second order. However that one is rejected, and whoever
- * dies meanwhile: the key leads to the first one again before the second one's reservation is gone.
+ * Redis has lost an idempotency key whose order the ledger has, and accepted a second order under it. However that one is
+ * rejected, and whatever crashes meanwhile: the key leads to the first order again before the second reservation is gone.
  */
 import type { AcceptedOrder, OrderBatch } from '@flash-sale/core/domain/order.ts';
 import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
@@ -67,7 +67,7 @@ test('[I4] rejected as the second of its key', async () => {
   expect(await ask(second.saleId)).toEqual({ word: 'replayed', id: first.id });
 });
 
-test('[I4] given up before the ledger could see whose key it is', async () => {
+test('[I4] rejected by the worker, before the ledger could see whose key it is', async () => {
   await rejectOrders(steps, second);
   expect(await orders.outcomesOf([secondId()])).toMatchObject([{ status: 'rejected', reason: 'UNCONFIRMABLE' }]);
   expect(await seen()).toEqual({ leadsTo: first.id, reserved: 0 });

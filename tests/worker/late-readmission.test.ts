@@ -1,6 +1,6 @@
 /**
- * A worker that stands still between its look into the ledger and its question to the inventory. PostgreSQL takes the sale's row away from it, another
- * worker brings the order to its end, and then the question comes.
+ * A worker freezes between reading the ledger and readmitting an order. PostgreSQL ends its transaction, another worker
+ * finishes the order, and then the call to the inventory arrives.
  */
 import type { OrderBatch } from '@flash-sale/core/domain/order.ts';
 import type { Sale } from '@flash-sale/core/domain/sale.ts';
@@ -68,13 +68,13 @@ async function standStill(batch: OrderBatch) {
     /** @returns the inventory's answer to the question that comes late */
     async late(): Promise<unknown> {
       goOn();
-      await expect(frozen, 'the ledger has taken its row away').rejects.toThrow();
+      await expect(frozen, 'its lock on the row is lost').rejects.toThrow();
       return question;
     },
   };
 }
 
-test('[I1] [I11] an order that was readmitted and settled meanwhile is not readmitted again, and counts once', async () => {
+test('[I1] [I11] an order that was readmitted and committed meanwhile is not readmitted again, and counts once', async () => {
   const batch = await accepted(4);
   await rebuildInventory('inventory', 'reservations');
   const frozen = await standStill(batch);
@@ -88,7 +88,7 @@ test('[I1] [I11] an order that was readmitted and settled meanwhile is not readm
   expect(await numbers()).toEqual({ allotment: 10, available: 6, reserved: 0, sold: 4 });
 });
 
-test('[I1] [I11] an order that the new inventory had kept and that was settled meanwhile is not readmitted, and counts once', async () => {
+test('[I1] [I11] an order that the new inventory had kept and that was committed meanwhile is not readmitted, and counts once', async () => {
   const batch = await accepted(4);
   await rebuildInventory();
   expect(await numbers()).toEqual({ allotment: 10, available: 6, reserved: 4, sold: 0 });
@@ -99,7 +99,7 @@ test('[I1] [I11] an order that the new inventory had kept and that was settled m
   expect(await numbers()).toEqual({ allotment: 10, available: 6, reserved: 0, sold: 4 });
 });
 
-test('[I1] [I11] an order that was known to the new inventory under another epoch and settled meanwhile counts once', async () => {
+test('[I1] [I11] an order that was known to the new inventory under another epoch and committed meanwhile counts once', async () => {
   const batch = { ...(await accepted(4)), epoch: 0 };
   const frozen = await standStill(batch);
   await steps.confirm(batch);
@@ -107,7 +107,7 @@ test('[I1] [I11] an order that was known to the new inventory under another epoc
   expect(await numbers()).toEqual({ allotment: 10, available: 6, reserved: 0, sold: 4 });
 });
 
-test('[I1] [I11] a question from before another rebuild is of an older epoch than the inventory, which has counted the order as sold', async () => {
+test('[I1] [I11] a call from before another rebuild has an older epoch than the inventory, which counts the order as sold', async () => {
   const batch = await accepted(4);
   await rebuildInventory('inventory', 'reservations');
   const frozen = await standStill(batch);
@@ -118,7 +118,7 @@ test('[I1] [I11] a question from before another rebuild is of an older epoch tha
   expect(await numbers()).toEqual({ allotment: 10, available: 6, reserved: 0, sold: 4 });
 });
 
-test('[I11] a question from before the first rebuild: whoever has read the epoch before it need not ask, and is refused as it commits', async () => {
+test('[I11] a call from before the first rebuild is refused, also when it commits', async () => {
   const batch = await accepted(4);
   await steps.orders.confirm(batch, inventory.readmit);
   await rebuildInventory('inventory', 'reservations');
@@ -127,7 +127,7 @@ test('[I11] a question from before the first rebuild: whoever has read the epoch
   expect(await numbers()).toEqual({ allotment: 10, available: 6, reserved: 0, sold: 4 });
 });
 
-test('[I5] an order that was readmitted and given up meanwhile is not readmitted again: its units went back once', async () => {
+test('[I5] an order that was readmitted and rejected meanwhile is not readmitted again: its units were released once', async () => {
   const batch = await accepted(4);
   await rebuildInventory('inventory', 'reservations');
   const frozen = await standStill(batch);

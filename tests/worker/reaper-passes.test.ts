@@ -39,7 +39,7 @@ function reaperOf(changed: Partial<Parameters<typeof createReaper>[0]>) {
     orders: createOrderStore(world.pool),
     sales: createSaleStore(world.pool),
     queue,
-    reject: () => Promise.reject(new Error('nothing is to be given up here')),
+    reject: () => Promise.reject(new Error('nothing is to be rejected here')),
     // At once.
     orphanAgeMs: -1,
     log: world.log,
@@ -127,7 +127,7 @@ test('[I3] orders that cannot be brought to their end keep none behind them from
   const count = 6 * REAPER_SCAN_COUNT;
   const sale = await makeSale(world, { units: count });
   const ids = await reserve(sale.id, count);
-  // Handed over too often, so that they are given up; and that fails for each.
+  // Redelivered too often, so that they are rejected; and that fails for each.
   const worn = ids.filter((_, i) => i % (REAPER_SCAN_COUNT / 4) === 0);
   for (const id of worn) await world.redis.hset(world.keys.sale(sale.id).redeliveries, id, REDELIVERIES_MAX);
   await expect(reaperOf({ reject: () => Promise.reject(new Error('cannot be written')) }).runOnce()).rejects.toThrow(
@@ -140,13 +140,13 @@ test('[I3] after a fault of a part the pass goes on, and what was claimed before
   const sale = await makeSale(world, { units: 4 * REAPER_SCAN_COUNT });
   const ids = await reserve(sale.id, 4 * REAPER_SCAN_COUNT);
   const orders = createOrderStore(world.pool);
-  let isAway = true;
-  const away = () => Promise.reject(Object.assign(new Error('away'), { code: 'ECONNREFUSED' }));
+  let isDown = true;
+  const down = () => Promise.reject(Object.assign(new Error('down'), { code: 'ECONNREFUSED' }));
   const reaper = reaperOf({
-    orders: { ...orders, outcomesOf: (orderIds) => (isAway ? away() : orders.outcomesOf(orderIds)) },
+    orders: { ...orders, outcomesOf: (orderIds) => (isDown ? down() : orders.outcomesOf(orderIds)) },
   });
-  await expect(reaper.runOnce()).rejects.toThrow('away');
-  isAway = false;
+  await expect(reaper.runOnce()).rejects.toThrow('down');
+  isDown = false;
   await reaper.runOnce();
   expect(looks.slice(0, 2)).toEqual(['begins', 'goes on']);
   await world.redis.hdel(world.keys.sale(sale.id).inventory, 'next_pass');

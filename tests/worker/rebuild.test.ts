@@ -62,7 +62,7 @@ test('[I11] another life of Redis admits nothing and takes no writes, though eve
   expect(await inventory.release(sale.id, 2, [sold])).toBe(0);
 });
 
-test('[I11] settling that comes late, for an epoch that is over, changes nothing: the ledger was counted', async () => {
+test('[I11] a late commit for an earlier epoch changes nothing: the ledger was counted', async () => {
   const sale = await makeSale(world, { units: 10 });
   const { id } = await steps.order(sale.id, { quantity: 4 });
   const batch = await steps.batchOf(sale.id, id);
@@ -80,7 +80,7 @@ test('[I11] an order that Redis lost while a worker had it is readmitted by the 
   const { id } = await steps.order(sale.id, { quantity: 2 });
   const inTheWorkersHands = await steps.batchOf(sale.id, id);
   await steps.lose(sale.id);
-  // While the inventory is away the ledger does not take it: it must be known first whether there is room.
+  // Before the inventory is rebuilt the ledger does not take the order: there may be no room for it.
   await steps.sales.find(sale.id);
   await steps.epochs.begin(sale.id, { reason: 'missing', inventoryEpoch: 0, closedMs: 0 });
   await expect(steps.confirm(inTheWorkersHands)).rejects.toThrow(InventoryRecoveringError);
@@ -115,7 +115,7 @@ test('[I2] [I11] lost orders for which there is no room any more are rejected; l
 test('[I4] [I11] [trap 28] keys lead to their orders in the new inventory: of confirmed, rejected and pending ones', async () => {
   const sale = await makeSale(world, { units: 10 });
   const done = await confirmed(sale.id, { key: 'done' });
-  const given = await steps.order(sale.id, { buyerId: 'bob', key: 'given up' });
+  const given = await steps.order(sale.id, { buyerId: 'bob', key: 'rejected' });
   const givenBatch = await steps.batchOf(sale.id, given.id);
   await steps.orders.reject(sale.id, givenBatch.orders, 'UNCONFIRMABLE');
   await inventory.release(sale.id, 1, [given.id]);
@@ -123,13 +123,13 @@ test('[I4] [I11] [trap 28] keys lead to their orders in the new inventory: of co
   await steps.otherInstance(sale.id);
   await steps.watchOnce();
   expect(await steps.order(sale.id, { key: 'done' })).toEqual({ word: 'replayed', id: done });
-  expect(await steps.order(sale.id, { buyerId: 'bob', key: 'given up' })).toEqual({ word: 'replayed', id: given.id });
+  expect(await steps.order(sale.id, { buyerId: 'bob', key: 'rejected' })).toEqual({ word: 'replayed', id: given.id });
   expect(await steps.order(sale.id, { buyerId: 'cid', key: 'pending' })).toEqual({ word: 'replayed', id: pending.id });
   expect((await steps.order(sale.id, { key: 'done', quantity: 2 })).word).toBe('key_reused');
   await steps.lose(sale.id);
   await steps.watchOnce();
   expect(await steps.order(sale.id, { key: 'done' })).toEqual({ word: 'replayed', id: done });
-  expect(await steps.order(sale.id, { buyerId: 'bob', key: 'given up' })).toEqual({ word: 'replayed', id: given.id });
+  expect(await steps.order(sale.id, { buyerId: 'bob', key: 'rejected' })).toEqual({ word: 'replayed', id: given.id });
 });
 
 test('changes of stock are neither lost nor done twice', async () => {
@@ -167,7 +167,7 @@ test('an inventory whose reservations are gone is not in step, also where new on
   expect(await orphans(sale.id)).toEqual([next.id]);
 });
 
-test('reservations beyond the allotment (somebody wrote to the inventory) are given up, the newest first', async () => {
+test('reservations beyond the allotment (somebody wrote to the inventory) are rejected, the newest first', async () => {
   const sale = await makeSale(world, { units: 5 });
   const first = await steps.order(sale.id, { quantity: 3 });
   const keys = world.keys.sale(sale.id);
