@@ -121,7 +121,7 @@ export async function startProcess(
   const gone = once(child, 'exit');
   let ready = false;
   child.on('message', () => (ready = true));
-  await eventually(`${name} is ready`, 30_000, () => {
+  await eventually(`${name} is ready`, 60_000, () => {
     const end = child.exitCode ?? child.signalCode;
     if (end !== null) throw new Error(`${name} ended (${end}) before it was ready:\n${output}`);
     return ready;
