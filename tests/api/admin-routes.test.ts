@@ -47,7 +47,7 @@ const newSale = (changed: Record<string, unknown> = {}): Record<string, unknown>
 const order = (saleId: unknown): Promise<Response> =>
   fetch(`${api.url}/api/flash-sales/${saleId}/order`, { method: 'POST', headers: { 'x-user-id': 'ann' } });
 
-describe('[trap 8] only whoever has the token', () => {
+describe('[trap 8] only the operator’s token', () => {
   test.each([
     ['nothing', {}],
     ['another token', { authorization: 'Bearer wrong-token-wrong-token' }],
@@ -86,7 +86,7 @@ describe('[trap 8] only whoever has the token', () => {
 });
 
 describe('a sale', () => {
-  test('is made with exact prices, and can be ordered from at once', async () => {
+  test('has exact prices, and can be ordered from at once', async () => {
     const sale = newSale();
     const made = await admin('POST', '/sales', sale);
     expect(made.status).toBe(201);
@@ -113,7 +113,7 @@ describe('a sale', () => {
     expect((await admin('GET', `/sales/${sale.product_id}`)).body).toMatchObject({ allotment: 10, available: 9 });
   });
 
-  test('made by 20 at once is made once', async () => {
+  test('created 20 times at once is created once', async () => {
     const sale = newSale();
     const made = await Promise.all(Array.from({ length: 20 }, () => admin('POST', '/sales', sale)));
     expect(made.filter((one) => one.status === 201)).toHaveLength(1);
@@ -182,7 +182,7 @@ describe('a sale', () => {
     expect(body.count).toBe(body.sales.length);
   });
 
-  test('that nobody made: 404 everywhere', async () => {
+  test('that does not exist: 404 on every route', async () => {
     for (const [method, path, body] of [
       ['GET', '/sales/nope', undefined],
       ['POST', '/sales/nope/pause', undefined],
@@ -208,7 +208,7 @@ describe('stock', () => {
     expect((await order(sale.product_id)).status).toBe(200);
   });
 
-  test('that is promised cannot be withdrawn: 409, with what could be', async () => {
+  test('that is reserved or sold cannot be withdrawn: 409, with what could be', async () => {
     const sale = newSale({ units: 3 });
     await admin('POST', '/sales', sale);
     await order(sale.product_id);
@@ -231,7 +231,7 @@ describe('stock', () => {
     expect((await admin('POST', `/sales/${sale.product_id}/stock`, body)).status).toBe(400);
   });
 
-  test('asked for again with the same change_id is changed once, and the id of another change is refused', async () => {
+  test('with the same change_id is changed once; the id of another change is refused', async () => {
     const sale = newSale();
     await admin('POST', '/sales', sale);
     const path = `/sales/${sale.product_id}/stock`;
@@ -247,7 +247,7 @@ describe('stock', () => {
     expect([other.status, other.body.code]).toEqual([409, 'CHANGE_ID_TAKEN']);
   });
 
-  test('that the inventory did not answer is written down, carried out once, and not to be asked for anew', async () => {
+  test('that the inventory did not answer is recorded and carried out once; a retry with its change_id is safe', async () => {
     const sale = newSale();
     await admin('POST', '/sales', sale);
     const { inventory } = api.connections;
@@ -269,7 +269,7 @@ describe('stock', () => {
     expect(again.body).toMatchObject({ allotment: 15, available: 15, ledger: { allotment: 15 } });
   });
 
-  test('that was refused stays refused under its change_id, also where Redis has forgotten', async () => {
+  test('that was refused stays refused under its change_id, also after Redis lost it', async () => {
     const sale = newSale();
     await admin('POST', '/sales', sale);
     const path = `/sales/${sale.product_id}/stock`;
@@ -292,7 +292,7 @@ describe('stock', () => {
     expect([answer.status, answer.body.code]).toEqual([409, 'TOO_MANY_UNITS']);
   });
 
-  test('changed by many operators under a crowd stays conserved', async () => {
+  test('changed by many operators during a crowd is conserved', async () => {
     const sale = newSale({ units: 50 });
     await admin('POST', '/sales', sale);
     const changes = Array.from({ length: 20 }, (_, i) =>
@@ -307,7 +307,7 @@ describe('stock', () => {
   });
 });
 
-test('what operators did is in the audit table, with who, when, before and after', async () => {
+test('operators’ actions are recorded with actor, time, before and after', async () => {
   const sale = newSale();
   await admin('POST', '/sales', sale);
   await admin('POST', `/sales/${sale.product_id}/pause`, undefined, { ...bearer, 'x-request-id': 'op-1' });

@@ -33,7 +33,7 @@ const preflight = (origin: string, at = apart) =>
     headers: { origin, 'access-control-request-method': 'POST', 'access-control-request-headers': 'x-user-id' },
   });
 
-test('a page of a named origin may order, and reads why not and when to come back', async () => {
+test('a page of an allowed origin may order, and can read refusals and Retry-After', async () => {
   const asked = await preflight(SHOP);
   expect(asked.status).toBe(200);
   expect(asked.headers.get('access-control-allow-origin')).toBe(SHOP);
@@ -61,7 +61,7 @@ test.each([
   expect(answer.headers.get('access-control-allow-origin')).toBeNull();
 });
 
-test('preflights are limited and counted like any other request, and a page can read that it is refused', async () => {
+test('preflights are limited and counted like any other request, and a page can read the refusal', async () => {
   const limited = await startApi(world, { CORS_ORIGINS: SHOP, IP_RATE_LIMIT: 3 });
   const metrics = await limited.connections.metrics.listen({ host: '127.0.0.1', port: 0 });
   try {
@@ -83,7 +83,7 @@ test('preflights are limited and counted like any other request, and a page can 
   }
 });
 
-test('where operators have no port of their own, pages of a named origin still reach the routes of buyers only', async () => {
+test('without ADMIN_PORT, pages of an allowed origin reach the routes of buyers only', async () => {
   const one = await startApi(world, { CORS_ORIGINS: SHOP });
   try {
     for (const path of [
@@ -115,7 +115,7 @@ test('where operators have no port of their own, pages of a named origin still r
   }
 });
 
-test('where no origin is named no header of CORS is sent', async () => {
+test('without allowed origins no CORS header is sent', async () => {
   const asked = await preflight(SHOP, api);
   const answer = await fetch(`${api.url}/api/flash-sales`, { headers: { origin: SHOP } });
   for (const { headers } of [asked, answer])
@@ -123,7 +123,7 @@ test('where no origin is named no header of CORS is sent', async () => {
   expect(asked.status).toBe(404);
 });
 
-test('with a port of their own, operators, board and their reference are only there', async () => {
+test('with ADMIN_PORT, operators’ routes, board and their reference are only there', async () => {
   const sale = await makeSale(world);
   for (const path of ['/api/admin/sales', `/api/admin/sales/${sale.id}`, '/api/admin/orders/x', '/admin/queues']) {
     for (const headers of [operator, login]) {
@@ -145,7 +145,7 @@ test('with a port of their own, operators, board and their reference are only th
   expect((await paths(admin.url)).filter((path) => path.includes('flash-sales'))).toEqual([]);
 });
 
-test('pages load nothing from elsewhere and are framed by nobody; other answers are what they say they are', async () => {
+test('pages load nothing from other origins and cannot be framed; other responses are nosniff', async () => {
   for (const [path, headers] of [
     ['/docs', {}],
     ['/admin/queues', login],

@@ -60,7 +60,7 @@ test('50 parallel requests with one key to two API processes are one order, and 
   expect(rows).toEqual([{ id: answers[0]?.body.order_id, idempotency_key: 'one' }]);
 });
 
-test('quoted and bare are the same key, and what is no key is refused', async () => {
+test('quoted and bare are the same key; an invalid key is refused', async () => {
   const sale = await makeSale(world);
   const bare = await order(sale.id, 'a-key');
   expect((await order(sale.id, '"a-key"')).body.order_id).toBe(bare.body.order_id);
@@ -109,7 +109,7 @@ test('another body with the same key: 422, and nothing is taken', async () => {
   expect((await createInventory(world).read(sale.id)).numbers?.available).toBe(9);
 });
 
-test('an answer that did not come may be asked for again, and the order is there once', async () => {
+test('a retry after a lost reply gets the order, and there is one', async () => {
   const sale = await makeSale(world);
   const { inventory } = api.connections;
   const { reserve } = inventory;
@@ -131,7 +131,7 @@ test('an answer that did not come may be asked for again, and the order is there
   );
 });
 
-test('an API that is killed in the middle: everybody asks again with his key, and nobody has two orders', async () => {
+test('an API is killed under load: buyers retry with their keys, and none has two orders', async () => {
   const sale = await makeSale(world, { units: 500 });
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
@@ -159,7 +159,7 @@ test('an API that is killed in the middle: everybody asks again with his key, an
   await process.kill();
 }, 90_000);
 
-test('a key that Redis had forgotten leads to the first order again, once the ledger has said so', async () => {
+test('a key that Redis lost leads to the first order again, once the ledger has rejected the second', async () => {
   const sale = await makeSale(world);
   const first = await order(sale.id, 'k');
   await eventually(

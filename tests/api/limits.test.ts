@@ -1,4 +1,4 @@
-/** The limits, over real HTTP: the system's window, the buyer's bucket, and the outer guard per address. */
+/** The limits, over real HTTP: the global rate limiter, the buyer's bucket, and the limit per address. */
 
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { sendCrowd, withCode } from '../support/buyers.ts';
@@ -28,7 +28,7 @@ const order = (api: RunningApi, saleId: string, buyerId: string): Promise<Respon
   fetch(`${api.url}/api/flash-sales/${saleId}/order`, { method: 'POST', headers: { 'x-user-id': buyerId } });
 
 describe("the buyer's bucket", () => {
-  test('200 parallel requests of one buyer: as many pass as there are tokens, the others are told when to come back', async () => {
+  test('200 parallel requests of one buyer: as many pass as there are tokens, the others get 429 with Retry-After', async () => {
     await withApi({ RATE_LIMIT_TOKENS: 100, TOKEN_REFILL_RATE: 20 }, async (api) => {
       const sale = await makeSale(world, { units: 1_000 });
       const startedAt = Date.now();
@@ -48,11 +48,11 @@ describe("the buyer's bucket", () => {
     });
   });
 
-  test('a flooder locks out neither others nor, once he stops, himself', async () => {
+  test('a flooding buyer locks out neither others nor, after a pause, themselves', async () => {
     await withApi({ RATE_LIMIT_TOKENS: 2, TOKEN_REFILL_RATE: 10, GLOBAL_RATE_LIMIT: 50 }, async (api) => {
       const sale = await makeSale(world, { units: 1_000 });
       for (let i = 0; i < 5; i++) await Promise.all(Array.from({ length: 60 }, () => order(api, sale.id, 'flooder')));
-      // His refusals used up no permits of the system, so that another buyer passes at once.
+      // Refusals use no permits of the system, so another buyer passes at once.
       expect((await order(api, sale.id, 'quiet')).status).toBe(200);
       await new Promise((resolve) => setTimeout(resolve, 150));
       expect((await order(api, sale.id, 'flooder')).status).toBe(200);
@@ -73,8 +73,8 @@ describe("the buyer's bucket", () => {
   });
 });
 
-describe("the system's window", () => {
-  test('a crowd of different buyers gets no more than the limit of a second, and several API processes share it', async () => {
+describe('the global rate limiter', () => {
+  test('a crowd gets no more than the limit of a second, and API processes share it', async () => {
     const settings = { GLOBAL_RATE_LIMIT: 100 };
     await withApi(settings, (one) =>
       withApi(settings, async (two) => {
@@ -92,8 +92,8 @@ describe("the system's window", () => {
   });
 });
 
-describe('the outer guard per address', () => {
-  test('is off at 0, and otherwise stands before every route, even those that do not exist', async () => {
+describe('the limit per address', () => {
+  test('is off at 0, and otherwise guards every route, even those that do not exist', async () => {
     await withApi({ IP_RATE_LIMIT: 0 }, async (api) => {
       const replies = await Promise.all(Array.from({ length: 100 }, () => fetch(`${api.url}/health/live`)));
       expect(replies.every((reply) => reply.status === 200)).toBe(true);
@@ -124,7 +124,7 @@ describe('the outer guard per address', () => {
     return replies.filter((reply) => reply.status === 200).length;
   };
 
-  test('[trap 30] X-Forwarded-For is believed from nobody by default, and from proxies that are named', async () => {
+  test('[trap 30] X-Forwarded-For is ignored by default, and used from trusted proxies', async () => {
     await withApi({ IP_RATE_LIMIT: 1 }, async (api) => expect(await pass(api, '10.0.0.N')).toBe(1));
     await withApi({ IP_RATE_LIMIT: 1, TRUST_PROXY: '192.0.2.1' }, async (api) =>
       expect(await pass(api, '10.0.0.N')).toBe(1),

@@ -121,7 +121,7 @@ describe('an order', () => {
 });
 
 describe('who is buying', () => {
-  test('nobody: 401', async () => {
+  test('no buyer: 401', async () => {
     const sale = await makeSale(world);
     for (const headers of [{}, { 'x-user-id': '' }] as Record<string, string>[]) {
       const { status, body } = await order(sale.id, undefined, headers);
@@ -130,7 +130,7 @@ describe('who is buying', () => {
     expect((await call('/api/orders/x')).status).toBe(401);
   });
 
-  test('an id that is none: 400', async () => {
+  test('an invalid buyer id: 400', async () => {
     const sale = await makeSale(world);
     for (const id of ['a b', 'x'.repeat(129), 'tab\tbed', 'caf\u00e9']) {
       const { status, body } = await order(sale.id, undefined, { 'x-user-id': id });
@@ -151,7 +151,7 @@ describe('who is buying', () => {
     }
   });
 
-  test("[I10] [trap 27] someone else's order is not there, whether pending or confirmed", async () => {
+  test("[I10] [trap 27] another buyer's order is a 404, whether pending or confirmed", async () => {
     const sale = await makeSale(world);
     const { body } = await order(sale.id);
     const asOther = (name = 'bob') => call(`/api/orders/${body.order_id}`, { headers: { 'x-user-id': name } });
@@ -177,7 +177,7 @@ describe('who is buying', () => {
   });
 });
 
-test('[I7] [trap 13] what was told as confirmed is never pending again, whatever the inventory says later', async () => {
+test('[I7] [trap 13] a confirmed order is never pending again, whatever the inventory has', async () => {
   const sale = await makeSale(world);
   const { body } = await order(sale.id);
   const read = () => call(`/api/orders/${body.order_id}`, { headers: { 'x-user-id': 'ann' } });
@@ -232,7 +232,7 @@ describe('refusals say why, as problem+json', () => {
     }
   });
 
-  test('paths and headers that are none do not end the process', async () => {
+  test('invalid paths do not end the process', async () => {
     for (const path of ['/%zz', '/%', '/api/flash-sales/%E0%A4%A/order', '/nope']) {
       const response = await fetch(`${api.url}${path}`, { headers: { 'x-user-id': 'ann' } });
       expect(response.headers.get('content-type')).toContain('application/problem+json');
@@ -242,7 +242,7 @@ describe('refusals say why, as problem+json', () => {
   });
 });
 
-test('request ids go from the request to the lines of API and worker; one that is no id is replaced', async () => {
+test('a request id is in the log lines of API and worker; an invalid one is replaced', async () => {
   const sale = await makeSale(world);
   const { body } = await order(sale.id, undefined, { 'x-user-id': 'ann', 'x-request-id': 'trace-42' });
   await eventually('both lines are there', 5_000, () =>

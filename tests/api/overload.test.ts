@@ -1,4 +1,4 @@
-/** Overload: what an API process cannot answer soon is refused at once, the others stay fast, and who looks after it gets through. */
+/** Overload: an API process sheds what it cannot answer soon; operators and health checks get through. */
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
@@ -50,7 +50,7 @@ describe('the bound of requests in flight, while Redis is silent', () => {
     await eventually('orders are taken again', 5_000, async () => (await crowd.order(sale.id)).status === 200);
   };
 
-  test('exactly the surplus is shed, at once and with Retry-After; health and operator get through; then all is as before', async () => {
+  test('exactly the surplus is shed, at once and with Retry-After; health and operator get through; then orders are taken again', async () => {
     await crowd.warmUp(60);
     freeze();
     const waiting = crowd.orders(sale.id, 50);
@@ -81,7 +81,7 @@ describe('the bound of requests in flight, while Redis is silent', () => {
     expect((told[0] as { refusals: Record<string, number> }).refusals.OVERLOADED).toBe(50 - BOUND + 1);
   });
 
-  test('the control: without the bound nobody is shed, and everybody waits until the budget is used up', async () => {
+  test('control: without the bound nothing is shed, and every order waits until its time is over', async () => {
     const open = await startApi(world, { OVERLOAD_IN_FLIGHT: 0, REQUEST_TIMEOUT_MS: BUDGET_MS });
     const all = openClient(open.url);
     await all.warmUp(50);
@@ -128,7 +128,7 @@ describe('the bound of requests in flight, while Redis is silent', () => {
     expect(withCode(await crowd.orders(sale.id, BOUND + 5), 'OVERLOADED').length).toBe(5);
   });
 
-  test('whoever sends a body slowly takes no place', async () => {
+  test('a body that is sent slowly takes no place', async () => {
     const slow = Array.from({ length: BOUND * 2 }, () => half(api.url, `/api/flash-sales/${sale.id}/order`, '{"quan'));
     await new Promise((resolve) => setTimeout(resolve, 200));
     expect(withCode(await crowd.orders(sale.id, BOUND), 'accepted').length).toBe(BOUND);
@@ -175,7 +175,7 @@ describe('a late event loop', () => {
     }
   }
 
-  test('only a quarter of the bound is let in while it is late, health gets through, and it ends by itself', async () => {
+  test('only a quarter of the bound is let in, health gets through, and it ends by itself', async () => {
     const api = await startApi(world, { OVERLOAD_IN_FLIGHT: 40, OVERLOAD_LOOP_DELAY_MS: 50 });
     const crowd = openClient(api.url);
     const sale = await makeSale(world, { units: 1_000 });
@@ -204,7 +204,7 @@ describe('a late event loop', () => {
     await api.close();
   });
 
-  test('the control: with 0 it is not looked at', async () => {
+  test('control: with 0 it is not checked', async () => {
     const api = await startApi(world, { OVERLOAD_IN_FLIGHT: 40, OVERLOAD_LOOP_DELAY_MS: 0 });
     const crowd = openClient(api.url);
     const sale = await makeSale(world, { units: 1_000 });

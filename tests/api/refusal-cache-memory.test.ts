@@ -1,4 +1,4 @@
-/** The memory of refusals by itself, with a clock of its own: what it keeps, for how long, and who goes to see. */
+/** The refusal cache alone, with a clock of its own: what it keeps, for how long, and which request revalidates. */
 import {
   createRefusalCache,
   REFUSAL_CACHE_MS,
@@ -25,7 +25,7 @@ const batch = (saleId: string, outcomes: ReserveOutcome[], askedAt: number) => (
   }),
 });
 
-test('what was asked before the invalidation is not learned from', () => {
+test('a reply to a request before the invalidation is not learned from', () => {
   let at = 0;
   const cache = createRefusalCache(TOKEN_MS, () => at);
   at = 10;
@@ -39,7 +39,7 @@ test('what was asked before the invalidation is not learned from', () => {
   expect(cache.find('s', 'b')).toBeNull();
 });
 
-test('each refusal has its time', () => {
+test('each refusal expires in its own time', () => {
   let at = 0;
   const cache = createRefusalCache(TOKEN_MS, () => at);
   cache.learn(batch('s', [{ word: 'buyer_limited', waitMs: 50 }], 0));
@@ -56,7 +56,7 @@ test('each refusal has its time', () => {
   expect([cache.find('s', 'b'), cache.find('s', 'b')]).toEqual([null, null]);
 });
 
-test('when its time is over one goes to see, and the others wait for what he is told, a moment at most', () => {
+test('an expired refusal is revalidated by one request, while the others still get it, for a moment at most', () => {
   let at = 0;
   const cache = createRefusalCache(TOKEN_MS, () => at);
   cache.learn(batch('s', [{ word: 'sold_out' }], 0));
@@ -69,10 +69,10 @@ test('when its time is over one goes to see, and the others wait for what he is 
     expect([cache.find(saleId, 'b0'), cache.find(saleId, 'b0')?.waitMs]).toEqual([null, 1]);
     at = over + REFUSAL_REVALIDATE_MS - 1;
     expect(cache.find(saleId, 'b0')).not.toBeNull();
-    // He is not answered: the next one goes.
+    // The revalidation is not answered: the next request revalidates.
     at = over + REFUSAL_REVALIDATE_MS;
     expect([cache.find(saleId, 'b0'), cache.find(saleId, 'b0') === null]).toEqual([null, false]);
-    // Nobody is: the refusal may be over for long, and everybody asks for himself.
+    // None is answered: the refusal may be outdated, and every request goes to Redis.
     at = over + REFUSAL_STALE_MS;
     expect([cache.find(saleId, 'b0'), cache.find(saleId, 'b0')]).toEqual([null, null]);
   }
@@ -81,7 +81,7 @@ test('when its time is over one goes to see, and the others wait for what he is 
   expect([cache.find('t', 'b0'), cache.find('t', 'b0')]).toEqual([null, null]);
 });
 
-test('the order that takes the last token makes its buyer known; a replay says nothing of his tokens', () => {
+test('the order that takes the last token throttles its buyer; a replay does not', () => {
   let at = 0;
   const cache = createRefusalCache(TOKEN_MS, () => at);
   const last: ReserveOutcome = { word: 'reserved', reservedAt: 1, available: 5, epoch: 1 };
@@ -90,7 +90,7 @@ test('the order that takes the last token makes its buyer known; a replay says n
   const replayed: ReserveOutcome = { word: 'replayed', orderId: 'o', available: 5 };
   cache.learn({ ...took, decisions: [{ outcome: replayed, tokensLeft: -1, tokenInMs: 0 }] });
   expect(cache.find('s', 'b0')).toEqual({ outcome: { word: 'buyer_limited', waitMs: 50 }, waitMs: 50 });
-  // He has one token, which is for the one who goes to see; and each further one for another.
+  // One refilled token lets one request through; each further token another one.
   at = 99;
   expect([cache.find('s', 'b0'), cache.find('s', 'b0')?.outcome.word]).toEqual([null, 'buyer_limited']);
   at = 100;
@@ -99,7 +99,7 @@ test('the order that takes the last token makes its buyer known; a replay says n
   expect([cache.find('s', 'b0'), cache.find('s', 'b0')]).toEqual([null, null]);
 });
 
-test('a buyer who comes late with two requests at once has both of his tokens', () => {
+test('a throttled buyer with two refilled tokens gets both', () => {
   let at = 0;
   const cache = createRefusalCache(TOKEN_MS, () => at);
   cache.learn(batch('s', [{ word: 'buyer_limited', waitMs: 50 }], 0));
@@ -111,7 +111,7 @@ test('a buyer who comes late with two requests at once has both of his tokens', 
   ]);
 });
 
-test('who is told something else has not gone to see', () => {
+test('another refusal of the same sale is no revalidation', () => {
   let at = 0;
   const cache = createRefusalCache(TOKEN_MS, () => at);
   cache.learn(batch('s', [{ word: 'sold_out' }], 0));
@@ -122,7 +122,7 @@ test('who is told something else has not gone to see', () => {
   expect([cache.find('s', 'b1'), cache.find('s', 'b1')?.outcome.word]).toEqual([null, 'sold_out']);
 });
 
-test('tokens that come faster than an answer are to be had by all', () => {
+test('tokens that refill faster than a reply throttle nobody', () => {
   let at = 0;
   const cache = createRefusalCache(1, () => at);
   cache.learn(batch('s', [{ word: 'buyer_limited', waitMs: 1 }], 0));
@@ -132,7 +132,7 @@ test('tokens that come faster than an answer are to be had by all', () => {
   expect(cache.find('s', 'b0')).toBeNull();
 });
 
-test('a late event loop makes no refusal longer: its time counts from the asking', () => {
+test('a late event loop extends no refusal: its time counts from the request', () => {
   let at = 1_000;
   const cache = createRefusalCache(TOKEN_MS, () => at);
   // Asked at 850, and only now is the answer looked at: the sale has opened meanwhile.
@@ -144,7 +144,7 @@ test('a late event loop makes no refusal longer: its time counts from the asking
   expect(cache.find('s', 'b')).toBeNull();
 });
 
-test('of throttled buyers no more are remembered than the bound, and the youngest stay', () => {
+test('throttled buyers are bounded, and the newest stay', () => {
   const cache = createRefusalCache(TOKEN_MS, () => 0);
   const limited: ReserveOutcome = { word: 'buyer_limited', waitMs: 1_000 };
   const count = THROTTLED_BUYERS_MAX + 10;
@@ -157,7 +157,7 @@ test('of throttled buyers no more are remembered than the bound, and the younges
   expect(remembered).toBeLessThanOrEqual(THROTTLED_BUYERS_MAX);
 });
 
-test('throttled buyers are remembered for their time while others come, and of each sale for itself', () => {
+test('throttled buyers are kept for their time while others come, per sale', () => {
   let at = 12_345.6;
   const cache = createRefusalCache(TOKEN_MS, () => at);
   const limited: ReserveOutcome = { word: 'buyer_limited', waitMs: 600 };
@@ -166,13 +166,13 @@ test('throttled buyers are remembered for their time while others come, and of e
   for (let ms = 0; ms < REFUSAL_CACHE_MS - 1; ms += 50) {
     at = 12_345.6 + ms;
     cache.learn({ ...others, askedAt: at, requests: [request(`other${ms}`)] });
-    // Rounded down once: never longer than his token takes.
+    // Rounded down once: never longer than the token takes.
     expect(cache.find('s', 'b0')?.waitMs).toBe(600 - ms);
   }
   expect(cache.find('t', 'b0')).toBeNull();
 });
 
-test('throttled buyers are remembered however long others have come before', () => {
+test('a throttled buyer is kept however many came before', () => {
   let at = 700;
   const cache = createRefusalCache(TOKEN_MS, () => at);
   const limited: ReserveOutcome = { word: 'buyer_limited', waitMs: 600 };
@@ -183,7 +183,7 @@ test('throttled buyers are remembered however long others have come before', () 
   expect(cache.find('s', 'last')?.waitMs).toBe(600);
 });
 
-test('who has tokens again is not told that he has none, whatever was remembered of him, and when', () => {
+test('a buyer whose order was accepted is throttled no longer, whatever was cached, and when', () => {
   const limited: ReserveOutcome = { word: 'buyer_limited', waitMs: 900 };
   const accepted: ReserveOutcome = { word: 'reserved', reservedAt: 1, available: 5, epoch: 1 };
   // The halves turn at 500.
@@ -204,7 +204,7 @@ test('who has tokens again is not told that he has none, whatever was remembered
   }
 });
 
-test('an answer that was asked for before another one is learned from', () => {
+test('a reply to an earlier request is learned from', () => {
   const at = 50_000;
   const cache = createRefusalCache(TOKEN_MS, () => at);
   const limited: ReserveOutcome = { word: 'buyer_limited', waitMs: 300 };

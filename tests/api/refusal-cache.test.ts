@@ -1,4 +1,4 @@
-/** Refusals that are told from process memory: they cost Redis nothing, and they are over the moment the reason is. */
+/** Refusals from process memory: they cost Redis nothing, and end as soon as their reason does. */
 
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
@@ -54,7 +54,7 @@ async function msUntil(word: string, ask: () => Promise<AnyJson>): Promise<numbe
   return performance.now() - startedAt;
 }
 
-test('sold out is told to a crowd without asking Redis', async () => {
+test('a crowd gets SOLD_OUT without a call to Redis', async () => {
   const sale = await makeSale(world, { units: 1 });
   expect((await order(sale.id)).status).toBe('accepted');
   const before = await scriptCalls();
@@ -67,7 +67,7 @@ test('sold out is told to a crowd without asking Redis', async () => {
   expect((await scriptCalls()) - before).toBeLessThan(250);
 });
 
-test('a body that is too large is refused for that, also where all is sold: it is not received without a bound', async () => {
+test('a body that is too large is a 413 also when the sale is sold out', async () => {
   const sale = await makeSale(world, { units: 1 });
   await order(sale.id);
   expect((await order(sale.id)).code).toBe('SOLD_OUT');
@@ -79,7 +79,7 @@ test('a body that is too large is refused for that, also where all is sold: it i
   expect([response.status, ((await response.json()) as AnyJson).code]).toEqual([413, 'BODY_TOO_LARGE']);
 });
 
-describe('[trap 25] a unit that comes back can be had at once, also from another process', () => {
+describe('[trap 25] a unit that comes back can be ordered at once, also through another process', () => {
   test('an operator adds one', async () => {
     const sale = await makeSale(world, { units: 1 });
     await order(sale.id);
@@ -97,20 +97,20 @@ describe('[trap 25] a unit that comes back can be had at once, also from another
     expect(await msUntil('accepted', () => order(sale.id))).toBeLessThan(300);
   });
 
-  test('the invalidation is lost with its connection: within the second all the same', async () => {
+  test('the invalidation is lost: within a second all the same', async () => {
     const sale = await makeSale(world, { units: 1 });
     await order(sale.id);
     expect((await order(sale.id)).code).toBe('SOLD_OUT');
     const aside = new Redis(world.redisUrl);
     const names = world.keys.sale(sale.id);
-    // A unit that comes back without a word: nobody tells.
+    // A unit that comes back without an invalidation.
     await aside.hincrby(names.inventory, 'available', 1);
     await aside.hincrby(names.inventory, 'allotment', 1);
     expect(await msUntil('accepted', () => order(sale.id))).toBeLessThan(1_000);
     aside.disconnect();
   });
 
-  test('the control: without it, memory is what is told', async () => {
+  test('control: without an invalidation, the cached refusal is returned', async () => {
     const sale = await makeSale(world, { units: 1 });
     await order(sale.id);
     const before = await order(sale.id);
@@ -119,7 +119,7 @@ describe('[trap 25] a unit that comes back can be had at once, also from another
   });
 });
 
-test('[trap 26] whoever repeats the request that won is told of his order, not that all is sold', async () => {
+test('[trap 26] a retry of the request that won gets its order, not SOLD_OUT', async () => {
   const sale = await makeSale(world, { units: 1 });
   const first = await order(sale.id, { buyer: 'ann', key: 'k' });
   expect((await order(sale.id)).code).toBe('SOLD_OUT');
@@ -127,7 +127,7 @@ test('[trap 26] whoever repeats the request that won is told of his order, not t
   expect(again).toMatchObject({ status: 'accepted', order_id: first.order_id });
 });
 
-test('a sale that is not open yet is open to the crowd as it opens, not later', async () => {
+test('a sale that is not open yet opens on time', async () => {
   const opensAt = Date.now() + 700;
   const sale = await makeSale(world, { startsAt: opensAt });
   expect(await order(sale.id)).toMatchObject({ code: 'SALE_NOT_OPEN', retryAfter: '1' });
@@ -138,7 +138,7 @@ test('a sale that is not open yet is open to the crowd as it opens, not later', 
   expect(late).toBeLessThan(250);
 });
 
-test('a pause, an end and a window that is moved are told by every process at once', async () => {
+test('a pause, an end and a moved window reach every process at once', async () => {
   const sale = await makeSale(world);
   expect((await operate(sale.id, 'pause', {})).status).toBe(200);
   expect((await order(sale.id)).code).toBe('SALE_PAUSED');
@@ -154,7 +154,7 @@ test('a pause, an end and a window that is moved are told by every process at on
   expect(await msUntil('accepted', () => order(over.id))).toBeLessThan(300);
 });
 
-test('a buyer who asks too often costs no round trip until his next token, and others are served', async () => {
+test('a throttled buyer is refused from the cache until the next token is due, and others are served', async () => {
   const sale = await makeSale(world, { units: 100 });
   const begunAt = performance.now();
   for (let i = 0; i < 2; i++) expect((await order(sale.id, { buyer: 'flooder' })).status).toBe('accepted');
@@ -162,7 +162,7 @@ test('a buyer who asks too often costs no round trip until his next token, and o
   const reserves = async (): Promise<number> => (await api.connections.inventory.read(sale.id)).numbers?.reserved ?? 0;
   const before = await reserves();
   const flood = await Promise.all(Array.from({ length: 200 }, () => order(sale.id, { buyer: 'flooder' })));
-  // None, but on a machine that stood still until his next token came.
+  // None, unless the machine stood still until the next token.
   const tokens = Math.floor((performance.now() - begunAt) / TOKEN_MS);
   const passed = flood.filter((reply) => reply.status === 'accepted').length;
   expect(passed).toBeLessThanOrEqual(tokens);

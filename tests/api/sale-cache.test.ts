@@ -1,4 +1,4 @@
-/** What caches are told of reads of sales and of everything else, and that an answer which is made once is neither old nor wrong. */
+/** HTTP caching of sales and of everything else, and that a cached response is neither old nor wrong. */
 import { request } from 'node:http';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import type { AnyJson } from '../support/any-json.ts';
@@ -60,7 +60,7 @@ async function withinOneAnswer(path: string, looks: (etag: string) => Promise<Lo
   return seen;
 }
 
-test('an answer keeps its entity tag while it lasts, and another number has another', async () => {
+test('a response keeps its ETag while it lasts; another number has another ETag', async () => {
   const sale = await makeSale(world);
   for (const path of ['/api/flash-sales', `/api/flash-sales/${sale.id}`]) {
     const looks = await withinOneAnswer(path, () => Array.from({ length: 30 }, () => look(path)));
@@ -109,7 +109,7 @@ test('If-None-Match: 304 without a body for a tag, a weak one, one in a list and
   }
 });
 
-test('HEAD tells the headers of GET, and no body', async () => {
+test('HEAD has the headers of GET, and no body', async () => {
   const sale = await makeSale(world, { description: 'Ünïcode 秒杀' });
   for (const path of ['/api/flash-sales', `/api/flash-sales/${sale.id}`, '/api/flash-sales/made-up']) {
     const looks = path.endsWith('made-up')
@@ -174,7 +174,7 @@ test('sales may be kept by a CDN for a second; orders, health, the operator and 
   }
 });
 
-test('who is shed is told that nobody may keep it', async () => {
+test('a shed read must not be cached', async () => {
   const sale = await makeSale(world);
   const narrow = await startApi(world, { OVERLOAD_IN_FLIGHT: 1 });
   try {
@@ -189,7 +189,7 @@ test('who is shed is told that nobody may keep it', async () => {
   }
 });
 
-test('no number that is told has been untrue for a second, in the list and in the sale, while units are sold', async () => {
+test('no number is older than a second, in the list and in the sale, while units are sold', async () => {
   const sale = await makeSale(world, { units: 500 });
   /** The instant at which so many units were no longer left. */
   const untrueSince = new Map<number, number>();
@@ -220,7 +220,7 @@ test('no number that is told has been untrue for a second, in the list and in th
   expect(Math.max(...ages)).toBeLessThan(1_000);
 });
 
-test('an inventory that takes a second to answer: Age says so, and a CDN has no second left to add', async () => {
+test('an inventory that takes a second to answer is in Age, so that a CDN adds no second', async () => {
   const sale = await makeSale(world);
   const { inventory } = api.connections;
   const kept = inventory.read;
@@ -264,7 +264,7 @@ test('300 reads of a sale and of the list cost a handful of commands of Redis, a
   expect(new Set(looks.map(({ headers }) => headers.etag)).size).toBeLessThanOrEqual(periods * 4);
 });
 
-test('an operator who changes a sale through this process sees it in the next read, whoever reads meanwhile', async () => {
+test('an operator's change through this process is in the next read, also under concurrent reads', async () => {
   const sale = await makeSale(world);
   const { catalogueCache } = api.connections;
   const clear = catalogueCache.clear;
@@ -290,7 +290,7 @@ test('an operator who changes a sale through this process sees it in the next re
   await Promise.all(crowd);
 });
 
-test('an answer does not outlast the instant at which its sale begins', async () => {
+test('a response does not outlast the start of its sale', async () => {
   const startsAt = Date.now() + 1_000;
   const sale = await makeSale(world, { startsAt, endsAt: startsAt + 60_000 });
   const late: number[] = [];

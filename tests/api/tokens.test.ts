@@ -71,7 +71,7 @@ test('the subject orders, and reads the order; X-User-ID is not looked at', asyn
   expect(await read({ 'x-user-id': 'ann' })).toEqual([401, 'BUYER_REQUIRED']);
 });
 
-test('[I10] an operator reads any order, and who placed it; the operator’s token makes nobody a buyer', async () => {
+test('[I10] an operator reads any order and its buyer; the operator’s token is no buyer’s', async () => {
   const sale = await makeSale(world);
   const { body } = await order(withToken(await bySecret()), { saleId: sale.id });
   const read = (headers: Record<string, string>, id = body.order_id) =>
@@ -154,7 +154,7 @@ test.each<[string, () => Promise<string> | string]>([
   expect([status, body.code, challenge]).toEqual([401, 'INVALID_TOKEN', 'Bearer error="invalid_token"']);
 });
 
-test('a token that has expired is told so, also where it was remembered; a second of difference between clocks is borne', async () => {
+test('an expired token is TOKEN_EXPIRED, also where it was cached; 5 s of clock difference are tolerated', async () => {
   const { status, challenge, body } = await order(withToken(await bySecret({ exp: seconds() - 60 })));
   expect([status, body.code, challenge]).toEqual([
     401,

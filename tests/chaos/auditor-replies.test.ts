@@ -1,4 +1,4 @@
-/** The second half of the auditor's control: what it must say of keys, of operators' changes, and of every reply as such. */
+/** The auditor's control, second half: keys, operators' changes, and every reply as such. */
 import { describe, expect, test } from 'vitest';
 import { accepted, History, SALE, unanswered } from './made-history.ts';
 
@@ -35,7 +35,7 @@ describe('keys', () => {
 });
 
 describe('what operators said', () => {
-  test('SALE_PAUSED, SALE_ENDED and SALE_NOT_OPEN that nobody had asked for', () => {
+  test('SALE_PAUSED, SALE_ENDED and SALE_NOT_OPEN without an operator's change', () => {
     const history = new History();
     for (const code of ['SALE_PAUSED', 'SALE_ENDED', 'SALE_NOT_OPEN']) history.order('ann', [1_000, 1_001], code);
     expect(history.end([])).toEqual([
@@ -77,7 +77,7 @@ describe('what operators said', () => {
 });
 
 describe('every reply', () => {
-  test('500 INTERNAL, and a code that nobody knows', () => {
+  test('500 INTERNAL, and an unknown code', () => {
     const history = new History();
     history.auditor.faults.begin('redis', 'kill', 0)(100);
     history.order('ann', [10, 11], 'INTERNAL');
@@ -88,7 +88,7 @@ describe('every reply', () => {
     ]);
   });
 
-  test('503 is believed while what it speaks of is degraded and for a while after, and never otherwise', () => {
+  test('503 is accepted while what it names is degraded and for a while after, and never otherwise', () => {
     const history = new History();
     history.auditor.faults.begin('redis', 'kill', 10_000)(12_000);
     for (const at of [9_000, 11_000, 16_000, 18_000]) history.order('ann', [at, at + 1], 'INVENTORY_UNAVAILABLE');
@@ -100,7 +100,7 @@ describe('every reply', () => {
     ]);
   });
 
-  test('SALE_RECOVERING is believed for ten seconds after Redis, PostgreSQL and one worker are in order, whatever the others do', () => {
+  test('SALE_RECOVERING is accepted for ten seconds after Redis, PostgreSQL and one worker are in order, whatever the others do', () => {
     const history = new History();
     const { faults } = history.auditor;
     faults.begin('redis', 'kill', 10_000)(12_000);
@@ -131,7 +131,7 @@ describe('every reply', () => {
     expect(history.sentences()).toEqual(['untrue: late: SOLD_OUT after 5000 ms, and 3500 ms are allowed']);
   });
 
-  test('a connection that broke though nobody was killed', () => {
+  test('a broken connection without a kill', () => {
     const history = new History();
     history.order('ann', [10, 11], unanswered);
     expect(history.sentences()).toEqual(['untrue: broken, and api-1 was not killed']);

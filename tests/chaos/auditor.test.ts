@@ -1,8 +1,8 @@
-/** The control of the auditor: hand-made histories, each with one fault that it must name, and beside it what it must let pass. */
+/** The auditor's control: histories made by hand, each with one violation that it must report, and what it must accept. */
 import { describe, expect, test } from 'vitest';
 import { accepted, History, killed, SALE, unanswered } from './made-history.ts';
 
-test('a true history is believed', () => {
+test('a true history has no violations', () => {
   const history = new History({ units: 3, cap: 2 });
   const a = history.order('ann', [10, 12], accepted('A', 1), { quantity: 2, key: 'k' });
   history.order('ann', [13, 14], accepted('A', 1, true), { quantity: 2, key: 'k' });
@@ -57,7 +57,7 @@ describe('what was promised', () => {
     expect(history.end(rows)).toEqual(['untrue: tea ann holds 2 units and may hold 1']);
   });
 
-  test('a row that nobody asked for, and two rows of one request', () => {
+  test('a row without a request, and two rows of one request', () => {
     const history = new History();
     const a = history.order('ann', [10, 12], accepted('A', 8));
     const lines = history.end([history.row(a, 'A'), history.row(a, 'B'), history.row(99, 'C')]);
@@ -68,7 +68,7 @@ describe('what was promised', () => {
     expect(lines).toContainEqual('untrue: one request made 2 orders: tea-A, tea-B');
   });
 
-  test('a row whose request was told that nothing was taken; one whose request broke is explained', () => {
+  test('a row whose request got a refusal; one whose request broke is explained', () => {
     const history = new History();
     killed(history, 0, 100);
     history.auditor.faults.begin('redis', 'kill', 0)(100);
@@ -112,7 +112,7 @@ describe('statuses', () => {
     expect(history.sentences()).toEqual([]);
   });
 
-  test("somebody else's order that can be read; an accepted one that is not found", () => {
+  test("another buyer's order that can be read; an accepted one that is not found", () => {
     const history = new History();
     history.order('ann', [10, 12], accepted('A', 9));
     history.read('A', 'bob', [13, 14], 'pending');
@@ -134,7 +134,7 @@ describe('stock', () => {
     ]);
   });
 
-  test('SOLD_OUT may be half a second old, but not for whoever sends a key', () => {
+  test('SOLD_OUT may be half a second old, but not with a key', () => {
     const history = new History({ units: 1 });
     const a = history.order('ann', [10, 12], accepted('A', 0));
     const change = history.ask({ kind: 'change_stock', saleId: SALE, changeId: 'c', delta: 1 }, 20);
@@ -147,7 +147,7 @@ describe('stock', () => {
     );
   });
 
-  test('SOLD_OUT is believed where an unanswered order, or a withdrawal on its way, can have taken the rest', () => {
+  test('SOLD_OUT is true where an unanswered order, or a withdrawal in progress, can have taken the rest', () => {
     const history = new History({ units: 2 });
     killed(history, 0, 100);
     const a = history.order('ann', [10, 12], unanswered);

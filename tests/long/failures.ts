@@ -6,8 +6,8 @@ import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
 import { connectForWork } from '@flash-sale/core/runtime/redis/connect-redis.ts';
 import type { RedisCluster } from '../support/redis-cluster.ts';
 import type { WatchedRedis } from '../support/redis-sentinel.ts';
+import type { Underway } from '../support/sell-through.ts';
 import { eventually } from '../support/world.ts';
-import type { Underway } from './sell-through.ts';
 
 /** Milliseconds for which replicas hear nothing before the master dies. */
 const BEHIND_MS = 700;

@@ -9,8 +9,8 @@ import { startPrivateRedis } from '@flash-sale/launcher/private-redis.ts';
 import { readPostgres } from '@flash-sale/ops/doctor/postgres.ts';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { type PgBouncer, startPgBouncer } from '../support/pg-bouncer.ts';
+import { sellThrough } from '../support/sell-through.ts';
 import { openWorld, testServers, type World } from '../support/world.ts';
-import { sellThrough } from './sell-through.ts';
 
 let folder = '';
 let bouncer: PgBouncer;

@@ -127,7 +127,7 @@ test('a request that is repeated gets its own order again, through the other pro
   }
 });
 
-test('invalidation told at any node reach every process', async () => {
+test('an invalidation that is published at any node reaches every process', async () => {
   const heard = [new Set<string | null>(), new Set<string | null>()];
   for (const [i, { connections }] of [api, other].entries())
     await connections.subscribeToInvalidations((saleId) => heard[i]?.add(saleId));

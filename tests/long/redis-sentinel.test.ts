@@ -8,10 +8,10 @@ import { afterEach, beforeEach, expect, inject, test } from 'vitest';
 import { freePort } from '../support/free-port.ts';
 import { MIN_REPLICAS, startWatchedRedis, type WatchedRedis } from '../support/redis-sentinel.ts';
 import { type ServiceProcess, startProcess } from '../support/running-system.ts';
+import { type SaleEnd, sellThrough, type Underway } from '../support/sell-through.ts';
 import { eventually, openWorld, testServers } from '../support/world.ts';
 import { root } from '../tidy/source-files.ts';
 import { hangMaster, killMaster } from './failures.ts';
-import { type SaleEnd, sellThrough, type Underway } from './sell-through.ts';
 
 let folder = '';
 let watched: WatchedRedis | undefined;
@@ -56,7 +56,7 @@ test('[I2] [I11] its replicas were a second behind: what it alone had is lost, n
   const end = await sell(redis.url, (underway) => killMaster(redis, underway, true), 'in a pause');
   expectKept(end);
   expect(end.lost).toBeGreaterThan(0);
-  expect(end).toMatchObject({ broughtBack: end.lost, confirmed: 5_000 });
+  expect(end).toMatchObject({ recovered: end.lost, confirmed: 5_000 });
 });
 
 test('[I2] [trap 34] the master hangs, another one takes over, it wakes: cut off from its replicas it sells next to nothing, and nothing twice', async () => {
@@ -80,7 +80,7 @@ test('[I2] [trap 34] control: without min-replicas-to-write the woken master goe
   expect(late).toBeGreaterThan(10);
 });
 
-test('with the servers and the sentinels gone, an API process and a worker say so, and end in time when they are told to stop', async () => {
+test('with servers and sentinels gone, an API process and a worker log it, and stop in time', async () => {
   const redis = await start();
   const world = await openWorld(inject('template'));
   const servers = { ...world, redisUrl: redis.url };

@@ -1,4 +1,4 @@
-/** The way that can be made bad: what each badness does to a connection, and that it is good again afterwards. */
+/** Each fault of the TCP proxy, and that a connection works again afterwards. */
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -99,14 +99,14 @@ test('cut: both sides are reset, and a new connection works', async () => {
   await echoes(await client(), 'again');
 });
 
-test('refused: nobody listens until it is over', async () => {
+test('refused: no connection until it is over', async () => {
   await way.refuse();
   await expect(client()).rejects.toThrow('ECONNREFUSED');
   await way.heal();
   await echoes(await client(), 'again');
 });
 
-test('half-open: one side is gone, and the other is not told', async () => {
+test('half-open: one side is gone without a FIN or RST to the other', async () => {
   const one = await client();
   await echoes(one, 'before');
   way.orphan('near');

@@ -1,4 +1,4 @@
-/** Clocks of hosts decide nothing: a process whose clock is wrong opens and ends no sale, and gives no order another order's id. */
+/** A process whose clock is wrong opens and ends no sale, and gives no order another order's id. */
 import { fileURLToPath } from 'node:url';
 import { newOrderId } from '@flash-sale/core/domain/order.ts';
 import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';

@@ -76,7 +76,7 @@ test('[I2] 1,500 buyers, 100 units, two APIs and two workers: exactly 100, and e
   expect((await createInventory(world).read(sale.id)).numbers).toMatchObject({ available: 0, sold: 100 });
 });
 
-test('[I2] the control: the same crowd oversells without the inventory, and the ledger is the last line', async () => {
+test('[I2] the control: without the inventory the same crowd is accepted beyond the stock, and the ledger rejects the surplus', async () => {
   const sale = await makeSale(world, { units: 20 });
   const api = await startApi(world);
   const keys = world.keys.sale(sale.id);
@@ -192,7 +192,7 @@ test('[trap 7] API and worker restarted twice under load: stock is never set aga
   await expectConserved(sale, crowd.replies);
 });
 
-test('an API that is told to stop enqueues what it accepted: no reaper is needed', async () => {
+test('an API that is stopped enqueues what it accepted: no reaper is needed', async () => {
   const sale = await makeSale(world, { units: 500 });
   const api = await start('api');
   const crowd = await sendCrowd({ urls: [url], saleId: sale.id, buyers: 500, connections: 100 });

@@ -1,4 +1,4 @@
-/** Metrics of real processes, read over HTTP, while the ledger goes and comes back. */
+/** Metrics of real processes over HTTP, while the ledger is unavailable and comes back. */
 
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
 import type { AnyJson } from '../support/any-json.ts';
@@ -48,7 +48,7 @@ async function read(port: number, series: string): Promise<number | undefined> {
 
 const health = async (): Promise<AnyJson> => (await fetch(`http://127.0.0.1:${ports.api}/health`)).json();
 
-test('orders, refusals and the state of the breakers, which the health probe alone opens and closes', async () => {
+test('orders, refusals and the state of the breakers, which only the health probe opens and closes', async () => {
   const { api, apiMetrics, workerMetrics } = ports;
   await start('api', apiMetrics);
   await start('worker', workerMetrics);
@@ -92,7 +92,7 @@ test('orders, refusals and the state of the breakers, which the health probe alo
   });
 }, 90_000);
 
-test('nothing but GET /metrics is there, on no other port, and a port that is taken ends the process', async () => {
+test('only GET /metrics is served, on its own port only; a port in use ends the process', async () => {
   await start('api', ports.apiMetrics);
   expect((await fetch(`http://127.0.0.1:${ports.apiMetrics}/`)).status).toBe(404);
   expect((await fetch(`http://127.0.0.1:${ports.apiMetrics}/metrics`, { method: 'POST' })).status).toBe(404);

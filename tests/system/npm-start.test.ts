@@ -1,4 +1,4 @@
-/** `npm start`, as a person types it: first order, a death, a second start, and an end that leaves nothing behind. */
+/** `npm start`: the first order, killed processes, a second start, and a stop that leaves nothing behind. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
@@ -92,7 +92,7 @@ const alive = (pid: number): boolean => {
 const parseEnvironment = (text: string): Record<string, string> =>
   Object.fromEntries(text.split('\0').map((line) => [line.split('=', 1)[0], line.slice(line.indexOf('=') + 1)]));
 
-test('from the first order to the end: stock survives restarts, the dead come back, and nothing is left behind', async () => {
+test('from the first order to the end: stock survives restarts, killed processes restart, and nothing is left behind', async () => {
   const first = npmStart();
   await whenStarted(first);
   const list = (await (await fetch(url('/api/flash-sales'))).json()) as AnyJson;
@@ -167,7 +167,7 @@ test('from the first order to the end: stock survives restarts, the dead come ba
   expect(existsSync(join(folder, 'system.env'))).toBe(true);
 }, 180_000);
 
-test('[trap 32] a taken port, an address where nobody is, an old Redis, one that evicts: a sentence, and an exit code', async () => {
+test('[trap 32] a port in use, no Redis at the address, an old Redis, one that evicts: a sentence, and an exit code', async () => {
   const server = createServer().listen(port, '127.0.0.1');
   await once(server, 'listening');
   const taken = npmStart();

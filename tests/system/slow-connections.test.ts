@@ -100,7 +100,7 @@ function memoryOf({ child }: ServiceProcess): number {
   return existsSync(status) ? Number(/VmRSS:\s+(\d+)/.exec(readFileSync(status, 'utf8'))?.[1]) / 1024 : 0;
 }
 
-test('silent connections, slow headers and slow bodies are told 408 and cut in time, even where the client keeps its half open', async () => {
+test('silent connections, slow headers and slow bodies get 408 and are closed in time, even where the client keeps its half open', async () => {
   const RECEIVE_MS = 1_000;
   await startBounded({ RECEIVE_TIMEOUT_MS: String(RECEIVE_MS) });
   const slow = [
@@ -156,7 +156,7 @@ test('headers above the bound are 431, bodies above it 413: declared, in chunks,
   expect(memoryOf(process) - before).toBeLessThan(120);
 });
 
-test('whoever sends some requests ahead is answered in turn; who sends a flood, or fetches no answers, is cut and takes no memory', async () => {
+test('pipelined requests are answered in order; floods, and clients that read no responses, are closed and take no memory', async () => {
   const process = await startBounded({ REQUEST_TIMEOUT_MS: '600', KEEP_ALIVE_TIMEOUT_MS: '2000' });
   await expectServed();
   const before = memoryOf(process);
@@ -184,7 +184,7 @@ test('whoever sends some requests ahead is answered in turn; who sends a flood, 
   expect(process.output()).toMatch(/"CONNECTION_FLOODED":\d\d/);
 });
 
-test('a connection on which an answer is not fetched is cut', async () => {
+test('a connection whose client reads no response is closed', async () => {
   await startBounded({ REQUEST_TIMEOUT_MS: '200', KEEP_ALIVE_TIMEOUT_MS: '1000' });
   // The answer is longer than what the two systems keep for a connection.
   const deaf = open('GET /docs/static/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(12));

@@ -1,4 +1,4 @@
-/** Commands that the docs tell one to type, typed: in a shell, as they stand there but for folder and ports. */
+/** Commands of the docs, run in a shell as they stand but for folder and ports. */
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -37,7 +37,7 @@ function documented(page: string, command: RegExp): string {
   return found.replaceAll('.data/logs/', `${folder}/`).replaceAll('.data/', `${folder}/`);
 }
 
-test('an API process that is added by hand knows buyers as the running ones do, and has their doors', async () => {
+test('an API process that is added by hand has the settings of the running ones', async () => {
   const [port, adminPort, metricsPort] = await Promise.all([freePort(), freePort(), freePort()]);
   const sale = await makeSale(world);
   writeSystemFile(folder, {
@@ -88,7 +88,7 @@ test('an API process that is added by hand knows buyers as the running ones do, 
   expect(await order({ authorization: `Bearer ${token}x` })).toMatchObject([401, { code: 'INVALID_TOKEN' }]);
 }, 60_000);
 
-test('without the file nothing is started, whatever the terminal has', () => {
+test('without system.env nothing starts, whatever the terminal's environment', () => {
   const terminal = { PATH: process.env.PATH, REDIS_URL: world.redisUrl, DATABASE_URL: world.databaseUrl, ADMIN_TOKEN };
   const commands = documented('docs/operations.md', /^\(set -a;[^)]*apps\/api\/src\/main\.ts\)$/m);
   for (const shell of ['sh', 'bash']) {

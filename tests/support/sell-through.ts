@@ -1,7 +1,4 @@
-/**
- * A sale on any engine, with two API processes and two workers, in whose middle something happens to it: what a crowd was told, what became of
- * it, and what was lost and brought back. Used by the tests of this folder and by the measured page.
- */
+/** A sale with a crowd, in whose middle something happens to Redis: what was accepted, what was lost, and how every order ended. */
 import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -13,17 +10,15 @@ import type { AnyRedis } from '@flash-sale/core/runtime/redis/open-redis.ts';
 import { listFaults } from '@flash-sale/ops/audit/audit-report.ts';
 import { auditSales } from '@flash-sale/ops/audit/audit-sale.ts';
 import { connectForAudit } from '@flash-sale/ops/audit/connect-audit.ts';
-import { longestSilenceMs, PASSING, startCrowd, tallyOf } from '../support/buyers.ts';
-import { freePort } from '../support/free-port.ts';
-import { ADMIN_TOKEN, type ServiceProcess, startProcess } from '../support/running-system.ts';
-import { makeSale } from '../support/sales.ts';
-import { eventually, openWorld, type World } from '../support/world.ts';
 import { root } from '../tidy/source-files.ts';
+import { longestSilenceMs, PASSING, startCrowd, tallyOf } from './buyers.ts';
+import { freePort } from './free-port.ts';
+import { ADMIN_TOKEN, type ServiceProcess, startProcess } from './running-system.ts';
+import { makeSale } from './sales.ts';
+import { eventually, openWorld, type World } from './world.ts';
 
 /** Replies that may be on their way at a time. */
 const CONNECTIONS = 50;
-/** Of each kind. */
-const PROCESSES = 2;
 /** Seconds that the crowd would need for all units, so that something is left when it happens. */
 const SALE_LASTS_S = 6;
 /** Milliseconds for the rest of the sale, with a failover in it. */
@@ -44,16 +39,16 @@ export interface Underway {
 }
 
 export interface SaleEnd {
-  readonly units: number;
   /** Orders that a reply of 200 named. */
-  readonly accepted: number;
-  /** Of these at the most: what the ledger did not have when it happened, and replies that were on their way. */
+  readonly accepted: ReadonlySet<string>;
+  /** Of every order in the ledger: why it was rejected, or its status. */
+  readonly outcomes: ReadonlyMap<string, string>;
+  /** Accepted orders that the ledger did not have when it happened, and replies that were on their way. */
   readonly atRisk: number;
   /** Of the accepted: in neither place once all was settled. */
   readonly lost: number;
-  /** Of the lost, by `pnpm recover:orders`: confirmed after all; and rejected, for want of a unit. */
-  readonly broughtBack: number;
-  readonly rejected: number;
+  /** Of the lost: confirmed after all, by `npm run recover:orders`. */
+  readonly recovered: number;
   /** Of the accepted, still without an end after that. */
   readonly forgotten: number;
   /** In the ledger, of all. */
@@ -62,8 +57,6 @@ export interface SaleEnd {
   readonly closedMs: number;
   /** Of the inventory in the end; 1: it was never rebuilt. */
   readonly epoch: number;
-  /** Replies by code. */
-  readonly replies: Readonly<Record<string, number>>;
   /** Of the audit. */
   readonly faults: readonly string[];
 }
@@ -77,10 +70,9 @@ interface Options {
   /** Units that are confirmed when it happens. */
   readonly after: number;
   readonly happens: (underway: Underway) => Promise<void>;
-  /**
-   * When `pnpm recover:orders` is typed: in a pause of the sale just after it happened, as docs/runbook.md has it, or once all is sold out, when
-   * whoever was lost finds no unit any more. Default: sold out.
-   */
+  /** API processes, and as many workers. Default: 2. */
+  readonly processes?: number;
+  /** When `npm run recover:orders` runs: in a pause just after it happened, as docs/runbook.md says, or once all is sold out (default). */
   readonly recovers?: 'in a pause' | 'sold out';
 }
 
@@ -97,7 +89,7 @@ export async function sellThrough(options: Options): Promise<SaleEnd> {
     const inventory = createInventory(at);
     const sale = await makeSale(at, { units, perBuyerLimit: 1 });
     const servers = { redisUrl, databaseUrl, prefix: world.prefix };
-    const ports = await Promise.all(Array.from({ length: PROCESSES }, freePort));
+    const ports = await Promise.all(Array.from({ length: options.processes ?? 2 }, freePort));
     // So that there are buckets: where slots move, they move, too.
     const settings = { RATE_LIMIT_TOKENS: '1000', REQUEST_TIMEOUT_MS: '1000', ORPHAN_AGE_MS: '2000' };
     const apis = await Promise.all(
@@ -131,13 +123,16 @@ export async function sellThrough(options: Options): Promise<SaleEnd> {
         const { numbers } = await inventory.read(sale.id);
         return numbers?.reserved === 0 && numbers.sold === (await sold());
       });
-    const words = async (): Promise<Map<string, string>> => {
-      const { rows } = await world.pool.query('SELECT id, status FROM orders WHERE sale_id = $1', [sale.id]);
-      return new Map(rows.map((row) => [row.id, row.status]));
+    const outcomes = async (): Promise<Map<string, string>> => {
+      const { rows } = await world.pool.query(
+        'SELECT id, coalesce(reason, status) AS word FROM orders WHERE sale_id = $1',
+        [sale.id],
+      );
+      return new Map(rows.map((row) => [row.id, row.word]));
     };
     const recover = async (): Promise<string[]> => {
       await settled();
-      const before = await words();
+      const before = await outcomes();
       const lost = [...crowd.accepted].filter((id) => !before.has(id));
       await recoverOrders(servers, apis, folder);
       await settled();
@@ -154,21 +149,18 @@ export async function sellThrough(options: Options): Promise<SaleEnd> {
     });
     await crowd.ended;
     lost.push(...(await recover()));
-    const end = await words();
-    const ended = (word: string): number => lost.filter((id) => end.get(id) === word).length;
+    const end = await outcomes();
     const { rows } = await world.pool.query('SELECT epoch FROM sales WHERE id = $1', [sale.id]);
     return {
-      units,
-      accepted: crowd.accepted.size,
+      accepted: crowd.accepted,
+      outcomes: end,
       atRisk,
       lost: lost.length,
-      broughtBack: ended('confirmed'),
-      rejected: ended('rejected'),
+      recovered: lost.filter((id) => end.get(id) === 'confirmed').length,
       forgotten: [...crowd.accepted].filter((id) => !end.has(id)).length,
       confirmed: [...end.values()].filter((word) => word === 'confirmed').length,
       closedMs: longestSilenceMs(crowd.replies, struckAt),
       epoch: rows[0].epoch,
-      replies: tallyOf(crowd.replies),
       faults: await audit(servers, world, sale.id),
     };
   } finally {
@@ -218,7 +210,7 @@ async function recoverOrders(servers: Servers, apis: readonly ServiceProcess[], 
   });
 }
 
-/** @returns what `pnpm audit:sale` would find fault with, over the addresses that the processes have */
+/** @returns what `npm run audit:sale` would find fault with, over the addresses that the processes have */
 async function audit({ redisUrl, databaseUrl }: Servers, { keys }: World, saleId: string): Promise<string[]> {
   const { redis, pool, close } = await connectForAudit({ redisUrl, databaseUrl });
   try {

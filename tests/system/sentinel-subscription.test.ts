@@ -1,6 +1,6 @@
 /**
- * What a connection hears of a sentinel over TLS with a CA of its own. The sentinel is told of another master by hand, so that nobody but
- * the ear can cut the connection: no server dies, and none is demoted.
+ * The subscription to a sentinel, over TLS with a CA of our own. The sentinel gets another master by hand, so that only the subscription can
+ * close the connection: no server dies, and none is demoted.
  */
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -97,7 +97,7 @@ const listeners = async ({ client }: { client: Redis }): Promise<number> =>
     .split('\n')
     .filter(Boolean).length;
 
-test('an ear trusts ca_file; a change that was told while it was away is learned as it is back, and the connection leads to the new master', async () => {
+test('a subscription trusts ca_file; after it reconnects, it notices a change that it missed, and the connection goes to the new master', async () => {
   const sentinel = await startTlsSentinel();
   const redis = await connect();
   expect(endpointOf(redis).port).toBe(servers[0]?.port);
@@ -109,7 +109,7 @@ test('an ear trusts ca_file; a change that was told while it was away is learned
   expect(await redis.ping()).toBe('PONG');
 }, 60_000);
 
-test('a sentinel that cannot be listened to is named once, not each second, and again as it can', async () => {
+test('a sentinel that cannot be subscribed to is logged once, and again when it can', async () => {
   await startTlsSentinel();
   const second = await startTlsSentinel();
   await connect();
