@@ -44,6 +44,11 @@ const newSale = (changed: Record<string, unknown> = {}): Record<string, unknown>
   ends_at: new Date(Date.now() + 60_000).toISOString(),
   ...changed,
 });
+async function createSale(changed: Record<string, unknown> = {}): Promise<Record<string, unknown>> {
+  const sale = newSale(changed);
+  expect((await admin('POST', '/sales', sale)).status).toBe(201);
+  return sale;
+}
 const order = (saleId: unknown): Promise<Response> =>
   fetch(`${api.url}/api/flash-sales/${saleId}/order`, { method: 'POST', headers: { 'x-user-id': 'ann' } });
 
@@ -105,8 +110,7 @@ describe('a sale', () => {
   });
 
   test('that exists is left as it is: 409', async () => {
-    const sale = newSale();
-    await admin('POST', '/sales', sale);
+    const sale = await createSale();
     await order(sale.product_id);
     const again = await admin('POST', '/sales', { ...sale, units: 500 });
     expect([again.status, again.body.code]).toEqual([409, 'SALE_EXISTS']);
@@ -146,8 +150,7 @@ describe('a sale', () => {
   });
 
   test('can be paused and resumed', async () => {
-    const sale = newSale();
-    await admin('POST', '/sales', sale);
+    const sale = await createSale();
     expect((await admin('POST', `/sales/${sale.product_id}/pause`)).body.state).toBe('paused');
     expect(await (await order(sale.product_id)).json()).toMatchObject({
       status: 400,
@@ -199,8 +202,7 @@ describe('a sale', () => {
 
 describe('stock', () => {
   test('[trap 25] added to a sale that is sold out can be bought within a second', async () => {
-    const sale = newSale({ units: 1 });
-    await admin('POST', '/sales', sale);
+    const sale = await createSale({ units: 1 });
     await order(sale.product_id);
     expect(await (await order(sale.product_id)).json()).toMatchObject({ code: 'SOLD_OUT' });
     const changed = await admin('POST', `/sales/${sale.product_id}/stock`, { delta: 2, reason: 'found two more' });
@@ -209,8 +211,7 @@ describe('stock', () => {
   });
 
   test('that is reserved or sold cannot be withdrawn: 409, with what could be', async () => {
-    const sale = newSale({ units: 3 });
-    await admin('POST', '/sales', sale);
+    const sale = await createSale({ units: 3 });
     await order(sale.product_id);
     const refused = await admin('POST', `/sales/${sale.product_id}/stock`, { delta: -3, reason: 'broken' });
     expect([refused.status, refused.body.code, refused.body.available]).toEqual([409, 'UNITS_PROMISED', 2]);
@@ -226,14 +227,12 @@ describe('stock', () => {
     { delta: 1.5, reason: 'x' },
     { delta: 9e9, reason: 'x' },
   ])('%j is refused', async (body) => {
-    const sale = newSale();
-    await admin('POST', '/sales', sale);
+    const sale = await createSale();
     expect((await admin('POST', `/sales/${sale.product_id}/stock`, body)).status).toBe(400);
   });
 
   test('with the same change_id is changed once; the id of another change is refused', async () => {
-    const sale = newSale();
-    await admin('POST', '/sales', sale);
+    const sale = await createSale();
     const path = `/sales/${sale.product_id}/stock`;
     const change = { delta: 5, reason: 'more came', change_id: `delivery-${sale.product_id}` };
     const answers = await Promise.all(Array.from({ length: 10 }, () => admin('POST', path, change)));
@@ -248,8 +247,7 @@ describe('stock', () => {
   });
 
   test('that the inventory did not answer is recorded and carried out once; a retry with its change_id is safe', async () => {
-    const sale = newSale();
-    await admin('POST', '/sales', sale);
+    const sale = await createSale();
     const { inventory } = api.connections;
     const { adjust } = inventory;
     inventory.adjust = () => Promise.reject(new Error('Command timed out'));
@@ -270,8 +268,7 @@ describe('stock', () => {
   });
 
   test('that was refused stays refused under its change_id, also after Redis lost it', async () => {
-    const sale = newSale();
-    await admin('POST', '/sales', sale);
+    const sale = await createSale();
     const path = `/sales/${sale.product_id}/stock`;
     const change = { delta: -11, reason: 'broken', change_id: `break-${sale.product_id}` };
     expect((await admin('POST', path, change)).status).toBe(409);
@@ -286,15 +283,13 @@ describe('stock', () => {
   });
 
   test('above the bound of the system: 409', async () => {
-    const sale = newSale();
-    await admin('POST', '/sales', sale);
+    const sale = await createSale();
     const answer = await admin('POST', `/sales/${sale.product_id}/stock`, { delta: 2_000_000, reason: 'x' });
     expect([answer.status, answer.body.code]).toEqual([409, 'TOO_MANY_UNITS']);
   });
 
   test('changed by many operators during a crowd is conserved', async () => {
-    const sale = newSale({ units: 50 });
-    await admin('POST', '/sales', sale);
+    const sale = await createSale({ units: 50 });
     const changes = Array.from({ length: 20 }, (_, i) =>
       admin('POST', `/sales/${sale.product_id}/stock`, { delta: i % 2 ? -4 : 3, reason: 'churn' }),
     );
@@ -308,8 +303,7 @@ describe('stock', () => {
 });
 
 test('operators’ actions are recorded with actor, time, before and after', async () => {
-  const sale = newSale();
-  await admin('POST', '/sales', sale);
+  const sale = await createSale();
   await admin('POST', `/sales/${sale.product_id}/pause`, undefined, { ...bearer, 'x-request-id': 'op-1' });
   await admin('POST', `/sales/${sale.product_id}/stock`, { delta: 4, reason: 'more came' });
   const { rows } = await world.pool.query('SELECT * FROM operator_actions WHERE sale_id = $1 ORDER BY id', [

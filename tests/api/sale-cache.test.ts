@@ -193,17 +193,19 @@ test('no number is older than a second, in the list and in the sale, while units
   const sale = await makeSale(world, { units: 500 });
   /** The instant at which so many units were no longer left. */
   const untrueSince = new Map<number, number>();
-  const until = Date.now() + 2_500;
+  const ages: number[] = [];
+  // Some periods of the cache, and more of them where the machine is slow.
+  const [soonest, latest] = [Date.now() + 2_500, Date.now() + 9_000];
+  const isDone = () => Date.now() > latest || (Date.now() > soonest && ages.length > 100 && Math.max(...ages) > 100);
   const sell = async () => {
-    for (let left = 500; Date.now() < until; left--) {
+    for (let left = 500; !isDone(); left--) {
       expect((await order(sale.id, `b${left}`)).status).toBe(200);
       untrueSince.set(left, Date.now());
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
   };
-  const ages: number[] = [];
   const watch = async (path: string, remaining: (body: AnyJson) => number | undefined) => {
-    while (Date.now() < until) {
+    while (!isDone()) {
       const askedAt = Date.now();
       const left = remaining(JSON.parse((await look(path)).text));
       if (left !== undefined) ages.push(askedAt - (untrueSince.get(left) ?? askedAt));
@@ -215,7 +217,7 @@ test('no number is older than a second, in the list and in the sale, while units
     watch(`/api/flash-sales/${sale.id}`, (body) => body.product?.remaining),
     watch('/api/flash-sales', (body) => body.flash_sales.find(({ id }: AnyJson) => id === sale.id)?.remaining),
   ]);
-  expect(ages.length).toBeGreaterThan(50);
+  expect(ages.length).toBeGreaterThan(100);
   expect(Math.max(...ages)).toBeGreaterThan(100);
   expect(Math.max(...ages)).toBeLessThan(1_000);
 });
@@ -264,7 +266,7 @@ test('300 reads of a sale and of the list cost a handful of commands of Redis, a
   expect(new Set(looks.map(({ headers }) => headers.etag)).size).toBeLessThanOrEqual(periods * 4);
 });
 
-test('an operator's change through this process is in the next read, also under concurrent reads', async () => {
+test('an operator’s change through this process is in the next read, also under concurrent reads', async () => {
   const sale = await makeSale(world);
   const { catalogueCache } = api.connections;
   const clear = catalogueCache.clear;

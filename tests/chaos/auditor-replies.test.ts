@@ -35,7 +35,7 @@ describe('keys', () => {
 });
 
 describe('what operators said', () => {
-  test('SALE_PAUSED, SALE_ENDED and SALE_NOT_OPEN without an operator's change', () => {
+  test('SALE_PAUSED, SALE_ENDED and SALE_NOT_OPEN without an operator’s change', () => {
     const history = new History();
     for (const code of ['SALE_PAUSED', 'SALE_ENDED', 'SALE_NOT_OPEN']) history.order('ann', [1_000, 1_001], code);
     expect(history.end([])).toEqual([

@@ -15,12 +15,12 @@ import { root } from '../tidy/source-files.ts';
 const standIn = join(import.meta.dirname, 'bin');
 const isThere = (tool: string): boolean => spawnSync(tool, ['--version']).error === undefined;
 
-interface Said {
+interface Result {
   readonly code: number;
   readonly output: string;
 }
 
-function load(url: string, tool: 'k6' | 'wrk', path: string): Promise<Said> {
+function load(url: string, tool: 'k6' | 'wrk', path: string): Promise<Result> {
   const folder = mkdtempSync(join(tmpdir(), 'flash-sale-load-test-'));
   const env = { PATH: path, ADMIN_TOKEN, DATA_DIR: folder, NODE_ENV: 'test' };
   const args = ['10-users', '--with', tool, '--units', '5', '--seconds', '1', '--url', url];
@@ -39,7 +39,7 @@ const tools = [
 ] as const;
 
 test.each(tools.filter(([, , isInstalled]) => isInstalled))(
-  '%s: five of the crowd get a unit, the others are told that it is sold out',
+  '%s: five buyers get a unit, the others SOLD_OUT',
   async (_what, tool, _isThere, path) => {
     const world = await openWorld(inject('template'));
     const api = await startApi(world);

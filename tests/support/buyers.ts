@@ -170,12 +170,6 @@ export async function sendCrowd(options: CrowdOptions & { readonly buyers: numbe
   return replies;
 }
 
-/** @returns ms from `from` to the sending of the first order after it that was accepted; NaN: there is none */
-export function msToNextAccepted(replies: readonly Reply[], from: number): number {
-  const after = withCode(replies, 'accepted').filter(({ sentAt }) => sentAt > from);
-  return after.length === 0 ? Number.NaN : Math.min(...after.map(({ sentAt }) => sentAt)) - from;
-}
-
 /** @returns the longest time in ms in which no order was accepted, from `from` to the last one that was */
 export function longestSilenceMs(replies: readonly Reply[], from: number): number {
   const acceptedAt = withCode(replies, 'accepted').map(({ sentAt, milliseconds }) => sentAt + milliseconds);

@@ -88,7 +88,7 @@ test('an API process that is added by hand has the settings of the running ones'
   expect(await order({ authorization: `Bearer ${token}x` })).toMatchObject([401, { code: 'INVALID_TOKEN' }]);
 }, 60_000);
 
-test('without system.env nothing starts, whatever the terminal's environment', () => {
+test('without system.env nothing starts, whatever the terminal’s environment', () => {
   const terminal = { PATH: process.env.PATH, REDIS_URL: world.redisUrl, DATABASE_URL: world.databaseUrl, ADMIN_TOKEN };
   const commands = documented('docs/operations.md', /^\(set -a;[^)]*apps\/api\/src\/main\.ts\)$/m);
   for (const shell of ['sh', 'bash']) {
