@@ -17,7 +17,7 @@ import { startPrivateRedis } from '@flash-sale/launcher/private-redis.ts';
 import { keptPort, type PrivateServer } from '@flash-sale/launcher/private-server.ts';
 import { signalProcess } from '@flash-sale/launcher/process-table.ts';
 import pg from 'pg';
-import { ADMIN_TOKEN } from '../support/running-system.ts';
+import { ADMIN_TOKEN, COMPILE_CACHE } from '../support/running-system.ts';
 import { TcpProxy } from '../support/tcp-proxy.ts';
 import { eventually } from '../support/world.ts';
 import { root } from '../tidy/source-files.ts';
@@ -239,6 +239,7 @@ export class ChaosSystem {
     const name = `${kind}-${number}`;
     const env: NodeJS.ProcessEnv = {
       PATH: process.env.PATH,
+      NODE_COMPILE_CACHE: COMPILE_CACHE,
       NODE_ENV: 'production',
       AUTH: 'header',
       HOST: '127.0.0.1',

@@ -77,7 +77,7 @@ const mainOf = (name: 'api' | 'worker'): string =>
   fileURLToPath(new URL(`../../apps/${name}/src/main.ts`, import.meta.url));
 
 /** Where processes find their modules compiled: they start in half the time. Node writes it only as a process exits by itself. */
-const COMPILE_CACHE = fileURLToPath(new URL('../../node_modules/.cache/flash-sale', import.meta.url));
+export const COMPILE_CACHE = fileURLToPath(new URL('../../node_modules/.cache/flash-sale', import.meta.url));
 
 /** Lets each service load its modules once, and exit over a wrong setting. */
 export async function warmCompileCache(): Promise<void> {
