@@ -1,9 +1,10 @@
 /**
  * npm run audit:sale -- [id …] [--json | --codes]
  *
- * Checks whether Redis, PostgreSQL and the queue agree about each sale. It changes nothing, and may run during a sale.
- * Exit code 0: clean; 1: there are violations; 2: there are none, and not everything could be checked. --codes lists the
- * violations that it looks for.
+ * Checks that Redis, PostgreSQL and the queue agree about each sale. It changes nothing and may run
+ * during a sale. --codes lists the violations that it can find.
+ *
+ * Exit code 0: clean; 1: violations; 2: no violations, but not everything could be checked.
  */
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';

@@ -1,10 +1,12 @@
 /**
  * npm run backup -- [folder] [--logs <log of the API, folder of logs, or pattern> …]
  *
- * Writes the ledger as of one instant into a new folder below the given one (default <DATA_DIR>/backups), with the orders that were
- * accepted by then and are not in the ledger yet: from the API's logs (default: those of `npm start`). Safe during a sale. Afterwards
- * it removes unfinished backups that are over an hour old. Exit code 0: the backup is complete and every file of the folders was read;
- * otherwise 1.
+ * Writes a consistent snapshot of the ledger into a new folder below the given one (default
+ * <DATA_DIR>/backups). From the API's logs (default: those of `npm start`) it adds accepted orders
+ * that are not in the ledger yet. It is safe during a sale. It also removes unfinished backups that
+ * are older than an hour.
+ *
+ * Exit code 0: the backup is complete and all log files were read; otherwise 1.
  */
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -29,7 +31,7 @@ try {
   process.exitCode = 1;
 }
 
-/** Those of `npm start`; null if it never ran here. */
+/** The log folder of `npm start`; null if it has no logs. */
 function ownLogs(folder: string): string[] | null {
   try {
     findLogs(folder);
@@ -41,10 +43,10 @@ function ownLogs(folder: string): string[] | null {
 
 async function backUp(into: string, logs: readonly string[] | null): Promise<void> {
   const startedAt = performance.now();
-  // Sorts by time, and is a valid name on every file system.
+  // Sorts by time, and is valid on every file system.
   const folder = join(into, new Date().toISOString().replaceAll(':', '-'));
   const databaseUrl = findLedger(root, process.env);
-  // Report what cannot work before anything is written.
+  // Fail before anything is written.
   const isAllRead = reportSkipped(logs ?? [], say);
   await checkPostgres(databaseUrl);
   const manifest = await backUpLedger({

@@ -1,14 +1,18 @@
 /**
- * npm run bench -- [--only closed,open,drop,cost] [--rounds 5] [--seconds 2] [--against folder] [--starts 5]
+ * npm run bench -- [--only closed,open,drop,cost] [--rounds 5] [--seconds 2] [--against folder]
+ * [--starts 5]
  *
- * How fast the system is, as ratios to a bare Fastify in the same run, on servers of its own. Every load is bounded, on loopback.
+ * Measures the speed of the system as ratios to a bare Fastify in the same run, on private servers.
+ * Every load is bounded and on loopback.
  *   closed  requests a second at 50 and 200 connections, by kind of reply
  *   open    latency at 25, 50 and 75 % of the capacity
  *   drop    50,000 units, from the first request to the last row in the ledger
  *   cost    CPU time, Redis commands and bytes, ledger bytes of an order
- * With --against, the API and worker of another checkout (its packages installed) run in alternation with this one's, each started
- * --starts times; the table then has both medians and their ratio. One and the same code differs by up to 20 % from start to start.
- * Needs Linux (/proc).
+ *
+ * With --against, API and worker of another checkout (with installed packages) run in alternation
+ * with those of this one. Each is started --starts times, because results of the same code differ
+ * by up to 20 % between starts. The table then has both medians and their ratio. Needs Linux
+ * (/proc).
  */
 import { existsSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
@@ -22,7 +26,7 @@ const parts: Record<string, (run: Run) => Promise<void>> = { closed, open, drop,
 
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
 
-/** Values of each figure, by code. */
+/** Measured values by figure. */
 type Samples = Map<string, number[]>;
 
 const { values } = readArguments(import.meta.url, {
@@ -39,9 +43,9 @@ const codes = [root, ...(values.against === undefined ? [] : [resolve(values.aga
 const [rounds, seconds] = [count('rounds', values.rounds), count('seconds', values.seconds)];
 const starts = count('starts', values.starts ?? (codes.length > 1 ? '5' : '1'));
 for (const part of chosen)
-  if (!parts[part]) stop(`There is no part "${part}". Parts: ${Object.keys(parts).join(', ')}.`);
+  if (!parts[part]) stop(`There is no measurement "${part}". Measurements: ${Object.keys(parts).join(', ')}.`);
 for (const code of codes)
-  if (!existsSync(join(code, 'node_modules'))) stop(`${code} is no checkout with its packages installed.`);
+  if (!existsSync(join(code, 'node_modules'))) stop(`${code} is not a checkout with installed packages.`);
 if (process.platform !== 'linux') stop('The bench reads CPU times from /proc, which only Linux has.');
 
 const startedAt = Date.now();
@@ -64,7 +68,7 @@ async function measure(code: string, into: Samples): Promise<void> {
     record('API start to ready, ms', system.facts.startMs);
     record('API resident memory when idle, MB', residentMb(system.pid('api')));
     const rate = await warmUp(system, seconds);
-    // The same for all code and starts, so that open loops ask the same of each.
+    // Measured once, so that the open loops have the same rate for all starts.
     capacity ||= rate;
     for (const part of chosen) {
       await parts[part]?.({ system, rounds, seconds, capacity, record });

@@ -1,9 +1,10 @@
 /**
  * npm run doctor -- [--json | --list]
  *
- * Checks the settings, this machine, Redis and PostgreSQL against the production checklist. It changes nothing. Exit code
- * 0: everything is ok; 1: something is wrong, or a server could not be read; 2: there are warnings only. --list prints what
- * it checks.
+ * Checks the settings, this machine, Redis and PostgreSQL against the production checklist. It
+ * changes nothing. --list prints all checks.
+ *
+ * Exit code 0: everything is ok; 1: errors, or a server could not be read; 2: warnings only.
  */
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -13,7 +14,7 @@ import { CODES, checkFacts, finding, readFacts } from '@flash-sale/ops/doctor/ex
 import { exitCodeOf, type Finding, ok, printReport, reportOf, wrong } from '@flash-sale/ops/doctor/report.ts';
 import { readArguments } from './read-arguments.ts';
 
-/** For each server. */
+/** Per server. */
 const TIMEOUT_MS = 5_000;
 /** Enough for a median. */
 const ROUND_TRIPS = 25;
@@ -26,7 +27,7 @@ try {
   if (list) for (const [code, why] of CODES) process.stdout.write(`${code.padEnd(22)}${why}\n`);
   else {
     const report = reportOf(await examine());
-    // A server that does not answer would keep its connection open for some seconds.
+    // Exit at once: connections to servers that do not answer close only after some seconds.
     process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : printReport(report), () =>
       process.exit(exitCodeOf(report)),
     );

@@ -1,8 +1,8 @@
 /**
  * npm run load -- [scenario] [--with k6|wrk] [--url http://…] [--units N] [--seconds N]
  *
- * Lets a crowd order from a new sale of a running system, then compares the sale's numbers with the replies. Exit code 0: they
- * match, and every refusal was lawful; otherwise 1.
+ * Runs a load test against a new sale of a running system, then compares the sale's numbers with
+ * the replies. Exit code 0: they match, and every reply was expected; otherwise 1.
  */
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -68,28 +68,28 @@ function wholeNumber(option: string, text: string): number {
   return Number(text);
 }
 
-/** Another machine is put under load only if its address was typed. */
+/** Loopback by default; another machine only with --url. */
 function operatorOf(url: string | undefined): Operator {
   const { adminUrl, adminToken } = findOperator(root, process.env);
   const { environment } = readSettings(root, process.env);
   if (environment.AUTH === 'jwt' || environment.ADMIN_PORT > 0)
     throw new Error(
-      'The crowd orders by X-User-ID, on the port that makes its sale. Start the system with AUTH=header and without ADMIN_PORT.',
+      "The load test needs X-User-ID, and the operators' routes on PORT. Start the system with AUTH=header and without ADMIN_PORT.",
     );
   const baseUrl = url ?? adminUrl;
-  if (!URL.canParse(baseUrl)) throw new Error(`--url ${baseUrl} is no address. Expected: http://127.0.0.1:5001`);
+  if (!URL.canParse(baseUrl)) throw new Error(`--url ${baseUrl} is not an address. Expected: http://127.0.0.1:5001`);
   if (url === undefined && !LOOPBACK.test(new URL(baseUrl).hostname)) {
-    throw new Error(`HOST leads to ${baseUrl}, which is not this machine's loopback. If you mean it: --url ${baseUrl}`);
+    throw new Error(`HOST gives ${baseUrl}, which is not loopback. To use it anyway: --url ${baseUrl}`);
   }
   return { baseUrl, token: adminToken };
 }
 
-/** The tool that was asked for; else k6, else wrk. */
+/** The tool of --with; without it k6, else wrk. */
 async function installedTool(asked: string | undefined): Promise<CrowdTool> {
   const wanted = asked === undefined ? [k6, wrk] : [tools[asked] as CrowdTool];
   for (const tool of wanted) if (await tool.isInstalled()) return tool;
   const names = wanted.map(({ name }) => name).join(' or ');
-  throw new Error([`${names} is needed, and not on PATH.`, ...wanted.map(({ install }) => install)].join('\n'));
+  throw new Error([`${names} is needed, but is not on PATH.`, ...wanted.map(({ install }) => install)].join('\n'));
 }
 
 async function run({ scenario, units, toolName, operator }: ReturnType<typeof readPlan>): Promise<boolean> {

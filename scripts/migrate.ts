@@ -1,10 +1,10 @@
 /**
- * npm run migrate: brings the ledger at DATABASE_URL up to date, and reports what it did. Idempotent; safe to run from several
- * machines at once.
+ * npm run migrate: applies all pending migrations to the ledger at DATABASE_URL. Idempotent, and
+ * safe to run from several machines at once.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { parseEnv } from 'node:util';
-// By path: an image has the packages of the services, not those of the project's root.
+// By path: the images contain the services' packages, not those of the project's root.
 import { EnvironmentError, readEnvironment, requireSetting } from '../packages/core/src/config/environment.ts';
 import { STARTUP_WAIT_MS } from '../packages/core/src/config/limits.ts';
 import { withSettingFiles } from '../packages/core/src/config/setting-files.ts';
@@ -21,7 +21,7 @@ try {
   );
   await checkPostgres(databaseUrl, STARTUP_WAIT_MS);
   const done = await migrateLedger(databaseUrl, console.log);
-  console.log(done.length === 0 ? 'The ledger is up to date.' : `${done.length} migration(s) carried out.`);
+  console.log(done.length === 0 ? 'The ledger is up to date.' : `${done.length} migration(s) applied.`);
 } catch (error) {
   const expected = error instanceof EnvironmentError || error instanceof PostgresUnfitError;
   console.error(expected ? error.message : ((error as Error).stack ?? String(error)));

@@ -1,27 +1,27 @@
-/** Options of a command. `--help` prints the comment at the top of its script. */
+/** Parses the arguments of a command. `--help` prints the comment at the top of its script. */
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { type ParseArgsConfig, parseArgs } from 'node:util';
 
-interface Told {
+interface UsageOptions {
   /** Exit code for wrong arguments. */
   readonly wrongCode?: number;
-  /** "Usage: …", if the comment cannot name all arguments. */
+  /** "Usage: …", if the comment does not list all arguments. */
   readonly usage?: string;
 }
 
 /**
  * Exits after `--help`, and if an option is unknown or has no value.
  *
- * @param script its `import.meta.url`
+ * @param script the caller's `import.meta.url`
  */
 export function readArguments<T extends ParseArgsConfig>(
   script: string,
   config: T,
-  { wrongCode = 2, usage }: Told = {},
+  { wrongCode = 2, usage }: UsageOptions = {},
 ): ReturnType<typeof parseArgs<T>> {
   try {
-    // Before the options are checked: another one may be wrong.
+    // Before parseArgs, which throws if another option is wrong.
     if (process.argv.includes('--help') || process.argv.includes('-h')) {
       process.stdout.write(`${[commentOf(script), ...(usage ? [usage] : [])].join('\n\n')}\n`);
       process.exit(0);

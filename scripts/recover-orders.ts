@@ -1,15 +1,17 @@
 /**
  * npm run recover:orders -- <log of the API, folder of logs, pattern, or backup …> [--dry-run]
  *
- * After Redis lost its disk, or the ledger was restored from a backup: finds the orders in the API's logs that were accepted and are
- * neither in the ledger nor reserved, and redelivers them under the ids that their buyers have. Each ends as confirmed or, if no unit
- * is left, rejected; an order that a worker's log calls rejected is recorded as that. Safe to repeat.
+ * Recovers accepted orders after Redis lost data or the ledger was restored from a backup. It finds
+ * orders in the API's logs that are neither in the ledger nor reserved, and enqueues them again
+ * under the same ids. Each is confirmed or, if no unit is left, rejected. Orders that a worker's
+ * log reports as rejected are recorded as rejected. Safe to repeat.
  *
- * Of a log, its rotated files are read as well; of a folder and its subfolders, all logs of API and worker processes (*api*.log*,
- * *worker*.log*); of a backup, the orders that it found missing. "-" reads standard input. gzip and zstd are unpacked.
+ * A log includes its rotated files. A folder includes all logs of API and worker processes below it
+ * (*api*.log*, *worker*.log*). A backup includes the orders that were missing in its ledger. "-" is
+ * standard input. gzip and zstd files are decompressed.
  *
- * Exit code 0: every order found has ended; 1: some have not, or belong to a sale that the ledger does not know, or a file of a folder
- * was not read; 2: nothing could be looked for.
+ * Exit code 0: all orders have a final state; 1: some do not, or their sale is not in the ledger,
+ * or a file of a folder was not read; 2: the search could not start.
  */
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';

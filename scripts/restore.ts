@@ -1,9 +1,11 @@
 /**
  * npm run restore -- <backup> | --after
  *
- * Fills the empty database at DATABASE_URL from a backup, in one transaction. Raises every sale's epoch and pauses sales that are
- * not over; the last lines of the output say what to do before they are resumed. --after does only that, in a ledger that another
- * tool restored. Exit code 0: restored; otherwise 1.
+ * Restores a backup into the empty database at DATABASE_URL, in one transaction. Then it raises the
+ * epoch of every sale and pauses sales that are not over; the output lists the next steps. --after
+ * does only this second part, for a ledger that another tool restored.
+ *
+ * Exit code 0: restored; otherwise 1.
  */
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -45,7 +47,7 @@ function sayNext(paused: readonly string[], backup: string): void {
   say('Then resume the sales, and run: npm run audit:sale');
 }
 
-/** For a POSIX shell. */
+/** Quotes for a POSIX shell. */
 function quoted(text: string): string {
   return /^[\w./:@%+=-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }

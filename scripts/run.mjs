@@ -1,8 +1,10 @@
-// node scripts/run.mjs <command> [argument …]: runs scripts/<command>.ts on a machine with only Node 20 or newer and npm.
+// node scripts/run.mjs <command> [argument …]: runs scripts/<command>.ts on a machine with only
+// Node 20 or newer and npm.
 //
 // 1. Check the version of the Node that runs this file.
 // 2. Install the packages with the pinned pnpm, unless node_modules was made from this lock file.
-// 3. Run the script with the Node 24 that comes with the packages. Forward signals to it; exit with its exit code.
+// 3. Run the script with the Node 24 that comes with the packages. Forward signals to it; exit with
+//    its exit code.
 //
 // Plain JavaScript with node:* modules only, because it runs before anything is installed.
 import { spawn } from 'node:child_process';
@@ -12,11 +14,11 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const NODE_MAJOR_MIN = 20;
-/** How often we check that npm, which started us, still runs. */
+/** Interval of the check that the parent process (npm) still runs. */
 const PARENT_CHECK_EVERY_MS = 250;
 const SIGNAL_NUMBERS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 };
-/** Exit code when a command could not begin. For these commands 1 is a finding about the sales. */
-const NOT_BEGUN = { 'audit-sale': 2, 'recover-orders': 2 };
+/** Exit code if a command cannot start. For these commands 1 means a finding. */
+const CANNOT_START = { 'audit-sale': 2, 'recover-orders': 2 };
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const stampFile = join(root, 'node_modules', '.flash-sale-installed');
@@ -24,7 +26,7 @@ const stampFile = join(root, 'node_modules', '.flash-sale-installed');
 const [command = '', ...args] = process.argv.slice(2);
 const script = join(root, 'scripts', `${command}.ts`);
 
-// A closed terminal or pipe must not end us in the middle of a graceful stop.
+// A closed terminal or pipe must not end this process during a graceful stop.
 for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
 if (!/^[a-z-]+$/.test(command) || !existsSync(script)) stop('Usage: node scripts/run.mjs <command> [argument …]');
 try {
@@ -39,13 +41,13 @@ function checkNode() {
   const major = Number.parseInt(process.versions.node, 10);
   if (major >= NODE_MAJOR_MIN) return;
   stop(
-    `This needs Node ${NODE_MAJOR_MIN} or newer, and this is Node ${process.versions.node}. Get one from https://nodejs.org`,
+    `This needs Node ${NODE_MAJOR_MIN} or newer, but this is Node ${process.versions.node}. Get it from https://nodejs.org`,
   );
 }
 
 function stop(sentence) {
   process.stderr.write(`${sentence}\n`);
-  process.exit(NOT_BEGUN[command] ?? 1);
+  process.exit(CANNOT_START[command] ?? 1);
 }
 
 /** Identifies the lock file and platform that node_modules was made from. */
@@ -79,9 +81,12 @@ async function install() {
   process.stdout.write(`Packages installed in ${((Date.now() - startedAt) / 1000).toFixed(1)} s.\n`);
 }
 
-/** @returns {Promise<{ how: number | string, output: string }>} exit code, signal or error; and the output, unless a terminal shows it */
+/**
+ * @returns {Promise<{ how: number | string, output: string }>} exit code, signal or error; output
+ * if it is not a TTY
+ */
 function runInstall(pnpm) {
-  // With CI set, pnpm uses other defaults and would remove what was installed without it.
+  // With CI set, pnpm has other defaults and would remove packages installed without it.
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => name !== 'CI'));
   const { isTTY } = process.stdout;
   const install = [
@@ -91,7 +96,7 @@ function runInstall(pnpm) {
     '--frozen-lockfile',
     `--reporter=${isTTY ? 'default' : 'append-only'}`,
     '--config.confirmModulesPurge=false',
-    // npx runs the pinned version already; pnpm 12 would try to write itself into the frozen lock file.
+    // npx already runs the pinned version; pnpm 12 would try to add itself to the frozen lock file.
     '--config.pmOnFail=ignore',
   ];
   return new Promise((resolve) => {
@@ -107,7 +112,7 @@ function runInstall(pnpm) {
       } catch {
         // It has ended already.
       }
-      process.stdout.write('\nInstallation stopped; type the command again to go on.\n');
+      process.stdout.write('\nInstallation stopped; run the command again to continue.\n');
       process.exit(128 + SIGNAL_NUMBERS[signal]);
     };
     for (const signal of Object.keys(SIGNAL_NUMBERS)) process.once(signal, quit);
@@ -123,20 +128,21 @@ function runInstall(pnpm) {
 /** @returns {Promise<number>} the script's exit code */
 function runScript() {
   return new Promise((resolve) => {
-    // The channel carries no messages. When it closes, the script knows that we have ended, even by SIGKILL.
+    // The IPC channel has no messages: when it closes, the script knows that this process has
+    // ended.
     const stdio = ['inherit', 'inherit', 'inherit', 'ipc'];
     const child = spawn(nodeBinary(), [script, ...args], { cwd: root, stdio });
     for (const signal of Object.keys(SIGNAL_NUMBERS)) process.on(signal, () => child.kill(signal));
     watchParent(() => child.connected && child.disconnect());
     child.once('error', (error) => {
       process.stderr.write(`${nodeBinary()} does not run: ${error.message}\n`);
-      resolve(NOT_BEGUN[command] ?? 1);
+      resolve(CANNOT_START[command] ?? 1);
     });
     child.once('exit', (code, signal) => resolve(code ?? 128 + (SIGNAL_NUMBERS[signal] ?? 9)));
   });
 }
 
-/** A killed npm (or the shell between it and us) sends no signal; the script must not outlive it. */
+/** A killed npm or shell sends no signal, but the script must not outlive it. */
 function watchParent(onGone) {
   if (process.env.npm_lifecycle_event === undefined) return;
   const parent = process.ppid;

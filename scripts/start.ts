@@ -1,8 +1,9 @@
 /**
  * npm start -- [--watch] [--reopen]
  *
- * Runs the system until it is stopped (packages/launcher/src/start-system.ts). With --watch (npm run dev), API and workers restart
- * when their files change. With --reopen it starts nothing: it reopens the demo sales of the running system for a day, with all units.
+ * Runs the system until it is stopped (packages/launcher/src/start-system.ts). With --watch (npm
+ * run dev), API and workers restart when their files change. --reopen starts nothing: it reopens
+ * the demo sales of the running system for a day and refills them.
  */
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -19,7 +20,7 @@ const { watch, reopen } = readArguments(
   { wrongCode: 1 },
 ).values;
 const say = (line: string) => process.stdout.write(`${line}\n`);
-// A closed terminal or pipe (npm start | head) must not end us before the processes are stopped.
+// A closed terminal or pipe (npm start | head) must not end this process before its children stop.
 for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
 
 let system: System | undefined;

@@ -1,9 +1,10 @@
 /**
  * npm run test:chaos -- [--minutes 10] [--seed S] [--lose-redis] [--keep-logs]
  *
- * A random run: buyers and operators at work while processes are killed, frozen and cut off by a plan from a seed, and an independent
- * auditor that checks every reply and the end (tests/chaos). Fails if anything is oversold, leaked, lost or stuck, or if a reply is
- * untrue. The same seed makes the same plan and the same decisions; real time differs.
+ * Chaos test (tests/chaos): simulated buyers and operators send requests while processes are
+ * killed, paused and disconnected by a random plan. An independent auditor checks every reply and
+ * the final state. It fails if units are oversold or leaked, orders are lost or stuck, or a reply
+ * is false. The same seed gives the same plan and decisions; the timing differs.
  */
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';

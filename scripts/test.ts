@@ -1,9 +1,10 @@
 /**
  * npm test: every test, against a real Redis and PostgreSQL.
  *
- * 1. REDIS_URL and DATABASE_URL if they are set, otherwise private servers in a temporary folder.
- * 2. vitest, with the arguments given here.
- * 3. The last line is `N passed, N failed`; the exit code is 0 only when something passed and nothing failed.
+ * 1. Use REDIS_URL and DATABASE_URL if they are set, otherwise private servers in a temporary
+ *    folder.
+ * 2. Run vitest with the given arguments.
+ * 3. Print `N passed, N failed` as the last line. Exit code 0: at least one passed and none failed.
  */
 import { spawn } from 'node:child_process';
 import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -16,12 +17,13 @@ import { ownFolder, type PrivateServer } from '@flash-sale/launcher/private-serv
 import { signalProcess } from '@flash-sale/launcher/process-table.ts';
 import { listenForStop } from '@flash-sale/launcher/stop-requests.ts';
 
-/** Milliseconds that vitest has to end its workers once we are told to stop. */
+/** Milliseconds that vitest has to stop its workers after a stop request. */
 const VITEST_STOPS_WITHIN_MS = 5_000;
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const folder = ownFolder(mkdtempSync(join(tmpdir(), 'flash-sale-test-')));
-// PostgreSQL runs under another account when we are root; secrets have a closed folder of their own.
+// As root, PostgreSQL runs under another account, which needs access; the secrets have a private
+// folder.
 chmodSync(folder, 0o711);
 const stopping = new AbortController();
 const servers: PrivateServer[] = [];
@@ -64,7 +66,7 @@ try {
 process.stdout.write(`${counts.passed} passed, ${counts.failed} failed\n`);
 process.exit(exitCode);
 
-/** The environment of the tests: TEST_REDIS_URL, and TEST_DATABASE_URL with the right to create databases. */
+/** @returns the environment for vitest: TEST_REDIS_URL, and TEST_DATABASE_URL with CREATEDB */
 async function serversFor(given: NodeJS.ProcessEnv): Promise<NodeJS.ProcessEnv> {
   const start = async (starting: Promise<PrivateServer>) => {
     const server = await starting;
@@ -80,7 +82,7 @@ async function serversFor(given: NodeJS.ProcessEnv): Promise<NodeJS.ProcessEnv> 
   stopping.signal.throwIfAborted();
   if (redis.status === 'rejected') throw redis.reason;
   if (postgres.status === 'rejected') throw postgres.reason;
-  // Settings of this machine's own system must not reach the tests.
+  // The tests must not use the servers of a running system.
   const { REDIS_URL: _redis, DATABASE_URL: _database, ...env } = given;
   return { ...env, TEST_REDIS_URL: redis.value, TEST_DATABASE_URL: postgres.value, TEST_REDIS_DIST: distFolder };
 }

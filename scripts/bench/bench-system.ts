@@ -1,6 +1,7 @@
 /**
- * The system under the bench: Redis and PostgreSQL as `npm start` runs them, one API and one worker in production mode with every
- * check on and limits that are never reached, and the bare Fastify beside them. All in a temporary folder.
+ * The benchmarked system in a temporary folder: private Redis and PostgreSQL, one API and one
+ * worker in production mode with all checks on and limits that are never reached, and the bare
+ * Fastify.
  */
 import { type ChildProcess, execFile } from 'node:child_process';
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
@@ -21,7 +22,7 @@ export const root = fileURLToPath(new URL('../../', import.meta.url));
 const ADMIN_TOKEN = 'measured-and-thrown-away';
 const SETTLED_WITHIN_MS = 60_000;
 
-/** Spelled out where defaults may differ between two versions of the code. */
+/** Explicit, because defaults may differ between two versions of the code. */
 const SETTINGS = {
   NODE_ENV: 'production',
   AUTH: 'header',
@@ -61,21 +62,21 @@ export class BenchSystem {
     this.#operator = { baseUrl: facts.url, token: ADMIN_TOKEN };
     this.redis = new Redis(facts.servers.redis.url);
     this.ledger = new pg.Pool({ connectionString: facts.servers.databaseUrl, max: 2 });
-    // The server may stop before an idle connection has closed; without a listener that would end the process.
+    // The server may stop before idle connections close; an unhandled error would end this process.
     this.ledger.on('error', () => {});
   }
 
   /** @param code folder of the checkout whose API and worker run, with its packages installed */
   static async start(code: string): Promise<BenchSystem> {
     const folder = mkdtempSync(join(tmpdir(), 'flash-sale-bench-'));
-    // PostgreSQL runs under another account when we are root.
+    // As root, PostgreSQL runs under another account, which needs access.
     chmodSync(folder, 0o711);
     const started: ChildProcess[] = [];
     let servers: PrivateServers | undefined;
     try {
       const distFolder = join(root, '.data', 'redis-dist');
       servers = await startPrivateServers({ folder: ownFolder(join(folder, 'servers')), distFolder });
-      // The CPU time of a container is not that of the process that started it.
+      // The CPU time of a container is not counted for the process that started it.
       if (servers.redis.version.includes('Docker'))
         throw new Error('The bench needs a redis-server outside of Docker.');
       const { redisUrl: REDIS_URL, databaseUrl: DATABASE_URL } = servers;
@@ -109,7 +110,7 @@ export class BenchSystem {
     return this.facts.children[name].pid ?? 0;
   }
 
-  /** CPU time that each part has used so far, ms. */
+  /** CPU time of each component so far, ms. */
   cpu(): Record<Part, number> {
     const { redis, postgres } = this.facts.servers;
     return {
@@ -131,7 +132,11 @@ export class BenchSystem {
     return rows[0]?.sold ?? 0;
   }
 
-  /** Waits until every order of the sale is committed in Redis and the ledger. @throws after SETTLED_WITHIN_MS */
+  /**
+   * Waits until every order of the sale is committed in Redis and the ledger.
+   *
+   * @throws after SETTLED_WITHIN_MS
+   */
   async settled(saleId: string): Promise<void> {
     for (const deadline = Date.now() + SETTLED_WITHIN_MS; ; ) {
       const { reserved, sold } = await readSale(this.#operator, saleId);

@@ -1,11 +1,12 @@
 /**
- * The load generator of the bench, in a process of its own. Two modes:
- *   closed loop (no rate): each connection sends its next request as soon as the last one is answered;
- *   open loop (rate): requests are sent on schedule and timed from when they were due, so that a stall of the server counts for
- *   every request that it delays (no coordinated omission).
- * Not autocannon, which is closed loop only and needs twice the CPU a request (53–65 µs; this: 24–32, the bare server: 33): on a
- * shared machine the generator would decide the ratio. HTTP is reduced to what the servers here send: one reply at a time on a
- * connection, with a Content-Length.
+ * The load generator of the bench, a process of its own. Two modes:
+ *   closed loop (no rate): each connection sends its next request as soon as the last one is
+ *   answered. open loop (rate): requests have a schedule, and their latency is measured from their
+ *   due time, so that a stall counts for every request that it delays (no coordinated omission).
+ *
+ * autocannon has only a closed loop and needs twice the CPU per request (53–65 µs; this: 24–32, the
+ * bare server: 33), so on a shared machine it would determine the ratio. The HTTP parser supports
+ * only what these servers send: one reply at a time per connection, with a Content-Length.
  *
  *   node scripts/bench/generator.ts '<plan as JSON>'
  */
@@ -23,12 +24,15 @@ export interface Plan {
   readonly run: string;
   /** Requests a second; without it a closed loop. */
   readonly rate?: number;
-  /** The closed loop ends after `seconds` or `count` requests, whichever comes first. The open loop lasts `seconds`. */
+  /**
+   * The closed loop ends after `seconds` or `count` requests, whichever comes first. The open loop
+   * lasts `seconds`.
+   */
   readonly seconds: number;
   readonly count?: number;
-  /** Seconds of the open loop before it is measured. */
+  /** Seconds of the open loop before the measurement starts. */
   readonly warmUpSeconds?: number;
-  /** Different buyers, one after the other; default: another buyer for each request. */
+  /** Number of buyers, used in turn; default: a new buyer for each request. */
   readonly buyers?: number;
   /** Sends an Idempotency-Key, the same for each request of a buyer. */
   readonly keys?: boolean;
@@ -42,13 +46,16 @@ export interface Result {
   readonly unanswered: number;
   /** From the first measured request to the last reply. */
   readonly seconds: number;
-  /** Percentiles in ms. Open loop: from when a request was due; a refused or unanswered one counts as DRAIN_MS. */
+  /**
+   * Percentiles in ms. Open loop: from when a request was due; a refused or unanswered one counts
+   * as DRAIN_MS.
+   */
   readonly p50: number;
   readonly p99: number;
 }
 
 const BODY = '{"quantity":1}';
-/** How long replies are awaited after the last request. */
+/** How long to wait for replies after the last request. */
 const DRAIN_MS = 5_000;
 
 /** Sends one request at a time. */
@@ -184,7 +191,7 @@ class Generator {
   }
 }
 
-/** Plays the plan in a process of its own, so that no other event loop delays it. */
+/** Runs the plan in a separate process, so that no other event loop delays it. */
 export async function generate(plan: Plan): Promise<Result> {
   // One V8 thread: its garbage collection would otherwise use every core.
   const args = ['--v8-pool-size=1', fileURLToPath(import.meta.url), JSON.stringify(plan)];

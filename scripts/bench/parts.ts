@@ -1,24 +1,27 @@
-/** What the bench measures. Each part records its figures; rates are also divided by the bare server's of the same round. */
+/**
+ * The measurements of the bench. Rates are also recorded as ratios to the bare server in the same
+ * round.
+ */
 import { type BenchSystem, PARTS, type Part } from './bench-system.ts';
 import { generate, type Plan, type Result } from './generator.ts';
 
 export interface Run {
   readonly system: BenchSystem;
   readonly rounds: number;
-  /** Of each load. */
+  /** Duration of each load. */
   readonly seconds: number;
-  /** Orders a second that the open loops take as 100 %. */
+  /** Orders a second that are 100 % in the open loops. */
   readonly capacity: number;
   record(figure: string, value: number): void;
 }
 
 const CONNECTIONS = 200;
-/** Orders whose CPU time and bytes are counted. */
+/** Orders per measurement of the cost. */
 const COUNTED = 20_000;
 const DROP_UNITS = 50_000;
 const DROP_SECONDS = 60;
 const WARM_UP_SECONDS = 0.5;
-/** Orders that a buyer's full bucket and its refill let through before the buyer is rate limited. */
+/** Most orders that one buyer's bucket accepts before the buyer is rate limited. */
 const BUCKET = 250;
 
 /** Requests of the closed loop, and the reply that nearly all of them must get. */
@@ -42,7 +45,7 @@ function mustBe(what: string, reply: string, { sent, replies }: Result): void {
     throw new Error(`${what}: ${sent} requests, ${JSON.stringify(replies)}`);
 }
 
-/** Until JIT compilation has settled. @returns accepted orders a second */
+/** Runs until JIT compilation is stable. @returns accepted orders a second */
 export async function warmUp(system: BenchSystem, seconds: number): Promise<number> {
   let rate = 0;
   const [sale, soldOut] = [await system.createSale(), await system.createSale(1)];
@@ -54,7 +57,7 @@ export async function warmUp(system: BenchSystem, seconds: number): Promise<numb
   return rate;
 }
 
-/** Closed loop: requests a second, in turns with the bare server. */
+/** Closed loop: requests a second, alternating with the bare server. */
 export async function closed({ system, rounds, seconds, record }: Run): Promise<void> {
   const [soldOut, open] = [await system.createSale(1), await system.createSale()];
   for (const connections of [50, CONNECTIONS]) {
@@ -78,7 +81,7 @@ export async function closed({ system, rounds, seconds, record }: Run): Promise<
   }
 }
 
-/** Open loop: latency of accepted orders at a part of the capacity. */
+/** Open loop: latency of accepted orders at 25, 50 and 75 % of the capacity. */
 export async function open({ system, rounds, seconds, capacity, record }: Run): Promise<void> {
   for (const part of [0.25, 0.5, 0.75]) {
     const plan = { rate: Math.round(capacity * part), seconds, warmUpSeconds: WARM_UP_SECONDS };
@@ -94,7 +97,10 @@ export async function open({ system, rounds, seconds, capacity, record }: Run): 
   }
 }
 
-/** A whole drop: from the first request until the last unit is confirmed in the ledger; half as many again are refused. */
+/**
+ * A complete sale: from the first request until the ledger has confirmed the last unit; a third of
+ * the requests is refused.
+ */
 export async function drop({ system, rounds, seconds, record }: Run): Promise<void> {
   for (let round = 0; round < rounds; round++) {
     const bare = await load(system.facts.bareUrl, 'bench', { seconds });
@@ -116,7 +122,7 @@ export async function drop({ system, rounds, seconds, record }: Run): Promise<vo
 export async function cost({ system, rounds, record }: Run): Promise<void> {
   const soldOut = await system.createSale(1);
   await load(system.facts.url, soldOut, { count: 1 });
-  // A rewrite of the file in between would leave no size to compare.
+  // Disabled, because a rewrite would change the size that is compared.
   await system.redis.config('SET', 'auto-aof-rewrite-percentage', '0');
   for (let round = 0; round < rounds; round++) {
     const saleId = await system.createSale();

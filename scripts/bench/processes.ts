@@ -1,4 +1,4 @@
-/** CPU time and memory of processes as Linux counts them (/proc), and their start and stop. */
+/** Reads CPU time and memory of processes from /proc (Linux), and starts and stops processes. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { openSync, readdirSync, readFileSync } from 'node:fs';

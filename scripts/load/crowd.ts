@@ -1,14 +1,14 @@
-/** A crowd as k6 or wrk plays it, and what it was answered. */
+/** Types of a load test by k6 or wrk, and of its result. */
 import { readFileSync } from 'node:fs';
 
 export interface Scenario {
   readonly name: string;
-  /** Connections that order at the same time. */
+  /** Concurrent connections. */
   readonly users: number;
   readonly seconds: number;
-  /** Ends after so many orders instead, if the tool can count them. */
+  /** Ends after this many orders instead, if the tool supports it. */
   readonly orders?: number | undefined;
-  /** Milliseconds within which 95 of 100 orders are answered; generous, because machines differ. */
+  /** Bound of the 95th percentile, ms; generous, because machines differ. */
   readonly p95Ms: number;
   /** Threads, connections and timeout of the source document's wrk command line. */
   readonly wrk: readonly string[];
@@ -23,16 +23,16 @@ export interface Crowd {
   readonly refused: Readonly<Record<string, number>>;
   /** Replies that are neither 200 nor a 400 or 429 with a code. */
   readonly unlawful: number;
-  /** Orders whose reply was not read: each may hold a unit. */
+  /** Orders without a reply: each may hold a unit. */
   readonly unanswered: number;
   readonly latencyMs: { readonly p50: number; readonly p95: number; readonly p99: number; readonly max: number };
-  /** Bounds that the tool itself found broken. */
+  /** Bounds that the tool reported as exceeded. */
   readonly failures: readonly string[];
 }
 
 export interface CrowdTool {
   readonly name: string;
-  /** How to get it. */
+  /** How to install it. */
   readonly install: string;
   isInstalled(): Promise<boolean>;
   /** @throws Error with the tool's output if it gave no result */

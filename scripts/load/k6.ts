@@ -1,13 +1,13 @@
-/** The crowd of k6/scenarios.ts. */
+/** Runs k6/scenarios.ts. */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { runCommand } from '@flash-sale/launcher/run-command.ts';
 import type { Crowd, CrowdTool } from './crowd.ts';
 
-/** Milliseconds on top of the scenario: start, graceful stop. */
+/** Milliseconds added to the scenario, for start and graceful stop. */
 const GRACE_MS = 180_000;
-/** k6's exit code when a threshold failed: there is a result that says which. */
+/** k6's exit code if a threshold failed; the result names it. */
 const THRESHOLDS_FAILED = 99;
 
 export const k6: CrowdTool = {

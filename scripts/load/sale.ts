@@ -1,11 +1,11 @@
-/** A sale under load, by the operator API: created, read, and compared with what the crowd was answered. */
+/** Creates and reads the sale of a load test, and compares it with the replies. */
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Crowd } from './crowd.ts';
 
 const REPLY_WITHIN_MS = 15_000;
 const SETTLED_WITHIN_MS = 30_000;
 const READ_EVERY_MS = 500;
-/** Longer than any scenario and any bench. */
+/** Longer than any scenario or bench. */
 const OPEN_FOR_MS = 3_600_000;
 
 export interface Operator {
@@ -41,7 +41,7 @@ export async function createSale(operator: Operator, name: string, units: number
     flash_sale_price: '1.00',
     units,
     per_buyer_limit: perBuyerLimit,
-    // A minute ago: this machine's clock may be ahead of the one that decides.
+    // A minute ago, because this machine's clock may be ahead of Redis's clock.
     starts_at: new Date(now - 60_000).toISOString(),
     ends_at: new Date(now + OPEN_FOR_MS).toISOString(),
   });
@@ -53,8 +53,8 @@ export async function readSale(operator: Operator, saleId: string): Promise<Sale
 }
 
 /**
- * The numbers once every accepted order is in the ledger; after SETTLED_WITHIN_MS as they are then. Two reads must agree: an order
- * that the crowd's end cut off may still be under way.
+ * Waits until every accepted order is in the ledger, at most SETTLED_WITHIN_MS. Two reads must
+ * agree, because orders that the end of the load interrupted may still be in flight.
  */
 export async function readSettledSale(operator: Operator, saleId: string, signal: AbortSignal): Promise<SaleNumbers> {
   const deadline = Date.now() + SETTLED_WITHIN_MS;
@@ -68,7 +68,7 @@ export async function readSettledSale(operator: Operator, saleId: string, signal
   }
 }
 
-/** Units that left the stock in between. */
+/** Units taken between the two reads. */
 export function unitsTaken(before: SaleNumbers, after: SaleNumbers): number {
   return before.available + (after.allotment - before.allotment) - after.available;
 }
@@ -110,6 +110,7 @@ async function ask({ baseUrl, token }: Operator, expected: number, path: string,
   }
   const reply = (await response.json().catch(() => ({}))) as { code?: string; detail?: string };
   if (response.status === expected) return reply;
-  if (response.status === 401) throw new Error(`The system at ${baseUrl} has another ADMIN_TOKEN than this command.`);
+  if (response.status === 401)
+    throw new Error(`The system at ${baseUrl} does not accept the ADMIN_TOKEN of this command.`);
   throw new Error(`${baseUrl}${path} answered ${response.status} ${reply.code ?? ''}: ${reply.detail ?? ''}`);
 }

@@ -1,9 +1,9 @@
-/** The crowd of k6/wrk/wrk-post-order.lua, by the source document's command lines. */
+/** Runs k6/wrk/wrk-post-order.lua with the source document's command lines. */
 import { join } from 'node:path';
 import { runCommand } from '@flash-sale/launcher/run-command.ts';
 import type { Crowd, CrowdTool } from './crowd.ts';
 
-/** Milliseconds on top of the scenario: hundreds of threads take time to start and to be summed up. */
+/** Milliseconds added to the scenario: hundreds of threads take time to start and to report. */
 const GRACE_MS = 60_000;
 
 export const wrk: CrowdTool = {
