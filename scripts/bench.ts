@@ -1,6 +1,5 @@
 /**
- * npm run bench -- [--only closed,open,drop,cost] [--rounds 5] [--seconds 2] [--against folder]
- * [--starts 5]
+ * npm run bench -- [--only open,cost] [--rounds 5] [--seconds 2] [--against folder] [--starts 5]
  *
  * Measures the speed of the system as ratios to a bare Fastify in the same run, on private servers.
  * Every load is bounded and on loopback.

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs its arguments with an operator's token. If none is set, it is generated once and kept in the volume, for all API
-# containers: a default in compose.yaml would be public.
+# Runs its arguments with ADMIN_TOKEN set. If it is not given, a token is generated once and stored
+# in the volume for all API containers. A default in compose.yaml would be public.
 set -eu
 if [ -z "${ADMIN_TOKEN:-}${ADMIN_TOKEN_FILE:-}" ]; then
   file=/var/lib/flash-sale/admin-token
@@ -14,7 +14,7 @@ if [ -z "${ADMIN_TOKEN:-}${ADMIN_TOKEN_FILE:-}" ]; then
   export ADMIN_TOKEN_FILE="$file"
   echo "ADMIN_TOKEN is not set. Show the generated one: docker compose exec api cat $file" >&2
 fi
-# AUTH=header trusts X-User-ID: a default only while nobody but this machine can reach the proxy.
+# AUTH=header trusts X-User-ID, so it is the default only if the proxy is published on loopback.
 if [ -z "${AUTH:-}" ]; then
   case "${PUBLISHED_ON:-}" in
     127.* | localhost | ::1 | '[::1]') export AUTH=header ;;
