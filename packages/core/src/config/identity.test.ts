@@ -18,7 +18,7 @@ test('in development a header names the buyer; in production it must be chosen',
 test('tokens are verified by a secret or by keys', () => {
   expect(read({ ...OURS, ...SECRET })).toMatchObject({ kind: 'jwt', keys: { kind: 'secret' } });
   expect(read({ NODE_ENV: 'production', ...OURS, ...KEYS })).toMatchObject({ kind: 'jwt', keys: { kind: 'jwks' } });
-  // On this machine nobody is on the way.
+  // Loopback traffic cannot be intercepted.
   const here = { JWT_JWKS_URL: 'http://127.0.0.1:8080/jwks.json' };
   expect(read({ NODE_ENV: 'production', ...OURS, ...here })).toMatchObject({ kind: 'jwt' });
 });

@@ -56,7 +56,7 @@ test('an unusable file gets a sentence that shows nothing of it', () => {
   expect(refused({ ADMIN_TOKEN_FILE: file('empty', ' \n') })).toContain('which is empty. Write the value into it');
   expect(refused({ ADMIN_TOKEN_FILE: join(folder, 'made-by-docker') })).toContain('which is a folder.');
   expect(refused({ ADMIN_TOKEN_FILE: file('large', 'x'.repeat(65_537)) })).toContain('larger than 65536 bytes');
-  // Neither ends: the one is never at its end, the other waits for whoever writes.
+  // A read of either would not end: /dev/zero has no end, and the pipe has no writer.
   execFileSync('mkfifo', [join(folder, 'pipe')]);
   for (const path of ['/dev/zero', join(folder, 'pipe')])
     expect(refused({ ADMIN_TOKEN_FILE: path })).toContain(
