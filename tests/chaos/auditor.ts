@@ -2,7 +2,7 @@
  * The auditor: a model of the sales in memory that sees every call and every reply, and checks each. It knows the contract and nothing of
  * the product. What only the end can show (was there really nothing left?) it records by sale; check-end.ts checks it.
  *
- * A call that nobody answered may have been carried out, at any time after it was sent. So the model reckons with bounds: what must have
+ * A call without a reply may have been carried out at any time after it was sent. So the model works with bounds: what must have
  * been, and what can have been.
  */
 import { type Call, isOutcomeOpen, type QuestionOf, type Reply, wordOf } from './calls.ts';
@@ -18,7 +18,7 @@ export interface Violation {
   readonly kind: ViolationKind;
   readonly sentence: string;
   readonly at: number;
-  /** Number of the call that it was told to; 0 for the end state. */
+  /** Number of the call; 0 for the end state. */
   readonly n: number;
   readonly orderId: string | null;
 }
@@ -52,14 +52,14 @@ export class Auditor {
     if (wasReady || !degraded) this.report('exit', `${name} ended by itself: ${how}`, at);
   }
 
-  /** Acknowledged orders of which nobody has read yet how they ended. */
+  /** Accepted orders that were not yet read in a final status. */
   unfinished(): KnownOrder[] {
     return [...this.orders.values()].filter(
       (order) => order.acceptedAt < Infinity && order.terminal === null && !order.gone,
     );
   }
 
-  /** Redis was emptied after it was made, and nobody had seen it in the ledger. */
+  /** Redis was emptied after it was accepted, and it was not seen in the ledger before. */
   mayBeGone(order: KnownOrder): boolean {
     return this.rules.redisMayLose && order.terminal === null && this.faults.redisWasEmptiedAfter(order.from);
   }

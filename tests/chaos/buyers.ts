@@ -1,6 +1,6 @@
 /**
- * Buyers. Each decides by a stream of his own for each step, so that the same seed makes the same decisions; which sales there are and
- * what he is answered depends on real time. A buyer whose connection broke, or who was told 503, asks again: with his key, or without one.
+ * Buyers. Each step has a random stream of its own: the same seed makes the same decisions. Which sales exist and what the replies are
+ * depends on real time. After a broken connection or a 503 a buyer retries, with or without a key.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Auditor } from './auditor.ts';
@@ -22,7 +22,7 @@ export interface Stage {
   readonly auditor: Auditor;
   /** Grows as operators make sales. */
   readonly offers: Offer[];
-  /** No new deeds; what was begun is brought to its end. */
+  /** No new steps; those in progress are completed. */
   readonly stopped: AbortSignal;
 }
 
@@ -173,7 +173,7 @@ export class Buyers {
       if (stopped.aborted) return;
       const reply = await this.#read(random, orderId, buyerId);
       if (wordOf(reply) === 'ORDER_NOT_FOUND') missing += 1;
-      // Whoever does not know whether he has it gives up some time.
+      // A buyer who does not know whether there is an order gives up after a while.
       const ended = auditor.orders.get(orderId)?.terminal != null;
       if (ended || missing > 3) more -= 1;
     }
@@ -186,7 +186,7 @@ export class Buyers {
 }
 
 /**
- * Reads every acknowledged order that nobody has seen end, until it has or the time is over.
+ * Reads every accepted order that was not seen in a final status, until it is or the time is over.
  *
  * @param from when all parts were up
  * @param acceptedBefore only orders that were acknowledged before this

@@ -1,6 +1,6 @@
 /**
- * What was asked of the system and what it said, as the auditor reads it. Times are milliseconds of one clock, that of the process that
- * asks: whatever a call did, it did between `sentAt` and `endedAt`; where no answer came, at any time after `sentAt` or never.
+ * Calls and replies, as the auditor reads them. Times are milliseconds of the clock of this process. What a call did, it did between
+ * `sentAt` and `endedAt`; without a reply, at any time after `sentAt` or never.
  */
 
 export type Question =
@@ -59,7 +59,7 @@ export function wordOf(reply: Reply): string {
   return typeof reply.body.code === 'string' ? reply.body.code : 'NO_CODE';
 }
 
-/** True where the system may have done what was asked for, and nobody was told. */
+/** Whether the call may have been carried out although its reply does not say so. */
 export function isOutcomeOpen(reply: Reply): boolean {
   if (reply.how === 'refused_connection') return false;
   return reply.how !== 'replied' || wordOf(reply) === 'OUTCOME_UNKNOWN';

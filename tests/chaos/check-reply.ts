@@ -1,4 +1,4 @@
-/** What every reply must keep, whatever it is about: its form, its code, its time, and a reason for each failure. No product code. */
+/** Checks of every reply: form, code, time, and a reason for each failure. No product code. */
 import { type Call, type Question, type Reply, wordOf } from './calls.ts';
 import type { FaultLog } from './fault-log.ts';
 
@@ -118,7 +118,7 @@ export function checkReply(call: Call, reply: Reply, faults: FaultLog, rules: Ru
 const REMEMBERED = new Set(['SOLD_OUT', 'SALE_PAUSED', 'SALE_ENDED', 'SALE_NOT_OPEN']);
 const REMEMBERED_MS = 500;
 
-/** How long before it was asked for a word may have been true, ms. Whoever sends a key is never told from memory. */
+/** Milliseconds by which a refusal may be outdated. A request with a key is never refused from memory. */
 export function ageOf(word: string, key: string | null): number {
   return key === null && REMEMBERED.has(word) ? REMEMBERED_MS : 0;
 }

@@ -1,10 +1,10 @@
-/** checks what is said of a sale beside orders: its page, and what operators are told. */
+/** Checks the replies about a sale beside orders: its page, and those to operators. */
 import { type Call, type Question, type QuestionOf, type Reply, wordOf } from './calls.ts';
 import type { Rules } from './check-reply.ts';
 import type { FaultLog } from './fault-log.ts';
 import type { SaleRecord } from './sale-record.ts';
 
-/** Notes a violation where it does not hold. */
+/** Reports a violation where it does not hold. */
 export type Must = (holds: boolean, sentence: string, orderId?: string | null) => void;
 
 export type OperatorsQuestion = Exclude<Question, { kind: 'order' | 'read_order' | 'read_sale' }>;
@@ -33,7 +33,7 @@ export function checkPage(
   record.statements.push({ ...empty, word: 'page', sentAt: sentAt - age, number: product.remaining });
 }
 
-/** @param endSetting to be told when a pause or a window was in force at the latest; null: nobody said */
+/** @param endSetting called with the time at which a pause or a window was in force at the latest; null: unknown */
 export function checkOperators(
   call: Call<OperatorsQuestion>,
   reply: Reply,

@@ -1,6 +1,6 @@
 /**
- * Which faults were on when, and what a reply may be excused by. A reply that says 503 is right while a target that it needs is degraded, and
- * for a stated time afterwards; at any other time it is a violation.
+ * Which faults were on when, and which replies they excuse. A 503 is right while a target that it names is degraded, and for a stated time
+ * afterwards; at any other time it is a violation.
  */
 
 /** A target that a fault can hit: redis, postgres, api-1, worker-2, or a way between two, api-1>redis. */
@@ -14,10 +14,10 @@ export interface FaultTime {
   until: number;
 }
 
-/** Milliseconds after a fault's end in which its traces may still be told: connections are rebuilt, an inventory is rebuilt. */
+/** Milliseconds after a fault's end in which replies may still name it: connections and inventories are rebuilt. */
 const GRACE_MS = { default: 5_000, SALE_RECOVERING: 10_000, STOCK_CHANGE_PENDING: 10_000 } as const;
 
-/** Faults that change nothing for anybody: what they throw away is loaded again unnoticed. */
+/** Faults that no client notices. */
 const WITHOUT_EXCUSE = new Set(['flush_scripts']);
 
 export class FaultLog {
@@ -39,7 +39,7 @@ export class FaultLog {
 
   /** Whether a fault is, or was a moment ago, on one of the targets that the reply speaks of. */
   excuses(code: string, api: string, isOperators: boolean, sentAt: number, endedAt: number): boolean {
-    // Any one worker makes an inventory anew: that another one is degraded is no excuse.
+    // Any worker rebuilds an inventory: that another one is degraded is no excuse.
     if (code === 'SALE_RECOVERING') return sentAt <= this.workingSince(endedAt) + GRACE_MS.SALE_RECOVERING;
     const grace = code in GRACE_MS ? GRACE_MS[code as keyof typeof GRACE_MS] : GRACE_MS.default;
     const concerned = concernedTargets(code, api, isOperators);

@@ -12,7 +12,7 @@ interface SettingChange<Value> {
 export class Setting<Value> {
   readonly #changes: SettingChange<Value>[] = [];
 
-  /** Somebody asks for it at `from`. @returns to be told how it ended: `until` when at the latest it was so */
+  /** It was requested at `from`. @returns to be called with its end: it was in force at `until` at the latest */
   begin(value: Value, from: number): (until: number, certain: boolean) => void {
     const change: SettingChange<Value> = { value, from, until: Number.POSITIVE_INFINITY, certain: false };
     this.#changes.push(change);

@@ -1,7 +1,7 @@
 /** What the auditor remembers of orders, of the calls that asked for them, and of idempotency keys. */
 import { type Call, type QuestionOf, type Reply, wordOf } from './calls.ts';
 
-/** An order whose id somebody was told. */
+/** An order whose id was in a reply. */
 export interface KnownOrder {
   readonly id: string;
   readonly saleId: string;
@@ -10,16 +10,16 @@ export interface KnownOrder {
   readonly key: string | null;
   /** Earliest call that can have made it. */
   readonly from: number;
-  /** When somebody first knew that it holds units; Infinity until then. */
+  /** When a reply first showed that it holds units; Infinity until then. */
   takenBy: number;
-  /** When its buyer was told "accepted"; Infinity where he never was. */
+  /** When its buyer got "accepted"; Infinity: never. */
   acceptedAt: number;
   /** A reply that does not say that it repeats an earlier one. */
   fresh: number;
   terminal: { status: 'confirmed' | 'rejected'; at: number } | null;
-  /** Whoever was told about it, in his words. */
+  /** Its calls and replies, a line each. */
   readonly history: string[];
-  /** Its buyer was told that it is not there, and Redis was emptied after it was made. */
+  /** Its buyer got a 404, and Redis was emptied after it was accepted. */
   gone: boolean;
 }
 
@@ -41,7 +41,7 @@ export interface KeyUse {
 /** Lines of an order's history: how it began is what matters. */
 const HISTORY_MAX = 40;
 
-/** Notes a call about an order, for whoever reads the evidence. */
+/** Adds a call to the order's history, which is shown with a violation. */
 export function note(order: KnownOrder, call: Call, reply: Reply): void {
   const seconds = (ms: number): string => (ms / 1_000).toFixed(3);
   const { asked } = call;

@@ -1,4 +1,4 @@
-/** Hand-made histories for the auditor's own tests: one sale, its buyers and operator, and an end that fits what was told. */
+/** Histories made by hand for the auditor's tests: one sale, its buyers and operator, and an end that matches the replies. */
 
 import { Auditor, type Violation } from './auditor.ts';
 import type { EndState, LedgerRow, Question, Reply } from './calls.ts';
@@ -127,7 +127,7 @@ function statusOf(code: string): number {
 
 export const accepted = (id: string, remaining: number, replayed = false) => ({ accepted: id, remaining, replayed });
 
-/** The reply of a call that nobody answered. */
+/** No reply. */
 export const unanswered = { how: 'broken' as const };
 
 /** Its API was killed, so that a connection may break. */

@@ -6,13 +6,13 @@ import type { Call, Question, QuestionOf } from './calls.ts';
 import type { FaultLog } from './fault-log.ts';
 import { Amounts, Setting, StockBounds } from './intervals.ts';
 
-/** After this an operator's change that nobody answered is done or will never be: no process waits that long for anything. */
+/** After this an operator's change without a reply is carried out or never will be: no process waits that long. */
 const OPEN_CHANGE_ENDS_MS = 60_000;
 
 /** Milliseconds by which two clocks of one machine may differ in what they call the beginning of a sale. */
 const CLOCK_SLACK_MS = 100;
 
-/** Something that was said of the sale's stock or settings. */
+/** What a reply says of the sale's stock or settings. */
 export interface Statement {
   readonly n: number;
   readonly word: string;
@@ -31,7 +31,7 @@ export interface Change {
   readonly delta: number;
   readonly from: number;
   until: number;
-  /** What the operator was told for good. */
+  /** The final reply to the operator. */
   told: 'applied' | 'refused' | null;
   /** Some asking for it was not answered. */
   open: boolean;
@@ -60,7 +60,7 @@ export class SaleRecord {
   readonly paused = new Setting<boolean>();
   readonly window = new Setting<{ startsAt: number; endsAt: number }>();
   readonly madeFrom: number;
-  /** When the operator had been told that it is made; Infinity until then. */
+  /** When the operator got the reply that it was created; Infinity until then. */
   madeUntil = Number.POSITIVE_INFINITY;
 
   constructor(call: Call<QuestionOf<'make_sale'>>) {
@@ -74,7 +74,7 @@ export class SaleRecord {
     this.window.begin({ startsAt, endsAt }, call.sentAt)(call.sentAt, true);
   }
 
-  /** An operator changes pause or window. @returns to be told the end; null where nobody answered */
+  /** An operator changes pause or window. @returns to be called with the end; null: no reply */
   beginSetting(
     call: Call<Extract<Question, { kind: 'pause' | 'resume' | 'move_window' }>>,
   ): (endedAt: number | null) => void {

@@ -102,7 +102,7 @@ class ServiceProcess {
     await gone;
   }
 
-  /** For good: whoever waits for it goes on. */
+  /** SIGKILL for good; pending start() calls resolve. */
   async end(): Promise<void> {
     await this.kill();
     this.#ready.resolve();
@@ -300,7 +300,7 @@ export class ChaosSystem {
     await Promise.all([...this.proxies.values()].map((proxy) => proxy.close()));
   }
 
-  /** @param keepLogs for somebody who looks into a failure */
+  /** @param keepLogs to look into a failure */
   remove(keepLogs: boolean): void {
     for (const entry of readdirSync(this.#folder))
       if (entry !== 'logs' || !keepLogs)

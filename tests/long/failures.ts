@@ -1,4 +1,4 @@
-/** What happens to an engine in the middle of a sale: a master that dies, one that hangs and wakes again, a slot that moves. */
+/** Failures of Redis in the middle of a sale: a master is killed, a master hangs and resumes, a slot moves. */
 import type { OrderBatch } from '@flash-sale/core/domain/order.ts';
 import { newOrderId } from '@flash-sale/core/domain/order.ts';
 import { createInventory } from '@flash-sale/core/inventory/inventory.ts';

@@ -138,7 +138,7 @@ export function startCrowd(options: CrowdOptions): Crowd {
         if (reply.code === 'SOLD_OUT') soldOut += 1;
         if (reply.code === 'accepted' && reply.orderId) accepted.add(reply.orderId);
         options.onReply?.(replies.length);
-        // Without a pause, a crowd that nobody answers would keep the server from coming back.
+        // Without a pause, a crowd without replies would keep the server from coming back.
         if (reply.status === 0) await pause(retryMs);
         if (stopped || (untilSoldOut && soldOut >= connections)) break;
         if (!retry?.test(reply.code) || performance.now() > giveUpAt) break;

@@ -13,7 +13,7 @@ import { eventually } from './world.ts';
 
 const SLOTS = 16_384;
 const PASSWORD = 'of-every-node';
-/** ms without a word from a node until the others take it for dead. The default is 15 s. */
+/** Milliseconds without a reply until a node is considered failed. The default is 15 s. */
 const NODE_TIMEOUT_MS = 2_000;
 
 export interface RedisCluster {
@@ -164,7 +164,7 @@ async function moveSlot(of: {
     await source.call('MIGRATE', ...way, 'KEYS', ...keys);
     moved += keys.length;
   }
-  // The target first: where the source gave it away first, nobody would have it for a moment.
+  // The target first: in the other order the slot has no owner for a moment.
   for (const client of [target, source, ...clients.filter((one) => one !== source && one !== target)])
     await client.cluster('SETSLOT', slot, 'NODE', targetId).catch((error: Error) => {
       // A replica learns it from its master.

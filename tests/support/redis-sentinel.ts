@@ -16,11 +16,11 @@ import { eventually } from './world.ts';
 const PASSWORD = 'of-every-server';
 export const SENTINEL_PASSWORD = 'of-every-sentinel';
 export const MASTER = 'the-inventory';
-/** ms without an answer until a sentinel takes a server for dead. The default is 30 s. */
+/** Milliseconds without a reply until a sentinel considers a server down. The default is 30 s. */
 const DOWN_AFTER_MS = 1_000;
 const FAILOVER_TIMEOUT_MS = 6_000;
 
-/** What is recommended: a master that no replica hears takes no orders, two seconds later at the latest. */
+/** As recommended: a master without a replica accepts no writes after two seconds at the latest. */
 export const MIN_REPLICAS = ['min-replicas-to-write 1', 'min-replicas-max-lag 2'];
 
 export interface WatchedRedis {
@@ -113,7 +113,7 @@ export async function startWatchedRedis(options: {
         const way = await TcpProxy.listen(await freePort(), masterPort);
         ways.push(way);
         for (const replica of clients.slice(1, servers.length)) await replica.replicaof('127.0.0.1', way.port);
-        // The same data, from where they were: nothing is copied anew.
+        // The same data, from where they were: a partial resync.
         for (const replica of clients.slice(1, servers.length))
           await eventually('a replica goes on over the other way', 10_000, async () =>
             (await replica.info('replication')).includes('master_link_status:up'),

@@ -172,7 +172,7 @@ export async function sellThrough(options: Options): Promise<SaleEnd> {
   }
 }
 
-/** Types the operator's command, again where the inventory could not be told. @throws where none is carried out in time */
+/** Sends the operator's command until it is carried out. @throws where it is not in time */
 async function operate(urls: readonly string[], saleId: string, command: 'pause' | 'resume'): Promise<void> {
   const headers = { authorization: `Bearer ${ADMIN_TOKEN}` };
   await eventually(`the sale is told to ${command}`, SOLD_WITHIN_MS, async () => {
@@ -193,7 +193,7 @@ function lastWords(processes: readonly ServiceProcess[]): string {
 
 type Servers = { readonly redisUrl: string; readonly databaseUrl: string; readonly prefix: string };
 
-/** Types the documented command, over the logs of every API process. @throws where an order that it found did not end */
+/** Runs the documented command over the logs of every API process. @throws where an order that it found did not end */
 async function recoverOrders(servers: Servers, apis: readonly ServiceProcess[], folder: string): Promise<void> {
   const logs = apis.map(({ output }, i) => {
     const file = join(folder, `api-${i + 1}.log`);

@@ -1,6 +1,6 @@
 /**
- * A way from a process to a server that can be made bad while it is in use: slow, black-holed (bytes are taken and kept, and so are the
- * words that a connection ends), cut (RST to both sides), refused, or half-open (one side is gone, and the other is not told).
+ * A TCP proxy with faults: slow, black-holed (bytes and ends of connections are kept back), cut (RST to both sides), refused, or half-open
+ * (one side is gone, and the other gets neither FIN nor RST).
  */
 import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
@@ -168,7 +168,7 @@ export class TcpProxy {
   }
 
   /**
-   * Half-open: every connection loses one side, and the side that stays is not told: it can send, and nobody hears it. New connections work.
+   * Half-open: every connection loses one side, and the side that stays does not notice. New connections work.
    *
    * @param stays near: the process believes in its connection; far: the server does
    */
