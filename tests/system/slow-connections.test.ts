@@ -7,7 +7,7 @@ import { PIPELINED_MAX } from '@flash-sale/api/plugins/connection-bounds.ts';
 import { CONNECTION_LINGER_MS } from '@flash-sale/api/plugins/connection-errors.ts';
 import { BODY_LIMIT_BYTES } from '@flash-sale/core/config/limits.ts';
 import type { Sale } from '@flash-sale/core/domain/sale.ts';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, inject, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, inject, test, vi } from 'vitest';
 import { freePort } from '../support/free-port.ts';
 import { type ServiceProcess, startProcess } from '../support/running-system.ts';
 import { makeSale } from '../support/sales.ts';
@@ -15,6 +15,10 @@ import { eventually, openWorld, type World } from '../support/world.ts';
 
 /** A busy machine may notice this much later that a time is over. */
 const MARGIN_MS = 1_500;
+
+/** A bound of waiting only: nothing here is about being faster. */
+const SOON_MS = 15_000;
+vi.setConfig({ testTimeout: 60_000 });
 
 let world: World;
 let sale: Sale;
@@ -83,12 +87,12 @@ const statusOf = (connection: Connection): number => Number(connection.said.spli
 async function expectServed(): Promise<void> {
   const url = `http://127.0.0.1:${port}`;
   const [health, placed] = await Promise.all([
-    fetch(`${url}/health/live`, { signal: AbortSignal.timeout(5_000) }),
+    fetch(`${url}/health/live`, { signal: AbortSignal.timeout(SOON_MS) }),
     fetch(`${url}/api/flash-sales/${sale.id}/order`, {
       method: 'POST',
       headers: { 'x-user-id': 'ann', 'content-type': 'application/json' },
       body: '{"quantity":1}',
-      signal: AbortSignal.timeout(5_000),
+      signal: AbortSignal.timeout(SOON_MS),
     }),
   ]);
   expect([health.status, placed.status]).toEqual([200, 200]);
@@ -137,7 +141,7 @@ test('headers above the bound are 431, bodies above it 413: declared, in chunks,
     ],
   ];
   for (const [status, code, connection] of cases) {
-    await eventually(`${status} is told and the connection cut`, 3_000, () => connection.cutAfterMs !== null);
+    await eventually(`${status} is told and the connection cut`, SOON_MS, () => connection.cutAfterMs !== null);
     expect([statusOf(connection), connection.said.includes(code)]).toEqual([status, true]);
   }
   // The longest lawful one, in one piece and byte by byte.
@@ -147,7 +151,7 @@ test('headers above the bound are 431, bodies above it 413: declared, in chunks,
     open(`${orderLine()}${headers}Content-Length: ${BODY_LIMIT_BYTES}\r\n\r\n${body}`),
     open(`${orderLine()}${headers}Transfer-Encoding: chunked\r\n\r\n${bytes}0\r\n\r\n`),
   ];
-  await eventually('both are taken', 3_000, () => lawful.every((one) => one.said.includes('accepted')));
+  await eventually('both are taken', SOON_MS, () => lawful.every((one) => one.said.includes('accepted')));
   // 40 of them without an end: kept as the pieces in which they come they would be 200 MB.
   const pieces = many(40, `${orderLine()}${headers}Transfer-Encoding: chunked\r\n\r\n${bytes}`);
   await Promise.all(pieces.map(({ socket }) => socket.writableLength === 0 || once(socket, 'drain')));
@@ -164,7 +168,7 @@ test('pipelined requests are answered in order; floods, and clients that read no
   const lost = 'GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n';
   const polite = open(lost.repeat(10) + read.repeat(PIPELINED_MAX - 10));
   const answers = () => [...polite.said.matchAll(/HTTP\/1\.1 (\d+)/g)].map((match) => match[1]);
-  await eventually('all are answered', 3_000, () => answers().length === PIPELINED_MAX);
+  await eventually('all are answered', SOON_MS, () => answers().length === PIPELINED_MAX);
   expect(answers()).toEqual(answers().sort().reverse());
 
   const floods = [
@@ -172,7 +176,7 @@ test('pipelined requests are answered in order; floods, and clients that read no
     ...many(5, lost.repeat(5_000)),
     ...many(5, 'GET /%zz HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(5_000)),
   ];
-  await eventually('floods are cut', 5_000, () => floods.every((one) => one.cutAfterMs !== null));
+  await eventually('floods are cut', SOON_MS, () => floods.every((one) => one.cutAfterMs !== null));
   // As many as are allowed at a time, again and again, and not one answer is fetched.
   const deaf = many(50, read.repeat(PIPELINED_MAX - 2), read.repeat(PIPELINED_MAX - 2));
   for (const { socket } of deaf) socket.pause();
@@ -199,17 +203,17 @@ test('a connection whose client reads no response is closed', async () => {
 test('above MAX_CONNECTIONS further ones are dropped and counted, the others live, and a free place is taken again', async () => {
   const process = await startBounded({ MAX_CONNECTIONS: '50' });
   const held = many(50, `GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n`);
-  await eventually('50 are connected', 3_000, () => held.every((one) => statusOf(one) === 200));
+  await eventually('50 are connected', SOON_MS, () => held.every((one) => statusOf(one) === 200));
   const surplus = many(20, `GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n`);
-  await eventually('the surplus is dropped', 3_000, () => surplus.every((one) => one.cutAfterMs !== null));
+  await eventually('the surplus is dropped', SOON_MS, () => surplus.every((one) => one.cutAfterMs !== null));
   expect(surplus.map(statusOf)).toEqual(surplus.map(() => 0));
   for (const one of held) {
     one.said = '';
     one.socket.write(`${orderLine()}${headers}Content-Length: 0\r\n\r\n`);
   }
-  await eventually('the others order', 3_000, () => held.every((one) => one.said.includes('accepted')));
+  await eventually('the others order', SOON_MS, () => held.every((one) => one.said.includes('accepted')));
   for (const one of held.slice(0, 10)) one.socket.destroy();
-  await eventually('there is room again', 3_000, async () => (await expectServed().catch(() => 'no')) !== 'no');
+  await eventually('there is room again', SOON_MS, async () => (await expectServed().catch(() => 'no')) !== 'no');
   for (const one of held) one.socket.destroy();
   await process.stop();
   expect(process.output()).toMatch(/"refusals":\{[^}]*"CONNECTION_DROPPED":(2\d|[3-9]\d)/);
