@@ -18,7 +18,7 @@ afterAll(() => world.close());
 test('[trap 7] an existing inventory is never created again', async () => {
   const sale = await makeSale(world, { units: 5 });
   await reserveOne(inventory, sale.id, newOrderId(sale.id));
-  expect(await inventory.open(sale)).toBe(false);
+  expect(await inventory.create(sale)).toBe(false);
   expect((await inventory.read(sale.id)).numbers).toEqual({ allotment: 5, available: 4, reserved: 1, sold: 0 });
 });
 

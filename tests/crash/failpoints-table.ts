@@ -11,7 +11,7 @@ const REACHED_BY: Readonly<Record<string, readonly Service[]>> = {
   'return-permits': ['api'],
   reserve: ['api'],
   'read-sale': ['api'],
-  'open-sale': ['api', 'worker'],
+  'create-inventory': ['api', 'worker'],
   'configure-sale': ['api', 'worker'],
   'adjust-stock': ['api', 'worker'],
   commit: ['worker'],
@@ -23,7 +23,7 @@ const REACHED_BY: Readonly<Record<string, readonly Service[]>> = {
   'check-inventory': ['worker'],
   'close-inventory': ['worker'],
   'rebuild-write': ['worker'],
-  'open-inventory': ['worker'],
+  'reopen-inventory': ['worker'],
   // Transactions.
   'create-sale': ['api'],
   'pause-sale': ['api'],
@@ -62,7 +62,7 @@ type Fate = readonly ('begins' | 'commits' | 'done')[] | string;
 const WINDOW = 'Counts the orders of a second for the limit of the whole system, which nobody is promised.';
 const READS = 'It reads.';
 const REBUILD =
-  'Between close-inventory and open-inventory: whatever it wrote, the rebuilding is begun again in a higher epoch.';
+  'Between close-inventory and reopen-inventory: whatever it wrote, the rebuilding is begun again in a higher epoch.';
 const CARRIED = 'Carries what the ledger has, and is repeated until the ledger knows that the inventory has it.';
 const COUNTS =
   "Counts redeliveries, by which an order is rejected after eight: one more or less changes nobody's order.";
@@ -79,7 +79,7 @@ const KILLED_AT: Readonly<Record<Server, Readonly<Record<string, Fate>>>> = {
     'return-permits': WINDOW,
     reserve: ['begins', 'done'],
     'read-sale': READS,
-    'open-sale': CARRIED,
+    'create-inventory': CARRIED,
     'configure-sale': CARRIED,
     'adjust-stock': ['done'],
     commit: ['begins', 'done'],
@@ -91,7 +91,7 @@ const KILLED_AT: Readonly<Record<Server, Readonly<Record<string, Fate>>>> = {
     'check-inventory': READS,
     'close-inventory': ['begins', 'done'],
     'rebuild-write': REBUILD,
-    'open-inventory': ['begins', 'done'],
+    'reopen-inventory': ['begins', 'done'],
     'receive-order': 'Before reserve:begins, and after reserve:done: nothing is asked of Redis in between.',
     'add-jobs': ['done'],
     'take-job': ['done'],

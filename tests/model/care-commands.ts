@@ -118,13 +118,13 @@ const enqueueCommand = fc
 const openSaleCommand = fc.constant(null).map(
   (): InventoryCommand =>
     inventoryCommand({
-      name: 'open-sale',
+      name: 'create-inventory',
       can: ({ inventory, ledger }) => inventory.inventory !== null || ledger.sale.inventoryVersion === 0,
       plan({ ledger }) {
         ledger.sale = { ...ledger.sale, inventoryVersion: ledger.sale.version };
         return ledger.sale;
       },
-      act: ({ inventories }, plan) => inventories.generous.open(plan),
+      act: ({ inventories }, plan) => inventories.generous.create(plan),
       predict: ({ inventory }, plan) => inventory.openSale(plan),
     }),
 );

@@ -54,7 +54,7 @@ async function runSequence(real: SaleUnderTest, { sale: settings, opened, comman
   const world = new ModelWorld({ ...settings, id: real.id });
   if (opened) {
     world.ledger.sale = { ...world.ledger.sale, inventoryVersion: 1 };
-    await real.inventories.generous.open(world.ledger.sale);
+    await real.inventories.generous.create(world.ledger.sale);
     world.inventory.openSale(world.ledger.sale);
   }
   await expectSameState(() => 'the state at the beginning', world, real);

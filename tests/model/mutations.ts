@@ -37,7 +37,7 @@ const needsEpoch: readonly Guard[] = [
 
 const includes = [
   ...of(
-    'open-sale',
+    'create-inventory',
     ['the process in the instance id', "string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')", "'0'"],
     ['the data in the instance id', "string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')", "'0'"],
   ),
@@ -154,7 +154,7 @@ const care = [
     'if tonumber(ARGV[1]) <= tonumber(inventory[2]) then',
     'if tonumber(ARGV[1]) < tonumber(inventory[2]) then',
   ]),
-  ...of('open-sale', never('asking whether it exists', "if redis.call('EXISTS', KEYS[1]) == 1 then")),
+  ...of('create-inventory', never('asking whether it exists', "if redis.call('EXISTS', KEYS[1]) == 1 then")),
   ...of('read-sale', ...needsOpen('inventory[5]')),
 ];
 
@@ -186,7 +186,7 @@ const rebuilding = [
     ['writing', 'redis.call(ARGV[2], KEYS[2], unpack(ARGV, 3))'],
   ),
   ...of(
-    'open-inventory',
+    'reopen-inventory',
     ['the epoch of the rebuilder', "inventory[1] ~= ARGV[1] or inventory[2] ~= ''", "inventory[2] ~= ''"],
     ['the Redis instance of the close', ' or inventory[3] ~= instance_id'],
     ['the reservations that were counted', " or redis.call('HLEN', KEYS[2]) ~= orders", ''],

@@ -1,5 +1,5 @@
 -- First step of a rebuild: the inventory accepts no orders, and writes only of this epoch's
--- rebuilder. Deletes what the rebuild recreates. Stores the Redis instance: open-inventory fails in
+-- rebuilder. Deletes what the rebuild recreates. Stores the Redis instance: reopen-inventory fails in
 -- another one.
 -- Includes: instance-id
 -- Keeps: I11

@@ -1,4 +1,4 @@
--- A step of a rebuild, between close-inventory and open-inventory: one write to one of the sale's
+-- A step of a rebuild, between close-inventory and reopen-inventory: one write to one of the sale's
 -- keys. Idempotent: the values are absolute.
 -- Keeps: I11
 -- KEYS: inventory, target

@@ -2,6 +2,7 @@
 import { MAX_QUANTITY } from '@flash-sale/core/config/limits.ts';
 import { Type } from '@sinclair/typebox';
 import { problemResponses } from '../plugins/problems.ts';
+import { refusalCodes } from './refusals.ts';
 
 export const PlaceOrderSchema = {
   tags: ['orders'],
@@ -35,31 +36,19 @@ export const PlaceOrderSchema = {
       }),
     }),
     ...problemResponses(
+      ...refusalCodes,
       'INVALID_REQUEST',
       'INVALID_BUYER',
       'INVALID_IDEMPOTENCY_KEY',
-      'SALE_NOT_OPEN',
-      'SALE_PAUSED',
-      'SALE_ENDED',
-      'SOLD_OUT',
-      'NOT_ENOUGH_UNITS',
-      'BUYER_LIMIT',
       'BUYER_REQUIRED',
       'INVALID_TOKEN',
       'TOKEN_EXPIRED',
-      'SALE_NOT_FOUND',
       'BODY_TOO_LARGE',
       'UNSUPPORTED_MEDIA_TYPE',
-      'IDEMPOTENCY_KEY_REUSED',
-      'BUYER_RATE_LIMITED',
-      'SYSTEM_RATE_LIMITED',
       'ADDRESS_RATE_LIMITED',
       'OVERLOADED',
       'IDENTITY_UNAVAILABLE',
-      'INVENTORY_UNAVAILABLE',
       'LEDGER_UNAVAILABLE',
-      'SALE_RECOVERING',
-      'OUTCOME_UNKNOWN',
     ),
   },
 };
@@ -99,6 +88,7 @@ export const ReadOrderSchema = {
       'IDENTITY_UNAVAILABLE',
       'INVENTORY_UNAVAILABLE',
       'LEDGER_UNAVAILABLE',
+      'SALE_RECOVERING',
     ),
   },
 };

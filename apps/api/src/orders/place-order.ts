@@ -1,9 +1,8 @@
 /**
  * Places one order.
  *   1. The order gets its id.
- *   2. The reserve batcher decides it together with the other orders of this event-loop turn.
- *   3. The first order of a batch records the batch: the accepted-order log, the queue, the refusal
- *      cache.
+ *   2. The reserve batcher asks lua/reserve.lua, together with the other orders of this turn.
+ *   3. The first order of a batch records the batch: queue, accepted-order log, refusal cache.
  *   4. The caller gets this order's outcome.
  */
 import type { OrderBatch } from '@flash-sale/core/domain/order.ts';

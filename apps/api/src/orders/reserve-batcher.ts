@@ -2,7 +2,7 @@
  * Groups the orders that arrive in one turn of the event loop into one script call per sale.
  *   1. `reserve` collects orders until the turn ends, or until RESERVE_BATCH_MAX have arrived.
  *   2. One call of the global rate limiter takes permits for all of them.
- *   3. One call of reserve.lua per sale decides. Each caller gets the decided batch and its index.
+ *   3. One call of lua/reserve.lua per sale decides. Each caller gets the decided batch and its index.
  *   4. Permits of orders that a buyer's limit refused are returned.
  * A quiet system has batches of one. There is no timer.
  */
@@ -60,7 +60,7 @@ export function createReserveBatcher(deps: {
   let turnEndScheduled = false;
 
   /** @returns permits that were not used */
-  async function decideBatch(waiting: readonly Waiting[], permits: Permits, granted: number): Promise<number> {
+  async function reserveBatch(waiting: readonly Waiting[], permits: Permits, granted: number): Promise<number> {
     const askedAt = performance.now();
     const { saleId } = waiting[0] as Waiting;
     const requests = waiting.map(({ request }) => request);
@@ -77,7 +77,7 @@ export function createReserveBatcher(deps: {
     }
   }
 
-  async function decideTurn(turn: readonly Waiting[]): Promise<void> {
+  async function reserveTurn(turn: readonly Waiting[]): Promise<void> {
     let permits: Permits;
     try {
       permits = await globalRateLimiter.take(turn.length);
@@ -92,7 +92,7 @@ export function createReserveBatcher(deps: {
       Array.from(batches, (batch) => {
         const granted = unlimited ? -1 : Math.min(free, batch.length);
         free -= granted;
-        return decideBatch(batch, permits, granted);
+        return reserveBatch(batch, permits, granted);
       }),
     );
     const left = unused.reduce((sum, count) => sum + count, 0);
@@ -101,15 +101,15 @@ export function createReserveBatcher(deps: {
     if (left > 0) globalRateLimiter.giveBack(permits, left).catch(() => {});
   }
 
-  function decideArrived(): void {
+  function reserveArrived(): void {
     const turn = arrived;
     arrived = [];
-    if (turn.length > 0) void decideTurn(turn);
+    if (turn.length > 0) void reserveTurn(turn);
   }
 
   function endTurn(): void {
     turnEndScheduled = false;
-    decideArrived();
+    reserveArrived();
   }
 
   return {
@@ -122,7 +122,7 @@ export function createReserveBatcher(deps: {
     reserve(saleId: string, request: ReserveRequest): Promise<{ batch: DecidedBatch; index: number }> {
       return new Promise((resolve, reject) => {
         arrived.push({ saleId, request, resolve, reject });
-        if (arrived.length === RESERVE_BATCH_MAX) decideArrived();
+        if (arrived.length === RESERVE_BATCH_MAX) reserveArrived();
         if (turnEndScheduled) return;
         turnEndScheduled = true;
         setImmediate(endTurn);

@@ -49,7 +49,7 @@ export function startOrderConsumer(options: {
   /** Outages that orders wait for now: one line for each outage, not for each job. */
   const outages = new Set<string>();
 
-  async function take(job: Job<ConfirmOrdersJob>, token?: string): Promise<void> {
+  async function consumeJob(job: Job<ConfirmOrdersJob>, token?: string): Promise<void> {
     failpoint('take-job', 'begins');
     const batch = decodeJob(job.data);
     if (!batch) {
@@ -106,7 +106,7 @@ export function startOrderConsumer(options: {
     if (last) await (isAboutTheOrder(error) ? reject(batch) : postpone(batch));
   }
 
-  const worker = new Worker<ConfirmOrdersJob>(ORDER_QUEUE, take, {
+  const worker = new Worker<ConfirmOrdersJob>(ORDER_QUEUE, consumeJob, {
     connection: options.redis,
     prefix: options.prefix,
     concurrency: options.concurrency,

@@ -18,7 +18,7 @@ import { forEach } from './loop.ts';
 const ENDED_WITHIN_MS = 86_400_000;
 
 interface SyncDependencies {
-  readonly inventory: Pick<Inventory, 'open' | 'configure' | 'adjust'>;
+  readonly inventory: Pick<Inventory, 'create' | 'configure' | 'adjust'>;
   readonly sales: SaleStore;
   readonly log: Logger;
 }

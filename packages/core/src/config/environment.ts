@@ -42,7 +42,7 @@ export function readEnvironment(variables: Variables): Environment {
   for (const [name, schema] of Object.entries(SettingsSchema.properties) as [SettingName, TSchema][]) {
     const text = variables[name]?.trim() ?? '';
     if (text === '') {
-      const value = (production && schema.production) || schema.default;
+      const value = production ? (schema.production ?? schema.default) : schema.default;
       if (value !== undefined) given[name] = value;
       continue;
     }

@@ -127,7 +127,7 @@ export function createInventoryRebuild({ redis, keys }: { redis: AnyRedis; keys:
       const { allotment, sold, reserved, orders } = units;
       const settings = [sale.startsAt, sale.endsAt, sale.perBuyerLimit, sale.paused ? 1 : 0, sale.version];
       const args = [epoch, allotment, sold, reserved, orders, ...settings];
-      const [, available] = await step(sale.id, 'open-inventory', keys.sale(sale.id), args);
+      const [, available] = await step(sale.id, 'reopen-inventory', keys.sale(sale.id), args);
       publishInvalidation({ redis, keys }, sale.id);
       return Number(available);
     },

@@ -193,10 +193,10 @@ export function createInventory({
      *
      * @returns false if there is one: it stays as it is
      */
-    async open(sale: Sale): Promise<boolean> {
+    async create(sale: Sale): Promise<boolean> {
       const { allotment, startsAt, endsAt, perBuyerLimit, paused, version, epoch } = sale;
       const args = [allotment, startsAt, endsAt, perBuyerLimit, paused ? 1 : 0, version, epoch];
-      const [word] = await run('open-sale', keys.sale(sale.id), args);
+      const [word] = await run('create-inventory', keys.sale(sale.id), args);
       return word === 'opened';
     },
 

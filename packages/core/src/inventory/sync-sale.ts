@@ -8,7 +8,7 @@ import type { SaleStore } from '../ledger/sale-store.ts';
 import type { Inventory } from './inventory.ts';
 
 interface Stores {
-  readonly inventory: Pick<Inventory, 'open' | 'configure' | 'adjust'>;
+  readonly inventory: Pick<Inventory, 'create' | 'configure' | 'adjust'>;
   readonly sales: Pick<SaleStore, 'markSynced' | 'claimOpening' | 'finishStockChange'>;
 }
 
@@ -21,7 +21,7 @@ interface Stores {
 export async function syncSale({ inventory, sales }: Stores, sale: Sale): Promise<boolean> {
   if (sale.inventoryVersion === 0) {
     const claimed = await sales.claimOpening(sale.id);
-    if (claimed) await inventory.open(claimed);
+    if (claimed) await inventory.create(claimed);
   }
   const reached = await inventory.configure(sale);
   if (reached && sale.inventoryVersion < sale.version) await sales.markSynced(sale.id, sale.version);
