@@ -46,7 +46,7 @@ test('[I2] the slot of a sale of 5,000 units moves to another master: nothing is
       moved = await moveSale(cluster, underway);
     },
   });
-  // Some of its keys run out by themselves: how many there are depends on how fast the machine is.
-  expect(moved).toBeGreaterThan(100);
+  // At least its inventory, reservations and buyers.
+  expect(moved).toBeGreaterThanOrEqual(3);
   expect(end).toMatchObject({ confirmed: 5_000, lost: 0, forgotten: 0, faults: [] });
 });
