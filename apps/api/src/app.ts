@@ -31,7 +31,7 @@ import connectionBounds from './plugins/connection-bounds.ts';
 import { sendConnectionError } from './plugins/connection-errors.ts';
 import crossOrigin from './plugins/cross-origin.ts';
 import drain from './plugins/drain.ts';
-import emptyBody from './plugins/empty-body.ts';
+import jsonBody from './plugins/json-body.ts';
 import overload from './plugins/overload.ts';
 import problems, { sendFrameworkError } from './plugins/problems.ts';
 import refusalCount from './plugins/refusal-count.ts';
@@ -120,7 +120,7 @@ async function createServer(
   await app.register(overload, { inFlight, loopDelayMs });
   await app.register(addressLimit, { perSecond: settings.IP_RATE_LIMIT });
   app.setNotFoundHandler((_request, reply) => void reply.problem('NOT_FOUND'));
-  await app.register(emptyBody);
+  await app.register(jsonBody);
   return app;
 }
 
