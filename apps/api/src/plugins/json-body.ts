@@ -6,6 +6,7 @@
 import { BODY_LIMIT_BYTES } from '@flash-sale/core/config/limits.ts';
 import { errorCodes, type FastifyInstance } from 'fastify';
 import fp from 'fastify-plugin';
+import { ProblemError } from './problems.ts';
 
 export default fp(
   async (app: FastifyInstance) => {
@@ -16,7 +17,7 @@ export default fp(
       let size = 0;
       const end = (error?: Error): void => {
         payload.off('data', add).off('end', end).off('error', end);
-        if (error) done(Object.assign(error, { statusCode: 400 }));
+        if (error) done(new ProblemError('INVALID_REQUEST', { detail: error.message }));
         else if (size === 0) done(null, undefined);
         else parse(request, body.toString('utf8', 0, size), done);
       };
@@ -39,5 +40,5 @@ export default fp(
       else payload.on('data', add).on('end', end).on('error', end);
     });
   },
-  { name: 'json-body' },
+  { name: 'json-body', dependencies: ['problems'] },
 );
