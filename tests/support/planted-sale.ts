@@ -127,6 +127,18 @@ export class PlantedSale {
     }
   }
 
+  /** Reserves, confirms and commits. */
+  async sell(buyer: string, key = ''): Promise<void> {
+    const order = await this.reserve(buyer, 1, { key });
+    await this.confirm(order, buyer, 1, { key });
+    await this.commit(order);
+  }
+
+  async nextEpoch(): Promise<void> {
+    await this.#world.pool.query('UPDATE sales SET epoch = 2 WHERE id = $1', [this.id]);
+    await this.set({ epoch: '2' });
+  }
+
   /** First step of a change of stock, as the ledger takes it. */
   async beginChange(name: string, delta: number): Promise<void> {
     const { pool } = this.#world;
