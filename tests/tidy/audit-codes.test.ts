@@ -13,7 +13,7 @@ test('docs/runbook.md says what to do about every code of the audit', () => {
 });
 
 test('every code of the audit has a meaning, and is planted by a test', () => {
-  const tests = sourceFiles('.test.ts').filter(({ path }) => path.includes('tests/ops/audit/'));
+  const tests = sourceFiles('.ts').filter(({ path }) => path.includes('tests/ops/audit/'));
   const planted = tests.map(({ text }) => text).join('\n');
   for (const [code, meaning] of Object.entries(CODES)) {
     expect(meaning, code).toMatch(/^\S.*\.$/);
