@@ -2,6 +2,7 @@
 
 import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
 import { syncSale, syncStockChange } from '@flash-sale/core/inventory/sync-sale.ts';
+import { connectPostgres } from '@flash-sale/core/ledger/connect-postgres.ts';
 import { createSaleStore, type SaleStore } from '@flash-sale/core/ledger/sale-store.ts';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { makeSale } from '../support/sales.ts';
@@ -33,15 +34,26 @@ test('prices are kept exactly, and an existing sale is left as it is', async () 
   expect(await sales.find(sale.id)).toMatchObject({ allotment: 10 });
 });
 
+test.each([200, 2_000])(
+  'with a statement timeout of %i ms, a locked sale is still a lock timeout',
+  async (timeoutMs) => {
+    const sale = await makeSale(world);
+    const pool = connectPostgres({ url: world.databaseUrl, size: 1, timeoutMs, name: 'bounded', log: world.log });
+    const holder = await world.pool.connect();
+    await holder.query('BEGIN');
+    await holder.query('SELECT FROM sales WHERE id = $1 FOR UPDATE', [sale.id]);
+    await expect(createSaleStore(pool).setPaused(sale.id, true, operator)).rejects.toMatchObject({ code: '55P03' });
+    await holder.query('ROLLBACK');
+    holder.release();
+    await pool.end();
+  },
+);
+
 test('each action is recorded with actor, before and after, unless it changes nothing', async () => {
   const sale = await makeSale(world);
   await sales.setPaused(sale.id, true, operator);
   await sales.setPaused(sale.id, true, operator);
-  const change = await sales.beginStockChange(
-    { id: 'c1', saleId: sale.id, delta: 5, reason: 'found more' },
-    1_000,
-    operator,
-  );
+  const change = await sales.beginStockChange({ id: 'c1', saleId: sale.id, delta: 5, reason: 'found more' }, operator);
   if (!change || typeof change === 'string') throw new Error('not begun');
   await sales.finishStockChange(change, { word: 'applied', epoch: 1 });
   await sales.finishStockChange(change, { word: 'applied', epoch: 1 });
@@ -66,7 +78,7 @@ test('each action is recorded with actor, before and after, unless it changes no
 test('a change of stock whose process died is found and finished, once', async () => {
   const sale = await makeSale(world);
   const inventory = createInventory(world);
-  const begun = await sales.beginStockChange({ id: 'died', saleId: sale.id, delta: 7, reason: 'x' }, 1_000, operator);
+  const begun = await sales.beginStockChange({ id: 'died', saleId: sale.id, delta: 7, reason: 'x' }, operator);
   // The process died here: the ledger has room for 17, the inventory sells 10.
   expect(begun).toMatchObject({ state: 'pending' });
   const [unfinished] = await sales.listUnfinishedStockChanges(-1_000);
@@ -82,7 +94,7 @@ test('units are withdrawn in the inventory first: a refused withdrawal changes n
   const sale = await makeSale(world, { units: 3 });
   const inventory = createInventory(world);
   const begin = (id: string, delta: number) =>
-    sales.beginStockChange({ id, saleId: sale.id, delta, reason: 'x' }, 1_000, operator);
+    sales.beginStockChange({ id, saleId: sale.id, delta, reason: 'x' }, operator);
   for (const [id, delta, allotment, word] of [
     ['w1', -5, 3, 'refused'],
     ['w2', -2, 1, 'applied'],
@@ -112,7 +124,7 @@ test('the stock of a sale without an inventory cannot be changed: the change wou
     operator,
   );
   expect(made?.inventoryVersion).toBe(0);
-  expect(await sales.beginStockChange({ id: 'g', saleId: 'unopened', delta: 5, reason: 'x' }, 1_000, operator)).toBe(
+  expect(await sales.beginStockChange({ id: 'g', saleId: 'unopened', delta: 5, reason: 'x' }, operator)).toBe(
     'inventory_closed',
   );
 });

@@ -178,11 +178,7 @@ export async function keepBusy(
       };
       if (newSales) await sales.create(sale, operator);
       const change = `change-${unique()}`;
-      await sales.beginStockChange(
-        { id: change, saleId: operated.id, delta: 1, reason: 'half done' },
-        2_000_000,
-        operator,
-      );
+      await sales.beginStockChange({ id: change, saleId: operated.id, delta: 1, reason: 'half done' }, operator);
       await world.pool.query(`UPDATE stock_changes SET created_at = now() - interval '1 minute' WHERE id = $1`, [
         change,
       ]);

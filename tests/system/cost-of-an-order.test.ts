@@ -66,6 +66,7 @@ const SETTINGS = {
   GLOBAL_RATE_LIMIT: 1_000_000,
   RATE_LIMIT_TOKENS: 100,
   REQUEST_TIMEOUT_MS: 60_000,
+  WORKER_STATEMENT_MS: 60_000,
   // So long that none of them comes due: what these loops ask for depends on the time that the test takes.
   REAPER_INTERVAL_MS: 600_000,
   ORPHAN_AGE_MS: 3_600_000,

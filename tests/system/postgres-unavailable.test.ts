@@ -31,7 +31,13 @@ beforeEach(async () => {
   const url = new URL(world.databaseUrl);
   way = await TcpProxy.listen(await freePort(), Number(url.port));
   url.port = String(way.port);
-  const settings = { DATABASE_URL: url.href, REQUEST_TIMEOUT_MS: BUDGET_MS, BACKLOG_LIMIT: BACKLOG, JOB_LOCK_MS };
+  const settings = {
+    DATABASE_URL: url.href,
+    REQUEST_TIMEOUT_MS: BUDGET_MS,
+    WORKER_STATEMENT_MS: BUDGET_MS,
+    BACKLOG_LIMIT: BACKLOG,
+    JOB_LOCK_MS,
+  };
   [api, worker] = await Promise.all([startApi(world, settings), startWorkerHere(world, settings)]);
 });
 afterEach(async () => {

@@ -33,7 +33,7 @@ beforeAll(async () => {
   wayToLedger = await TcpProxy.listen(await freePort(), Number(ledger.port));
   ledger.port = String(wayToLedger.port);
   api = await startApi(world, { REQUEST_TIMEOUT_MS: BUDGET_MS, DATABASE_URL: ledger.href });
-  worker = await startWorkerHere(world, { REQUEST_TIMEOUT_MS: BUDGET_MS });
+  worker = await startWorkerHere(world);
 });
 afterAll(async () => {
   await Promise.all([api.close(), worker.stop()]);

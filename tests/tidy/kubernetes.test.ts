@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseEnv } from 'node:util';
 import { readEnvironment } from '@flash-sale/core/config/environment.ts';
+import { WORKER_LOOP_CONNECTIONS } from '@flash-sale/core/config/limits.ts';
 import { SettingsSchema } from '@flash-sale/core/config/settings.ts';
 import { createMetrics } from '@flash-sale/core/runtime/metrics.ts';
 import { checkFacts } from '@flash-sale/ops/doctor/examine.ts';
@@ -77,9 +78,11 @@ describe.skipIf(rendered === null)('settings and secrets', () => {
       );
     };
     const migrate = 1;
-    const processes =
-      most('HorizontalPodAutoscaler', 'flash-sale-api') + most('ScaledObject', 'flash-sale-worker') + migrate;
-    const connections = processes * settings.DATABASE_POOL_SIZE;
+    const api = most('HorizontalPodAutoscaler', 'flash-sale-api');
+    const worker = most('ScaledObject', 'flash-sale-worker');
+    const processes = api + worker + migrate;
+    const connections =
+      (api + migrate) * settings.DATABASE_POOL_SIZE + worker * (settings.WORKER_CONCURRENCY + WORKER_LOOP_CONNECTIONS);
     expect(read('deploy/kubernetes/base/settings.env')).toContain(`${connections} connections for ${processes}`);
     expect(read('docs/operations.md')).toContain(`${processes} processes with ${connections} connections`);
   });

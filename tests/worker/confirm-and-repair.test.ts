@@ -276,11 +276,11 @@ describe('a worker process', () => {
       );
     const [many, small, open] = await Promise.all([
       refusal('worker', { DATABASE_POOL_SIZE: 'many' }),
-      refusal('worker', { DATABASE_POOL_SIZE: '8' }),
+      refusal('worker', { DATABASE_POOL_SIZE: '0' }),
       refusal('api', { ADMIN_TOKEN: '' }),
     ]);
     expect(many).toContain('ended (78) before it was ready:\nworker: DATABASE_POOL_SIZE is "many".');
-    expect(small).toContain('DATABASE_POOL_SIZE is "8".');
+    expect(small).toContain('DATABASE_POOL_SIZE is "0".');
     expect(open).toContain('ADMIN_TOKEN is not set.');
     await world.pool.query('DELETE FROM migrations');
     expect(await refusal('worker', {})).toMatch(/ended \(78\) .*\nworker: The ledger's tables are not up to date/);

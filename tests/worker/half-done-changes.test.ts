@@ -78,7 +78,7 @@ test('an inventory that came back with its old end gets the new one again, thoug
 
 test('a stock change between ledger and inventory is finished', async () => {
   const sale = await makeSale(world);
-  await sales.beginStockChange({ id: 'c', saleId: sale.id, delta: 3, reason: 'x' }, 100, OPERATOR);
+  await sales.beginStockChange({ id: 'c', saleId: sale.id, delta: 3, reason: 'x' }, OPERATOR);
   await sync();
   expect(await steps.numbers(sale.id), 'its process may still be at work').toMatchObject({ available: 10 });
   await ageChanges();
@@ -94,7 +94,7 @@ test.each([
   '[I1] [I11] %s whose inventory is lost before the ledger hears of it is decided by the new inventory, and both agree',
   async (_, delta, between) => {
     const sale = await makeSale(world, { units: 10 });
-    const change = await sales.beginStockChange({ id: 'c', saleId: sale.id, delta, reason: 'x' }, 100, OPERATOR);
+    const change = await sales.beginStockChange({ id: 'c', saleId: sale.id, delta, reason: 'x' }, OPERATOR);
     if (!change || typeof change === 'string') throw new Error('not begun');
     // Before the ledger is told, Redis loses what the inventory has just done, and the inventory is rebuilt.
     const losing = {
@@ -123,7 +123,7 @@ test('[I1] a stock change that a restored ledger does not know can be made again
   const sale = await makeSale(world, { units: 10 });
   const add = async (): Promise<void> => {
     const change = { id: 'pallet', saleId: sale.id, delta: 5, reason: 'x' };
-    const begun = await sales.beginStockChange(change, 100, OPERATOR);
+    const begun = await sales.beginStockChange(change, OPERATOR);
     if (begun === null || typeof begun === 'string') throw new Error(`not begun: ${begun}`);
     await syncStockChange({ inventory, sales }, begun);
   };

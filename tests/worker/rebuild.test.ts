@@ -135,7 +135,7 @@ test('[I4] [I11] [trap 28] keys lead to their orders in the new inventory: of co
 test('changes of stock are neither lost nor done twice', async () => {
   const sale = await makeSale(world, { units: 10 });
   const begin = (id: string, delta: number) =>
-    steps.sales.beginStockChange({ id, saleId: sale.id, delta, reason: 'x' }, 100, OPERATOR);
+    steps.sales.beginStockChange({ id, saleId: sale.id, delta, reason: 'x' }, OPERATOR);
   await begin('added', 5);
   await begin('withdrawn', -2);
   await begin('not decided', -1);

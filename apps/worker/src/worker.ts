@@ -1,5 +1,5 @@
 /** Composes the worker: connections, the consumer of the queue, and the loops that repair. */
-import { INVENTORY_WATCH_MS } from '@flash-sale/core/config/limits.ts';
+import { INVENTORY_WATCH_MS, WORKER_LOOP_CONNECTIONS } from '@flash-sale/core/config/limits.ts';
 import type { OrderBatch } from '@flash-sale/core/domain/order.ts';
 import { createHeartbeat } from '@flash-sale/core/inventory/heartbeat.ts';
 import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
@@ -45,8 +45,8 @@ export async function startWorker(
   await Promise.all([atInventory.connect(), atQueue.connect()]);
   const pool = connectPostgres({
     url: settings.DATABASE_URL,
-    size: settings.DATABASE_POOL_SIZE,
-    timeoutMs: settings.REQUEST_TIMEOUT_MS,
+    size: settings.WORKER_CONCURRENCY + WORKER_LOOP_CONNECTIONS,
+    timeoutMs: settings.WORKER_STATEMENT_MS,
     name: 'flash-sale-worker',
     log,
   });

@@ -15,7 +15,7 @@ import { type CommandResult, runCommand } from './run-command.ts';
 const USER = 'flash_sale';
 const DATABASE = 'flash_sale';
 
-/** Enough for a dozen processes with the default pool, or for parallel test files. */
+/** Enough for three API processes and three workers in production, or for parallel test files. */
 const MAX_CONNECTIONS = 200;
 
 /** Milliseconds for a fast shutdown with its checkpoint. */

@@ -167,10 +167,10 @@ const cases: Case[] = [
   ...['fsync', 'full_page_writes', 'synchronous_commit'].map(
     (name): Case => ['POSTGRES_SETTINGS', 'wrong', `${name} is off`, pgSet({ [name]: 'off' }), RegExp(`${name} = on`)],
   ),
-  ['POSTGRES_CONNECTIONS', 'wrong', '65 for 1 API + 2 worker', pgSet({ max_connections: '60' }), / = 125/],
+  ['POSTGRES_CONNECTIONS', 'wrong', '43 for 1 API × 20 + 2 worker × 9', pgSet({ max_connections: '40' }), / = 83/],
   ['POSTGRES_CONNECTIONS', 'wrong', 'of 40', pg({ limitOfLogin: 40 }), /DATABASE_POOL_SIZE/],
-  ['POSTGRES_CONNECTIONS', 'warning', 'others 40', pg({ others: 40 }), /max_connections/],
-  ['POSTGRES_CONNECTIONS', 'warning', 'hold 90, others 10, of 97', pg({ ours: 90, others: 10 }), / = 165/],
+  ['POSTGRES_CONNECTIONS', 'warning', 'others 60', pg({ others: 60 }), /max_connections/],
+  ['POSTGRES_CONNECTIONS', 'warning', 'hold 90, others 10, of 97', pg({ ours: 90, others: 10 }), / = 143/],
   ['POSTGRES_MIGRATIONS', 'wrong', 'missing: x', { outdated: 'missing: x' }, /npm run migrate/],
 ];
 
@@ -186,8 +186,8 @@ test('a process that starts is checked for what it needs itself', () => {
   const crowds = env({ ADMIN_TOKEN: undefined, TRUST_PROXY: '', GLOBAL_RATE_LIMIT: '0' });
   expect(bad(crowds, 'worker')).toEqual([]);
   expect(bad(crowds, 'api').map(({ code }) => code)).toEqual(['SECRETS', 'HOST', 'RATE_LIMITS']);
-  expect(bad(pg({ ours: 76 }), 'worker')).toMatchObject([
-    { code: 'POSTGRES_CONNECTIONS', outcome: 'warning', found: expect.stringContaining('20 for this process') },
+  expect(bad(pg({ ours: 87 }), 'worker')).toMatchObject([
+    { code: 'POSTGRES_CONNECTIONS', outcome: 'warning', found: expect.stringContaining('9 for this process') },
   ]);
 });
 

@@ -3,7 +3,6 @@
  * loop completes changes that a crash interrupted. A withdrawal of units changes the inventory
  * first, because only the inventory knows which units are free.
  */
-import { MAX_ALLOTMENT } from '@flash-sale/core/config/limits.ts';
 import type { Sale, StockNumbers } from '@flash-sale/core/domain/sale.ts';
 import type { Inventory } from '@flash-sale/core/inventory/inventory.ts';
 import { syncSale, syncStockChange } from '@flash-sale/core/inventory/sync-sale.ts';
@@ -78,7 +77,7 @@ export function createManageSales(deps: {
       change: { id: string; saleId: string; delta: number; reason: string },
       operator: Operator,
     ): Promise<Managed | 'other_change' | 'too_many' | 'pending' | { refused: true; available: number }> {
-      const begun = await sales.beginStockChange(change, MAX_ALLOTMENT, operator);
+      const begun = await sales.beginStockChange(change, operator);
       if (begun === 'inventory_closed') return 'recovering';
       if (begun === null) return 'no_such_sale';
       if (typeof begun === 'string') return begun;

@@ -1,4 +1,5 @@
 /** Runs a repair again and again, never twice at the same time. */
+import { unavailableDependency } from '@flash-sale/core/runtime/errors.ts';
 import type { Logger } from 'pino';
 
 export interface Loop {
@@ -9,7 +10,7 @@ export interface Loop {
 
 /**
  * @param intervalMs milliseconds between the end of one turn and the start of the next
- * @param allEvery turns of which one looks at all sales; the others look at current ones, unless the turn before failed
+ * @param allEvery turns of which one visits all sales; the others visit current ones, except after an outage
  */
 export function createLoop(options: {
   name: string;
@@ -24,18 +25,22 @@ export function createLoop(options: {
   let turns = 0;
   let stopped = false;
   let failing = false;
+  /** The last turn missed sales: Redis or PostgreSQL was unavailable. */
+  let afterOutage = false;
 
   async function run(): Promise<void> {
-    const all = failing || turns % allEvery === 0;
+    const all = afterOutage || turns % allEvery === 0;
     turns += 1;
     try {
       await runOnce(all);
       if (failing) log.info({ loop: name }, 'the loop works again');
       failing = false;
+      afterOutage = false;
     } catch (error) {
       // One line when it begins to fail, not one for every turn.
       if (!failing) log.error({ loop: name, err: (error as Error).message }, 'the loop fails; it goes on trying');
       failing = true;
+      afterOutage = unavailableDependency(error) !== null;
     }
     if (!stopped) timer = setTimeout(() => (turn = run()), intervalMs);
   }
@@ -52,9 +57,13 @@ export function createLoop(options: {
   };
 }
 
-/** Works on each item in turn: one that fails does not keep the others waiting. @throws the first error, at the end */
+/**
+ * Works on each item in turn: one that fails does not keep the others waiting.
+ *
+ * @throws at the end: an error of an outage if there was one, else the first error
+ */
 export async function forEach<Item>(items: Iterable<Item>, work: (item: Item) => Promise<unknown>): Promise<void> {
   const errors: unknown[] = [];
   for (const item of items) await work(item).catch((error: unknown) => errors.push(error));
-  if (errors.length > 0) throw errors[0];
+  if (errors.length > 0) throw errors.find((error) => unavailableDependency(error) !== null) ?? errors[0];
 }

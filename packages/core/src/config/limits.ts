@@ -96,9 +96,12 @@ export const SALE_RETRY_MS = 1_000;
 /** Seconds that a worker's heartbeat is valid; it is sent every third of that. */
 export const WORKER_ALIVE_S = 15;
 
+/** Connections to PostgreSQL that a worker needs besides one per job: for its loops and metrics. */
+export const WORKER_LOOP_CONNECTIONS = 5;
+
 /**
- * Milliseconds that a transaction waits for a sale's row. Batches hold it for tens of
- * milliseconds; a longer lock must not block the jobs of other sales.
+ * Milliseconds that a transaction waits for a sale's row, at most half of its statement timeout.
+ * Batches hold it for tens of milliseconds; a longer lock must not block the jobs of other sales.
  */
 export const LOCK_WAIT_MS = 2_000;
 

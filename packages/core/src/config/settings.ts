@@ -61,11 +61,10 @@ const STORES = {
       pattern: '^postgres(ql)?://.+',
     }),
   ),
-  DATABASE_POOL_SIZE: integer('Connections to PostgreSQL per process.', {
+  DATABASE_POOL_SIZE: integer('Connections to PostgreSQL per API process. A worker has 9.', {
     default: 10,
     production: 50,
-    // A worker needs 4 for its jobs and 5 for its loops.
-    minimum: 9,
+    minimum: 1,
     maximum: 500,
   }),
   KEY_PREFIX: text('Prefix of every Redis key, so that several systems can share one Redis.', {
@@ -232,6 +231,11 @@ export const CONSTANTS = {
   KEEP_ALIVE_TIMEOUT_MS: 72_000,
   /** Jobs that one worker confirms at a time; each holds a connection to PostgreSQL. */
   WORKER_CONCURRENCY: 4,
+  /**
+   * Milliseconds that a worker waits for a connection or a statement. A buyer's request may need a
+   * shorter bound (REQUEST_TIMEOUT_MS); a batch of orders is no request.
+   */
+  WORKER_STATEMENT_MS: 5_000,
   /** Niceness of workers, so that the API has priority on a shared machine. */
   WORKER_NICE: 10,
   /** Milliseconds after which a reservation without an outcome is an orphan. */

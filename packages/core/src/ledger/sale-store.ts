@@ -2,6 +2,7 @@
  * Sales in the ledger: settings, allotment, units sold, and what operators did to them. Each change and its record in
  * operator_actions are one transaction.
  */
+import { MAX_ALLOTMENT } from '../config/limits.ts';
 import type { Sale, StockChange, StockDecision } from '../domain/sale.ts';
 import { type Client, inTransaction, type Pool } from './connect-postgres.ts';
 import { type LedgerSale, lockSale, readSale, SALE_COLUMNS, type SaleRow, toSale } from './sale-rows.ts';
@@ -144,12 +145,11 @@ export function createSaleStore(pool: Pool) {
      * inventory may lag behind the ledger, never run ahead of it. Repeating the same change returns it as it stands.
      *
      * @returns null where the sale is unknown; 'other_change' where the id belongs to another change; 'too_many' where the
-     * allotment would exceed `maxAllotment`; 'inventory_closed' where the inventory was never opened: it will be opened
+     * allotment would exceed MAX_ALLOTMENT; 'inventory_closed' where the inventory was never opened: it will be opened
      * with the ledger's allotment, which must not contain this change yet
      */
     async beginStockChange(
       change: { id: string; saleId: string; delta: number; reason: string },
-      maxAllotment: number,
       operator: Operator,
     ): Promise<StockChange | 'other_change' | 'too_many' | 'inventory_closed' | null> {
       return inTransaction(pool, 'begin-stock-change', async (client) => {
@@ -160,7 +160,7 @@ export function createSaleStore(pool: Pool) {
         ]);
         if (earlier.rows[0]) return sameChange(earlier.rows[0], change) ? earlier.rows[0] : 'other_change';
         if (sale.inventoryVersion === 0) return 'inventory_closed';
-        if (sale.allotment + change.delta > maxAllotment) return 'too_many';
+        if (sale.allotment + change.delta > MAX_ALLOTMENT) return 'too_many';
         const { rows } = await client.query<StockChange>(
           `INSERT INTO stock_changes (id, sale_id, delta, reason, actor, request_id)
            VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING RETURNING ${CHANGE_COLUMNS}`,

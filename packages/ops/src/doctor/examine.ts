@@ -1,6 +1,7 @@
 /** Reads settings, machine and servers side by side, within a bounded time, and runs every check. */
 import { dirname } from 'node:path';
 import type { Environment } from '@flash-sale/core/config/environment.ts';
+import { WORKER_LOOP_CONNECTIONS } from '@flash-sale/core/config/limits.ts';
 import { isLoopback } from '@flash-sale/core/config/loopback.ts';
 import { checkMigrated } from '@flash-sale/core/ledger/migrate.ts';
 import { CLOCKS_CHECK, DISK_CHECK, type Disk, OPEN_FILES_CHECK, readDisks, readOpenFiles } from './machine.ts';
@@ -94,7 +95,8 @@ export function checkFacts(facts: Facts, service: 'api' | 'worker' | 'all'): Fin
   const { settings, redis, postgres, outdated, openFiles, disks } = facts;
   const {
     MAX_CONNECTIONS: connections,
-    DATABASE_POOL_SIZE: pool,
+    DATABASE_POOL_SIZE: poolOfApi,
+    WORKER_CONCURRENCY: jobs,
     API_PROCESSES: api,
     WORKER_PROCESSES: worker,
   } = settings;
@@ -102,7 +104,10 @@ export function checkFacts(facts: Facts, service: 'api' | 'worker' | 'all'): Fin
     ...('unread' in redis ? [] : redis.map(({ host, port, clock }) => [`Redis at ${host}:${port}`, clock] as const)),
     ...('unread' in postgres ? [] : [['PostgreSQL', postgres.clock] as const]),
   ]);
-  const needed = connectionsNeeded(pool, service === 'all' ? { api, worker } : null);
+  const needed = connectionsNeeded(
+    { api: poolOfApi, worker: jobs + WORKER_LOOP_CONNECTIONS },
+    service === 'all' ? { api, worker } : service,
+  );
   return [
     ...(service === 'worker' ? [] : runChecks(API_CHECKS, settings)),
     ...runChecks(SERVICE_CHECKS, settings),

@@ -203,13 +203,17 @@ function checkConnections({ settings, limitOfLogin, ours, others, needed }: Post
   return total + others > room ? warning(found, mend) : ok(found);
 }
 
-/** @param pool connections of one process. @param processes by kind; null: one that starts, beside those that run */
+/** @param pool connections of one process, by kind. @param processes by kind; or the kind of one that starts, beside those that run */
 export function connectionsNeeded(
-  pool: number,
-  processes: { api: number; worker: number } | null,
+  pool: { api: number; worker: number },
+  processes: 'api' | 'worker' | { api: number; worker: number },
 ): PostgresFacts['needed'] {
-  if (processes === null) return { connections: pool, what: 'this process', comeOnTop: true };
+  if (typeof processes === 'string') return { connections: pool[processes], what: 'this process', comeOnTop: true };
   const { api, worker } = processes;
-  const connections = pool * (api + worker) + CONNECTIONS_OF_COMMANDS;
-  return { connections, what: `${api} API + ${worker} worker × ${pool} and commands`, comeOnTop: false };
+  const connections = pool.api * api + pool.worker * worker + CONNECTIONS_OF_COMMANDS;
+  return {
+    connections,
+    what: `${api} API × ${pool.api} + ${worker} worker × ${pool.worker} and commands`,
+    comeOnTop: false,
+  };
 }
