@@ -41,6 +41,6 @@ test('committing fails once: the order is counted and logged once, and both trie
 
   expect(counted).toEqual(['confirmed']);
   expect(world.lines.filter((line) => line.msg === 'order confirmed').map((line) => line.order_id)).toEqual([id]);
-  expect(timed).toEqual(['confirm 1', 'commit 1', 'confirm 1', 'commit 1', 'whole 1']);
+  expect(timed).toEqual(['confirm 1', 'commit 1', 'confirm 1', 'commit 1', 'end_to_end 1']);
   expect(await steps.numbers(sale.id)).toMatchObject({ reserved: 0, sold: 1 });
 });
