@@ -111,3 +111,14 @@ test('the reference page is served, with everything it needs', async () => {
     expect((await fetch(new URL(path as string, `${api.url}/docs/`))).status, path).toBe(200);
   }
 });
+
+test('pages write no log line for a request, and their 404 is a problem', async () => {
+  const before = world.lines.length;
+  const missing = await fetch(`${api.url}/docs/nothing`);
+  expect([missing.status, missing.headers.get('content-type')]).toEqual([
+    404,
+    'application/problem+json; charset=utf-8',
+  ]);
+  expect(await missing.json()).toMatchObject({ code: 'NOT_FOUND', request_id: expect.any(String) });
+  expect(world.lines.slice(before)).toEqual([]);
+});

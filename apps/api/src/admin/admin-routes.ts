@@ -1,10 +1,10 @@
 /** Routes for operators: create, read, pause and change sales. */
 
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
+import { newUlid } from '@flash-sale/core/domain/order.ts';
 import { PRICE_PATTERN, SALE_ID_PATTERN, saleState } from '@flash-sale/core/domain/sale.ts';
 import type { Operator } from '@flash-sale/core/ledger/sale-store.ts';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { ulid } from 'ulid';
 import { ReadAnyOrderSchema } from '../orders/order-contract.ts';
 import { sendOrder } from '../orders/order-routes.ts';
 import type { createReadOrder } from '../orders/read-order.ts';
@@ -104,7 +104,7 @@ export const adminRoutes: FastifyPluginAsyncTypebox<Options> = async (app, { man
   });
 
   app.post('/api/admin/sales/:product_id/stock', { schema: ChangeStockSchema }, async (request, reply) => {
-    const { delta, reason, change_id: id = ulid() } = request.body;
+    const { delta, reason, change_id: id = newUlid() } = request.body;
     if (delta === 0) return reply.problem('INVALID_REQUEST', { detail: 'body/delta must not be 0.' });
     const changed = await manageSales.changeStock(
       { id, saleId: request.params.product_id, delta, reason },

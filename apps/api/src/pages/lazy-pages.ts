@@ -2,18 +2,22 @@
  * Web pages (queue board, API reference). Their packages take 25 MB of memory, so a separate Fastify
  * instance is created at the first request and handles all requests below one path.
  */
-import fastify, { type FastifyInstance } from 'fastify';
+import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest, LogController } from 'fastify';
+import { type ProblemCode, problemBody } from '../plugins/problems.ts';
+import { requestIdOf } from '../request-ids.ts';
 
 /** Requests for pages at a time: enough for a dozen browsers. Each may hold an open file. */
-const PAGES_UNDER_WAY_MAX = 200;
+const CONCURRENT_PAGES_MAX = 200;
 
 /** @param build registers the pages below `path`, on an instance that sets their security headers */
 export function lazyPages(app: FastifyInstance, path: string, build: (pages: FastifyInstance) => Promise<void>): void {
   let building: Promise<FastifyInstance> | undefined;
-  let underWay = 0;
+  let inProgress = 0;
 
   async function buildPages(): Promise<FastifyInstance> {
-    const pages = fastify({ loggerInstance: app.log });
+    const logController = new LogController({ disableRequestLogging: true });
+    const pages = fastify({ loggerInstance: app.log, logController, genReqId: requestIdOf });
+    sendProblems(pages);
     const { default: helmet } = await import('@fastify/helmet');
     await pages.register(helmet, pageHeaders);
     await build(pages);
@@ -22,24 +26,41 @@ export function lazyPages(app: FastifyInstance, path: string, build: (pages: Fas
   }
 
   app.addHook('onRequest', (request, reply, next) => {
-    if (underWay >= PAGES_UNDER_WAY_MAX) return void reply.problem('OVERLOADED');
-    underWay += 1;
+    if (inProgress >= CONCURRENT_PAGES_MAX) return void reply.problem('OVERLOADED');
+    inProgress += 1;
     // On the request: a pipelined reply that has not started emits no event if the connection closes.
     request.raw.once('close', () => {
-      underWay -= 1;
+      inProgress -= 1;
     });
     next();
   });
   for (const url of [path, `${path}/*`]) {
     app.get(url, { schema: { hide: true } }, async (request, reply) => {
-      building ??= buildPages();
+      building ??= buildPages().catch((error: unknown) => {
+        // The next request tries again.
+        building = undefined;
+        throw error;
+      });
       const pages = await building;
       reply.hijack();
       for (const [name, value] of Object.entries(reply.getHeaders())) reply.raw.setHeader(name, value as string);
       pages.routing(request.raw, reply.raw);
     });
   }
-  app.addHook('onClose', async () => (await building)?.close());
+  app.addHook('onClose', async () => (await building?.catch(() => undefined))?.close());
+}
+
+/** Errors of the pages are problems, like those of the API. */
+function sendProblems(pages: FastifyInstance): void {
+  function send(request: FastifyRequest, reply: FastifyReply, code: ProblemCode): FastifyReply {
+    const body = problemBody(code, request.id, {});
+    return reply.code(body.status).type('application/problem+json').send(JSON.stringify(body));
+  }
+  pages.setNotFoundHandler((request, reply) => send(request, reply, 'NOT_FOUND'));
+  pages.setErrorHandler((error, request, reply) => {
+    request.log.error({ reqId: request.id, err: error }, 'a page failed');
+    return send(request, reply, 'INTERNAL');
+  });
 }
 
 /** Security headers of the pages: no resources of other origins, no framing. */

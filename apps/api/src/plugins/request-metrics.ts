@@ -2,17 +2,16 @@
 import type { AnswerKind, Metrics } from '@flash-sale/core/runtime/metrics.ts';
 import fp from 'fastify-plugin';
 
-/** Path prefixes of pages: all routes below share one label. */
-const SHARED = ['/admin/', '/docs'];
+/** Pages are not measured: they answer outside of Fastify's hooks. */
+const PAGES = ['/admin/', '/docs'];
 
 export default fp<Pick<Metrics, 'timeRequests'>>(
   async (app, { timeRequests }) => {
     // One function per route: request.routeOptions would allocate an object per request.
     app.addHook('onRoute', (route) => {
       // Fastify adds a HEAD route to each GET route, with the same hooks.
-      if (route.method === 'HEAD') return;
-      const shared = SHARED.find((path) => route.url.startsWith(path));
-      const time = timeRequests(shared ? `${shared}*` : `${[route.method].flat().join(',')} ${route.url}`);
+      if (route.method === 'HEAD' || PAGES.some((path) => route.url.startsWith(path))) return;
+      const time = timeRequests(`${[route.method].flat().join(',')} ${route.url}`);
       route.onSend = [
         ...[route.onSend ?? []].flat(),
         (_request, reply, _payload, next) => {

@@ -4,7 +4,7 @@ import type { OrderBatch, OrderOutcome } from '@flash-sale/core/domain/order.ts'
 import type { Inventory } from '@flash-sale/core/inventory/inventory.ts';
 import type { OrderStore } from '@flash-sale/core/ledger/order-store.ts';
 import type { Stage, TimeBatch } from '@flash-sale/core/runtime/metrics.ts';
-import { SpanGroup, type SpanKind, type TraceSpan, type Tracing } from '@flash-sale/core/runtime/tracing/tracing.ts';
+import { resumeSpans, type SpanGroup, type SpanKind, type Tracing } from '@flash-sale/core/runtime/tracing/tracing.ts';
 
 interface SpanDescription {
   readonly kind: SpanKind;
@@ -37,6 +37,7 @@ export function createOrderMeasures(time: TimeBatch, tracing: Tracing | null) {
     orders: number,
     work: () => Promise<Result>,
   ): Promise<Result> {
+    if (orders === 0) return work();
     const begun = performance.now();
     const spans = jobSpans.getStore()?.begin(span.kind, span.name, span.fields);
     try {
@@ -71,25 +72,14 @@ export function createOrderMeasures(time: TimeBatch, tracing: Tracing | null) {
 
     /** A span for the job in the trace of each sampled order, around everything that is done for it. */
     job<Result>(job: JobInfo, batch: OrderBatch, work: () => Promise<Result>): Promise<Result> {
-      const spans = tracing && beginSpans(tracing, job, batch);
+      const fields = {
+        'messaging.system': 'bullmq',
+        'messaging.message.id': job.id,
+        'messaging.batch.message_count': batch.orders.length,
+        'flash_sale.attempt': job.attempt,
+      };
+      const spans = resumeSpans(tracing, batch.orders, { kind: 'consumer', name: 'confirm job', fields });
       return spans ? jobSpans.run(spans, () => spans.during(work)) : work();
     },
   };
-}
-
-/** @returns null where no order of the batch is sampled */
-function beginSpans(tracing: Tracing, job: JobInfo, { orders }: OrderBatch): SpanGroup | null {
-  const spans = new Map<string, TraceSpan>();
-  for (const { id, traceparent } of orders) {
-    if (traceparent === undefined) continue;
-    const fields = {
-      'messaging.system': 'bullmq',
-      'messaging.message.id': job.id,
-      'messaging.batch.message_count': orders.length,
-      'flash_sale.attempt': job.attempt,
-      'flash_sale.order_id': id,
-    };
-    spans.set(id, tracing.resume(traceparent, 'consumer', 'confirm job', fields));
-  }
-  return spans.size > 0 ? new SpanGroup(spans) : null;
 }

@@ -89,7 +89,7 @@ export function createInventory({
       const [word, ...rest] = await run('reserve', keys.sale(saleId), args);
       if (word !== 'decided') {
         const outcome = { word: word as 'unknown_sale' | 'recovering' };
-        const decision = { outcome, tokensLeft: capacity, tokenInMs: 0 };
+        const decision = { outcome, tokensLeft: -1, tokenInMs: 0 };
         return { decisions: orders.map(() => decision), permitsLeft: permits };
       }
       const [available, permitsLeft, reservedAt, epoch] = rest.map(Number) as [number, number, number, number];

@@ -46,6 +46,11 @@ export class SpanGroup {
     return new SpanGroup(new Map(Array.from(this.#spans, ([id, span]) => [id, span.begin(kind, name, fields)])));
   }
 
+  /** @returns undefined if the order is not sampled */
+  traceparentOf(orderId: string): string | undefined {
+    return this.#spans.get(orderId)?.traceparent;
+  }
+
   /** Marks one order of the batch as failed. */
   failOne(orderId: string, why: string): void {
     this.#spans.get(orderId)?.fail(why);
@@ -64,13 +69,24 @@ export class SpanGroup {
   }
 }
 
-/** Runs the work, within spans where any order is sampled. */
-export function within<Result>(
-  spans: SpanGroup | null,
-  span: { kind: SpanKind; name: string; fields?: SpanFields },
-  work: () => Promise<Result>,
-): Promise<Result> {
-  return spans === null ? work() : spans.begin(span.kind, span.name, span.fields).during(work);
+/**
+ * Begins a span for each sampled order, as a part of the span that it comes from.
+ *
+ * @returns null if no order is sampled
+ */
+export function resumeSpans(
+  tracing: Tracing | null,
+  orders: Iterable<{ readonly id: string; readonly traceparent?: string | undefined }>,
+  span: { readonly kind: SpanKind; readonly name: string; readonly fields: SpanFields },
+): SpanGroup | null {
+  if (tracing === null) return null;
+  const spans = new Map<string, TraceSpan>();
+  for (const { id, traceparent } of orders) {
+    if (traceparent === undefined) continue;
+    const fields = { ...span.fields, 'flash_sale.order_id': id };
+    spans.set(id, tracing.resume(traceparent, span.kind, span.name, fields));
+  }
+  return spans.size > 0 ? new SpanGroup(spans) : null;
 }
 
 /** For log lines of sampled orders. */
