@@ -199,7 +199,7 @@ const STORM_MS = 45_000;
 const CALM_MS = 16_000;
 /** A run shorter than this is one storm. */
 const ONE_STORM_MS = 70_000;
-/** From this length on there are stops longer than any lock, lease or socket timeout (WORK_SOCKET_TIMEOUT_MS is 20 s). */
+/** From this length on there are stops longer than any lock, lease or socket timeout (WORKER_SILENT_MS is 20 s). */
 const LONG_RUN_MS = 300_000;
 const LONG_STOP_MS = { least: 21_000, most: 28_000 } as const;
 

@@ -1,7 +1,7 @@
 /** PostgreSQL refuses connections or is silent: orders are accepted up to the backlog limit, and all are confirmed later. */
 
-import { UNAVAILABLE_RETRY_MS } from '@flash-sale/core/config/limits.ts';
 import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
+import { UNAVAILABLE_RETRY_MS } from '@flash-sale/worker/orders/consume-orders.ts';
 import pg from 'pg';
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
 import type { AnyJson } from '../support/any-json.ts';

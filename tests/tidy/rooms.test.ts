@@ -32,9 +32,10 @@ const IO = 'ioredis|pg|bullmq|fastify|pino|node:(fs|net|http|https|tls|dns|child
 
 const rules: { folder: string; mayNot: RegExp }[] = [
   { folder: 'packages/core/src/domain/', mayNot: new RegExp(`^(${IO})$|core/src/(?!domain/|config/)`) },
-  { folder: 'packages/core/src/inventory/', mayNot: /^(pg|bullmq)$/ },
-  { folder: 'packages/core/src/queue/', mayNot: /^pg$|core\/src\/inventory\// },
-  { folder: 'packages/core/src/ledger/', mayNot: /^(ioredis|bullmq)$/ },
+  { folder: 'packages/core/src/inventory/', mayNot: /^(pg|bullmq)$|core\/src\/(ledger|queue)\// },
+  { folder: 'packages/core/src/queue/', mayNot: /^pg$|core\/src\/(inventory|ledger)\// },
+  { folder: 'packages/core/src/ledger/', mayNot: /^(ioredis|bullmq)$|core\/src\/(inventory|queue)\// },
+  { folder: 'packages/core/src/runtime/', mayNot: /core\/src\/(inventory|queue|ledger)\// },
   { folder: 'packages/core/', mayNot: /^apps\/|^packages\/(ops|launcher)\/|^fastify$/ },
   { folder: 'packages/ops/', mayNot: /^apps\/|^packages\/launcher\// },
   { folder: 'apps/api/', mayNot: /^apps\/worker\/|^packages\/launcher\// },

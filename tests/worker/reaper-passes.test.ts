@@ -1,11 +1,11 @@
 /** How the reaper looks through the reservations of a sale: some at a time, and not again before one can have orphaned. */
-import { REAPER_SCAN_COUNT, REDELIVERIES_MAX } from '@flash-sale/core/config/limits.ts';
+import { REAPER_SCAN_COUNT } from '@flash-sale/core/config/limits.ts';
 import { type AcceptedOrder, newOrderId } from '@flash-sale/core/domain/order.ts';
 import { createInventory, type Inventory } from '@flash-sale/core/inventory/inventory.ts';
 import { createOrderStore } from '@flash-sale/core/ledger/order-store.ts';
 import { createSaleStore } from '@flash-sale/core/ledger/sale-store.ts';
 import { createOrderQueue, type OrderQueue } from '@flash-sale/core/queue/order-queue.ts';
-import { createReaper } from '@flash-sale/worker/recovery/reaper.ts';
+import { createReaper, REDELIVERIES_MAX } from '@flash-sale/worker/recovery/reaper.ts';
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
 import { makeSale, reservationText } from '../support/sales.ts';
 import { openWorld, type World } from '../support/world.ts';

@@ -9,6 +9,7 @@ import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
 import { createMetrics } from '@flash-sale/core/runtime/metrics.ts';
 import { createSystemReader } from '@flash-sale/worker/metrics/read-system.ts';
 import { registerSystemMetrics } from '@flash-sale/worker/metrics/system-metrics.ts';
+import { createClosedInventories } from '@flash-sale/worker/recovery/closed-inventories.ts';
 import { afterEach, beforeEach, expect, inject, test, vi } from 'vitest';
 import { makeSale, reserveOne } from '../support/sales.ts';
 import { openWorld, type World } from '../support/world.ts';
@@ -29,6 +30,7 @@ function createReader(changed: Partial<Stores> = {}) {
     reservations: createOpenReservations(world),
     queue: createOrderQueue({ redis: world.redis, prefix: world.keys.queuePrefix }),
     heartbeat: createHeartbeat(world),
+    closed: createClosedInventories(),
     ...changed,
   });
 }

@@ -1,6 +1,6 @@
 /** The API process: connects, listens, and stops on a signal. */
 import { requireSetting } from '@flash-sale/core/config/environment.ts';
-import { runService } from '@flash-sale/core/runtime/run-service.ts';
+import { runService } from '@flash-sale/core/run-service.ts';
 import { buildAdminApp, buildApp } from './app.ts';
 import { connect } from './connect.ts';
 

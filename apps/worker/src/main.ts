@@ -1,6 +1,6 @@
 /** The worker process. */
 import { setPriority } from 'node:os';
-import { runService } from '@flash-sale/core/runtime/run-service.ts';
+import { runService } from '@flash-sale/core/run-service.ts';
 import { startWorker } from './worker.ts';
 
 await runService('worker', process.env, async (settings, log, ...dependencies) => {

@@ -1,5 +1,5 @@
 /** Composes the worker: connections, the consumer of the queue, and the loops that repair. */
-import { INVENTORY_WATCH_MS, WORKER_LOOP_CONNECTIONS } from '@flash-sale/core/config/limits.ts';
+import { WORKER_LOOP_CONNECTIONS } from '@flash-sale/core/config/limits.ts';
 import type { OrderBatch } from '@flash-sale/core/domain/order.ts';
 import { createHeartbeat } from '@flash-sale/core/inventory/heartbeat.ts';
 import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
@@ -11,10 +11,10 @@ import { createEpochStore } from '@flash-sale/core/ledger/epoch-store.ts';
 import { createOrderStore } from '@flash-sale/core/ledger/order-store.ts';
 import { createSaleStore } from '@flash-sale/core/ledger/sale-store.ts';
 import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
+import type { ServiceSettings } from '@flash-sale/core/run-service.ts';
 import { behindBreaker, createBreaker } from '@flash-sale/core/runtime/circuit-breaker.ts';
 import { createMetrics } from '@flash-sale/core/runtime/metrics.ts';
 import { connectForWork } from '@flash-sale/core/runtime/redis/connect-redis.ts';
-import type { ServiceSettings } from '@flash-sale/core/runtime/run-service.ts';
 import type { Tracing } from '@flash-sale/core/runtime/tracing/tracing.ts';
 import type { Logger } from 'pino';
 import { createSystemReader } from './metrics/read-system.ts';
@@ -23,10 +23,16 @@ import { confirmOrders } from './orders/confirm-orders.ts';
 import { startOrderConsumer } from './orders/consume-orders.ts';
 import { createOrderMeasures } from './orders/measure-orders.ts';
 import { rejectOrders } from './orders/reject-orders.ts';
+import { createClosedInventories } from './recovery/closed-inventories.ts';
 import { createLoop } from './recovery/loop.ts';
 import { createReaper } from './recovery/reaper.ts';
 import { createInventoryWatch } from './recovery/rebuild.ts';
 import { syncSales } from './recovery/sync-sales.ts';
+
+/**
+ * Milliseconds between two checks of the inventories, which is most of the downtime of a rebuild.
+ */
+const INVENTORY_WATCH_MS = 500;
 
 /** Turns of which one visits all sales, however old: every two minutes at the default intervals. */
 const WATCH_ALL_EVERY = 240;
@@ -87,13 +93,14 @@ export async function startWorker(
     log,
   });
 
-  const watch = createInventoryWatch({ inventory, rebuild, epochs, orders, sales, log });
+  const closed = createClosedInventories();
+  const watch = createInventoryWatch({ inventory, rebuild, epochs, orders, sales, log }, closed);
   const reaper = createReaper({ inventory, orders, sales, queue, reject, orphanAgeMs: settings.ORPHAN_AGE_MS, log });
   const intervalMs = settings.REAPER_INTERVAL_MS;
   let beatAt = Number.NEGATIVE_INFINITY;
   async function beat(): Promise<void> {
     if (!consumer.isRunning()) return;
-    await heartbeat.give();
+    await heartbeat.give(settings.WORKER_ALIVE_MS);
     beatAt = performance.now();
   }
   const loops = [
@@ -114,7 +121,10 @@ export async function startWorker(
   metrics.watchPool(pool);
   metrics.watchWork(() => consumer.isRunning() && performance.now() - beatAt < settings.WORKER_ALIVE_MS);
   const reservations = createOpenReservations({ redis: atInventory.redis, keys });
-  registerSystemMetrics(metrics, createSystemReader({ sales, epochs, inventory, reservations, queue, heartbeat }));
+  registerSystemMetrics(
+    metrics,
+    createSystemReader({ sales, epochs, inventory, reservations, queue, heartbeat, closed }),
+  );
 
   return {
     async stop() {

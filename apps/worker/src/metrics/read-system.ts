@@ -12,13 +12,13 @@ import type { LedgerSale } from '@flash-sale/core/ledger/sale-rows.ts';
 import type { SaleStore } from '@flash-sale/core/ledger/sale-store.ts';
 import type { OrderQueue } from '@flash-sale/core/queue/order-queue.ts';
 import { startDeadline } from '@flash-sale/core/runtime/deadline.ts';
+import type { ClosedInventories } from '../recovery/closed-inventories.ts';
+import { RECENT_SALE_MS } from '../recovery/loop.ts';
 
 /** Milliseconds for which a snapshot is reused: all metrics of one scrape, and several scrapers, share one. */
 const SNAPSHOT_MS = 1_000;
 /** Milliseconds that each dependency has to answer: two in a row stay below a usual scrape timeout of 10 s. */
 const TIMEOUT_MS = 1_000;
-/** Milliseconds for which a sale that has ended is still reported. */
-const ENDED_WITHIN_MS = 86_400_000;
 /** Sales in a snapshot, active ones first: each is a dozen series. */
 const SALES_MAX = 50;
 
@@ -62,16 +62,15 @@ export function createSystemReader(stores: {
   reservations: OpenReservations;
   queue: Pick<OrderQueue, 'readLoad'>;
   heartbeat: Pick<Heartbeat, 'isFresh'>;
+  closed: ClosedInventories;
 }): () => Promise<SystemSnapshot> {
-  const { sales, epochs, inventory, reservations, queue, heartbeat } = stores;
+  const { sales, epochs, inventory, reservations, queue, heartbeat, closed } = stores;
   let known: readonly LedgerSale[] = [];
   let unmonitoredSales = 0;
   let closedBefore: ReadonlyMap<string, number> = new Map();
-  /** When each closed inventory was first seen closed, by performance.now(). */
-  const closedSince = new Map<string, number>();
 
   const askLedger = oneAtATime(async () => {
-    const all = (await sales.list({ endedWithinMs: ENDED_WITHIN_MS, order: 'on first' })).filter(
+    const all = (await sales.list({ endedWithinMs: RECENT_SALE_MS, order: 'on first' })).filter(
       (sale) => sale.inventoryVersion > 0,
     );
     const found = all.slice(0, SALES_MAX);
@@ -96,12 +95,9 @@ export function createSystemReader(stores: {
       inventory.read(saleId),
       reservations.read(saleId),
     ]);
-    const readAt = performance.now();
-    if (numbers !== null) closedSince.delete(saleId);
-    else if (!closedSince.has(saleId)) closedSince.set(saleId, readAt);
     return {
       units: numbers,
-      closedS: secondsBetween(closedSince.get(saleId) ?? readAt, readAt),
+      closedS: closed.note(saleId, numbers === null) / 1_000,
       reservations: orders,
       redelivered,
       oldestReservationS: oldestReservedAt === null ? 0 : secondsBetween(oldestReservedAt, now),

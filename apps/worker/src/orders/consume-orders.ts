@@ -5,7 +5,7 @@
  *                                ended after the ledger was asked). No attempt is used up.
  *   Anything else:               an attempt is used up. After the last one the orders are rejected, or left to the reaper.
  */
-import { CONFIRM_ATTEMPTS, SALE_RETRY_MS, UNAVAILABLE_RETRY_MS } from '@flash-sale/core/config/limits.ts';
+import { CONFIRM_ATTEMPTS } from '@flash-sale/core/config/limits.ts';
 import type { OrderBatch } from '@flash-sale/core/domain/order.ts';
 import { InventoryRecoveringError, OrderEndedError } from '@flash-sale/core/inventory/outcomes.ts';
 import { type ConfirmOrdersJob, decodeJob, ORDER_QUEUE } from '@flash-sale/core/queue/order-queue.ts';
@@ -15,6 +15,15 @@ import type { AnyRedis } from '@flash-sale/core/runtime/redis/open-redis.ts';
 import { DelayedError, type Job, UnrecoverableError, Worker } from 'bullmq';
 import type { Logger } from 'pino';
 import type { JobInfo } from './measure-orders.ts';
+
+/** Milliseconds between two tries while a dependency is unavailable. */
+export const UNAVAILABLE_RETRY_MS = 250;
+
+/**
+ * Milliseconds until a job is retried that waits for its own sale: a locked row, a closed
+ * inventory.
+ */
+const SALE_RETRY_MS = 1_000;
 
 /** Tries within one attempt at a job that fails although PostgreSQL answers and can write: the job itself may be at fault. */
 const TRIES_WHILE_ANSWERING = 3;

@@ -2,6 +2,9 @@
 import { unavailableDependency } from '@flash-sale/core/runtime/errors.ts';
 import type { Logger } from 'pino';
 
+/** Milliseconds after its end that every turn visits a sale, and that it has metrics. */
+export const RECENT_SALE_MS = 86_400_000;
+
 export interface Loop {
   start(): void;
   /** Resolves when the turn in progress is done. */

@@ -8,7 +8,7 @@
  *      cannot take others down.
  *   5. Redelivered too often:     reject it.
  */
-import { JOB_ORDERS_MAX, REAPER_PAUSE_MS, REAPER_TURN_MAX, REDELIVERIES_MAX } from '@flash-sale/core/config/limits.ts';
+import { JOB_ORDERS_MAX } from '@flash-sale/core/config/limits.ts';
 import type { OrderBatch } from '@flash-sale/core/domain/order.ts';
 import type { Inventory } from '@flash-sale/core/inventory/inventory.ts';
 import type { Orphan, OrphansFound, PassPosition } from '@flash-sale/core/inventory/outcomes.ts';
@@ -20,8 +20,22 @@ import type { Logger } from 'pino';
 import { applyOutcomes } from '../orders/apply-outcomes.ts';
 import { forEach } from './loop.ts';
 
-/** A sale that ended longer ago is visited only in turns over all sales. */
-const ENDED_WITHIN_MS = 3_600_000;
+/**
+ * Orphans of one sale per turn: a large sale that lost all its jobs is redelivered within seconds.
+ */
+const REAPER_TURN_MAX = 20_000;
+
+/**
+ * Longest pause between two scans of the reaper, even if the last scan says that none can be an
+ * orphan before: a rebuilt inventory may have older reservations.
+ */
+const REAPER_PAUSE_MS = 5_000;
+
+/** Redeliveries after which an order is rejected: it crashes every worker that takes it. */
+export const REDELIVERIES_MAX = 8;
+
+/** Milliseconds after its end that every turn visits a sale; older ones, every REAP_ALL_EVERY turns. */
+const REAPED_AFTER_END_MS = 3_600_000;
 
 export interface ReaperDependencies {
   readonly inventory: Pick<Inventory, 'claimOrphans' | 'commit' | 'release' | 'pointKey' | 'countRedeliveries'>;
@@ -109,7 +123,7 @@ export function createReaper(dependencies: ReaperDependencies) {
      */
     async runOnce(all = true): Promise<void> {
       queuedThisTurn = null;
-      const listed = await sales.list(all ? {} : { endedWithinMs: ENDED_WITHIN_MS });
+      const listed = await sales.list(all ? {} : { endedWithinMs: REAPED_AFTER_END_MS });
       // A pass that has begun goes on, even if its sale ended meanwhile.
       await forEach(new Set([...listed.map((sale) => sale.id), ...passes.keys()]), reapSale);
     },

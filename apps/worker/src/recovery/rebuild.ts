@@ -11,7 +11,7 @@
  * A rebuild that is killed is repeated in a higher epoch. A paused worker that resumes is fenced off.
  */
 import { randomUUID } from 'node:crypto';
-import { REBUILD_CHUNK, REBUILD_LEASE_MS } from '@flash-sale/core/config/limits.ts';
+import { REBUILD_CHUNK } from '@flash-sale/core/config/limits.ts';
 import type { AcceptedOrder } from '@flash-sale/core/domain/order.ts';
 import type { Inventory } from '@flash-sale/core/inventory/inventory.ts';
 import type { InventoryRebuild } from '@flash-sale/core/inventory/inventory-rebuild.ts';
@@ -20,10 +20,14 @@ import type { EpochStore, InventorySource } from '@flash-sale/core/ledger/epoch-
 import type { OrderStore } from '@flash-sale/core/ledger/order-store.ts';
 import type { SaleStore } from '@flash-sale/core/ledger/sale-store.ts';
 import type { Logger } from 'pino';
-import { forEach } from './loop.ts';
+import { type ClosedInventories, createClosedInventories } from './closed-inventories.ts';
+import { forEach, RECENT_SALE_MS } from './loop.ts';
 
-/** Sales that ended longer ago are checked only in turns over all sales. */
-const ENDED_WITHIN_MS = 86_400_000;
+/**
+ * Milliseconds of a rebuilder's lease, renewed while it works. If it is killed, the rebuild is
+ * delayed by this long; if it is paused, it is fenced off.
+ */
+const REBUILD_LEASE_MS = 5_000;
 
 export interface RebuildDependencies {
   readonly inventory: Pick<Inventory, 'check'>;
@@ -36,25 +40,23 @@ export interface RebuildDependencies {
 }
 
 /** The loop's work: checks every inventory, and rebuilds those that are not sound. */
-export function createInventoryWatch(dependencies: RebuildDependencies) {
+export function createInventoryWatch(
+  dependencies: RebuildDependencies,
+  closed: ClosedInventories = createClosedInventories(),
+) {
   const { inventory, sales } = dependencies;
-  /** Since when (performance.now) each closed inventory was seen closed. */
-  const closedSince = new Map<string, number>();
 
   async function watch(sale: { id: string; epoch: number }): Promise<void> {
     const { condition } = await inventory.check(sale.id, sale.epoch);
-    if (condition !== 'sound') {
-      const since = closedSince.get(sale.id) ?? performance.now();
-      closedSince.set(sale.id, since);
-      if (!(await rebuildInventory(dependencies, sale.id, performance.now() - since))) return;
-    }
-    closedSince.delete(sale.id);
+    const closedMs = closed.note(sale.id, condition !== 'sound');
+    if (condition === 'sound') return;
+    if (await rebuildInventory(dependencies, sale.id, closedMs)) closed.note(sale.id, false);
   }
 
   return {
     /** @param all also sales that ended long ago. @throws the first error, after all of them were checked */
     async runOnce(all = true): Promise<void> {
-      const listed = await sales.list({ ...(all ? {} : { endedWithinMs: ENDED_WITHIN_MS }), order: 'on first' });
+      const listed = await sales.list({ ...(all ? {} : { endedWithinMs: RECENT_SALE_MS }), order: 'on first' });
       // Others never had an inventory that could be lost.
       const watched = listed.filter((sale) => sale.inventoryVersion > 0);
       await forEach(watched, watch);

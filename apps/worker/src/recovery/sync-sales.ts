@@ -2,20 +2,16 @@
  * Finishes changes by operators that a crash left half done: inventories that were never opened, windows and pauses that
  * did not reach the inventory, stock changes between ledger and inventory.
  */
-import { STOCK_CHANGE_REPAIR_MS } from '@flash-sale/core/config/limits.ts';
 import type { StockChange } from '@flash-sale/core/domain/sale.ts';
 import type { Inventory } from '@flash-sale/core/inventory/inventory.ts';
 import { syncSale, syncStockChange } from '@flash-sale/core/inventory/sync-sale.ts';
 import type { LedgerSale } from '@flash-sale/core/ledger/sale-rows.ts';
 import type { SaleStore } from '@flash-sale/core/ledger/sale-store.ts';
 import type { Logger } from 'pino';
-import { forEach } from './loop.ts';
+import { forEach, RECENT_SALE_MS } from './loop.ts';
 
-/**
- * Sales that ended longer ago are synced only while their inventory lacks a version: a Redis that lost its last second may
- * have an earlier state of the others.
- */
-const ENDED_WITHIN_MS = 86_400_000;
+/** Milliseconds until the sync loop finishes a stock change that no process finished. */
+const STOCK_CHANGE_REPAIR_MS = 5_000;
 
 interface SyncDependencies {
   readonly inventory: Pick<Inventory, 'create' | 'configure' | 'adjust'>;
@@ -39,7 +35,8 @@ export async function syncSales({ inventory, sales, log }: SyncDependencies): Pr
 
   await forEach(
     [
-      async () => forEach(await sales.list({ endedWithinMs: ENDED_WITHIN_MS, orUnsynced: true }), sync),
+      // All recent sales, synced or not: a Redis that lost its last second may have an earlier state.
+      async () => forEach(await sales.list({ endedWithinMs: RECENT_SALE_MS, orUnsynced: true }), sync),
       async () => forEach(await sales.listUnfinishedStockChanges(STOCK_CHANGE_REPAIR_MS), finish),
     ],
     (step) => step(),

@@ -84,18 +84,6 @@ export const KEEP_COMPLETED_JOBS = 200;
 /** Failed jobs kept for the queue board: 45 MB of Redis at most. */
 export const KEEP_FAILED_JOBS = 500;
 
-/** Milliseconds between two tries while a dependency is unavailable. */
-export const UNAVAILABLE_RETRY_MS = 250;
-
-/**
- * Milliseconds until a job is retried that waits for its own sale: a locked row, a closed
- * inventory.
- */
-export const SALE_RETRY_MS = 1_000;
-
-/** Seconds that a worker's heartbeat is valid; it is sent every third of that. */
-export const WORKER_ALIVE_S = 15;
-
 /** Connections to PostgreSQL that a worker needs besides one per job: for its loops and metrics. */
 export const WORKER_LOOP_CONNECTIONS = 5;
 
@@ -113,51 +101,8 @@ export const LOCK_WAIT_MS = 2_000;
  */
 export const REAPER_SCAN_COUNT = 200;
 
-/**
- * Orphans of one sale per turn: a large sale that lost all its jobs is redelivered within seconds.
- */
-export const REAPER_TURN_MAX = 20_000;
-
-/**
- * Longest pause between two scans of the reaper, even if the last scan says that none can be an
- * orphan before: a rebuilt inventory may have older reservations.
- */
-export const REAPER_PAUSE_MS = 5_000;
-
-/**
- * Jobs that the reaper reads to find out which orders are queued. If more are waiting, it
- * redelivers nothing: most likely they contain the orphans.
- */
-export const REAPER_QUEUE_SCAN_MAX = 2_000;
-
-/** Redeliveries after which an order is rejected: it crashes every worker that takes it. */
-export const REDELIVERIES_MAX = 8;
-
-/**
- * Milliseconds between two checks of the inventories, which is most of the downtime of a rebuild.
- */
-export const INVENTORY_WATCH_MS = 500;
-
-/**
- * Milliseconds of a rebuilder's lease, renewed while it works. If it is killed, the rebuild is
- * delayed by this long; if it is paused, it is fenced off.
- */
-export const REBUILD_LEASE_MS = 5_000;
-
-/**
- * Milliseconds per statement of a rebuild: the orders of a sale of MAX_ALLOTMENT are sorted before
- * the first row.
- */
-export const REBUILD_STATEMENT_MS = 60_000;
-
 /** Fields, orders or rows per step of a rebuild: a script call of 1 to 2 ms. */
 export const REBUILD_CHUNK = 1_000;
-
-/** Milliseconds until the sync loop finishes a stock change that no process finished. */
-export const STOCK_CHANGE_REPAIR_MS = 5_000;
-
-/** Reservations that are scanned for the oldest one, so that the cost is bounded. */
-export const OLDEST_SCAN_MAX = 100_000;
 
 /** Orders of the accepted-order log that are looked up together. */
 export const LOST_LOOKUP_CHUNK = 1_000;
@@ -173,14 +118,8 @@ export const POSTGRES_MAJOR_MIN = 15;
 /** Milliseconds that a starting process waits for Redis and PostgreSQL. */
 export const STARTUP_WAIT_MS = 10_000;
 
-/**
- * Milliseconds that a worker waits for a reply of Redis: longer than BullMQ's blocking wait (10 s).
- * Without it, a connection that died silently would hang for 15 minutes.
- */
-export const WORK_SOCKET_TIMEOUT_MS = 20_000;
-
 /** Calls within BREAKER_WINDOW_MS below which a breaker stays closed. */
-export const BREAKER_FAILURES_MIN = 5;
+export const BREAKER_CALLS_MIN = 5;
 
 /** Milliseconds over which a breaker counts; half of the calls must fail. */
 export const BREAKER_WINDOW_MS = 5_000;

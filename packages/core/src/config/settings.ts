@@ -4,7 +4,6 @@
  * generated from this file. Values that all shops share are constants: CONSTANTS and limits.ts.
  */
 import { type IntegerOptions, type StringOptions, Type } from '@sinclair/typebox';
-import { WORK_SOCKET_TIMEOUT_MS, WORKER_ALIVE_S } from './limits.ts';
 
 const integer = (
   description: string,
@@ -246,13 +245,13 @@ export const CONSTANTS = {
   JOB_LOCK_MS: 6_000,
   /** Milliseconds that one call of a worker waits for a job. */
   JOB_POLL_MS: 5_000,
-  /** Milliseconds that Redis may be silent before a worker reconnects; longer than JOB_POLL_MS. */
-  WORKER_SILENT_MS: WORK_SOCKET_TIMEOUT_MS,
   /**
-   * Milliseconds after its last heartbeat that a worker counts as alive (its key in Redis expires
-   * after WORKER_ALIVE_S).
+   * Milliseconds that Redis may be silent before a worker reconnects: longer than JOB_POLL_MS and
+   * BullMQ's longest blocking wait (10 s). A connection that died silently would hang for 15 minutes.
    */
-  WORKER_ALIVE_MS: WORKER_ALIVE_S * 1_000,
+  WORKER_SILENT_MS: 20_000,
+  /** Milliseconds that a worker's heartbeat is valid; it is sent every third of that. */
+  WORKER_ALIVE_MS: 15_000,
   /** Milliseconds that a stopping process has to finish, after SHUTDOWN_DRAIN_MS. */
   SHUTDOWN_TIMEOUT_MS: 10_000,
 };

@@ -2,7 +2,6 @@
  * A worker's heartbeat: without one, the API's health check reports that nobody confirms orders.
  */
 
-import { WORKER_ALIVE_S } from '../config/limits.ts';
 import type { AnyRedis } from '../runtime/redis/open-redis.ts';
 import type { Keys } from './keys.ts';
 
@@ -10,10 +9,11 @@ export type Heartbeat = ReturnType<typeof createHeartbeat>;
 
 export function createHeartbeat({ redis, keys }: { redis: AnyRedis; keys: Keys }) {
   return {
-    async give(): Promise<void> {
-      await redis.set(keys.workerAlive, '1', 'EX', WORKER_ALIVE_S);
+    /** @param aliveMs milliseconds that it is valid */
+    async give(aliveMs: number): Promise<void> {
+      await redis.set(keys.workerAlive, '1', 'PX', aliveMs);
     },
-    /** True if any worker gave one within WORKER_ALIVE_S seconds. */
+    /** True while the heartbeat of any worker is valid. */
     async isFresh(): Promise<boolean> {
       return (await redis.exists(keys.workerAlive)) === 1;
     },

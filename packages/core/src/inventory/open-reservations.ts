@@ -1,11 +1,13 @@
 /**
  * How many orders of a sale are reserved, and since when: for metrics, nothing is decided by it.
  */
-import { OLDEST_SCAN_MAX } from '../config/limits.ts';
 import type { AnyRedis } from '../runtime/redis/open-redis.ts';
 import { hashPages } from './hash-pages.ts';
 import type { Keys } from './keys.ts';
 import { decodeReservation } from './reservation.ts';
+
+/** Reservations that are scanned for the oldest one, so that the cost is bounded. */
+const OLDEST_SCAN_MAX = 100_000;
 
 export interface ReservationFigures {
   readonly orders: number;

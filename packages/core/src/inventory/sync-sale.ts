@@ -3,13 +3,17 @@
  * the worker's loop repeats it for what a crash left unfinished. Every step is idempotent.
  */
 
-import type { Sale, StockChange } from '../domain/sale.ts';
-import type { SaleStore } from '../ledger/sale-store.ts';
+import type { Sale, StockChange, StockDecision } from '../domain/sale.ts';
 import type { Inventory } from './inventory.ts';
 
 interface Stores {
   readonly inventory: Pick<Inventory, 'create' | 'configure' | 'adjust'>;
-  readonly sales: Pick<SaleStore, 'markSynced' | 'claimOpening' | 'finishStockChange'>;
+  /** The ledger's sales (ledger/sale-store.ts). */
+  readonly sales: {
+    claimOpening(saleId: string): Promise<Sale | null>;
+    markSynced(saleId: string, version: number): Promise<void>;
+    finishStockChange(change: StockChange, decision: StockDecision): Promise<boolean>;
+  };
 }
 
 /**

@@ -2,13 +2,18 @@
  * What the ledger contributes to a rebuilt inventory: its epoch, and its contents. Once the epoch is raised, no order of an
  * earlier one is confirmed before the inventory is open (order-store.ts), so what is read here stays true.
  */
-import { REBUILD_STATEMENT_MS } from '../config/limits.ts';
 import type { Sale, StockChange } from '../domain/sale.ts';
 import { type Client, inTransaction, type Pool } from './connect-postgres.ts';
 import { ORDERS_OF_SALE } from './orders-of-sale.ts';
 import { readSale } from './sale-rows.ts';
 
 /** What was wrong with an inventory (lua/check-inventory.lua); asked_for: an operator wants it rebuilt. */
+/**
+ * Milliseconds per statement of a rebuild: the orders of a sale of MAX_ALLOTMENT are sorted before
+ * the first row.
+ */
+const REBUILD_STATEMENT_MS = 60_000;
+
 export type EpochReason = 'missing' | 'other_server' | 'closed' | 'behind' | 'ahead' | 'inconsistent' | 'asked_for';
 
 /** Rows that are fetched together. */

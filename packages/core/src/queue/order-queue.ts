@@ -9,13 +9,18 @@ import {
   KEEP_COMPLETED_JOBS,
   KEEP_FAILED_JOBS,
   MAX_QUANTITY,
-  REAPER_QUEUE_SCAN_MAX,
 } from '../config/limits.ts';
 import { newUlid, type OrderBatch } from '../domain/order.ts';
 import { failpoint } from '../runtime/failpoints.ts';
 import type { AnyRedis } from '../runtime/redis/open-redis.ts';
 
 export const ORDER_QUEUE = 'confirm-orders';
+
+/**
+ * Jobs that the reaper reads to find out which orders are queued. If more are waiting, it
+ * redelivers nothing: most likely they contain the orphans.
+ */
+const REAPER_QUEUE_SCAN_MAX = 2_000;
 
 /** Jobs that are read together; a full one is about 90 KB. */
 const READ_JOBS = 100;

@@ -1,10 +1,11 @@
 /**
- * A circuit breaker for each dependency. After several failed calls in a row it refuses further ones at once, instead of
- * letting each wait for its timeout, and lets one through now and then to find out whether the dependency is back.
+ * A circuit breaker for each dependency. It opens if half of the calls of the last seconds failed.
+ * Open, it refuses calls at once instead of letting each wait for its timeout, and lets one through
+ * now and then to find out whether the dependency is back.
  */
 import CircuitBreaker from 'opossum';
 import type { Logger } from 'pino';
-import { BREAKER_FAILURES_MIN, BREAKER_RETRY_MS, BREAKER_WINDOW_MS } from '../config/limits.ts';
+import { BREAKER_CALLS_MIN, BREAKER_RETRY_MS, BREAKER_WINDOW_MS } from '../config/limits.ts';
 import { type Dependency, DependencyUnavailableError, isSilent } from './errors.ts';
 
 export type BreakerState = 'closed' | 'open' | 'half_open';
@@ -24,7 +25,7 @@ export function createBreaker(dependency: Dependency, log: Pick<Logger, 'warn' |
     // Every call has a timeout of its own.
     timeout: false,
     rollingCountTimeout: BREAKER_WINDOW_MS,
-    volumeThreshold: BREAKER_FAILURES_MIN,
+    volumeThreshold: BREAKER_CALLS_MIN,
     errorThresholdPercentage: 50,
     resetTimeout: BREAKER_RETRY_MS,
     // A refusal is an answer: the dependency is there.

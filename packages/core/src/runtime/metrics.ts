@@ -5,7 +5,6 @@
 import { createServer, type Server } from 'node:http';
 import { getHeapStatistics } from 'node:v8';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
-import { reserveWords } from '../inventory/outcomes.ts';
 import type { Dependency } from './errors.ts';
 import { memoryLimit } from './memory-limit.ts';
 
@@ -116,7 +115,7 @@ export function createMetrics() {
   // Prometheus misses the increase of a series that first appears non-zero, so the known series start at 0.
   const refusals: Counts = {};
   const orders = startAtZero(orderOutcomes);
-  const decisions = { inventory: startAtZero(reserveWords), cache: startAtZero(reserveWords) };
+  const decisions: Record<'inventory' | 'cache', Counts> = { inventory: {}, cache: {} };
   counter(
     'flash_sale_refusals_total',
     'Requests answered with a problem, by its code, and connections closed without an answer.',
@@ -161,6 +160,10 @@ export function createMetrics() {
     /** @param codes that refusals may have */
     expectRefusals(codes: readonly string[]): void {
       for (const code of codes) refusals[code] ??= 0;
+    },
+    /** @param words that decisions may have */
+    expectDecisions(words: readonly string[]): void {
+      for (const counts of Object.values(decisions)) for (const word of words) counts[word] ??= 0;
     },
     countOrder: (outcome: OrderOutcome): void => countOne(orders, outcome),
     countDecision: (outcome: string, source: keyof typeof decisions): void => countOne(decisions[source], outcome),

@@ -14,7 +14,7 @@ import { connectForRequests } from '@flash-sale/core/runtime/redis/connect-redis
 import { findLogs, readAcceptedLogs, reportLogs, reportSkipped } from './accepted-log-files.ts';
 
 /** Milliseconds within which the workers end one more of the orders: twice the bound of I3. */
-const ENDED_WITHIN_MS = 60_000;
+const NO_PROGRESS_MS = 60_000;
 
 /** An epoch before all others: the worker readmits the order, because only it knows whether there is room. */
 const EPOCH = 0;
@@ -142,7 +142,7 @@ async function withoutOutcome(
   return orders.filter((order) => !reserved.has(order.id) && !ended.has(order.id));
 }
 
-/** @returns whether all have ended; gives up when none has ended for ENDED_WITHIN_MS, as there may be hundreds of thousands */
+/** @returns whether all have ended; gives up when none has ended for NO_PROGRESS_MS, as there may be hundreds of thousands */
 async function waitForEnds(
   orders: Pick<OrderStore, 'outcomesOf'>,
   lost: readonly OrderBatch[],
@@ -150,7 +150,7 @@ async function waitForEnds(
 ): Promise<boolean> {
   let waiting = lost.flatMap((batch) => batch.orders.map((order) => order.id));
   const outcomes: OrderOutcome[] = [];
-  for (let deadline = Date.now() + ENDED_WITHIN_MS; waiting.length > 0 && Date.now() < deadline; ) {
+  for (let deadline = Date.now() + NO_PROGRESS_MS; waiting.length > 0 && Date.now() < deadline; ) {
     await new Promise((resolve) => setTimeout(resolve, 200));
     const before = outcomes.length;
     // Workers take them in order, so the ended ones are at the front.
@@ -162,7 +162,7 @@ async function waitForEnds(
     if (outcomes.length === before) continue;
     const ended = new Set(outcomes.slice(before).map(({ id }) => id));
     waiting = waiting.filter((id) => !ended.has(id));
-    deadline = Date.now() + ENDED_WITHIN_MS;
+    deadline = Date.now() + NO_PROGRESS_MS;
   }
   const byEnd = Map.groupBy(outcomes, (one) => (one.status === 'confirmed' ? 'confirmed' : `rejected (${one.reason})`));
   for (const [end, ended] of byEnd) say(`${ended.length} ${end}`);

@@ -1,7 +1,7 @@
 /** Connections to Redis, with the options that each use needs. */
 import { Cluster, type Redis } from 'ioredis';
 import type { Logger } from 'pino';
-import { WORK_SOCKET_TIMEOUT_MS } from '../../config/limits.ts';
+import { CONSTANTS } from '../../config/settings.ts';
 import { SENTINEL_SUBSCRIBED, SENTINEL_UNSUBSCRIBED } from './master-connector.ts';
 import { type AnyRedis, connectRedis, mastersOf, openRedis } from './open-redis.ts';
 
@@ -50,7 +50,7 @@ export function connectForWork({
   url,
   name,
   log,
-  silentMs = WORK_SOCKET_TIMEOUT_MS,
+  silentMs = CONSTANTS.WORKER_SILENT_MS,
 }: ConnectOptions & { silentMs?: number | undefined }): RedisConnection {
   const redis = openRedis(url, {
     connectionName: name,

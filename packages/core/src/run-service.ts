@@ -8,16 +8,16 @@ import { parseEnv } from 'node:util';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import type { Logger } from 'pino';
-import { type Environment, EnvironmentError, readEnvironment, requireSetting } from '../config/environment.ts';
-import { STARTUP_WAIT_MS } from '../config/limits.ts';
-import { withSettingFiles } from '../config/setting-files.ts';
-import { checkPostgres, PostgresUnfitError } from '../ledger/check-postgres.ts';
-import { checkMigrated } from '../ledger/migrate.ts';
-import { unavailableDependency } from './errors.ts';
-import { createLogger, linesLost } from './logging.ts';
-import { createMetrics, type Metrics } from './metrics.ts';
-import { checkRedis, RedisUnfitError } from './redis/check-redis.ts';
-import type { Tracing } from './tracing/tracing.ts';
+import { type Environment, EnvironmentError, readEnvironment, requireSetting } from './config/environment.ts';
+import { STARTUP_WAIT_MS } from './config/limits.ts';
+import { withSettingFiles } from './config/setting-files.ts';
+import { checkPostgres, PostgresUnfitError } from './ledger/check-postgres.ts';
+import { checkMigrated } from './ledger/migrate.ts';
+import { unavailableDependency } from './runtime/errors.ts';
+import { createLogger, linesLost } from './runtime/logging.ts';
+import { createMetrics, type Metrics } from './runtime/metrics.ts';
+import { checkRedis, RedisUnfitError } from './runtime/redis/check-redis.ts';
+import type { Tracing } from './runtime/tracing/tracing.ts';
 
 export type ServiceSettings = Environment & { REDIS_URL: string; DATABASE_URL: string };
 
@@ -28,7 +28,7 @@ const TRACING_FLUSH_MS = 2_000;
 /** Milliseconds at the end of SHUTDOWN_TIMEOUT_MS in which nothing optional is waited for. */
 const LAST_MS = 100;
 
-const envFile = new URL('../../../../.env', import.meta.url);
+const envFile = new URL('../../../.env', import.meta.url);
 
 /** @param start begins the work, and returns how to end it */
 export async function runService(
@@ -97,7 +97,7 @@ async function checkServers(settings: ServiceSettings, log: Logger): Promise<voi
 async function loadTracing(name: string, settings: ServiceSettings, log: Logger): Promise<Tracing | null> {
   const { OTEL_EXPORTER_OTLP_ENDPOINT: url, OTEL_TRACES_SAMPLER_ARG: sample, OTEL_TRACES_SAMPLER: sampler } = settings;
   if (url === undefined) return null;
-  const { openTracing } = await import('./tracing/open-tracing.ts');
+  const { openTracing } = await import('./runtime/tracing/open-tracing.ts');
   return openTracing(name, { url, sample, trust: sampler === 'parentbased_traceidratio', log });
 }
 
