@@ -106,7 +106,7 @@ describe('orphans [I3]', () => {
     await eventually(
       'the other one is enqueued',
       5_000,
-      async () => (await queue.orderIdsUnderWay())?.has(ids[1] as string) ?? false,
+      async () => (await queue.orderIdsInProgress())?.has(ids[1] as string) ?? false,
     );
     await new Promise((resolve) => setTimeout(resolve, 1_200));
     expect((await queue.bullQueue.getJobs(['waiting'])).length).toBe(2);

@@ -60,7 +60,7 @@ async function reserve(saleId: string, count: number): Promise<string[]> {
   }
   return ids;
 }
-const redelivered = async (): Promise<string[]> => [...((await queue.orderIdsUnderWay()) ?? [])].sort();
+const redelivered = async (): Promise<string[]> => [...((await queue.orderIdsInProgress()) ?? [])].sort();
 
 /** By the clock of this machine, which is Redis' as well. */
 const reservedAgo = (saleId: string, id: string, ms: number): Promise<number> =>
@@ -161,7 +161,7 @@ test('[I3] while the queue is too long to be looked through, the inventory follo
   const orders = createOrderStore(world.pool);
   const batch = await Promise.all(ids.map((id) => inventory.findReservation(sale.id, id)));
   await orders.confirm({ saleId: sale.id, epoch: 1, orders: batch.slice(0, -1) as AcceptedOrder[] }, inventory.readmit);
-  await reaperOf({ queue: { add: queue.add, orderIdsUnderWay: () => Promise.resolve(null) } }).runOnce();
+  await reaperOf({ queue: { add: queue.add, orderIdsInProgress: () => Promise.resolve(null) } }).runOnce();
   expect((await inventory.read(sale.id)).numbers).toEqual({
     allotment: count,
     available: 0,

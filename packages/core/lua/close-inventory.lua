@@ -1,6 +1,6 @@
 -- First step of a rebuild: the inventory accepts no orders, and writes only of this epoch's
--- rebuilder. Deletes what the rebuild recreates. Stores the Redis instance: reopen-inventory fails in
--- another one.
+-- rebuilder. Deletes what the rebuild recreates. Stores the Redis instance: reopen-inventory fails
+-- in another one.
 -- Includes: instance-id
 -- Keeps: I11
 -- KEYS: inventory, claims, redeliveries, buyers, orderKeys, earlierOrders

@@ -1,5 +1,5 @@
--- Returns unused permits, of orders that the buyer's bucket refused: refusals of one flooder must not
--- use up the global limit.
+-- Returns unused permits, of orders that the buyer's bucket refused: refusals of one flooder must
+-- not use up the global limit.
 -- Keeps: I9
 -- KEYS: window
 -- ARGV: second in which they were taken, unused permits

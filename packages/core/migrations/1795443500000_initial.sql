@@ -18,7 +18,7 @@ CREATE TABLE sales (
   inventory_version integer NOT NULL DEFAULT 0, -- last version that reached the inventory; 0: never opened
   epoch             integer NOT NULL DEFAULT 1, -- of the inventory's current life; only ever raised
   created_at        timestamptz NOT NULL DEFAULT now(),
-  -- I2, the last line against overselling: holds even where the inventory is wrong.
+  -- I2, the last line against overselling: holds even if the inventory is wrong.
   CONSTRAINT sold_within_allotment CHECK (sold >= 0 AND sold <= allotment)
 )
 -- Every batch updates its sale's row; free space on the page keeps those updates off the index.
@@ -26,7 +26,8 @@ WITH (fillfactor = 50);
 
 -- No foreign key to sales: an order of an unknown sale must still end in a row, as rejected.
 CREATE TABLE orders (
-  -- Byte order, in any locale: an id begins with its sale's id, so the primary key also finds the orders of one sale.
+  -- Byte order, in any locale: an id begins with its sale's id, so the primary key also finds the
+  -- orders of one sale.
   id              text COLLATE "C" PRIMARY KEY,
   sale_id         text NOT NULL,
   buyer_id        text NOT NULL,
@@ -45,11 +46,12 @@ CREATE TABLE orders (
   CONSTRAINT orders_id_of_sale CHECK (starts_with(id, sale_id || '-0') AND length(id) = length(sale_id) + 27)
 );
 
--- I4: one confirmed order for each key, even where Redis has lost the key.
+-- I4: one confirmed order for each key, even if Redis has lost the key.
 CREATE UNIQUE INDEX orders_once_by_key ON orders (sale_id, buyer_id, idempotency_key)
   WHERE idempotency_key IS NOT NULL AND status = 'confirmed';
 
--- A stock change is made in ledger and inventory. Its state says how far it has come, so that it survives a crash.
+-- A stock change is made in ledger and inventory. Its state says how far it has come, so that it
+-- survives a crash.
 CREATE TABLE stock_changes (
   id         text PRIMARY KEY,
   sale_id    text NOT NULL REFERENCES sales (id),

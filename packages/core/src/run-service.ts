@@ -1,7 +1,8 @@
 /**
  * The life of a service process: read settings, check the servers, start, serve, stop.
- *   It stops on SIGTERM, on SIGINT, or when the process that started it is gone, within SHUTDOWN_TIMEOUT_MS.
- *   A wrong setting or an unfit server is one sentence on stderr and exit code 78: do not restart me unchanged.
+ * It stops on SIGTERM, on SIGINT, or when the process that started it is gone, within
+ * SHUTDOWN_TIMEOUT_MS. A wrong setting or an unfit server is one sentence on stderr and exit code
+ * 78, which means: do not restart it unchanged.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { parseEnv } from 'node:util';
@@ -23,7 +24,7 @@ export type ServiceSettings = Environment & { REDIS_URL: string; DATABASE_URL: s
 
 /** EX_CONFIG of sysexits.h. */
 const EXIT_CONFIGURATION = 78;
-/** Milliseconds that a stopping process waits for the trace collector, within SHUTDOWN_TIMEOUT_MS. */
+/** Milliseconds of SHUTDOWN_TIMEOUT_MS that a stopping process waits for the trace collector. */
 const TRACING_FLUSH_MS = 2_000;
 /** Milliseconds at the end of SHUTDOWN_TIMEOUT_MS in which nothing optional is waited for. */
 const LAST_MS = 100;
@@ -93,7 +94,7 @@ async function checkServers(settings: ServiceSettings, log: Logger): Promise<voi
     );
 }
 
-/** Loads the SDK only where tracing is on: it takes a third of a second and 40 MB. */
+/** Loads the SDK only if tracing is on: it takes a third of a second and 40 MB. */
 async function loadTracing(name: string, settings: ServiceSettings, log: Logger): Promise<Tracing | null> {
   const { OTEL_EXPORTER_OTLP_ENDPOINT: url, OTEL_TRACES_SAMPLER_ARG: sample, OTEL_TRACES_SAMPLER: sampler } = settings;
   if (url === undefined) return null;
@@ -101,7 +102,10 @@ async function loadTracing(name: string, settings: ServiceSettings, log: Logger)
   return openTracing(name, { url, sample, trust: sampler === 'parentbased_traceidratio', log });
 }
 
-/** Loading the code leaves garbage that V8 would keep: a full collection takes an idle API from 160 to 121 MB. */
+/**
+ * Loading the code leaves garbage that V8 would keep: a full collection takes an idle API from 160
+ * to 121 MB.
+ */
 function releaseStartupMemory(): void {
   setFlagsFromString('--expose-gc');
   const collect = runInNewContext('gc') as (options: object) => void;

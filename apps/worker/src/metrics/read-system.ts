@@ -1,8 +1,8 @@
 /**
- * A snapshot of the whole system, for the worker's metrics: sales from the ledger, then inventory, queue and heartbeat
- * from Redis. A dependency that does not answer in time counts as down, and its numbers are left out. It is not asked
- * again before it has answered, so that calls do not pile up. While PostgreSQL is unavailable, the sales that it listed
- * last are used.
+ * A snapshot of the whole system, for the worker's metrics: sales from the ledger, then inventory,
+ * queue and heartbeat from Redis. A dependency that does not answer in time counts as down, and its
+ * numbers are left out. It is not asked again before it has answered, so that calls do not pile up.
+ * While PostgreSQL is unavailable, the sales that it listed last are used.
  */
 import type { Heartbeat } from '@flash-sale/core/inventory/heartbeat.ts';
 import type { Inventory } from '@flash-sale/core/inventory/inventory.ts';
@@ -15,9 +15,9 @@ import { startDeadline } from '@flash-sale/core/runtime/deadline.ts';
 import type { ClosedInventories } from '../recovery/closed-inventories.ts';
 import { RECENT_SALE_MS } from '../recovery/loop.ts';
 
-/** Milliseconds for which a snapshot is reused: all metrics of one scrape, and several scrapers, share one. */
+/** Milliseconds for which a snapshot is reused: all metrics of a scrape share one. */
 const SNAPSHOT_MS = 1_000;
-/** Milliseconds that each dependency has to answer: two in a row stay below a usual scrape timeout of 10 s. */
+/** Milliseconds that each dependency has to answer; a usual scrape timeout is 10 s. */
 const TIMEOUT_MS = 1_000;
 /** Sales in a snapshot, active ones first: each is a dozen series. */
 const SALES_MAX = 50;

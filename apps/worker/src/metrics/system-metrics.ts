@@ -1,4 +1,7 @@
-/** Metrics of the whole system, which every worker reports: sales, queue, and whether the dependencies answer. */
+/**
+ * Metrics of the whole system, which every worker reports: sales, queue, and whether the
+ * dependencies answer.
+ */
 import { type Metrics, type Sample, samplesBy } from '@flash-sale/core/runtime/metrics.ts';
 import type { SystemSnapshot } from './read-system.ts';
 

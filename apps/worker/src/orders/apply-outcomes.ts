@@ -1,6 +1,7 @@
 /**
- * Brings the inventory in line with what the ledger decided: confirmed orders are committed, rejected ones give their units
- * back. The reservation is deleted last, so that the reaper finds it and repeats all of this after a crash.
+ * Brings the inventory in line with what the ledger decided: confirmed orders are committed,
+ * rejected ones give their units back. The reservation is deleted last, so that the reaper finds it
+ * and repeats all of this after a crash.
  */
 import type { OrderBatch, OrderOutcome } from '@flash-sale/core/domain/order.ts';
 import type { Inventory } from '@flash-sale/core/inventory/inventory.ts';
@@ -13,7 +14,7 @@ export interface ApplyDependencies {
 
 /**
  * @param batch with the inventory's epoch, and with every order that has an outcome
- * @throws where ledger or inventory cannot be reached; then it is to be done again
+ * @throws if ledger or inventory cannot be reached; then it is to be done again
  */
 export async function applyOutcomes(
   dependencies: ApplyDependencies,
@@ -31,8 +32,9 @@ export async function applyOutcomes(
 }
 
 /**
- * I4: Redis may have lost an idempotency key and accepted a second order under it. Where the ledger has a confirmed order
- * under the key of a rejected one, the key leads to the confirmed order again.
+ * I4: Redis may have lost an idempotency key and accepted a second order under it. If the ledger
+ * has a confirmed order under the key of a rejected one, the key leads to the confirmed order
+ * again.
  */
 async function restoreKeys(
   { inventory, orders }: ApplyDependencies,

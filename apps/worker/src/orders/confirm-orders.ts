@@ -1,8 +1,9 @@
 /**
  * Confirms a batch of accepted orders.
  *   1. The ledger decides each order, for good: confirmed or rejected.
- *   2. The inventory follows (apply-outcomes.ts).
- * After a crash between the two the batch is confirmed again: that changes nothing in the ledger and repairs the inventory.
+ *   2. The inventory applies the outcomes (apply-outcomes.ts).
+ * After a crash between the two the batch is confirmed again: that changes nothing in the ledger
+ * and repairs the inventory.
  */
 import type { OrderBatch, OrderOutcome } from '@flash-sale/core/domain/order.ts';
 import type { Inventory } from '@flash-sale/core/inventory/inventory.ts';
@@ -22,7 +23,7 @@ export interface ConfirmDependencies {
 
 export type CountOrder = (status: OrderOutcome['status']) => void;
 
-/** @throws where ledger or inventory cannot be reached; then the whole batch is to be confirmed again */
+/** @throws if ledger or inventory cannot be reached: confirm the whole batch again */
 export async function confirmOrders(
   { inventory, orders, log, count }: ConfirmDependencies,
   batch: OrderBatch,
@@ -34,8 +35,8 @@ export async function confirmOrders(
 }
 
 /**
- * Counts and logs each order that the ledger decided in this call. Called before the inventory follows: if that fails and
- * the batch is confirmed again, none of its outcomes is fresh any more.
+ * Counts and logs each order that the ledger decided in this call. Called before the outcomes are
+ * applied: if that fails and the batch is confirmed again, none of its outcomes is fresh any more.
  */
 export function reportOutcomes(
   { log, count }: Pick<ConfirmDependencies, 'log' | 'count'>,

@@ -1,9 +1,10 @@
 /**
- * Takes jobs from the queue: one job is one batch of accepted orders of one sale. When confirming fails:
- *   A dependency is unavailable: hold the job and retry until it works again. No attempt is used up.
- *   Only this sale must wait:    put the job back for a second (its row is locked, its inventory is being rebuilt, an order
- *                                ended after the ledger was asked). No attempt is used up.
- *   Anything else:               an attempt is used up. After the last one the orders are rejected, or left to the reaper.
+ * Takes jobs from the queue: one job is one batch of accepted orders of one sale. If it fails:
+ *   - A dependency is unavailable: hold the job and retry until it works again.
+ *   - Only this sale must wait: put the job back for a second. Its row is locked, its inventory is
+ *     being rebuilt, or an order ended after the ledger was asked.
+ *   - Anything else uses up an attempt. After the last one the orders are rejected, or left to the
+ *     reaper.
  */
 import { CONFIRM_ATTEMPTS } from '@flash-sale/core/config/limits.ts';
 import type { OrderBatch } from '@flash-sale/core/domain/order.ts';
@@ -25,11 +26,14 @@ export const UNAVAILABLE_RETRY_MS = 250;
  */
 const SALE_RETRY_MS = 1_000;
 
-/** Tries within one attempt at a job that fails although PostgreSQL answers and can write: the job itself may be at fault. */
+/**
+ * Tries within one attempt at a job that fails although PostgreSQL answers and can write: the job
+ * itself may be at fault.
+ */
 const TRIES_WHILE_ANSWERING = 3;
 
 export interface OrderConsumer {
-  /** False once it was told to stop. */
+  /** False once it is stopping. */
   isRunning(): boolean;
   /** Resolves when the jobs in progress are done, or are back in the queue. */
   close(): Promise<void>;
@@ -45,7 +49,7 @@ export function startOrderConsumer(options: {
   pollMs: number;
   confirm: (batch: OrderBatch) => Promise<void>;
   reject: (batch: OrderBatch) => Promise<void>;
-  /** Called where the last attempt failed because of the ledger: the reaper redelivers these orders. */
+  /** Called if the last attempt failed because of the ledger: the reaper redelivers. */
   postpone: (batch: OrderBatch) => Promise<void>;
   /** Whether PostgreSQL answers. */
   ledgerAnswers: () => Promise<boolean>;

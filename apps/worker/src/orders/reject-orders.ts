@@ -1,6 +1,7 @@
 /**
- * Rejects orders that cannot be confirmed although the ledger answers. The ledger's row comes first and decides, so that a
- * confirmation still running elsewhere cannot win as well. Only then are the units released.
+ * Rejects orders that cannot be confirmed although the ledger answers. The ledger's row comes first
+ * and decides, so that a confirmation still running elsewhere cannot win as well. Only then are the
+ * units released.
  */
 import type { OrderBatch } from '@flash-sale/core/domain/order.ts';
 import type { OrderStore } from '@flash-sale/core/ledger/order-store.ts';
@@ -12,8 +13,8 @@ export interface RejectDependencies extends ApplyDependencies, Pick<ConfirmDepen
 }
 
 /**
- * @throws where ledger or inventory cannot be reached, or where the ledger refuses even the rejection of an order; such an
- * order keeps its reservation, and the reaper finds it
+ * @throws if ledger or inventory cannot be reached, or if the ledger refuses even the rejection of
+ * an order; such an order keeps its reservation, and the reaper finds it
  */
 export async function rejectOrders(
   { inventory, orders, log, count }: RejectDependencies,

@@ -13,7 +13,8 @@ export interface Loop {
 
 /**
  * @param intervalMs milliseconds between the end of one turn and the start of the next
- * @param allEvery turns of which one visits all sales; the others visit current ones, except after an outage
+ * @param allEvery turns of which one visits all sales; the others visit recent ones,
+ * except after an outage
  */
 export function createLoop(options: {
   name: string;

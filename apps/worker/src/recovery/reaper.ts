@@ -1,11 +1,13 @@
 /**
- * Finds orphaned reservations, which nobody handles any more, and brings their orders to an end. For each sale:
- *   1. Claim reservations older than ORPHAN_AGE_MS, some at a time; no other worker gets them meanwhile. A pass over all of
- *      them may take several turns, and says when the next pass can find something (lua/claim-orphans.lua).
+ * Finds orphaned reservations, which no job handles any more, and brings their orders to an end.
+ * For each sale:
+ *   1. Claim reservations older than ORPHAN_AGE_MS, some at a time; no other worker gets them
+ *      meanwhile. A pass over all of them may take several turns, and says when the next pass can
+ *      find something (lua/claim-orphans.lua).
  *   2. The ledger has the order:  apply its outcome to the inventory.
  *   3. A job carries the order:   leave it.
- *   4. Otherwise redeliver it under the same order id; after the first time in a job of its own, so that one bad order
- *      cannot take others down.
+ *   4. Otherwise redeliver it under the same order id; after the first time in a job of its own, so
+ *      that one bad order cannot take others down.
  *   5. Redelivered too often:     reject it.
  */
 import { JOB_ORDERS_MAX } from '@flash-sale/core/config/limits.ts';
@@ -34,14 +36,14 @@ const REAPER_PAUSE_MS = 5_000;
 /** Redeliveries after which an order is rejected: it crashes every worker that takes it. */
 export const REDELIVERIES_MAX = 8;
 
-/** Milliseconds after its end that every turn visits a sale; older ones, every REAP_ALL_EVERY turns. */
+/** Milliseconds after its end that every turn visits a sale; later, turns over all sales do. */
 const REAPED_AFTER_END_MS = 3_600_000;
 
 export interface ReaperDependencies {
   readonly inventory: Pick<Inventory, 'claimOrphans' | 'commit' | 'release' | 'pointKey' | 'countRedeliveries'>;
   readonly orders: Pick<OrderStore, 'outcomesOf' | 'findByKeys'>;
   readonly sales: Pick<SaleStore, 'list'>;
-  readonly queue: Pick<OrderQueue, 'add' | 'orderIdsUnderWay'>;
+  readonly queue: Pick<OrderQueue, 'add' | 'orderIdsInProgress'>;
   readonly reject: (batch: OrderBatch) => Promise<void>;
   readonly orphanAgeMs: number;
   readonly log: Logger;
@@ -61,7 +63,7 @@ export function createReaper(dependencies: ReaperDependencies) {
     let failure: unknown;
     for (let claimed = 0; claimed < turnMax; ) {
       const found = await inventory.claimOrphans(saleId, { ageMs: orphanAgeMs, pauseMs }, passes.get(saleId) ?? null);
-      // Before anything can fail: the pass goes on, and unhandled claims expire and are found again.
+      // Before anything can fail: the pass goes on, and unhandled claims expire.
       if (found.next) passes.set(saleId, found.next);
       else passes.delete(saleId);
       try {
@@ -88,7 +90,7 @@ export function createReaper(dependencies: ReaperDependencies) {
     const decided = new Set(outcomes.map((outcome) => outcome.id));
     const undecided = orphans.filter((orphan) => !decided.has(orphan.id));
     if (undecided.length === 0) return;
-    queuedThisTurn ??= queue.orderIdsUnderWay();
+    queuedThisTurn ??= queue.orderIdsInProgress();
     const queued = await queuedThisTurn;
     // A queue that is too long to read is being worked off, most likely with these orders in it.
     if (queued === null) return;
@@ -97,8 +99,8 @@ export function createReaper(dependencies: ReaperDependencies) {
       { saleId, epoch },
       orphaned.filter((orphan) => orphan.redeliveries < REDELIVERIES_MAX),
     );
-    const givenUp = orphaned.filter((orphan) => orphan.redeliveries >= REDELIVERIES_MAX);
-    await forEach(givenUp, (order) => reject({ saleId, epoch, orders: [order] }));
+    const exhausted = orphaned.filter((orphan) => orphan.redeliveries >= REDELIVERIES_MAX);
+    await forEach(exhausted, (order) => reject({ saleId, epoch, orders: [order] }));
   }
 
   async function redeliver(of: { saleId: string; epoch: number }, orphans: readonly Orphan[]): Promise<void> {

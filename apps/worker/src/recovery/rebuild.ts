@@ -1,14 +1,16 @@
 /**
- * Rebuilds inventories that can no longer be trusted: Redis was restarted, failed over, restored or emptied, or an
- * inventory's records contradict each other. Ordering stopped by itself when that happened; here it is resumed.
+ * Rebuilds inventories that can no longer be trusted: Redis was restarted, failed over, restored or
+ * emptied, or an inventory's records contradict each other. Ordering stopped by itself when that
+ * happened; here it is resumed.
  *   1. Take the lease, so that no other worker does the same, and check again.
- *   2. The ledger raises the sale's epoch above the inventory's. From here on it confirms no order of an older epoch
- *      before the inventory is open.
+ *   2. The ledger raises the sale's epoch above the inventory's. From here on it confirms no order
+ *      of an older epoch before the inventory is open.
  *   3. Close the inventory in the new epoch. From here on only this rebuild writes to it.
  *   4. Drop the reservations that the ledger has decided; the others go on.
- *   5. Restore stock changes, units per buyer and idempotency keys from the ledger and those reservations.
+ *   5. Restore stock changes, units per buyer and idempotency keys from the ledger and those
+ *      reservations.
  *   6. Open the inventory with the ledger's numbers.
- * A rebuild that is killed is repeated in a higher epoch. A paused worker that resumes is fenced off.
+ * A rebuild that is killed is repeated in a higher epoch. A paused worker is fenced off.
  */
 import { randomUUID } from 'node:crypto';
 import { REBUILD_CHUNK } from '@flash-sale/core/config/limits.ts';
@@ -54,7 +56,10 @@ export function createInventoryWatch(
   }
 
   return {
-    /** @param all also sales that ended long ago. @throws the first error, after all of them were checked */
+    /**
+     * @param all also sales that ended long ago
+     * @throws the first error, after all of them were checked
+     */
     async runOnce(all = true): Promise<void> {
       const listed = await sales.list({ ...(all ? {} : { endedWithinMs: RECENT_SALE_MS }), order: 'on first' });
       // Others never had an inventory that could be lost.
@@ -66,8 +71,8 @@ export function createInventoryWatch(
 
 /**
  * @param closedMs milliseconds since the inventory was first seen closed
- * @returns false where another worker rebuilds it
- * @throws InventoryRecoveringError where a newer rebuild has fenced this one off
+ * @returns false if another worker rebuilds it
+ * @throws InventoryRecoveringError if a newer rebuild has fenced this one off
  */
 export async function rebuildInventory(
   dependencies: RebuildDependencies,
@@ -152,9 +157,10 @@ async function restoreInventory(
 }
 
 /**
- * A stock change that was decided must not be decided again. A pending one that adds units is in the ledger's allotment
- * already, so it counts as applied. A pending one that withdraws units is not: it counts only where the inventory had
- * applied it and still knows. A change that only Redis knows is discarded, so that it can be reapplied.
+ * A stock change that was decided must not be decided again. A pending one that adds units is in
+ * the ledger's allotment already, so it counts as applied. A pending one that withdraws units is
+ * not: it counts only if the inventory had applied it and still knows. A change that only Redis
+ * knows is discarded, so that it can be reapplied.
  *
  * @returns the inventory's allotment
  */
@@ -182,7 +188,8 @@ async function restoreStockChanges(
 }
 
 /**
- * Reservations beyond the allotment were not given by this inventory: somebody restored it or wrote to it.
+ * Reservations beyond the allotment were not given by this inventory: somebody restored it or wrote
+ * to it.
  *
  * @param pending loses the newest of them until the others fit into `units`
  * @returns those
@@ -238,7 +245,7 @@ async function restoreBuyers(
   await rebuild.restoreFields(sale.id, epoch, 'buyers', [...reserved]);
 }
 
-/** The order of each idempotency key: confirmed takes precedence over pending, pending over rejected. */
+/** The order of each idempotency key: a confirmed one before a pending one before a rejected. */
 async function restoreKeys(
   { rebuild }: RebuildDependencies,
   { sale, keys }: InventorySource,

@@ -1,6 +1,6 @@
 /**
- * Finishes changes by operators that a crash left half done: inventories that were never opened, windows and pauses that
- * did not reach the inventory, stock changes between ledger and inventory.
+ * Finishes changes by operators that a crash left half done: inventories that were never opened,
+ * windows and pauses that did not reach the inventory, stock changes between ledger and inventory.
  */
 import type { StockChange } from '@flash-sale/core/domain/sale.ts';
 import type { Inventory } from '@flash-sale/core/inventory/inventory.ts';
@@ -35,7 +35,7 @@ export async function syncSales({ inventory, sales, log }: SyncDependencies): Pr
 
   await forEach(
     [
-      // All recent sales, synced or not: a Redis that lost its last second may have an earlier state.
+      // Synced or not: a Redis that lost its last second may have an earlier state.
       async () => forEach(await sales.list({ endedWithinMs: RECENT_SALE_MS, orUnsynced: true }), sync),
       async () => forEach(await sales.listUnfinishedStockChanges(STOCK_CHANGE_REPAIR_MS), finish),
     ],

@@ -1,6 +1,6 @@
--- Token buckets of buyers, in two hashes. Buckets are written to the newer one. Once it is as old as a
--- bucket of the older one takes to fill, all of those are full, which is the same as none: the older
--- hash is deleted and becomes the newer. Fields (a buyer's id has no space):
+-- Token buckets of buyers, in two hashes. Buckets are written to the newer one. Once it is as old as
+-- a bucket of the older one takes to fill, all of those are full, which is the same as none: the
+-- older hash is deleted and becomes the newer. Fields (a buyer's id has no space):
 --   buyer -> tokens:at µs, ' since' -> ms at which it became the newer, ' kept for' -> s to fill
 
 -- Returns the newer and the older hash. Their texts have the buyers' buckets from index 3 on.

@@ -1,4 +1,7 @@
-/** Bounds that are not settings, each with its unit and reason. Settings, and constants that tests shorten: settings.ts. */
+/**
+ * Bounds that are not settings, each with its unit and reason. Settings, and constants that tests
+ * shorten: settings.ts.
+ */
 
 // What a request may carry
 

@@ -247,7 +247,7 @@ export const CONSTANTS = {
   JOB_POLL_MS: 5_000,
   /**
    * Milliseconds that Redis may be silent before a worker reconnects: longer than JOB_POLL_MS and
-   * BullMQ's longest blocking wait (10 s). A connection that died silently would hang for 15 minutes.
+   * BullMQ's longest blocking wait (10 s). A dead connection would hang for 15 minutes.
    */
   WORKER_SILENT_MS: 20_000,
   /** Milliseconds that a worker's heartbeat is valid; it is sent every third of that. */

@@ -56,7 +56,10 @@ export function parseLuaScript(name: string, text: string, readInclude = include
   };
 }
 
-/** @param lines "a, b, c …", or one argument a line: "1 a   unit", "2.. b"; "…" and ".." = any number of them */
+/**
+ * @param lines "a, b, c …", or one argument a line: "1 a   unit", "2.. b"; "…" and ".." = any
+ * number of them
+ */
 function readArguments(name: string, lines: readonly string[]): Pick<LuaScript, 'fixedArguments' | 'argumentsRepeat'> {
   const isNumbered = /^\d/.test(lines[0] ?? '');
   const items = isNumbered || lines.length === 0 ? lines : lines.join(' ').split(', ');

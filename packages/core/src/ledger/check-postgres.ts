@@ -21,7 +21,7 @@ const ANSWER_MS = 3_000;
 /**
  * @param waitMs milliseconds to retry while nothing answers; 0 = one try
  * @returns the server's version, for example "18.4"
- * @throws PostgresUnfitError where nothing answers, login or database are wrong, or it is too old
+ * @throws PostgresUnfitError if nothing answers, login or database are wrong, or it is too old
  */
 export async function checkPostgres(url: string, waitMs = 0): Promise<string> {
   const deadline = Date.now() + waitMs;
@@ -50,7 +50,8 @@ async function checkVersion(client: pg.Client): Promise<string> {
  * Connects, works, and disconnects.
  *
  * @param timeoutMs milliseconds that the connection, and then each answer, may take
- * @throws PostgresUnfitError where nothing answers, or login or database are refused; or what `work` throws of its own
+ * @throws PostgresUnfitError if nothing answers, or login or database are refused; or what `work`
+ * throws of its own
  */
 export async function withPostgres<Result>(
   url: string,
@@ -99,7 +100,7 @@ function pooler(failure: string): string {
   );
 }
 
-/** @throws PostgresUnfitError where a file that the address names cannot be read */
+/** @throws PostgresUnfitError if a file that the address names cannot be read */
 function createClient(url: string, timeoutMs: number): pg.Client {
   try {
     return new pg.Client({

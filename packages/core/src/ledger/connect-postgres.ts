@@ -26,7 +26,8 @@ export function connectPostgres(options: {
     statement_timeout: options.timeoutMs,
     // For a silent server. Later than the server's own timeout, whose error says more.
     query_timeout: options.timeoutMs + 1_000,
-    // PostgreSQL starts the statement's timer first: with equal bounds a lock wait would end as 57014, not 55P03.
+    // PostgreSQL starts the statement's timer first: with equal bounds a lock wait would end as
+    // 57014, not 55P03.
     lock_timeout: Math.min(LOCK_WAIT_MS, options.timeoutMs / 2),
     // A process that freezes in a transaction must not keep a sale's row locked.
     idle_in_transaction_session_timeout: options.timeoutMs,
@@ -38,14 +39,14 @@ export function connectPostgres(options: {
   return pool;
 }
 
-/** @throws where PostgreSQL does not answer */
+/** @throws if PostgreSQL does not answer */
 export async function ping(pool: Pool): Promise<void> {
   await pool.query('SELECT 1');
 }
 
 /**
- * Runs `work` in one transaction: committed when it returns, rolled back when it throws. A connection whose state is
- * unknown is closed, not returned to the pool.
+ * Runs `work` in one transaction: committed when it returns, rolled back when it throws. A
+ * connection whose state is unknown is closed, not returned to the pool.
  *
  * @param name of its failpoints; null: it only reads
  */
@@ -83,8 +84,8 @@ export async function inTransaction<Result>(
 }
 
 /**
- * Sets the pool's timeouts again for this transaction: behind PgBouncer in transaction mode a connection's startup
- * parameters never reach the server session. One round trip either way.
+ * Sets the pool's timeouts again for this transaction: behind PgBouncer in transaction mode a
+ * connection's startup parameters never reach the server session. One round trip either way.
  */
 function beginOf({ options }: Pool): string {
   const { statement_timeout, lock_timeout, idle_in_transaction_session_timeout } = options;
@@ -93,7 +94,7 @@ function beginOf({ options }: Pool): string {
   return ['BEGIN', ...set].join('; ');
 }
 
-/** True where the server refused the statement's data: SQLSTATE classes 22 and 23. */
+/** True if the server refused the statement's data: SQLSTATE classes 22 and 23. */
 export function isRefusedData(error: unknown): boolean {
   const code = (error as { code?: unknown }).code;
   return typeof code === 'string' && (code.startsWith('22') || code.startsWith('23'));

@@ -1,13 +1,17 @@
 /**
- * What the ledger contributes to a rebuilt inventory: its epoch, and its contents. Once the epoch is raised, no order of an
- * earlier one is confirmed before the inventory is open (order-store.ts), so what is read here stays true.
+ * What the ledger contributes to a rebuilt inventory: its epoch, and its contents. Once the epoch
+ * is raised, no order of an earlier one is confirmed before the inventory is open (order-store.ts),
+ * so what is read here stays true.
  */
 import type { Sale, StockChange } from '../domain/sale.ts';
 import { type Client, inTransaction, type Pool } from './connect-postgres.ts';
 import { ORDERS_OF_SALE } from './orders-of-sale.ts';
 import { readSale } from './sale-rows.ts';
 
-/** What was wrong with an inventory (lua/check-inventory.lua); asked_for: an operator wants it rebuilt. */
+/**
+ * What was wrong with an inventory (lua/check-inventory.lua); asked_for: an operator wants it
+ * rebuilt.
+ */
 /**
  * Milliseconds per statement of a rebuild: the orders of a sale of MAX_ALLOTMENT are sorted before
  * the first row.
@@ -38,11 +42,12 @@ export type EpochStore = ReturnType<typeof createEpochStore>;
 export function createEpochStore(pool: Pool) {
   return {
     /**
-     * Raises the sale's epoch. Waits for confirmations in progress, so that later reads include them.
+     * Raises the sale's epoch. Waits for confirmations in progress, so later reads include them.
      *
-     * @param inventoryEpoch of the inventory; the new epoch is above it too, because a restored ledger may be behind
+     * @param inventoryEpoch of the inventory; the new epoch is above it too, because a restored
+     * ledger may be behind
      * @param closedMs milliseconds since the inventory was first seen closed
-     * @returns the new epoch, or null where the sale is unknown
+     * @returns the new epoch, or null if the sale is unknown
      */
     async begin(
       saleId: string,
@@ -83,7 +88,10 @@ export function createEpochStore(pool: Pool) {
       });
     },
 
-    /** Seconds that the inventories of these sales were closed in all rebuilds, by sale; nothing for a sale without any. */
+    /**
+     * Seconds that the inventories of these sales were closed in all rebuilds, by sale; nothing for
+     * a sale without any.
+     */
     async closedSeconds(saleIds: readonly string[]): Promise<Map<string, number>> {
       const { rows } = await pool.query<{ saleId: string; seconds: number }>(
         `SELECT sale_id AS "saleId", sum(extract(epoch FROM opened_at - noticed_at))::float8 AS seconds
@@ -94,9 +102,9 @@ export function createEpochStore(pool: Pool) {
     },
 
     /**
-     * Reads the sale at one instant. It may be large, so these statements have a timeout of their own.
+     * Reads the sale at one instant. It may be large: these statements have their own timeout.
      *
-     * @returns null where the sale is unknown
+     * @returns null if the sale is unknown
      */
     async read<Result>(saleId: string, work: (source: InventorySource) => Promise<Result>): Promise<Result | null> {
       return inTransaction(pool, null, async (client) => {

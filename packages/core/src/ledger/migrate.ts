@@ -1,4 +1,7 @@
-/** Creates and updates the ledger's tables. Several processes may call it at once: a lock lets one of them work. */
+/**
+ * Creates and updates the ledger's tables. Several processes may call it at once: a lock lets one
+ * of them work.
+ */
 import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
@@ -9,7 +12,8 @@ const folder = fileURLToPath(new URL('../../migrations', import.meta.url));
 
 /**
  * @param say receives one line for each migration that was applied
- * @param most migrations to apply: a restore creates the tables as they were when the backup was made
+ * @param most migrations to apply: a restore creates the tables as they were when the backup was
+ * made
  * @returns names of the migrations that were applied
  * @throws what PostgreSQL threw; then none of them was applied
  */
@@ -47,7 +51,7 @@ export function listMigrations(): string[] {
     .sort();
 }
 
-/** @returns names of the migrations that the database has, in order; none where it has no ledger */
+/** @returns names of the migrations that the database has, in order; none if it has no ledger */
 export async function listApplied(client: pg.ClientBase): Promise<string[]> {
   const { rows: found } = await client.query<{ table: string | null }>('SELECT to_regclass($1) AS table', [
     MIGRATIONS_TABLE,
@@ -58,9 +62,10 @@ export async function listApplied(client: pg.ClientBase): Promise<string[]> {
 }
 
 /**
- * A database with newer migrations is fine: a rolling update migrates before the last old process has stopped.
+ * A database with newer migrations is fine: a rolling update migrates before the last old process
+ * has stopped.
  *
- * @throws PostgresUnfitError where a migration of this code is missing
+ * @throws PostgresUnfitError if a migration of this code is missing
  */
 export async function checkMigrated(databaseUrl: string): Promise<void> {
   const config = { connectionString: databaseUrl, connectionTimeoutMillis: 3_000 };
@@ -73,8 +78,9 @@ export async function checkMigrated(databaseUrl: string): Promise<void> {
 const MIGRATION_LOCK = 4_708_227;
 
 /**
- * Runs `work` in a transaction that holds the lock. The library would hold it in a session: behind PgBouncer in transaction
- * mode a session's lock stays on a server connection with nobody to release it.
+ * Runs `work` in a transaction that holds the lock. The library would hold it in a session: behind
+ * PgBouncer in transaction mode a session's lock stays on a server connection with nobody to
+ * release it.
  *
  * @param work may end the transaction
  */

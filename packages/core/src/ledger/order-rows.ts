@@ -1,4 +1,4 @@
-/** The statements that write orders to the ledger and find them there; order-store.ts says in which order. */
+/** The statements that write orders to the ledger and find them; order-store.ts uses them. */
 import type { AcceptedOrder, OrderOutcome, RejectionReason } from '../domain/order.ts';
 import type { Client } from './connect-postgres.ts';
 
@@ -31,7 +31,7 @@ export async function insertConfirmed(
   return rowCount ?? 0;
 }
 
-/** I2: the guard against oversell. @returns false where the allotment has no room */
+/** I2: the guard against oversell. @returns false if the allotment has no room */
 export async function raiseSold(client: Client, saleId: string, units: number): Promise<boolean> {
   const { rowCount } = await client.query(
     'UPDATE sales SET sold = sold + $2 WHERE id = $1 AND sold + $2 <= allotment',

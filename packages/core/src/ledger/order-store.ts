@@ -43,12 +43,13 @@ export interface Confirmation {
 }
 
 /**
- * Asks the inventory for units for orders of an earlier epoch that the ledger lacks. Epoch and missing orders were read
- * under the lock of the sale's row. The call may arrive after the lock was lost: the inventory knows which of these orders
- * have ended since.
+ * Asks the inventory for units for orders of an earlier epoch that the ledger lacks. Epoch and
+ * missing orders were read under the lock of the sale's row. The call may arrive after the lock was
+ * lost: the inventory knows which of these orders have ended since.
  *
  * @returns the reason for each order that gets no units, by order id
- * @throws where the inventory is closed, or an order has ended since; then nothing is decided, and confirming is to be retried
+ * @throws if the inventory is closed, or an order has ended since; then nothing is decided, and
+ * confirming is to be retried
  */
 export type Readmit = (batch: OrderBatch) => Promise<ReadonlyMap<string, RejectionReason>>;
 
@@ -57,11 +58,13 @@ export type OrderStore = ReturnType<typeof createOrderStore>;
 export function createOrderStore(pool: Pool) {
   return {
     /**
-     * Writes a batch of one sale's orders in one transaction, and adds them to the sale's `sold`. Orders that the ledger has
-     * already keep their outcome. Rows that it refuses are singled out and rejected; the others are confirmed. A row that
-     * cannot even be written as rejected gets no outcome. Orders of an earlier epoch must be readmitted first.
+     * Writes a batch of one sale's orders in one transaction, and adds them to the sale's `sold`.
+     * Orders that the ledger has already keep their outcome. Rows that it refuses are singled out
+     * and rejected; the others are confirmed. A row that cannot even be written as rejected gets no
+     * outcome. Orders of an earlier epoch must be readmitted first.
      *
-     * @throws where the ledger cannot be reached or the outcome is unknown; then no units may be released
+     * @throws if the ledger cannot be reached or the outcome is unknown; then no units may be
+     * released
      */
     async confirm(batch: OrderBatch, readmit: Readmit): Promise<Confirmation> {
       const unique = { ...batch, orders: [...new Map(batch.orders.map((order) => [order.id, order])).values()] };
@@ -79,10 +82,12 @@ export function createOrderStore(pool: Pool) {
     },
 
     /**
-     * Rejects orders that the ledger does not have yet; the others keep their outcome. Where a row is refused, each is
-     * written on its own; one that cannot even be written as rejected gets no outcome.
+     * Rejects orders that the ledger does not have yet; the others keep their outcome. If a row is
+     * refused, each is written on its own; one that cannot even be written as rejected gets no
+     * outcome.
      *
-     * @throws where the ledger cannot be reached or the outcome is unknown; then no units may be released
+     * @throws if the ledger cannot be reached or the outcome is unknown; then no units may be
+     * released
      */
     async reject(saleId: string, orders: readonly AcceptedOrder[], reason: RejectionReason): Promise<OrderOutcome[]> {
       const rejectWith = (write: (client: Client) => Promise<string[]>): Promise<OrderOutcome[]> =>
@@ -115,7 +120,8 @@ export function createOrderStore(pool: Pool) {
       keys: readonly BuyersKey[],
     ): Promise<(BuyersKey & { id: string; quantity: number })[]> {
       const { rows } = await pool.query<BuyersKey & { id: string; quantity: number }>(
-        // One index lookup for each key: without statistics, as in a first sale, a join reads all orders of the sale.
+        // One index lookup for each key: without statistics, as in a first sale, a join reads all
+        // orders of the sale.
         `SELECT o.id, o.quantity, o.buyer_id AS "buyerId", o.idempotency_key AS "idempotencyKey"
            FROM unnest($2::text[], $3::text[]) AS k (buyer_id, idempotency_key)
           CROSS JOIN LATERAL (
@@ -143,7 +149,11 @@ export function createOrderStore(pool: Pool) {
 /** The sale is unknown, or has no room for the whole batch: its orders are decided one by one. */
 class NotAsAWhole extends Error {}
 
-/** The usual case: all orders are new. ON CONFLICT would cost a quarter more a row. @throws (isKnownOrder) where one is not */
+/**
+ * The usual case: all orders are new. ON CONFLICT would cost a quarter more a row.
+ *
+ * @throws (isKnownOrder) if one is not
+ */
 async function confirmNew(client: Client, batch: OrderBatch, readmit: Readmit): Promise<Confirmation> {
   const { saleId, orders } = batch;
   const epoch = await lockForAll(client, batch, readmit);
@@ -162,7 +172,10 @@ async function confirmWhole(client: Client, batch: OrderBatch, readmit: Readmit)
   return { outcomes, epoch };
 }
 
-/** @returns the epoch. @throws NotAsAWhole where the sale is unknown, or one of the orders cannot be readmitted */
+/**
+ * @returns the epoch
+ * @throws NotAsAWhole if the sale is unknown, or one of the orders cannot be readmitted
+ */
 async function lockForAll(client: Client, batch: OrderBatch, readmit: Readmit): Promise<number> {
   const epoch = (await lockSale(client, batch.saleId))?.epoch ?? null;
   if (epoch === null) throw new NotAsAWhole();
@@ -170,7 +183,7 @@ async function lockForAll(client: Client, batch: OrderBatch, readmit: Readmit): 
   return epoch;
 }
 
-/** @throws NotAsAWhole where the allotment has no room for all of them */
+/** @throws NotAsAWhole if the allotment has no room for all of them */
 async function raiseSoldForAll(client: Client, saleId: string, units: number): Promise<void> {
   if (units > 0 && !(await raiseSold(client, saleId, units))) throw new NotAsAWhole();
 }
@@ -200,7 +213,10 @@ async function confirmOneByOne(client: Client, batch: OrderBatch, readmit: Readm
   return { outcomes: await withEarlierOutcomes(client, orders, fresh), epoch: epoch ?? batch.epoch };
 }
 
-/** I11: the inventory was rebuilt since these orders were accepted. Those that the ledger lacks need units in the new one. */
+/**
+ * I11: the inventory was rebuilt since these orders were accepted. Those that the ledger lacks need
+ * units in the new one.
+ */
 async function readmitMissing(
   client: Client,
   batch: OrderBatch,
@@ -240,7 +256,7 @@ function isKnownOrder(error: unknown): boolean {
   return (error as { constraint?: string }).constraint === 'orders_pkey';
 }
 
-/** A row that cannot even be written as rejected gets no outcome, and must not take the others down. */
+/** A row that cannot even be written as rejected gets no outcome; the others do. */
 async function tryToReject(
   client: Client,
   saleId: string,

@@ -19,16 +19,16 @@ export function toSale(row: SaleRow): LedgerSale {
   return { ...row, startsAt: row.startsAt.getTime(), endsAt: row.endsAt.getTime() };
 }
 
-/** @returns null where the sale is unknown */
+/** @returns null if the sale is unknown */
 export async function readSale(client: Pick<Client, 'query'>, saleId: string): Promise<LedgerSale | null> {
   return selectSale(client, saleId, '');
 }
 
 /**
- * Locks the sale's row until the transaction ends: batches of one sale wait for each other here, instead of deadlocking
- * over the same orders, and the sale's epoch stays the same.
+ * Locks the sale's row until the transaction ends: batches of one sale wait for each other here,
+ * instead of deadlocking over the same orders, and the sale's epoch stays the same.
  *
- * @returns null where the sale is unknown
+ * @returns null if the sale is unknown
  */
 export async function lockSale(client: Client, saleId: string): Promise<LedgerSale | null> {
   return selectSale(client, saleId, 'FOR NO KEY UPDATE');

@@ -1,6 +1,6 @@
 /**
- * Sales in the ledger: settings, allotment, units sold, and what operators did to them. Each change and its record in
- * operator_actions are one transaction.
+ * Sales in the ledger: settings, allotment, units sold, and what operators did to them. Each change
+ * and its record in operator_actions are one transaction.
  */
 import { MAX_ALLOTMENT } from '../config/limits.ts';
 import type { Sale, StockChange, StockDecision } from '../domain/sale.ts';
@@ -51,7 +51,7 @@ export type SaleStore = ReturnType<typeof createSaleStore>;
 
 export function createSaleStore(pool: Pool) {
   return {
-    /** @returns null where a sale of this id exists */
+    /** @returns null if a sale of this id exists */
     async create(sale: NewSale, operator: Operator): Promise<Sale | null> {
       return inTransaction(pool, 'create-sale', async (client) => {
         const { rows } = await client.query<SaleRow>(
@@ -102,10 +102,10 @@ export function createSaleStore(pool: Pool) {
     },
 
     /**
-     * Claims the opening of a sale's first inventory. From here on a missing inventory was lost, and is rebuilt from the
-     * ledger's orders.
+     * Claims the opening of a sale's first inventory. From here on a missing inventory was lost,
+     * and is rebuilt from the ledger's orders.
      *
-     * @returns null where another process claimed it
+     * @returns null if another process claimed it
      */
     async claimOpening(saleId: string): Promise<Sale | null> {
       return inTransaction(pool, 'mark-synced', async (client) => {
@@ -117,7 +117,7 @@ export function createSaleStore(pool: Pool) {
       });
     },
 
-    /** @returns null where the sale is unknown; a sale that is in that state already stays as it is */
+    /** @returns null if the sale is unknown; a sale that is in that state already stays as it is */
     async setPaused(saleId: string, paused: boolean, operator: Operator): Promise<Sale | null> {
       return changeSale(pool, saleId, operator, paused ? 'pause' : 'resume', async (client, before) =>
         before.paused === paused
@@ -129,7 +129,10 @@ export function createSaleStore(pool: Pool) {
       );
     },
 
-    /** @param startsAt @param endsAt milliseconds since 1970. @returns null where the sale is unknown */
+    /**
+     * @param startsAt @param endsAt milliseconds since 1970
+     * @returns null if the sale is unknown
+     */
     async changeWindow(saleId: string, startsAt: number, endsAt: number, operator: Operator): Promise<Sale | null> {
       return changeSale(pool, saleId, operator, 'change_window', (client) =>
         client.query<SaleRow>(
@@ -141,12 +144,13 @@ export function createSaleStore(pool: Pool) {
     },
 
     /**
-     * First step of a stock change. Where it adds units, the ledger's allotment grows here, before the inventory's: the
-     * inventory may lag behind the ledger, never run ahead of it. Repeating the same change returns it as it stands.
+     * First step of a stock change. If it adds units, the ledger's allotment grows here, before the
+     * inventory's: the inventory may lag behind the ledger, never run ahead of it. Repeating the
+     * same change returns it as it stands.
      *
-     * @returns null where the sale is unknown; 'other_change' where the id belongs to another change; 'too_many' where the
-     * allotment would exceed MAX_ALLOTMENT; 'inventory_closed' where the inventory was never opened: it will be opened
-     * with the ledger's allotment, which must not contain this change yet
+     * @returns null if the sale is unknown; 'other_change' if the id belongs to another change;
+     * 'too_many' if the allotment would exceed MAX_ALLOTMENT; 'inventory_closed' if the inventory
+     * was never opened: it opens with the ledger's allotment, which must not contain this change
      */
     async beginStockChange(
       change: { id: string; saleId: string; delta: number; reason: string },
@@ -166,7 +170,7 @@ export function createSaleStore(pool: Pool) {
            VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING RETURNING ${CHANGE_COLUMNS}`,
           [change.id, change.saleId, change.delta, change.reason, operator.actor, operator.requestId],
         );
-        // Another sale's change took the id meanwhile: only changes of one sale wait for each other.
+        // Another sale's change took the id meanwhile: only changes of one sale are serialized.
         if (!rows[0]) return 'other_change';
         if (change.delta > 0) {
           await client.query('UPDATE sales SET allotment = allotment + $2 WHERE id = $1', [
@@ -181,7 +185,8 @@ export function createSaleStore(pool: Pool) {
     /**
      * Last step of a stock change, after the inventory has decided. Idempotent.
      *
-     * @returns false where the inventory was rebuilt since, maybe without the change: it stays pending, to be decided again
+     * @returns false if the inventory was rebuilt since, maybe without the change: it stays
+     * pending, to be decided again
      */
     async finishStockChange(change: StockChange, { word: decided, epoch }: StockDecision): Promise<boolean> {
       return inTransaction(pool, 'finish-stock-change', async (client) => {

@@ -1,4 +1,4 @@
-/** The queue between inventory and ledger: one kind of job, which carries accepted orders of one sale. */
+/** The queue between inventory and ledger: a job carries accepted orders of one sale. */
 import { type Static, Type } from '@sinclair/typebox';
 import { TypeCompiler } from '@sinclair/typebox/compiler';
 import { Queue } from 'bullmq';
@@ -40,8 +40,9 @@ const ms = Type.Integer(TIME_MS);
 const requestId = Type.String();
 
 /**
- * What a job carries, as Bull Board shows it. Orders are rows without field names, which would more than double the bytes in
- * Redis (152 instead of 63 an order) and the time to write and parse them (3.4 instead of 0.8 µs).
+ * What a job carries, as Bull Board shows it. Orders are rows without field names, which would more
+ * than double the bytes in Redis (152 instead of 63 an order) and the time to write and parse them
+ * (3.4 instead of 0.8 µs).
  */
 const ConfirmOrdersJobSchema = Type.Object({
   sale_id: Type.String({ minLength: 1 }),
@@ -77,7 +78,7 @@ export type ConfirmOrdersJob = Static<typeof ConfirmOrdersJobSchema>;
 
 export type OrderQueue = ReturnType<typeof createOrderQueue>;
 
-/** @param redis of connectForRequests where an add must fail in time (the API), else of connectForWork */
+/** @param redis of connectForRequests in the API (an add must fail in time), else connectForWork */
 export function createOrderQueue({ redis, prefix }: { redis: AnyRedis; prefix: string }) {
   const queue = new Queue<ConfirmOrdersJob>(ORDER_QUEUE, {
     connection: redis,
@@ -93,9 +94,10 @@ export function createOrderQueue({ redis, prefix }: { redis: AnyRedis; prefix: s
   queue.on('error', () => {});
 
   /**
-   * Reads one field of each job. BullMQ itself throws at a job whose data is not JSON, and returns none of the others.
+   * Reads one field of each job. BullMQ itself throws at a job whose data is not JSON, and returns
+   * none of the others.
    *
-   * @returns null where the job is gone
+   * @returns null if the job is gone
    */
   async function readOfJobs(ids: readonly string[], field: 'data' | 'timestamp'): Promise<(string | null)[]> {
     const found: (string | null)[] = [];
@@ -113,7 +115,8 @@ export function createOrderQueue({ redis, prefix }: { redis: AnyRedis; prefix: s
     /**
      * Adds jobs of at most JOB_ORDERS_MAX orders each.
      *
-     * @throws where Redis does not answer in time; then it is unknown which were added, and no units may be released
+     * @throws if Redis does not answer in time; then it is unknown which were added, and no units
+     * may be released
      */
     async add(batches: readonly OrderBatch[], ordersPerJob = JOB_ORDERS_MAX): Promise<void> {
       const jobs = batches.flatMap(({ saleId, epoch, orders }) => {
@@ -137,9 +140,9 @@ export function createOrderQueue({ redis, prefix }: { redis: AnyRedis; prefix: s
     /**
      * Ids of the orders in jobs that are not done.
      *
-     * @returns null where there are more jobs than REAPER_QUEUE_SCAN_MAX: too many to read
+     * @returns null if there are more jobs than REAPER_QUEUE_SCAN_MAX: too many to read
      */
-    async orderIdsUnderWay(): Promise<Set<string> | null> {
+    async orderIdsInProgress(): Promise<Set<string> | null> {
       const counts = await queue.getJobCounts(...OPEN_STATES);
       if (Object.values(counts).reduce((sum, count) => sum + count, 0) > REAPER_QUEUE_SCAN_MAX) return null;
       const ids = await queue.getRanges([...OPEN_STATES], 0, -1);
@@ -147,7 +150,10 @@ export function createOrderQueue({ redis, prefix }: { redis: AnyRedis; prefix: s
       return new Set(jobs.flatMap((data) => decodeJob(data)?.orders.map((order) => order.id) ?? []));
     },
 
-    /** @returns jobs by state, and when the oldest that is not done was added: ms since 1970 by the producer's clock */
+    /**
+     * @returns jobs by state, and when the oldest that is not done was added: ms since 1970 by the
+     * producer's clock
+     */
     async readLoad(): Promise<{ jobs: Record<string, number>; oldestAddedAt: number | null }> {
       const [jobs, first] = await Promise.all([
         queue.getJobCounts(...OPEN_STATES, 'failed', 'completed'),
@@ -197,7 +203,7 @@ export function encodeJob({ saleId, epoch, orders }: OrderBatch): ConfirmOrdersJ
   };
 }
 
-/** @returns null where the data is not what `add` writes */
+/** @returns null if the data is not what `add` writes */
 export function decodeJob(data: unknown): OrderBatch | null {
   if (!isConfirmOrdersJob.Check(data)) return null;
   const { reserved_at: first } = data;

@@ -1,6 +1,7 @@
 /**
- * The accepted-order log: the line "order accepted" that the API writes for each order it accepts. Until the ledger has the
- * order, it is the only record outside of Redis: from it orders are recovered that Redis lost together with its disk.
+ * The accepted-order log: the line "order accepted" that the API writes for each order it accepts.
+ * Until the ledger has the order, it is the only record outside of Redis: from it orders are
+ * recovered that Redis lost together with its disk.
  */
 import { type AcceptedOrder, type RejectionReason, saleIdOf } from '../domain/order.ts';
 import { traceIdOf } from './tracing/tracing.ts';

@@ -8,7 +8,7 @@ const NO_TLS = /^ERR_SSL_(WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG)$|^EPROTO$
 
 /**
  * @param settings how a CA file is named, and how TLS is turned off, in this server's address
- * @returns a predicate for "The server at … …", or null where the error has nothing to do with TLS
+ * @returns a predicate for "The server at … …", or null if the error has nothing to do with TLS
  */
 export function certificateFault(
   { code = '', message }: { readonly code?: string; readonly message: string },

@@ -14,7 +14,7 @@ export interface Breaker {
   readonly dependency: Dependency;
   /** closed: calls go through. open: they are refused. half_open: one is on trial. */
   state(): BreakerState;
-  /** @throws DependencyUnavailableError where the call was not made */
+  /** @throws DependencyUnavailableError if the call was not made */
   call<Result>(work: () => Promise<Result>): Promise<Result>;
   close(): void;
 }

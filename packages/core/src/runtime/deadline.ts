@@ -1,6 +1,7 @@
 /**
- * One deadline for all reads that a request makes, one after the other: each has a timeout of its own, and their sum is
- * longer than a request may wait. A late read is abandoned, not cancelled, so use it only for reads.
+ * One deadline for all reads that a request makes, one after the other: each has a timeout of its
+ * own, and their sum is longer than a request may wait. A late read is abandoned, not cancelled, so
+ * use it only for reads.
  */
 import { DeadlineExceededError, type Dependency } from './errors.ts';
 

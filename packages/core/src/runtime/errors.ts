@@ -1,6 +1,6 @@
 /**
- * Tells from an error which dependency it came from, by the messages and codes of the client libraries. They stand in this
- * one file, because they may change with a library.
+ * Which dependency an error came from, by the messages and codes of the client libraries. They are
+ * in this one file, because they may change with a library.
  */
 
 export type Dependency = 'redis' | 'postgres';
@@ -39,8 +39,9 @@ const redisMessages = [
 ];
 
 /**
- * Replies with which Redis refuses a command before it runs: loading, full, not writable, not logged in, slot moving.
- * "Too many redirections" counts as one: every node that was asked refused the command (openRedis).
+ * Replies with which Redis refuses a command before it runs: loading, full, not writable, not
+ * logged in, slot moving. "Too many redirections" counts as one: every node that was asked refused
+ * the command (openRedis).
  */
 const redisRefusals =
   /^(Too many Cluster redirections\. Last error: \w+: )?(LOADING|BUSY|OOM|READONLY|MISCONF|MASTERDOWN|NOREPLICAS|CLUSTERDOWN|TRYAGAIN|MOVED|ASK|NOAUTH|WRONGPASS|NOPERM)\b/;
@@ -54,11 +55,13 @@ const postgresMessages = [
 ];
 
 /**
- * SQLSTATEs after which the same statement can succeed later: 08 connection, 25006 read-only (a standby), 25P0x idle
- * transaction ended, 40 deadlock, 53 no resources, 55P03 lock not available, 57 stopped or timed out, 58 disk.
+ * SQLSTATEs after which the same statement can succeed later: 08 connection, 25006 read-only (a
+ * standby), 25P0x idle transaction ended, 40 deadlock, 53 no resources, 55P03 lock not available,
+ * 57 stopped or timed out, 58 disk.
  *
- * 57014 is our own statement_timeout. It counts, because a ledger whose disk hangs says nothing else, and nobody's order
- * may be rejected for that. Statements that are slow by nature have a bound of their own (REBUILD_STATEMENT_MS).
+ * 57014 is our own statement_timeout. It counts, because a ledger whose disk hangs says nothing
+ * else, and nobody's order may be rejected for that. Statements that are slow by nature have a
+ * bound of their own (REBUILD_STATEMENT_MS).
  */
 const postgresUnavailableStates = /^(08|40|53|57|58)...$|^25(006|P02|P03)$|^55P03$/;
 const networkCodes = new Set([
@@ -89,7 +92,10 @@ export function unavailableDependency(error: unknown): Dependency | null {
   return null;
 }
 
-/** True where there was no connection, or no reply in time. A dependency that refuses (full, locked, loading) is there. */
+/**
+ * True if there was no connection, or no reply in time. A dependency that refuses (full, locked,
+ * loading) is there.
+ */
 export function isSilent(error: unknown, dependency: Dependency): boolean {
   if (unavailableDependency(error) !== dependency) return false;
   const { message, code } = describe(error);
@@ -98,28 +104,29 @@ export function isSilent(error: unknown, dependency: Dependency): boolean {
 }
 
 /**
- * True where a retry cannot help: data that the ledger refuses (22, 23, P0 from a trigger), or a bug of ours. Every other
- * SQLSTATE (no rights, no table, read-only …) is a fault of the database, and no order is rejected for it.
+ * True if a retry cannot help: data that the ledger refuses (22, 23, P0 from a trigger), or a bug
+ * of ours. Every other SQLSTATE (no rights, no table, read-only …) is a fault of the database, and
+ * no order is rejected for it.
  */
 export function isAboutTheOrder(error: unknown): boolean {
   const { code } = describe(error);
   return unavailableDependency(error) === null && (!SQLSTATE.test(code) || /^(22|23|P0)/.test(code));
 }
 
-/** True where only this row is locked by somebody else: work on other rows goes on. */
+/** True if only this row is locked by somebody else: work on other rows goes on. */
 export function isRowLocked(error: unknown): boolean {
   return describe(error).code === '55P03';
 }
 
 /**
- * True where PostgreSQL answers and refuses every write: it is read-only (a standby), or out of disk, memory or
- * connections. Only a write can tell when it recovers; `SELECT 1` succeeds all the time.
+ * True if PostgreSQL answers and refuses every write: it is read-only (a standby), or out of disk,
+ * memory or connections. Only a write can tell when it recovers; `SELECT 1` succeeds all the time.
  */
 export function cannotWrite(error: unknown): boolean {
   return /^(25006|53...)$/.test(describe(error).code);
 }
 
-/** True where the command was not sent to Redis, or was refused before it ran: nothing has changed there. */
+/** True if the command was not sent to Redis, or was refused before it ran. */
 export function nothingHappenedInRedis(error: unknown): boolean {
   if (error instanceof DependencyUnavailableError) return error.dependency === 'redis';
   const { message } = describe(error);

@@ -1,15 +1,16 @@
 /**
- * Named crash points between the receipt of a request and a final state, so that a test can kill the process at each.
- * Every Lua script, ledger transaction and queue call publishes when it begins and when it is done: none can be forgotten.
- * docs/architecture.md lists what a crash at each leaves, and what repairs it.
- * Without a subscriber, as in production, a failpoint costs one check of a flag.
+ * Named crash points between the receipt of a request and a final state, so that a test can kill
+ * the process at each. Every Lua script, ledger transaction and queue call publishes when it begins
+ * and when it is done: none can be forgotten. docs/architecture.md lists what a crash at each
+ * leaves, and what repairs it. Without a subscriber, as in production, a failpoint costs one check
+ * of a flag.
  */
 import { channel } from 'node:diagnostics_channel';
 
-/** Name of the diagnostics channel; a message is the failpoint's name, for example "reserve:done". */
+/** Name of the diagnostics channel; a message is a failpoint, such as "reserve:done". */
 export const FAILPOINT_CHANNEL = 'flash-sale.failpoint';
 
-/** Failpoints that are neither a script nor a transaction. `begins` is before the work, `done` after it. */
+/** Failpoints that are neither a script nor a transaction: `begins` before the work, then `done`. */
 export const OTHER_FAILPOINTS = [
   /** A well-formed order was received; nothing was called yet. */
   'receive-order:begins',
@@ -23,7 +24,10 @@ export const OTHER_FAILPOINTS = [
   'take-job:done',
 ] as const;
 
-/** Ledger transactions, each with the failpoints `begins`, `commits` (nothing is committed yet) and `done`. */
+/**
+ * Ledger transactions, each with the failpoints `begins`, `commits` (nothing is committed yet) and
+ * `done`.
+ */
 export const TRANSACTIONS = [
   'confirm-orders',
   'reject-orders',

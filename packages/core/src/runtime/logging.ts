@@ -18,7 +18,10 @@ export const REDACTED_PATHS = [
 /** Lines of a logger's own file that could not be written. */
 const lost = new WeakMap<Logger, () => number>();
 
-/** @param log from `createLogger`. @returns lines lost since it was opened; 0 where it writes to stdout */
+/**
+ * @param log from `createLogger`
+ * @returns lines lost since it was opened; 0 if it writes to stdout
+ */
 export function linesLost(log: Logger): number {
   return lost.get(log)?.() ?? 0;
 }
@@ -55,7 +58,7 @@ export function createLogger(service: string, level: string, file = ''): Logger 
   return log;
 }
 
-/** Characters that are written together: PIPE_BUF, so that lines of several processes in one pipe do not mix. */
+/** Characters that are written together: PIPE_BUF, so that processes can share a pipe. */
 const CHUNK_MAX = 4_096;
 /** The same for a file that nobody else writes to. */
 const OWN_FILE_CHUNK_MAX = 65_536;
@@ -70,8 +73,8 @@ interface LineStream {
 export type LineFields = Readonly<Record<string, string | number | null | undefined>>;
 
 /**
- * Writes a line for each order of a batch, as `log.info` would one by one, in 0.4 µs a line instead of 5. Does not look at
- * the level: the accepted-order log is written at any.
+ * Writes a line for each order of a batch, as `log.info` would one by one, in 0.4 µs a line instead
+ * of 5. Does not check the level: the accepted-order log is written at any.
  */
 export function writeLines(log: Logger, message: string, batch: readonly LineFields[]): void {
   if (batch.length === 0) return;

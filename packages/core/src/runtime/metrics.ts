@@ -1,6 +1,6 @@
 /**
- * Prometheus metrics of one process, served on a port that buyers never reach. docs/reference.md lists them.
- * No label takes a value that a buyer can choose: each new value would cost memory for ever.
+ * Prometheus metrics of one process, served on a port that buyers never reach. docs/reference.md
+ * lists them. No label takes a value that a buyer can choose: each new value costs memory.
  */
 import { createServer, type Server } from 'node:http';
 import { getHeapStatistics } from 'node:v8';
@@ -8,11 +8,17 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom
 import type { Dependency } from './errors.ts';
 import { memoryLimit } from './memory-limit.ts';
 
-/** accepted, replayed (an idempotency key sent again) and unknown: by the API. confirmed and rejected: by the worker. */
+/**
+ * accepted, replayed (an idempotency key sent again) and unknown: by the API. confirmed and
+ * rejected: by the worker.
+ */
 const orderOutcomes = ['accepted', 'replayed', 'unknown', 'confirmed', 'rejected'] as const;
 export type OrderOutcome = (typeof orderOutcomes)[number];
 
-/** refused: by a rule of the sale or a limit. shed: by an overloaded process. fault: it should have been answered. */
+/**
+ * refused: by a rule of the sale or a limit. shed: by an overloaded process. fault: it should have
+ * been answered.
+ */
 const answerKinds = ['answered', 'refused', 'shed', 'fault'] as const;
 export type AnswerKind = (typeof answerKinds)[number];
 
@@ -31,7 +37,10 @@ export interface Sample {
   readonly value: number;
 }
 
-/** Seconds, from a refusal out of memory to an order that waited for the ledger. 0.2 s is what buyers are promised. */
+/**
+ * Seconds, from a refusal out of memory to an order that waited for the ledger. 0.2 s is what
+ * buyers are promised.
+ */
 const DURATION_BUCKETS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60];
 const BATCH_BUCKETS = [1, 2, 4, 8, 16, 32, 64, 125, 250, 500, 1_000, 2_000];
 
@@ -112,7 +121,8 @@ export function createMetrics() {
   }
 
   // Counted in plain objects: Counter.inc() hashes its labels at every call, which costs 0.3 µs.
-  // Prometheus misses the increase of a series that first appears non-zero, so the known series start at 0.
+  // Prometheus misses the increase of a series that first appears non-zero, so the known series
+  // start at 0.
   const refusals: Counts = {};
   const orders = startAtZero(orderOutcomes);
   const decisions: Record<'inventory' | 'cache', Counts> = { inventory: {}, cache: {} };
@@ -202,11 +212,11 @@ export function createMetrics() {
       works = watched;
     },
     /**
-     * Serves GET /metrics, GET /health/live (200 while the event loop turns) and GET /health/ready (200 or 503). Neither
-     * health path asks a dependency.
+     * Serves GET /metrics, GET /health/live (200 while the event loop turns) and GET /health/ready
+     * (200 or 503). Neither health path asks a dependency.
      *
      * @param port 0: any free one
-     * @param isReady started, and not told to stop
+     * @param isReady started, and not stopping
      * @throws when it cannot listen there
      */
     async listen({ host, port, isReady = () => true }: { host: string; port: number; isReady?: () => boolean }) {

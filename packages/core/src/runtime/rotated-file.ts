@@ -1,19 +1,20 @@
 /**
- * A file of lines that is set aside once it is large. The writer itself renames and reopens it between two lines, so no line
- * is lost, as it could be if another process copied and truncated the file. What was written is the system's: a process that
- * is killed keeps it; a machine that loses power may lose the last seconds (there is no fsync for each line).
+ * A file of lines that is set aside once it is large. The writer itself renames and reopens it
+ * between two lines, so no line is lost, as it could be if another process copied and truncated the
+ * file. What was written is the system's: a process that is killed keeps it; a machine that loses
+ * power may lose the last seconds (there is no fsync for each line).
  */
 import { closeSync, fstatSync, mkdirSync, openSync, readdirSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { LOG_FILE_BYTES, LOG_FILES_MAX } from '../config/limits.ts';
 
-/** A rising number, not the time: after a clock change the newest file could be taken for the oldest. */
+/** A rising number, not the time: a clock change would make the newest file the oldest. */
 const SET_ASIDE = /^\.(\d{6,})$/;
-/** Also those that an operator has compressed: they are not ours any more, but their numbers stay taken. */
+/** Also those that an operator has compressed: their numbers stay taken. */
 const NUMBERED = /^\.(\d{6,})(\.\w+)?$/;
 
 export interface RotatedFile {
-  /** @returns false where the line could not be written (a full disk): a log never ends the process */
+  /** @returns false if the line could not be written (a full disk): a log never ends the process */
   write(line: string): boolean;
 }
 
@@ -42,7 +43,7 @@ export function openRotatedFile(file: string, bounds = { bytes: LOG_FILE_BYTES, 
   }
 
   function rotate(): void {
-    // Where the file cannot be renamed, try again after as many bytes.
+    // If the file cannot be renamed, try again after as many bytes.
     size = 0;
     if (!setAside(file, bounds.files)) return;
     const old = fd;
@@ -71,7 +72,7 @@ export function openRotatedFile(file: string, bounds = { bytes: LOG_FILE_BYTES, 
 /**
  * Renames the file to `<file>.<number>`, and removes the oldest of those beyond `most`.
  *
- * @returns false where it could not be renamed
+ * @returns false if it could not be renamed
  */
 export function setAside(file: string, most = LOG_FILES_MAX): boolean {
   try {

@@ -1,8 +1,8 @@
 /**
  * How a connection finds the master that the sentinels name, and notices a failover. The
  * failoverDetector of ioredis 6.0.0 outlives its connection and can end the next one for good; a
- * fix is merged and not released. Once it is, run tests/system/sentinel-subscription.test.ts with it, and
- * delete this file if it passes.
+ * fix is merged and not released. Once it is, run tests/system/sentinel-subscription.test.ts with
+ * it, and delete this file if it passes.
  */
 import type { Socket } from 'node:net';
 import { Redis, type RedisOptions, SentinelConnector } from 'ioredis';

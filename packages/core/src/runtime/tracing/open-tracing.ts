@@ -1,7 +1,8 @@
 /**
- * Tracing by OpenTelemetry: the SDK keeps spans in memory, up to a bound, and sends batches over OTLP/HTTP. An unavailable
- * collector costs the spans and a log line, never an order. A span names its parent itself; no async context is involved,
- * because that would cost every request, traced or not.
+ * Tracing by OpenTelemetry: the SDK keeps spans in memory, up to a bound, and sends batches over
+ * OTLP/HTTP. An unavailable collector costs the spans and a log line, never an order. A span names
+ * its parent itself; no async context is involved, because that would cost every request, traced or
+ * not.
  */
 import {
   type Context,
@@ -44,7 +45,7 @@ const kinds = {
  * @param service name of the process
  * @param options.url of the collector, without /v1/traces
  * @param options.sample share of the requests that are traced, 0 to 1
- * @param options.trust whether a caller's traceparent decides instead, where it sends one
+ * @param options.trust whether a caller's traceparent decides instead, if it sends one
  */
 export function openTracing(
   service: string,
@@ -92,7 +93,10 @@ export function openTracing(
   };
 }
 
-/** @param at.origin ms since 1970 at performance.now() = 0; shared by a process's spans of one trace, so that they stay in order */
+/**
+ * @param at.origin ms since 1970 at performance.now() = 0; shared by a process's spans of one
+ * trace, so that they stay in order
+ */
 function startSpan(
   at: { tracer: Tracer; context: Context; origin: number },
   kind: Kind,
@@ -112,7 +116,10 @@ function startSpan(
   };
 }
 
-/** Logs what the SDK reports (exports that failed, spans dropped from a full queue), at most once in WARN_INTERVAL_MS. */
+/**
+ * Logs what the SDK reports (exports that failed, spans dropped from a full queue), at most once in
+ * WARN_INTERVAL_MS.
+ */
 function reportLoss(log: Logger): void {
   let reportedAt = Number.NEGATIVE_INFINITY;
   function report(err: string): void {
