@@ -1,4 +1,6 @@
-/** Connections of the API: Redis for requests, the queue and invalidations, and a PostgreSQL pool. */
+/**
+ * Connections of the API: Redis for requests, the queue and invalidations, and a PostgreSQL pool.
+ */
 import { type Identity, readIdentity } from '@flash-sale/core/config/identity.ts';
 import { createCatalogueCache } from '@flash-sale/core/inventory/catalogue-cache.ts';
 import { createGlobalRateLimiter } from '@flash-sale/core/inventory/global-rate-limiter.ts';
@@ -63,7 +65,10 @@ export async function connect(settings: ServiceSettings, log: Logger, metrics = 
       subscribeToInvalidations({ redis: subscriber.redis, keys }, onInvalidation),
     breakers,
     metrics,
-    /** Each rejects or hangs if its dependency is unavailable. Its result also counts in the breaker. */
+    /**
+     * Each rejects or hangs if its dependency is unavailable. Its result also counts in the
+     * breaker.
+     */
     probes: {
       redis: (): Promise<void> => breakers.redis.call(() => forRequests.ping()),
       postgres: (): Promise<void> => breakers.postgres.call(() => ping(pool)),

@@ -27,7 +27,9 @@ export function observeReserve(
   };
 }
 
-/** Times each add to the queue, and creates a span for every sampled order, which its job continues. */
+/**
+ * Times each add to the queue, and creates a span for every sampled order, which its job continues.
+ */
 export function observeAdd(queue: Pick<OrderQueue, 'add'>, { timeBatch, tracing }: Observers): Pick<OrderQueue, 'add'> {
   return {
     add(batches, ordersPerJob) {

@@ -2,7 +2,8 @@
  * Groups the orders that arrive in one turn of the event loop into one script call per sale.
  *   1. `reserve` collects orders until the turn ends, or until RESERVE_BATCH_MAX have arrived.
  *   2. One call of the global rate limiter takes permits for all of them.
- *   3. One call of lua/reserve.lua per sale decides. Each caller gets the decided batch and its index.
+ *   3. One call of lua/reserve.lua per sale decides. Each caller gets the decided batch and its
+ *      index.
  *   4. Permits of orders that a buyer's limit refused are returned.
  * A quiet system has batches of one. There is no timer.
  */

@@ -1,6 +1,6 @@
 /**
- * Web pages (queue board, API reference). Their packages take 25 MB of memory, so a separate Fastify
- * instance is created at the first request and handles all requests below one path.
+ * Web pages (queue board, API reference). Their packages take 25 MB of memory, so a separate
+ * Fastify instance is created at the first request and handles all requests below one path.
  */
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest, LogController } from 'fastify';
 import { type ProblemCode, problemBody } from '../plugins/problems.ts';
@@ -9,7 +9,9 @@ import { requestIdOf } from '../request-ids.ts';
 /** Requests for pages at a time: enough for a dozen browsers. Each may hold an open file. */
 const CONCURRENT_PAGES_MAX = 200;
 
-/** @param build registers the pages below `path`, on an instance that sets their security headers */
+/**
+ * @param build registers the pages below `path`, on an instance that sets their security headers
+ */
 export function lazyPages(app: FastifyInstance, path: string, build: (pages: FastifyInstance) => Promise<void>): void {
   let building: Promise<FastifyInstance> | undefined;
   let inProgress = 0;
@@ -28,7 +30,8 @@ export function lazyPages(app: FastifyInstance, path: string, build: (pages: Fas
   app.addHook('onRequest', (request, reply, next) => {
     if (inProgress >= CONCURRENT_PAGES_MAX) return void reply.problem('OVERLOADED');
     inProgress += 1;
-    // On the request: a pipelined reply that has not started emits no event if the connection closes.
+    // On the request: a pipelined reply that has not started emits no event if the connection
+    // closes.
     request.raw.once('close', () => {
       inProgress -= 1;
     });

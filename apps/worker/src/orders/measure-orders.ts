@@ -1,4 +1,7 @@
-/** Times and traces an order's way through the worker. worker.ts wraps with it; the functions on the way know nothing of it. */
+/**
+ * Times and traces an order's way through the worker. worker.ts wraps with it; the functions on the
+ * way know nothing of it.
+ */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { OrderBatch, OrderOutcome } from '@flash-sale/core/domain/order.ts';
 import type { Inventory } from '@flash-sale/core/inventory/inventory.ts';
@@ -60,7 +63,10 @@ export function createOrderMeasures(time: TimeBatch, tracing: Tracing | null) {
         measure('commit', COMMIT_SPAN, ids.length, () => inventory.commit(saleId, epoch, ids)),
     }),
 
-    /** Times from the reservation of the batch's oldest order, and marks the spans of rejected orders as failed. */
+    /**
+     * Times from the reservation of the batch's oldest order, and marks the spans of rejected
+     * orders as failed.
+     */
     async confirmation(batch: OrderBatch, confirm: () => Promise<OrderOutcome[]>): Promise<void> {
       const outcomes = await confirm();
       const oldest = batch.orders.reduce((least, order) => Math.min(least, order.reservedAt), Number.POSITIVE_INFINITY);
@@ -70,7 +76,7 @@ export function createOrderMeasures(time: TimeBatch, tracing: Tracing | null) {
       for (const outcome of outcomes) if (outcome.status === 'rejected') spans.failOne(outcome.id, outcome.reason);
     },
 
-    /** A span for the job in the trace of each sampled order, around everything that is done for it. */
+    /** A span for the job in the trace of each sampled order, around all work on it. */
     job<Result>(job: JobInfo, batch: OrderBatch, work: () => Promise<Result>): Promise<Result> {
       const fields = {
         'messaging.system': 'bullmq',

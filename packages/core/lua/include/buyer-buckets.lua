@@ -1,5 +1,5 @@
--- Token buckets of buyers, in two hashes. Buckets are written to the newer one. Once it is as old as
--- a bucket of the older one takes to fill, all of those are full, which is the same as none: the
+-- Token buckets of buyers, in two hashes. Buckets are written to the newer one. Once it is as old
+-- as a bucket of the older one takes to fill, all of those are full, which is the same as none: the
 -- older hash is deleted and becomes the newer. Fields (a buyer's id has no space):
 --   buyer -> tokens:at µs, ' since' -> ms at which it became the newer, ' kept for' -> s to fill
 
@@ -34,8 +34,8 @@ local function write_buckets(newer, older, buckets, kept_for, now_us)
   local longest = math.max(kept_for, newer.kept_for, older.kept_for)
   local now_ms, fields, texts = math.floor(now_us / 1000), {}, {}
   local age = now_ms - newer.since
-  -- Not in files and replicas: a lost bucket is a full one, which a buyer gets within seconds anyway,
-  -- and buckets would be a quarter of what an order adds to the append-only file.
+  -- Not in files and replicas: a lost bucket is a full one, which a buyer gets within seconds
+  -- anyway, and buckets would be a quarter of what an order adds to the append-only file.
   redis.set_repl(redis.REPL_NONE)
   if age < 0 or age >= math.max(kept_for, older.kept_for) * 1000 then
     -- UNLINK frees it in the background. If it expired, Redis might stop until all of it is freed.

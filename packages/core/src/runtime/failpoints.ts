@@ -10,7 +10,7 @@ import { channel } from 'node:diagnostics_channel';
 /** Name of the diagnostics channel; a message is a failpoint, such as "reserve:done". */
 export const FAILPOINT_CHANNEL = 'flash-sale.failpoint';
 
-/** Failpoints that are neither a script nor a transaction: `begins` before the work, then `done`. */
+/** Failpoints that are neither a script nor a transaction: `begins` and `done`. */
 export const OTHER_FAILPOINTS = [
   /** A well-formed order was received; nothing was called yet. */
   'receive-order:begins',

@@ -23,9 +23,9 @@ const answerKinds = ['answered', 'refused', 'shed', 'fault'] as const;
 export type AnswerKind = (typeof answerKinds)[number];
 
 /**
- * Stages of a batch of orders. reserve: the inventory decides. enqueue: the add to the queue. confirm:
- * the ledger's transaction. commit: confirmed orders in the inventory. end_to_end: from the oldest
- * reservation to the commit, by the clocks of Redis and the worker.
+ * Stages of a batch of orders. reserve: the inventory decides. enqueue: the add to the queue.
+ * confirm: the ledger's transaction. commit: confirmed orders in the inventory. end_to_end: from
+ * the oldest reservation to the commit, by the clocks of Redis and the worker.
  */
 export type Stage = 'reserve' | 'enqueue' | 'confirm' | 'commit' | 'end_to_end';
 

@@ -1,6 +1,7 @@
 /**
- * One trace of an order, from the HTTP request to the ledger. Only open-tracing.ts knows the SDK, and is loaded only where
- * tracing is on. Code on the way has null instead of a span where an order is not sampled.
+ * One trace of an order, from the HTTP request to the ledger. Only open-tracing.ts knows the SDK,
+ * and is loaded only where tracing is on. Code on the way has null instead of a span where an order
+ * is not sampled.
  */
 
 /** As OpenTelemetry names them. */
@@ -33,7 +34,10 @@ export interface Tracing {
   close(boundMs: number): Promise<void>;
 }
 
-/** Spans of the sampled orders of a batch: the batch is worked on once, and each of their traces shows it. */
+/**
+ * Spans of the sampled orders of a batch: the batch is worked on once, and each of their traces
+ * shows it.
+ */
 export class SpanGroup {
   readonly #spans: ReadonlyMap<string, TraceSpan>;
 
