@@ -240,7 +240,7 @@ export class ChaosSystem {
     const env: NodeJS.ProcessEnv = {
       PATH: process.env.PATH,
       NODE_COMPILE_CACHE: COMPILE_CACHE,
-      NODE_ENV: 'production',
+      NODE_ENV: 'test',
       AUTH: 'header',
       HOST: '127.0.0.1',
       REDIS_URL: await this.#addProxy(name, 'redis'),
