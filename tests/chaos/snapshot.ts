@@ -1,8 +1,8 @@
 /** What ledger and inventory hold at the end, by SQL and commands of our own; and what the project's own audit says of it. */
 import { createKeys } from '@flash-sale/core/inventory/keys.ts';
-import { listFaults } from '@flash-sale/ops/audit/audit-report.ts';
 import { auditSales } from '@flash-sale/ops/audit/audit-sale.ts';
 import { connectForAudit } from '@flash-sale/ops/audit/connect-audit.ts';
+import { listFaults } from '../support/list-faults.ts';
 import type { EndState, LedgerRow, SaleEnd } from './calls.ts';
 import { type ChaosSystem, KEY_PREFIX } from './system.ts';
 

@@ -12,8 +12,9 @@ import { createInventory, type Inventory } from '@flash-sale/core/inventory/inve
 import { createInventoryRebuild, type InventoryRebuild } from '@flash-sale/core/inventory/inventory-rebuild.ts';
 import type { Keys, SaleKeys } from '@flash-sale/core/inventory/keys.ts';
 import { InventoryRecoveringError, OrderEndedError } from '@flash-sale/core/inventory/outcomes.ts';
-import { encodeReservation, orderKeyValue } from '@flash-sale/core/inventory/reservation.ts';
+import { orderKeyValue } from '@flash-sale/core/inventory/reservation.ts';
 import type { Redis } from 'ioredis';
+import { encodeReservation } from '../support/reservation.ts';
 import type { Instance, InventoryModel } from './inventory-model.ts';
 import type { Mutation } from './mutations.ts';
 import { clockKey, ModelMismatch, START_US, setClock, useTestClock } from './test-clock.ts';

@@ -4,10 +4,10 @@ import { newOrderId } from '@flash-sale/core/domain/order.ts';
 import type { Sale } from '@flash-sale/core/domain/sale.ts';
 import { createInventory, type Inventory, type OrderRequest } from '@flash-sale/core/inventory/inventory.ts';
 import type { ReserveDecision, ReserveOutcome } from '@flash-sale/core/inventory/outcomes.ts';
-import { encodeReservation } from '@flash-sale/core/inventory/reservation.ts';
 import { syncSale } from '@flash-sale/core/inventory/sync-sale.ts';
 import { createSaleStore, type NewSale } from '@flash-sale/core/ledger/sale-store.ts';
 import type { AnyRedis } from '@flash-sale/core/runtime/redis/open-redis.ts';
+import { encodeReservation } from './reservation.ts';
 import type { World } from './world.ts';
 
 /** `redis` may be of a cluster, or behind sentinels. */

@@ -3,12 +3,12 @@
  * and in the end the audit finds nothing wrong, and every order that was accepted is confirmed.
  */
 import { fileURLToPath } from 'node:url';
-import { listFaults } from '@flash-sale/ops/audit/audit-report.ts';
 import { auditSales } from '@flash-sale/ops/audit/audit-sale.ts';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { type BusySales, keepBusy } from '../crash/busy-sales.ts';
 import { type CrashPoint, crashPoints, type Service, timesAt } from '../crash/failpoints-table.ts';
 import { freePort } from '../support/free-port.ts';
+import { listFaults } from '../support/list-faults.ts';
 import { type ServiceProcess, startProcess } from '../support/running-system.ts';
 import { eventually, openWorld, type World } from '../support/world.ts';
 

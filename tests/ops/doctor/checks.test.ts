@@ -55,7 +55,7 @@ test.each<[string, Changed]>([
 const LATE = { unread: 'It did not answer everything within 5000 ms.' };
 const REFUSED = { unread: 'No Redis answers at h (ECONNREFUSED). Start it, or correct REDIS_URL.' };
 
-type Case = [code: string, outcome: 'warning' | 'wrong', found: string, changed: Changed, mend: RegExp];
+type Case = [code: string, outcome: 'warning' | 'wrong', found: string, changed: Changed, fix: RegExp];
 const cases: Case[] = [
   ['MODE', 'warning', 'development', env({ NODE_ENV: 'development' }), /NODE_ENV=production/],
   ['AUTH', 'wrong', 'AUTH is not set', env({ AUTH: undefined }), /AUTH=jwt.*or AUTH=header/],
@@ -174,11 +174,11 @@ const cases: Case[] = [
   ['POSTGRES_MIGRATIONS', 'wrong', 'missing: x', { outdated: 'missing: x' }, /npm run migrate/],
 ];
 
-test.each(cases)('%s is %s: %s', (code, outcome, found, changed, mend) => {
+test.each(cases)('%s is %s: %s', (code, outcome, found, changed, fix) => {
   const findings = bad(changed);
   expect(findings.map((finding) => [finding.code, finding.outcome])).toEqual([[code, outcome]]);
   expect(findings[0]?.found).toContain(found);
-  expect(findings[0]?.mend).toMatch(mend);
+  expect(findings[0]?.fix).toMatch(fix);
   expect(findings[0]?.why).toMatch(/^[A-Z].*\.$/);
 });
 
@@ -213,7 +213,7 @@ test('masters that pass share a line; one that does not has its own, with its ad
     {
       code: 'REDIS_MEMORY',
       found: '10.0.0.2:6379: maxmemory-policy allkeys-lru',
-      mend: expect.stringContaining('redis-cli -h 10.0.0.2 -p 6379 --askpass CONFIG SET'),
+      fix: expect.stringContaining('redis-cli -h 10.0.0.2 -p 6379 --askpass CONFIG SET'),
     },
   ]);
 });

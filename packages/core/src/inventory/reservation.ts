@@ -5,16 +5,10 @@
 import type { AcceptedOrder } from '../domain/order.ts';
 
 /**
- * @returns `quantity|reserved at ms|request id|length of key|` followed by key and buyer, which may
- * contain a "|"
+ * @param text `quantity|reserved at ms|request id|length of key|`, followed by key and buyer, which
+ * may contain a "|"
+ * @returns null if the text is not a reservation
  */
-export function encodeReservation(order: Omit<AcceptedOrder, 'id' | 'traceparent'>): string {
-  // The API takes printable ASCII only as a key, so characters are bytes, as Lua counts them.
-  const key = order.idempotencyKey ?? '';
-  return `${order.quantity}|${order.reservedAt}|${order.requestId}|${key.length}|${key}${order.buyerId}`;
-}
-
-/** @returns null if the text is not a reservation */
 export function decodeReservation(id: string, text: string): AcceptedOrder | null {
   const [, quantity, reservedAt, requestId, keyLength, keyAndBuyer] =
     /^([1-9]\d{0,14})\|(\d{1,15})\|([^|]*)\|(\d{1,15})\|(.+)$/s.exec(text) ?? [];
@@ -42,4 +36,11 @@ export function orderKeyField(buyerId: string, idempotencyKey: string): string {
 /** @returns value of that field */
 export function orderKeyValue({ id, quantity }: Pick<AcceptedOrder, 'id' | 'quantity'>): string {
   return `${id} ${quantity}`;
+}
+
+/** @returns null if field and value are not an order key */
+export function decodeOrderKey(field: string, value: string): { buyerId: string; id: string; quantity: number } | null {
+  const [, id, quantity] = /^(\S+) (\d{1,9})$/.exec(value) ?? [];
+  const buyerId = /^(\S+) ./s.exec(field)?.[1];
+  return id && buyerId ? { buyerId, id, quantity: Number(quantity) } : null;
 }

@@ -25,8 +25,10 @@ const REAPER_QUEUE_SCAN_MAX = 2_000;
 /** Jobs that are read together; a full one is about 90 KB. */
 const READ_JOBS = 100;
 
-/** States of jobs that are not done. */
+/** States of jobs that are not done, and the keys in which BullMQ has their ids. */
 const OPEN_STATES = ['waiting', 'active', 'delayed', 'prioritized'] as const;
+const OPEN_LISTS = ['wait', 'active', 'paused'] as const;
+const OPEN_SORTED_SETS = ['delayed', 'prioritized'] as const;
 
 const COLUMNS = 'id, buyer, quantity, ms after reserved_at, request id, idempotency key if any';
 
@@ -93,21 +95,6 @@ export function createOrderQueue({ redis, prefix }: { redis: AnyRedis; prefix: s
   // The connection logs when Redis goes and comes back.
   queue.on('error', () => {});
 
-  /**
-   * Reads one field of each job. BullMQ itself throws at a job whose data is not JSON, and returns
-   * none of the others.
-   *
-   * @returns null if the job is gone
-   */
-  async function readOfJobs(ids: readonly string[], field: 'data' | 'timestamp'): Promise<(string | null)[]> {
-    const found: (string | null)[] = [];
-    for (let at = 0; at < ids.length; at += READ_JOBS) {
-      const some = ids.slice(at, at + READ_JOBS);
-      found.push(...(await Promise.all(some.map((id) => redis.hget(queue.toKey(id), field).catch(nullIfNoHash)))));
-    }
-    return found;
-  }
-
   return {
     /** For Bull Board. */
     bullQueue: queue,
@@ -138,16 +125,14 @@ export function createOrderQueue({ redis, prefix }: { redis: AnyRedis; prefix: s
     },
 
     /**
-     * Ids of the orders in jobs that are not done.
-     *
-     * @returns null if there are more jobs than REAPER_QUEUE_SCAN_MAX: too many to read
+     * @returns ids of the orders in jobs that are not done; null if there are more jobs than
+     * REAPER_QUEUE_SCAN_MAX: too many to read
      */
     async orderIdsInProgress(): Promise<Set<string> | null> {
       const counts = await queue.getJobCounts(...OPEN_STATES);
       if (Object.values(counts).reduce((sum, count) => sum + count, 0) > REAPER_QUEUE_SCAN_MAX) return null;
-      const ids = await queue.getRanges([...OPEN_STATES], 0, -1);
-      const jobs = (await readOfJobs(ids, 'data')).map(parseJson);
-      return new Set(jobs.flatMap((data) => decodeJob(data)?.orders.map((order) => order.id) ?? []));
+      const jobs = await readOpenJobs(redis, prefix);
+      return new Set(jobs.flatMap(({ batch }) => batch?.orders.map(({ id }) => id) ?? []));
     },
 
     /**
@@ -160,7 +145,7 @@ export function createOrderQueue({ redis, prefix }: { redis: AnyRedis; prefix: s
         // The first of each state.
         queue.getRanges([...OPEN_STATES], 0, 0, true),
       ]);
-      const times = (await readOfJobs(first, 'timestamp')).map(Number).filter((time) => time > 0);
+      const times = (await readOfJobs(redis, prefix, first, 'timestamp')).map(Number).filter((time) => time > 0);
       return { jobs, oldestAddedAt: times.length === 0 ? null : Math.min(...times) };
     },
 
@@ -170,14 +155,54 @@ export function createOrderQueue({ redis, prefix }: { redis: AnyRedis; prefix: s
   };
 }
 
-function nullIfNoHash(error: Error): null {
-  if (error.message.startsWith('WRONGTYPE')) return null;
+export interface OpenJob {
+  readonly id: string;
+  /** null: the job's data is not a batch of orders. */
+  readonly batch: OrderBatch | null;
+}
+
+/** Reads the jobs that are not done. It writes nothing, which a BullMQ queue does once it is made. */
+export async function readOpenJobs(redis: AnyRedis, prefix: string): Promise<OpenJob[]> {
+  const multi = redis.multi();
+  for (const list of OPEN_LISTS) multi.lrange(keyOf(prefix, list), 0, -1);
+  for (const set of OPEN_SORTED_SETS) multi.zrange(keyOf(prefix, set), '0', '-1');
+  const replies = (await multi.exec()) ?? [];
+  const ids = [...new Set(replies.flatMap(([error, found]) => (error ? fail(error) : (found as string[]))))];
+  const found = await readOfJobs(redis, prefix, ids, 'data');
+  return ids.flatMap((id, i) => {
+    const data = found[i];
+    return typeof data === 'string' ? [{ id, batch: decodeJob(parseJson(data)) }] : [];
+  });
+}
+
+/**
+ * BullMQ itself throws at a job whose data is not JSON, and returns none of the others.
+ *
+ * @returns one field of each job; null if the job is gone, '' if its key is not a hash
+ */
+async function readOfJobs(redis: AnyRedis, prefix: string, ids: readonly string[], field: 'data' | 'timestamp') {
+  const found: (string | null)[] = [];
+  for (let at = 0; at < ids.length; at += READ_JOBS) {
+    const some = ids.slice(at, at + READ_JOBS);
+    const reads = some.map((id) => redis.hget(keyOf(prefix, id), field).catch(emptyIfNoHash));
+    found.push(...(await Promise.all(reads)));
+  }
+  return found;
+}
+
+const keyOf = (prefix: string, name: string): string => `${prefix}:${ORDER_QUEUE}:${name}`;
+
+function fail(error: Error): never {
   throw error;
 }
 
-function parseJson(text: string | null): unknown {
+function emptyIfNoHash(error: Error): '' {
+  return error.message.startsWith('WRONGTYPE') ? '' : fail(error);
+}
+
+function parseJson(text: string): unknown {
   try {
-    return JSON.parse(text ?? 'null');
+    return JSON.parse(text);
   } catch {
     return null;
   }

@@ -103,18 +103,6 @@ export function listViolations(all: readonly Violation[]): Violation[] {
   });
 }
 
-/** Everything that keeps a report from being clean, a line each. */
-export function listFaults({ sales, queue }: AuditReport): string[] {
-  const line = ({ code, subject, detail }: Violation): string => `${code} ${subject}: ${detail}`;
-  return [
-    ...sales.flatMap(({ saleId, violations, unchecked }) => [
-      ...violations.map((found) => `${saleId}: ${line(found)}`),
-      ...(unchecked === null ? [] : [`${saleId}: not checked: ${unchecked}`]),
-    ]),
-    ...queue.violations.map(line),
-  ];
-}
-
 /** @returns 0: clean; 1: there are violations; 2: there are none, and some sales could not be checked */
 export function exitCodeOf({ clean, sales, queue }: AuditReport): 0 | 1 | 2 {
   if ([...sales, queue].some(({ violations }) => violations.length > 0)) return 1;

@@ -3,10 +3,10 @@
  * order is found by its key. Both are scanned in chunks, in an order in which an order in progress is always found: its key
  * and its reservation are written together, and the reservation ends after the ledger has the order.
  */
-import { decodeReservation } from '@flash-sale/core/inventory/reservation.ts';
+import { decodeOrderKey, decodeReservation, orderKeyValue } from '@flash-sale/core/inventory/reservation.ts';
 import type { Violation } from './audit-report.ts';
 import { violation } from './checks.ts';
-import { scanHash } from './read-inventory.ts';
+import { pagesIfHash } from './read-inventory.ts';
 import { eachKeyedOrder, readOrders } from './read-ledger.ts';
 import type { SaleStores } from './read-snapshot.ts';
 
@@ -16,7 +16,7 @@ export async function checkOrderKeys(stores: SaleStores): Promise<Violation[]> {
 
 async function checkKeys({ redis, pool, saleKeys }: SaleStores): Promise<Violation[]> {
   const found: Violation[] = [];
-  for await (const fields of scanHash(redis, saleKeys.orderKeys)) {
+  for await (const fields of pagesIfHash(redis, saleKeys.orderKeys)) {
     const keys = fields.map(([field, value]) => ({ field, value, key: decodeOrderKey(field, value) }));
     const ids = keys.flatMap(({ key }) => (key ? [key.id] : []));
     const reserved = await readReservations({ redis, saleKeys }, ids);
@@ -44,7 +44,10 @@ async function checkKeyedOrders({ redis, pool, saleKeys, saleId }: SaleStores): 
   const found: Violation[] = [];
   await eachKeyedOrder(pool, saleId, async (orders) => {
     const values = await redis.hmget(saleKeys.orderKeys, ...orders.map(({ field }) => field));
-    const others = values.flatMap((value, i) => (value && value !== valueFor(orders[i]) ? [idOf(value)] : []));
+    const others = orders.flatMap((order, i) => {
+      const value = values[i];
+      return value && value !== orderKeyValue(order) ? [idOf(value)] : [];
+    });
     // A duplicate is reserved until the worker has led the key back to the first order.
     const reserved = await readReservations({ redis, saleKeys }, others);
     orders.forEach((order, i) => {
@@ -52,7 +55,7 @@ async function checkKeyedOrders({ redis, pool, saleKeys, saleId }: SaleStores): 
       if (value === null) {
         const detail = `Order ${order.id} is confirmed under this key, and Redis does not know it: it would accept a second one.`;
         found.push(violation('ORDER_KEY_MISSING', order.field, detail));
-      } else if (value !== valueFor(order) && !reserved.has(idOf(value))) {
+      } else if (value !== orderKeyValue(order) && !reserved.has(idOf(value))) {
         const detail = `The key leads to ${idOf(value)}, and ${order.id} is confirmed under it.`;
         found.push(violation('ORDER_KEY_WRONG', order.field, detail));
       }
@@ -70,12 +73,4 @@ async function readReservations(
   return new Map(ids.flatMap((id, i) => (typeof records[i] === 'string' ? [[id, records[i]] as const] : [])));
 }
 
-/** A key's field is buyer, space, key; its value is `order id quantity`. */
-function decodeOrderKey(field: string, value: string): { buyerId: string; id: string; quantity: number } | null {
-  const order = /^(\S+) (\d{1,9})$/.exec(value);
-  const buyerId = /^(\S+) ./s.exec(field)?.[1];
-  return order && buyerId ? { buyerId, id: order[1] as string, quantity: Number(order[2]) } : null;
-}
-
-const valueFor = (order: { id: string; quantity: number } | undefined): string => `${order?.id} ${order?.quantity}`;
 const idOf = (value: string): string => value.split(' ', 1)[0] as string;

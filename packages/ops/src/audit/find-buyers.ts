@@ -3,7 +3,7 @@
  * A scan is not of one instant, so a difference is only a candidate, to be read again together with everything else.
  */
 import { decodeReservation } from '@flash-sale/core/inventory/reservation.ts';
-import { readNumbers, scanHash } from './read-inventory.ts';
+import { pagesIfHash, readNumbers } from './read-inventory.ts';
 import { eachBuyer } from './read-ledger.ts';
 import type { SaleStores } from './read-snapshot.ts';
 
@@ -17,10 +17,10 @@ export async function findBuyers({ redis, pool, saleKeys, saleId }: SaleStores):
   const { at } = await readNumbers(redis, saleKeys);
   const differences = new Map<string, number>();
   const ordering = new Set<string>();
-  for await (const fields of scanHash(redis, saleKeys.buyers)) {
+  for await (const fields of pagesIfHash(redis, saleKeys.buyers)) {
     for (const [buyerId, units] of fields) differences.set(buyerId, Number(units));
   }
-  for await (const fields of scanHash(redis, saleKeys.reservations)) {
+  for await (const fields of pagesIfHash(redis, saleKeys.reservations)) {
     for (const [id, record] of fields) {
       const reservation = decodeReservation(id, record);
       if (reservation) ordering.add(reservation.buyerId);

@@ -1,13 +1,11 @@
 /** What must be true of a sale in the ledger alone: SQL that selects subject and detail of each violation. */
+import { ORDERS_OF_SALE } from '@flash-sale/core/ledger/orders-of-sale.ts';
 import type { PoolClient } from 'pg';
 import type { Violation, ViolationCode } from './audit-report.ts';
 
-/** Orders of sale $1, found by the primary key: an order id starts with its sale's (constraint orders_id_of_sale). */
-export const OF_SALE = `sale_id = $1 AND id >= ($1::text || '-0') COLLATE "C" AND id < ($1::text || '-1') COLLATE "C"`;
-
 /** The sale with what its confirmed orders hold. */
 const SALE_AND_UNITS = `sales s, (SELECT coalesce(sum(quantity), 0) AS units FROM orders
-                                   WHERE ${OF_SALE} AND status = 'confirmed') o WHERE s.id = $1`;
+                                   WHERE ${ORDERS_OF_SALE} AND status = 'confirmed') o WHERE s.id = $1`;
 
 /** Added units enter the ledger's allotment when a change begins, withdrawn ones leave it when the change is applied. */
 const EXPLAINED = `(SELECT (after->>'allotment')::int FROM operator_actions
@@ -50,21 +48,21 @@ const CHECKS: readonly (readonly [code: ViolationCode, sql: string])[] = [
   [
     'KEY_TWICE',
     `SELECT buyer_id || ' ' || idempotency_key, format('%s confirmed orders of this buyer have this key.', count(*))
-       FROM orders WHERE ${OF_SALE} AND status = 'confirmed' AND idempotency_key IS NOT NULL
+       FROM orders WHERE ${ORDERS_OF_SALE} AND status = 'confirmed' AND idempotency_key IS NOT NULL
       GROUP BY buyer_id, idempotency_key HAVING count(*) > 1`,
   ],
   [
     'ORDER_ROW_ILLEGAL',
     `SELECT id, format('The row is in a state that does not exist: %s, %s units, reason %s.',
                        status, quantity, coalesce(reason, 'none'))
-       FROM orders WHERE ${OF_SALE} AND NOT (${LEGAL})`,
+       FROM orders WHERE ${ORDERS_OF_SALE} AND NOT (${LEGAL})`,
   ],
   [
     'AMOUNT_WRONG',
     `SELECT id, format('The order is confirmed for %s × %s, and its amount is %s %s.', quantity,
                        coalesce(trim_scale(unit_price)::text, 'no price'),
                        coalesce(trim_scale(amount)::text, 'missing'), coalesce(currency, 'without a currency'))
-       FROM orders WHERE ${OF_SALE} AND ${LEGAL} AND status = 'confirmed'
+       FROM orders WHERE ${ORDERS_OF_SALE} AND ${LEGAL} AND status = 'confirmed'
         AND (currency IS NULL OR unit_price IS NULL OR amount IS DISTINCT FROM quantity * unit_price)`,
   ],
 ];

@@ -1,5 +1,6 @@
 /** What Redis has of a sale: one MULTI, so that everything in it is of one instant. */
 import type { AcceptedOrder } from '@flash-sale/core/domain/order.ts';
+import { hashPages } from '@flash-sale/core/inventory/hash-pages.ts';
 import type { SaleKeys } from '@flash-sale/core/inventory/keys.ts';
 import { decodeReservation } from '@flash-sale/core/inventory/reservation.ts';
 import type { AnyRedis } from '@flash-sale/core/runtime/redis/open-redis.ts';
@@ -74,13 +75,7 @@ function milliseconds([seconds, microseconds]: [string, string]): number {
   return Number(seconds) * 1_000 + Math.floor(Number(microseconds) / 1_000);
 }
 
-/** Fields and values of a hash, in chunks. Not of one instant. Nothing if the key has another type, which readInventory reports. */
-export async function* scanHash(redis: AnyRedis, key: string): AsyncGenerator<[string, string][]> {
-  if ((await redis.type(key)) !== 'hash') return;
-  let cursor = '0';
-  do {
-    const [next, flat] = await redis.hscan(key, cursor, 'COUNT', 1_000);
-    cursor = next;
-    yield Array.from({ length: flat.length / 2 }, (_, i) => [flat[2 * i] as string, flat[2 * i + 1] as string]);
-  } while (cursor !== '0');
+/** @returns nothing if the key has another type, which readInventory reports */
+export async function* pagesIfHash(redis: AnyRedis, key: string): AsyncGenerator<[string, string][]> {
+  if ((await redis.type(key)) === 'hash') yield* hashPages(redis, key);
 }

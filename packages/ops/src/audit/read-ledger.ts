@@ -2,9 +2,10 @@
  * What PostgreSQL has of a sale: one read-only snapshot, so that everything in it is of one instant. Sums are computed by
  * the database; rows are fetched only for orders and buyers that are asked for, in chunks.
  */
+import { ORDERS_OF_SALE } from '@flash-sale/core/ledger/orders-of-sale.ts';
 import type { Pool, PoolClient } from 'pg';
 import type { Violation } from './audit-report.ts';
-import { checkLedger, OF_SALE } from './ledger-checks.ts';
+import { checkLedger } from './ledger-checks.ts';
 
 type Client = Pick<PoolClient, 'query'>;
 
@@ -108,7 +109,7 @@ export function eachBuyer(
 ): Promise<void> {
   const sql = `SELECT buyer_id AS "buyerId", ${unitsWhere(`created_at < ${timeOf('$2')}`)} AS units,
                       bool_or(created_at >= ${timeOf('$2')}) AS "hasNewer"
-                 FROM orders WHERE ${OF_SALE} AND status = 'confirmed' GROUP BY buyer_id`;
+                 FROM orders WHERE ${ORDERS_OF_SALE} AND status = 'confirmed' GROUP BY buyer_id`;
   return eachChunk(pool, sql, [saleId, at], take);
 }
 
@@ -119,7 +120,7 @@ export function eachKeyedOrder(
   take: (chunk: readonly { field: string; id: string; quantity: number }[]) => Promise<void>,
 ): Promise<void> {
   const sql = `SELECT buyer_id || ' ' || idempotency_key AS field, id, quantity
-                 FROM orders WHERE ${OF_SALE} AND status = 'confirmed' AND idempotency_key IS NOT NULL`;
+                 FROM orders WHERE ${ORDERS_OF_SALE} AND status = 'confirmed' AND idempotency_key IS NOT NULL`;
   return eachChunk(pool, sql, [saleId], take);
 }
 
@@ -184,7 +185,7 @@ const COMMITTED = unitsWhere(
 
 async function readTotals(client: Client, counted: unknown[]) {
   const { rows } = await client.query<{ status: string; orders: number; committed: number }>(
-    `SELECT status, count(*)::float8 AS orders, ${COMMITTED} AS committed FROM orders WHERE ${OF_SALE} GROUP BY status`,
+    `SELECT status, count(*)::float8 AS orders, ${COMMITTED} AS committed FROM orders WHERE ${ORDERS_OF_SALE} GROUP BY status`,
     counted,
   );
   const rowOf = (status: string) => rows.find((row) => row.status === status) ?? { orders: 0, committed: 0 };
@@ -195,7 +196,7 @@ async function readTotals(client: Client, counted: unknown[]) {
 async function readBuyers(client: Client, values: unknown[]): Promise<Map<string, number>> {
   const { rows } = await client.query<{ buyerId: string; committed: number }>(
     `SELECT buyer_id AS "buyerId", ${COMMITTED} AS committed FROM orders
-      WHERE ${OF_SALE} AND status = 'confirmed'
+      WHERE ${ORDERS_OF_SALE} AND status = 'confirmed'
       GROUP BY buyer_id HAVING buyer_id = ANY($5) OR sum(quantity) > $6`,
     values,
   );

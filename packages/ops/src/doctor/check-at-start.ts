@@ -10,9 +10,9 @@ const ROUND_TRIPS = 5;
 /** @throws EnvironmentError if a secret is weak */
 export async function checkAtStart(service: 'api' | 'worker', settings: Environment, log: Logger): Promise<void> {
   const facts = await readFacts({ settings, folders: [], timeoutMs: TIMEOUT_MS, roundTrips: ROUND_TRIPS });
-  for (const { code, outcome, found, why, mend } of checkFacts(facts, service)) {
+  for (const { code, outcome, found, why, fix } of checkFacts(facts, service)) {
     if (outcome === 'ok') continue;
-    if (code === 'SECRETS') throw new EnvironmentError(`${found}. Production refuses it. ${why} Set ${mend}`);
-    log.warn({ check: code, outcome, found, why, mend }, 'doctor: check failed');
+    if (code === 'SECRETS') throw new EnvironmentError(`${found}. Production refuses it. ${why} Set ${fix}`);
+    log.warn({ check: code, outcome, found, why, fix }, 'doctor: check failed');
   }
 }

@@ -7,7 +7,7 @@ import { checkMigrated } from '@flash-sale/core/ledger/migrate.ts';
 import { CLOCKS_CHECK, DISK_CHECK, type Disk, OPEN_FILES_CHECK, readDisks, readOpenFiles } from './machine.ts';
 import { connectionsNeeded, POSTGRES_CHECKS, readPostgres, type SeenPostgres } from './postgres.ts';
 import { checkRedisNodes, REDIS_CHECKS, type RedisNode, readRedis } from './redis.ts';
-import { type Finding, ok, runChecks, type Verdict, wrong } from './report.ts';
+import { type CheckResult, type Finding, ok, runChecks, wrong } from './report.ts';
 import { API_CHECKS, SERVICE_CHECKS } from './settings.ts';
 
 /** Every code, with why it matters. `npm run doctor -- --list` prints this table. */
@@ -122,7 +122,7 @@ export function checkFacts(facts: Facts, service: 'api' | 'worker' | 'all'): Fin
   ];
 }
 
-export function finding(code: string, verdict: Verdict): Finding {
+export function finding(code: string, verdict: CheckResult): Finding {
   return { code, ...verdict, why: CODES.get(code) ?? '' };
 }
 
@@ -139,6 +139,6 @@ function diskNotRead({ postgres, disks }: Facts): Finding[] {
 
 /** A sentence that ends with what to do is cut in two. */
 function unread(code: string, { unread: sentence }: Unread, setting: string): Finding[] {
-  const [, found = sentence, mend = `Start it, or correct ${setting}`] = /^(.*\))\. ([^)]+)$/s.exec(sentence) ?? [];
-  return [finding(code, wrong(found, mend))];
+  const [, found = sentence, fix = `Start it, or correct ${setting}`] = /^(.*\))\. ([^)]+)$/s.exec(sentence) ?? [];
+  return [finding(code, wrong(found, fix))];
 }

@@ -62,9 +62,9 @@ export const DISK_CHECK: Check<Disk> = [
   'On a full disk Redis and PostgreSQL accept no writes, and the accepted-order log loses lines.',
   ({ folders, freeBytes }) => {
     const found = `${bytes(freeBytes)} free for ${folders.join(', ')}`;
-    const mend = `Free space, or use a larger disk (df -h ${folders[0]})`;
-    if (freeBytes < DISK_FULL_BYTES) return wrong(found, mend);
-    return freeBytes < DISK_LOW_BYTES ? warning(found, mend) : ok(found);
+    const fix = `Free space, or use a larger disk (df -h ${folders[0]})`;
+    if (freeBytes < DISK_FULL_BYTES) return wrong(found, fix);
+    return freeBytes < DISK_LOW_BYTES ? warning(found, fix) : ok(found);
   },
 ];
 
@@ -87,8 +87,8 @@ export const CLOCKS_CHECK: Check<ReadonlyMap<string, ClockReading>> = [
     );
     const worst = pairs.toSorted((a, b) => b.offMs - a.offMs)[0];
     if (!worst) return ok('no server was read');
-    const mend = 'Let all machines follow one time server (chronyc tracking, timedatectl)';
-    if (worst.offMs > CLOCK_LOST_MS) return wrong(worst.found, mend);
-    return worst.offMs > CLOCK_MS ? warning(worst.found, mend) : ok(worst.found);
+    const fix = 'Let all machines follow one time server (chronyc tracking, timedatectl)';
+    if (worst.offMs > CLOCK_LOST_MS) return wrong(worst.found, fix);
+    return worst.offMs > CLOCK_MS ? warning(worst.found, fix) : ok(worst.found);
   },
 ];

@@ -5,7 +5,7 @@ import { passwordsOf } from '@flash-sale/core/config/redis-address.ts';
 import { withPostgres } from '@flash-sale/core/ledger/check-postgres.ts';
 import { type ClockReading, readClock } from '@flash-sale/core/runtime/read-clock.ts';
 import type pg from 'pg';
-import { type Check, ok, type Verdict, warning, wrong } from './report.ts';
+import { type Check, type CheckResult, ok, warning, wrong } from './report.ts';
 import { weaknessOf } from './secrets.ts';
 
 /** Connections of what comes and goes: migrations, the audit, the doctor, a person. */
@@ -132,21 +132,21 @@ export const POSTGRES_CHECKS: readonly Check<PostgresFacts>[] = [
       if (weakness !== null)
         return warning(`the password is ${weakness}`, `psql "$DATABASE_URL" -c '\\password'; the same in DATABASE_URL`);
       if (!isOpen) return ok('a password is required');
-      const mend = 'scram-sha-256 instead of trust in pg_hba.conf, and a password in DATABASE_URL';
+      const fix = 'scram-sha-256 instead of trust in pg_hba.conf, and a password in DATABASE_URL';
       const found = 'no password is required';
-      return isLoopback(host) ? warning(`${found} on this machine`, mend) : wrong(found, mend);
+      return isLoopback(host) ? warning(`${found} on this machine`, fix) : wrong(found, fix);
     },
   ],
   [
     'POSTGRES_TLS',
     'Without TLS the network sees the password, the buyers and the orders.',
     ({ host, tls }) => {
-      const mend = '?sslmode=verify-full in DATABASE_URL, with &sslrootcert=/path/ca.pem for your own CA';
+      const fix = '?sslmode=verify-full in DATABASE_URL, with &sslrootcert=/path/ca.pem for your own CA';
       if (tls === 'verified') return ok('TLS');
-      if (tls === 'unverified') return warning('TLS, and the certificate is not verified', mend);
+      if (tls === 'unverified') return warning('TLS, and the certificate is not verified', fix);
       return isLoopback(host)
         ? ok('none: this machine only')
-        : warning(`none, and ${host} is another machine`, `${mend}; ssl = on in postgresql.conf`);
+        : warning(`none, and ${host} is another machine`, `${fix}; ssl = on in postgresql.conf`);
     },
   ],
   [
@@ -174,21 +174,21 @@ function set(what: string): string {
 }
 
 /** Batches of one sale wait for each other and then read what the other wrote, which a stricter isolation level forbids. */
-function checkSettings({ settings }: PostgresFacts): Verdict {
+function checkSettings({ settings }: PostgresFacts): CheckResult {
   const level = settings.get('default_transaction_isolation');
   const off = ['fsync', 'full_page_writes', 'synchronous_commit'].filter((name) => settings.get(name) === 'off');
   const faults = [
-    ...off.map((name) => ({ found: `${name} is off`, mend: set(`${name} = on`) })),
+    ...off.map((name) => ({ found: `${name} is off`, fix: set(`${name} = on`) })),
     ...(level === 'read committed'
       ? []
-      : [{ found: `default isolation ${level}`, mend: set("default_transaction_isolation = 'read committed'") }]),
+      : [{ found: `default isolation ${level}`, fix: set("default_transaction_isolation = 'read committed'") }]),
   ];
   if (faults.length === 0) return ok(`durable (synchronous_commit ${settings.get('synchronous_commit')}), ${level}`);
-  return wrong(faults.map(({ found }) => found).join(', '), faults.map(({ mend }) => mend).join('; '));
+  return wrong(faults.map(({ found }) => found).join(', '), faults.map(({ fix }) => fix).join('; '));
 }
 
 /** The settings tell of this machine's processes; the server, of those of all machines. */
-function checkConnections({ settings, limitOfLogin, ours, others, needed }: PostgresFacts): Verdict {
+function checkConnections({ settings, limitOfLogin, ours, others, needed }: PostgresFacts): CheckResult {
   const number = (name: string): number => Number(settings.get(name) ?? 0);
   const max = number('max_connections');
   const room = Math.min(
@@ -197,10 +197,10 @@ function checkConnections({ settings, limitOfLogin, ours, others, needed }: Post
   );
   const { connections, what, comeOnTop } = needed;
   const found = `${connections} for ${what}; processes of all machines hold ${ours}, others ${others}, of ${room}`;
-  const mend = `${set(`max_connections = ${max + connections}`)}, and a restart; or a lower DATABASE_POOL_SIZE`;
-  if (!comeOnTop && connections > room) return wrong(found, mend);
+  const fix = `${set(`max_connections = ${max + connections}`)}, and a restart; or a lower DATABASE_POOL_SIZE`;
+  if (!comeOnTop && connections > room) return wrong(found, fix);
   const total = comeOnTop ? ours + connections : Math.max(ours, connections);
-  return total + others > room ? warning(found, mend) : ok(found);
+  return total + others > room ? warning(found, fix) : ok(found);
 }
 
 /** @param pool connections of one process, by kind. @param processes by kind; or the kind of one that starts, beside those that run */

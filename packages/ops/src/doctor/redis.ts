@@ -9,11 +9,11 @@ import type { Redis } from 'ioredis';
 import {
   bytes,
   type Check,
+  type CheckResult,
   type Finding,
   milliseconds,
   ok,
   runChecks,
-  type Verdict,
   warning,
   wrong,
 } from './report.ts';
@@ -195,7 +195,7 @@ function cli({ named, host, port }: RedisNode, command: string): string {
 
 const setConfig = (node: RedisNode, what: string): string => `${cli(node, `CONFIG SET ${what}`)}, then CONFIG REWRITE`;
 
-function checkServer(node: RedisNode): Verdict {
+function checkServer(node: RedisNode): CheckResult {
   const version = fieldOf(node.info, 'redis_version');
   if (Number.parseInt(version, 10) < REDIS_MAJOR_MIN) {
     return wrong(`version ${version}`, `Upgrade it to ${REDIS_MAJOR_MIN} or newer`);
@@ -211,16 +211,16 @@ function checkServer(node: RedisNode): Verdict {
   return ok(`${node.named === 'server' ? placeOf(node) : node.named}, version ${version}`);
 }
 
-function checkLogin(node: RedisNode): Verdict {
-  const mend = `${setConfig(node, 'requirepass …')}; the same in REDIS_URL`;
-  if (node.weakness !== null) return warning(`the password is ${node.weakness}`, mend);
+function checkLogin(node: RedisNode): CheckResult {
+  const fix = `${setConfig(node, 'requirepass …')}; the same in REDIS_URL`;
+  if (node.weakness !== null) return warning(`the password is ${node.weakness}`, fix);
   // If our user may not ask, a password in our own address is all there is to go by.
   if (!node.isOpen) return ok('a password is required');
   const found = 'no password is required';
-  return isLoopback(node.host) ? warning(`${found} on this machine`, mend) : wrong(found, mend);
+  return isLoopback(node.host) ? warning(`${found} on this machine`, fix) : wrong(found, fix);
 }
 
-function checkWritable(node: RedisNode): Verdict {
+function checkWritable(node: RedisNode): CheckResult {
   const role = fieldOf(node.info, 'role');
   if (role !== 'master') return wrong(`it is a ${role}`, 'The address of its master in REDIS_URL');
   const failed = ['aof_last_write_status', 'rdb_last_bgsave_status'].filter(
@@ -235,24 +235,24 @@ function checkWritable(node: RedisNode): Verdict {
 }
 
 /** docs/decisions.md says why sentinels and a cluster need opposite settings. */
-function checkReplicas(node: RedisNode): Verdict {
+function checkReplicas(node: RedisNode): CheckResult {
   if (node.named === 'server') return ok('one server: nothing takes over from it');
   const replicas = Number(fieldOf(node.info, 'connected_slaves'));
   if (replicas === 0) return warning('no replica: nothing takes over', cli(node, 'INFO replication'));
   const needed = Number(node.config.get('min-replicas-to-write') ?? Number.NaN);
   const found = `${replicas} connected, min-replicas-to-write ${Number.isNaN(needed) ? 'hidden' : needed}`;
   if (node.named === 'sentinel' && needed === 0) {
-    const mend = setConfig(node, 'min-replicas-to-write 1 min-replicas-max-lag 2');
-    return warning(`${found}: a master that is cut off accepts orders that are lost`, mend);
+    const fix = setConfig(node, 'min-replicas-to-write 1 min-replicas-max-lag 2');
+    return warning(`${found}: a master that is cut off accepts orders that are lost`, fix);
   }
   if (needed >= replicas) {
-    const mend = `One more replica; or ${setConfig(node, `min-replicas-to-write ${replicas - 1}`)}`;
-    return warning(`${found}: a replica that takes over has one fewer, and refuses orders`, mend);
+    const fix = `One more replica; or ${setConfig(node, `min-replicas-to-write ${replicas - 1}`)}`;
+    return warning(`${found}: a replica that takes over has one fewer, and refuses orders`, fix);
   }
   return ok(found);
 }
 
-function checkMemory(node: RedisNode): Verdict {
+function checkMemory(node: RedisNode): CheckResult {
   const number = (name: string): number => Number(fieldOf(node.info, name));
   const policy = fieldOf(node.info, 'maxmemory_policy');
   if (policy !== 'noeviction')
@@ -275,7 +275,7 @@ function checkMemory(node: RedisNode): Verdict {
   return free < most * MEMORY_FREE_SHARE ? warning(found, more) : ok(found);
 }
 
-function checkPersistence(node: RedisNode): Verdict {
+function checkPersistence(node: RedisNode): CheckResult {
   if (fieldOf(node.info, 'aof_enabled') !== '1') {
     return warning(
       'no append-only file: orders since the last snapshot can be lost',
@@ -292,7 +292,7 @@ function checkPersistence(node: RedisNode): Verdict {
 const hidden = (what: string): string =>
   `${what} in redis.conf or at your provider; or let our user read it: ACL SETUSER … +config|get`;
 
-function checkTuning(node: RedisNode): Verdict {
+function checkTuning(node: RedisNode): CheckResult {
   const off = TUNING.filter(({ name, isFine }) => !isFine(node.config.get(name) ?? ''));
   const wanted = off.map(({ name, value }) => `${name} ${value}`).join(' ');
   if (off.length === 0) return ok('as of `npm start`');
@@ -300,7 +300,7 @@ function checkTuning(node: RedisNode): Verdict {
   return warning(off.map(({ name }) => `${name} ${node.config.get(name)}`).join(', '), setConfig(node, wanted));
 }
 
-function checkLatency(node: RedisNode): Verdict {
+function checkLatency(node: RedisNode): CheckResult {
   const sorted = node.roundTripsMs.toSorted((a, b) => a - b);
   const median = sorted[Math.floor(sorted.length / 2)] ?? 0;
   const worst = sorted.at(-1) ?? 0;
@@ -309,6 +309,6 @@ function checkLatency(node: RedisNode): Verdict {
     ? `; within the last hour ${node.slowest?.command} took ${milliseconds(node.slowest?.ms ?? 0)}`
     : '';
   const found = `median ${milliseconds(median)}, worst ${milliseconds(worst)} of ${sorted.length} round trips${past}`;
-  const mend = `${cli(node, '--latency')}, SLOWLOG GET 10, LATENCY DOCTOR; run it in the network of the API`;
-  return isSlow || median > ROUND_TRIP_MEDIAN_MS || worst > ROUND_TRIP_WORST_MS ? warning(found, mend) : ok(found);
+  const fix = `${cli(node, '--latency')}, SLOWLOG GET 10, LATENCY DOCTOR; run it in the network of the API`;
+  return isSlow || median > ROUND_TRIP_MEDIAN_MS || worst > ROUND_TRIP_WORST_MS ? warning(found, fix) : ok(found);
 }

@@ -2,21 +2,21 @@
 
 export type Outcome = 'ok' | 'warning' | 'wrong';
 
-export interface Verdict {
+export interface CheckResult {
   readonly outcome: Outcome;
   /** What was read. Never a secret. */
   readonly found: string;
   /** What to set or to type; null if the check passed. */
-  readonly mend: string | null;
+  readonly fix: string | null;
 }
 
-export interface Finding extends Verdict {
+export interface Finding extends CheckResult {
   readonly code: string;
   readonly why: string;
 }
 
 /** One row of a table: code, why it matters (true whatever was found), and the check itself. */
-export type Check<Facts> = readonly [code: string, why: string, check: (facts: Facts) => Verdict];
+export type Check<Facts> = readonly [code: string, why: string, check: (facts: Facts) => CheckResult];
 
 export interface DoctorReport {
   /** ISO 8601, by this machine's clock. */
@@ -26,18 +26,18 @@ export interface DoctorReport {
   readonly findings: readonly Finding[];
 }
 
-export function ok(found: string): Verdict {
-  return { outcome: 'ok', found, mend: null };
+export function ok(found: string): CheckResult {
+  return { outcome: 'ok', found, fix: null };
 }
 
 /** It works, and should be changed before a sale. */
-export function warning(found: string, mend: string): Verdict {
-  return { outcome: 'warning', found, mend };
+export function warning(found: string, fix: string): CheckResult {
+  return { outcome: 'warning', found, fix };
 }
 
 /** It does not work, loses orders or admits strangers. */
-export function wrong(found: string, mend: string): Verdict {
-  return { outcome: 'wrong', found, mend };
+export function wrong(found: string, fix: string): CheckResult {
+  return { outcome: 'wrong', found, fix };
 }
 
 export function runChecks<Facts>(checks: readonly Check<Facts>[], facts: Facts): Finding[] {
@@ -59,9 +59,9 @@ const MARKS = { ok: 'ok', warning: 'WARNING', wrong: 'WRONG' } as const;
 
 /** A line for each check; if it failed, the reason and what to do below it. */
 export function printReport({ findings }: DoctorReport): string {
-  const lines = findings.flatMap(({ code, outcome, found, why, mend }) => [
+  const lines = findings.flatMap(({ code, outcome, found, why, fix }) => [
     row(MARKS[outcome], code, found),
-    ...(mend === null ? [] : [row('', '', `why: ${why}`), row('', '', `do:  ${mend}`)]),
+    ...(fix === null ? [] : [row('', '', `why: ${why}`), row('', '', `do:  ${fix}`)]),
   ]);
   const count = (wanted: Outcome): number => findings.filter(({ outcome }) => outcome === wanted).length;
   const [faults, warnings] = [count('wrong'), count('warning')];

@@ -3,7 +3,7 @@ import { type Environment, EnvironmentError, originsOf } from '@flash-sale/core/
 import { readIdentity } from '@flash-sale/core/config/identity.ts';
 import { isLoopback } from '@flash-sale/core/config/loopback.ts';
 import ipaddr from 'ipaddr.js';
-import { type Check, ok, type Verdict, warning, wrong } from './report.ts';
+import { type Check, type CheckResult, ok, warning, wrong } from './report.ts';
 import { weaknessOf } from './secrets.ts';
 
 const BALANCER = 'TRUST_PROXY=10.0.0.0/8 (the addresses of your load balancer, and no others)';
@@ -61,7 +61,7 @@ export const API_CHECKS: readonly Check<Environment>[] = [
 ];
 
 /** As in production, whatever the mode. */
-function checkAuth(settings: Environment): Verdict {
+function checkAuth(settings: Environment): CheckResult {
   try {
     const identity = readIdentity({ ...settings, NODE_ENV: 'production' });
     return ok(identity.kind === 'header' ? 'header: X-User-ID is trusted' : `jwt: issued by ${identity.issuer}`);
@@ -73,7 +73,7 @@ function checkAuth(settings: Environment): Verdict {
 }
 
 /** The schema of the settings checks lengths. */
-function checkSecrets({ ADMIN_TOKEN: token, AUTH, JWT_SECRET }: Environment): Verdict {
+function checkSecrets({ ADMIN_TOKEN: token, AUTH, JWT_SECRET }: Environment): CheckResult {
   if (token === undefined) return wrong('ADMIN_TOKEN is not set: the API does not start', `ADMIN_TOKEN=${FRESH}`);
   const secrets = { ADMIN_TOKEN: token, ...(AUTH === 'jwt' && JWT_SECRET !== undefined ? { JWT_SECRET } : {}) };
   for (const [name, secret] of Object.entries(secrets)) {
@@ -87,7 +87,7 @@ function checkSecrets({ ADMIN_TOKEN: token, AUTH, JWT_SECRET }: Environment): Ve
   );
 }
 
-function checkListeners(settings: Environment): Verdict {
+function checkListeners(settings: Environment): CheckResult {
   const { HOST, TRUST_PROXY, ADMIN_PORT, ADMIN_HOST } = settings;
   if (ADMIN_PORT !== 0) {
     const admin = checkHost(ADMIN_HOST, 'ADMIN_HOST= an address that operators reach and buyers do not');
@@ -101,13 +101,13 @@ function checkListeners(settings: Environment): Verdict {
   );
 }
 
-function checkHost(host: string, mend: string): Verdict {
+function checkHost(host: string, fix: string): CheckResult {
   const range = ipaddr.isValid(host) ? ipaddr.process(host).range() : 'a name';
-  if (range === 'unspecified') return warning(`${host}: open on every address`, mend);
-  return range === 'unicast' ? warning(`${host}: a public address`, mend) : ok(host);
+  if (range === 'unspecified') return warning(`${host}: open on every address`, fix);
+  return range === 'unicast' ? warning(`${host}: a public address`, fix) : ok(host);
 }
 
-function checkProxy({ TRUST_PROXY: proxies }: Environment): Verdict {
+function checkProxy({ TRUST_PROXY: proxies }: Environment): CheckResult {
   const ranges = proxies.split(',').map((range) => range.trim());
   const all = ranges.filter((range) => /\/0+$/.test(range));
   if (all.length > 0) return wrong(`${all.join(', ')}: every client is trusted`, BALANCER);
@@ -125,7 +125,7 @@ function isWide(range: string): boolean {
   return length < (isMapped ? 104 : 32);
 }
 
-function checkRateLimits(settings: Environment): Verdict {
+function checkRateLimits(settings: Environment): CheckResult {
   const { GLOBAL_RATE_LIMIT, RATE_LIMIT_TOKENS, TOKEN_REFILL_RATE, IP_RATE_LIMIT, TRUST_PROXY, HOST } = settings;
   const off = Object.entries({ GLOBAL_RATE_LIMIT, RATE_LIMIT_TOKENS }).filter(([, limit]) => limit === 0);
   if (off.length > 0) {
@@ -144,7 +144,7 @@ function checkRateLimits(settings: Environment): Verdict {
   return ok(`${GLOBAL_RATE_LIMIT} orders a second; a buyer ${buyer}; an address ${IP_RATE_LIMIT || 'unlimited'}`);
 }
 
-function checkBacklog({ BACKLOG_LIMIT: backlog, GLOBAL_RATE_LIMIT: rate }: Environment): Verdict {
+function checkBacklog({ BACKLOG_LIMIT: backlog, GLOBAL_RATE_LIMIT: rate }: Environment): CheckResult {
   if (backlog >= rate) return ok(`${backlog} orders of a sale may wait`);
   return warning(
     `BACKLOG_LIMIT=${backlog} is less than a second of GLOBAL_RATE_LIMIT=${rate}: a drop starts with LEDGER_BEHIND`,
@@ -152,15 +152,15 @@ function checkBacklog({ BACKLOG_LIMIT: backlog, GLOBAL_RATE_LIMIT: rate }: Envir
   );
 }
 
-function checkTimeouts(settings: Environment): Verdict {
+function checkTimeouts(settings: Environment): CheckResult {
   const { REQUEST_TIMEOUT_MS: request, SHUTDOWN_TIMEOUT_MS: stop, SHUTDOWN_DRAIN_MS: drain, TRUST_PROXY } = settings;
   if (stop <= request) {
     const found = `REQUEST_TIMEOUT_MS=${request}: a stop takes at most ${stop} ms, and cuts off requests that wait longer`;
     return warning(found, 'REQUEST_TIMEOUT_MS=2000');
   }
   if (TRUST_PROXY !== '' && drain === 0) {
-    const mend = 'SHUTDOWN_DRAIN_MS=5000 (longer than the load balancer takes to notice)';
-    return warning('SHUTDOWN_DRAIN_MS=0 behind a load balancer: it sends requests to a process that stops', mend);
+    const fix = 'SHUTDOWN_DRAIN_MS=5000 (longer than the load balancer takes to notice)';
+    return warning('SHUTDOWN_DRAIN_MS=0 behind a load balancer: it sends requests to a process that stops', fix);
   }
   return ok(`request ${request} ms, drain ${drain} ms, stop ${stop} ms`);
 }
