@@ -12,7 +12,8 @@ import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { checkPostgres } from '@flash-sale/core/ledger/check-postgres.ts';
 import { findLedger, readSettings } from '@flash-sale/launcher/running-system.ts';
-import { backUpLedger, type Manifest, removeUnfinished } from '@flash-sale/ops/backup/back-up-ledger.ts';
+import { backUpLedger, removeUnfinished } from '@flash-sale/ops/backup/back-up-ledger.ts';
+import type { Manifest } from '@flash-sale/ops/backup/manifest.ts';
 import { findLogs, readAcceptedLogs, reportLogs, reportSkipped } from '@flash-sale/ops/recover/accepted-log-files.ts';
 import { readArguments, usageOf } from './read-arguments.ts';
 

@@ -42,11 +42,11 @@ async function examine(): Promise<Finding[]> {
     const { settings: found, isRunning, changed } = findSettings(root, process.env);
     const { environment: settings, dataFolder } = found;
     const facts = await readFacts({ settings, folders: [dataFolder], timeoutMs: TIMEOUT_MS, roundTrips: ROUND_TRIPS });
-    const but = changed.length > 0 ? `, but for ${changed.join(', ')} as set here` : '';
+    const except = changed.length > 0 ? `, except ${changed.join(', ')}, which is set here` : '';
     const whose = isRunning
-      ? `those of the system that runs on ${dataFolder}${but}`
+      ? `those of the system that runs on ${dataFolder}${except}`
       : 'those of this terminal and of .env';
-    return [finding('SETTINGS', ok(`all can be read: ${whose}`)), ...checkFacts(facts, 'all')];
+    return [finding('SETTINGS', ok(`all are valid: ${whose}`)), ...checkFacts(facts, 'all')];
   } catch (error) {
     if (!(error instanceof EnvironmentError)) throw error;
     return error.message

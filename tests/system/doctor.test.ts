@@ -105,7 +105,7 @@ test('the servers of `npm start` pass with settings that are fit: only ok, exit 
   }, 30_000);
   expect(said.err).toBe('');
   expect(said.out).toMatch(/^ {2}ok {7}REDIS_PERSISTENCE {5}append-only file, appendfsync everysec$/m);
-  expect(said.out).toMatch(/\n\n\d\d checks: all is well\n$/);
+  expect(said.out).toMatch(/\n\n\d\d checks: all ok\n$/);
   expect(said.out).not.toMatch(/WARNING|WRONG|why:/);
   for (const secret of [TOKEN, new URL(redis.url).password, new URL(postgres.url).password]) {
     expect(said.out).not.toContain(secret);
@@ -138,7 +138,7 @@ test('the running system is found by what it wrote down, and its settings are ch
   removeSystemFile(dataFolder);
   const { findings } = JSON.parse(said.out) as DoctorReport;
   expect(findings[0]?.found).toMatch(
-    /^all can be read: those of the system that runs on .*data, but for PORT as set here$/,
+    /^all are valid: those of the system that runs on .*data, except PORT, which is set here$/,
   );
   expect(faultsOf(findings)).toEqual(['RATE_LIMITS warning']);
 });

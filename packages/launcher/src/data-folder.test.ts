@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { claimDataFolder, keptSecret } from './data-folder.ts';
-import { commandLine, endLeftovers, signalProcess, worksIn } from './process-table.ts';
+import { endLeftovers, signalProcess, worksIn } from './process-table.ts';
 
 let folder = '';
 let file = '';
@@ -41,7 +41,7 @@ test('a folder on which a system runs is refused, with its pid and a way out, un
   expect(() => claimDataFolder(folder)).toThrow(new RegExp(`already runs on .*pid ${pid}.*DATA_DIR=`));
   expect(record()).toMatchObject({ launcher: pid });
   signalProcess(pid, 'SIGKILL');
-  while (commandLine(pid) !== undefined) await new Promise((resolve) => setTimeout(resolve, 10));
+  while (worksIn(pid, process.execPath)) await new Promise((resolve) => setTimeout(resolve, 10));
   const claim = claimDataFolder(folder);
   expect(claim.left).toEqual({ redis: 12_345 });
   // Known to the next start, too, in case this one is killed before it has ended it.
@@ -64,8 +64,8 @@ test('leftovers are ended when they have the folder in their arguments, and only
   const neighbour = await running('', `${folder}-2/redis/redis.conf`);
   const lines: string[] = [];
   await endLeftovers({ redis, 'api-1': neighbour }, folder, 5_000, (line) => lines.push(line));
-  expect(commandLine(redis)).toBeUndefined();
-  expect(commandLine(neighbour)).toBeDefined();
+  expect(worksIn(redis, folder)).toBe(false);
+  expect(worksIn(neighbour, `${folder}-2`)).toBe(true);
   expect(lines).toEqual([`stopping redis (pid ${redis}), left by a start that was killed`]);
   expect(worksIn(2 ** 22 + 1, folder)).toBe(false);
 });

@@ -13,7 +13,7 @@ const KILLED_WITHIN_MS = 5_000;
  * @returns the command line, separated by spaces; undefined if there is no such process or it is a
  * zombie
  */
-export function commandLine(pid: number): string | undefined {
+function commandLine(pid: number): string | undefined {
   try {
     const text =
       process.platform === 'linux'

@@ -13,7 +13,7 @@ export interface CommandResult {
   readonly stderr: string;
 }
 
-export interface CommandOptions {
+interface CommandOptions {
   readonly cwd?: string;
   /** Replaces this process's environment. */
   readonly env?: NodeJS.ProcessEnv;

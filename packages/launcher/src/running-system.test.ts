@@ -9,7 +9,6 @@ import {
   findOperator,
   findServers,
   findSettings,
-  readSystemFile,
   removeSystemFile,
   writeSystemFile,
 } from './running-system.ts';
@@ -63,9 +62,12 @@ test('a shell that reads system.env, and a command, have what the running proces
   expect(shell).toMatchObject(all);
   expect(shell).not.toHaveProperty('LOG_FILE');
   expect(shell).not.toHaveProperty('SHELL', given.SHELL);
-  expect(readSystemFile(folder)).toMatchObject(all);
+  const { AUTH, JWT_ISSUER, ADMIN_TOKEN, JWT_AUDIENCE } = given;
+  const read = findSettings(folder, { DATA_DIR: folder });
+  expect(read.settings.environment).toMatchObject({ AUTH, JWT_ISSUER, ADMIN_TOKEN, JWT_AUDIENCE, PORT: 5964 });
+  expect(read.isRunning).toBe(true);
   removeSystemFile(folder);
-  expect(readSystemFile(folder)).toEqual({});
+  expect(findSettings(folder, { DATA_DIR: folder })).toMatchObject({ isRunning: false, changed: [] });
 });
 
 test("a command means the running system; its terminal's settings go first", () => {

@@ -116,7 +116,7 @@ export function writeSystemFile(dataFolder: string, given: Variables): void {
 /**
  * @returns name → text; {} if no system runs. Node's parseEnv cannot parse quotes within quotes.
  */
-export function readSystemFile(dataFolder: string): Record<string, string> {
+function readSystemFile(dataFolder: string): Record<string, string> {
   let text: string;
   try {
     text = readFileSync(systemFile(dataFolder), 'utf8');

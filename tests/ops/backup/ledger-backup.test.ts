@@ -9,13 +9,9 @@ import { migrateLedger } from '@flash-sale/core/ledger/migrate.ts';
 import { createOrderStore } from '@flash-sale/core/ledger/order-store.ts';
 import { createSaleStore } from '@flash-sale/core/ledger/sale-store.ts';
 import { readAccepted } from '@flash-sale/core/runtime/accepted-log.ts';
-import {
-  backUpLedger,
-  type Manifest,
-  MISSING_ORDERS_FILE,
-  removeUnfinished,
-} from '@flash-sale/ops/backup/back-up-ledger.ts';
+import { backUpLedger, removeUnfinished } from '@flash-sale/ops/backup/back-up-ledger.ts';
 import { COPY_STATEMENT_MS } from '@flash-sale/ops/backup/ledger-tables.ts';
+import { type Manifest, MISSING_ORDERS_FILE } from '@flash-sale/ops/backup/manifest.ts';
 import { afterRestore, BackupUnfitError, type Restored, restoreLedger } from '@flash-sale/ops/backup/restore-ledger.ts';
 import pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, inject, test } from 'vitest';

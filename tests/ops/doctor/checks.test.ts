@@ -224,16 +224,16 @@ test('the report has a line for each check, the reason and what to do below it, 
     [
       '  WRONG    POSTGRES_ANSWERS      db.example, version 14�[2J',
       '                                 why: PostgreSQL is the ledger: without it no order is confirmed.',
-      '                                 do:  Upgrade it to 15 or newer',
+      '                                 fix: Upgrade it to 15 or newer',
       '  WARNING  REDIS_PERSISTENCE     appendfsync no: a power cut loses about 30 s',
       '                                 why: Until the ledger has it, an accepted order is only in Redis.',
-      '                                 do:  redis-cli -u "$REDIS_URL" CONFIG SET appendfsync everysec, then CONFIG REWRITE',
+      '                                 fix: redis-cli -u "$REDIS_URL" CONFIG SET appendfsync everysec, then CONFIG REWRITE',
       '',
       '2 checks: 1 wrong, 1 warning',
       '',
     ].join('\n'),
   );
-  expect(printReport(reportOf([]))).toMatch(/0 checks: all is well\n$/);
+  expect(printReport(reportOf([]))).toMatch(/0 checks: all ok\n$/);
   const codeOf = (changed: Changed) => exitCodeOf(reportOf(bad(changed)));
   expect([codeOf({}), codeOf(env({ IP_RATE_LIMIT: '0' })), codeOf({ openFiles: 1 })]).toEqual([0, 2, 1]);
 });

@@ -19,7 +19,7 @@ import {
 /**
  * Characters of a token: half of HEADER_LIMIT_BYTES. Tokens of large directories have about 4,000.
  */
-export const MAX_TOKEN_LENGTH = 8_192;
+const MAX_TOKEN_LENGTH = 8_192;
 /**
  * Cached tokens, 250 bytes each. A verification takes 40 to 130 µs of CPU, a cached one 1 µs; an
  * order takes about 55 µs.
@@ -28,7 +28,7 @@ const KNOWN_TOKENS_MAX = 50_000;
 /** Milliseconds that a verified token is cached at most, even if it expires later. */
 export const KNOWN_TOKEN_MAX_MS = 5 * 60_000;
 
-export type TokenOutcome =
+type TokenOutcome =
   | { readonly word: 'buyer'; readonly buyerId: string }
   | { readonly word: 'expired' }
   | { readonly word: 'invalid' }

@@ -2,7 +2,7 @@
 import { type Static, Type } from '@sinclair/typebox';
 import { problemResponses } from '../plugins/problems.ts';
 
-export const SaleViewSchema = Type.Object({
+const SaleViewSchema = Type.Object({
   id: Type.String({ description: 'The product id of the URL.' }),
   name: Type.String(),
   description: Type.Union([Type.String(), Type.Null()]),

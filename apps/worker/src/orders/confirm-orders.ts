@@ -21,7 +21,7 @@ export interface ConfirmDependencies {
   readonly count: CountOrder;
 }
 
-export type CountOrder = (status: OrderOutcome['status']) => void;
+type CountOrder = (status: OrderOutcome['status']) => void;
 
 /** @throws if ledger or inventory cannot be reached: confirm the whole batch again */
 export async function confirmOrders(

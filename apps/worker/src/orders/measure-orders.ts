@@ -29,8 +29,6 @@ export interface JobInfo {
   readonly attempt: number;
 }
 
-export type OrderMeasures = ReturnType<typeof createOrderMeasures>;
-
 export function createOrderMeasures(time: TimeBatch, tracing: Tracing | null) {
   const jobSpans = new AsyncLocalStorage<SpanGroup>();
 

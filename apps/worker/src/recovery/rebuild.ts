@@ -74,11 +74,7 @@ export function createInventoryWatch(
  * @returns false if another worker rebuilds it
  * @throws InventoryRecoveringError if a newer rebuild has fenced this one off
  */
-export async function rebuildInventory(
-  dependencies: RebuildDependencies,
-  saleId: string,
-  closedMs: number,
-): Promise<boolean> {
+async function rebuildInventory(dependencies: RebuildDependencies, saleId: string, closedMs: number): Promise<boolean> {
   const { rebuild, leaseMs = REBUILD_LEASE_MS } = dependencies;
   const token = randomUUID();
   if (!(await rebuild.takeLease(saleId, token, leaseMs))) return false;

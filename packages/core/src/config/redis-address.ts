@@ -32,7 +32,7 @@ export interface SentinelAddress extends Login {
   readonly caFile?: string;
 }
 
-export interface ServerAddress {
+interface ServerAddress {
   readonly kind: 'server';
   /** As ioredis parses it. */
   readonly url: string;

@@ -8,7 +8,7 @@ import type { Logger } from 'pino';
 import { BREAKER_CALLS_MIN, BREAKER_RETRY_MS, BREAKER_WINDOW_MS } from '../config/limits.ts';
 import { type Dependency, DependencyUnavailableError, isSilent } from './errors.ts';
 
-export type BreakerState = 'closed' | 'open' | 'half_open';
+type BreakerState = 'closed' | 'open' | 'half_open';
 
 export interface Breaker {
   readonly dependency: Dependency;

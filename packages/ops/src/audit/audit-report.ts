@@ -1,6 +1,6 @@
-/** What an audit reports: violations by code, the numbers of each sale, and how both are printed. */
+/** What an audit reports, and how it is printed: violations by code, and each sale's numbers. */
 
-/** Every code with its meaning, in the order in which they are listed. `npm run audit:sale -- --codes` prints this table. */
+/** Every code with its meaning, in the order of `npm run audit:sale -- --codes`. */
 export const CODES = {
   // The inventory alone
   INVENTORY_UNREADABLE: "A field of the sale's inventory is not a whole number, or a key in Redis has the wrong type.",
@@ -103,7 +103,7 @@ export function listViolations(all: readonly Violation[]): Violation[] {
   });
 }
 
-/** @returns 0: clean; 1: there are violations; 2: there are none, and some sales could not be checked */
+/** @returns 0: clean; 1: violations; 2: no violations, but some sales could not be checked */
 export function exitCodeOf({ clean, sales, queue }: AuditReport): 0 | 1 | 2 {
   if ([...sales, queue].some(({ violations }) => violations.length > 0)) return 1;
   return clean ? 0 : 2;

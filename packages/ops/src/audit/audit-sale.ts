@@ -1,7 +1,7 @@
 /**
- * The auditor: reads Redis, PostgreSQL and the queue, and says whether the numbers of each sale agree. A sale may be live
- * meanwhile. Each snapshot is exact as far as reads of several stores can be; a violation is reported once a number of
- * snapshots in a row contain it.
+ * The auditor: reads Redis, PostgreSQL and the queue, and checks that the numbers of each sale agree.
+ * A sale may be live. The stores are not read at one instant, so a violation is reported only if
+ * several snapshots in a row contain it.
  */
 import type { Keys } from '@flash-sale/core/inventory/keys.ts';
 import type { AnyRedis } from '@flash-sale/core/runtime/redis/open-redis.ts';
@@ -23,11 +23,11 @@ export interface AuditOptions {
   readonly snapshots?: number;
   /** Milliseconds between two of them. */
   readonly pauseMs?: number;
-  /** Milliseconds within which an order or a stock change ends (I3); only older ones are checked for their end. */
+  /** Milliseconds within which an order or a stock change ends (I3); younger ones are in progress. */
   readonly settleMs?: number;
   /** Milliseconds that an inventory may stay closed or missing: a worker rebuilds it. */
   readonly closedMs?: number;
-  /** Milliseconds after which a sale whose inventory is rebuilt again and again is given up as not checked. */
+  /** Milliseconds after which a sale is not checked, because its inventory is rebuilt repeatedly. */
   readonly maxMs?: number;
 }
 
@@ -67,7 +67,7 @@ export async function auditSales(options: AuditOptions): Promise<AuditReport> {
   };
 }
 
-/** What every snapshot so far contained. Decided once nothing is left, or enough snapshots were taken. */
+/** What every snapshot contained. Decided once it is empty, or enough snapshots were taken. */
 function createSuspects(needed: number) {
   let suspects: readonly Violation[] = [];
   let count = 0;
@@ -84,7 +84,7 @@ function createSuspects(needed: number) {
   };
 }
 
-/** The audit of one sale, a snapshot at a time. It starts again when the inventory closes, opens or changes its epoch. */
+/** Audits one sale. Starts again when the inventory closes, opens or changes its epoch. */
 function startAudit(stores: SaleStores, bounds: typeof DEFAULTS) {
   const startedAt = performance.now();
   let phase = { name: '', since: startedAt };

@@ -1,7 +1,8 @@
 /**
- * Idempotency keys, in both directions: each key in Redis leads to an order of its buyer and quantity, and each confirmed
- * order is found by its key. Both are scanned in chunks, in an order in which an order in progress is always found: its key
- * and its reservation are written together, and the reservation ends after the ledger has the order.
+ * Checks idempotency keys in both directions: each key in Redis leads to an order of its buyer and
+ * quantity, and each confirmed order is found by its key. Keys are read first, then reservations,
+ * then the ledger: a key and its reservation are written together, and the reservation ends after
+ * the ledger has the order.
  */
 import { decodeOrderKey, decodeReservation, orderKeyValue } from '@flash-sale/core/inventory/reservation.ts';
 import type { Violation } from './audit-report.ts';

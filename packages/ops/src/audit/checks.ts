@@ -1,4 +1,4 @@
-/** What must be true of one snapshot of a sale. What concerns the ledger alone is in ledger-checks.ts. */
+/** What must be true of one snapshot of a sale. ledger-checks.ts checks the ledger alone. */
 import type { AcceptedOrder } from '@flash-sale/core/domain/order.ts';
 import type { Equation, Violation, ViolationCode } from './audit-report.ts';
 import type { InventorySnapshot } from './read-inventory.ts';
@@ -96,7 +96,10 @@ function* compareUnits(name: string, counted: number, held: number, what: string
   yield violation(counted > held ? 'UNITS_WITHOUT_OWNER' : 'UNITS_NOT_COUNTED', name, detail);
 }
 
-/** Confirmed orders of an earlier epoch in a job: the inventory may have readmitted them after its snapshot. */
+/**
+ * Confirmed orders of an earlier epoch that are in a job: the inventory may have readmitted them
+ * after its snapshot.
+ */
 function maybeReadmitted({ jobs, inventory, ledger }: Open): { buyerId: string; quantity: number }[] {
   const earlier = jobs.filter(({ epoch }) => epoch < ledger.sale.epoch);
   const ids = new Set(earlier.flatMap(({ orders }) => orders.map(({ id }) => id)));
@@ -150,8 +153,8 @@ function* checkReservations(snapshot: Open): Iterable<Violation> {
     const { buyerId, quantity } = reservation;
     const order = ledger.orders.get(id);
     if (order && (order.buyerId !== buyerId || order.quantity !== quantity || order.saleId !== saleId)) {
-      const row = `${order.status} are ${units(order.quantity)} of ${order.saleId} for ${order.buyerId}`;
-      yield violation('ORDER_DIFFERS', id, `Reserved are ${units(quantity)} for ${buyerId}; ${row}.`);
+      const row = `${units(order.quantity)} of ${order.saleId} for ${order.buyerId}, ${order.status}`;
+      yield violation('ORDER_DIFFERS', id, `The reservation has ${units(quantity)} for ${buyerId}, the ledger ${row}.`);
     }
     const age = ageOf(reservation.reservedAt, snapshot);
     if (age <= settleMs) continue;
@@ -178,7 +181,7 @@ function* checkJobs(snapshot: Open): Iterable<Violation> {
     for (const { id, reservedAt } of job.orders) {
       if (inventory.reservations.has(id) || ledger.orders.has(id)) continue;
       const age = ageOf(reservedAt, snapshot);
-      // Redis lost the reservation of an earlier epoch. The worker that takes the job readmits the order.
+      // Redis lost the reservation of an earlier epoch. The worker of the job readmits the order.
       if (job.epoch >= ledger.sale.epoch) {
         const detail = `Job ${job.id} would confirm this order, which has neither a reservation nor an outcome.`;
         yield violation('JOB_WITHOUT_RESERVATION', id, detail);

@@ -1,16 +1,19 @@
 /**
- * Finds the buyers whose units must be compared: the hash of buyers may be as large as the sale, and is scanned in chunks.
- * A scan is not of one instant, so a difference is only a candidate, to be read again together with everything else.
+ * Finds the buyers whose units must be compared. Their hash may be as large as the sale, so it is
+ * scanned. A scan is not of one instant: a difference is a candidate that the snapshot reads again.
  */
 import { decodeReservation } from '@flash-sale/core/inventory/reservation.ts';
 import { pagesIfHash, readNumbers } from './read-inventory.ts';
 import { eachBuyer } from './read-ledger.ts';
 import type { SaleStores } from './read-snapshot.ts';
 
-/** More than a crowd orders during a scan; if more differ, the first ones already show that the sale is broken. */
+/** More than order during a scan; if more differ, the first ones already show the fault. */
 const BUYERS_MAX = 50_000;
 
-/** @returns buyers whose count differs from their orders, and those who are ordering: there an order may hide a difference */
+/**
+ * @returns buyers whose count differs from their orders, and those who are ordering, where an order
+ * may hide a difference
+ */
 export async function findBuyers({ redis, pool, saleKeys, saleId }: SaleStores): Promise<string[]> {
   // Without a cap nobody's units are counted.
   if (Number(await redis.hget(saleKeys.inventory, 'per_buyer_limit').catch(() => 0)) === 0) return [];

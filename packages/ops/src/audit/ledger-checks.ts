@@ -1,4 +1,4 @@
-/** What must be true of a sale in the ledger alone: SQL that selects subject and detail of each violation. */
+/** Checks of the ledger alone: SQL that selects subject and detail of each violation. */
 import { ORDERS_OF_SALE } from '@flash-sale/core/ledger/orders-of-sale.ts';
 import type { PoolClient } from 'pg';
 import type { Violation, ViolationCode } from './audit-report.ts';
@@ -7,7 +7,7 @@ import type { Violation, ViolationCode } from './audit-report.ts';
 const SALE_AND_UNITS = `sales s, (SELECT coalesce(sum(quantity), 0) AS units FROM orders
                                    WHERE ${ORDERS_OF_SALE} AND status = 'confirmed') o WHERE s.id = $1`;
 
-/** Added units enter the ledger's allotment when a change begins, withdrawn ones leave it when the change is applied. */
+/** The ledger adds units when a stock change begins, and withdraws them once it is applied. */
 const EXPLAINED = `(SELECT (after->>'allotment')::int FROM operator_actions
                      WHERE sale_id = $1 AND action = 'create' ORDER BY id LIMIT 1)
                  + (SELECT coalesce(sum(delta), 0) FROM stock_changes
@@ -23,7 +23,7 @@ const CHECKS: readonly (readonly [code: ViolationCode, sql: string])[] = [
   ],
   [
     'LEDGER_OVERSOLD',
-    `SELECT 'sold', format('Sold are %s units of an allotment of %s.', greatest(sold, units), allotment)
+    `SELECT 'sold', format('%s units are sold of an allotment of %s.', greatest(sold, units), allotment)
        FROM ${SALE_AND_UNITS} AND greatest(sold, units) > allotment`,
   ],
   [

@@ -36,7 +36,7 @@ export async function readInventory(
     .hgetall(sale.reservations)
     .hkeys(sale.claims)
     .hkeys(sale.redeliveries)
-    // HMGET needs a field. One that does not exist still tells whether the key is a hash.
+    // HMGET needs a field. One that does not exist still shows whether the key is a hash.
     .hmget(sale.buyers, ...buyerIds, '')
     .hlen(sale.orderKeys);
   let wrongType: string | null = null;
@@ -64,7 +64,7 @@ export async function readInventory(
   };
 }
 
-/** The clock of the Redis that has the sale (in a cluster: of its node), and the inventory's numbers at that time. */
+/** The clock of the Redis node that has the sale, and the inventory's numbers at that time. */
 export async function readNumbers(redis: AnyRedis, sale: SaleKeys): Promise<{ at: number; numbers: string }> {
   const replies = await redis.multi().time().hmget(sale.inventory, 'allotment', 'available', 'reserved', 'sold').exec();
   const [time, numbers] = replies as [[null, [string, string]], [unknown, string[] | null]];

@@ -1,18 +1,17 @@
 /**
- * What PostgreSQL has of a sale: one read-only snapshot, so that everything in it is of one instant. Sums are computed by
- * the database; rows are fetched only for orders and buyers that are asked for, in chunks.
+ * What PostgreSQL has of a sale, in one read-only snapshot. The database computes sums; rows are
+ * fetched in chunks, and only for the orders and buyers that are asked for.
  */
+import { type Client, inTransaction } from '@flash-sale/core/ledger/connect-postgres.ts';
 import { ORDERS_OF_SALE } from '@flash-sale/core/ledger/orders-of-sale.ts';
-import type { Pool, PoolClient } from 'pg';
+import type { Pool } from 'pg';
 import type { Violation } from './audit-report.ts';
 import { checkLedger } from './ledger-checks.ts';
-
-type Client = Pick<PoolClient, 'query'>;
 
 /** Ids in one statement, and rows fetched at a time. */
 const CHUNK = 5_000;
 
-/** @param ms SQL of a number of ms since 1970: rounded as created_at was when the order was stored */
+/** @param ms SQL of ms since 1970: rounded as created_at was when the order was stored */
 const timeOf = (ms: string): string => `to_timestamp((${ms})::float8 / 1000.0)`;
 const unitsWhere = (condition: string): string => `coalesce(sum(quantity) FILTER (WHERE ${condition}), 0)::float8`;
 
@@ -23,7 +22,7 @@ export interface LedgerOrder {
   readonly status: string;
 }
 
-export interface LedgerSale {
+interface LedgerSale {
   readonly allotment: number;
   readonly sold: number;
   readonly perBuyerLimit: number;
@@ -44,9 +43,9 @@ export interface LedgerSnapshot {
   readonly sale: LedgerSale;
   readonly confirmedOrders: number;
   readonly rejectedOrders: number;
-  /** Units that the inventory must have committed by its snapshot: of confirmed orders reserved before, and not any more. */
+  /** Units that the inventory must have committed by its snapshot: confirmed, no longer reserved. */
   readonly committed: number;
-  /** The same by buyer: of those that were asked for, and of those over the cap. Empty without a cap. */
+  /** The same by buyer, of those asked for and those over the cap. Empty without a cap. */
   readonly committedOf: ReadonlyMap<string, number>;
   /** The orders that were asked for. */
   readonly orders: ReadonlyMap<string, LedgerOrder>;
@@ -89,7 +88,10 @@ export async function readLedger(pool: Pool, question: LedgerQuestion): Promise<
   });
 }
 
-export async function readOrders(client: Client, ids: readonly string[]): Promise<Map<string, LedgerOrder>> {
+export async function readOrders(
+  client: Pick<Client, 'query'>,
+  ids: readonly string[],
+): Promise<Map<string, LedgerOrder>> {
   const found = new Map<string, LedgerOrder>();
   for (let at = 0; at < ids.length; at += CHUNK) {
     const { rows } = await client.query<LedgerOrder & { id: string }>(
@@ -101,7 +103,10 @@ export async function readOrders(client: Client, ids: readonly string[]): Promis
   return found;
 }
 
-/** Every buyer's confirmed units of orders reserved before `at` (ms by the clock of Redis), and whether there are newer ones. */
+/**
+ * Every buyer's confirmed units of orders reserved before `at` (ms by the clock of Redis), and
+ * whether there are newer ones.
+ */
 export function eachBuyer(
   pool: Pool,
   { saleId, at }: { saleId: string; at: number },
@@ -140,21 +145,11 @@ async function eachChunk<Row extends object>(
   });
 }
 
-async function inSnapshot<Result>(pool: Pool, read: (client: PoolClient) => Promise<Result>): Promise<Result> {
-  const client = await pool.connect();
-  let broken: Error | undefined;
-  const onError = (error: Error): void => {
-    broken = error;
-  };
-  client.on('error', onError);
-  try {
-    await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
-    return await read(client);
-  } finally {
-    await client.query('ROLLBACK').catch(onError);
-    client.off('error', onError);
-    client.release(broken);
-  }
+function inSnapshot<Result>(pool: Pool, read: (client: Client) => Promise<Result>): Promise<Result> {
+  return inTransaction(pool, null, async (client) => {
+    await client.query('SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY');
+    return read(client);
+  });
 }
 
 async function readSale(client: Client, saleId: string): Promise<LedgerSale | null> {
@@ -175,9 +170,10 @@ async function readSale(client: Client, saleId: string): Promise<LedgerSale | nu
 }
 
 /**
- * Parameters $1 to $4: sale, when the inventory was read, when the ledger's snapshot was taken, reserved ids. An order
- * reserved in the millisecond in which the inventory was read is still reserved there, or came after it: none is confirmed
- * and committed within a millisecond. An order "reserved" after $3 was reserved before the clock of Redis was set back.
+ * Parameters $1 to $4: sale, when the inventory was read, when the ledger's snapshot was taken,
+ * reserved ids. An order reserved in the same millisecond in which the inventory was read is still
+ * reserved there, or came later: none is confirmed and committed within 1 ms. An order "reserved"
+ * after $3 was reserved before the clock of Redis was set back.
  */
 const COMMITTED = unitsWhere(
   `(created_at < ${timeOf('$2')} OR created_at >= ${timeOf('$3::float8 + 1')}) AND id NOT IN (SELECT unnest($4::text[]))`,

@@ -1,5 +1,5 @@
 /**
- * One snapshot of a sale, read in the order in which an order goes: jobs, then the inventory, then the ledger. An order
+ * One snapshot of a sale, read in the order in which an order moves: jobs, inventory, ledger. An order
  * is in at least one of them.
  */
 import type { SaleKeys } from '@flash-sale/core/inventory/keys.ts';

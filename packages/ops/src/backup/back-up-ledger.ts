@@ -1,6 +1,7 @@
 /**
- * Writes the ledger, as of one instant, into a folder: a compressed file for each table, the accepted orders that the
- * ledger did not have, and a manifest. The folder gets its name last, so an unfinished backup is never taken for one.
+ * Writes the ledger, as of one instant, into a folder: a compressed file for each table, the accepted
+ * orders that the ledger did not have, and a manifest. The folder gets its name last, so an
+ * unfinished backup cannot be mistaken for a complete one.
  */
 import { createHash } from 'node:crypto';
 import {
@@ -21,38 +22,18 @@ import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
 import { checkMigrated, listApplied } from '@flash-sale/core/ledger/migrate.ts';
 import { ACCEPTED, acceptedFields } from '@flash-sale/core/runtime/accepted-log.ts';
-import { type Static, Type } from '@sinclair/typebox';
 import type pg from 'pg';
 import { to as copyTo } from 'pg-copy-streams';
 import type { LoggedOrder } from '../recover/accepted-log-files.ts';
 import { COPY_STATEMENT_MS, inTransaction, type LedgerTable, listLedgerTables } from './ledger-tables.ts';
+import { MANIFEST, type Manifest, MISSING_ORDERS_FILE } from './manifest.ts';
 
-export const MANIFEST = 'manifest.json';
-/** `npm run recover:orders` reads it. */
-export const MISSING_ORDERS_FILE = 'accepted-orders.log.gz';
 const UNFINISHED = '.unfinished';
-
-const File = { name: Type.String({ pattern: '^[A-Za-z0-9_.-]+$' }), bytes: Type.Integer(), sha256: Type.String() };
-
-export const ManifestSchema = Type.Object({
-  /** ISO 8601, by the ledger's clock: everything committed by then is in the backup. */
-  at: Type.String(),
-  /** Names of the migrations that the ledger had, in order. */
-  migrations: Type.Array(Type.String()),
-  /** In an order in which they can be filled. */
-  tables: Type.Array(
-    Type.Object({ ...File, table: Type.String(), columns: Type.Array(Type.String()), rows: Type.Integer() }),
-  ),
-  /** null: no log of the API was given. */
-  missingOrders: Type.Union([Type.Null(), Type.Object({ ...File, orders: Type.Integer() })]),
-});
-
-export type Manifest = Static<typeof ManifestSchema>;
 
 /**
  * @param folder of the backup to be
  * @param accepted the accepted-order log, in chunks; null: there is none
- * @throws PostgresUnfitError if the ledger is older than this code, or what PostgreSQL or the disk throws
+ * @throws PostgresUnfitError if the ledger is older than this code; what PostgreSQL or the disk throws
  */
 export async function backUpLedger(options: {
   databaseUrl: string;
@@ -74,7 +55,7 @@ export async function backUpLedger(options: {
         const migrations = await listApplied(client);
         const tables = [];
         for (const table of await listLedgerTables(client)) tables.push(await copyTable(client, draft, table));
-        // Read after the snapshot was taken: an order accepted before it is in the ledger or in this log.
+        // Read after the snapshot: an order accepted before it is in the ledger or in this log.
         const missingOrders = accepted && (await writeMissing(client, draft, accepted));
         return { at: (rows[0] as { at: Date }).at.toISOString(), migrations, tables, missingOrders };
       },
@@ -152,7 +133,7 @@ function flushFolder(folder: string): void {
 }
 
 /**
- * Removes what backups left whose process was killed. One that was written to within COPY_STATEMENT_MS may be running.
+ * Removes what killed backups left. One that was written to within COPY_STATEMENT_MS may be running.
  *
  * @returns the folders removed
  */

@@ -1,12 +1,12 @@
-/** The ledger's tables as the database has them, so that a table of a later migration is backed up by itself. */
+/** The ledger's tables, read from the database: a table of a later migration is backed up, too. */
 import { MIGRATIONS_TABLE } from '@flash-sale/core/ledger/migrate.ts';
 import pg from 'pg';
 
 /** For one statement. The largest table is copied within a minute; a slow disk may take longer. */
 export const COPY_STATEMENT_MS = 3_600_000;
 
-/** COPY writes dates as the session is set. SET LOCAL, because PgBouncer refuses them as options of the connection. */
-export const COPY_SETTINGS =
+/** COPY writes dates by these. SET LOCAL, because PgBouncer refuses them as connection options. */
+const COPY_SETTINGS =
   "SET LOCAL datestyle = 'ISO, YMD'; SET LOCAL intervalstyle = 'postgres'; SET LOCAL client_encoding = 'UTF8'";
 
 export interface LedgerTable {
@@ -35,7 +35,7 @@ export async function listLedgerTables(client: pg.Client): Promise<LedgerTable[]
   return rows;
 }
 
-/** Runs `work` in one transaction on a connection of its own, which is cut if it fails: it may be in the middle of a COPY. */
+/** Runs `work` in one transaction on its own connection, which is cut if a COPY may be unfinished. */
 export async function inTransaction<Result>(
   databaseUrl: string,
   mode: 'REPEATABLE READ, READ ONLY' | 'READ COMMITTED',

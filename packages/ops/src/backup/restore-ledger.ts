@@ -10,15 +10,15 @@ import { listApplied, listMigrations, migrateLedger } from '@flash-sale/core/led
 import { Value } from '@sinclair/typebox/value';
 import type pg from 'pg';
 import { from as copyFrom } from 'pg-copy-streams';
-import { MANIFEST, type Manifest, ManifestSchema } from './back-up-ledger.ts';
 import { inTransaction, type LedgerTable, listLedgerTables } from './ledger-tables.ts';
+import { MANIFEST, type Manifest, ManifestSchema } from './manifest.ts';
 
 /** Milliseconds to wait for a lock on the tables: API and worker may be reading an empty ledger. */
 const LOCK_MS = 10_000;
 
 /**
- * A restore raises each sale's epoch to the seconds since then, which is above every epoch of an inventory: none is rebuilt
- * once a second. An integer lasts until 2094.
+ * A restore raises each sale's epoch to the seconds since then. That is above every epoch of an
+ * inventory, because none is rebuilt once a second. An integer lasts until 2094.
  */
 const EPOCHS_SINCE = '2026-01-01T00:00:00Z';
 
@@ -33,7 +33,7 @@ export interface Restored {
   readonly paused: string[];
 }
 
-/** @throws BackupUnfitError; then nothing was changed, except that empty tables may have been created */
+/** @throws BackupUnfitError; then nothing was changed, but empty tables may have been created */
 export async function restoreLedger(options: { databaseUrl: string; folder: string }): Promise<Restored> {
   const { databaseUrl, folder } = options;
   const manifest = await readManifest(folder);
@@ -69,8 +69,8 @@ export async function restoreLedger(options: { databaseUrl: string; folder: stri
 }
 
 /**
- * Raises every epoch, so that each inventory is rebuilt, and pauses every sale that is not over: its free units may belong
- * to orders that came after the backup. For a ledger that other tools restored.
+ * For a ledger that other tools restored. Raises every epoch, so that each inventory is rebuilt, and
+ * pauses every sale that is not over: its free units may belong to orders made after the backup.
  *
  * @returns ids of the sales that were paused
  */
@@ -154,7 +154,7 @@ async function fillTable(
   { name, table, columns, rows }: Manifest['tables'][number],
 ) {
   const copy = client.query(copyFrom(`COPY ${table} (${columns.join(', ')}) FROM STDIN`));
-  // Not a destination of the pipeline, which would end a COPY that the server has already ended, and wait for an answer.
+  // Not a destination of the pipeline, which would end a COPY that the server has already ended.
   const finished = once(copy, 'finish');
   finished.catch(() => {});
   const filled = pipeline(

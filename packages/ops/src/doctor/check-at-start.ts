@@ -1,4 +1,4 @@
-/** The doctor at the start of a process in production: a log line for each fault, and a refusal of weak secrets. */
+/** The doctor at the start of a process in production: logs each fault and refuses weak secrets. */
 import { type Environment, EnvironmentError } from '@flash-sale/core/config/environment.ts';
 import type { Logger } from 'pino';
 import { checkFacts, readFacts } from './examine.ts';

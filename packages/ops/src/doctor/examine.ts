@@ -1,4 +1,4 @@
-/** Reads settings, machine and servers side by side, within a bounded time, and runs every check. */
+/** Reads settings, machine and servers concurrently, in bounded time, and runs every check. */
 import { dirname } from 'node:path';
 import type { Environment } from '@flash-sale/core/config/environment.ts';
 import { WORKER_LOOP_CONNECTIONS } from '@flash-sale/core/config/limits.ts';
@@ -22,7 +22,7 @@ function whyOf([code, why]: readonly [string, string, unknown]): [string, string
 }
 
 /** A server that could not be read: a sentence that says why. */
-export interface Unread {
+interface Unread {
   readonly unread: string;
 }
 
@@ -37,7 +37,7 @@ export interface Facts {
 }
 
 /**
- * @param options.folders of this system on this machine, besides LOG_FILE and those that Redis and PostgreSQL tell
+ * @param options.folders of this system, besides those of LOG_FILE, Redis and PostgreSQL
  * @param options.timeoutMs milliseconds for each server
  */
 export async function readFacts(options: {
@@ -74,7 +74,7 @@ export async function readFacts(options: {
 
 const folder = (path: string | undefined): string[] => (path ? [path] : []);
 
-/** A server that falls silent in the middle would be waited for with each question. */
+/** A server that stops answering would cost `timeoutMs` for each query. */
 async function within<Result>(
   ms: number,
   name: string,

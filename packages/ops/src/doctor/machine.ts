@@ -46,9 +46,9 @@ export async function readDisks(folders: readonly string[]): Promise<Disk[]> {
 
 export const OPEN_FILES_CHECK: Check<{ openFiles: number | null; connections: number }> = [
   'OPEN_FILES',
-  'A process out of files accepts no connections and loses those to Redis and PostgreSQL.',
+  'A process without free file descriptors accepts no connections and cannot reach its servers.',
   ({ openFiles, connections }) => {
-    if (openFiles === null) return ok('this system does not tell its limit');
+    if (openFiles === null) return ok('the limit is unknown: this is not Linux');
     const needed = connections + OWN_FILES;
     const found = `${openFiles}, and MAX_CONNECTIONS=${connections}`;
     return openFiles >= needed
@@ -87,7 +87,7 @@ export const CLOCKS_CHECK: Check<ReadonlyMap<string, ClockReading>> = [
     );
     const worst = pairs.toSorted((a, b) => b.offMs - a.offMs)[0];
     if (!worst) return ok('no server was read');
-    const fix = 'Let all machines follow one time server (chronyc tracking, timedatectl)';
+    const fix = 'Synchronize all machines with one time server (chronyc tracking, timedatectl)';
     if (worst.offMs > CLOCK_LOST_MS) return wrong(worst.found, fix);
     return worst.offMs > CLOCK_MS ? warning(worst.found, fix) : ok(worst.found);
   },

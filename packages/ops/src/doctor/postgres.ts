@@ -1,4 +1,4 @@
-/** PostgreSQL: what the server says of itself and of our connection, and the checks of that. Reads no rows of ours. */
+/** PostgreSQL: reads the server and our connection, and checks both. It reads none of our rows. */
 import { POSTGRES_MAJOR_MIN } from '@flash-sale/core/config/limits.ts';
 import { isLoopback } from '@flash-sale/core/config/loopback.ts';
 import { passwordsOf } from '@flash-sale/core/config/redis-address.ts';
@@ -19,7 +19,7 @@ export interface SeenPostgres {
   readonly settings: ReadonlyMap<string, string>;
   /** Whether it let us in without a password. */
   readonly isOpen: boolean;
-  /** Of our connection. `unverified`: whoever answers is believed. */
+  /** Of our connection. `unverified`: the certificate is not checked. */
   readonly tls: 'none' | 'unverified' | 'verified';
   readonly standby: boolean;
   /** Connections that role and database allow us; null: as many as there are. */
@@ -74,7 +74,7 @@ const SETTINGS = [
 const majorOf = (settings: SeenPostgres['settings']): number =>
   Number.parseInt(settings.get('server_version') ?? '', 10);
 
-/** Before version 16 it does not tell; then a password in our address is all there is to go by. */
+/** Before version 16 the server does not report it; a password in our address has to do. */
 async function isOpen(client: pg.Client, major: number): Promise<boolean> {
   if (major < 16) return !client.password;
   const { rows } = await client.query<{ system_user: string | null }>('SELECT system_user');
@@ -82,7 +82,7 @@ async function isOpen(client: pg.Client, major: number): Promise<boolean> {
 }
 
 async function readSession(client: pg.Client, url: string) {
-  // numbackends needs no rights. In pg_stat_activity a role sees at least its own sessions, and ours share one.
+  // numbackends needs no rights. In pg_stat_activity a role sees its own sessions, and ours share one.
   const { rows } = await client.query(
     `SELECT coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false) AS tls,
             pg_is_in_recovery() AS standby,
@@ -127,19 +127,19 @@ export const POSTGRES_CHECKS: readonly Check<PostgresFacts>[] = [
   ],
   [
     'POSTGRES_LOGIN',
-    'Anyone who can write to the ledger decides what was sold.',
+    'Anyone who can write to the ledger can change what was sold.',
     ({ host, isOpen, weakness }) => {
       if (weakness !== null)
         return warning(`the password is ${weakness}`, `psql "$DATABASE_URL" -c '\\password'; the same in DATABASE_URL`);
       if (!isOpen) return ok('a password is required');
-      const fix = 'scram-sha-256 instead of trust in pg_hba.conf, and a password in DATABASE_URL';
+      const fix = 'Set scram-sha-256 instead of trust in pg_hba.conf, and a password in DATABASE_URL';
       const found = 'no password is required';
       return isLoopback(host) ? warning(`${found} on this machine`, fix) : wrong(found, fix);
     },
   ],
   [
     'POSTGRES_TLS',
-    'Without TLS the network sees the password, the buyers and the orders.',
+    'Without TLS, anyone on the network can read the password, the buyers and the orders.',
     ({ host, tls }) => {
       const fix = '?sslmode=verify-full in DATABASE_URL, with &sslrootcert=/path/ca.pem for your own CA';
       if (tls === 'verified') return ok('TLS');
@@ -153,7 +153,7 @@ export const POSTGRES_CHECKS: readonly Check<PostgresFacts>[] = [
     'POSTGRES_WRITABLE',
     'A ledger that accepts no writes confirms no orders.',
     ({ standby, settings }) => {
-      if (standby) return wrong('it is a standby', 'The address of its primary in DATABASE_URL');
+      if (standby) return wrong('it is a standby', 'Set DATABASE_URL to the address of its primary');
       const isReadOnly = settings.get('default_transaction_read_only') === 'on';
       return isReadOnly
         ? wrong('default_transaction_read_only is on', set('default_transaction_read_only = off'))
@@ -173,7 +173,10 @@ function set(what: string): string {
   return `psql "$DATABASE_URL" -c "ALTER SYSTEM SET ${what}" -c "SELECT pg_reload_conf()"`;
 }
 
-/** Batches of one sale wait for each other and then read what the other wrote, which a stricter isolation level forbids. */
+/**
+ * Batches of one sale wait for each other and then read what the other wrote. A stricter isolation
+ * level forbids that.
+ */
 function checkSettings({ settings }: PostgresFacts): CheckResult {
   const level = settings.get('default_transaction_isolation');
   const off = ['fsync', 'full_page_writes', 'synchronous_commit'].filter((name) => settings.get(name) === 'off');
@@ -187,7 +190,7 @@ function checkSettings({ settings }: PostgresFacts): CheckResult {
   return wrong(faults.map(({ found }) => found).join(', '), faults.map(({ fix }) => fix).join('; '));
 }
 
-/** The settings tell of this machine's processes; the server, of those of all machines. */
+/** The settings count this machine's processes, the server those of all machines. */
 function checkConnections({ settings, limitOfLogin, ours, others, needed }: PostgresFacts): CheckResult {
   const number = (name: string): number => Number(settings.get(name) ?? 0);
   const max = number('max_connections');
@@ -203,7 +206,10 @@ function checkConnections({ settings, limitOfLogin, ours, others, needed }: Post
   return total + others > room ? warning(found, fix) : ok(found);
 }
 
-/** @param pool connections of one process, by kind. @param processes by kind; or the kind of one that starts, beside those that run */
+/**
+ * @param pool connections of one process, by kind
+ * @param processes by kind; or the kind of the one that starts
+ */
 export function connectionsNeeded(
   pool: { api: number; worker: number },
   processes: 'api' | 'worker' | { api: number; worker: number },

@@ -1,4 +1,4 @@
-/** Redis: what the server, or every master of a cluster, says of itself, and the checks of that. Reads no keys. */
+/** Redis: reads the server, or every master of a cluster, and checks it. It reads no keys. */
 import { REDIS_MAJOR_MIN } from '@flash-sale/core/config/limits.ts';
 import { isLoopback } from '@flash-sale/core/config/loopback.ts';
 import { passwordsOf, type RedisAddress, readRedisAddress } from '@flash-sale/core/config/redis-address.ts';
@@ -19,14 +19,14 @@ import {
 } from './report.ts';
 import { weaknessOf } from './secrets.ts';
 
-/** An order makes two or three round trips, one after the other. On one network they take well under a millisecond. */
+/** An order makes two or three round trips in a row. On one network each takes below 1 ms. */
 const ROUND_TRIP_MEDIAN_MS = 5;
 const ROUND_TRIP_WORST_MS = 250;
-/** Redis runs one command at a time, so every order waits for a slow one. Our own take one or two milliseconds. */
+/** Redis runs one command at a time, so every order waits for a slow one. Our own take 1 or 2 ms. */
 const COMMAND_MS = 100;
 /** Only slow commands within this time count. */
 const PAST_MS = 3_600_000;
-/** Memory that an order takes while it waits for the ledger: its reservation and its part of a job. */
+/** Memory of an order that waits for the ledger: its reservation and its part of a job. */
 const ORDER_BYTES = 500;
 /** Share of its memory that Redis should have free before a sale. */
 const MEMORY_FREE_SHARE = 0.2;
@@ -157,18 +157,26 @@ export const REDIS_CHECKS: readonly Check<RedisNode>[] = [
   ['REDIS_LOGIN', 'Anyone who can write to Redis can have orders confirmed.', checkLogin],
   [
     'REDIS_TLS',
-    'Without TLS the network sees the password, the buyers and the orders.',
+    'Without TLS, anyone on the network can read the password, the buyers and the orders.',
     ({ tls, host }) => {
       if (tls) return ok('TLS');
       if (isLoopback(host)) return ok('none: this machine only');
-      return warning(`none, and ${host} is another machine`, 'tls-port in redis.conf, and rediss:// in REDIS_URL');
+      return warning(`none, and ${host} is another machine`, 'Set tls-port in redis.conf, and rediss:// in REDIS_URL');
     },
   ],
-  ['REDIS_WRITABLE', 'A Redis that accepts no writes accepts no orders.', checkWritable],
-  ['REDIS_REPLICAS', 'What only a failed master had is lost, and without a replica nothing takes over.', checkReplicas],
-  ['REDIS_MEMORY', 'A full Redis refuses orders; one that evicts keys forgets promised units.', checkMemory],
+  ['REDIS_WRITABLE', 'Without writes to Redis, no order is accepted.', checkWritable],
+  [
+    'REDIS_REPLICAS',
+    'Data that only a failed master had is lost; without a replica, nothing takes over.',
+    checkReplicas,
+  ],
+  ['REDIS_MEMORY', 'A full Redis refuses orders; a Redis that evicts keys loses accepted orders.', checkMemory],
   ['REDIS_PERSISTENCE', 'Until the ledger has it, an accepted order is only in Redis.', checkPersistence],
-  ['REDIS_TUNING', 'With the defaults of Redis, orders wait at the start of a sale and during it.', checkTuning],
+  [
+    'REDIS_TUNING',
+    'With the default settings of Redis, orders are slower, most of all at the start of a sale.',
+    checkTuning,
+  ],
   ['REDIS_LATENCY', 'Every order waits for Redis.', checkLatency],
 ];
 
@@ -186,7 +194,7 @@ export function checkRedisNodes(nodes: readonly RedisNode[]): Finding[] {
 
 const placeOf = ({ host, port }: RedisNode): string => `${host}:${port}`;
 
-/** The command to type, for this node. redis-cli reads the address of a server, not that of a cluster or of sentinels. */
+/** The command to type. redis-cli reads the address of a server, not of a cluster or sentinels. */
 function cli({ named, host, port }: RedisNode, command: string): string {
   return named === 'server'
     ? `redis-cli -u "$REDIS_URL" ${command}`
@@ -214,7 +222,6 @@ function checkServer(node: RedisNode): CheckResult {
 function checkLogin(node: RedisNode): CheckResult {
   const fix = `${setConfig(node, 'requirepass …')}; the same in REDIS_URL`;
   if (node.weakness !== null) return warning(`the password is ${node.weakness}`, fix);
-  // If our user may not ask, a password in our own address is all there is to go by.
   if (!node.isOpen) return ok('a password is required');
   const found = 'no password is required';
   return isLoopback(node.host) ? warning(`${found} on this machine`, fix) : wrong(found, fix);
@@ -222,7 +229,7 @@ function checkLogin(node: RedisNode): CheckResult {
 
 function checkWritable(node: RedisNode): CheckResult {
   const role = fieldOf(node.info, 'role');
-  if (role !== 'master') return wrong(`it is a ${role}`, 'The address of its master in REDIS_URL');
+  if (role !== 'master') return wrong(`it is a ${role}`, 'Set REDIS_URL to the address of its master');
   const failed = ['aof_last_write_status', 'rdb_last_bgsave_status'].filter(
     (name) => fieldOf(node.info, name) === 'err',
   );

@@ -1,6 +1,6 @@
 /** What the doctor reports: a finding for each check, and how findings are printed. */
 
-export type Outcome = 'ok' | 'warning' | 'wrong';
+type Outcome = 'ok' | 'warning' | 'wrong';
 
 export interface CheckResult {
   readonly outcome: Outcome;
@@ -61,7 +61,7 @@ const MARKS = { ok: 'ok', warning: 'WARNING', wrong: 'WRONG' } as const;
 export function printReport({ findings }: DoctorReport): string {
   const lines = findings.flatMap(({ code, outcome, found, why, fix }) => [
     row(MARKS[outcome], code, found),
-    ...(fix === null ? [] : [row('', '', `why: ${why}`), row('', '', `do:  ${fix}`)]),
+    ...(fix === null ? [] : [row('', '', `why: ${why}`), row('', '', `fix: ${fix}`)]),
   ]);
   const count = (wanted: Outcome): number => findings.filter(({ outcome }) => outcome === wanted).length;
   const [faults, warnings] = [count('wrong'), count('warning')];
@@ -71,7 +71,7 @@ export function printReport({ findings }: DoctorReport): string {
   ];
   // A cluster may have several findings of one check.
   const checks = new Set(findings.map(({ code }) => code)).size;
-  return `${lines.join('\n')}\n\n${checks} check${checks === 1 ? '' : 's'}: ${result.join(', ') || 'all is well'}\n`;
+  return `${lines.join('\n')}\n\n${checks} check${checks === 1 ? '' : 's'}: ${result.join(', ') || 'all ok'}\n`;
 }
 
 /** Servers may say anything: control characters must not reach the terminal. */

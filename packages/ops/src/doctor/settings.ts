@@ -33,19 +33,23 @@ export const SERVICE_CHECKS: readonly Check<Environment>[] = [
 export const API_CHECKS: readonly Check<Environment>[] = [
   [
     'MODE',
-    'Only in production are secrets required and is this list checked at each start.',
+    'Only production mode requires secrets and runs these checks at each start.',
     ({ NODE_ENV: mode }) => (mode === 'production' ? ok(mode) : warning(mode, 'NODE_ENV=production')),
   ],
   ['AUTH', 'Anyone who can pose as another buyer can order as them and read their orders.', checkAuth],
+  ['SECRETS', 'The admin token controls every sale; the JWT secret signs tokens for any buyer.', checkSecrets],
   [
-    'SECRETS',
-    'With the admin token anyone controls the sales; with the JWT secret anyone poses as a buyer.',
-    checkSecrets,
+    'HOST',
+    'A client that reaches the port directly bypasses the TLS and the authentication of the gateway.',
+    checkListeners,
   ],
-  ['HOST', 'Whoever reaches the port without the gateway bypasses its TLS and its authentication.', checkListeners],
-  ['TRUST_PROXY', 'Clients of a trusted proxy address can forge their own address.', checkProxy],
-  ['RATE_LIMITS', 'Without limits one client can take the whole capacity.', checkRateLimits],
-  ['BACKLOG', 'An order that waits for the ledger is a promise that only Redis knows.', checkBacklog],
+  ['TRUST_PROXY', 'A client that connects from a trusted proxy address can forge its own address.', checkProxy],
+  ['RATE_LIMITS', 'Without rate limits, one client can use the whole capacity.', checkRateLimits],
+  [
+    'BACKLOG',
+    'A low backlog limit refuses orders early in a drop; a high one leaves more orders only in Redis.',
+    checkBacklog,
+  ],
   ['TIMEOUTS', 'Timeouts that do not fit together cut off requests that would be answered.', checkTimeouts],
   [
     'CORS',
@@ -155,7 +159,7 @@ function checkBacklog({ BACKLOG_LIMIT: backlog, GLOBAL_RATE_LIMIT: rate }: Envir
 function checkTimeouts(settings: Environment): CheckResult {
   const { REQUEST_TIMEOUT_MS: request, SHUTDOWN_TIMEOUT_MS: stop, SHUTDOWN_DRAIN_MS: drain, TRUST_PROXY } = settings;
   if (stop <= request) {
-    const found = `REQUEST_TIMEOUT_MS=${request}: a stop takes at most ${stop} ms, and cuts off requests that wait longer`;
+    const found = `REQUEST_TIMEOUT_MS=${request}: a stop takes at most ${stop} ms and cuts off longer requests`;
     return warning(found, 'REQUEST_TIMEOUT_MS=2000');
   }
   if (TRUST_PROXY !== '' && drain === 0) {

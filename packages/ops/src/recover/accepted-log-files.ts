@@ -1,6 +1,6 @@
 /**
- * The files of the accepted-order log: those that an operator names and those that were rotated from them, compressed or
- * not. Every file that was read is reported, and every one that was not.
+ * The files of the accepted-order log: those that an operator names, and those rotated from them,
+ * compressed or not. Reports which files were read and which were not.
  */
 import { isUtf8 } from 'node:buffer';
 import { once } from 'node:events';
@@ -11,6 +11,7 @@ import { createGunzip, createZstdDecompress } from 'node:zlib';
 import { LOST_LOOKUP_CHUNK } from '@flash-sale/core/config/limits.ts';
 import type { AcceptedOrder, RejectionReason } from '@flash-sale/core/domain/order.ts';
 import { readAccepted, readRejected } from '@flash-sale/core/runtime/accepted-log.ts';
+import { MANIFEST } from '../backup/manifest.ts';
 
 /** Logs of API processes on any machine, and what a backup keeps of them. */
 const OF_API = /api.*\.log|^accepted-orders\.log/i;
@@ -22,15 +23,13 @@ const OF_SERVER = /^(redis|postgres)\.log/;
 const ROTATED = /^[.-]\d/;
 const OTHER_NAME =
   'its name is not that of a log of the API (*api*.log*) or of a worker (*worker*.log*); name it to have it read';
-/** A folder with it is a backup, and only its accepted orders are a log. */
-const MANIFEST = 'manifest.json';
 
 export interface LoggedOrder {
   readonly saleId: string;
   readonly order: AcceptedOrder;
 }
 
-/** What was read of a file. Times are ms since 1970 of its first and last accepted order; null: it has none. */
+/** Times: ms since 1970 of the first and the last accepted order; null: there is none. */
 export interface LogRead {
   readonly file: string;
   readonly accepted: number;
@@ -106,7 +105,7 @@ function logsOfFolder(given: string, entered = new Set<string>()): FoundLogs {
   return { files, skipped };
 }
 
-/** @param given as of findLogs. @returns whether every file of the folders is read. @throws as findLogs */
+/** @returns whether every file of the folders is read. @throws as findLogs */
 export function reportSkipped(given: readonly string[], say: (line: string) => void): boolean {
   const skipped = new Map(given.flatMap((one) => findLogs(one).skipped).map(({ file, why }) => [file, why]));
   for (const [file, why] of skipped) say(`  NOT READ ${file}: ${why}.`);

@@ -84,7 +84,7 @@ function reportFound({ inLog, lost, rejected, unknown }: Found, say: Recovery['s
   say(`${inLog} accepted ${inLog === 1 ? 'order' : 'orders'} in the log, ${missing} of them lost.`);
   for (const [saleId, orders] of unknown) {
     say(
-      `${orders} more of a sale that the ledger does not know: ${saleId}. Is it the right database, or was it restored from before the sale? They are left alone.`,
+      `${orders} more of a sale that the ledger does not know: ${saleId}. Is it the right database, or was it restored from before the sale? They are skipped.`,
     );
   }
   if (rejected.length > 0) say(`${rejected.length} of these were rejected, by a worker's log, and stay so.`);
