@@ -233,7 +233,7 @@ test('servers that are unavailable or silent are reported within seconds, withou
     expect(performance.now() - started).toBeLessThan(20_000);
     expect(refused).toMatchObject({ code: 1, err: '' });
     expect(refused.out).toMatch(/WRONG {4}REDIS_ANSWERS {9}No Redis answers at .*ECONNREFUSED/);
-    expect(refused.out).toMatch(/do: {2}Start it, or correct DATABASE_URL\.$/m);
+    expect(refused.out).toMatch(/fix: Start it, or correct DATABASE_URL\.$/m);
     expect(refused.out).not.toMatch(/topsecret|\n {4}at /);
     expect(unanswered).toMatchObject({ code: 1, err: '' });
     expect(unanswered.out).toMatch(/WRONG {4}REDIS_ANSWERS[\s\S]*WRONG {4}POSTGRES_ANSWERS/);

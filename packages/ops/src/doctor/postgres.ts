@@ -44,7 +44,7 @@ export function readPostgres(url: string, timeoutMs: number): Promise<SeenPostgr
     const settings = new Map(rows.map(({ name, setting }) => [name, setting]));
     return {
       host: client.host,
-      weakness: passwordsOf(url).map(weaknessOf)[0] ?? null,
+      weakness: passwordsOf(url).flatMap((password) => weaknessOf(password) ?? [])[0] ?? null,
       settings,
       isOpen: await isOpen(client, majorOf(settings)),
       ...(await readSession(client, url)),

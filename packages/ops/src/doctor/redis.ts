@@ -69,10 +69,7 @@ export function readRedis(options: {
 }): Promise<RedisNode[]> {
   const { url, timeoutMs, roundTrips, backlogLimit } = options;
   const named = readRedisAddress(url)?.kind ?? 'server';
-  const weakness =
-    passwordsOf(url)
-      .map(weaknessOf)
-      .find((one) => one !== null) ?? null;
+  const weakness = passwordsOf(url).flatMap((password) => weaknessOf(password) ?? [])[0] ?? null;
   const read = async (node: Redis): Promise<RedisNode> => {
     const info = await node.info();
     return {
@@ -145,7 +142,7 @@ async function readSlowest(node: Redis): Promise<RedisNode['slowest']> {
 }
 
 /** Names and values: a flat list by RESP2, a map by RESP3. */
-// biome-ignore lint/suspicious/noExplicitAny: values of many kinds; callers name the fields and their form
+// biome-ignore lint/suspicious/noExplicitAny: values of many kinds; callers name their form
 function pairsOf(reply: any): Map<string, any> {
   if (!Array.isArray(reply)) return new Map(reply instanceof Map ? reply : Object.entries(reply));
   return new Map(reply.flatMap((name, at) => (at % 2 === 0 ? [[name, reply[at + 1]]] : [])));
@@ -233,12 +230,9 @@ function checkWritable(node: RedisNode): CheckResult {
   const failed = ['aof_last_write_status', 'rdb_last_bgsave_status'].filter(
     (name) => fieldOf(node.info, name) === 'err',
   );
-  return failed.length === 0
-    ? ok('yes')
-    : wrong(
-        `its last write to disk failed (${failed.join(', ')})`,
-        `Check its log and its disk; ${cli(node, 'INFO persistence')}`,
-      );
+  if (failed.length === 0) return ok('yes');
+  const fix = `Check its log and its disk; ${cli(node, 'INFO persistence')}`;
+  return wrong(`its last write to disk failed (${failed.join(', ')})`, fix);
 }
 
 /** docs/decisions.md says why sentinels and a cluster need opposite settings. */
@@ -276,18 +270,16 @@ function checkMemory(node: RedisNode): CheckResult {
   if (free === 0) return wrong(`${found}: it refuses orders`, more);
   const backlog = node.backlogLimit * ORDER_BYTES;
   if (free < backlog) {
-    const found_ = `${found}; BACKLOG_LIMIT=${node.backlogLimit} orders of one sale need ${bytes(backlog)}`;
-    return warning(found_, `${more}; or a lower BACKLOG_LIMIT`);
+    const need = `BACKLOG_LIMIT=${node.backlogLimit} orders of one sale need ${bytes(backlog)}`;
+    return warning(`${found}; ${need}`, `${more}; or a lower BACKLOG_LIMIT`);
   }
   return free < most * MEMORY_FREE_SHARE ? warning(found, more) : ok(found);
 }
 
 function checkPersistence(node: RedisNode): CheckResult {
   if (fieldOf(node.info, 'aof_enabled') !== '1') {
-    return warning(
-      'no append-only file: orders since the last snapshot can be lost',
-      setConfig(node, 'appendonly yes'),
-    );
+    const found = 'no append-only file: orders since the last snapshot can be lost';
+    return warning(found, setConfig(node, 'appendonly yes'));
   }
   const fsync = node.config.get('appendfsync');
   if (fsync === undefined) return warning('appendfsync is hidden from our user', hidden('appendfsync everysec'));
