@@ -1,4 +1,4 @@
--- Takes units, where there are enough, for orders that an earlier epoch accepted and whose
+-- Takes units, if there are enough, for orders that an earlier epoch accepted and whose
 -- reservations Redis lost. The caller found none of them in the ledger, but that may be outdated by
 -- now, so the inventory keeps the ids of earlier orders that it has had: one of them without a
 -- reservation has ended.

@@ -1,6 +1,6 @@
 /**
- * Tells every API process that refusals of a sale may be outdated: units came back, or the window
- * or pause changed. A message can be lost, so cached refusals also expire by themselves.
+ * Notifies every API process that refusals of a sale may be outdated: units came back, or the
+ * window or pause changed. A message can be lost, so cached refusals also expire by themselves.
  */
 
 import type { AnyRedis } from '../runtime/redis/open-redis.ts';

@@ -1,6 +1,6 @@
 /**
  * One trace of an order, from the HTTP request to the ledger. Only open-tracing.ts knows the SDK,
- * and is loaded only where tracing is on. Code on the way has null instead of a span where an order
+ * and is loaded only if tracing is on. Code on the way has null instead of a span if an order
  * is not sampled.
  */
 
@@ -25,7 +25,7 @@ export interface Tracing {
    * Begins the span of a request.
    *
    * @param traceparent header as the client sent it: any text
-   * @returns null where the request is not sampled
+   * @returns null if the request is not sampled
    */
   receive(name: string, traceparent: unknown, fields: SpanFields): TraceSpan | null;
   /** Goes on with what another process began. @param traceparent of a span of ours */
@@ -60,7 +60,7 @@ export class SpanGroup {
     this.#spans.get(orderId)?.fail(why);
   }
 
-  /** Ends the spans when the work ends, as failed where it throws. */
+  /** Ends the spans when the work ends, as failed if it throws. */
   async during<Result>(work: () => Promise<Result>): Promise<Result> {
     try {
       return await work();
