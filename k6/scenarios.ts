@@ -2,9 +2,10 @@
  * A crowd orders from one sale, one unit each, each order as another buyer:
  *   SCENARIO=10-users|50-users|500-users|spike ADMIN_TOKEN=… k6 run k6/scenarios.ts
  *
- * Variables: BASE_URL; SALE_ID of an open sale (without it a sale of UNITS units is made, which needs ADMIN_TOKEN); DURATION_S and
- * ORDERS instead of those of scenarios.json (ORDERS=0: ends by time); RESULT_FILE for the result as JSON. k6 exits with 99 when a
- * threshold fails. Whether the sale's numbers match the replies is checked by `npm run load`, which runs this, or `npm run audit:sale`.
+ * Variables: BASE_URL; SALE_ID of an open sale (without it a sale of UNITS units is created, which
+ * needs ADMIN_TOKEN); DURATION_S and ORDERS instead of those of scenarios.json (ORDERS=0: ends by
+ * time); RESULT_FILE for the result as JSON. k6 exits with 99 if a threshold fails. `npm run load`
+ * runs this and compares the sale's numbers with the replies.
  */
 import { scenario as running } from 'k6/execution';
 import { post } from 'k6/http';
@@ -26,7 +27,7 @@ const seconds = Number(__ENV.DURATION_S || chosen.seconds);
 const orders = Number(__ENV.ORDERS || chosen.orders || 0);
 const baseUrl = __ENV.BASE_URL || 'http://127.0.0.1:5001';
 
-/** Codes of a healthy sale; other lawful refusals are counted as OTHER. k6 wants every counter declared here. */
+/** Codes of a healthy sale; other lawful refusals count as OTHER. k6 needs counters declared. */
 const REFUSALS = [
   'SOLD_OUT',
   'BUYER_LIMIT',
@@ -37,14 +38,14 @@ const REFUSALS = [
 ];
 const refused = new Map(REFUSALS.map((code) => [code, new Counter(`refused_${code}`)]));
 const accepted = new Counter('accepted');
-/** Replies that are neither 200 with an order, nor 400 or 429 with a code (429 with Retry-After). */
+/** Replies other than 200 with an order, and 400 or 429 with a code (429 with Retry-After). */
 const unlawful = new Counter('unlawful');
 
 export const options = {
   scenarios: {
     [name]: orders
       ? { executor: 'shared-iterations', vus: chosen.users, iterations: orders, maxDuration: '180s' }
-      : // The graceful stop lets orders that are under way be answered.
+      : // The graceful stop lets orders in progress be answered.
         { executor: 'constant-vus', vus: chosen.users, duration: `${seconds}s`, gracefulStop: '30s' },
   },
   summaryTrendStats: ['med', 'p(95)', 'p(99)', 'max'],

@@ -2,9 +2,10 @@
 --   wrk -t2 -c10 -d30s -s k6/wrk/wrk-post-order.lua http://localhost:5001/api/flash-sales/product1/order
 --   wrk -t50 -c50 -d60s -s k6/wrk/wrk-post-order.lua http://localhost:5001/api/flash-sales/product1/order
 --   wrk -t200 -c500 -d90s --timeout 1s -s k6/wrk/wrk-post-order.lua http://localhost:5001/api/flash-sales/product1/order
--- `npm run load -- <scenario> --with wrk` runs them on a new sale and compares its numbers with the replies.
+-- `npm run load -- <scenario> --with wrk` runs them on a new sale and compares its numbers with the
+-- replies.
 --
--- At its end wrk cuts off what is under way. Those orders may have taken units although nobody read the reply: they are
+-- At its end wrk cuts off orders in progress. They may have taken units without a read reply: they are
 -- counted as `unanswered`.
 
 local threads = {}

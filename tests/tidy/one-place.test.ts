@@ -82,10 +82,7 @@ test('files stay under 320 lines', () => {
 
 test('comments are at most 100 columns wide', () => {
   const wide = sourceFiles('.ts', '.lua', '.sql')
-    // packages/ops is being rewritten; this exception goes with it.
-    .filter(
-      ({ path }) => /^(apps|packages)\//.test(path) && !path.startsWith('packages/ops/') && !/\.test\.ts$/.test(path),
-    )
+    .filter(({ path }) => /^(apps|packages)\//.test(path) && !/\.test\.ts$/.test(path))
     .flatMap(({ path, text }) =>
       text
         .split('\n')

@@ -1,4 +1,4 @@
-/** What an audit reports of a sale without violations, of one that moves or whose inventory is closed, and how it is printed. */
+/** Audits of sales without violations, of live sales and closed inventories, and the printout. */
 import { newOrderId } from '@flash-sale/core/domain/order.ts';
 import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
 import { createSaleStore } from '@flash-sale/core/ledger/sale-store.ts';

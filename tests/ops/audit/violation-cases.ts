@@ -3,7 +3,7 @@ import { newOrderId } from '@flash-sale/core/domain/order.ts';
 import type { PlantedSale } from '../../support/planted-sale.ts';
 import type { World } from '../../support/world.ts';
 
-/** Codes (the planted one first), what was done, the subject reported ('' = what `plant` returns), and how it is planted. */
+/** Codes (the planted one first), description, subject ('' = what `plant` returns), and `plant`. */
 type Case = [codes: string, when: string, subject: string, plant: (sale: PlantedSale) => Promise<unknown>];
 
 const OLD = { agoMs: 60_000 };

@@ -1,4 +1,4 @@
-/** Every violation, planted by hand in Redis or PostgreSQL: the audit reports that one and no other. */
+/** Every violation, planted in Redis or PostgreSQL: the audit reports that one and no other. */
 import { newOrderId } from '@flash-sale/core/domain/order.ts';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { allowAnyRow, auditHere, codesOf } from '../../support/audited.ts';

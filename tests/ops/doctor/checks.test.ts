@@ -1,4 +1,4 @@
-/** The doctor's checks, one changed setting or fact at a time: each is one finding, and good ones yield none. */
+/** The doctor's checks: each changed setting or fact is one finding, and good ones yield none. */
 import { checkFacts } from '@flash-sale/ops/doctor/examine.ts';
 import type { RedisNode } from '@flash-sale/ops/doctor/redis.ts';
 import { exitCodeOf, printReport, reportOf } from '@flash-sale/ops/doctor/report.ts';

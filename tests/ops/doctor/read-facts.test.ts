@@ -1,4 +1,4 @@
-/** What the doctor reads of real servers: passwords, connections of all machines, and the disk of PostgreSQL. */
+/** What the doctor reads of real servers: passwords, all connections, the disk of PostgreSQL. */
 import { readEnvironment } from '@flash-sale/core/config/environment.ts';
 import { checkFacts, readFacts } from '@flash-sale/ops/doctor/examine.ts';
 import pg from 'pg';

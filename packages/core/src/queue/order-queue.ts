@@ -161,9 +161,7 @@ export interface OpenJob {
   readonly batch: OrderBatch | null;
 }
 
-/**
- * Reads the jobs that are not done. It writes nothing, which a BullMQ queue does once it is made.
- */
+/** Reads the jobs that are not done. It writes nothing; creating a BullMQ queue does. */
 export async function readOpenJobs(redis: AnyRedis, prefix: string): Promise<OpenJob[]> {
   const multi = redis.multi();
   for (const list of OPEN_LISTS) multi.lrange(keyOf(prefix, list), 0, -1);

@@ -1,6 +1,6 @@
 /**
- * The auditor: reads Redis, PostgreSQL and the queue, and checks that the numbers of each sale agree.
- * A sale may be live. The stores are not read at one instant, so a violation is reported only if
+ * Reads Redis, PostgreSQL and the queue, and checks that the numbers of each sale agree. A sale may
+ * be live. The stores are not read at one instant, so a violation is reported only if
  * several snapshots in a row contain it.
  */
 import type { Keys } from '@flash-sale/core/inventory/keys.ts';
@@ -23,11 +23,11 @@ export interface AuditOptions {
   readonly snapshots?: number;
   /** Milliseconds between two of them. */
   readonly pauseMs?: number;
-  /** Milliseconds within which an order or a stock change ends (I3); younger ones are in progress. */
+  /** Milliseconds within which an order or a stock change ends (I3). Younger ones may be open. */
   readonly settleMs?: number;
   /** Milliseconds that an inventory may stay closed or missing: a worker rebuilds it. */
   readonly closedMs?: number;
-  /** Milliseconds after which a sale is not checked, because its inventory is rebuilt repeatedly. */
+  /** Milliseconds after which a sale counts as unchecked: its inventory is rebuilt repeatedly. */
   readonly maxMs?: number;
 }
 

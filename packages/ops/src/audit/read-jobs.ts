@@ -16,8 +16,8 @@ export interface JobsSnapshot {
 }
 
 /**
- * Call it before the inventory and the ledger are read: by then, an order in a job has a reservation
- * or has ended.
+ * Call it before the inventory and the ledger are read: by then, an order in a job has a
+ * reservation or has ended.
  */
 export async function readJobs(redis: AnyRedis, keys: Keys): Promise<JobsSnapshot> {
   const jobs: AuditedJob[] = [];

@@ -43,7 +43,7 @@ export interface LedgerSnapshot {
   readonly sale: LedgerSale;
   readonly confirmedOrders: number;
   readonly rejectedOrders: number;
-  /** Units that the inventory must have committed by its snapshot: confirmed, no longer reserved. */
+  /** Units that the inventory must have committed by its snapshot: confirmed, not reserved. */
   readonly committed: number;
   /** The same by buyer, of those asked for and those over the cap. Empty without a cap. */
   readonly committedOf: ReadonlyMap<string, number>;

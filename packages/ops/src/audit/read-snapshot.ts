@@ -1,6 +1,6 @@
 /**
- * One snapshot of a sale, read in the order in which an order moves: jobs, inventory, ledger. An order
- * is in at least one of them.
+ * One snapshot of a sale, read in the order in which an order moves: jobs, inventory, ledger. An
+ * order is in at least one of them.
  */
 import type { SaleKeys } from '@flash-sale/core/inventory/keys.ts';
 import type { AnyRedis } from '@flash-sale/core/runtime/redis/open-redis.ts';
@@ -25,7 +25,7 @@ export interface SaleSnapshot {
   readonly state: InventoryState;
   /** null: the ledger does not know the sale. */
   readonly ledger: LedgerSnapshot | null;
-  /** Milliseconds within which an order or a stock change ends (I3). Younger ones are in progress. */
+  /** Milliseconds within which an order or a stock change ends (I3). Younger ones may be open. */
   readonly settleMs: number;
   /** Whether the inventory's numbers moved while this was read. */
   readonly moved: boolean;

@@ -1,7 +1,7 @@
 /**
- * Writes the ledger, as of one instant, into a folder: a compressed file for each table, the accepted
- * orders that the ledger did not have, and a manifest. The folder gets its name last, so an
- * unfinished backup cannot be mistaken for a complete one.
+ * Writes the ledger, as of one instant, into a folder: a compressed file for each table, the
+ * accepted orders that the ledger did not have, and a manifest. The folder gets its name last, so
+ * an unfinished backup cannot be mistaken for a complete one.
  */
 import { createHash } from 'node:crypto';
 import {
@@ -33,7 +33,7 @@ const UNFINISHED = '.unfinished';
 /**
  * @param folder of the backup to be
  * @param accepted the accepted-order log, in chunks; null: there is none
- * @throws PostgresUnfitError if the ledger is older than this code; what PostgreSQL or the disk throws
+ * @throws PostgresUnfitError if the ledger is older than this code
  */
 export async function backUpLedger(options: {
   databaseUrl: string;
@@ -133,7 +133,7 @@ function flushFolder(folder: string): void {
 }
 
 /**
- * Removes what killed backups left. One that was written to within COPY_STATEMENT_MS may be running.
+ * Removes what killed backups left. One written to within COPY_STATEMENT_MS may be running.
  *
  * @returns the folders removed
  */

@@ -35,7 +35,7 @@ export async function listLedgerTables(client: pg.Client): Promise<LedgerTable[]
   return rows;
 }
 
-/** Runs `work` in one transaction on its own connection, which is cut if a COPY may be unfinished. */
+/** Runs `work` in one transaction on its own connection, which is cut if a COPY may be open. */
 export async function inTransaction<Result>(
   databaseUrl: string,
   mode: 'REPEATABLE READ, READ ONLY' | 'READ COMMITTED',

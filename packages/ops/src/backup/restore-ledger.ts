@@ -69,8 +69,8 @@ export async function restoreLedger(options: { databaseUrl: string; folder: stri
 }
 
 /**
- * For a ledger that other tools restored. Raises every epoch, so that each inventory is rebuilt, and
- * pauses every sale that is not over: its free units may belong to orders made after the backup.
+ * For a ledger that other tools restored. Raises every epoch, so that each inventory is rebuilt,
+ * and pauses every sale that is not over: its free units may belong to orders after the backup.
  *
  * @returns ids of the sales that were paused
  */

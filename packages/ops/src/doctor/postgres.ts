@@ -82,7 +82,7 @@ async function isOpen(client: pg.Client, major: number): Promise<boolean> {
 }
 
 async function readSession(client: pg.Client, url: string) {
-  // numbackends needs no rights. In pg_stat_activity a role sees its own sessions, and ours share one.
+  // numbackends needs no rights. A role sees its own sessions in pg_stat_activity; ours share one.
   const { rows } = await client.query(
     `SELECT coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false) AS tls,
             pg_is_in_recovery() AS standby,

@@ -22,7 +22,7 @@ import { weaknessOf } from './secrets.ts';
 /** An order makes two or three round trips in a row. On one network each takes below 1 ms. */
 const ROUND_TRIP_MEDIAN_MS = 5;
 const ROUND_TRIP_WORST_MS = 250;
-/** Redis runs one command at a time, so every order waits for a slow one. Our own take 1 or 2 ms. */
+/** Redis runs one command at a time, so every order waits for a slow one. Ours take 1 or 2 ms. */
 const COMMAND_MS = 100;
 /** Only slow commands within this time count. */
 const PAST_MS = 3_600_000;

@@ -1,4 +1,4 @@
-/** Logs as they are found after an incident: from several machines, in folders, rotated, compressed, still written to. */
+/** Logs after an incident: of several machines, in folders, rotated, compressed, still written. */
 import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -31,8 +31,8 @@ async function read(...given: string[]) {
   const files: LogRead[] = [];
   const gone: string[] = [];
   let orders = 0;
-  const told = { onRead: (one: LogRead) => void files.push(one), onGone: (one: string) => void gone.push(one) };
-  for await (const chunk of readAcceptedLogs(given, told)) orders += chunk.length;
+  const receivers = { onRead: (one: LogRead) => void files.push(one), onGone: (one: string) => void gone.push(one) };
+  for await (const chunk of readAcceptedLogs(given, receivers)) orders += chunk.length;
   return { files, gone, orders, names: files.map(({ file }) => file.slice(folder.length + 1)) };
 }
 

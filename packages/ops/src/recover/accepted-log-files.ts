@@ -127,9 +127,9 @@ export const reportLogs = (say: (line: string) => void) => ({
  * Every accepted order, in chunks of LOST_LOOKUP_CHUNK; one that is in two files comes twice.
  *
  * @param given as of findLogs
- * @param receivers onRejected: each order that a worker rejected; onRead: each file once it is read; onGone: each file that
- * was removed before it was opened
- * @throws as findLogs, and Error with a sentence if a file is damaged, or compressed in an unknown way
+ * @param receivers onRejected: each order that a worker rejected; onRead: each file once it is
+ * read; onGone: each file that was removed before it was opened
+ * @throws as findLogs; Error with a sentence if a file is damaged or its compression is unknown
  */
 export async function* readAcceptedLogs(
   given: readonly string[],

@@ -1,4 +1,4 @@
-/** Finds the accepted orders that neither ledger nor inventory has, and redelivers them with the ids that their buyers know. */
+/** Finds accepted orders that neither ledger nor inventory has, and redelivers them unchanged. */
 import type { Environment } from '@flash-sale/core/config/environment.ts';
 import { LOST_LOOKUP_CHUNK } from '@flash-sale/core/config/limits.ts';
 import type { AcceptedOrder, OrderBatch, OrderOutcome, RejectionReason } from '@flash-sale/core/domain/order.ts';
@@ -16,7 +16,7 @@ import { findLogs, readAcceptedLogs, reportLogs, reportSkipped } from './accepte
 /** Milliseconds within which the workers end one more of the orders: twice the bound of I3. */
 const NO_PROGRESS_MS = 60_000;
 
-/** An epoch before all others: the worker readmits the order, because only it knows whether there is room. */
+/** An epoch before all others: the worker readmits the order if units are left. */
 const EPOCH = 0;
 
 export interface Recovery {
@@ -33,7 +33,7 @@ export interface Recovery {
 type Stores = { inventory: Inventory; orders: OrderStore; sales: SaleStore };
 
 /**
- * @returns whether every file was read, every order is of a sale that the ledger knows, and every lost order has ended
+ * @returns whether every file was read, the ledger knows every sale, and every lost order has ended
  * @throws Error with a sentence if nothing could be looked for
  */
 export async function recoverOrders(recovery: Recovery): Promise<boolean> {
@@ -73,7 +73,7 @@ interface Found {
   /** Accepted orders of sales that the ledger knows, each counted once. */
   readonly inLog: number;
   readonly lost: readonly OrderBatch[];
-  /** Lost orders that a worker's log calls rejected: their buyers may have read that (I7), so they stay rejected. */
+  /** Lost orders that a worker's log has as rejected: they stay so, as buyers may know it (I7). */
   readonly rejected: readonly RejectedOrder[];
   /** Orders by sale that the ledger does not know: no worker can end them. */
   readonly unknown: ReadonlyMap<string, number>;
@@ -130,7 +130,7 @@ async function findLost(stores: Stores, files: readonly string[], say: Recovery[
   return { inLog: seen.size - ofUnknown, lost, rejected, unknown };
 }
 
-/** Inventory first: a reservation ends after the ledger has the order, so none is missed in between. */
+/** Inventory first: a reservation ends after the ledger has the order, so none is missed. */
 async function withoutOutcome(
   stores: Stores,
   saleId: string,
@@ -142,7 +142,7 @@ async function withoutOutcome(
   return orders.filter((order) => !reserved.has(order.id) && !ended.has(order.id));
 }
 
-/** @returns whether all have ended; gives up when none has ended for NO_PROGRESS_MS, as there may be hundreds of thousands */
+/** @returns whether all have ended; false once none has ended for NO_PROGRESS_MS */
 async function waitForEnds(
   orders: Pick<OrderStore, 'outcomesOf'>,
   lost: readonly OrderBatch[],
