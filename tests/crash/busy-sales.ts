@@ -31,7 +31,7 @@ export interface BusySales {
 }
 
 /**
- * @param urls of the APIs; a request goes to any of them
+ * @param urls of the APIs; a buyer's request goes to any of them, an operator's to the last: the one that was started last to be killed
  * @param newSales whether sales are created all the time; each of them makes the loss of Redis longer
  */
 export async function keepBusy(
@@ -69,14 +69,14 @@ export async function keepBusy(
   let degradedOrders = 0;
 
   async function send(
+    url: string | undefined,
     path: string,
     body: object | null,
     headers: Record<string, string>,
   ): Promise<Record<string, unknown> | null> {
-    const up = urls();
-    if (up.length === 0) return null;
+    if (url === undefined) return null;
     try {
-      const response = await fetch(`${up[randomInt(up.length)]}${path}`, {
+      const response = await fetch(`${url}${path}`, {
         method: 'POST',
         headers: { ...headers, ...(body ? { 'content-type': 'application/json' } : {}) },
         ...(body ? { body: JSON.stringify(body) } : {}),
@@ -90,7 +90,9 @@ export async function keepBusy(
   }
 
   async function order(saleId: string, buyerId: string, key?: string, quantity = 1): Promise<string | null> {
+    const up = urls();
     const reply = await send(
+      up.length > 0 ? up[randomInt(up.length)] : undefined,
       `/api/flash-sales/${saleId}/order`,
       { quantity },
       { 'x-user-id': buyerId, ...(key ? { 'idempotency-key': key } : {}) },
@@ -103,7 +105,7 @@ export async function keepBusy(
   }
 
   const operate = (path: string, body: object | null = null) =>
-    send(`/api/admin/sales${path}`, body, { authorization: `Bearer ${ADMIN_TOKEN}` });
+    send(urls().at(-1), `/api/admin/sales${path}`, body, { authorization: `Bearer ${ADMIN_TOKEN}` });
 
   /** An order that holds units and that no job carries. */
   async function orphan(saleId: string, buyerId: string, quantity = 1) {
@@ -276,7 +278,7 @@ export async function keepBusy(
   const running = Object.entries(parts).map(async ([name, part]) => {
     while (!stopping.signal.aborted) {
       await part().catch((error: Error) => faults.push(`${name}: ${error.message}`));
-      await pause(slow.has(name) ? 1_000 : 100);
+      await pause(slow.has(name) ? 400 : 100);
     }
   });
 

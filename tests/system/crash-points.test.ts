@@ -13,7 +13,7 @@ import { type ServiceProcess, startProcess } from '../support/running-system.ts'
 import { eventually, openWorld, type World } from '../support/world.ts';
 
 /** Processes that die side by side; the others of their kind live. */
-const SIDE_BY_SIDE = { api: 2, worker: 3 } as const;
+const SIDE_BY_SIDE = { api: 3, worker: 4 } as const;
 const REACHED_WITHIN_MS = 60_000;
 const SETTINGS = {
   GLOBAL_RATE_LIMIT: '100000',
