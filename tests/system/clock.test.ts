@@ -20,9 +20,6 @@ afterAll(() => world.close());
 test.each([5_000, -5_000])(
   '[trap 35] [trap 50] an API whose clock is %i ms off opens no sale early and ends none late',
   async (ms) => {
-    const opensLater = await makeSale(world, { startsAt: Date.now() + 4_000 });
-    const endsSoon = await makeSale(world, { endsAt: Date.now() + 500 });
-    const isOn = await makeSale(world, { startsAt: Date.now() - 1_000, endsAt: Date.now() + 60_000 });
     const port = String(await freePort());
     const api = await startProcess(world, 'api', {
       PORT: port,
@@ -30,6 +27,9 @@ test.each([5_000, -5_000])(
       CLOCK_SHIFT_MS: String(ms),
     });
     try {
+      const opensLater = await makeSale(world, { startsAt: Date.now() + 4_000 });
+      const endsSoon = await makeSale(world, { endsAt: Date.now() + 500 });
+      const isOn = await makeSale(world, { startsAt: Date.now() - 1_000, endsAt: Date.now() + 60_000 });
       await new Promise((resolve) => setTimeout(resolve, Math.max(0, endsSoon.endsAt + 50 - Date.now())));
       const code = async (saleId: string): Promise<string> => {
         const url = `http://127.0.0.1:${port}/api/flash-sales/${saleId}/order`;

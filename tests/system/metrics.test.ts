@@ -82,6 +82,8 @@ test('orders, refusals and the state of the breakers, which only the health prob
     return (await health()).breakers.postgres === 'open';
   });
   await eventually('and so do the metrics of both', 20_000, async () => {
+    // Unasked, it is half open after some seconds.
+    await health();
     const [redis, ofApi, ofWorker] = await states();
     return redis === 0 && ofApi === 2 && ofWorker === 2;
   });
