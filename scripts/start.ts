@@ -59,7 +59,9 @@ function explain(error: unknown): string {
 
 try {
   if (reopen) {
-    for (const line of await reopenDemoSales(findOperator(root, process.env))) say(line);
+    const operator = findOperator(root, process.env);
+    if (operator.isProduction) throw new Error('Production has no demo sales: --reopen is for development.');
+    for (const line of await reopenDemoSales(operator)) say(line);
     process.exit(0);
   }
   say('Flash sale');

@@ -86,9 +86,7 @@ export async function reopenDemoSales(operator: Operator): Promise<string[]> {
       if (delta > 0) await call(operator, 'POST', `/${id}/stock`, stock, [200]);
     }
     const hint = cap && !made ? '; buyers keep what they hold, so order as another X-User-ID' : '';
-    lines.push(
-      `${id}: open for a day, ${made ? 'new' : `${delta} units added`}, ${available + delta} available${hint}`,
-    );
+    lines.push(`${id}: open for a day, ${made ? 'new' : `${delta} more`}, ${available + delta} available${hint}`);
   }
   return lines;
 }

@@ -77,9 +77,13 @@ test("a command means the running system; its terminal's settings go first", () 
   writeSystemFile(folder, { ...given, ADMIN_PORT: '0' });
   expect(findServers(folder, bare)).toEqual({ redisUrl, databaseUrl });
   expect(findLedger(folder, bare)).toBe(databaseUrl);
-  expect(findOperator(folder, bare)).toEqual({ adminUrl: 'http://127.0.0.1:5964', adminToken });
+  expect(findOperator(folder, bare)).toEqual({ adminUrl: 'http://127.0.0.1:5964', adminToken, isProduction: false });
   const own = { ...bare, PORT: '5098', ADMIN_TOKEN: 'a-token-of-its-own' };
-  expect(findOperator(folder, own)).toEqual({ adminUrl: 'http://127.0.0.1:5098', adminToken: 'a-token-of-its-own' });
+  expect(findOperator(folder, { ...own, NODE_ENV: 'production' })).toMatchObject({
+    adminUrl: 'http://127.0.0.1:5098',
+    adminToken: 'a-token-of-its-own',
+    isProduction: true,
+  });
 });
 
 test("settings to check are the running system's under the terminal's, unless that names other servers", () => {

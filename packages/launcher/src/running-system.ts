@@ -170,9 +170,10 @@ export function findSettings(
 }
 
 /** The operators' API of that system. @throws Error if no token is known */
-export function findOperator(root: string, given: Variables): { adminUrl: string; adminToken: string } {
+export function findOperator(root: string, given: Variables) {
   const { settings } = findSettings(root, given);
-  return { adminUrl: settings.adminUrl, adminToken: required(settings, 'ADMIN_TOKEN') };
+  const isProduction = settings.environment.NODE_ENV === 'production';
+  return { adminUrl: settings.adminUrl, adminToken: required(settings, 'ADMIN_TOKEN'), isProduction };
 }
 
 /** The servers of that system. @throws Error if one is not known */

@@ -26,7 +26,7 @@ const port = (description: string, options: { default: number; minimum: 0 | 1 })
 const PROCESS = {
   NODE_ENV: oneOf(
     ['development', 'production', 'test'],
-    'development, production or test. Production has other defaults (below), requires AUTH and ADMIN_TOKEN, and creates no demo sales.',
+    'development, production or test. Production has defaults of its own, requires AUTH and ADMIN_TOKEN, and creates no demo sales.',
     { default: 'development' },
   ),
   HOST: text('Address that the API listens on; 0.0.0.0 for all.', { default: '127.0.0.1', minLength: 1 }),
