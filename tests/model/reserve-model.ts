@@ -30,7 +30,7 @@ export function reserve(model: InventoryModel, call: ReserveCall, nowUs: number)
   if (!inventory) {
     const outcome = { word: model.inventory ? 'recovering' : 'unknown_sale' } as const;
     return {
-      decisions: call.orders.map(() => ({ outcome, tokensLeft: call.bucket.capacity, tokenInMs: 0 })),
+      decisions: call.orders.map(() => ({ outcome, tokensLeft: -1, tokenInMs: 0 })),
       permitsLeft: call.permits,
     };
   }

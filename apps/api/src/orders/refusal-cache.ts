@@ -92,9 +92,11 @@ export function createRefusalCache(tokenMs: number, now: () => number = () => pe
     };
   }
 
-  function learnOfBuyer(buyer: string, { tokensLeft, tokenInMs }: ReserveDecision, askedAt: number): void {
-    if (tokenInMs > 0) ofBuyers.set(buyer, entryOf('buyer_limited', tokenInMs, askedAt));
-    else if (tokensLeft > 0) ofBuyers.delete(buyer);
+  function learnOfBuyer(saleId: string, buyerId: string, decision: ReserveDecision, askedAt: number): void {
+    const { tokensLeft, tokenInMs } = decision;
+    if (tokenInMs > 0) ofBuyers.set(keyOf(saleId, buyerId), entryOf('buyer_limited', tokenInMs, askedAt));
+    // Usually nobody is throttled, and then no order pays for the key.
+    else if (tokensLeft > 0 && ofBuyers.size > 0) ofBuyers.delete(keyOf(saleId, buyerId));
   }
 
   function learnOfSale(saleId: string, outcome: ReserveOutcome, askedAt: number): void {
@@ -118,16 +120,19 @@ export function createRefusalCache(tokenMs: number, now: () => number = () => pe
      */
     find(saleId: string, buyerId: string): { outcome: CachedRefusal; waitMs: number } | null {
       const at = now();
-      const entries = [ofSales.get(saleId), ofBuyers.get(`${saleId} ${buyerId}`), ofAll];
-      for (const entry of entries) if (holds(entry, at)) return answer(entry, at);
-      for (const entry of entries) revalidate(entry, at);
+      const ofSale = ofSales.get(saleId);
+      if (holds(ofSale, at)) return answer(ofSale, at);
+      const ofBuyer = ofBuyers.size > 0 ? ofBuyers.get(keyOf(saleId, buyerId)) : undefined;
+      if (holds(ofBuyer, at)) return answer(ofBuyer, at);
+      if (holds(ofAll, at)) return answer(ofAll, at);
+      for (const entry of [ofSale, ofBuyer, ofAll]) revalidate(entry, at);
       return null;
     },
 
     learn({ saleId, requests, decisions, permits, askedAt }: DecidedBatch): void {
       const isCurrent = Math.max(invalidatedAt.get(saleId) ?? Number.NEGATIVE_INFINITY, allInvalidatedAt) < askedAt;
       decisions.forEach((decision, i) => {
-        learnOfBuyer(`${saleId} ${requests[i]?.buyerId}`, decision, askedAt);
+        learnOfBuyer(saleId, requests[i]?.buyerId ?? '', decision, askedAt);
         if (isCurrent) learnOfSale(saleId, decision.outcome, askedAt);
         if (decision.outcome.word === 'system_limited') ofAll = entryOf('system_limited', permits.waitMs, askedAt);
       });
@@ -144,4 +149,8 @@ export function createRefusalCache(tokenMs: number, now: () => number = () => pe
       }
     },
   };
+}
+
+function keyOf(saleId: string, buyerId: string): string {
+  return `${saleId} ${buyerId}`;
 }
