@@ -20,7 +20,7 @@ const batch = (saleId: string, outcomes: ReserveOutcome[], askedAt: number) => (
   askedAt,
   requests: outcomes.map((_, i) => request(`b${i}`)),
   decisions: outcomes.map((outcome) => {
-    const isLimited = outcome.word === 'buyer_limited';
+    const isLimited = outcome.kind === 'buyer_limited';
     return { outcome, tokensLeft: isLimited ? 0 : 1, tokenInMs: isLimited ? outcome.waitMs : 0 };
   }),
 });
@@ -31,10 +31,10 @@ test('a reply to a request before the invalidation is not learned from', () => {
   at = 10;
   cache.invalidate('s');
   at = 20;
-  cache.learn(batch('s', [{ word: 'sold_out' }], 5));
+  cache.learn(batch('s', [{ kind: 'sold_out' }], 5));
   expect(cache.find('s', 'b')).toBeNull();
-  cache.learn(batch('s', [{ word: 'sold_out' }], 15));
-  expect(cache.find('s', 'b')).toMatchObject({ outcome: { word: 'sold_out' } });
+  cache.learn(batch('s', [{ kind: 'sold_out' }], 15));
+  expect(cache.find('s', 'b')).toMatchObject({ outcome: { kind: 'sold_out' } });
   cache.invalidate(null);
   expect(cache.find('s', 'b')).toBeNull();
 });
@@ -42,15 +42,15 @@ test('a reply to a request before the invalidation is not learned from', () => {
 test('each refusal expires in its own time', () => {
   let at = 0;
   const cache = createRefusalCache(TOKEN_MS, () => at);
-  cache.learn(batch('s', [{ word: 'buyer_limited', waitMs: 50 }], 0));
-  cache.learn(batch('t', [{ word: 'system_limited' }], 0));
-  expect(cache.find('s', 'b0')).toEqual({ outcome: { word: 'buyer_limited', waitMs: 50 }, waitMs: 50 });
-  expect(cache.find('s', 'b1')).toEqual({ outcome: { word: 'system_limited' }, waitMs: 300 });
+  cache.learn(batch('s', [{ kind: 'buyer_limited', waitMs: 50 }], 0));
+  cache.learn(batch('t', [{ kind: 'system_limited' }], 0));
+  expect(cache.find('s', 'b0')).toEqual({ outcome: { kind: 'buyer_limited', waitMs: 50 }, waitMs: 50 });
+  expect(cache.find('s', 'b1')).toEqual({ outcome: { kind: 'system_limited' }, waitMs: 300 });
   at = 49;
-  expect(cache.find('s', 'b1')?.outcome.word).toBe('system_limited');
+  expect(cache.find('s', 'b1')?.outcome.kind).toBe('system_limited');
   at = 50;
   expect([cache.find('s', 'b0'), cache.find('s', 'b1')]).toEqual([null, null]);
-  cache.learn(batch('s', [{ word: 'not_open', waitMs: 5_000 }], 50));
+  cache.learn(batch('s', [{ kind: 'not_open', waitMs: 5_000 }], 50));
   expect(cache.find('s', 'b')).toMatchObject({ waitMs: 5_000 });
   at = 450;
   expect([cache.find('s', 'b'), cache.find('s', 'b')]).toEqual([null, null]);
@@ -59,8 +59,8 @@ test('each refusal expires in its own time', () => {
 test('an expired refusal is revalidated by one request, while the others still get it, for a moment at most', () => {
   let at = 0;
   const cache = createRefusalCache(TOKEN_MS, () => at);
-  cache.learn(batch('s', [{ word: 'sold_out' }], 0));
-  cache.learn(batch('t', [{ word: 'buyer_limited', waitMs: 50 }], 0));
+  cache.learn(batch('s', [{ kind: 'sold_out' }], 0));
+  cache.learn(batch('t', [{ kind: 'buyer_limited', waitMs: 50 }], 0));
   for (const [saleId, over] of [
     ['s', REFUSAL_CACHE_MS],
     ['t', 50],
@@ -76,7 +76,7 @@ test('an expired refusal is revalidated by one request, while the others still g
     at = over + REFUSAL_STALE_MS;
     expect([cache.find(saleId, 'b0'), cache.find(saleId, 'b0')]).toEqual([null, null]);
   }
-  const accepted: ReserveOutcome = { word: 'reserved', reservedAt: 1, available: 5, epoch: 1 };
+  const accepted: ReserveOutcome = { kind: 'reserved', reservedAt: 1, available: 5, epoch: 1 };
   cache.learn(batch('t', [accepted], at));
   expect([cache.find('t', 'b0'), cache.find('t', 'b0')]).toEqual([null, null]);
 });
@@ -84,17 +84,17 @@ test('an expired refusal is revalidated by one request, while the others still g
 test('the order that takes the last token throttles its buyer; a replay does not', () => {
   let at = 0;
   const cache = createRefusalCache(TOKEN_MS, () => at);
-  const last: ReserveOutcome = { word: 'reserved', reservedAt: 1, available: 5, epoch: 1 };
+  const last: ReserveOutcome = { kind: 'reserved', reservedAt: 1, available: 5, epoch: 1 };
   const took = batch('s', [last], 0);
   cache.learn({ ...took, decisions: [{ outcome: last, tokensLeft: 0, tokenInMs: 50 }] });
-  const replayed: ReserveOutcome = { word: 'replayed', orderId: 'o', available: 5 };
+  const replayed: ReserveOutcome = { kind: 'replayed', orderId: 'o', available: 5 };
   cache.learn({ ...took, decisions: [{ outcome: replayed, tokensLeft: -1, tokenInMs: 0 }] });
-  expect(cache.find('s', 'b0')).toEqual({ outcome: { word: 'buyer_limited', waitMs: 50 }, waitMs: 50 });
+  expect(cache.find('s', 'b0')).toEqual({ outcome: { kind: 'buyer_limited', waitMs: 50 }, waitMs: 50 });
   // One refilled token lets one request through; each further token another one.
   at = 99;
-  expect([cache.find('s', 'b0'), cache.find('s', 'b0')?.outcome.word]).toEqual([null, 'buyer_limited']);
+  expect([cache.find('s', 'b0'), cache.find('s', 'b0')?.outcome.kind]).toEqual([null, 'buyer_limited']);
   at = 100;
-  expect([cache.find('s', 'b0'), cache.find('s', 'b0')?.outcome.word]).toEqual([null, 'buyer_limited']);
+  expect([cache.find('s', 'b0'), cache.find('s', 'b0')?.outcome.kind]).toEqual([null, 'buyer_limited']);
   at = 50 + REFUSAL_STALE_MS;
   expect([cache.find('s', 'b0'), cache.find('s', 'b0')]).toEqual([null, null]);
 });
@@ -102,9 +102,9 @@ test('the order that takes the last token throttles its buyer; a replay does not
 test('a throttled buyer with two refilled tokens gets both', () => {
   let at = 0;
   const cache = createRefusalCache(TOKEN_MS, () => at);
-  cache.learn(batch('s', [{ word: 'buyer_limited', waitMs: 50 }], 0));
+  cache.learn(batch('s', [{ kind: 'buyer_limited', waitMs: 50 }], 0));
   at = 120;
-  expect([cache.find('s', 'b0'), cache.find('s', 'b0'), cache.find('s', 'b0')?.outcome.word]).toEqual([
+  expect([cache.find('s', 'b0'), cache.find('s', 'b0'), cache.find('s', 'b0')?.outcome.kind]).toEqual([
     null,
     null,
     'buyer_limited',
@@ -114,18 +114,18 @@ test('a throttled buyer with two refilled tokens gets both', () => {
 test('another refusal of the same sale is no revalidation', () => {
   let at = 0;
   const cache = createRefusalCache(TOKEN_MS, () => at);
-  cache.learn(batch('s', [{ word: 'sold_out' }], 0));
+  cache.learn(batch('s', [{ kind: 'sold_out' }], 0));
   at = REFUSAL_CACHE_MS - 10;
-  cache.learn({ ...batch('s', [{ word: 'buyer_limited', waitMs: 200 }], at) });
+  cache.learn({ ...batch('s', [{ kind: 'buyer_limited', waitMs: 200 }], at) });
   at = REFUSAL_CACHE_MS;
-  expect(cache.find('s', 'b0')?.outcome.word).toBe('buyer_limited');
-  expect([cache.find('s', 'b1'), cache.find('s', 'b1')?.outcome.word]).toEqual([null, 'sold_out']);
+  expect(cache.find('s', 'b0')?.outcome.kind).toBe('buyer_limited');
+  expect([cache.find('s', 'b1'), cache.find('s', 'b1')?.outcome.kind]).toEqual([null, 'sold_out']);
 });
 
 test('tokens that refill faster than a reply throttle nobody', () => {
   let at = 0;
   const cache = createRefusalCache(1, () => at);
-  cache.learn(batch('s', [{ word: 'buyer_limited', waitMs: 1 }], 0));
+  cache.learn(batch('s', [{ kind: 'buyer_limited', waitMs: 1 }], 0));
   at = 1;
   expect(cache.find('s', 'b0')).toBeNull();
   at = 2;
@@ -136,9 +136,9 @@ test('a late event loop extends no refusal: its time counts from the request', (
   let at = 1_000;
   const cache = createRefusalCache(TOKEN_MS, () => at);
   // Asked at 850, and only now is the answer looked at: the sale has opened meanwhile.
-  cache.learn(batch('s', [{ word: 'not_open', waitMs: 100 }], 850));
+  cache.learn(batch('s', [{ kind: 'not_open', waitMs: 100 }], 850));
   expect(cache.find('s', 'b')).toBeNull();
-  cache.learn(batch('s', [{ word: 'not_open', waitMs: 200 }], 850));
+  cache.learn(batch('s', [{ kind: 'not_open', waitMs: 200 }], 850));
   expect(cache.find('s', 'b')).toMatchObject({ waitMs: 50 });
   at = 1_050;
   expect(cache.find('s', 'b')).toBeNull();
@@ -146,7 +146,7 @@ test('a late event loop extends no refusal: its time counts from the request', (
 
 test('throttled buyers are bounded, and the newest stay', () => {
   const cache = createRefusalCache(TOKEN_MS, () => 0);
-  const limited: ReserveOutcome = { word: 'buyer_limited', waitMs: 1_000 };
+  const limited: ReserveOutcome = { kind: 'buyer_limited', waitMs: 1_000 };
   const count = THROTTLED_BUYERS_MAX + 10;
   cache.learn(batch('s', Array(count).fill(limited), 0));
   const isKnown = (n: number): boolean => cache.find('s', `b${n}`) !== null;
@@ -160,7 +160,7 @@ test('throttled buyers are bounded, and the newest stay', () => {
 test('throttled buyers are kept for their time while others come, per sale', () => {
   let at = 12_345.6;
   const cache = createRefusalCache(TOKEN_MS, () => at);
-  const limited: ReserveOutcome = { word: 'buyer_limited', waitMs: 600 };
+  const limited: ReserveOutcome = { kind: 'buyer_limited', waitMs: 600 };
   cache.learn(batch('s', [limited], at));
   const others = batch('t', [limited], at);
   for (let ms = 0; ms < REFUSAL_CACHE_MS - 1; ms += 50) {
@@ -175,7 +175,7 @@ test('throttled buyers are kept for their time while others come, per sale', () 
 test('a throttled buyer is kept however many came before', () => {
   let at = 700;
   const cache = createRefusalCache(TOKEN_MS, () => at);
-  const limited: ReserveOutcome = { word: 'buyer_limited', waitMs: 600 };
+  const limited: ReserveOutcome = { kind: 'buyer_limited', waitMs: 600 };
   for (let ms = 0; ms < 700_000; ms += 100)
     cache.learn({ ...batch('s', [limited], at + ms), requests: [request(`b${ms}`)] });
   at += 700_000;
@@ -184,8 +184,8 @@ test('a throttled buyer is kept however many came before', () => {
 });
 
 test('a buyer whose order was accepted is throttled no longer, whatever was cached, and when', () => {
-  const limited: ReserveOutcome = { word: 'buyer_limited', waitMs: 900 };
-  const accepted: ReserveOutcome = { word: 'reserved', reservedAt: 1, available: 5, epoch: 1 };
+  const limited: ReserveOutcome = { kind: 'buyer_limited', waitMs: 900 };
+  const accepted: ReserveOutcome = { kind: 'reserved', reservedAt: 1, available: 5, epoch: 1 };
   // The halves turn at 500.
   for (const times of [[450], [510], [450, 510]]) {
     let at = 0;
@@ -207,8 +207,8 @@ test('a buyer whose order was accepted is throttled no longer, whatever was cach
 test('a reply to an earlier request is learned from', () => {
   const at = 50_000;
   const cache = createRefusalCache(TOKEN_MS, () => at);
-  const limited: ReserveOutcome = { word: 'buyer_limited', waitMs: 300 };
+  const limited: ReserveOutcome = { kind: 'buyer_limited', waitMs: 300 };
   cache.learn(batch('s', [limited], at));
   cache.learn(batch('t', [limited], at - 150));
-  expect(cache.find('t', 'b0')).toEqual({ outcome: { word: 'buyer_limited', waitMs: 150 }, waitMs: 150 });
+  expect(cache.find('t', 'b0')).toEqual({ outcome: { kind: 'buyer_limited', waitMs: 150 }, waitMs: 150 });
 });

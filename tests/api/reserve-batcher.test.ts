@@ -29,7 +29,7 @@ function recorded(granted: number) {
         calls.push({ saleId, orders: orders.map((order) => order.orderId), permits });
         if (saleId === 'broken') throw new Error('broken');
         const decisions = orders.map(
-          (): ReserveDecision => ({ outcome: { word: 'sold_out' }, tokensLeft: 0, tokenInMs: 0 }),
+          (): ReserveDecision => ({ outcome: { kind: 'sold_out' }, tokensLeft: 0, tokenInMs: 0 }),
         );
         return { decisions, permitsLeft: 1 };
       },

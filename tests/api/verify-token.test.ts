@@ -60,7 +60,7 @@ test.each(['RS256', 'ES256', 'EdDSA'] as const)('a token that is signed with %s 
   const signer = await makeSigner(alg, 'k1');
   const host = await hostOf(signer);
   expect(await verifierOf(host.url).verify(await signer.token({ sub: 'buyer-7' }))).toEqual({
-    word: 'buyer',
+    kind: 'buyer',
     buyerId: 'buyer-7',
   });
 });
@@ -77,7 +77,7 @@ test('an RSA key that is too short: 503, and one log line for all tokens', async
   const part = (value: unknown) => Buffer.from(JSON.stringify(value)).toString('base64url');
   const text = `${part({ alg: 'RS256', kid: 'k1' })}.${part({ iss: ISSUER, aud: AUDIENCE, sub: 'ann', exp: 4e9 })}`;
   const token = `${text}.${createSign('RSA-SHA256').update(text).sign(privateKey).toString('base64url')}`;
-  for (let i = 0; i < 20; i++) expect((await verifier.verify(token)).word).toBe('keys_unavailable');
+  for (let i = 0; i < 20; i++) expect((await verifier.verify(token)).kind).toBe('keys_unavailable');
   const lines = () => (existsSync(file) ? readFileSync(file, 'utf8').split('\n').filter(Boolean) : []);
   await eventually('it is said', 5_000, () => lines().length > 0);
   expect(lines().map((line) => JSON.parse(line).err)).toEqual(['an RSA key has 1024 bits, and must have 2048']);
@@ -87,11 +87,11 @@ test('a rotated key is fetched at once, and once for a crowd', async () => {
   const [before, after] = await Promise.all([makeSigner('ES256', 'k1'), makeSigner('ES256', 'k2')]);
   const host = await hostOf(before);
   const verifier = verifierOf(host.url);
-  expect((await verifier.verify(await before.token())).word).toBe('buyer');
+  expect((await verifier.verify(await before.token())).kind).toBe('buyer');
   host.keys = [before.publicKey, after.publicKey];
   await whenCool();
   const token = await after.token();
-  const words = await Promise.all(Array.from({ length: 50 }, async () => (await verifier.verify(token)).word));
+  const words = await Promise.all(Array.from({ length: 50 }, async () => (await verifier.verify(token)).kind));
   expect(new Set(words)).toEqual(new Set(['buyer']));
   expect(host.asked).toBe(2);
 });
@@ -101,11 +101,11 @@ test('a removed key is no longer trusted, nor are remembered tokens that it sign
   const host = await hostOf(leaked);
   const verifier = verifierOf(host.url, { refreshMs: 100 });
   const token = await leaked.token({ iat: Math.floor(Date.now() / 1_000) - 60 });
-  expect((await verifier.verify(token)).word).toBe('buyer');
+  expect((await verifier.verify(token)).kind).toBe('buyer');
   expect(verifier.recall(token)).toBe('ann');
   host.keys = [fresh.publicKey];
   await eventually('it is forgotten', 5_000, () => verifier.recall(token) === null);
-  expect((await verifier.verify(token)).word).toBe('invalid');
+  expect((await verifier.verify(token)).kind).toBe('invalid');
 });
 
 test('a key that is removed during a verification lets nobody in', async () => {
@@ -113,9 +113,9 @@ test('a key that is removed during a verification lets nobody in', async () => {
   const host = await hostOf(leaked);
   const verifier = verifierOf(host.url, { refreshMs: 50, cooldownMs: 0 });
   const [first, second] = [await leaked.token(), await leaked.token({ sub: 'eve', exp: 4_102_444_800 })];
-  expect((await verifier.verify(first)).word).toBe('buyer');
+  expect((await verifier.verify(first)).kind).toBe('buyer');
   const letGo = holdThreads();
-  let outcome: Promise<{ word: string }>;
+  let outcome: Promise<{ kind: string }>;
   try {
     outcome = verifier.verify(second);
     host.keys = [fresh.publicKey];
@@ -123,7 +123,7 @@ test('a key that is removed during a verification lets nobody in', async () => {
   } finally {
     await letGo();
   }
-  expect((await outcome).word).toBe('invalid');
+  expect((await outcome).kind).toBe('invalid');
   expect(verifier.recall(second)).toBeNull();
 });
 
@@ -131,7 +131,7 @@ test('a token is verified again after some minutes, however late it expires', as
   const signer = await makeSigner('ES256', 'k1');
   const verifier = verifierOf((await hostOf(signer)).url);
   const token = await signer.token({ exp: 4_102_444_800 });
-  expect((await verifier.verify(token)).word).toBe('buyer');
+  expect((await verifier.verify(token)).kind).toBe('buyer');
   const now = Date.now();
   vi.spyOn(Date, 'now').mockReturnValue(now + KNOWN_TOKEN_MAX_MS - 60_000);
   expect(verifier.recall(token)).toBe('ann');
@@ -143,18 +143,18 @@ test('an unknown key id within the cooldown: 401 only where the token is older t
   const [known, rotatedIn] = await Promise.all([makeSigner('ES256', 'k1'), makeSigner('ES256', 'k2')]);
   const host = await hostOf(known);
   const verifier = verifierOf(host.url, { cooldownMs: 1_000 });
-  expect((await verifier.verify(await known.token())).word).toBe('buyer');
+  expect((await verifier.verify(await known.token())).kind).toBe('buyer');
   host.keys = [known.publicKey, rotatedIn.publicKey];
   const token = await rotatedIn.token();
   const old = await rotatedIn.token({ iat: Math.floor(Date.now() / 1_000) - 60 }, { kid: 'made-up' });
   // A stranger keeps having the host asked. No word of those that a buyer hears meanwhile is a false 401.
   const words = new Set<string>();
-  expect((await verifier.verify(old)).word).toBe('invalid');
+  expect((await verifier.verify(old)).kind).toBe('invalid');
   await eventually('it is found', 10_000, async () => {
     await verifier.verify(await known.token({}, { kid: 'made-up' }));
-    const { word } = await verifier.verify(token);
-    words.add(word);
-    return word === 'buyer';
+    const { kind } = await verifier.verify(token);
+    words.add(kind);
+    return kind === 'buyer';
   });
   expect(words).toEqual(new Set(['keys_unavailable', 'buyer']));
 });
@@ -163,18 +163,18 @@ test('a token that names no key is verified with each of them', async () => {
   const [one, other, foreign] = await Promise.all(['k1', 'k2', 'k3'].map((kid) => makeSigner('ES256', kid)));
   const verifier = verifierOf((await hostOf(one as Signer, other as Signer)).url);
   const nameless = (signer: Signer | undefined) => (signer as Signer).token({}, { kid: undefined });
-  for (const signer of [one, other]) expect((await verifier.verify(await nameless(signer))).word).toBe('buyer');
-  expect((await verifier.verify(await nameless(foreign))).word).toBe('invalid');
-  expect((await verifier.verify(await (other as Signer).token({ exp: 1 }, { kid: undefined }))).word).toBe('expired');
+  for (const signer of [one, other]) expect((await verifier.verify(await nameless(signer))).kind).toBe('buyer');
+  expect((await verifier.verify(await nameless(foreign))).kind).toBe('invalid');
+  expect((await verifier.verify(await (other as Signer).token({ exp: 1 }, { kid: undefined }))).kind).toBe('expired');
 });
 
 test('a flood of unknown key ids causes one fetch per cooldown', async () => {
   const signer = await makeSigner('ES256', 'k1');
   const host = await hostOf(signer);
   const verifier = verifierOf(host.url, { cooldownMs: 60_000 });
-  expect((await verifier.verify(await signer.token())).word).toBe('buyer');
+  expect((await verifier.verify(await signer.token())).kind).toBe('buyer');
   for (let i = 0; i < 100; i++) {
-    expect((await verifier.verify(await signer.token({}, { kid: `made-up-${i}` }))).word).toBe('keys_unavailable');
+    expect((await verifier.verify(await signer.token({}, { kid: `made-up-${i}` }))).kind).toBe('keys_unavailable');
   }
   expect(host.asked).toBe(1);
 });
@@ -185,17 +185,17 @@ test.each(['silent', 'broken'] as const)(
     const [known, unknown] = await Promise.all([makeSigner('ES256', 'k1'), makeSigner('ES256', 'k2')]);
     const host = await hostOf(known);
     const verifier = verifierOf(host.url, { refreshMs: 50 });
-    expect((await verifier.verify(await known.token())).word).toBe('buyer');
+    expect((await verifier.verify(await known.token())).kind).toBe('buyer');
     host.manner = manner;
     const { asked } = host;
     await eventually('it was asked again', 5_000, () => host.asked > asked);
-    expect((await verifier.verify(await known.token({ sub: 'bob' }))).word).toBe('buyer');
+    expect((await verifier.verify(await known.token({ sub: 'bob' }))).kind).toBe('buyer');
     await whenCool();
     // It may be a key that was rotated in meanwhile: 401 would be a lie.
-    expect((await verifier.verify(await unknown.token())).word).toBe('keys_unavailable');
+    expect((await verifier.verify(await unknown.token())).kind).toBe('keys_unavailable');
     host.manner = 'well';
     host.keys = [known.publicKey, unknown.publicKey];
-    await eventually('it is found', 5_000, async () => (await verifier.verify(await unknown.token())).word === 'buyer');
+    await eventually('it is found', 5_000, async () => (await verifier.verify(await unknown.token())).kind === 'buyer');
   },
 );
 
@@ -205,10 +205,10 @@ test('a host that was never available: 503, no flood of fetches, and recovery wh
   host.manner = 'broken';
   const verifier = verifierOf(host.url, { cooldownMs: 1_000 });
   const token = await signer.token();
-  for (let i = 0; i < 100; i++) expect((await verifier.verify(token)).word).toBe('keys_unavailable');
+  for (let i = 0; i < 100; i++) expect((await verifier.verify(token)).kind).toBe('keys_unavailable');
   expect(host.asked).toBeLessThanOrEqual(2);
   host.manner = 'well';
-  await eventually('it is judged', 10_000, async () => (await verifier.verify(token)).word === 'buyer');
+  await eventually('it is judged', 10_000, async () => (await verifier.verify(token)).kind === 'buyer');
 });
 
 test('keys are trusted for a bounded time while the host is unavailable', async () => {
@@ -216,16 +216,16 @@ test('keys are trusted for a bounded time while the host is unavailable', async 
   const host = await hostOf(signer);
   const verifier = verifierOf(host.url, { staleMaxMs: 300 });
   const remembered = await signer.token();
-  expect((await verifier.verify(remembered)).word).toBe('buyer');
+  expect((await verifier.verify(remembered)).kind).toBe('buyer');
   host.manner = 'broken';
   await eventually(
     'they are too old',
     5_000,
-    async () => (await verifier.verify(await signer.token())).word === 'keys_unavailable',
+    async () => (await verifier.verify(await signer.token())).kind === 'keys_unavailable',
   );
   expect(verifier.recall(remembered)).toBeNull();
   host.manner = 'well';
-  await eventually('they are had again', 5_000, async () => (await verifier.verify(remembered)).word === 'buyer');
+  await eventually('they are had again', 5_000, async () => (await verifier.verify(remembered)).kind === 'buyer');
   expect(verifier.recall(remembered)).toBe('ann');
 });
 
@@ -233,7 +233,7 @@ test.each(['redirecting', 'dripping'] as const)('a host that is %s: nothing is b
   const signer = await makeSigner('ES256', 'k1');
   const host = await hostOf(signer);
   host.manner = manner;
-  expect((await verifierOf(host.url).verify(await signer.token())).word).toBe('keys_unavailable');
+  expect((await verifierOf(host.url).verify(await signer.token())).kind).toBe('keys_unavailable');
 });
 
 test.each([
@@ -245,5 +245,5 @@ test.each([
   const signer = await makeSigner('ES256', 'k1');
   const host = await hostOf(signer);
   host.keys = text;
-  expect((await verifierOf(host.url).verify(await signer.token())).word).toBe('keys_unavailable');
+  expect((await verifierOf(host.url).verify(await signer.token())).kind).toBe('keys_unavailable');
 });

@@ -5,7 +5,7 @@
 
 import { createInventory, type Inventory, type OrderRequest } from '@flash-sale/core/inventory/inventory.ts';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import { makeSale, orderRequest, outcomesOf, wordsOf } from '../support/sales.ts';
+import { kindsOf, makeSale, orderRequest, outcomesOf } from '../support/sales.ts';
 import { openWorld, type World } from '../support/world.ts';
 
 let world: World;
@@ -33,7 +33,7 @@ test('[trap 29] 200 parallel orders of one buyer pass as many as there are token
       reserve(sale.id, [orderRequest(sale.id, 'flooder')], -1, { capacity: 100, refillRate: 1 }),
     ),
   );
-  const passed = wordsOf(all.flat()).filter((word) => word === 'reserved').length;
+  const passed = kindsOf(all.flat()).filter((kind) => kind === 'reserved').length;
   expect(passed).toBeGreaterThanOrEqual(100);
   expect(passed).toBeLessThanOrEqual(102);
   expect((await inventory.read(sale.id)).numbers).toMatchObject({ reserved: passed });
@@ -45,11 +45,11 @@ test('after the clock was set back, no older bucket counts instead of a newer on
   const inAnHour = (Date.now() + 3_600_000) * 1_000;
   await world.redis.hset(older, { ' since': inAnHour / 1_000 - 10_000, bob: `5.000000:${inAnHour - 9_000_000}` });
   await world.redis.hset(newer, { ' since': inAnHour / 1_000, bob: `1.000000:${inAnHour}` });
-  expect(wordsOf(await reserve(sale.id, [orderRequest(sale.id, 'ann')]))).toEqual(['reserved']);
+  expect(kindsOf(await reserve(sale.id, [orderRequest(sale.id, 'ann')]))).toEqual(['reserved']);
   expect(await world.redis.exists(older)).toBe(0);
   // From now on the hash counts by the new clock.
   expect(Number(await world.redis.hget(newer, ' since'))).toBeLessThanOrEqual(Date.now() + 1_000);
-  expect(wordsOf(await reserve(sale.id, [orderRequest(sale.id, 'bob'), orderRequest(sale.id, 'bob')]))).toEqual([
+  expect(kindsOf(await reserve(sale.id, [orderRequest(sale.id, 'bob'), orderRequest(sale.id, 'bob')]))).toEqual([
     'reserved',
     'buyer_limited',
   ]);
@@ -82,7 +82,7 @@ describe('a bucket', () => {
     await order(sale.id, 'eve');
     expect(await buyersOf(sale.id)).toEqual([['eve'], ['ann', 'bob']]);
     // The bucket in the newer hash counts, not that in the older.
-    expect(wordsOf(await order(sale.id, 'ann'))).toEqual(['buyer_limited']);
+    expect(kindsOf(await order(sale.id, 'ann'))).toEqual(['buyer_limited']);
     expect((await inventory.reserve(sale.id, [orderRequest(sale.id, 'bob')], -1, slow)).decisions[0]?.tokensLeft).toBe(
       3,
     );
@@ -126,7 +126,7 @@ describe('a bucket', () => {
     await makeOlder(sale.id, 10_000);
     await order(sale.id, 'eve');
     expect(await buyersOf(sale.id)).toEqual([['bob', 'eve'], ['ann']]);
-    expect(wordsOf(await reserveSlowly('ann'))).toEqual(['buyer_limited']);
+    expect(kindsOf(await reserveSlowly('ann'))).toEqual(['buyer_limited']);
     // The newer hash does not expire before the older.
     const ttls = await Promise.all(bucketKeys(sale.id).map((key) => world.redis.ttl(key)));
     expect(ttls[0]).toBeGreaterThanOrEqual(ttls[1] as number);

@@ -6,7 +6,7 @@
 import { createInventory, type Inventory, type OrderRequest } from '@flash-sale/core/inventory/inventory.ts';
 import type { ReserveOutcome } from '@flash-sale/core/inventory/outcomes.ts';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import { makeSale, orderRequest, outcomesOf, wordsOf } from '../support/sales.ts';
+import { kindsOf, makeSale, orderRequest, outcomesOf } from '../support/sales.ts';
 import { openWorld, type World } from '../support/world.ts';
 
 let world: World;
@@ -36,9 +36,9 @@ describe('stock', () => {
         ),
       );
     }
-    const all = wordsOf((await Promise.all(batches)).flat());
-    expect(all.filter((word) => word === 'reserved')).toHaveLength(units);
-    expect(all.filter((word) => word === 'sold_out')).toHaveLength(50);
+    const all = kindsOf((await Promise.all(batches)).flat());
+    expect(all.filter((kind) => kind === 'reserved')).toHaveLength(units);
+    expect(all.filter((kind) => kind === 'sold_out')).toHaveLength(50);
     expect((await inventory.read(sale.id)).numbers).toEqual({
       allotment: units,
       available: 0,
@@ -58,7 +58,7 @@ describe('stock', () => {
       );
     expect((await inventory.read(sale.id)).numbers).toMatchObject({ available: 0, reserved: 1 });
     await inventory.release(sale.id, 1, [first.orderId]);
-    expect(wordsOf(await reserve(sale.id, [orderRequest(sale.id), orderRequest(sale.id)]))).toEqual([
+    expect(kindsOf(await reserve(sale.id, [orderRequest(sale.id), orderRequest(sale.id)]))).toEqual([
       'reserved',
       'sold_out',
     ]);
@@ -68,12 +68,12 @@ describe('stock', () => {
     const sale = await makeSale(world);
     await reserve(sale.id, [orderRequest(sale.id)]);
     await world.redis.script('FLUSH');
-    expect(wordsOf(await reserve(sale.id, [orderRequest(sale.id)]))).toEqual(['reserved']);
+    expect(kindsOf(await reserve(sale.id, [orderRequest(sale.id)]))).toEqual(['reserved']);
   });
 
   test('[trap 6] a sale that the inventory does not know is never made up', async () => {
     const stranger = orderRequest('nobody-made-this', 'ann');
-    expect(wordsOf(await reserve('nobody-made-this', [stranger], -1, { capacity: 10, refillRate: 1 }))).toEqual([
+    expect(kindsOf(await reserve('nobody-made-this', [stranger], -1, { capacity: 10, refillRate: 1 }))).toEqual([
       'unknown_sale',
     ]);
     expect(await world.redis.keys(`${world.prefix}:{nobody-made-this}*`)).toEqual([]);
@@ -84,7 +84,7 @@ describe('[I6] the cap of a buyer', () => {
   test('[trap 1] 100 parallel posts of one buyer with cap 1 take exactly one unit', async () => {
     const sale = await makeSale(world, { units: 50, perBuyerLimit: 1 });
     const all = await Promise.all(Array.from({ length: 100 }, () => reserve(sale.id, [orderRequest(sale.id)])));
-    expect(wordsOf(all.flat()).filter((word) => word === 'reserved')).toHaveLength(1);
+    expect(kindsOf(all.flat()).filter((kind) => kind === 'reserved')).toHaveLength(1);
     expect((await inventory.read(sale.id)).numbers).toMatchObject({ available: 49, reserved: 1 });
   });
 });
@@ -105,8 +105,8 @@ describe('[I4] an idempotency key', () => {
         ),
       ),
     );
-    expect(wordsOf(all.flat()).filter((word) => word === 'reserved')).toHaveLength(1);
-    const ids = new Set(all.flat().flatMap((outcome) => (outcome.word === 'replayed' ? [outcome.orderId] : [])));
+    expect(kindsOf(all.flat()).filter((kind) => kind === 'reserved')).toHaveLength(1);
+    const ids = new Set(all.flat().flatMap((outcome) => (outcome.kind === 'replayed' ? [outcome.orderId] : [])));
     expect(ids.size).toBe(1);
     expect((await inventory.read(sale.id)).numbers).toMatchObject({ available: 9, reserved: 1 });
   });
@@ -118,10 +118,10 @@ describe('[I4] an idempotency key', () => {
     await inventory.configure({ ...sale, paused: true, endsAt: Date.now() - 1, version: 9 });
     const again = () => inventory.reserve(sale.id, [keyed(sale.id, 'ann', 'k')], 0, { capacity: 1, refillRate: 1 });
     const { decisions, permitsLeft } = await again();
-    expect(decisions[0]).toMatchObject({ outcome: { word: 'replayed', orderId: first.orderId }, tokensLeft: -1 });
+    expect(decisions[0]).toMatchObject({ outcome: { kind: 'replayed', orderId: first.orderId }, tokensLeft: -1 });
     expect(permitsLeft).toBe(0);
     await inventory.release(sale.id, 1, [first.orderId]);
-    expect((await again()).decisions[0]?.outcome).toMatchObject({ word: 'replayed', orderId: first.orderId });
+    expect((await again()).decisions[0]?.outcome).toMatchObject({ kind: 'replayed', orderId: first.orderId });
     const { buckets0, buckets1 } = world.keys.sale(sale.id);
     expect(await world.redis.exists(buckets0, buckets1)).toBe(0);
   });
@@ -135,9 +135,9 @@ describe('the window of a sale, by the clock of Redis', () => {
     const paused = await makeSale(world);
     await inventory.configure({ ...paused, paused: true, version: paused.version + 1 });
     const [notOpen] = await reserve(early.id, [orderRequest(early.id)]);
-    expect(notOpen).toMatchObject({ word: 'not_open' });
+    expect(notOpen).toMatchObject({ kind: 'not_open' });
     expect((notOpen as { waitMs: number }).waitMs).toBeGreaterThan(50_000);
-    expect(wordsOf(await reserve(late.id, [orderRequest(late.id)]))).toEqual(['ended']);
-    expect(wordsOf(await reserve(paused.id, [orderRequest(paused.id)]))).toEqual(['paused']);
+    expect(kindsOf(await reserve(late.id, [orderRequest(late.id)]))).toEqual(['ended']);
+    expect(kindsOf(await reserve(paused.id, [orderRequest(paused.id)]))).toEqual(['paused']);
   });
 });

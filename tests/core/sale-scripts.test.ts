@@ -32,7 +32,7 @@ test('[I8] an older version of the settings never overwrites a newer one', async
 test('[I1] a withdrawal never takes a reserved unit', async () => {
   const sale = await makeSale(world, { units: 3 });
   await reserveOne(inventory, sale.id, newOrderId(sale.id), { quantity: 2 });
-  expect(await inventory.adjust(sale.id, 'w1', -2)).toEqual({ word: 'refused', available: 1, epoch: 1 });
-  expect(await inventory.adjust(sale.id, 'w2', -1)).toEqual({ word: 'applied', available: 0, epoch: 1 });
+  expect(await inventory.adjust(sale.id, 'w1', -2)).toEqual({ kind: 'refused', available: 1, epoch: 1 });
+  expect(await inventory.adjust(sale.id, 'w2', -1)).toEqual({ kind: 'applied', available: 0, epoch: 1 });
   expect((await inventory.read(sale.id)).numbers).toEqual({ allotment: 2, available: 0, reserved: 2, sold: 0 });
 });

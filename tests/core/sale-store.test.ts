@@ -55,8 +55,8 @@ test('each action is recorded with actor, before and after, unless it changes no
   await sales.setPaused(sale.id, true, operator);
   const change = await sales.beginStockChange({ id: 'c1', saleId: sale.id, delta: 5, reason: 'found more' }, operator);
   if (!change || typeof change === 'string') throw new Error('not begun');
-  await sales.finishStockChange(change, { word: 'applied', epoch: 1 });
-  await sales.finishStockChange(change, { word: 'applied', epoch: 1 });
+  await sales.finishStockChange(change, { kind: 'applied', epoch: 1 });
+  await sales.finishStockChange(change, { kind: 'applied', epoch: 1 });
   expect(await actions(sale.id)).toMatchObject([
     { action: 'create', before: null, after: { id: sale.id, allotment: 10 } },
     {
@@ -95,13 +95,13 @@ test('units are withdrawn in the inventory first: a refused withdrawal changes n
   const inventory = createInventory(world);
   const begin = (id: string, delta: number) =>
     sales.beginStockChange({ id, saleId: sale.id, delta, reason: 'x' }, operator);
-  for (const [id, delta, allotment, word] of [
+  for (const [id, delta, allotment, kind] of [
     ['w1', -5, 3, 'refused'],
     ['w2', -2, 1, 'applied'],
   ] as const) {
     const change = await begin(id, delta);
     if (!change || typeof change === 'string') throw new Error('not begun');
-    expect(await syncStockChange({ inventory, sales }, change)).toMatchObject({ word });
+    expect(await syncStockChange({ inventory, sales }, change)).toMatchObject({ kind });
     expect(await sales.find(sale.id)).toMatchObject({ allotment });
     expect((await inventory.read(sale.id)).numbers).toMatchObject({ allotment });
   }

@@ -112,7 +112,7 @@ export async function keepBusy(
     const request = { orderId: newOrderId(saleId), buyerId, quantity, requestId: 'orphan', idempotencyKey: null };
     const { decisions } = await inventory.reserve(saleId, [request], -1, { capacity: 0, refillRate: 1 });
     const outcome = decisions[0]?.outcome;
-    if (outcome?.word !== 'reserved') return null;
+    if (outcome?.kind !== 'reserved') return null;
     const { reservedAt, epoch } = outcome;
     return {
       saleId,

@@ -168,7 +168,7 @@ const adjustCommand = fc
         act: ({ id, inventories }, plan) => inventories.generous.adjust(id, plan.change, plan.delta),
         predict({ inventory, ledger }, plan) {
           const reply = inventory.adjust(plan.change, plan.delta);
-          if (reply.word !== 'recovering' && !drawn.dies) ledger.finishChange(plan.change, reply);
+          if (reply.kind !== 'recovering' && !drawn.dies) ledger.finishChange(plan.change, reply);
           return reply;
         },
       }),

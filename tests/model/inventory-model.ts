@@ -222,17 +222,17 @@ export class InventoryModel {
 
   adjust(changeId: string, delta: number): Awaited<ReturnType<Inventory['adjust']>> {
     const inventory = this.open();
-    if (!inventory) return { word: 'recovering' };
-    let word = this.stockChanges.get(changeId);
-    if (!word) {
-      word = inventory.numbers.available + delta < 0 ? 'refused' : 'applied';
-      this.stockChanges.set(changeId, word);
-      if (word === 'applied') {
+    if (!inventory) return { kind: 'recovering' };
+    let kind = this.stockChanges.get(changeId);
+    if (!kind) {
+      kind = inventory.numbers.available + delta < 0 ? 'refused' : 'applied';
+      this.stockChanges.set(changeId, kind);
+      if (kind === 'applied') {
         inventory.numbers.allotment += delta;
         inventory.numbers.available += delta;
       }
     }
-    return { word, available: inventory.numbers.available, epoch: inventory.epoch };
+    return { kind, available: inventory.numbers.available, epoch: inventory.epoch };
   }
 
   read(): { numbers: StockNumbers | null; exists: boolean } {

@@ -72,12 +72,12 @@ export class LedgerModel {
   }
 
   /** @param epoch of the inventory that decided; an outdated one does not count */
-  finishChange(changeId: string, { word, epoch }: { word: 'applied' | 'refused'; epoch: number }): void {
+  finishChange(changeId: string, { kind, epoch }: { kind: 'applied' | 'refused'; epoch: number }): void {
     const change = this.changes.get(changeId);
     if (this.sale.epoch > epoch) return;
     if (change?.state !== 'pending') return;
-    change.state = word;
-    if (word === 'applied' && change.delta < 0) this.allot(change.delta);
+    change.state = kind;
+    if (kind === 'applied' && change.delta < 0) this.allot(change.delta);
   }
 
   private allot(delta: number): void {

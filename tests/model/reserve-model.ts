@@ -28,7 +28,7 @@ export interface ReserveReply {
 export function reserve(model: InventoryModel, call: ReserveCall, nowUs: number): ReserveReply {
   const inventory = model.open();
   if (!inventory) {
-    const outcome = { word: model.inventory ? 'recovering' : 'unknown_sale' } as const;
+    const outcome = { kind: model.inventory ? 'recovering' : 'unknown_sale' } as const;
     return {
       decisions: call.orders.map(() => ({ outcome, tokensLeft: -1, tokenInMs: 0 })),
       permitsLeft: call.permits,
@@ -40,7 +40,7 @@ export function reserve(model: InventoryModel, call: ReserveCall, nowUs: number)
     if (repeated) return { outcome: repeated, tokensLeft: -1, tokenInMs: 0 };
 
     const tokens = new BuyersTokens(model, order.buyerId, call.bucket, nowUs);
-    const limited = tokens.refusal() ?? (permits === 0 ? ({ word: 'system_limited' } as const) : null);
+    const limited = tokens.refusal() ?? (permits === 0 ? ({ kind: 'system_limited' } as const) : null);
     if (limited) return { outcome: limited, ...tokens.left() };
     // Both limits let it through: it costs a token and a permit, whatever the sale says.
     tokens.takeOne();
@@ -52,14 +52,14 @@ export function reserve(model: InventoryModel, call: ReserveCall, nowUs: number)
       const { orderId: id, buyerId, quantity, requestId, idempotencyKey } = order;
       model.take(inventory, { id, buyerId, quantity, requestId, idempotencyKey, reservedAt: nowMs });
     }
-    const outcome = refused ?? { word: 'reserved', reservedAt: nowMs, available: 0, epoch: inventory.epoch };
+    const outcome = refused ?? { kind: 'reserved', reservedAt: nowMs, available: 0, epoch: inventory.epoch };
     return { outcome, ...tokens.left() };
   });
   // `available` is that after the last order, for the whole batch.
   const { available } = inventory.numbers;
   return {
     decisions: decisions.map(({ outcome, ...tokens }) => ({
-      outcome: outcome.word === 'reserved' || outcome.word === 'replayed' ? { ...outcome, available } : outcome,
+      outcome: outcome.kind === 'reserved' || outcome.kind === 'replayed' ? { ...outcome, available } : outcome,
       ...tokens,
     })),
     permitsLeft: permits,
@@ -70,7 +70,7 @@ export function reserve(model: InventoryModel, call: ReserveCall, nowUs: number)
 function ofKey(model: InventoryModel, { buyerId, idempotencyKey, quantity }: OrderRequest): ReserveOutcome | null {
   const first = idempotencyKey === null ? undefined : model.orderKeys.get(orderKeyField(buyerId, idempotencyKey));
   if (!first) return null;
-  return first.quantity === quantity ? { word: 'replayed', orderId: first.id, available: 0 } : { word: 'key_reused' };
+  return first.quantity === quantity ? { kind: 'replayed', orderId: first.id, available: 0 } : { kind: 'key_reused' };
 }
 
 /** Why the sale refuses an order; reasons that hold for every order come first. */
@@ -83,15 +83,15 @@ function ofSale(
 ): ReserveOutcome | null {
   const { startsAt, endsAt, paused } = inventory.settings;
   const { available } = inventory.numbers;
-  if (nowMs >= endsAt) return { word: 'ended' };
-  if (paused) return { word: 'paused' };
-  if (nowMs < startsAt) return { word: 'not_open', waitMs: startsAt - nowMs };
-  if (available === 0) return { word: 'sold_out' };
+  if (nowMs >= endsAt) return { kind: 'ended' };
+  if (paused) return { kind: 'paused' };
+  if (nowMs < startsAt) return { kind: 'not_open', waitMs: startsAt - nowMs };
+  if (available === 0) return { kind: 'sold_out' };
   if (model.overCap(inventory, buyerId, quantity)) {
-    return { word: 'over_buyer_limit', holds: model.buyers.get(buyerId) ?? 0 };
+    return { kind: 'over_buyer_limit', holds: model.buyers.get(buyerId) ?? 0 };
   }
-  if (quantity > available) return { word: 'not_enough_units', available };
-  if (inventory.orders >= backlogLimit) return { word: 'ledger_behind' };
+  if (quantity > available) return { kind: 'not_enough_units', available };
+  if (inventory.orders >= backlogLimit) return { kind: 'ledger_behind' };
   return null;
 }
 
@@ -119,7 +119,7 @@ class BuyersTokens {
   refusal(): ReserveOutcome | null {
     const missing = 1 - this.bucket.tokens;
     if (!this.limited || missing <= 0) return null;
-    return { word: 'buyer_limited', waitMs: Math.ceil((missing * 1000) / this.settings.refillRate) };
+    return { kind: 'buyer_limited', waitMs: Math.ceil((missing * 1000) / this.settings.refillRate) };
   }
 
   takeOne(): void {

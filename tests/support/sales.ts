@@ -50,7 +50,7 @@ export async function reserveOne(
 ): Promise<void> {
   const request = { orderId, buyerId, quantity, requestId: 'request', idempotencyKey: null };
   const { decisions } = await inventory.reserve(saleId, [request], -1, { capacity: 0, refillRate: 1 });
-  if (decisions[0]?.outcome.word !== 'reserved') throw new Error(`not reserved: ${decisions[0]?.outcome.word}`);
+  if (decisions[0]?.outcome.kind !== 'reserved') throw new Error(`not reserved: ${decisions[0]?.outcome.kind}`);
 }
 
 /** What the inventory is asked for a new order. */
@@ -66,7 +66,7 @@ export async function outcomesOf(asked: Promise<{ decisions: readonly ReserveDec
   return (await asked).decisions.map((decision) => decision.outcome);
 }
 
-export const wordsOf = (outcomes: readonly ReserveOutcome[]): string[] => outcomes.map((outcome) => outcome.word);
+export const kindsOf = (outcomes: readonly ReserveOutcome[]): string[] => outcomes.map((outcome) => outcome.kind);
 
 /** A reservation of one unit, as lua/reserve.lua writes it. @param reservedAt ms since 1970 */
 export const reservationText = (reservedAt: number, buyerId = 'ann'): string =>

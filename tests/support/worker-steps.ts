@@ -38,13 +38,13 @@ export function workerSteps({ redis, pool, keys, log }: Pick<World, 'redis' | 'p
 
     numbers: async (saleId: string): Promise<StockNumbers | null> => (await inventory.read(saleId)).numbers,
 
-    /** @returns the inventory's word, and the order's id where it holds units */
+    /** @returns the kind of outcome, and the order's id where it holds units */
     async order(saleId: string, wanted: { buyerId?: string; quantity?: number; key?: string } = {}) {
       const { buyerId = 'ann', quantity = 1, key: idempotencyKey = null } = wanted;
       const request = { orderId: newOrderId(saleId), buyerId, quantity, requestId: 'r', idempotencyKey };
       const { decisions } = await inventory.reserve(saleId, [request], -1, { capacity: 0, refillRate: 1 });
       const outcome = decisions[0]?.outcome;
-      return { word: outcome?.word, id: outcome?.word === 'replayed' ? outcome.orderId : request.orderId };
+      return { kind: outcome?.kind, id: outcome?.kind === 'replayed' ? outcome.orderId : request.orderId };
     },
 
     /** Reservations as a job carries them. @throws where one is not there */

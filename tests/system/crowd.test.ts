@@ -91,13 +91,13 @@ test('[I2] the control: without the inventory the same crowd is accepted beyond 
         readers += 1;
         if (readers === 40) crowdIsThere();
         await crowded;
-        if (available < 1) return { outcome: { word: 'sold_out' }, tokensLeft: 0, tokenInMs: 0 };
+        if (available < 1) return { outcome: { kind: 'sold_out' }, tokensLeft: 0, tokenInMs: 0 };
         await world.redis.hincrby(keys.inventory, 'available', -1);
         await world.redis.hincrby(keys.inventory, 'reserved', 1);
         const reservedAt = Date.now();
         await world.redis.hset(keys.reservations, order.orderId, reservationText(reservedAt, order.buyerId));
         await world.redis.hincrby(keys.inventory, 'orders', 1);
-        return { outcome: { word: 'reserved', reservedAt, available: 0, epoch: 1 }, tokensLeft: 0, tokenInMs: 0 };
+        return { outcome: { kind: 'reserved', reservedAt, available: 0, epoch: 1 }, tokensLeft: 0, tokenInMs: 0 };
       }),
     );
     return { decisions, permitsLeft: 0 };

@@ -64,7 +64,7 @@ test('[I4] rejected as the second of its key', async () => {
   await steps.confirm(second);
   expect(await orders.outcomesOf([secondId()])).toMatchObject([{ status: 'rejected', reason: 'DUPLICATE_REQUEST' }]);
   expect(await seen()).toEqual({ leadsTo: first.id, reserved: 0 });
-  expect(await ask(second.saleId)).toEqual({ word: 'replayed', id: first.id });
+  expect(await ask(second.saleId)).toEqual({ kind: 'replayed', id: first.id });
 });
 
 test('[I4] rejected by the worker, before the ledger could see whose key it is', async () => {

@@ -43,14 +43,14 @@ test('a sale without an inventory gets it, and orders can be placed', async () =
   );
   await sync();
   expect(await steps.numbers('half')).toMatchObject({ available: 5 });
-  expect((await steps.order('half')).word).toBe('reserved');
+  expect((await steps.order('half')).kind).toBe('reserved');
 });
 
 test('a pause that did not reach the inventory reaches it', async () => {
   const sale = await makeSale(world);
   await sales.setPaused(sale.id, true, OPERATOR);
   await sync();
-  expect((await steps.order(sale.id)).word).toBe('paused');
+  expect((await steps.order(sale.id)).kind).toBe('paused');
 });
 
 test('an end that was brought forward and did not reach the inventory reaches it, though the sale is over by then', async () => {
@@ -58,7 +58,7 @@ test('an end that was brought forward and did not reach the inventory reaches it
   const now = Date.now();
   await sales.changeWindow(sale.id, now - 9_000_000, now - 8_000_000, OPERATOR);
   await sync();
-  expect((await steps.order(sale.id)).word).toBe('ended');
+  expect((await steps.order(sale.id)).kind).toBe('ended');
 });
 
 test('an inventory that came back with its old end gets the new one again, though the sale is over by then', async () => {
@@ -73,7 +73,7 @@ test('an inventory that came back with its old end gets the new one again, thoug
   // Redis lost its last second.
   await world.redis.hset(key, before);
   await sync();
-  expect((await steps.order(sale.id)).word).toBe('ended');
+  expect((await steps.order(sale.id)).kind).toBe('ended');
 });
 
 test('a stock change between ledger and inventory is finished', async () => {
@@ -101,7 +101,7 @@ test.each([
       ...inventory,
       async adjust(...args: Parameters<Inventory['adjust']>) {
         const decided = await inventory.adjust(...args);
-        expect(decided).toEqual({ word: 'applied', available: 10 + delta, epoch: 1 });
+        expect(decided).toEqual({ kind: 'applied', available: 10 + delta, epoch: 1 });
         await steps.lose(sale.id, 'inventory', 'stockChanges');
         await steps.watchOnce();
         return decided;

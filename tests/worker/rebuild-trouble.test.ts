@@ -25,16 +25,16 @@ test('[I4] [I11] a key leads to the order that is under way, not to one of the k
   await steps.lose(sale.id);
   await steps.watchOnce();
   const second = await steps.order(sale.id, { key: 'k' });
-  expect(second).toMatchObject({ word: 'reserved' });
+  expect(second).toMatchObject({ kind: 'reserved' });
   await steps.confirm(firstBatch);
   expect(await steps.outcomeOf(first.id)).toEqual({ status: 'rejected', reason: 'DUPLICATE_REQUEST' });
   await steps.otherInstance(sale.id);
   await steps.watchOnce();
-  expect(await steps.order(sale.id, { key: 'k' })).toEqual({ word: 'replayed', id: second.id });
+  expect(await steps.order(sale.id, { key: 'k' })).toEqual({ kind: 'replayed', id: second.id });
   await steps.confirm(await steps.batchOf(sale.id, second.id, 3));
   await steps.otherInstance(sale.id);
   await steps.watchOnce();
-  expect(await steps.order(sale.id, { key: 'k' })).toEqual({ word: 'replayed', id: second.id });
+  expect(await steps.order(sale.id, { key: 'k' })).toEqual({ kind: 'replayed', id: second.id });
 });
 
 test('[I11] a worker that saw a closed inventory, and comes to it when another one has opened it, leaves it open', async () => {
@@ -56,7 +56,7 @@ test('[I11] a worker that saw a closed inventory, and comes to it when another o
   });
   redis.disconnect();
   expect(await steps.epochsOf(sale.id)).toMatchObject([{ epoch: 2, reason: 'other_server' }]);
-  expect(await steps.order(sale.id)).toMatchObject({ word: 'reserved' });
+  expect(await steps.order(sale.id)).toMatchObject({ kind: 'reserved' });
   expect(await steps.numbers(sale.id)).toEqual({ allotment: 10, available: 9, reserved: 1, sold: 0 });
 });
 
@@ -113,9 +113,9 @@ test('[I11] a ledger that takes longer over a large sale than a request may last
   });
   await watch.finally(() => pool.end());
   expect(await steps.numbers(sale.id)).toEqual({ allotment: 10, available: 7, reserved: 1, sold: 2 });
-  expect(await steps.order(sale.id, { key: 'k', quantity: 2 })).toEqual({ word: 'replayed', id });
-  expect((await steps.order(sale.id, { quantity: 4 })).word).toBe('over_buyer_limit');
-  expect((await steps.order(sale.id, { buyerId: 'bob', quantity: 5 })).word).toBe('over_buyer_limit');
+  expect(await steps.order(sale.id, { key: 'k', quantity: 2 })).toEqual({ kind: 'replayed', id });
+  expect((await steps.order(sale.id, { quantity: 4 })).kind).toBe('over_buyer_limit');
+  expect((await steps.order(sale.id, { buyerId: 'bob', quantity: 5 })).kind).toBe('over_buyer_limit');
 });
 
 test('[I11] a rebuild that waits for the ledger for longer than its lease keeps the lease', async () => {

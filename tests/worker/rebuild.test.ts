@@ -30,11 +30,11 @@ test('[I11] [trap 6] an inventory that is gone: nothing is admitted, and it come
   const sale = await makeSale(world, { units: 10 });
   await confirmed(sale.id, { quantity: 3 });
   await steps.lose(sale.id);
-  expect((await steps.order(sale.id)).word).toBe('unknown_sale');
+  expect((await steps.order(sale.id)).kind).toBe('unknown_sale');
   await steps.watchOnce();
   expect(await steps.numbers(sale.id)).toEqual({ allotment: 10, available: 7, reserved: 0, sold: 3 });
   expect(await steps.epochsOf(sale.id)).toMatchObject([{ epoch: 2, reason: 'missing', opened_at: expect.any(Date) }]);
-  expect((await steps.order(sale.id)).word).toBe('reserved');
+  expect((await steps.order(sale.id)).kind).toBe('reserved');
 });
 
 test('[I11] another life of Redis admits nothing and takes no writes, though every key is there; reservations go on', async () => {
@@ -44,17 +44,17 @@ test('[I11] another life of Redis admits nothing and takes no writes, though eve
   const before = await steps.batchOf(sale.id, pending.id);
   // As an AOF that was loaded by another server: the numbers are there, and the run id is not this server's.
   await steps.otherInstance(sale.id);
-  expect((await steps.order(sale.id)).word).toBe('recovering');
+  expect((await steps.order(sale.id)).kind).toBe('recovering');
   expect(await inventory.commit(sale.id, 1, [pending.id])).toBe(0);
   expect(await inventory.release(sale.id, 1, [pending.id])).toBe(0);
-  expect(await inventory.adjust(sale.id, 'c', 5)).toEqual({ word: 'recovering' });
+  expect(await inventory.adjust(sale.id, 'c', 5)).toEqual({ kind: 'recovering' });
   expect(await inventory.configure({ ...sale, version: 9 })).toBe(false);
   expect(await orphans(sale.id)).toEqual([]);
   await steps.watchOnce();
   expect(await steps.epochsOf(sale.id)).toMatchObject([{ epoch: 2, reason: 'other_server' }]);
   expect(await steps.numbers(sale.id)).toEqual({ allotment: 10, available: 5, reserved: 3, sold: 2 });
-  expect((await steps.order(sale.id, { buyerId: 'bob' })).word).toBe('over_buyer_limit');
-  expect((await steps.order(sale.id, { quantity: 2 })).word).toBe('over_buyer_limit');
+  expect((await steps.order(sale.id, { buyerId: 'bob' })).kind).toBe('over_buyer_limit');
+  expect((await steps.order(sale.id, { quantity: 2 })).kind).toBe('over_buyer_limit');
   // The job of the earlier epoch is still under way.
   await steps.confirm(before);
   expect(await steps.outcomeOf(pending.id)).toEqual({ status: 'confirmed', reason: null });
@@ -90,8 +90,8 @@ test('[I11] an order that Redis lost while a worker had it is readmitted by the 
   await Promise.all([steps.confirm(inTheWorkersHands), steps.confirm(inTheWorkersHands)]);
   expect(await steps.outcomeOf(id)).toEqual({ status: 'confirmed', reason: null });
   expect(await steps.numbers(sale.id)).toEqual({ allotment: 3, available: 1, reserved: 0, sold: 2 });
-  expect((await steps.order(sale.id, { quantity: 1 })).word).toBe('reserved');
-  expect((await steps.order(sale.id, { quantity: 1 })).word).toBe('sold_out');
+  expect((await steps.order(sale.id, { quantity: 1 })).kind).toBe('reserved');
+  expect((await steps.order(sale.id, { quantity: 1 })).kind).toBe('sold_out');
 });
 
 test('[I2] [I11] lost orders for which there is no room any more are rejected; later promises are kept', async () => {
@@ -102,7 +102,7 @@ test('[I2] [I11] lost orders for which there is no room any more are rejected; l
   await steps.lose(sale.id);
   await steps.watchOnce();
   const later = await steps.order(sale.id, { buyerId: 'ann', quantity: 2 });
-  expect(later.word).toBe('reserved');
+  expect(later.kind).toBe('reserved');
   await steps.confirm(lostBatch);
   await steps.confirm(cappedBatch);
   expect(await steps.outcomeOf(lost.id)).toEqual({ status: 'rejected', reason: 'NO_ROOM_AFTER_LOSS' });
@@ -122,14 +122,14 @@ test('[I4] [I11] [trap 28] keys lead to their orders in the new inventory: of co
   const pending = await steps.order(sale.id, { buyerId: 'cid', key: 'pending' });
   await steps.otherInstance(sale.id);
   await steps.watchOnce();
-  expect(await steps.order(sale.id, { key: 'done' })).toEqual({ word: 'replayed', id: done });
-  expect(await steps.order(sale.id, { buyerId: 'bob', key: 'rejected' })).toEqual({ word: 'replayed', id: given.id });
-  expect(await steps.order(sale.id, { buyerId: 'cid', key: 'pending' })).toEqual({ word: 'replayed', id: pending.id });
-  expect((await steps.order(sale.id, { key: 'done', quantity: 2 })).word).toBe('key_reused');
+  expect(await steps.order(sale.id, { key: 'done' })).toEqual({ kind: 'replayed', id: done });
+  expect(await steps.order(sale.id, { buyerId: 'bob', key: 'rejected' })).toEqual({ kind: 'replayed', id: given.id });
+  expect(await steps.order(sale.id, { buyerId: 'cid', key: 'pending' })).toEqual({ kind: 'replayed', id: pending.id });
+  expect((await steps.order(sale.id, { key: 'done', quantity: 2 })).kind).toBe('key_reused');
   await steps.lose(sale.id);
   await steps.watchOnce();
-  expect(await steps.order(sale.id, { key: 'done' })).toEqual({ word: 'replayed', id: done });
-  expect(await steps.order(sale.id, { buyerId: 'bob', key: 'rejected' })).toEqual({ word: 'replayed', id: given.id });
+  expect(await steps.order(sale.id, { key: 'done' })).toEqual({ kind: 'replayed', id: done });
+  expect(await steps.order(sale.id, { buyerId: 'bob', key: 'rejected' })).toEqual({ kind: 'replayed', id: given.id });
 });
 
 test('changes of stock are neither lost nor done twice', async () => {
@@ -143,9 +143,9 @@ test('changes of stock are neither lost nor done twice', async () => {
   await steps.otherInstance(sale.id);
   await steps.watchOnce();
   expect(await steps.numbers(sale.id)).toEqual({ allotment: 13, available: 13, reserved: 0, sold: 0 });
-  expect(await inventory.adjust(sale.id, 'added', 5)).toEqual({ word: 'applied', available: 13, epoch: 2 });
-  expect(await inventory.adjust(sale.id, 'withdrawn', -2)).toEqual({ word: 'applied', available: 13, epoch: 2 });
-  expect(await inventory.adjust(sale.id, 'not decided', -1)).toEqual({ word: 'applied', available: 12, epoch: 2 });
+  expect(await inventory.adjust(sale.id, 'added', 5)).toEqual({ kind: 'applied', available: 13, epoch: 2 });
+  expect(await inventory.adjust(sale.id, 'withdrawn', -2)).toEqual({ kind: 'applied', available: 13, epoch: 2 });
+  expect(await inventory.adjust(sale.id, 'not decided', -1)).toEqual({ kind: 'applied', available: 12, epoch: 2 });
 });
 
 test('the operator’s last word is in the new inventory', async () => {
@@ -153,7 +153,7 @@ test('the operator’s last word is in the new inventory', async () => {
   await steps.sales.setPaused(sale.id, true, OPERATOR);
   await steps.lose(sale.id);
   await steps.watchOnce();
-  expect((await steps.order(sale.id)).word).toBe('paused');
+  expect((await steps.order(sale.id)).kind).toBe('paused');
 });
 
 test('an inventory whose reservations are gone is not in step, also where new ones have come since, and is rebuilt', async () => {
@@ -207,7 +207,7 @@ test('[trap 34] a rebuilder that stands still for longer than its lease is overt
   expect(await steps.numbers(sale.id), 'the lease keeps others out').toBeNull();
   await world.redis.del(world.keys.sale(sale.id).rebuilder);
   await steps.watchOnce();
-  expect((await steps.order(sale.id, { quantity: 5 })).word).toBe('reserved');
+  expect((await steps.order(sale.id, { quantity: 5 })).kind).toBe('reserved');
   goOn();
   await expect(frozen).rejects.toThrow(InventoryRecoveringError);
   expect(await steps.numbers(sale.id)).toEqual({ allotment: 10, available: 2, reserved: 5, sold: 3 });

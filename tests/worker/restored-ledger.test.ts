@@ -54,8 +54,8 @@ const watchOnce = (ledger: Ledger): Promise<void> => at(ledger).watchOnce();
 
 async function sellOne(ledger: Ledger, saleId: string): Promise<void> {
   const steps = at(ledger);
-  const { word, id } = await steps.order(saleId);
-  if (word !== 'reserved') throw new Error(word);
+  const { kind, id } = await steps.order(saleId);
+  if (kind !== 'reserved') throw new Error(kind);
   const { epoch } = await inventory.check(saleId, 0);
   await steps.confirm(await steps.batchOf(saleId, id, epoch));
 }

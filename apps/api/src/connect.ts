@@ -8,7 +8,7 @@ import { createHeartbeat } from '@flash-sale/core/inventory/heartbeat.ts';
 import { subscribeToInvalidations } from '@flash-sale/core/inventory/invalidations.ts';
 import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
 import { createKeys } from '@flash-sale/core/inventory/keys.ts';
-import { reserveWords } from '@flash-sale/core/inventory/outcomes.ts';
+import { reserveKinds } from '@flash-sale/core/inventory/outcomes.ts';
 import { connectPostgres, ping } from '@flash-sale/core/ledger/connect-postgres.ts';
 import { createOrderStore } from '@flash-sale/core/ledger/order-store.ts';
 import { createSaleStore } from '@flash-sale/core/ledger/sale-store.ts';
@@ -45,7 +45,7 @@ export async function connect(settings: ServiceSettings, log: Logger, metrics = 
   const breakers = { redis: createBreaker('redis', log), postgres: createBreaker('postgres', log) };
   for (const breaker of Object.values(breakers)) metrics.watchBreaker(breaker);
   metrics.watchPool(pool);
-  metrics.expectDecisions(reserveWords);
+  metrics.expectDecisions(reserveKinds);
   const queue = createOrderQueue({ redis: forQueue.redis, prefix: keys.queuePrefix });
   const heartbeat = createHeartbeat({ redis, keys });
   const inventory = createInventory({ redis, keys, backlogLimit: settings.BACKLOG_LIMIT });

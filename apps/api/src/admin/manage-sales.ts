@@ -98,7 +98,7 @@ export function createManageSales(deps: {
         return 'pending';
       }
       if (!decided) return 'pending';
-      return decided.word === 'refused' ? { refused: true, available: decided.available } : read(change.saleId);
+      return decided.kind === 'refused' ? { refused: true, available: decided.available } : read(change.saleId);
     },
   };
 }

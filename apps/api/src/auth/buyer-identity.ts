@@ -55,7 +55,7 @@ function verifyBearer(verifier: TokenVerifier) {
       return;
     }
     verifier.verify(token).then((outcome) => {
-      if (outcome.word !== 'buyer') return void reply.problem(refusals[outcome.word]);
+      if (outcome.kind !== 'buyer') return void reply.problem(refusals[outcome.kind]);
       request.buyerId = outcome.buyerId;
       next();
     }, next);

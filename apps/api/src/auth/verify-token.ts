@@ -29,11 +29,11 @@ const KNOWN_TOKENS_MAX = 50_000;
 export const KNOWN_TOKEN_MAX_MS = 5 * 60_000;
 
 type TokenOutcome =
-  | { readonly word: 'buyer'; readonly buyerId: string }
-  | { readonly word: 'expired' }
-  | { readonly word: 'invalid' }
+  | { readonly kind: 'buyer'; readonly buyerId: string }
+  | { readonly kind: 'expired' }
+  | { readonly kind: 'invalid' }
   /** Its key is unavailable, so it may be valid. */
-  | { readonly word: 'keys_unavailable' };
+  | { readonly kind: 'keys_unavailable' };
 
 export interface TokenVerifier {
   /**
@@ -44,7 +44,7 @@ export interface TokenVerifier {
   close(): void;
 }
 
-const INVALID: TokenOutcome = { word: 'invalid' };
+const INVALID: TokenOutcome = { kind: 'invalid' };
 
 /** @param options.times of the key set; for tests */
 export function createTokenVerifier(
@@ -113,10 +113,10 @@ export function createTokenVerifier(
         if (buyerId === null) return INVALID;
         const expiresAt = ((payload.exp as number) + TOKEN_CLOCK_LEEWAY_S) * 1_000;
         known.set(digest(token), { buyerId, expiresAt: Math.min(expiresAt, Date.now() + KNOWN_TOKEN_MAX_MS) });
-        return { word: 'buyer', buyerId };
+        return { kind: 'buyer', buyerId };
       } catch (error) {
-        if (error instanceof KeysUnavailableError) return { word: 'keys_unavailable' };
-        if (error instanceof errors.JWTExpired) return { word: 'expired' };
+        if (error instanceof KeysUnavailableError) return { kind: 'keys_unavailable' };
+        if (error instanceof errors.JWTExpired) return { kind: 'expired' };
         if (error instanceof errors.JOSEError) return INVALID;
         throw error;
       }

@@ -38,8 +38,8 @@ export const orderRoutes: FastifyPluginAsyncTypebox<Options> = async (app, optio
     const cached = refusalCache.find(saleId, request.buyerId);
     if (cached === null) return void next();
     const { outcome, waitMs } = cached;
-    metrics.countDecision(outcome.word, 'cache');
-    if (outcome.word === 'buyer_limited')
+    metrics.countDecision(outcome.kind, 'cache');
+    if (outcome.kind === 'buyer_limited')
       setRateLimitHeaders(reply, { tokensLeft: 0, tokenInMs: outcome.waitMs, permits: null });
     refuse(reply, outcome, { permitInMs: waitMs, orderId: null, repeatable: false });
   }
@@ -68,13 +68,13 @@ export const orderRoutes: FastifyPluginAsyncTypebox<Options> = async (app, optio
         idempotencyKey,
         traceparent: trace?.traceparent,
       });
-      const tokenInMs = outcome.word === 'buyer_limited' ? outcome.waitMs : 0;
+      const tokenInMs = outcome.kind === 'buyer_limited' ? outcome.waitMs : 0;
       setRateLimitHeaders(reply, { tokensLeft, tokenInMs, permits });
-      if (outcome.word !== 'reserved' && outcome.word !== 'replayed') {
+      if (outcome.kind !== 'reserved' && outcome.kind !== 'replayed') {
         const permitInMs = permits?.waitMs ?? 0;
         return refuse(reply, outcome, { permitInMs, orderId, repeatable: idempotencyKey !== null });
       }
-      const replayed = outcome.word === 'replayed';
+      const replayed = outcome.kind === 'replayed';
       if (replayed) reply.header('idempotency-replayed', 'true');
       const acceptedId = replayed ? outcome.orderId : orderId;
       trace?.note({ 'flash_sale.order_id': acceptedId });

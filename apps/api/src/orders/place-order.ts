@@ -30,9 +30,9 @@ export interface PlaceOrder extends Omit<OrderRequest, 'orderId'> {
 export type PlaceOrderOutcome =
   | ReserveOutcome
   /** The call was not sent, or Redis refused to run it: no unit was taken. */
-  | { readonly word: 'inventory_unavailable' }
+  | { readonly kind: 'inventory_unavailable' }
   /** The call was sent and no reply came: the order may hold units; if so, it will be confirmed. */
-  | { readonly word: 'outcome_unknown' };
+  | { readonly kind: 'outcome_unknown' };
 
 export interface PlacedOrder {
   readonly orderId: string;
@@ -67,11 +67,11 @@ export function createPlaceOrder(deps: {
 
   function undecided(error: unknown, orderId: string, requestId: string): PlacedOrder {
     if (error instanceof NothingReservedError || nothingHappenedInRedis(error))
-      return { orderId, outcome: { word: 'inventory_unavailable' }, tokensLeft: -1, permits: null };
+      return { orderId, outcome: { kind: 'inventory_unavailable' }, tokensLeft: -1, permits: null };
     metrics.countOrder('unknown');
     const { message } = error as Error;
     log.warn({ order_id: orderId, reqId: requestId, err: message }, 'the outcome of an order is unknown');
-    return { orderId, outcome: { word: 'outcome_unknown' }, tokensLeft: -1, permits: null };
+    return { orderId, outcome: { kind: 'outcome_unknown' }, tokensLeft: -1, permits: null };
   }
 
   return async function placeOrder({ saleId, ...request }: PlaceOrder): Promise<PlacedOrder> {
@@ -86,11 +86,11 @@ export function createPlaceOrder(deps: {
     const { batch, index } = decided;
     if (index === 0) record(batch);
     let { outcome, tokensLeft } = batch.decisions[index] as ReserveDecision;
-    metrics.countDecision(outcome.word, 'inventory');
-    if (outcome.word === 'reserved') metrics.countOrder('accepted');
-    if (outcome.word === 'replayed') metrics.countOrder('replayed');
+    metrics.countDecision(outcome.kind, 'inventory');
+    if (outcome.kind === 'reserved') metrics.countOrder('accepted');
+    if (outcome.kind === 'replayed') metrics.countOrder('replayed');
     // The sale may exist in the ledger while its inventory is being created or rebuilt.
-    if (outcome.word === 'unknown_sale' && (await sales.find(saleId))) outcome = { word: 'recovering' };
+    if (outcome.kind === 'unknown_sale' && (await sales.find(saleId))) outcome = { kind: 'recovering' };
     return { orderId, outcome, tokensLeft, permits: batch.permits };
   };
 }
@@ -99,7 +99,7 @@ function acceptedOrders({ saleId, requests, decisions }: DecidedBatch): OrderBat
   let epoch = 0;
   const orders = requests.flatMap(({ orderId, ...request }, i) => {
     const outcome = decisions[i]?.outcome;
-    if (outcome?.word !== 'reserved') return [];
+    if (outcome?.kind !== 'reserved') return [];
     epoch = outcome.epoch;
     return [{ id: orderId, ...request, reservedAt: outcome.reservedAt }];
   });

@@ -23,13 +23,13 @@ export const REFUSAL_STALE_MS = 100;
 /** Throttled buyers in the memory of one process: about 10 MB. */
 export const THROTTLED_BUYERS_MAX = 40_000;
 
-type CachedWord = 'sold_out' | 'ended' | 'paused' | 'not_open' | 'buyer_limited' | 'system_limited';
+type CachedKind = 'sold_out' | 'ended' | 'paused' | 'not_open' | 'buyer_limited' | 'system_limited';
 
-export type CachedRefusal = ReserveOutcome & { readonly word: CachedWord };
+export type CachedRefusal = ReserveOutcome & { readonly kind: CachedKind };
 
 /** Times are ms of performance.now(). */
 interface Entry {
-  readonly word: CachedWord;
+  readonly kind: CachedKind;
   readonly freshUntil: number;
   /** When the refusal can end by itself: the sale opens, or a token or permit is due. */
   readonly endsAt: number;
@@ -70,23 +70,23 @@ export function createRefusalCache(tokenMs: number, now: () => number = () => pe
     entry.revalidations += 1;
   }
 
-  function answer({ word, endsAt }: Entry, at: number): { outcome: CachedRefusal; waitMs: number } {
+  function answer({ kind, endsAt }: Entry, at: number): { outcome: CachedRefusal; waitMs: number } {
     const waitMs = Math.max(1, Math.ceil(endsAt - at));
-    return { outcome: word === 'not_open' || word === 'buyer_limited' ? { word, waitMs } : { word }, waitMs };
+    return { outcome: kind === 'not_open' || kind === 'buyer_limited' ? { kind, waitMs } : { kind }, waitMs };
   }
 
-  function entryOf(word: CachedWord, waitMs: number, askedAt: number): Entry {
-    const freshMs = Math.min(waitMs, word === 'system_limited' ? RATE_LIMIT_LEASE_MS : REFUSAL_CACHE_MS);
+  function entryOf(kind: CachedKind, waitMs: number, askedAt: number): Entry {
+    const freshMs = Math.min(waitMs, kind === 'system_limited' ? RATE_LIMIT_LEASE_MS : REFUSAL_CACHE_MS);
     // When a sale opens, or the next second begins, everybody may pass.
-    const opensForAll = word === 'not_open' || word === 'system_limited';
+    const opensForAll = kind === 'not_open' || kind === 'system_limited';
     const freshUntil = askedAt + freshMs;
     return {
-      word,
+      kind,
       freshUntil,
       endsAt: askedAt + waitMs,
       staleUntil: freshUntil + REFUSAL_STALE_MS,
       revalidateMs: opensForAll ? 0 : REFUSAL_REVALIDATE_MS,
-      passEveryMs: word === 'buyer_limited' ? tokenMs : Number.POSITIVE_INFINITY,
+      passEveryMs: kind === 'buyer_limited' ? tokenMs : Number.POSITIVE_INFINITY,
       revalidatingUntil: freshUntil,
       revalidations: 0,
     };
@@ -100,14 +100,14 @@ export function createRefusalCache(tokenMs: number, now: () => number = () => pe
   }
 
   function learnOfSale(saleId: string, outcome: ReserveOutcome, askedAt: number): void {
-    switch (outcome.word) {
+    switch (outcome.kind) {
       case 'reserved':
         if (outcome.available === 0) ofSales.set(saleId, entryOf('sold_out', REFUSAL_CACHE_MS, askedAt));
         break;
       case 'sold_out':
       case 'ended':
       case 'paused':
-        ofSales.set(saleId, entryOf(outcome.word, REFUSAL_CACHE_MS, askedAt));
+        ofSales.set(saleId, entryOf(outcome.kind, REFUSAL_CACHE_MS, askedAt));
         break;
       case 'not_open':
         ofSales.set(saleId, entryOf('not_open', outcome.waitMs, askedAt));
@@ -134,7 +134,7 @@ export function createRefusalCache(tokenMs: number, now: () => number = () => pe
       decisions.forEach((decision, i) => {
         learnOfBuyer(saleId, requests[i]?.buyerId ?? '', decision, askedAt);
         if (isCurrent) learnOfSale(saleId, decision.outcome, askedAt);
-        if (decision.outcome.word === 'system_limited') ofAll = entryOf('system_limited', permits.waitMs, askedAt);
+        if (decision.outcome.kind === 'system_limited') ofAll = entryOf('system_limited', permits.waitMs, askedAt);
       });
     },
 

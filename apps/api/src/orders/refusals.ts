@@ -6,7 +6,7 @@ import type { FastifyReply } from 'fastify';
 import type { ProblemCode, ProblemFields } from '../plugins/problems.ts';
 import type { PlaceOrderOutcome } from './place-order.ts';
 
-export type Refusal = Exclude<PlaceOrderOutcome, { word: 'reserved' | 'replayed' }>;
+export type Refusal = Exclude<PlaceOrderOutcome, { kind: 'reserved' | 'replayed' }>;
 
 interface RefusalContext {
   /** Milliseconds until the global rate limiter has a permit. */
@@ -17,12 +17,12 @@ interface RefusalContext {
   readonly repeatable: boolean;
 }
 
-type Answer<Word> = readonly [
+type Answer<Kind> = readonly [
   code: ProblemCode,
-  fields?: (refusal: Extract<Refusal, { word: Word }>, context: RefusalContext) => ProblemFields,
+  fields?: (refusal: Extract<Refusal, { kind: Kind }>, context: RefusalContext) => ProblemFields,
 ];
 
-const answers: { readonly [Word in Refusal['word']]: Answer<Word> } = {
+const answers: { readonly [Kind in Refusal['kind']]: Answer<Kind> } = {
   unknown_sale: ['SALE_NOT_FOUND'],
   recovering: ['SALE_RECOVERING', () => ({ detail: "The sale's inventory is being rebuilt. Nothing was taken." })],
   paused: ['SALE_PAUSED'],
@@ -47,7 +47,7 @@ export const refusalCodes: readonly ProblemCode[] = Object.values(answers).map((
 
 /** Answers an order that was not accepted. */
 export function refuse(reply: FastifyReply, refusal: Refusal, context: RefusalContext): FastifyReply {
-  const [code, fields] = answers[refusal.word] as Answer<Refusal['word']>;
+  const [code, fields] = answers[refusal.kind] as Answer<Refusal['kind']>;
   return reply.problem(code, fields?.(refusal, context));
 }
 

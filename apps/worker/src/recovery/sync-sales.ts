@@ -30,7 +30,7 @@ export async function syncSales({ inventory, sales, log }: SyncDependencies): Pr
   async function finish(change: StockChange): Promise<void> {
     const decided = await syncStockChange({ inventory, sales }, change);
     if (decided)
-      log.warn({ sale_id: change.saleId, delta: change.delta, decided: decided.word }, 'a stock change was finished');
+      log.warn({ sale_id: change.saleId, delta: change.delta, decided: decided.kind }, 'a stock change was finished');
   }
 
   await forEach(

@@ -58,7 +58,7 @@ export interface StockChange {
 
 /** What an inventory decided for a change of stock. */
 export interface StockDecision {
-  readonly word: 'applied' | 'refused';
+  readonly kind: 'applied' | 'refused';
   /** Of that inventory: in a later epoch the decision no longer counts. */
   readonly epoch: number;
 }

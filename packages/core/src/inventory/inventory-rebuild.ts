@@ -89,7 +89,7 @@ export function createInventoryRebuild({ redis, keys }: { redis: AnyRedis; keys:
     async decidedChanges(saleId: string): Promise<Map<string, string>> {
       const decided = new Map<string, string>();
       for await (const page of hashPages(redis, keys.sale(saleId).stockChanges)) {
-        for (const [id, word] of page) decided.set(id, word);
+        for (const [id, decision] of page) decided.set(id, decision);
       }
       return decided;
     },

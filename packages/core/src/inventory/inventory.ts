@@ -86,9 +86,9 @@ export function createInventory({
         idempotencyKey ?? '',
       ]);
       const args = [permits, capacity, refillRate, BUYER_BUCKET_TTL_S, backlogLimit, JSON.stringify(rows)];
-      const [word, ...rest] = await run('reserve', keys.sale(saleId), args);
-      if (word !== 'decided') {
-        const outcome = { word: word as 'unknown_sale' | 'recovering' };
+      const [kind, ...rest] = await run('reserve', keys.sale(saleId), args);
+      if (kind !== 'decided') {
+        const outcome = { kind: kind as 'unknown_sale' | 'recovering' };
         const decision = { outcome, tokensLeft: -1, tokenInMs: 0 };
         return { decisions: orders.map(() => decision), permitsLeft: permits };
       }
@@ -117,8 +117,8 @@ export function createInventory({
       let committed = 0;
       for (let at = 0; at < orderIds.length; at += COMMIT_BATCH_MAX) {
         const chunk = orderIds.slice(at, at + COMMIT_BATCH_MAX);
-        const [word, orders] = await run('commit', keys.sale(saleId), [epoch, ...chunk]);
-        if (word === 'other_epoch') break;
+        const [kind, orders] = await run('commit', keys.sale(saleId), [epoch, ...chunk]);
+        if (kind === 'other_epoch') break;
         committed += Number(orders);
       }
       return committed;
@@ -131,8 +131,8 @@ export function createInventory({
      */
     async release(saleId: string, epoch: number, orderIds: readonly string[]): Promise<number> {
       if (orderIds.length === 0) return 0;
-      const [word, orders] = await run('release', keys.sale(saleId), [epoch, ...orderIds]);
-      if (word === 'other_epoch') return 0;
+      const [kind, orders] = await run('release', keys.sale(saleId), [epoch, ...orderIds]);
+      if (kind === 'other_epoch') return 0;
       // Even if nothing was released: an earlier call may have done it and lost its reply.
       invalidate(saleId);
       return Number(orders);
@@ -157,13 +157,13 @@ export function createInventory({
         order.buyerId,
         order.idempotencyKey ?? '',
       ]);
-      const [word, ...words] = await run('readmit', keys.sale(saleId), [epoch, ...args]);
-      if (word === 'other_epoch') throw new InventoryRecoveringError(saleId);
+      const [kind, ...kinds] = await run('readmit', keys.sale(saleId), [epoch, ...args]);
+      if (kind === 'other_epoch') throw new InventoryRecoveringError(saleId);
       const refused = new Map<string, RejectionReason>();
       for (const [i, { id }] of orders.entries()) {
-        if (words[i] === 'ended') throw new OrderEndedError(id);
-        const reason = readmitReasons[words[i] as string];
-        if (reason === undefined) throw new Error(`lua/readmit.lua answered with an unknown word: ${words[i]}`);
+        if (kinds[i] === 'ended') throw new OrderEndedError(id);
+        const reason = readmitReasons[kinds[i] as string];
+        if (reason === undefined) throw new Error(`lua/readmit.lua answered with an unknown word: ${kinds[i]}`);
         if (reason) refused.set(id, reason);
       }
       return refused;
@@ -177,8 +177,8 @@ export function createInventory({
       const sale = keys.sale(saleId);
       const text = await redis.hget(sale.reservations, orderId);
       if (text !== null) return decodeReservation(orderId, text);
-      const [word] = await run('read-sale', sale);
-      return word === 'numbers' ? null : 'recovering';
+      const [kind] = await run('read-sale', sale);
+      return kind === 'numbers' ? null : 'recovering';
     },
 
     /** @returns those of the orders that hold units */
@@ -196,8 +196,8 @@ export function createInventory({
     async create(sale: Sale): Promise<boolean> {
       const { allotment, startsAt, endsAt, perBuyerLimit, paused, version, epoch } = sale;
       const args = [allotment, startsAt, endsAt, perBuyerLimit, paused ? 1 : 0, version, epoch];
-      const [word] = await run('create-inventory', keys.sale(sale.id), args);
-      return word === 'opened';
+      const [kind] = await run('create-inventory', keys.sale(sale.id), args);
+      return kind === 'opened';
     },
 
     /**
@@ -207,9 +207,9 @@ export function createInventory({
      */
     async configure(sale: Sale): Promise<boolean> {
       const args = [sale.version, sale.paused ? 1 : 0, sale.startsAt, sale.endsAt];
-      const [word] = await run('configure-sale', keys.sale(sale.id), args);
-      if (word === 'configured') invalidate(sale.id);
-      return word !== 'recovering';
+      const [kind] = await run('configure-sale', keys.sale(sale.id), args);
+      if (kind === 'configured') invalidate(sale.id);
+      return kind !== 'recovering';
     },
 
     /**
@@ -222,12 +222,12 @@ export function createInventory({
       saleId: string,
       changeId: string,
       delta: number,
-    ): Promise<{ word: 'applied' | 'refused'; available: number; epoch: number } | { word: 'recovering' }> {
+    ): Promise<{ kind: 'applied' | 'refused'; available: number; epoch: number } | { kind: 'recovering' }> {
       const [found, available, epoch] = await run('adjust-stock', keys.sale(saleId), [changeId, delta]);
-      const word = found as 'applied' | 'refused' | 'recovering';
-      if (word === 'recovering') return { word };
-      if (word === 'applied' && delta > 0) invalidate(saleId);
-      return { word, available: Number(available), epoch: Number(epoch) };
+      const kind = found as 'applied' | 'refused' | 'recovering';
+      if (kind === 'recovering') return { kind };
+      if (kind === 'applied' && delta > 0) invalidate(saleId);
+      return { kind, available: Number(available), epoch: Number(epoch) };
     },
 
     /**
@@ -235,16 +235,16 @@ export function createInventory({
      * 1970).
      */
     async read(saleId: string): Promise<{ now: number; numbers: StockNumbers | null; exists: boolean }> {
-      const [word, now, ...units] = await run('read-sale', keys.sale(saleId));
-      if (word !== 'numbers') return { now: Number(now), numbers: null, exists: word === 'recovering' };
+      const [kind, now, ...units] = await run('read-sale', keys.sale(saleId));
+      if (kind !== 'numbers') return { now: Number(now), numbers: null, exists: kind === 'recovering' };
       const [allotment, available, reserved, sold] = units.map(Number) as [number, number, number, number];
       return { now: Number(now), numbers: { allotment, available, reserved, sold }, exists: true };
     },
 
     /** Whether the inventory can be trusted. @param epoch of the ledger's row */
     async check(saleId: string, epoch: number): Promise<InventoryCheck> {
-      const [word, found] = await run('check-inventory', keys.sale(saleId), [epoch]);
-      return { condition: word as InventoryCheck['condition'], epoch: Number(found) };
+      const [kind, found] = await run('check-inventory', keys.sale(saleId), [epoch]);
+      return { condition: kind as InventoryCheck['condition'], epoch: Number(found) };
     },
 
     /**
@@ -262,10 +262,10 @@ export function createInventory({
     ): Promise<OrphansFound> {
       const { cursor, waitingSince } = position ?? { cursor: '0', waitingSince: '' };
       const args = [ageMs, pauseMs, REAPER_SCAN_COUNT, cursor, waitingSince];
-      const [word, epoch, nextCursor, waits, found] = await run('claim-orphans', keys.sale(saleId), args);
+      const [kind, epoch, nextCursor, waits, found] = await run('claim-orphans', keys.sale(saleId), args);
       const orphans: Orphan[] = [];
       const unreadable: string[] = [];
-      if (word === 'recovering') return { orphans, unreadable, epoch: 0, next: null };
+      if (kind === 'recovering') return { orphans, unreadable, epoch: 0, next: null };
       const flat = found as unknown[];
       for (let i = 0; i < flat.length; i += 3) {
         const order = decodeReservation(String(flat[i]), String(flat[i + 1]));

@@ -3,7 +3,7 @@ import { readdirSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { createKeys } from './keys.ts';
 import { includeText, loadLuaScripts, parseLuaScript } from './lua-script.ts';
-import { reserveWords } from './outcomes.ts';
+import { reserveKinds } from './outcomes.ts';
 
 const includes = readdirSync(new URL('../../lua/include/', import.meta.url)).map((file) => file.replace('.lua', ''));
 
@@ -92,5 +92,5 @@ test('a header is read; one that lacks a section, has a gap in its numbers or na
 
 test('outcomes.ts has every word that the header of reserve.lua declares, and no other', () => {
   const { words = [] } = loadLuaScripts().find(({ name }) => name === 'reserve') ?? {};
-  expect([...reserveWords].sort()).toEqual(words.filter((word) => word !== 'decided').sort());
+  expect([...reserveKinds].sort()).toEqual(words.filter((word) => word !== 'decided').sort());
 });

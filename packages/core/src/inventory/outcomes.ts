@@ -14,8 +14,8 @@ const nothing = () => ({});
 const waitMs = (value: string) => ({ waitMs: Number(value) });
 
 /**
- * Every word that lua/reserve.lua says of an order, and what comes with it. The type, the parser,
- * the metrics and the API's answers derive from this table.
+ * Every kind of outcome in the replies of lua/reserve.lua, and what comes with it. The type, the
+ * parser, the metrics and the API's answers derive from this table.
  */
 const details = {
   /** The order holds its units. */
@@ -43,22 +43,22 @@ const details = {
   recovering: nothing,
 } satisfies Record<string, (value: string, batch: ReserveBatch) => object>;
 
-export type ReserveWord = keyof typeof details;
+export type ReserveKind = keyof typeof details;
 
 /** What the inventory says of one order. */
 export type ReserveOutcome = {
-  [Word in ReserveWord]: { readonly word: Word } & Readonly<ReturnType<(typeof details)[Word]>>;
-}[ReserveWord];
+  [Kind in ReserveKind]: { readonly kind: Kind } & Readonly<ReturnType<(typeof details)[Kind]>>;
+}[ReserveKind];
 
-export const reserveWords = Object.keys(details) as ReserveWord[];
+export const reserveKinds = Object.keys(details) as ReserveKind[];
 
 /**
- * @param value the number or order id beside the word
- * @throws Error if reserve.lua does not have the word
+ * @param value the number or order id behind the kind
+ * @throws Error if reserve.lua has no such kind
  */
-export function readOutcome(word: string, value: string, batch: ReserveBatch): ReserveOutcome {
-  if (!Object.hasOwn(details, word)) throw new Error(`lua/reserve.lua answered with an unknown word: ${word}`);
-  return { word, ...details[word as ReserveWord](value, batch) } as ReserveOutcome;
+export function readOutcome(kind: string, value: string, batch: ReserveBatch): ReserveOutcome {
+  if (!Object.hasOwn(details, kind)) throw new Error(`lua/reserve.lua answered with an unknown word: ${kind}`);
+  return { kind, ...details[kind as ReserveKind](value, batch) } as ReserveOutcome;
 }
 
 export interface ReserveDecision {
@@ -69,7 +69,7 @@ export interface ReserveDecision {
   readonly tokenInMs: number;
 }
 
-/** Why lua/readmit.lua refuses an order, by its word; null: the order holds its units. */
+/** Why lua/readmit.lua refuses an order, by kind; null: the order holds its units. */
 export const readmitReasons: Readonly<Record<string, RejectionReason | null>> = {
   readmitted: null,
   known: null,

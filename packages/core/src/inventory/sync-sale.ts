@@ -39,9 +39,9 @@ export async function syncSale({ inventory, sales }: Stores, sale: Sale): Promis
 export async function syncStockChange(
   { inventory, sales }: Stores,
   change: StockChange,
-): Promise<{ word: 'applied' | 'refused'; available: number } | null> {
+): Promise<{ kind: 'applied' | 'refused'; available: number } | null> {
   const decided = await inventory.adjust(change.saleId, change.id, change.delta);
-  if (decided.word === 'recovering') return null;
+  if (decided.kind === 'recovering') return null;
   const finished = await sales.finishStockChange(change, decided);
   return finished ? decided : null;
 }

@@ -188,7 +188,7 @@ export function createSaleStore(pool: Pool) {
      * @returns false if the inventory was rebuilt since, maybe without the change: it stays
      * pending, to be decided again
      */
-    async finishStockChange(change: StockChange, { word: decided, epoch }: StockDecision): Promise<boolean> {
+    async finishStockChange(change: StockChange, { kind: decided, epoch }: StockDecision): Promise<boolean> {
       return inTransaction(pool, 'finish-stock-change', async (client) => {
         const before = await lockSale(client, change.saleId);
         if (before && before.epoch > epoch) return false;
