@@ -9,28 +9,33 @@
  * Exit code 0: the backup is complete and all log files were read; otherwise 1.
  */
 import { join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { checkPostgres } from '@flash-sale/core/ledger/check-postgres.ts';
-import { findLedger, readSettings } from '@flash-sale/launcher/running-system.ts';
+import { findSystem } from '@flash-sale/launcher/running-system.ts';
 import { backUpLedger, removeUnfinished } from '@flash-sale/ops/backup/back-up-ledger.ts';
 import type { Manifest } from '@flash-sale/ops/backup/manifest.ts';
 import { findLogs, readAcceptedLogs, reportLogs, reportSkipped } from '@flash-sale/ops/recover/accepted-log-files.ts';
-import { readArguments, usageOf } from './read-arguments.ts';
+import { root, runScript, say, usageOf } from './command.ts';
 
-const root = fileURLToPath(new URL('..', import.meta.url));
-const say = (line: string): void => void process.stdout.write(`${line}\n`);
+const options = { logs: { type: 'string', multiple: true } } as const;
 
-try {
-  const options = { logs: { type: 'string', multiple: true } } as const;
-  const { values, positionals } = readArguments(import.meta.url, { options, allowPositionals: true }, { wrongCode: 1 });
+await runScript(import.meta.url, 1, { options, allowPositionals: true }, async ({ values, positionals }) => {
+  const startedAt = performance.now();
   if (positionals.length > 1) throw new Error(usageOf(import.meta.url));
-  const { dataFolder } = readSettings(root, process.env);
-  const into = positionals[0] === undefined ? join(dataFolder, 'backups') : resolve(positionals[0]);
-  await backUp(into, values.logs ?? ownLogs(join(dataFolder, 'logs')));
-} catch (error) {
-  process.stderr.write(`${(error as Error).message}\n`);
-  process.exitCode = 1;
-}
+  const { dataFolder, environment } = findSystem(root, process.env, 'DATABASE_URL');
+  const { DATABASE_URL: databaseUrl } = environment;
+  const into = resolve(positionals[0] ?? join(dataFolder, 'backups'));
+  // Sorts by time, and is valid on every file system.
+  const folder = join(into, new Date().toISOString().replaceAll(':', '-'));
+  const logs = values.logs ?? ownLogs(join(dataFolder, 'logs'));
+  // Fail before anything is written.
+  const isAllRead = reportSkipped(logs ?? [], say);
+  await checkPostgres(databaseUrl);
+  const accepted = logs && readAcceptedLogs(logs, reportLogs(say));
+  for (const line of describe(await backUpLedger({ databaseUrl, folder, accepted }))) say(line);
+  for (const draft of removeUnfinished(into)) say(`removed: ${draft}, an unfinished backup`);
+  say(`${folder}, ${((performance.now() - startedAt) / 1_000).toFixed(2)} s`);
+  return isAllRead ? 0 : 1;
+});
 
 /** The log folder of `npm start`; null if it has no logs. */
 function ownLogs(folder: string): string[] | null {
@@ -40,25 +45,6 @@ function ownLogs(folder: string): string[] | null {
   } catch {
     return null;
   }
-}
-
-async function backUp(into: string, logs: readonly string[] | null): Promise<void> {
-  const startedAt = performance.now();
-  // Sorts by time, and is valid on every file system.
-  const folder = join(into, new Date().toISOString().replaceAll(':', '-'));
-  const databaseUrl = findLedger(root, process.env);
-  // Fail before anything is written.
-  const isAllRead = reportSkipped(logs ?? [], say);
-  await checkPostgres(databaseUrl);
-  const manifest = await backUpLedger({
-    databaseUrl,
-    folder,
-    accepted: logs && readAcceptedLogs(logs, reportLogs(say)),
-  });
-  for (const line of describe(manifest)) say(line);
-  for (const draft of removeUnfinished(into)) say(`removed: ${draft}, an unfinished backup`);
-  say(`${folder}, ${((performance.now() - startedAt) / 1_000).toFixed(2)} s`);
-  if (!isAllRead) process.exitCode = 1;
 }
 
 function describe({ tables, missingOrders, at }: Manifest): string[] {

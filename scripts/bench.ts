@@ -16,19 +16,17 @@
 import { existsSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
 import { join, resolve } from 'node:path';
-import { BenchSystem, root } from './bench/bench-system.ts';
+import { BenchSystem } from './bench/bench-system.ts';
 import { closed, cost, drop, open, type Run, warmUp } from './bench/parts.ts';
 import { residentMb } from './bench/processes.ts';
-import { readArguments } from './read-arguments.ts';
+import { readArguments, root, say } from './command.ts';
 
 const parts: Record<string, (run: Run) => Promise<void>> = { closed, open, drop, cost };
-
-const say = (line: string): void => void process.stdout.write(`${line}\n`);
 
 /** Measured values by figure. */
 type Samples = Map<string, number[]>;
 
-const { values } = readArguments(import.meta.url, {
+const { values } = readArguments(import.meta.url, 2, {
   options: {
     only: { type: 'string', default: Object.keys(parts).join(',') },
     rounds: { type: 'string', default: '5' },

@@ -6,36 +6,30 @@
  *
  * Exit code 0: everything is ok; 1: errors, or a server could not be read; 2: warnings only.
  */
-import { dirname } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { EnvironmentError } from '@flash-sale/core/config/environment.ts';
 import { findSettings } from '@flash-sale/launcher/running-system.ts';
 import { CODES, checkFacts, finding, readFacts } from '@flash-sale/ops/doctor/examine.ts';
 import { exitCodeOf, type Finding, ok, printReport, reportOf, wrong } from '@flash-sale/ops/doctor/report.ts';
-import { readArguments } from './read-arguments.ts';
+import { root, runScript, say } from './command.ts';
 
 /** Per server. */
 const TIMEOUT_MS = 5_000;
 /** Enough for a median. */
 const ROUND_TRIPS = 25;
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const options = { json: { type: 'boolean' }, list: { type: 'boolean' } } as const;
 
-try {
-  const options = { json: { type: 'boolean', default: false }, list: { type: 'boolean', default: false } } as const;
-  const { json, list } = readArguments(import.meta.url, { options }, { wrongCode: 1 }).values;
-  if (list) for (const [code, why] of CODES) process.stdout.write(`${code.padEnd(22)}${why}\n`);
-  else {
-    const report = reportOf(await examine());
-    // Exit at once: connections to servers that do not answer close only after some seconds.
-    process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : printReport(report), () =>
-      process.exit(exitCodeOf(report)),
-    );
+await runScript(import.meta.url, 1, { options }, async ({ values: { json, list } }) => {
+  if (list) {
+    for (const [code, why] of CODES) say(`${code.padEnd(22)}${why}`);
+    return 0;
   }
-} catch (error) {
-  process.stderr.write(`${(error as Error).message}\n`);
-  process.exitCode = 1;
-}
+  const report = reportOf(await examine());
+  const text = json ? `${JSON.stringify(report, null, 2)}\n` : printReport(report);
+  // Exit at once: connections to servers that do not answer close only after some seconds.
+  process.stdout.write(text, () => process.exit(exitCodeOf(report)));
+  return exitCodeOf(report);
+});
 
 async function examine(): Promise<Finding[]> {
   try {

@@ -4,27 +4,25 @@
  * Runs a load test against a new sale of a running system, then compares the sale's numbers with
  * the replies. Exit code 0: they match, and every reply was expected; otherwise 1.
  */
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { findOperator, readSettings } from '@flash-sale/launcher/running-system.ts';
-import { type Crowd, type CrowdTool, readScenarios } from './load/crowd.ts';
+import { join } from 'node:path';
+import type { Operator } from '@flash-sale/launcher/operator-api.ts';
+import { findSystem } from '@flash-sale/launcher/running-system.ts';
+import { root, runScript, say } from './command.ts';
+import { type Crowd, type CrowdTool, readScenarios, type Scenario } from './load/crowd.ts';
 import { k6 } from './load/k6.ts';
 import {
   type Check,
   checkSale,
   createSale,
-  type Operator,
   readSale,
   readSettledSale,
   type SaleNumbers,
   unitsTaken,
 } from './load/sale.ts';
 import { wrk } from './load/wrk.ts';
-import { readArguments } from './read-arguments.ts';
 
 const LOOPBACK = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/;
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const tools: Record<string, CrowdTool> = { k6, wrk };
 const scenarios = readScenarios(join(root, 'k6', 'scenarios.json'));
 const usage = `Usage: npm run load -- [${[...scenarios.keys()].join('|')}] [--with k6|wrk] [--url http://…] [--units N] [--seconds N]`;
@@ -34,34 +32,24 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   process.once(signal, () => stopping.abort(new Error(`Stopped (${signal}).`)));
 }
 
-try {
-  process.exitCode = (await run(readPlan())) ? 0 : 1;
-} catch (error) {
-  process.stderr.write(`${(error as Error).message}\n`);
-  process.exitCode = 1;
-}
+const options = {
+  with: { type: 'string' },
+  url: { type: 'string' },
+  units: { type: 'string', default: '1000' },
+  seconds: { type: 'string' },
+} as const;
 
-function readPlan() {
-  const options = {
-    with: { type: 'string' },
-    url: { type: 'string' },
-    units: { type: 'string', default: '1000' },
-    seconds: { type: 'string' },
-  } as const;
-  const config = { options, allowPositionals: true } as const;
-  const { values, positionals } = readArguments(import.meta.url, config, { wrongCode: 1, usage });
+await runScript(import.meta.url, 1, { options, allowPositionals: true, usage }, async ({ values, positionals }) => {
   const [name = 'spike', ...more] = positionals;
   const scenario = scenarios.get(name);
   if (!scenario || more.length > 0) throw new Error(`There is no scenario "${positionals.join(' ')}".\n${usage}`);
   if (values.with !== undefined && !tools[values.with]) throw new Error(`--with ${values.with}: k6 or wrk.\n${usage}`);
   const seconds = values.seconds && { seconds: wholeNumber('--seconds', values.seconds), orders: undefined };
-  return {
-    scenario: { ...scenario, ...seconds },
-    units: wholeNumber('--units', values.units),
-    toolName: values.with,
-    operator: operatorOf(values.url?.replace(/\/+$/, '')),
-  };
-}
+  const units = wholeNumber('--units', values.units);
+  const operator = operatorOf(values.url?.replace(/\/+$/, ''));
+  const tool = await installedTool(values.with);
+  return (await run({ ...scenario, ...seconds }, units, tool, operator)) ? 0 : 1;
+});
 
 function wholeNumber(option: string, text: string): number {
   if (!/^[1-9]\d{0,6}$/.test(text)) throw new Error(`${option} is "${text}". Expected: a whole number above 0.`);
@@ -70,8 +58,7 @@ function wholeNumber(option: string, text: string): number {
 
 /** Loopback by default; another machine only with --url. */
 function operatorOf(url: string | undefined): Operator {
-  const { adminUrl, adminToken } = findOperator(root, process.env);
-  const { environment } = readSettings(root, process.env);
+  const { adminUrl, environment } = findSystem(root, process.env, 'ADMIN_TOKEN');
   if (environment.AUTH === 'jwt' || environment.ADMIN_PORT > 0)
     throw new Error(
       "The load test needs X-User-ID, and the operators' routes on PORT. Start the system with AUTH=header and without ADMIN_PORT.",
@@ -81,7 +68,7 @@ function operatorOf(url: string | undefined): Operator {
   if (url === undefined && !LOOPBACK.test(new URL(baseUrl).hostname)) {
     throw new Error(`HOST gives ${baseUrl}, which is not loopback. To use it anyway: --url ${baseUrl}`);
   }
-  return { baseUrl, token: adminToken };
+  return { adminUrl: baseUrl, adminToken: environment.ADMIN_TOKEN };
 }
 
 /** The tool of --with; without it k6, else wrk. */
@@ -92,12 +79,12 @@ async function installedTool(asked: string | undefined): Promise<CrowdTool> {
   throw new Error([`${names} is needed, but is not on PATH.`, ...wanted.map(({ install }) => install)].join('\n'));
 }
 
-async function run({ scenario, units, toolName, operator }: ReturnType<typeof readPlan>): Promise<boolean> {
-  const tool = await installedTool(toolName);
-  const { baseUrl } = operator;
+/** @returns whether the sale's numbers and the replies match */
+async function run(scenario: Scenario, units: number, tool: CrowdTool, operator: Operator): Promise<boolean> {
+  const { adminUrl: baseUrl } = operator;
   const saleId = await createSale(operator, scenario.name, units);
   const before = await readSale(operator, saleId);
-  process.stdout.write(`${scenario.name}: ${scenario.users} users, by ${tool.name}, at ${baseUrl}, sale ${saleId} …\n`);
+  say(`${scenario.name}: ${scenario.users} users, by ${tool.name}, at ${baseUrl}, sale ${saleId} …`);
   const crowd = await tool.run({ root, scenario, saleId, baseUrl, signal: stopping.signal });
   const after = await readSettledSale(operator, saleId, stopping.signal);
   const checks = checkSale(before, after, crowd);

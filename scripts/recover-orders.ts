@@ -13,23 +13,16 @@
  * Exit code 0: all orders have a final state; 1: some do not, or their sale is not in the ledger,
  * or a file of a folder was not read; 2: the search could not start.
  */
-import { dirname } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { findServers, findSettings } from '@flash-sale/launcher/running-system.ts';
+import { findSystem } from '@flash-sale/launcher/running-system.ts';
 import { recoverOrders } from '@flash-sale/ops/recover/recover-orders.ts';
-import { readArguments, usageOf } from './read-arguments.ts';
+import { root, runScript, say, usageOf } from './command.ts';
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const say = (line: string): void => void process.stdout.write(`${line}\n`);
+const options = { 'dry-run': { type: 'boolean', default: false } } as const;
 
-try {
-  const options = { 'dry-run': { type: 'boolean', default: false } } as const;
-  const { values, positionals: files } = readArguments(import.meta.url, { options, allowPositionals: true });
+await runScript(import.meta.url, 2, { options, allowPositionals: true }, async ({ values, positionals: files }) => {
   if (files.length === 0) throw new Error(usageOf(import.meta.url));
-  const servers = findServers(root, process.env);
-  const settings = findSettings(root, process.env).settings.environment;
-  process.exitCode = (await recoverOrders({ ...servers, settings, files, dryRun: values['dry-run'], say })) ? 0 : 1;
-} catch (error) {
-  process.stderr.write(`${(error as Error).message}\n`);
-  process.exitCode = 2;
-}
+  const { environment: settings } = findSystem(root, process.env, 'REDIS_URL', 'DATABASE_URL');
+  const { REDIS_URL: redisUrl, DATABASE_URL: databaseUrl } = settings;
+  const isComplete = await recoverOrders({ redisUrl, databaseUrl, settings, files, dryRun: values['dry-run'], say });
+  return isComplete ? 0 : 1;
+});

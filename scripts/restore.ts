@@ -8,29 +8,23 @@
  * Exit code 0: restored; otherwise 1.
  */
 import { resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { STARTUP_WAIT_MS } from '@flash-sale/core/config/limits.ts';
 import { checkPostgres } from '@flash-sale/core/ledger/check-postgres.ts';
-import { findLedger } from '@flash-sale/launcher/running-system.ts';
+import { findSystem } from '@flash-sale/launcher/running-system.ts';
 import { afterRestore, restoreLedger } from '@flash-sale/ops/backup/restore-ledger.ts';
-import { readArguments, usageOf } from './read-arguments.ts';
+import { root, runScript, say, usageOf } from './command.ts';
 
-const root = fileURLToPath(new URL('..', import.meta.url));
-const say = (line: string): void => void process.stdout.write(`${line}\n`);
+const options = { after: { type: 'boolean', default: false } } as const;
 
-try {
-  const options = { after: { type: 'boolean', default: false } } as const;
-  const { values, positionals } = readArguments(import.meta.url, { options, allowPositionals: true }, { wrongCode: 1 });
+await runScript(import.meta.url, 1, { options, allowPositionals: true }, async ({ values, positionals }) => {
   const [folder] = positionals;
   if (positionals.length > 1 || (folder === undefined) !== values.after) throw new Error(usageOf(import.meta.url));
-  const databaseUrl = findLedger(root, process.env);
+  const { DATABASE_URL: databaseUrl } = findSystem(root, process.env, 'DATABASE_URL').environment;
   await checkPostgres(databaseUrl, STARTUP_WAIT_MS);
   if (folder === undefined) sayNext(await afterRestore(databaseUrl), '');
   else await restore(databaseUrl, resolve(folder));
-} catch (error) {
-  process.stderr.write(`${(error as Error).message}\n`);
-  process.exitCode = 1;
-}
+  return 0;
+});
 
 async function restore(databaseUrl: string, folder: string): Promise<void> {
   const startedAt = performance.now();

@@ -5,21 +5,16 @@
  * run dev), API and workers restart when their files change. --reopen starts nothing: it reopens
  * the demo sales of the running system for a day and refills them.
  */
-import { dirname } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { EnvironmentError } from '@flash-sale/core/config/environment.ts';
 import { reopenDemoSales } from '@flash-sale/launcher/demo-sales.ts';
-import { findOperator } from '@flash-sale/launcher/running-system.ts';
+import { EX_CONFIG } from '@flash-sale/launcher/keep-process.ts';
+import { findSystem } from '@flash-sale/launcher/running-system.ts';
 import { System } from '@flash-sale/launcher/start-system.ts';
 import { listenForStop } from '@flash-sale/launcher/stop-requests.ts';
-import { readArguments } from './read-arguments.ts';
+import { readArguments, root, say } from './command.ts';
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const { watch, reopen } = readArguments(
-  import.meta.url,
-  { options: { watch: { type: 'boolean', default: false }, reopen: { type: 'boolean', default: false } } },
-  { wrongCode: 1 },
-).values;
-const say = (line: string) => process.stdout.write(`${line}\n`);
+const options = { watch: { type: 'boolean', default: false }, reopen: { type: 'boolean', default: false } } as const;
+const { watch, reopen } = readArguments(import.meta.url, 1, { options }).values;
 // A closed terminal or pipe (npm start | head) must not end this process before its children stop.
 for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
 
@@ -46,7 +41,8 @@ async function end(error?: unknown): Promise<void> {
     await system?.stop();
     if (stopping.signal.aborted) say('Stopped.');
   } finally {
-    process.exit(error === undefined || stopping.signal.aborted ? 0 : 1);
+    const isFine = error === undefined || stopping.signal.aborted;
+    process.exit(isFine ? 0 : error instanceof EnvironmentError ? EX_CONFIG : 1);
   }
 }
 
@@ -59,16 +55,17 @@ function explain(error: unknown): string {
 
 try {
   if (reopen) {
-    const operator = findOperator(root, process.env);
-    if (operator.isProduction) throw new Error('Production has no demo sales: --reopen is for development.');
-    for (const line of await reopenDemoSales(operator)) say(line);
+    const { adminUrl, environment } = findSystem(root, process.env, 'ADMIN_TOKEN');
+    const { ADMIN_TOKEN: adminToken, NODE_ENV } = environment;
+    if (NODE_ENV === 'production') throw new Error('Production has no demo sales: --reopen is for development.');
+    for (const line of await reopenDemoSales({ adminUrl, adminToken })) say(line);
     process.exit(0);
   }
   say('Flash sale');
   system = new System({ root, given: process.env, say, watch, signal: stopping.signal });
   await system.start();
-  const failure = await Promise.race([stopRequested, system.failed]);
-  await end(failure instanceof Error ? failure : undefined);
+  await stopRequested;
+  await end();
 } catch (error) {
   await end(error);
 }

@@ -6,17 +6,14 @@
  * the final state. It fails if units are oversold or leaked, orders are lost or stuck, or a reply
  * is false. The same seed gives the same plan and decisions; the timing differs.
  */
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import { listenForStop } from '@flash-sale/launcher/stop-requests.ts';
 import { isClean, reportLines } from '../tests/chaos/report.ts';
 import { runChaos } from '../tests/chaos/run-chaos.ts';
 import { freshSeed } from '../tests/chaos/seeded-random.ts';
-import { readArguments } from './read-arguments.ts';
+import { readArguments, root, say } from './command.ts';
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const say = (line: string): void => void process.stdout.write(`${line}\n`);
-const { values } = readArguments(import.meta.url, {
+const { values } = readArguments(import.meta.url, 2, {
   options: {
     minutes: { type: 'string', default: '10' },
     seed: { type: 'string', default: freshSeed() },

@@ -26,7 +26,7 @@ const schema = {
 };
 app.post('/api/flash-sales/:product_id/order', { schema }, async () => reply);
 
-const address = await app.listen({ host: '127.0.0.1', port: 0, backlog: 4_096 });
+await app.listen({ host: '127.0.0.1', port: Number(process.env.PORT), backlog: 4_096 });
 process.on('SIGTERM', () => void app.close().then(() => process.exit(0)));
 process.on('disconnect', () => process.exit(0));
-process.send?.({ ready: true, port: Number(new URL(address).port) });
+process.send?.({ ready: true });

@@ -3,24 +3,27 @@
  * worker in production mode with all checks on and limits that are never reached, and the bare
  * Fastify.
  */
-import { type ChildProcess, execFile } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { SERVICE_NODE_ARGS } from '@flash-sale/core/config/node-args.ts';
-import { ownFolder } from '@flash-sale/launcher/private-server.ts';
-import { type PrivateServers, startPrivateServers } from '@flash-sale/launcher/private-servers.ts';
+import { KeptProcess } from '@flash-sale/launcher/keep-process.ts';
+import type { Operator } from '@flash-sale/launcher/operator-api.ts';
+import { startPrivatePostgres } from '@flash-sale/launcher/private-postgres.ts';
+import { startPrivateRedis } from '@flash-sale/launcher/private-redis.ts';
+import { ownFolder, type PrivateServer } from '@flash-sale/launcher/private-server.ts';
 import { Redis } from 'ioredis';
 import pg from 'pg';
 import { freePort } from '../../tests/support/free-port.ts';
-import { createSale, type Operator, readSale } from '../load/sale.ts';
-import { cpuMs, endProcess, startProcess } from './processes.ts';
+import { root } from '../command.ts';
+import { createSale, readSale } from '../load/sale.ts';
+import { cpuMs } from './processes.ts';
 
-export const root = fileURLToPath(new URL('../../', import.meta.url));
 const ADMIN_TOKEN = 'measured-and-thrown-away';
 const SETTLED_WITHIN_MS = 60_000;
+const STOP = { stopTimeoutMs: 15_000 };
 
 /** Explicit, because defaults may differ between two versions of the code. */
 const SETTINGS = {
@@ -42,8 +45,9 @@ export type Part = (typeof PARTS)[number];
 
 interface Facts {
   readonly folder: string;
-  readonly servers: PrivateServers;
-  readonly children: Record<'api' | 'worker' | 'bare', ChildProcess>;
+  readonly processes: Record<Part | 'bare', KeptProcess>;
+  readonly redisUrl: string;
+  readonly databaseUrl: string;
   /** http://127.0.0.1:port of the API and of the bare server. */
   readonly url: string;
   readonly bareUrl: string;
@@ -59,9 +63,9 @@ export class BenchSystem {
 
   private constructor(facts: Facts) {
     this.facts = facts;
-    this.#operator = { baseUrl: facts.url, token: ADMIN_TOKEN };
-    this.redis = new Redis(facts.servers.redis.url);
-    this.ledger = new pg.Pool({ connectionString: facts.servers.databaseUrl, max: 2 });
+    this.#operator = { adminUrl: facts.url, adminToken: ADMIN_TOKEN };
+    this.redis = new Redis(facts.redisUrl);
+    this.ledger = new pg.Pool({ connectionString: facts.databaseUrl, max: 2 });
     // The server may stop before idle connections close; an unhandled error would end this process.
     this.ledger.on('error', () => {});
   }
@@ -71,54 +75,62 @@ export class BenchSystem {
     const folder = mkdtempSync(join(tmpdir(), 'flash-sale-bench-'));
     // As root, PostgreSQL runs under another account, which needs access.
     chmodSync(folder, 0o711);
-    const started: ChildProcess[] = [];
-    let servers: PrivateServers | undefined;
+    const started: KeptProcess[] = [];
+    const begin = async <Started extends KeptProcess>(starting: Promise<Started>): Promise<Started> => {
+      const one = await starting;
+      started.push(one);
+      return one;
+    };
     try {
       const distFolder = join(root, '.data', 'redis-dist');
-      servers = await startPrivateServers({ folder: ownFolder(join(folder, 'servers')), distFolder });
+      const options = { folder: ownFolder(join(folder, 'servers')), distFolder };
+      const redis = await begin<PrivateServer>(startPrivateRedis(options));
       // The CPU time of a container is not counted for the process that started it.
-      if (servers.redis.version.includes('Docker'))
-        throw new Error('The bench needs a redis-server outside of Docker.');
-      const { redisUrl: REDIS_URL, databaseUrl: DATABASE_URL } = servers;
-      const port = await freePort();
-      const env = { PATH: process.env.PATH, ...SETTINGS, PORT: String(port), REDIS_URL, DATABASE_URL };
-      await promisify(execFile)(process.execPath, [join(code, 'scripts', 'migrate.ts')], { env });
-      const begin = async (name: string, args: readonly string[]) => {
+      if (redis.version.includes('Docker')) throw new Error('The bench needs a redis-server outside of Docker.');
+      const postgres = await begin<PrivateServer>(startPrivatePostgres(options));
+      const urls = { REDIS_URL: redis.url, DATABASE_URL: postgres.url };
+      const run = async (name: string, port: number, args: readonly string[]): Promise<KeptProcess> => {
         const logFile = join(folder, `${name}.log`);
-        const one = await startProcess(args, { ...env, LOG_FILE: logFile }, `${logFile}.out`);
-        started.push(one.child);
-        return one;
+        const env = { PATH: process.env.PATH, ...SETTINGS, ...urls, PORT: String(port), LOG_FILE: logFile };
+        const command = process.execPath;
+        const kept = new KeptProcess({ name, kind: 'app', command, args, env, logFile, restart: false, ...STOP });
+        started.push(kept);
+        await kept.ready;
+        return kept;
       };
+      const [port, barePort] = [await freePort(), await freePort()];
+      const env = { PATH: process.env.PATH, ...urls };
+      await promisify(execFile)(process.execPath, [join(code, 'scripts', 'migrate.ts')], { env });
       const service = (name: string) => [...SERVICE_NODE_ARGS, join(code, 'apps', name, 'src', 'main.ts')];
       const startedAt = performance.now();
-      const api = await begin('api', service('api'));
+      const api = await run('api', port, service('api'));
       const startMs = performance.now() - startedAt;
-      const worker = await begin('worker', service('worker'));
-      const bare = await begin('bare', [join(root, 'scripts', 'bench', 'bare-server.ts')]);
-      const children = { api: api.child, worker: worker.child, bare: bare.child };
-      const urls = { url: `http://127.0.0.1:${port}`, bareUrl: `http://127.0.0.1:${bare.port}` };
-      return new BenchSystem({ folder, servers, children, startMs, ...urls });
+      const worker = await run('worker', port, service('worker'));
+      const bare = await run('bare', barePort, [join(root, 'scripts', 'bench', 'bare-server.ts')]);
+      return new BenchSystem({
+        folder,
+        processes: { api, worker, redis, postgres, bare },
+        redisUrl: redis.url,
+        databaseUrl: postgres.url,
+        url: `http://127.0.0.1:${port}`,
+        bareUrl: `http://127.0.0.1:${barePort}`,
+        startMs,
+      });
     } catch (error) {
-      for (const child of started) child.kill('SIGKILL');
-      await servers?.stop();
+      await Promise.all(started.map((one) => one.stop()));
       rmSync(folder, { recursive: true, force: true });
       throw error;
     }
   }
 
-  pid(name: 'api' | 'worker' | 'bare'): number {
-    return this.facts.children[name].pid ?? 0;
+  pid(name: Part): number {
+    return this.facts.processes[name].pid ?? 0;
   }
 
   /** CPU time of each component so far, ms. */
   cpu(): Record<Part, number> {
-    const { redis, postgres } = this.facts.servers;
-    return {
-      api: cpuMs(this.pid('api')),
-      worker: cpuMs(this.pid('worker')),
-      redis: cpuMs(redis.pid ?? 0),
-      postgres: cpuMs(postgres.pid ?? 0),
-    };
+    const ofPart = (part: Part): number => cpuMs(this.pid(part));
+    return { api: ofPart('api'), worker: ofPart('worker'), redis: ofPart('redis'), postgres: ofPart('postgres') };
   }
 
   /** @returns the id of a new sale that is open, one unit a buyer */
@@ -149,11 +161,12 @@ export class BenchSystem {
   }
 
   async stop(): Promise<void> {
-    this.facts.children.worker.kill('SIGCONT');
-    await Promise.all(Object.values(this.facts.children).map(endProcess));
+    const { api, worker, bare, redis, postgres } = this.facts.processes;
+    if (worker.pid !== undefined) process.kill(worker.pid, 'SIGCONT');
+    await Promise.all([api, worker, bare].map((one) => one.stop()));
     this.redis.disconnect();
     await this.ledger.end();
-    await this.facts.servers.stop();
+    await Promise.all([redis, postgres].map((one) => one.stop()));
     rmSync(this.facts.folder, { recursive: true, force: true });
   }
 }

@@ -1,10 +1,8 @@
-/** Reads CPU time and memory of processes from /proc (Linux), and starts and stops processes. */
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { openSync, readdirSync, readFileSync } from 'node:fs';
+/** Reads CPU time and memory of processes from /proc (Linux). */
+import { execFileSync } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
 
 const TICK_MS = 1_000 / Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }));
-const STOP_MS = 15_000;
 
 /** CPU time of a process and its descendants in ms. An ended child counts with its parent. */
 export function cpuMs(pid: number): number {
@@ -31,32 +29,4 @@ function readStat(pid: number): { pid: number; parent: number; cpuMs: number } |
 export function residentMb(pid: number): number {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8');
   return (Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1]) * 1_024) / 1e6;
-}
-
-/** @returns once the process has sent its ready message; its output goes to the log file */
-export async function startProcess(
-  args: readonly string[],
-  env: NodeJS.ProcessEnv,
-  logFile: string,
-): Promise<{ child: ChildProcess; port: number }> {
-  const log = openSync(logFile, 'a');
-  const child = spawn(process.execPath, args, { env, stdio: ['ignore', log, log, 'ipc'] });
-  const { port } = await new Promise<{ port: number }>((resolve, reject) => {
-    child.once('message', (message) => resolve(message as { port: number }));
-    child.once('exit', (code) =>
-      reject(new Error(`${args.at(-1)} ended (${code}):\n${readFileSync(logFile, 'utf8')}`)),
-    );
-    child.once('error', reject);
-  });
-  return { child, port };
-}
-
-/** SIGTERM, then SIGKILL if it does not end in time. */
-export async function endProcess(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const gone = once(child, 'exit');
-  child.kill('SIGTERM');
-  const force = setTimeout(() => child.kill('SIGKILL'), STOP_MS);
-  await gone;
-  clearTimeout(force);
 }

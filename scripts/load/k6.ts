@@ -13,13 +13,12 @@ const THRESHOLDS_FAILED = 99;
 export const k6: CrowdTool = {
   name: 'k6',
   install: 'k6 1.0 or newer: https://grafana.com/docs/k6/latest/set-up/install-k6/',
-  isInstalled: async () => (await runCommand('k6', ['version'])).code === 0,
+  isInstalled: async () => !(await runCommand('k6', ['version'])).failed,
 
   async run({ root, scenario, saleId, baseUrl, signal }) {
     const folder = mkdtempSync(join(tmpdir(), 'flash-sale-load-'));
     const resultFile = join(folder, 'result.json');
     const env = {
-      ...process.env,
       SCENARIO: scenario.name,
       DURATION_S: `${scenario.seconds}`,
       ORDERS: `${scenario.orders ?? 0}`,
@@ -28,15 +27,22 @@ export const k6: CrowdTool = {
       RESULT_FILE: resultFile,
     };
     try {
-      const { code, stdout, stderr } = await runCommand('k6', ['run', '--quiet', join(root, 'k6', 'scenarios.ts')], {
-        signal,
-        timeoutMs: scenario.seconds * 1000 + GRACE_MS,
+      const {
+        exitCode,
+        stdout = '',
+        stderr,
+      } = await runCommand('k6', ['run', '--quiet', join(root, 'k6', 'scenarios.ts')], {
+        cancelSignal: signal,
+        timeout: scenario.seconds * 1000 + GRACE_MS,
         env,
       });
       signal.throwIfAborted();
-      if (code !== 0 && code !== THRESHOLDS_FAILED) throw new Error(`k6 ended with ${code}.\n${stdout}${stderr}`);
+      if (exitCode !== 0 && exitCode !== THRESHOLDS_FAILED)
+        throw new Error(`k6 ended with ${exitCode}.\n${stdout}${stderr}`);
       const crowd = JSON.parse(readFileSync(resultFile, 'utf8')) as Crowd;
-      return code !== 0 && crowd.failures.length === 0 ? { ...crowd, failures: ['a threshold of k6 failed'] } : crowd;
+      return exitCode !== 0 && crowd.failures.length === 0
+        ? { ...crowd, failures: ['a threshold of k6 failed'] }
+        : crowd;
     } finally {
       rmSync(folder, { recursive: true, force: true });
     }

@@ -1,18 +1,12 @@
 /** Creates and reads the sale of a load test, and compares it with the replies. */
 import { setTimeout as pause } from 'node:timers/promises';
+import { callOperatorApi, type Operator } from '@flash-sale/launcher/operator-api.ts';
 import type { Crowd } from './crowd.ts';
 
-const REPLY_WITHIN_MS = 15_000;
 const SETTLED_WITHIN_MS = 30_000;
 const READ_EVERY_MS = 500;
 /** Longer than any scenario or bench. */
 const OPEN_FOR_MS = 3_600_000;
-
-export interface Operator {
-  /** http://127.0.0.1:5001 */
-  readonly baseUrl: string;
-  readonly token: string;
-}
 
 /** All in units. */
 export interface SaleNumbers {
@@ -34,7 +28,7 @@ let created = 0;
 export async function createSale(operator: Operator, name: string, units: number, perBuyerLimit = 0): Promise<string> {
   const now = Date.now();
   const id = `load-${name}-${now.toString(36)}${++created}`;
-  await ask(operator, 201, '/api/admin/sales', {
+  await callOperatorApi(operator, '', [201], {
     product_id: id,
     name: `Load: ${name}`,
     original_price: '2.00',
@@ -49,7 +43,8 @@ export async function createSale(operator: Operator, name: string, units: number
 }
 
 export async function readSale(operator: Operator, saleId: string): Promise<SaleNumbers> {
-  return (await ask(operator, 200, `/api/admin/sales/${saleId}`)) as SaleNumbers;
+  const { body } = await callOperatorApi(operator, `/${saleId}`, [200]);
+  return body as unknown as SaleNumbers;
 }
 
 /**
@@ -95,22 +90,4 @@ export function checkSale(before: SaleNumbers, after: SaleNumbers, crowd: Crowd)
     { what: '"sold out" was said only with no unit left', holds: !crowd.refused.SOLD_OUT || after.available === 0 },
     ...crowd.failures.map((failure) => ({ what: failure, holds: false })),
   ];
-}
-
-async function ask({ baseUrl, token }: Operator, expected: number, path: string, body?: object): Promise<unknown> {
-  const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
-  const signal = AbortSignal.timeout(REPLY_WITHIN_MS);
-  let response: Response;
-  try {
-    const sent = body === undefined ? {} : { method: 'POST', body: JSON.stringify(body) };
-    response = await fetch(`${baseUrl}${path}`, { headers, signal, ...sent });
-  } catch (error) {
-    const { cause, message } = error as Error & { cause?: { code?: string } };
-    throw new Error(`The API does not answer at ${baseUrl} (${cause?.code ?? message}). Is "npm start" running?`);
-  }
-  const reply = (await response.json().catch(() => ({}))) as { code?: string; detail?: string };
-  if (response.status === expected) return reply;
-  if (response.status === 401)
-    throw new Error(`The system at ${baseUrl} does not accept the ADMIN_TOKEN of this command.`);
-  throw new Error(`${baseUrl}${path} answered ${response.status} ${reply.code ?? ''}: ${reply.detail ?? ''}`);
 }

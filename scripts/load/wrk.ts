@@ -10,10 +10,14 @@ export const wrk: CrowdTool = {
   name: 'wrk',
   install: 'wrk: https://github.com/wg/wrk ("apt install wrk", "brew install wrk").',
   // Its exit code for --version is 1.
-  isInstalled: async () => (await runCommand('wrk', ['--version'])).code !== 127,
+  isInstalled: async () => (await runCommand('wrk', ['--version'])).code !== 'ENOENT',
 
   async run({ root, scenario, saleId, baseUrl, signal }) {
-    const { code, stdout, stderr } = await runCommand(
+    const {
+      exitCode,
+      stdout = '',
+      stderr,
+    } = await runCommand(
       'wrk',
       [
         ...scenario.wrk,
@@ -22,11 +26,11 @@ export const wrk: CrowdTool = {
         join(root, 'k6', 'wrk', 'wrk-post-order.lua'),
         `${baseUrl}/api/flash-sales/${saleId}/order`,
       ],
-      { signal, timeoutMs: scenario.seconds * 1000 + GRACE_MS },
+      { cancelSignal: signal, timeout: scenario.seconds * 1000 + GRACE_MS },
     );
     signal.throwIfAborted();
     const line = /^result: (\{.*\})$/m.exec(stdout)?.[1];
-    if (code !== 0 || line === undefined) throw new Error(`wrk ended with ${code}.\n${stdout}${stderr}`);
+    if (exitCode !== 0 || line === undefined) throw new Error(`wrk ended with ${exitCode}.\n${stdout}${stderr}`);
     const crowd = JSON.parse(line) as Omit<Crowd, 'failures'> & { broken: number };
     const failures = [
       ...(crowd.broken > 0 ? [`${crowd.broken} connections broke`] : []),

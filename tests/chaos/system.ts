@@ -145,7 +145,7 @@ export class ChaosSystem {
   /** Everything up, the ledger migrated. */
   async startAll(): Promise<void> {
     const { apis, workers, distFolder } = this.#options;
-    const { kind } = await findRedis({ distFolder, searchPath: process.env.PATH });
+    const { kind } = await findRedis({ distFolder });
     if (kind === 'docker') throw new Error('Chaos needs a Redis that it can kill: on PATH or from Debian packages.');
     await Promise.all([this.start('redis'), this.start('postgres')]);
     await migrateLedger(this.url('postgres'));

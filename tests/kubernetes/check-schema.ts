@@ -53,7 +53,7 @@ async function compile(manifests: readonly Manifest[]): Promise<string[]> {
     }
     const settings = { extends: '../../tsconfig.json', compilerOptions: { types: [] }, include: ['*.ts'] };
     writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify(settings));
-    const { code, stdout } = await runCommand(join(root, 'node_modules', '.bin', 'tsc'), [
+    const { failed, stdout } = await runCommand(join(root, 'node_modules', '.bin', 'tsc'), [
       '-p',
       folder,
       '--pretty',
@@ -64,7 +64,7 @@ async function compile(manifests: readonly Manifest[]): Promise<string[]> {
       // Fields stand in quotes in the literal, and so the compiler puts them in two pairs.
       return `${kind} ${metadata.name}: ${words?.replaceAll(/'"(\w+)"'/g, "'$1'")}`;
     });
-    if (code !== 0 && lines.length === 0) throw new Error(`the compiler could not look at the manifests:\n${stdout}`);
+    if (failed && lines.length === 0) throw new Error(`the compiler could not look at the manifests:\n${stdout}`);
     return lines;
   } finally {
     rmSync(folder, { recursive: true });

@@ -26,13 +26,13 @@ export interface Overlay {
 
 /** @returns every overlay, production first; null without kubectl. @throws when kubectl refuses one */
 export async function renderOverlays(): Promise<readonly Overlay[] | null> {
-  if ((await runCommand('kubectl', ['version', '--client'])).code !== 0) return null;
+  if ((await runCommand('kubectl', ['version', '--client'])).failed) return null;
   return Promise.all(OVERLAYS.map(async (name) => ({ name, manifests: await render(name) })));
 }
 
 async function render(overlay: string): Promise<Manifest[]> {
-  const { code, stdout, stderr } = await runCommand('kubectl', ['kustomize', join(folder, 'overlays', overlay)]);
-  if (code !== 0) throw new Error(`kubectl kustomize ${overlay}: ${stderr.trim()}`);
+  const { failed, stdout, stderr } = await runCommand('kubectl', ['kustomize', join(folder, 'overlays', overlay)]);
+  if (failed) throw new Error(`kubectl kustomize ${overlay}: ${stderr.trim()}`);
   return parseAllDocuments(stdout).map((document) => document.toJS() as Manifest);
 }
 

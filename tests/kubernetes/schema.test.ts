@@ -102,9 +102,9 @@ withKubectl(
       asks(told('a', 1), null),
     ];
     writeFileSync(file, stringify({ tests }));
-    const { code, stdout, stderr } = await runCommand(promtool, ['test', 'rules', file]);
+    const { exitCode, stdout, stderr } = await runCommand(promtool, ['test', 'rules', file]);
     rmSync(folder, { recursive: true });
-    expect(code, `${stdout}\n${stderr}`).toBe(0);
+    expect(exitCode, `${stdout}\n${stderr}`).toBe(0);
   },
   300_000,
 );

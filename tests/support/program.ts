@@ -17,8 +17,7 @@ export async function findProgram(
   name: string,
   { majorMin = 0, versionArg = '--version', libraries = /^$/ } = {},
 ): Promise<UnpackedProgram> {
-  for (const path of [name, `/usr/sbin/${name}`])
-    if ((await runCommand(path, [versionArg])).code === 0) return { path };
+  for (const path of [name, `/usr/sbin/${name}`]) if (!(await runCommand(path, [versionArg])).failed) return { path };
   const carriesCode = new RegExp(`^${name}$|${libraries.source}`);
   const program = { called: name, names: [name], majorMin, carriesCode };
   const folder = join(root, '.data', `${name}-dist`);

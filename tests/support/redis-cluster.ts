@@ -40,7 +40,7 @@ export async function startRedisCluster(options: {
   replicas?: number;
 }): Promise<RedisCluster> {
   const { folder, distFolder, masters, replicas = 0 } = options;
-  const found = await findRedis({ distFolder, searchPath: process.env.PATH });
+  const found = await findRedis({ distFolder });
   // The nodes tell each other and us where they are: a container would tell an address of its own.
   if (found.kind !== 'binary') throw new Error('A cluster needs a redis-server on this machine, not one in Docker.');
   const nodes: PrivateServer[] = [];

@@ -48,7 +48,7 @@ export async function startWatchedRedis(options: {
   config?: readonly string[];
 }): Promise<WatchedRedis> {
   const { folder, distFolder, replicas } = options;
-  const found = await findRedis({ distFolder, searchPath: process.env.PATH });
+  const found = await findRedis({ distFolder });
   if (found.kind !== 'binary') throw new Error('Sentinels need a redis-server on this machine, not one in Docker.');
   const servers: PrivateServer[] = [];
   const clients: Redis[] = [];

@@ -38,8 +38,8 @@ afterEach(async () => {
 });
 
 async function promtool(...args: string[]): Promise<string> {
-  const { code, stdout, stderr } = await runCommand(programs.promtool, args, { cwd: join(monitoring, 'alerts') });
-  return code === 0 ? '' : `${stdout}\n${stderr}`;
+  const { failed, stdout, stderr } = await runCommand(programs.promtool, args, { cwd: join(monitoring, 'alerts') });
+  return failed ? `${stdout}\n${stderr}` : '';
 }
 
 test('promtool: every alert fires when it must, and only then', async () => {

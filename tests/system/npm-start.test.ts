@@ -181,6 +181,10 @@ test('[trap 32] a port in use, no Redis at the address, an old Redis, one that e
   expect(await nobody.exit).not.toBe(0);
   expect(nobody.output()).toContain('No Redis answers at redis://127.0.0.1:9');
 
+  const misspelled = npmStart({ PORT: 'abc' });
+  expect(await misspelled.exit).toBe(78);
+  expect(misspelled.output()).toContain('PORT is "abc". Expected:');
+
   for (const [info, sentence] of [
     ['redis_version:6.2.14\r\nmaxmemory_policy:noeviction\r\n', 'Redis 6.2.14 is too old'],
     ['redis_version:7.4.0\r\nmaxmemory_policy:allkeys-lru\r\n', 'maxmemory-policy allkeys-lru'],

@@ -65,8 +65,8 @@ const send = (method: string, path: string, headers: Record<string, string> = {}
 
 test('HAProxy takes the file as it is', async () => {
   const env = environmentOf(haproxy, { GATEWAY_ADDRESSES: '127.0.0.1 10.0.0.0/8' });
-  const { code, stderr } = await runCommand(haproxy.path, ['-c', '-f', SHIPPED_CONFIG], { env });
-  expect([code, stderr]).toEqual([0, expect.not.stringMatching(/WARNING|ALERT/)]);
+  const { exitCode, stderr } = await runCommand(haproxy.path, ['-c', '-f', SHIPPED_CONFIG], { env });
+  expect([exitCode, stderr]).toEqual([0, expect.not.stringMatching(/WARNING|ALERT/)]);
 });
 
 test.each([

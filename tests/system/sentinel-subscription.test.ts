@@ -54,7 +54,7 @@ async function startServer(name: string): Promise<{ port: number; server: Privat
 }
 
 async function startTlsSentinel(tlsPort?: number): Promise<WithTls> {
-  const found = await findRedis({ distFolder: distFolder(), searchPath: process.env.PATH });
+  const found = await findRedis({ distFolder: distFolder() });
   if (found.kind !== 'binary') throw new Error('Sentinels need a redis-server on this machine, not one in Docker.');
   const port = tlsPort ?? (await freePort());
   const sentinel = await startSentinel({

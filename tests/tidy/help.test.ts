@@ -6,9 +6,9 @@ import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
 
 const scripts = join(import.meta.dirname, '..', '..', 'scripts');
-const files = readdirSync(scripts).filter((file) => file.endsWith('.ts') && file !== 'read-arguments.ts');
+const files = readdirSync(scripts).filter((file) => file.endsWith('.ts') && file !== 'command.ts');
 const says = (file: string, what: RegExp) => what.test(readFileSync(join(scripts, file), 'utf8'));
-const takeArguments = files.filter((file) => says(file, /\breadArguments\(\s*import\.meta\.url/));
+const takeArguments = files.filter((file) => says(file, /\b(readArguments|runScript)\(\s*import\.meta\.url/));
 const run = (file: string, argument: string) =>
   promisify(execFile)(process.execPath, [join(scripts, file), argument], { timeout: 15_000 });
 

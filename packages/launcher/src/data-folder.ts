@@ -4,16 +4,9 @@
  * left.
  */
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-
-export interface DataFolderClaim {
-  /** Processes of the previous owner that may still run: name → pid. */
-  readonly left: Readonly<Record<string, number>>;
-  setProcess(name: string, pid: number): void;
-  release(): void;
-}
 
 interface RunRecord {
   readonly launcher: number;
@@ -23,34 +16,37 @@ interface RunRecord {
   readonly processes: Record<string, number>;
 }
 
+export type DataFolderClaim = ReturnType<typeof claimDataFolder>;
+
 /**
  * Claims the data folder for this process.
  *
  * @throws Error if a running system has claimed it
  */
-export function claimDataFolder(dataFolder: string): DataFolderClaim {
+export function claimDataFolder(dataFolder: string) {
   const file = join(dataFolder, 'running.json');
   const last = readRecord(file);
   const lock = lockFile(join(dataFolder, 'running.lock'));
   if (lock === null) {
-    const { launcher = 'unknown', since = 'an unknown time' } = last ?? {};
+    const { launcher = 'unknown', since = 'an unknown time' } = last;
     throw new Error(
       `A system already runs on ${dataFolder} (pid ${launcher}, since ${since}). Stop it with Ctrl-C there or ` +
         `"kill ${launcher}", or run a second one beside it: DATA_DIR=.data-2 PORT=5002 npm start`,
     );
   }
-  const left = last?.processes ?? {};
+  const left = last.processes ?? {};
   // Keep the old processes in the record, in case this start is killed before it has stopped them.
   const record: RunRecord = { launcher: process.pid, since: new Date().toISOString(), processes: { ...left } };
   const write = () => writeWhole(file, `${JSON.stringify(record, null, 2)}\n`);
   write();
   return {
+    /** Processes of the previous owner that may still run: name → pid. */
     left,
-    setProcess(name, pid) {
+    setProcess(name: string, pid: number): void {
       record.processes[name] = pid;
       write();
     },
-    release() {
+    release(): void {
       rmSync(file, { force: true });
       lock.close();
     },
@@ -66,12 +62,11 @@ const SECRET_BYTES = 32;
  */
 export function keptSecret(dataFolder: string, name: string): string {
   const file = join(dataFolder, 'secrets', name);
-  const known = readText(file)?.trim();
-  if (known) return known;
-  mkdirSync(join(dataFolder, 'secrets'), { recursive: true, mode: 0o700 });
-  const secret = randomBytes(SECRET_BYTES).toString('base64url');
-  writeWhole(file, `${secret}\n`);
-  return secret;
+  if (!existsSync(file)) {
+    mkdirSync(join(dataFolder, 'secrets'), { recursive: true, mode: 0o700 });
+    writeWhole(file, `${randomBytes(SECRET_BYTES).toString('base64url')}\n`);
+  }
+  return readFileSync(file, 'utf8').trim();
 }
 
 /**
@@ -100,20 +95,11 @@ function writeWhole(file: string, text: string): void {
   renameSync(draft, file);
 }
 
-function readText(file: string): string | undefined {
+/** @returns {} if it does not exist or is corrupt */
+function readRecord(file: string): Partial<RunRecord> {
   try {
-    return readFileSync(file, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
-  }
-}
-
-/** @returns undefined if it does not exist or is corrupt */
-function readRecord(file: string): RunRecord | undefined {
-  try {
-    return JSON.parse(readText(file) ?? '') as RunRecord;
+    return JSON.parse(readFileSync(file, 'utf8')) as RunRecord;
   } catch {
-    return undefined;
+    return {};
   }
 }

@@ -4,15 +4,12 @@
  */
 import { existsSync, mkdirSync, readdirSync, realpathSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { type RunCommand, runCommand } from './run-command.ts';
+import { runCommand } from './run-command.ts';
 
 export interface DebianProgram {
   /** Name for messages, with the minimum version: "Redis 7". */
   readonly called: string;
-  /**
-   * Names of the program, which are also those of its packages; the first that is new enough is
-   * used.
-   */
+  /** Names of the program and of its package; the first that is new enough is used. */
   readonly names: readonly string[];
   readonly majorMin: number;
   /**
@@ -28,15 +25,15 @@ export interface UnpackedProgram {
   readonly libraryPath?: string;
 }
 
-export interface DebianOptions {
+interface UnpackOptions {
   readonly program: DebianProgram;
   readonly folder: string;
-  readonly run?: RunCommand;
-  readonly say?: (line: string) => void;
+  readonly say?: ((line: string) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Short, so that a mirror that does not answer does not delay the first start for minutes. */
-const APT_PATIENCE = ['Acquire::http::Timeout=20', 'Acquire::https::Timeout=20', 'Acquire::Retries=1'];
+const APT_OPTIONS = ['Acquire::http::Timeout=20', 'Acquire::https::Timeout=20', 'Acquire::Retries=1'];
 const UPDATE_WITHIN_MS = 180_000;
 const DOWNLOAD_WITHIN_MS = 300_000;
 
@@ -53,65 +50,68 @@ export function unpackedProgram(folder: string, { names }: DebianProgram): Unpac
 }
 
 /** @returns the unpacked program, or the reason for the failure, as a clause */
-export async function unpackDebianProgram(options: DebianOptions): Promise<UnpackedProgram | string> {
-  const { run = runCommand, say = () => {} } = options;
-  if ((await run('apt-get', ['--version'])).code !== 0 || (await run('dpkg', ['--version'])).code !== 0) {
-    return 'this system has no apt-get';
+export async function unpackDebianProgram(options: UnpackOptions): Promise<UnpackedProgram | string> {
+  const { program, folder, say = () => {}, signal = new AbortController().signal } = options;
+  const run = runCommand({ cancelSignal: signal, env: { LC_ALL: 'C' } });
+  const isRoot = process.getuid?.() === 0;
+  // The account _apt may have no access to this folder.
+  const settings = isRoot ? [...APT_OPTIONS, 'APT::Sandbox::User=root'] : APT_OPTIONS;
+  const apt = settings.flatMap((setting) => ['-o', setting]);
+
+  async function unpack(): Promise<UnpackedProgram | string> {
+    const packages = await findPackages();
+    if (packages.length === 0) return `apt knows no ${program.called} or newer`;
+    say(`downloads ${packages.join(', ')} with apt-get (nothing is installed)`);
+    const draft = `${folder}.new-${process.pid}`;
+    const downloads = join(draft, 'packages');
+    try {
+      mkdirSync(downloads, { recursive: true });
+      const bounds = { cwd: downloads, timeout: DOWNLOAD_WITHIN_MS };
+      const downloaded = await run('apt-get', [...apt, 'download', ...packages], bounds);
+      if (downloaded.failed) return `apt-get download failed (${lastLine(downloaded.stderr)})`;
+      for (const file of readdirSync(downloads)) {
+        const extracted = await run('dpkg', ['-x', join(downloads, file), draft]);
+        if (extracted.failed) return `dpkg could not unpack ${file} (${lastLine(extracted.stderr)})`;
+      }
+      rmSync(downloads, { recursive: true });
+      rmSync(folder, { recursive: true, force: true });
+      renameSync(draft, folder);
+    } finally {
+      rmSync(draft, { recursive: true, force: true });
+    }
+    return unpackedProgram(folder, program) ?? `the package ${packages[0]} has no ${packages[0]}`;
   }
-  const unpacked = await unpack({ ...options, run, say });
-  if (typeof unpacked !== 'string' || process.getuid?.() !== 0) return unpacked;
+
+  async function findPackages(): Promise<string[]> {
+    for (const name of program.names) {
+      const plan = await run('apt-get', ['install', '--simulate', '--no-install-recommends', name]);
+      const packages = packagesIn(plan.stdout ?? '', name, program);
+      if (packages.length > 0) return packages;
+    }
+    return [];
+  }
+
+  for (const tool of ['apt-get', 'dpkg'])
+    if ((await run(tool, ['--version'])).failed) return `this system has no ${tool}`;
+  const unpacked = await unpack();
+  if (typeof unpacked !== 'string' || !isRoot) return unpacked;
   // The package lists may be missing, or name files that the mirror no longer has.
   say('apt-get update');
-  await run('apt-get', [...aptOptions(), 'update'], { timeoutMs: UPDATE_WITHIN_MS });
-  return unpack({ ...options, run, say });
-}
-
-async function unpack({ program, folder, run, say }: Required<DebianOptions>): Promise<UnpackedProgram | string> {
-  const env = { ...process.env, LC_ALL: 'C' };
-  const policy = await run('apt-cache', ['policy', ...program.names], { env });
-  const name = newEnoughPackage(policy.stdout, program.majorMin);
-  if (name === undefined) return `apt knows no ${program.called} or newer`;
-  const plan = await run('apt-get', ['install', '--simulate', '--no-install-recommends', name], { env });
-  const packages = [...new Set([name, ...missingPackages(plan.stdout, program.carriesCode)])];
-  say(`downloads ${packages.join(', ')} with apt-get (nothing is installed)`);
-  const draft = `${folder}.new-${process.pid}`;
-  const downloads = join(draft, 'packages');
-  try {
-    mkdirSync(downloads, { recursive: true });
-    const download = [...aptOptions(), 'download', ...packages];
-    const { code, stderr } = await run('apt-get', download, { cwd: downloads, timeoutMs: DOWNLOAD_WITHIN_MS });
-    if (code !== 0) return `apt-get download failed (${lastLine(stderr)})`;
-    for (const file of readdirSync(downloads)) {
-      const extracted = await run('dpkg', ['-x', join(downloads, file), draft]);
-      if (extracted.code !== 0) return `dpkg could not unpack ${file} (${lastLine(extracted.stderr)})`;
-    }
-    rmSync(downloads, { recursive: true });
-    rmSync(folder, { recursive: true, force: true });
-    renameSync(draft, folder);
-  } finally {
-    rmSync(draft, { recursive: true, force: true });
-  }
-  return unpackedProgram(folder, program) ?? `the package ${name} has no ${name}`;
-}
-
-/**
- * Parses `apt-cache policy`: the first package whose candidate ("5:7.0.15-1~deb12u10") is new
- * enough.
- */
-export function newEnoughPackage(policy: string, majorMin: number): string | undefined {
-  for (const [, name, version = ''] of policy.matchAll(/^(\S+):\n(?: {2}.*\n)*? {2}Candidate: (\S+)/gm)) {
-    if (Number.parseInt(version.replace(/^\d+:/, ''), 10) >= majorMin) return name;
-  }
-  return undefined;
+  await run('apt-get', [...apt, 'update'], { timeout: UPDATE_WITHIN_MS });
+  return unpack();
 }
 
 /**
  * Parses `apt-get install --simulate`. Skips upgrades ("Inst libc6 [2.36-9] (2.36-10 …"), which are
  * installed already.
+ *
+ * @returns the package `name` and those of its dependencies that it needs; none if it is too old
  */
-export function missingPackages(plan: string, carriesCode: RegExp): string[] {
-  const names = Array.from(plan.matchAll(/^Inst (\S+) \(/gm), ([, name = '']) => name);
-  return names.filter((name) => carriesCode.test(name));
+export function packagesIn(plan: string, name: string, { majorMin, carriesCode }: DebianProgram): string[] {
+  const lines = [...plan.matchAll(/^Inst (\S+) (\[\S+\] )?\((?:\d+:)?(\d+)/gm)];
+  const isNewEnough = lines.some(([, one, , major]) => one === name && Number(major) >= majorMin);
+  const others = lines.flatMap(([, one = '', upgrade]) => (!upgrade && carriesCode.test(one) ? [one] : []));
+  return isNewEnough ? [...new Set([name, ...others])] : [];
 }
 
 /** @returns all folders with shared libraries, as LD_LIBRARY_PATH */
@@ -124,10 +124,4 @@ function libraryFolders(root: string): string {
   return [...new Set(libraries.map(({ parentPath }) => parentPath))].join(':');
 }
 
-function aptOptions(): string[] {
-  // The account _apt may have no access to this folder.
-  const settings = process.getuid?.() === 0 ? [...APT_PATIENCE, 'APT::Sandbox::User=root'] : APT_PATIENCE;
-  return settings.flatMap((setting) => ['-o', setting]);
-}
-
-const lastLine = (text: string): string => text.trim().split('\n').at(-1) ?? '';
+const lastLine = (text = ''): string => text.trim().split('\n').at(-1) ?? '';

@@ -2,9 +2,9 @@
  * The two demo sales: the first start creates them through the operators' API; later starts do not
  * reset them.
  */
+import { callOperatorApi, type Operator } from './operator-api.ts';
 
 const OPEN_FOR_MS = 24 * 3_600_000;
-const ANSWER_WITHIN_MS = 15_000;
 
 const DEMO_SALES = [
   {
@@ -15,6 +15,7 @@ const DEMO_SALES = [
     flash_sale_price: '99.99',
     currency: 'USD',
     units: 10,
+    per_buyer_limit: 0,
   },
   {
     product_id: 'product2',
@@ -28,15 +29,8 @@ const DEMO_SALES = [
   },
 ];
 
-/** The operator API of a running system. */
-export interface Operator {
-  /** http://127.0.0.1:5001; differs from the buyers' address if ADMIN_PORT is set */
-  readonly adminUrl: string;
-  readonly adminToken: string;
-}
-
-export interface FoundDemoSale {
-  readonly id: string;
+interface FoundDemoSale {
+  readonly sale: (typeof DEMO_SALES)[number];
   /** Whether this call created it. */
   readonly made: boolean;
   /** scheduled, active, paused, ended, or unknown while its inventory is rebuilt. */
@@ -49,17 +43,16 @@ export interface FoundDemoSale {
 export async function makeDemoSales(operator: Operator): Promise<FoundDemoSale[]> {
   const found: FoundDemoSale[] = [];
   for (const sale of DEMO_SALES) {
-    const { product_id: id } = sale;
-    const { status } = await call(operator, 'POST', '', { ...sale, ...dayFromNow() }, [201, 409]);
-    const { body } = await call(operator, 'GET', `/${id}`, undefined, [200, 503]);
+    const { status } = await callOperatorApi(operator, '', [201, 409], { ...sale, ...dayFromNow() });
+    const { body } = await callOperatorApi(operator, `/${sale.product_id}`, [200, 503]);
     const { state = 'unknown', available = 0 } = body;
-    found.push({ id, made: status === 201, state: String(state), available: Number(available) });
+    found.push({ sale, made: status === 201, state: String(state), available: Number(available) });
   }
   return found;
 }
 
 /** "product1 made", "product1 kept (sold out)" */
-export function describeDemoSale({ id, made, state, available }: FoundDemoSale): string {
+export function describeDemoSale({ sale: { product_id: id }, made, state, available }: FoundDemoSale): string {
   if (made) return `${id} made`;
   if (state !== 'active') return `${id} kept (${state})`;
   return `${id} kept (${available === 0 ? 'sold out' : `${available} left`})`;
@@ -77,43 +70,17 @@ export function isOpen({ state, available }: FoundDemoSale): boolean {
  */
 export async function reopenDemoSales(operator: Operator): Promise<string[]> {
   const lines: string[] = [];
-  for (const { id, made, available } of await makeDemoSales(operator)) {
-    const { units = 0, per_buyer_limit: cap } = DEMO_SALES.find(({ product_id }) => product_id === id) ?? {};
+  for (const { sale, made, available } of await makeDemoSales(operator)) {
+    const { product_id: id, units, per_buyer_limit: cap } = sale;
     const delta = Math.max(units - available, 0);
     if (!made) {
-      await call(operator, 'POST', `/${id}/window`, dayFromNow(), [200]);
-      const stock = { delta, reason: 'demo reopened' };
-      if (delta > 0) await call(operator, 'POST', `/${id}/stock`, stock, [200]);
+      await callOperatorApi(operator, `/${id}/window`, [200], dayFromNow());
+      if (delta > 0) await callOperatorApi(operator, `/${id}/stock`, [200], { delta, reason: 'demo reopened' });
     }
     const hint = cap && !made ? '; buyers keep what they hold, so order as another X-User-ID' : '';
     lines.push(`${id}: open for a day, ${made ? 'new' : `${delta} more`}, ${available + delta} available${hint}`);
   }
   return lines;
-}
-
-/** @param path after /api/admin/sales. @throws Error if the status is not in `expected` */
-async function call(
-  { adminUrl, adminToken }: Operator,
-  method: string,
-  path: string,
-  body: object | undefined,
-  expected: readonly number[],
-): Promise<{ status: number; body: Record<string, unknown> }> {
-  const authorization = `Bearer ${adminToken}`;
-  const json = body && { headers: { authorization, 'content-type': 'application/json' }, body: JSON.stringify(body) };
-  const signal = AbortSignal.timeout(ANSWER_WITHIN_MS);
-  const url = `${adminUrl}/api/admin/sales${path}`;
-  const response = await fetch(url, { method, signal, headers: { authorization }, ...json }).catch((error) => {
-    const { cause, message } = error as Error & { cause?: { code?: string } };
-    throw new Error(`The API does not answer at ${adminUrl} (${cause?.code ?? message}). Is "npm start" running?`);
-  });
-  const { status } = response;
-  const parsed = ((await response.json().catch(() => null)) ?? {}) as Record<string, unknown>;
-  if (expected.includes(status)) return { status, body: parsed };
-  if (status === 401 || status === 403)
-    throw new Error(`The running system does not accept the ADMIN_TOKEN of this command (${status}).`);
-  const { code = '', detail = parsed.title ?? '' } = parsed;
-  throw new Error(`${method} ${url} was answered with ${status} ${code} ${detail}`);
 }
 
 function dayFromNow(): { starts_at: string; ends_at: string } {

@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { REDIS_MAJOR_MIN } from '@flash-sale/core/config/limits.ts';
 import { type DebianProgram, type UnpackedProgram, unpackDebianProgram, unpackedProgram } from './debian-program.ts';
-import { type RunCommand, runCommand } from './run-command.ts';
+import { runCommand } from './run-command.ts';
 
 const REDIS_IMAGE = 'redis:8-bookworm';
 
@@ -25,50 +25,44 @@ export type FoundRedis =
   | { readonly kind: 'binary'; readonly path: string; readonly version: string; readonly libraryPath?: string }
   | { readonly kind: 'docker'; readonly image: string };
 
-export interface FindOptions {
-  /** Folder of a Redis unpacked from Debian packages. */
-  readonly distFolder: string;
-  /** PATH. */
-  readonly searchPath: string | undefined;
-  readonly usualPlaces?: readonly string[];
-  readonly run?: RunCommand;
-  readonly say?: (line: string) => void;
-}
-
 /** No Redis was found; the message says what to do. */
 export class RedisMissingError extends Error {
   override name = 'RedisMissingError';
 }
 
-export async function findRedis(options: FindOptions): Promise<FoundRedis> {
-  const { distFolder, searchPath = '', usualPlaces = USUAL_PLACES, run = runCommand, say = () => {} } = options;
+/** @param options.distFolder of a Redis unpacked from Debian packages */
+export async function findRedis(options: {
+  distFolder: string;
+  usualPlaces?: readonly string[];
+  say?: ((line: string) => void) | undefined;
+  signal?: AbortSignal | undefined;
+}): Promise<FoundRedis> {
+  const { distFolder, usualPlaces = USUAL_PLACES, say, signal } = options;
   const tried: string[] = [];
-  const accept = async (program: UnpackedProgram): Promise<FoundRedis | undefined> => {
-    const version = await redisVersion(program, run);
-    if (version !== undefined && Number.parseInt(version, 10) >= REDIS_MAJOR_MIN)
-      return { kind: 'binary', version, ...program };
-    tried.push(version === undefined ? `${program.path} does not run here` : `${program.path} is version ${version}`);
-    return undefined;
-  };
-  const folders = [...searchPath.split(delimiter), ...usualPlaces].filter((folder) => folder !== '');
-  const paths = folders.flatMap((folder) => REDIS.names.map((name) => join(folder, name)));
-  for (const path of new Set(paths)) {
-    const found = existsSync(path) && (await accept({ path }));
-    if (found) return found;
+  for await (const program of candidates()) {
+    if (typeof program === 'string') {
+      tried.push(program);
+      continue;
+    }
+    const version = await redisVersion(program);
+    if (Number.parseInt(version, 10) >= REDIS_MAJOR_MIN) return { kind: 'binary', version, ...program };
+    tried.push(version === '' ? `${program.path} does not run here` : `${program.path} is version ${version}`);
   }
-  const unpacked = unpackedProgram(distFolder, REDIS);
-  const kept = unpacked && (await accept(unpacked));
-  if (kept) return kept;
-  if (process.platform === 'linux') {
-    const fetched = await unpackDebianProgram({ program: REDIS, folder: distFolder, run, say });
-    if (typeof fetched === 'string') tried.push(fetched);
-    const found = typeof fetched !== 'string' && (await accept(fetched));
-    if (found) return found;
-  }
-  const docker = await run('docker', ['info', '--format', '{{.ServerVersion}}'], { timeoutMs: 15_000 });
-  if (docker.code === 0 && docker.stdout.trim() !== '') return { kind: 'docker', image: REDIS_IMAGE };
-  tried.push(docker.code === 127 ? 'there is no Docker' : 'Docker does not answer');
+  const docker = await runCommand('docker', ['info', '--format', '{{.ServerVersion}}'], { timeout: 15_000 });
+  if (docker.stdout?.trim() && !docker.failed) return { kind: 'docker', image: REDIS_IMAGE };
+  tried.push(docker.code === 'ENOENT' ? 'there is no Docker' : 'Docker does not answer');
   throw new RedisMissingError(whatToDo(tried));
+
+  /** Programs, and clauses that say why there is none. */
+  async function* candidates(): AsyncGenerator<UnpackedProgram | string> {
+    const folders = [...(process.env.PATH ?? '').split(delimiter), ...usualPlaces].filter((folder) => folder !== '');
+    const paths = new Set(folders.flatMap((folder) => REDIS.names.map((name) => join(folder, name))));
+    for (const path of paths) if (existsSync(path)) yield { path };
+    const unpacked = unpackedProgram(distFolder, REDIS);
+    if (unpacked) yield unpacked;
+    if (process.platform === 'linux')
+      yield await unpackDebianProgram({ program: REDIS, folder: distFolder, say, signal });
+  }
 }
 
 /** The error message: what is missing, how to fix it, and what was tried. */
@@ -84,9 +78,9 @@ function whatToDo(tried: readonly string[]): string {
   );
 }
 
-/** Parses "Redis server v=7.0.15 sha=…", "Valkey server v=8.0.1 sha=…". */
-async function redisVersion({ path, libraryPath }: UnpackedProgram, run: RunCommand): Promise<string | undefined> {
-  const env = libraryPath === undefined ? {} : { env: { LD_LIBRARY_PATH: libraryPath } };
-  const { code, stdout } = await run(path, ['--version'], { timeoutMs: 10_000, ...env });
-  return code === 0 ? /\bv=(\d+(?:\.\d+)*)/.exec(stdout)?.[1] : undefined;
+/** From "Redis server v=7.0.15 sha=…" or "Valkey server v=8.0.1 …". @returns '' if it does not run */
+async function redisVersion({ path, libraryPath }: UnpackedProgram): Promise<string> {
+  const env = libraryPath === undefined ? {} : { LD_LIBRARY_PATH: libraryPath };
+  const { failed, stdout = '' } = await runCommand(path, ['--version'], { timeout: 10_000, env });
+  return failed ? '' : (/\bv=(\d+(?:\.\d+)*)/.exec(stdout)?.[1] ?? '');
 }

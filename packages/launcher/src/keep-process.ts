@@ -4,8 +4,8 @@
  * 1. It runs in its own process group, so that Ctrl-C reaches only the launcher, which stops its
  *    children in the right order.
  * 2. When it exits it is restarted with exponential backoff.
- * 3. It is given up if a restart cannot help: before it was ever ready, an app exits with EX_CONFIG
- *    or a server exits with any code.
+ * 3. It fails if a restart cannot help: before it was ever ready, an app exits with EX_CONFIG or a
+ *    server exits with any code.
  */
 import { appendFileSync, mkdirSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
@@ -14,18 +14,14 @@ import { LOG_FILE_BYTES } from '@flash-sale/core/config/limits.ts';
 import { setAside } from '@flash-sale/core/runtime/rotated-file.ts';
 import { execa, type ResultPromise } from 'execa';
 
-/**
- * sysexits.h: the configuration is wrong. API and worker exit with it when a restart cannot help.
- */
-const EX_CONFIG = 78;
+/** sysexits.h: the configuration is wrong. Restarting the process unchanged does not help. */
+export const EX_CONFIG = 78;
 
 /** Lines of output shown when a process could not start. */
 const LAST_LINES = 20;
 
 /** Rotated log files kept for a server. Apps rotate their own files (rotated-file.ts). */
 const SERVER_LOGS_MAX = 1;
-
-const STOP_TIMEOUT_MS = 5_000;
 
 /** Milliseconds: first and longest backoff, and the uptime after which the backoff is reset. */
 const BACKOFF = { firstMs: 250, mostMs: 10_000, steadyMs: 30_000 };
@@ -60,13 +56,10 @@ export interface KeepOptions {
 export class KeptProcess {
   readonly name: string;
   readonly logFile: string;
-  /** Resolves at the first readiness; rejects when it is given up or stopped before that. */
+  /** Resolves at the first readiness; rejects when it fails or is stopped before that. */
   readonly ready: Promise<void>;
-  /** Resolves when it is given up; never rejects. */
-  readonly gaveUp: Promise<Error>;
   readonly #options: KeepOptions;
   readonly #ready = Promise.withResolvers<void>();
-  readonly #gaveUp = Promise.withResolvers<Error>();
   readonly #stopping = new AbortController();
   readonly #ended: Promise<void>;
   #child: Pick<ResultPromise, 'pid' | 'kill'> | undefined;
@@ -80,7 +73,6 @@ export class KeptProcess {
     this.ready = this.#ready.promise;
     // Prevents an unhandled rejection if the caller does not await it.
     this.ready.catch(() => {});
-    this.gaveUp = this.#gaveUp.promise;
     mkdirSync(dirname(options.logFile), { recursive: true });
     this.#ended = this.#keep();
   }
@@ -115,7 +107,12 @@ export class KeptProcess {
       const startedAt = performance.now();
       const { exitCode, how } = await this.#run();
       if (signal.aborted) return;
-      if (!this.#isReady && (kind === 'server' || exitCode === EX_CONFIG)) return this.#giveUp(how);
+      if (!this.#isReady && (kind === 'server' || exitCode === EX_CONFIG)) {
+        const lines = this.#lastLines.map((line) => `\n  ${line}`).join('');
+        return this.#ready.reject(
+          new Error(`${this.name} could not start (${how}).${lines || ` Log: ${this.logFile}`}`),
+        );
+      }
       if (!restart) return;
       exits = performance.now() - startedAt >= backoff.steadyMs ? 1 : exits + 1;
       const delay = Math.min(backoff.firstMs * 2 ** (exits - 1), backoff.mostMs);
@@ -126,12 +123,13 @@ export class KeptProcess {
 
   /** Starts the process and waits for its exit. */
   async #run(): Promise<{ exitCode: number | undefined; how: string }> {
-    const { name, kind, command, args, say, restart, backoff, onStarted, ...options } = this.#options;
-    const { logFile, stopSignal = 'SIGTERM', stopTimeoutMs = STOP_TIMEOUT_MS, ...spawnOptions } = options;
+    const { name, kind, command, args, cwd = '.', env = process.env, say, onStarted } = this.#options;
+    const { stopSignal = 'SIGTERM', stopTimeoutMs = 5_000 } = this.#options;
     this.#lastLines = [];
     const child = execa(command, args, {
-      ...spawnOptions,
-      extendEnv: spawnOptions.env === undefined,
+      cwd,
+      env,
+      extendEnv: false,
       stdin: 'ignore',
       all: true,
       buffer: false,
@@ -163,12 +161,5 @@ export class KeptProcess {
     } catch {
       // A full disk must not stop the system.
     }
-  }
-
-  #giveUp(how: string): void {
-    const lines = this.#lastLines.map((line) => `\n  ${line}`).join('');
-    const error = new Error(`${this.name} could not start (${how}).${lines || ` Log: ${this.logFile}`}`);
-    this.#ready.reject(error);
-    this.#gaveUp.resolve(error);
   }
 }

@@ -4,13 +4,13 @@
  */
 import { chownSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { checkPostgres } from '@flash-sale/core/ledger/check-postgres.ts';
 import { keptSecret } from './data-folder.ts';
 import { type PrivateServer, type PrivateServerOptions, startPrivateServer } from './private-server.ts';
 import { worksIn } from './process-table.ts';
-import { type CommandResult, runCommand } from './run-command.ts';
+import { runCommand } from './run-command.ts';
 
 const USER = 'flash_sale';
 const DATABASE = 'flash_sale';
@@ -28,28 +28,37 @@ export interface PrivatePostgresOptions extends PrivateServerOptions {
   readonly durable?: boolean;
 }
 
-/** Runs a PostgreSQL program as the account that owns the data. */
-type Run = (program: string, args: readonly string[], input?: string) => Promise<CommandResult>;
-
 interface Programs {
   readonly initdb: string;
   readonly postgres: string;
 }
 
+interface NewCluster {
+  /** Folder of the data. */
+  readonly cluster: string;
+  readonly password: string;
+  readonly durable: boolean;
+  readonly programs: Programs;
+  /** Runs a PostgreSQL program as the account that owns the data. @throws Error with its output */
+  run(program: string, args: readonly string[], input?: string): Promise<void>;
+}
+
 export async function startPrivatePostgres(options: PrivatePostgresOptions): Promise<PrivateServer> {
   const { durable = true, ...serverOptions } = options;
-  const { folder, signal } = serverOptions;
+  const { folder, signal = new AbortController().signal } = serverOptions;
   const programs = await embeddedPrograms();
   const home = join(folder, 'postgres');
   const cluster = join(home, 'cluster');
   mkdirSync(home, { recursive: true, mode: 0o700 });
   const account = await accountPrefix(home, programs.postgres);
-  const run: Run = (program, args, input = '') => {
-    const [command = program, ...rest] = [...account, program, ...args];
-    return runCommand(command, rest, { cwd: '/', env: ENVIRONMENT, signal, input });
-  };
   const password = keptSecret(folder, 'postgres-password');
-  if (!existsSync(cluster)) await createCluster(cluster, home, password, programs, run, durable);
+  const run: NewCluster['run'] = async (program, args, input = '') => {
+    const [command = program, ...rest] = [...account, program, ...args];
+    const process = { cwd: '/', env: ENVIRONMENT, extendEnv: false, cancelSignal: signal, input };
+    const { failed, stdout = '', stderr = '' } = await runCommand(command, rest, process);
+    if (failed) throw new Error(`${basename(program)} failed: ${(stderr || stdout).trim()}`);
+  };
+  if (!existsSync(cluster)) await createCluster({ cluster, password, durable, programs, run });
   removeStalePidFile(cluster);
   return startPrivateServer(
     { stopTimeoutMs: STOP_TIMEOUT_MS, ...serverOptions },
@@ -87,29 +96,19 @@ async function embeddedPrograms(): Promise<Programs> {
 }
 
 /** Atomic: creates the cluster in a temporary folder and renames it. */
-async function createCluster(
-  cluster: string,
-  home: string,
-  password: string,
-  programs: Programs,
-  run: Run,
-  durable: boolean,
-): Promise<void> {
+async function createCluster({ cluster, password, durable, programs, run }: NewCluster): Promise<void> {
   const draft = `${cluster}.new`;
-  const passwordFile = join(home, 'password');
+  const passwordFile = `${cluster}.password`;
   rmSync(draft, { recursive: true, force: true });
   try {
     writeFileSync(passwordFile, `${password}\n`, { mode: 0o600 });
-    const { uid, gid } = statSync(home);
+    const { uid, gid } = statSync(dirname(cluster));
     chownSync(passwordFile, uid, gid);
     // The builtin provider sorts identically on every machine.
     const locale = ['--encoding=UTF8', '--locale-provider=builtin', '--builtin-locale=C.UTF-8', '--locale=C'];
     const login = [`--username=${USER}`, '--auth=scram-sha-256', `--pwfile=${passwordFile}`];
-    const made = await run(programs.initdb, ['-D', draft, ...locale, ...login, ...(durable ? [] : ['--no-sync'])]);
-    if (made.code !== 0) throw new Error(`initdb failed: ${(made.stderr || made.stdout).trim()}`);
-    const single = ['--single', '-D', draft, 'postgres'];
-    const created = await run(programs.postgres, single, `CREATE DATABASE ${DATABASE};\n`);
-    if (created.code !== 0) throw new Error(`The database ${DATABASE} could not be created: ${created.stderr.trim()}`);
+    await run(programs.initdb, ['-D', draft, ...locale, ...login, ...(durable ? [] : ['--no-sync'])]);
+    await run(programs.postgres, ['--single', '-D', draft, 'postgres'], `CREATE DATABASE ${DATABASE};\n`);
     renameSync(draft, cluster);
   } finally {
     rmSync(passwordFile, { force: true });
@@ -160,9 +159,9 @@ async function accountPrefix(home: string, postgres: string): Promise<readonly s
   const trial = ['/bin/sh', '-c', 'cd "$1" && test -w . && exec "$2" --version', 'sh', home, postgres];
   let fault = '';
   for (const flags of [plain, [...plain, ...passing]]) {
-    const { code, stderr } = await runCommand('setpriv', [...flags, ...trial], { cwd: '/' });
-    if (code === 0) return ['setpriv', ...flags];
-    fault ||= stderr.trim().split('\n').at(-1) || `exit code ${code}`;
+    const { failed, stderr, exitCode } = await runCommand('setpriv', [...flags, ...trial], { cwd: '/' });
+    if (!failed) return ['setpriv', ...flags];
+    fault ||= stderr?.trim().split('\n').at(-1) || `exit code ${exitCode}`;
   }
   throw new Error(
     `PostgreSQL does not run as root, and the account "${name}" cannot use ${home} or ${postgres} (${fault}). ` +

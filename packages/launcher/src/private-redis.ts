@@ -10,15 +10,13 @@ import { checkRedis } from '@flash-sale/core/runtime/redis/check-redis.ts';
 import { keptSecret } from './data-folder.ts';
 import { type FoundRedis, findRedis, RedisMissingError } from './find-redis.ts';
 import { type PrivateServer, type PrivateServerOptions, startPrivateServer } from './private-server.ts';
-import { type RunCommand, runCommand } from './run-command.ts';
+import { runCommand } from './run-command.ts';
 
 /** Milliseconds to pull the image (about 50 MB) over a slow connection. */
 const PULL_WITHIN_MS = 600_000;
 
 export interface PrivateRedisOptions extends PrivateServerOptions {
-  /**
-   * Folder for a Redis from Debian packages; systems may share it. Default: <folder>/redis-dist.
-   */
+  /** Of a Redis from Debian packages; systems may share it. Default: <folder>/redis-dist. */
   readonly distFolder?: string;
   /** The Redis to run, if the caller has found it already. */
   readonly found?: FoundRedis;
@@ -27,22 +25,14 @@ export interface PrivateRedisOptions extends PrivateServerOptions {
 }
 
 export async function startPrivateRedis(options: PrivateRedisOptions): Promise<PrivateServer> {
-  const { distFolder, found: known, config, ...serverOptions } = options;
+  const { distFolder = join(options.folder, 'redis-dist'), config = [], ...serverOptions } = options;
   const { folder, signal, say } = serverOptions;
-  const run: RunCommand = (command, args, more) => runCommand(command, args, { ...more, signal });
-  const found =
-    known ??
-    (await findRedis({
-      distFolder: distFolder ?? join(folder, 'redis-dist'),
-      searchPath: process.env.PATH,
-      run,
-      ...(say ? { say } : {}),
-    }));
+  const found = options.found ?? (await findRedis({ distFolder, say, signal }));
   const dataFolder = join(folder, 'redis');
   const configFile = join(dataFolder, 'redis.conf');
   mkdirSync(dataFolder, { recursive: true, mode: 0o700 });
   const password = keptSecret(folder, 'redis-password');
-  if (found.kind === 'docker') await pullImage(found.image, run, say);
+  if (found.kind === 'docker') await pullImage(found.image, say, signal);
   const isBinary = found.kind === 'binary';
   const env = { PATH: process.env.PATH, LC_ALL: 'C', LD_LIBRARY_PATH: isBinary ? found.libraryPath : undefined };
   return startPrivateServer(serverOptions, {
@@ -53,7 +43,7 @@ export async function startPrivateRedis(options: PrivateRedisOptions): Promise<P
       // A container's port is published on the host's loopback address only.
       const [bind, dir] = isBinary ? ['127.0.0.1', dataFolder] : ['*', '/data'];
       const lines = [`bind ${bind}`, `port ${port}`, `requirepass ${password}`, `dir ${quoted(dir)}`];
-      lines.push(`maxmemory ${shareOfMemory()}mb`, ...CONFIG, ...(config ?? []));
+      lines.push(`maxmemory ${shareOfMemory()}mb`, ...CONFIG, ...config);
       writeFileSync(configFile, `${lines.join('\n')}\n`, { mode: 0o600 });
       return isBinary ? [found.path, configFile] : dockerRun(found.image, dataFolder, port);
     },
@@ -80,9 +70,7 @@ const CONFIG: readonly string[] = [
   'proc-title-template "{title} {config-file}"',
 ];
 
-/**
- * The other processes share the machine, and an AOF rewrite may double the memory that Redis uses.
- */
+/** The other processes share the machine, and an AOF rewrite may double the memory of Redis. */
 const SHARE_OF_MEMORY = 1 / 4;
 const MEMORY_MB_MIN = 100;
 
@@ -99,11 +87,16 @@ function dockerRun(image: string, dataFolder: string, port: number): [string, ..
   return ['/bin/sh', '-c', 'docker rm -f "$0" >/dev/null 2>&1; exec docker "$@"', name, ...run];
 }
 
-async function pullImage(image: string, run: RunCommand, say: (line: string) => void = () => {}): Promise<void> {
-  if ((await run('docker', ['image', 'inspect', image])).code === 0) return;
+async function pullImage(
+  image: string,
+  say: (line: string) => void = () => {},
+  signal = new AbortController().signal,
+): Promise<void> {
+  if (!(await runCommand('docker', ['image', 'inspect', image])).failed) return;
   say(`docker pull ${image}`);
-  const { code, stderr } = await run('docker', ['pull', image], { timeoutMs: PULL_WITHIN_MS });
-  if (code === 0) return;
+  const pull = { timeout: PULL_WITHIN_MS, cancelSignal: signal };
+  const { failed, stderr = '' } = await runCommand('docker', ['pull', image], pull);
+  if (!failed) return;
   throw new RedisMissingError(
     `No Redis was found on this machine, and its image could not be pulled with Docker (${stderr.trim()}). ` +
       'Install Redis 7 or newer, or set REDIS_URL=redis://user:password@host:6379',

@@ -1,6 +1,6 @@
 /** Starts a private Redis or PostgreSQL on a port of its own and waits until it answers. */
 import { randomInt } from 'node:crypto';
-import { mkdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -20,18 +20,13 @@ export interface PrivateServerOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-export interface PrivateServer {
+export type PrivateServer = KeptProcess & {
   /** Address with the password. */
   readonly url: string;
   readonly port: number;
   /** For people: "7.0.15". */
   readonly version: string;
-  /** Undefined while it is down. */
-  readonly pid: number | undefined;
-  stop(): Promise<void>;
-  /** SIGKILL, without waiting. */
-  kill(): void;
-}
+};
 
 /** What differs between Redis and PostgreSQL. */
 export interface ServerProgram extends Pick<KeepOptions, 'cwd' | 'env' | 'stopSignal'> {
@@ -66,16 +61,7 @@ export async function startPrivateServer(
       const version = answer(() => check(url), waiting.signal);
       await Promise.race([version, kept.ready, rejectWhenAborted(signal)]);
       kept.markReady();
-      return {
-        url,
-        port,
-        version: await version,
-        get pid() {
-          return kept.pid;
-        },
-        stop: () => kept.stop(),
-        kill: () => kept.kill(),
-      };
+      return Object.assign(kept, { url, port, version: await version });
     } catch (error) {
       await kept.stop();
       // Another program took the port between the check and the start.
@@ -148,8 +134,8 @@ export async function requireListenable(port: number, host: string): Promise<voi
 
 /** @returns the port stored in `file` if it is free, else a new one, which is stored there */
 export async function keptPort(file: string): Promise<number> {
-  const kept = readPort(file);
-  if (kept !== undefined && (await portState(kept)) === 'free') return kept;
+  const kept = existsSync(file) ? Number(readFileSync(file, 'utf8')) : 0;
+  if (kept > 0 && kept < 65_536 && (await portState(kept)) === 'free') return kept;
   for (let attempt = 0; attempt < PORT_TRIES; attempt++) {
     const port = randomInt(PRIVATE_PORTS.from, PRIVATE_PORTS.below);
     if ((await portState(port)) !== 'free') continue;
@@ -157,13 +143,4 @@ export async function keptPort(file: string): Promise<number> {
     return port;
   }
   throw new Error(`No port from ${PRIVATE_PORTS.from} to ${PRIVATE_PORTS.below - 1} is free on 127.0.0.1.`);
-}
-
-function readPort(file: string): number | undefined {
-  try {
-    const port = Number(readFileSync(file, 'utf8').trim());
-    return Number.isInteger(port) && port > 0 && port < 65_536 ? port : undefined;
-  } catch {
-    return undefined;
-  }
 }

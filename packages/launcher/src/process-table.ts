@@ -9,43 +9,36 @@ import { setTimeout as sleep } from 'node:timers/promises';
 const POLL_MS = 50;
 const KILLED_WITHIN_MS = 5_000;
 
+/** Names of processes, in the order in which they are stopped. */
+export const STOP_ORDER = [/^api-/, /^worker-/, /^(redis|postgres)$/];
+
 /**
- * @returns the command line, separated by spaces; undefined if there is no such process or it is a
- * zombie
+ * @returns whether `folder` or a path in it is in the process's arguments; false if there is no
+ * such process. Pids are reused, so a pid is not enough.
  */
-function commandLine(pid: number): string | undefined {
+export function worksIn(pid: number, folder: string): boolean {
+  let line: string;
   try {
-    const text =
+    line =
       process.platform === 'linux'
         ? readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')
         : execFileSync('ps', ['-ww', '-o', 'command=', '-p', String(pid)], { encoding: 'utf8' });
-    return text.trim() || undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-/**
- * Whether `folder` or a path in it is in the process's arguments. Pids are reused, so a pid is not
- * enough.
- */
-export function worksIn(pid: number, folder: string): boolean {
-  const rests = (commandLine(pid) ?? '').split(folder).slice(1);
-  return rests.some((rest) => /^(\/| |$)/.test(rest));
-}
-
-/** @returns false if there is no such process */
-export function signalProcess(pid: number, signal: NodeJS.Signals): boolean {
-  try {
-    return process.kill(pid, signal);
   } catch {
     return false;
   }
+  const rests = line.split(folder).slice(1);
+  return rests.some((rest) => /^(\/|\s|$)/.test(rest));
+}
+
+/** Does nothing if there is no such process. */
+export function signalProcess(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch {}
 }
 
 /**
- * Stops processes that a killed launcher left: apps first, then servers; only those that use
- * `folder`.
+ * Stops processes that a killed launcher left; only those that use `folder`.
  *
  * @param processes name → pid
  * @param timeoutMs between the stop signal and SIGKILL
@@ -56,22 +49,16 @@ export async function endLeftovers(
   timeoutMs: number,
   say: (line: string) => void,
 ): Promise<void> {
+  const end = async (name: string, pid: number): Promise<void> => {
+    say(`stopping ${name} (pid ${pid}), left by a start that was killed`);
+    // SIGINT is PostgreSQL's fast shutdown: it does not wait for clients.
+    const stopSignal = name === 'postgres' ? 'SIGINT' : 'SIGTERM';
+    for (const [signal, withinMs] of [[stopSignal, timeoutMs] as const, ['SIGKILL', KILLED_WITHIN_MS] as const]) {
+      if (worksIn(pid, folder)) signalProcess(pid, signal);
+      for (const until = Date.now() + withinMs; worksIn(pid, folder) && Date.now() < until; ) await sleep(POLL_MS);
+    }
+  };
   const ours = Object.entries(processes).filter(([, pid]) => worksIn(pid, folder));
-  for (const group of [/^(api|worker)-/, /^(redis|postgres)$/]) {
-    const ending = ours.filter(([name]) => group.test(name));
-    await Promise.all(
-      ending.map(async ([name, pid]) => {
-        say(`stopping ${name} (pid ${pid}), left by a start that was killed`);
-        // SIGINT is PostgreSQL's fast shutdown: it does not wait for clients.
-        const steps = [
-          [name === 'postgres' ? 'SIGINT' : 'SIGTERM', timeoutMs] as const,
-          ['SIGKILL', KILLED_WITHIN_MS] as const,
-        ];
-        for (const [signal, withinMs] of steps) {
-          if (worksIn(pid, folder)) signalProcess(pid, signal);
-          for (const until = Date.now() + withinMs; worksIn(pid, folder) && Date.now() < until; ) await sleep(POLL_MS);
-        }
-      }),
-    );
-  }
+  for (const group of STOP_ORDER)
+    await Promise.all(ours.map(([name, pid]) => (group.test(name) ? end(name, pid) : undefined)));
 }

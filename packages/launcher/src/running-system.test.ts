@@ -4,14 +4,7 @@ import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import {
-  findLedger,
-  findOperator,
-  findServers,
-  findSettings,
-  removeSystemFile,
-  writeSystemFile,
-} from './running-system.ts';
+import { findSettings, findSystem, removeSystemFile, writeSystemFile } from './running-system.ts';
 
 let folder: string;
 beforeEach(() => {
@@ -71,18 +64,21 @@ test('a shell that reads system.env, and a command, have what the running proces
 });
 
 test("a command means the running system; its terminal's settings go first", () => {
-  const { REDIS_URL: redisUrl, DATABASE_URL: databaseUrl, ADMIN_TOKEN: adminToken } = given;
   const bare = { DATA_DIR: folder };
-  for (const find of [findServers, findOperator, findLedger]) expect(() => find(folder, bare)).toThrow('npm start');
+  for (const name of ['REDIS_URL', 'DATABASE_URL', 'ADMIN_TOKEN'] as const) {
+    const sentence = `${name} is not set, and no system runs on ${folder}. Run "npm start" first, or set ${name}.`;
+    expect(() => findSystem(folder, bare, name)).toThrow(sentence);
+  }
   writeSystemFile(folder, { ...given, ADMIN_PORT: '0' });
-  expect(findServers(folder, bare)).toEqual({ redisUrl, databaseUrl });
-  expect(findLedger(folder, bare)).toBe(databaseUrl);
-  expect(findOperator(folder, bare)).toEqual({ adminUrl: 'http://127.0.0.1:5964', adminToken, isProduction: false });
-  const own = { ...bare, PORT: '5098', ADMIN_TOKEN: 'a-token-of-its-own' };
-  expect(findOperator(folder, { ...own, NODE_ENV: 'production' })).toMatchObject({
+  const { REDIS_URL, DATABASE_URL, ADMIN_TOKEN } = given;
+  expect(findSystem(folder, bare, 'REDIS_URL', 'DATABASE_URL', 'ADMIN_TOKEN')).toMatchObject({
+    adminUrl: 'http://127.0.0.1:5964',
+    environment: { REDIS_URL, DATABASE_URL, ADMIN_TOKEN, NODE_ENV: 'development' },
+  });
+  const own = { ...bare, PORT: '5098', ADMIN_TOKEN: 'a-token-of-its-own', NODE_ENV: 'production' };
+  expect(findSystem(folder, own, 'ADMIN_TOKEN')).toMatchObject({
     adminUrl: 'http://127.0.0.1:5098',
-    adminToken: 'a-token-of-its-own',
-    isProduction: true,
+    environment: { ADMIN_TOKEN: 'a-token-of-its-own', NODE_ENV: 'production' },
   });
 });
 

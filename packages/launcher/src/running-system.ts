@@ -4,7 +4,7 @@
  * A running system writes its addresses and all settings to <data>/system.env, for commands in
  * other terminals. A shell reads it with `set -a; . .data/system.env; set +a`.
  */
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseEnv } from 'node:util';
 import { type Environment, EnvironmentError, readEnvironment } from '@flash-sale/core/config/environment.ts';
@@ -31,10 +31,10 @@ export interface Settings {
  * @throws EnvironmentError with a line for each invalid setting
  */
 export function readSettings(root: string, given: Variables): Settings {
-  const variables: Record<string, string> = {};
-  for (const source of [readDotEnv(root), given])
-    for (const [name, value] of Object.entries(withSettingFiles(source)))
-      if (value !== undefined) variables[name] = value;
+  const envFile = join(root, '.env');
+  const file = existsSync(envFile) ? parseEnv(readFileSync(envFile, 'utf8')) : {};
+  const taken = Object.entries({ ...withSettingFiles(file), ...withSettingFiles(given) });
+  const variables = Object.fromEntries(taken.flatMap(([name, value]) => (value === undefined ? [] : [[name, value]])));
   const environment = readEnvironment(variables);
   return { environment, variables, dataFolder: resolve(root, environment.DATA_DIR), ...urlsOf(environment) };
 }
@@ -62,15 +62,6 @@ export function requireChosen(environment: Environment): void {
     faults.push(error.message);
   }
   if (faults.length > 0) throw new EnvironmentError(faults.join('\n'));
-}
-
-function readDotEnv(root: string): Record<string, string> {
-  try {
-    return parseEnv(readFileSync(join(root, '.env'), 'utf8')) as Record<string, string>;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return {};
-    throw error;
-  }
 }
 
 /** An API that listens on all addresses is reachable on loopback. */
@@ -117,16 +108,10 @@ export function writeSystemFile(dataFolder: string, given: Variables): void {
  * @returns name → text; {} if no system runs. Node's parseEnv cannot parse quotes within quotes.
  */
 function readSystemFile(dataFolder: string): Record<string, string> {
-  let text: string;
-  try {
-    text = readFileSync(systemFile(dataFolder), 'utf8');
-  } catch {
-    return {};
-  }
-  const variables = text.matchAll(/^([A-Z][A-Z0-9_]*)='((?:[^']|'\\'')*)'$/gm);
-  return Object.fromEntries(
-    Array.from(variables, ([, name = '', quoted = '']) => [name, quoted.replaceAll("'\\''", "'")]),
-  );
+  const file = systemFile(dataFolder);
+  const text = existsSync(file) ? readFileSync(file, 'utf8') : '';
+  const variables = [...text.matchAll(/^([A-Z][A-Z0-9_]*)='((?:[^']|'\\'')*)'$/gm)];
+  return Object.fromEntries(variables.map(([, name, quoted]) => [name, quoted?.replaceAll("'\\''", "'")]));
 }
 
 export function removeSystemFile(dataFolder: string): void {
@@ -169,28 +154,16 @@ export function findSettings(
   return { settings: readSettings(root, { ...running, ...Object.fromEntries(own) }), isRunning: true, changed };
 }
 
-/** The operators' API of that system. @throws Error if no token is known */
-export function findOperator(root: string, given: Variables) {
+type Servers = 'REDIS_URL' | 'DATABASE_URL' | 'ADMIN_TOKEN';
+
+/** Settings for a command that needs those of `names`. @throws Error if one of them is not known */
+export function findSystem<Name extends Servers>(root: string, given: Variables, ...names: Name[]) {
   const { settings } = findSettings(root, given);
-  const isProduction = settings.environment.NODE_ENV === 'production';
-  return { adminUrl: settings.adminUrl, adminToken: required(settings, 'ADMIN_TOKEN'), isProduction };
-}
-
-/** The servers of that system. @throws Error if one is not known */
-export function findServers(root: string, given: Variables): { redisUrl: string; databaseUrl: string } {
-  const { settings } = findSettings(root, given);
-  return { redisUrl: required(settings, 'REDIS_URL'), databaseUrl: required(settings, 'DATABASE_URL') };
-}
-
-/** Only the ledger, for commands that need no Redis. @throws Error if it is not known */
-export function findLedger(root: string, given: Variables): string {
-  return required(findSettings(root, given).settings, 'DATABASE_URL');
-}
-
-function required(settings: Settings, name: 'REDIS_URL' | 'DATABASE_URL' | 'ADMIN_TOKEN'): string {
-  const value = settings.environment[name];
-  if (value) return value;
-  throw new Error(
-    `${name} is not set, and no system runs on ${settings.dataFolder}. Run "npm start" first, or set ${name}.`,
-  );
+  const missing = names.find((name) => !settings.environment[name]);
+  if (missing) {
+    throw new Error(
+      `${missing} is not set, and no system runs on ${settings.dataFolder}. Run "npm start" first, or set ${missing}.`,
+    );
+  }
+  return settings as Settings & { readonly environment: Record<Name, string> };
 }

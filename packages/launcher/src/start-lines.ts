@@ -1,24 +1,13 @@
 /** Formats the output of `npm start`. */
 
-export type Say = (line: string) => void;
-
 const NAME_WIDTH = 12;
 const WHAT_WIDTH = 44;
 const FACT_WIDTH = 18;
 
-/** "  redis       private (7.0.15), port 21234                 0.3 s" */
-export function stepLine(name: string, what: string, duration = ''): string {
-  return `  ${name.padEnd(NAME_WIDTH)}${duration === '' ? what : `${what.padEnd(WHAT_WIDTH)} ${duration}`}`;
-}
-
-/** @returns a function that formats the elapsed time: "0.3 s" */
-export function stepTimer(): () => string {
-  const startedAt = performance.now();
-  return () => `${((performance.now() - startedAt) / 1000).toFixed(1).padStart(5)} s`;
-}
-
-export function plural(count: number, one: string, many = `${one}s`): string {
-  return `${count} ${count === 1 ? one : many}`;
+/** "  redis       private (7.0.15), port 21234                 0.3 s" @param ms that it took */
+export function stepLine(name: string, what: string, ms?: number): string {
+  const line = `  ${name.padEnd(NAME_WIDTH)}`;
+  return line + (ms === undefined ? what : `${what.padEnd(WHAT_WIDTH)} ${(ms / 1000).toFixed(1).padStart(5)} s`);
 }
 
 export interface WelcomeFacts {
@@ -36,20 +25,15 @@ export interface WelcomeFacts {
 
 export function welcome({ apiUrl, adminUrl, buyers, adminToken, demo, logs }: WelcomeFacts): string {
   const asBuyer = buyers === 'jwt' ? `-H "Authorization: Bearer $BUYER_TOKEN"` : "-H 'X-User-ID: alice'";
-  const token = ['A BUYER_TOKEN to try it with: docs/operations.md, "Identity".'];
-  const order = [
+  const tryIt = [
+    ...(buyers === 'jwt' ? ['A BUYER_TOKEN to try it with: docs/operations.md, "Identity".'] : []),
     'Order one unit, then read the order with the order_id of the reply:',
     `  curl -X POST ${apiUrl}/api/flash-sales/product1/order ${asBuyer}`,
     `  curl ${apiUrl}/api/orders/<order_id> ${asBuyer}`,
+    ...(demo === 'closed'
+      ? ['A demo sale is over or sold out. To open both again, run in another terminal:', '  npm start -- --reopen']
+      : []),
   ];
-  const reopen = [
-    'A demo sale is over or sold out. To open both again, run in another terminal:',
-    '  npm start -- --reopen',
-  ];
-  const tryIt =
-    demo === 'none'
-      ? ['See the sales:', `  curl ${apiUrl}/api/flash-sales`]
-      : [...(buyers === 'jwt' ? token : []), ...order, ...(demo === 'closed' ? reopen : [])];
   const facts = {
     API: apiUrl,
     Reference: `${apiUrl}/docs`,
@@ -62,7 +46,7 @@ export function welcome({ apiUrl, adminUrl, buyers, adminToken, demo, logs }: We
     'The system is running.',
     ...Object.entries(facts).map(([name, what]) => `  ${name.padEnd(FACT_WIDTH)}${what}`),
     '',
-    ...tryIt,
+    ...(demo === 'none' ? ['See the sales:', `  curl ${apiUrl}/api/flash-sales`] : tryIt),
     '',
     'Ctrl-C stops everything; the data is kept.',
   ].join('\n');

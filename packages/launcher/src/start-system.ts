@@ -29,7 +29,7 @@ import {
   rejectWhenAborted,
   requireListenable,
 } from './private-server.ts';
-import { endLeftovers } from './process-table.ts';
+import { endLeftovers, STOP_ORDER } from './process-table.ts';
 import {
   readSettings,
   refuseSourced,
@@ -38,7 +38,7 @@ import {
   type Settings,
   writeSystemFile,
 } from './running-system.ts';
-import { plural, type Say, stepLine, stepTimer, type WelcomeFacts, welcome } from './start-lines.ts';
+import { stepLine, type WelcomeFacts, welcome } from './start-lines.ts';
 
 /**
  * Milliseconds for API and worker to be ready: the first start reads all modules from a slow disk.
@@ -54,7 +54,7 @@ export interface SystemOptions {
   readonly root: string;
   /** The environment. */
   readonly given: Record<string, string | undefined>;
-  readonly say: Say;
+  readonly say: (line: string) => void;
   /** true: API and workers restart when their source files change. */
   readonly watch?: boolean;
   /** Aborted to stop the system, also during the start. */
@@ -62,9 +62,6 @@ export interface SystemOptions {
 }
 
 export class System {
-  /** Resolves when a process cannot be kept running; never rejects. */
-  readonly failed: Promise<Error>;
-  readonly #fail: (error: Error) => void;
   readonly #options: SystemOptions;
   readonly #settings: Settings;
   readonly #dataFolder: string;
@@ -86,7 +83,6 @@ export class System {
     }
     requireChosen(environment);
     this.#dataFolder = ownFolder(dataFolder);
-    ({ promise: this.failed, resolve: this.#fail } = Promise.withResolvers<Error>());
   }
 
   /** @throws Error if the start fails, or the signal's reason; call stop() also then */
@@ -94,15 +90,13 @@ export class System {
     const { say, signal } = this.#options;
     const { PORT, HOST, ADMIN_PORT, ADMIN_HOST, SHUTDOWN_TIMEOUT_MS } = this.#settings.environment;
     this.#claim = claimDataFolder(this.#dataFolder);
-    await endLeftovers(this.#claim.left, this.#dataFolder, SHUTDOWN_TIMEOUT_MS, (line) =>
-      say(stepLine('leftover', line)),
-    );
+    const sayLeft = (line: string) => say(stepLine('leftover', line));
+    await endLeftovers(this.#claim.left, this.#dataFolder, SHUTDOWN_TIMEOUT_MS, sayLeft);
     await requireListenable(PORT, HOST);
     if (ADMIN_PORT > 0) await requireListenable(ADMIN_PORT, ADMIN_HOST);
     // Not raced against the signal: stop() must know the servers that it starts.
     const servers = await this.#startServers();
-    const failure = this.failed.then((error) => Promise.reject(error));
-    await Promise.race([this.#startOnServers(servers), rejectWhenAborted(signal), failure]);
+    await Promise.race([this.#startOnServers(servers), rejectWhenAborted(signal)]);
   }
 
   /** Resolves when all processes have ended. Idempotent, also after a failed start. */
@@ -121,19 +115,22 @@ export class System {
     const { environment, variables, apiUrl, adminUrl } = this.#settings;
     await this.#step('ledger', async () => {
       const done = await migrateLedger(servers.DATABASE_URL, () => {});
-      return done.length === 0 ? 'up to date' : `${plural(done.length, 'migration')} applied`;
+      return done.length === 0 ? 'up to date' : `${done.length} migration(s) applied`;
     });
     const adminToken = environment.ADMIN_TOKEN ?? keptSecret(this.#dataFolder, 'admin-token');
     const given = { ...variables, ...servers, ADMIN_TOKEN: adminToken };
     signal.throwIfAborted();
     const workers = this.#startApps('worker', environment.WORKER_PROCESSES, given);
     const apis = this.#startApps('api', environment.API_PROCESSES, given);
-    await this.#step('worker', () => whenReady(workers));
-    await this.#step('api', async () => {
-      const what = await whenReady(apis);
-      await whenHealthy(`${apiUrl}/health`, signal);
-      return `${what}, port ${environment.PORT}`;
-    });
+    // Together, so that the first one that fails ends the start.
+    await Promise.all([
+      this.#step('worker', () => whenReady(workers)),
+      this.#step('api', async () => {
+        const what = await whenReady(apis);
+        await whenHealthy(`${apiUrl}/health`, signal);
+        return `${what}, port ${environment.PORT}`;
+      }),
+    ]);
     writeSystemFile(this.#dataFolder, given);
     let demo: WelcomeFacts['demo'] = 'none';
     if (environment.DEMO_SALES === 'on' && environment.NODE_ENV !== 'production') {
@@ -210,21 +207,20 @@ export class System {
   }
 
   readonly #onStarted = (kept: KeptProcess): void => {
-    if (!this.#processes.has(kept.name)) void kept.gaveUp.then(this.#fail);
     this.#processes.set(kept.name, kept);
     if (kept.pid !== undefined) this.#claim?.setProcess(kept.name, kept.pid);
   };
 
   async #step(name: string, work: () => Promise<string>): Promise<void> {
-    const timer = stepTimer();
+    const startedAt = performance.now();
     const what = await work();
     this.#options.signal.throwIfAborted();
-    this.#options.say(stepLine(name, what, timer()));
+    this.#options.say(stepLine(name, what, performance.now() - startedAt));
   }
 
   async #stopAll(): Promise<void> {
     const processes = [...this.#processes.values()];
-    for (const group of [/^api-/, /^worker-/, /^(redis|postgres)$/])
+    for (const group of STOP_ORDER)
       await Promise.all(processes.filter(({ name }) => group.test(name)).map((kept) => kept.stop()));
     if (this.#claim === undefined) return;
     // Without the claim, the file belongs to another system.
@@ -244,7 +240,7 @@ async function whenReady(processes: readonly KeptProcess[]): Promise<string> {
     throw new Error(`Not ready after ${READY_WITHIN_MS / 1000} s. See ${logs}`);
   });
   await Promise.race([Promise.all(processes.map(({ ready }) => ready)), tooLate]);
-  return plural(processes.length, 'process', 'processes');
+  return processes.length === 1 ? '1 process' : `${processes.length} processes`;
 }
 
 async function whenHealthy(url: string, signal: AbortSignal): Promise<void> {
