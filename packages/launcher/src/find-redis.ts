@@ -78,7 +78,7 @@ function whatToDo(tried: readonly string[]): string {
   );
 }
 
-/** From "Redis server v=7.0.15 sha=…" or "Valkey server v=8.0.1 …". @returns '' if it does not run */
+/** From "Redis server v=7.0.15 sha=…" or "Valkey server v=8.0 …". @returns '' if it does not run */
 async function redisVersion({ path, libraryPath }: UnpackedProgram): Promise<string> {
   const env = libraryPath === undefined ? {} : { LD_LIBRARY_PATH: libraryPath };
   const { failed, stdout = '' } = await runCommand(path, ['--version'], { timeout: 10_000, env });
