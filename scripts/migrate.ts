@@ -8,8 +8,9 @@ import { parseEnv } from 'node:util';
 import { EnvironmentError, readEnvironment, requireSetting } from '../packages/core/src/config/environment.ts';
 import { STARTUP_WAIT_MS } from '../packages/core/src/config/limits.ts';
 import { withSettingFiles } from '../packages/core/src/config/setting-files.ts';
-import { checkPostgres, PostgresUnfitError } from '../packages/core/src/ledger/check-postgres.ts';
+import { checkPostgres } from '../packages/core/src/ledger/check-postgres.ts';
 import { migrateLedger } from '../packages/core/src/ledger/migrate.ts';
+import { UnfitServerError } from '../packages/core/src/runtime/unfit-server.ts';
 
 const envFile = new URL('../.env', import.meta.url);
 
@@ -23,7 +24,7 @@ try {
   const done = await migrateLedger(databaseUrl, console.log);
   console.log(done.length === 0 ? 'The ledger is up to date.' : `${done.length} migration(s) applied.`);
 } catch (error) {
-  const expected = error instanceof EnvironmentError || error instanceof PostgresUnfitError;
+  const expected = error instanceof EnvironmentError || error instanceof UnfitServerError;
   console.error(expected ? error.message : ((error as Error).stack ?? String(error)));
   process.exitCode = 1;
 }

@@ -12,13 +12,14 @@ import type { Logger } from 'pino';
 import { type Environment, EnvironmentError, readEnvironment, requireSetting } from './config/environment.ts';
 import { STARTUP_WAIT_MS } from './config/limits.ts';
 import { withSettingFiles } from './config/setting-files.ts';
-import { checkPostgres, PostgresUnfitError } from './ledger/check-postgres.ts';
+import { checkPostgres } from './ledger/check-postgres.ts';
 import { checkMigrated } from './ledger/migrate.ts';
 import { unavailableDependency } from './runtime/errors.ts';
 import { createLogger, linesLost } from './runtime/logging.ts';
 import { createMetrics, type Metrics } from './runtime/metrics.ts';
-import { checkRedis, RedisUnfitError } from './runtime/redis/check-redis.ts';
+import { checkRedis } from './runtime/redis/check-redis.ts';
 import type { Tracing } from './runtime/tracing/tracing.ts';
+import { UnfitServerError } from './runtime/unfit-server.ts';
 
 export type ServiceSettings = Environment & { REDIS_URL: string; DATABASE_URL: string };
 
@@ -80,7 +81,7 @@ function readSettings(variables: Record<string, string | undefined>): ServiceSet
   };
 }
 
-/** @throws RedisUnfitError, PostgresUnfitError */
+/** @throws UnfitServerError */
 async function checkServers(settings: ServiceSettings, log: Logger): Promise<void> {
   const [redis] = await Promise.all([
     checkRedis(settings.REDIS_URL, STARTUP_WAIT_MS),
@@ -154,7 +155,7 @@ function explain(error: unknown): string {
 }
 
 function isConfiguration(error: unknown): boolean {
-  return error instanceof EnvironmentError || error instanceof RedisUnfitError || error instanceof PostgresUnfitError;
+  return error instanceof EnvironmentError || error instanceof UnfitServerError;
 }
 
 function isPortTaken(error: unknown): boolean {

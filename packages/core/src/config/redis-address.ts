@@ -1,4 +1,5 @@
 /** Parses REDIS_URL: a server, some nodes of a cluster, or the sentinels that name the master. */
+import querystring from 'node:querystring';
 
 interface Endpoint {
   readonly host: string;
@@ -45,6 +46,9 @@ export type RedisAddress = ServerAddress | ClusterAddress | SentinelAddress;
 const REDIS_PORT = 6_379;
 const SENTINEL_PORT = 26_379;
 
+/** TLS, kind, login, hosts, path, query. */
+const FORM = /^redis(s?)(?:\+(cluster|sentinel))?:\/\/(?:([^/?#]*)@)?([^/?#@]+)([^?#]*)(?:\?([^#]*))?$/s;
+
 /**
  * - `redis://…` and `rediss://…` are one server, as ioredis parses them.
  * - `redis+cluster://user:password@host1:port1,host2:port2` and `rediss+cluster://…` are a cluster;
@@ -60,72 +64,64 @@ const SENTINEL_PORT = 26_379;
  * master, a ca_file without TLS
  */
 export function readRedisAddress(url: string): RedisAddress | null {
-  const parts = /^redis(s?)(?:\+(cluster|sentinel))?:\/\/([^/?#]+)(.*)$/s.exec(url);
+  const parts = FORM.exec(url);
   if (!parts) return null;
-  const [, secure, kind, authority = '', tail = ''] = parts;
-  const { rest, caFile } = cutCaFile(tail);
-  if (caFile === '' || (caFile !== undefined && secure !== 's')) return null;
-  const ofCa = caFile === undefined ? {} : { caFile };
-  const at = authority.lastIndexOf('@');
-  const hosts = authority.slice(at + 1);
+  const [, secure, kind, login = '', hosts = '', path = '', query = ''] = parts;
+  const tls = secure === 's';
+  const options = new URLSearchParams(query);
+  const caFile = options.get('ca_file');
+  options.delete('ca_file');
+  if (caFile === '' || (caFile !== null && !tls)) return null;
+  const ofCa = caFile === null ? {} : { caFile };
   if (!kind) {
     if (hosts.includes(',')) return null;
-    return { kind: 'server', url: url.slice(0, url.length - tail.length) + rest, ...ofCa };
+    const withoutCa = `${url.slice(0, url.indexOf('?'))}${options.size === 0 ? '' : `?${options}`}`;
+    return { kind: 'server', url: caFile === null ? url : withoutCa, ...ofCa };
   }
-  const login = at < 0 ? NO_LOGIN : readLogin(authority.slice(0, at));
-  const found = hosts.split(',').map((host) => readEndpoint(host, kind === 'cluster' ? REDIS_PORT : SENTINEL_PORT));
-  const endpoints = found.filter((endpoint) => endpoint !== null);
-  if (login === null || endpoints.length < found.length) return null;
-  const tls = secure === 's';
-  if (kind === 'cluster') return /^(\/0?)?$/.test(rest) ? { kind, nodes: endpoints, ...login, tls, ...ofCa } : null;
-  const behind = readBehindSentinels(rest);
-  return behind && { kind: 'sentinel', sentinels: endpoints, ...login, ...behind, tls, ...ofCa };
+  const servers = readServers(login, hosts, kind === 'cluster' ? REDIS_PORT : SENTINEL_PORT);
+  if (servers === null) return null;
+  const { endpoints, ...logins } = servers;
+  if (kind === 'cluster')
+    return /^(\/0?)?$/.test(path) && options.size === 0 ? { kind, nodes: endpoints, ...logins, tls, ...ofCa } : null;
+  const [, master, database = 0] = /^\/([A-Za-z0-9._-]+)(?:\/(\d{1,3})?)?$/.exec(path) ?? [];
+  if (master === undefined || [...options.keys()].some((name) => !/^sentinel_(username|password)$/.test(name)))
+    return null;
+  const sentinelLogin = {
+    username: options.get('sentinel_username') || undefined,
+    password: options.get('sentinel_password') || undefined,
+  };
+  return {
+    kind: 'sentinel',
+    sentinels: endpoints,
+    ...logins,
+    sentinelLogin,
+    master,
+    database: Number(database),
+    tls,
+    ...ofCa,
+  };
 }
 
-/** @returns path and query without ca_file, and the decoded ca_file if there is one */
-function cutCaFile(tail: string): { rest: string; caFile?: string } {
-  const at = tail.indexOf('?');
-  const query = new URLSearchParams(at < 0 ? '' : tail.slice(at + 1));
-  const caFile = query.get('ca_file');
-  if (caFile === null) return { rest: tail };
-  query.delete('ca_file');
-  return { rest: `${tail.slice(0, at)}${query.size === 0 ? '' : `?${query}`}`, caFile };
-}
-
-const NO_LOGIN: Login = { username: undefined, password: undefined };
-
-function readEndpoint(text: string, defaultPort: number): Endpoint | null {
-  const found = /^(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::(\d{1,5}))?$/i.exec(text);
-  const port = Number(found?.[3] ?? defaultPort);
-  return found && port >= 1 && port <= 65_535 ? { host: (found[1] ?? found[2]) as string, port } : null;
-}
-
-/** @returns null if the percent-encoding is invalid */
-function readLogin(text: string): Login | null {
-  const colon = text.indexOf(':');
+/** @returns null if a host, a port or the percent-encoding is invalid */
+function readServers(
+  login: string,
+  hosts: string,
+  defaultPort: number,
+): (Login & { readonly endpoints: readonly Endpoint[] }) | null {
   try {
-    const username = decodeURIComponent(colon < 0 ? text : text.slice(0, colon));
-    const password = colon < 0 ? undefined : decodeURIComponent(text.slice(colon + 1));
-    return { username: username || undefined, password: password || undefined };
+    const urls = hosts.split(',').map((host) => new URL(`redis://${login}@${host}`));
+    const { username = '', password = '' } = urls[0] ?? {};
+    return {
+      endpoints: urls.map(({ hostname, port }) => ({
+        host: hostname.replace(/^\[(.+)\]$/, '$1'),
+        port: port === '' ? defaultPort : Number(port),
+      })),
+      username: decodeURIComponent(username) || undefined,
+      password: decodeURIComponent(password) || undefined,
+    };
   } catch {
     return null;
   }
-}
-
-/** @param rest what follows the sentinels: "/mymaster/0?sentinel_password=…" */
-function readBehindSentinels(rest: string): Pick<SentinelAddress, 'master' | 'database' | 'sentinelLogin'> | null {
-  const parts = /^\/([A-Za-z0-9._-]+)(?:\/(\d{1,3})?)?(?:\?([^#]*))?$/.exec(rest);
-  if (!parts) return null;
-  const given = new URLSearchParams(parts[3] ?? '');
-  if ([...given.keys()].some((name) => !/^sentinel_(username|password)$/.test(name))) return null;
-  return {
-    master: parts[1] as string,
-    database: Number(parts[2] ?? 0),
-    sentinelLogin: {
-      username: given.get('sentinel_username') || undefined,
-      password: given.get('sentinel_password') || undefined,
-    },
-  };
 }
 
 /** @returns the address without its passwords, to be shown */
@@ -135,15 +131,12 @@ export function withoutPassword(url: string): string {
     const behind = address.kind === 'sentinel' ? `/${address.master}/${address.database}` : '';
     return `redis${address.tls ? 's' : ''}+${address.kind}://${hostsOf(url)}${behind}`;
   }
-  try {
-    const parsed = new URL(url);
-    if (parsed.password) parsed.password = '***';
-    // ioredis also accepts a password there.
-    parsed.search = '';
-    return parsed.href;
-  } catch {
-    return 'the given address';
-  }
+  if (!URL.canParse(url)) return 'the given address';
+  const parsed = new URL(url);
+  if (parsed.password) parsed.password = '***';
+  // ioredis also accepts a password there.
+  parsed.search = '';
+  return parsed.href;
 }
 
 /**
@@ -157,22 +150,13 @@ export function hostsOf(url: string): string {
   return endpoints.map(({ host, port }) => `${host.includes(':') ? `[${host}]` : host}:${port}`).join(',');
 }
 
-/** @returns the passwords in the address; none if it is invalid */
+/** @returns the passwords in the address of Redis or PostgreSQL; none if it is invalid */
 export function passwordsOf(url: string): string[] {
   const address = readRedisAddress(url);
-  const passwords =
-    address?.kind === 'sentinel'
-      ? [address.password, address.sentinelLogin.password]
-      : address?.kind === 'cluster'
-        ? [address.password]
-        : [passwordOfUrl(url)];
-  return passwords.filter((password) => password !== undefined);
-}
-
-function passwordOfUrl(url: string): string | undefined {
-  try {
-    return decodeURIComponent(new URL(url).password) || undefined;
-  } catch {
-    return undefined;
+  if (address === null || address.kind === 'server') {
+    const password = URL.canParse(url) ? querystring.unescape(new URL(url).password) : '';
+    return password === '' ? [] : [password];
   }
+  const ofSentinels = address.kind === 'sentinel' ? address.sentinelLogin.password : undefined;
+  return [address.password, ofSentinels].filter((password) => password !== undefined);
 }

@@ -1,19 +1,7 @@
 /** Checks whether a PostgreSQL server can keep the ledger. */
 import pg from 'pg';
 import { POSTGRES_MAJOR_MIN } from '../config/limits.ts';
-import { certificateFault } from '../runtime/certificate-error.ts';
-
-/** PostgreSQL is missing or unfit; the message says what to do. */
-export class PostgresUnfitError extends Error {
-  override name = 'PostgresUnfitError';
-  /** Whether it may succeed later. */
-  readonly isTemporary: boolean;
-
-  constructor(message: string, isTemporary = false) {
-    super(message);
-    this.isTemporary = isTemporary;
-  }
-}
+import { certificateFault, UnfitServerError, untilFit } from '../runtime/unfit-server.ts';
 
 /** Milliseconds that a connection, and then an answer, may take. */
 const ANSWER_MS = 3_000;
@@ -21,25 +9,17 @@ const ANSWER_MS = 3_000;
 /**
  * @param waitMs milliseconds to retry while nothing answers; 0 = one try
  * @returns the server's version, for example "18.4"
- * @throws PostgresUnfitError if nothing answers, login or database are wrong, or it is too old
+ * @throws UnfitServerError if nothing answers, login or database are wrong, or it is too old
  */
 export async function checkPostgres(url: string, waitMs = 0): Promise<string> {
-  const deadline = Date.now() + waitMs;
-  for (;;) {
-    try {
-      return await withPostgres(url, ANSWER_MS, checkVersion);
-    } catch (error) {
-      if (!(error instanceof PostgresUnfitError && error.isTemporary && Date.now() < deadline)) throw error;
-    }
-    await new Promise((resolve) => setTimeout(resolve, 200));
-  }
+  return untilFit(waitMs, () => withPostgres(url, ANSWER_MS, checkVersion));
 }
 
 async function checkVersion(client: pg.Client): Promise<string> {
   const { rows } = await client.query<{ server_version: string }>('SHOW server_version');
   const version = rows[0]?.server_version ?? '';
   if (Number.parseInt(version, 10) < POSTGRES_MAJOR_MIN) {
-    throw new PostgresUnfitError(
+    throw new UnfitServerError(
       `PostgreSQL ${version} is too old: version ${POSTGRES_MAJOR_MIN} or newer is needed. Upgrade it, or set DATABASE_URL to a newer one.`,
     );
   }
@@ -50,7 +30,7 @@ async function checkVersion(client: pg.Client): Promise<string> {
  * Connects, works, and disconnects.
  *
  * @param timeoutMs milliseconds that the connection, and then each answer, may take
- * @throws PostgresUnfitError if nothing answers, or login or database are refused; or what `work`
+ * @throws UnfitServerError if nothing answers, or login or database are refused; or what `work`
  * throws of its own
  */
 export async function withPostgres<Result>(
@@ -64,14 +44,14 @@ export async function withPostgres<Result>(
     await client.connect();
     return await work(client);
   } catch (error) {
-    throw error instanceof PostgresUnfitError ? error : explain(url, error as Error & { code?: string });
+    throw error instanceof UnfitServerError ? error : explain(url, error as Error & { code?: string });
   } finally {
     await client.end().catch(() => {});
   }
 }
 
-function explain(url: string, { code = '', message }: Error & { code?: string }): PostgresUnfitError {
-  if (/unsupported startup parameter/i.test(message)) return new PostgresUnfitError(pooler(message));
+function explain(url: string, { code = '', message }: Error & { code?: string }): UnfitServerError {
+  if (/unsupported startup parameter/i.test(message)) return new UnfitServerError(pooler(message));
   const place = placeOf(url);
   const certificate = certificateFault(
     { code, message },
@@ -80,16 +60,16 @@ function explain(url: string, { code = '', message }: Error & { code?: string })
       withoutTls: 'take sslmode out of DATABASE_URL',
     },
   );
-  if (certificate !== null) return new PostgresUnfitError(`PostgreSQL at ${place} ${certificate}`);
+  if (certificate !== null) return new UnfitServerError(`PostgreSQL at ${place} ${certificate}`);
   const reason = message || code;
   // 28xxx: login refused, 3D000: no such database. Waiting does not help.
   if (code.startsWith('28') || code === '3D000')
-    return new PostgresUnfitError(
+    return new UnfitServerError(
       `PostgreSQL at ${place} refuses the connection (${reason}). Check the user, the password and the database in DATABASE_URL.`,
     );
-  return new PostgresUnfitError(
+  return new UnfitServerError(
     `No PostgreSQL answers at ${place} (${reason}). Start it, or correct DATABASE_URL.`,
-    true,
+    'maybe',
   );
 }
 
@@ -100,7 +80,7 @@ function pooler(failure: string): string {
   );
 }
 
-/** @throws PostgresUnfitError if a file that the address names cannot be read */
+/** @throws UnfitServerError if a file that the address names cannot be read */
 function createClient(url: string, timeoutMs: number): pg.Client {
   try {
     return new pg.Client({
@@ -113,7 +93,7 @@ function createClient(url: string, timeoutMs: number): pg.Client {
       idle_in_transaction_session_timeout: timeoutMs,
     });
   } catch (error) {
-    throw new PostgresUnfitError(
+    throw new UnfitServerError(
       `DATABASE_URL cannot be used (${(error as Error).message}). Its sslrootcert, sslcert and sslkey must name readable files.`,
     );
   }

@@ -6,18 +6,18 @@
 import type { Sale, StockChange } from '../domain/sale.ts';
 import { type Client, inTransaction, type Pool } from './connect-postgres.ts';
 import { ORDERS_OF_SALE } from './orders-of-sale.ts';
-import { readSale } from './sale-rows.ts';
+import { CHANGE_COLUMNS, readSale } from './sale-rows.ts';
 
-/**
- * What was wrong with an inventory (lua/check-inventory.lua); asked_for: an operator wants it
- * rebuilt.
- */
 /**
  * Milliseconds per statement of a rebuild: the orders of a sale of MAX_ALLOTMENT are sorted before
  * the first row.
  */
 const REBUILD_STATEMENT_MS = 60_000;
 
+/**
+ * What was wrong with an inventory (lua/check-inventory.lua); asked_for: an operator wants it
+ * rebuilt.
+ */
 export type EpochReason = 'missing' | 'other_server' | 'closed' | 'behind' | 'ahead' | 'inconsistent' | 'asked_for';
 
 /** Rows that are fetched together. */
@@ -115,8 +115,7 @@ export function createEpochStore(pool: Pool) {
         const sale = await readSale(client, saleId);
         if (!sale) return null;
         const { rows: changes } = await client.query<StockChange>(
-          `SELECT id, sale_id AS "saleId", delta, reason, state, actor, request_id AS "requestId"
-             FROM stock_changes WHERE sale_id = $1 ORDER BY created_at`,
+          `SELECT ${CHANGE_COLUMNS} FROM stock_changes WHERE sale_id = $1 ORDER BY created_at`,
           [saleId],
         );
         return work({

@@ -5,7 +5,7 @@
 import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
-import { PostgresUnfitError } from './check-postgres.ts';
+import { UnfitServerError } from '../runtime/unfit-server.ts';
 
 export const MIGRATIONS_TABLE = 'migrations';
 const folder = fileURLToPath(new URL('../../migrations', import.meta.url));
@@ -65,13 +65,13 @@ export async function listApplied(client: pg.ClientBase): Promise<string[]> {
  * A database with newer migrations is fine: a rolling update migrates before the last old process
  * has stopped.
  *
- * @throws PostgresUnfitError if a migration of this code is missing
+ * @throws UnfitServerError if a migration of this code is missing
  */
 export async function checkMigrated(databaseUrl: string): Promise<void> {
   const config = { connectionString: databaseUrl, connectionTimeoutMillis: 3_000 };
   const done = new Set(await onOwnConnection(config, listApplied));
   const missing = listMigrations().filter((name) => !done.has(name));
-  if (missing.length > 0) throw new PostgresUnfitError(outdated(missing));
+  if (missing.length > 0) throw new UnfitServerError(outdated(missing));
 }
 
 /** Key of the advisory lock. */

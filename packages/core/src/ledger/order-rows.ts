@@ -10,14 +10,14 @@ export interface OutcomeRow {
 
 export const SELECT_OUTCOMES = 'SELECT id, status, reason FROM orders WHERE id = ANY($1)';
 
-/** @param onConflict '': all of them must be new. @returns how many were new */
+/** @param onConflict '': all of them must be new. @returns ids of the new ones, if some may not be */
 export async function insertConfirmed(
   client: Client,
   saleId: string,
   orders: readonly AcceptedOrder[],
-  onConflict: '' | 'ON CONFLICT (id) DO NOTHING' = 'ON CONFLICT (id) DO NOTHING',
-): Promise<number> {
-  const { rowCount } = await client.query(
+  onConflict: '' | 'ON CONFLICT (id) DO NOTHING RETURNING id' = 'ON CONFLICT (id) DO NOTHING RETURNING id',
+): Promise<string[]> {
+  const { rows } = await client.query<{ id: string }>(
     `INSERT INTO orders (id, sale_id, buyer_id, quantity, unit_price, amount, currency, status, request_id, created_at,
                          idempotency_key)
      SELECT o.id, s.id, o.buyer_id, o.quantity, s.flash_sale_price, o.quantity * s.flash_sale_price, s.currency,
@@ -28,7 +28,7 @@ export async function insertConfirmed(
      ${onConflict}`,
     [saleId, ...columns(orders)],
   );
-  return rowCount ?? 0;
+  return rows.map((row) => row.id);
 }
 
 /** I2: the guard against oversell. @returns false if the allotment has no room */
@@ -70,28 +70,17 @@ function columns(orders: readonly AcceptedOrder[]): unknown[] {
   ];
 }
 
-/** Outcomes of all of them; `fresh` are those whose rows this transaction has written. */
-export async function outcomesOfThisTransaction(
-  client: Client,
-  orders: readonly AcceptedOrder[],
-): Promise<OrderOutcome[]> {
-  const { rows } = await client.query<OutcomeRow & { fresh: boolean }>(
-    `SELECT id, status, reason, xmin = pg_current_xact_id()::xid AS fresh FROM orders WHERE id = ANY($1)`,
-    [orders.map((order) => order.id)],
-  );
-  return rows.map((row) => ({ ...earlierOutcome(row), fresh: row.fresh }));
-}
-
 /** Adds the earlier outcomes of the orders that were not written just now. */
 export async function withEarlierOutcomes(
   client: Client,
   orders: readonly AcceptedOrder[],
-  fresh: ReadonlyMap<string, OrderOutcome>,
+  fresh: readonly OrderOutcome[],
 ): Promise<OrderOutcome[]> {
-  const others = orders.filter((order) => !fresh.has(order.id)).map((order) => order.id);
-  if (others.length === 0) return [...fresh.values()];
+  const written = new Set(fresh.map((outcome) => outcome.id));
+  const others = orders.filter((order) => !written.has(order.id)).map((order) => order.id);
+  if (others.length === 0) return [...fresh];
   const { rows } = await client.query<OutcomeRow>(SELECT_OUTCOMES, [others]);
-  return [...fresh.values(), ...rows.map(earlierOutcome)];
+  return [...fresh, ...rows.map(earlierOutcome)];
 }
 
 export function earlierOutcome(row: OutcomeRow): OrderOutcome {

@@ -6,7 +6,6 @@ import {
   insertConfirmed,
   insertRejected,
   type OutcomeRow,
-  outcomesOfThisTransaction,
   raiseSold,
   SELECT_OUTCOMES,
   withEarlierOutcomes,
@@ -72,7 +71,7 @@ export function createOrderStore(pool: Pool) {
         inTransaction(pool, 'confirm-orders', confirmIn);
       try {
         return await attempt((client) => confirmNew(client, unique, readmit)).catch((error: unknown) => {
-          if (!isKnownOrder(error)) throw error;
+          if (!violates(error, 'orders_pkey')) throw error;
           return attempt((client) => confirmWhole(client, unique, readmit));
         });
       } catch (error) {
@@ -92,8 +91,8 @@ export function createOrderStore(pool: Pool) {
     async reject(saleId: string, orders: readonly AcceptedOrder[], reason: RejectionReason): Promise<OrderOutcome[]> {
       const rejectWith = (write: (client: Client) => Promise<string[]>): Promise<OrderOutcome[]> =>
         inTransaction(pool, 'reject-orders', async (client) => {
-          const fresh = new Map<string, OrderOutcome>();
-          for (const id of await write(client)) fresh.set(id, { id, status: 'rejected', reason, fresh: true });
+          const ids = await write(client);
+          const fresh = ids.map((id) => ({ id, status: 'rejected', reason, fresh: true }) as const);
           return withEarlierOutcomes(client, orders, fresh);
         });
       try {
@@ -152,24 +151,26 @@ class NotAsAWhole extends Error {}
 /**
  * The usual case: all orders are new. ON CONFLICT would cost a quarter more a row.
  *
- * @throws (isKnownOrder) if one is not
+ * @throws (orders_pkey) if one is not
  */
 async function confirmNew(client: Client, batch: OrderBatch, readmit: Readmit): Promise<Confirmation> {
   const { saleId, orders } = batch;
   const epoch = await lockForAll(client, batch, readmit);
   await insertConfirmed(client, saleId, orders, '');
   await raiseSoldForAll(client, saleId, unitsOf(orders));
-  return { outcomes: orders.map(({ id }) => ({ id, status: 'confirmed', fresh: true })), epoch };
+  return { outcomes: orders.map(({ id }) => confirmed(id)), epoch };
+}
+
+function confirmed(id: string): OrderOutcome {
+  return { id, status: 'confirmed', fresh: true };
 }
 
 async function confirmWhole(client: Client, batch: OrderBatch, readmit: Readmit): Promise<Confirmation> {
   const { saleId, orders } = batch;
   const epoch = await lockForAll(client, batch, readmit);
-  await insertConfirmed(client, saleId, orders);
-  const outcomes = await outcomesOfThisTransaction(client, orders);
-  const fresh = new Set(outcomes.filter((outcome) => outcome.fresh).map((outcome) => outcome.id));
-  await raiseSoldForAll(client, saleId, unitsOf(orders.filter((order) => fresh.has(order.id))));
-  return { outcomes, epoch };
+  const ids = new Set(await insertConfirmed(client, saleId, orders));
+  await raiseSoldForAll(client, saleId, unitsOf(orders.filter((order) => ids.has(order.id))));
+  return { outcomes: await withEarlierOutcomes(client, orders, [...ids].map(confirmed)), epoch };
 }
 
 /**
@@ -199,16 +200,14 @@ async function confirmOneByOne(client: Client, batch: OrderBatch, readmit: Readm
     epoch !== null && epoch > batch.epoch
       ? await readmitMissing(client, batch, epoch, readmit)
       : new Map<string, RejectionReason>();
-  const fresh = new Map<string, OrderOutcome>();
+  const fresh: OrderOutcome[] = [];
   for (const order of orders) {
     const reason =
       refused.get(order.id) ?? (epoch === null ? 'LEDGER_UNKNOWN_SALE' : await tryOne(client, saleId, order));
-    if (reason === 'written') fresh.set(order.id, { id: order.id, status: 'confirmed', fresh: true });
-    else if (reason !== 'known') {
-      for (const id of await tryToReject(client, saleId, order, reason)) {
-        fresh.set(id, { id, status: 'rejected', reason, fresh: true });
-      }
-    }
+    if (reason === 'written') fresh.push(confirmed(order.id));
+    else if (reason !== 'known')
+      for (const id of await tryToReject(client, saleId, order, reason))
+        fresh.push({ id, status: 'rejected', reason, fresh: true });
   }
   return { outcomes: await withEarlierOutcomes(client, orders, fresh), epoch: epoch ?? batch.epoch };
 }
@@ -237,23 +236,19 @@ async function tryOne(
   await client.query('SAVEPOINT one_order');
   let reason: RejectionReason;
   try {
-    if ((await insertConfirmed(client, saleId, [order])) === 0) return 'known';
+    if ((await insertConfirmed(client, saleId, [order])).length === 0) return 'known';
     if (await raiseSold(client, saleId, order.quantity)) return 'written';
     reason = 'LEDGER_SOLD_OUT';
   } catch (error) {
     if (!isRefusedData(error)) throw error;
-    reason = isSecondOfItsKey(error) ? 'DUPLICATE_REQUEST' : 'LEDGER_REFUSED';
+    reason = violates(error, 'orders_once_by_key') ? 'DUPLICATE_REQUEST' : 'LEDGER_REFUSED';
   }
   await client.query('ROLLBACK TO SAVEPOINT one_order');
   return reason;
 }
 
-function isSecondOfItsKey(error: unknown): boolean {
-  return (error as { constraint?: string }).constraint === 'orders_once_by_key';
-}
-
-function isKnownOrder(error: unknown): boolean {
-  return (error as { constraint?: string }).constraint === 'orders_pkey';
+function violates(error: unknown, constraint: 'orders_pkey' | 'orders_once_by_key'): boolean {
+  return (error as { constraint?: string }).constraint === constraint;
 }
 
 /** A row that cannot even be written as rejected gets no outcome; the others do. */

@@ -15,13 +15,20 @@ export const SALE_COLUMNS = `id, name, description, trim_scale(original_price)::
   per_buyer_limit AS "perBuyerLimit", starts_at AS "startsAt", ends_at AS "endsAt", paused, version,
   inventory_version AS "inventoryVersion", epoch`;
 
+export const CHANGE_COLUMNS = 'id, sale_id AS "saleId", delta, reason, state, actor, request_id AS "requestId"';
+
 export function toSale(row: SaleRow): LedgerSale {
   return { ...row, startsAt: row.startsAt.getTime(), endsAt: row.endsAt.getTime() };
 }
 
 /** @returns null if the sale is unknown */
-export async function readSale(client: Pick<Client, 'query'>, saleId: string): Promise<LedgerSale | null> {
-  return selectSale(client, saleId, '');
+export async function readSale(
+  client: Pick<Client, 'query'>,
+  saleId: string,
+  lock: '' | 'FOR NO KEY UPDATE' = '',
+): Promise<LedgerSale | null> {
+  const { rows } = await client.query<SaleRow>(`SELECT ${SALE_COLUMNS} FROM sales WHERE id = $1 ${lock}`, [saleId]);
+  return rows[0] ? toSale(rows[0]) : null;
 }
 
 /**
@@ -30,11 +37,4 @@ export async function readSale(client: Pick<Client, 'query'>, saleId: string): P
  *
  * @returns null if the sale is unknown
  */
-export async function lockSale(client: Client, saleId: string): Promise<LedgerSale | null> {
-  return selectSale(client, saleId, 'FOR NO KEY UPDATE');
-}
-
-async function selectSale(client: Pick<Client, 'query'>, saleId: string, lock: string): Promise<LedgerSale | null> {
-  const { rows } = await client.query<SaleRow>(`SELECT ${SALE_COLUMNS} FROM sales WHERE id = $1 ${lock}`, [saleId]);
-  return rows[0] ? toSale(rows[0]) : null;
-}
+export const lockSale = (client: Client, saleId: string) => readSale(client, saleId, 'FOR NO KEY UPDATE');

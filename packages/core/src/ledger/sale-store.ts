@@ -5,7 +5,15 @@
 import { MAX_ALLOTMENT } from '../config/limits.ts';
 import type { Sale, StockChange, StockDecision } from '../domain/sale.ts';
 import { type Client, inTransaction, type Pool } from './connect-postgres.ts';
-import { type LedgerSale, lockSale, readSale, SALE_COLUMNS, type SaleRow, toSale } from './sale-rows.ts';
+import {
+  CHANGE_COLUMNS,
+  type LedgerSale,
+  lockSale,
+  readSale,
+  SALE_COLUMNS,
+  type SaleRow,
+  toSale,
+} from './sale-rows.ts';
 
 /** Who makes a change, for the record. */
 export interface Operator {
@@ -44,8 +52,6 @@ const ORDERS = {
   'newest first': 'created_at DESC, id',
   'on first': '(now() BETWEEN starts_at AND ends_at) DESC, starts_at, id',
 } as const;
-
-const CHANGE_COLUMNS = 'id, sale_id AS "saleId", delta, reason, state, actor, request_id AS "requestId"';
 
 export type SaleStore = ReturnType<typeof createSaleStore>;
 
@@ -172,12 +178,7 @@ export function createSaleStore(pool: Pool) {
         );
         // Another sale's change took the id meanwhile: only changes of one sale are serialized.
         if (!rows[0]) return 'other_change';
-        if (change.delta > 0) {
-          await client.query('UPDATE sales SET allotment = allotment + $2 WHERE id = $1', [
-            change.saleId,
-            change.delta,
-          ]);
-        }
+        if (change.delta > 0) await addToAllotment(client, change);
         return rows[0];
       });
     },
@@ -197,12 +198,7 @@ export function createSaleStore(pool: Pool) {
           [change.id, decided],
         );
         if (rowCount === 0 || !before) return true;
-        if (decided === 'applied' && change.delta < 0) {
-          await client.query('UPDATE sales SET allotment = allotment + $2 WHERE id = $1', [
-            change.saleId,
-            change.delta,
-          ]);
-        }
+        if (decided === 'applied' && change.delta < 0) await addToAllotment(client, change);
         // Added units are in the ledger's allotment since the first step.
         const base = change.delta > 0 ? before.allotment - change.delta : before.allotment;
         await record(client, change, {
@@ -226,6 +222,10 @@ export function createSaleStore(pool: Pool) {
       return rows;
     },
   };
+}
+
+async function addToAllotment(client: Client, { saleId, delta }: Pick<StockChange, 'saleId' | 'delta'>): Promise<void> {
+  await client.query('UPDATE sales SET allotment = allotment + $2 WHERE id = $1', [saleId, delta]);
 }
 
 async function changeSale(

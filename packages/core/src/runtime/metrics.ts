@@ -2,7 +2,8 @@
  * Prometheus metrics of one process, served on a port that buyers never reach. docs/reference.md
  * lists them. No label takes a value that a buyer can choose: each new value costs memory.
  */
-import { createServer, type Server } from 'node:http';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
 import { getHeapStatistics } from 'node:v8';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type { Dependency } from './errors.ts';
@@ -78,53 +79,38 @@ export function createMetrics() {
     buckets: BATCH_BUCKETS,
     registers,
   });
-  /** A gauge whose samples are read at each scrape. */
-  function gauge(
-    name: string,
-    help: string,
-    labelNames: readonly string[],
-    read: () => readonly Sample[] | Promise<readonly Sample[]>,
-  ): void {
-    new Gauge({
-      name,
-      help,
-      labelNames,
-      registers,
-      async collect() {
-        const samples = await read();
-        this.reset();
-        // reset() sets a gauge without labels to 0; without a sample it must be absent.
-        if (labelNames.length === 0) this.remove();
-        for (const { labels = {}, value } of samples) this.set(labels, value);
-      },
-    });
-  }
-
-  /** A counter whose totals are read at each scrape. */
-  function counter(
-    name: string,
-    help: string,
-    labelNames: readonly string[],
-    read: () => readonly Sample[] | Promise<readonly Sample[]>,
-  ): void {
-    new Counter({
-      name,
-      help,
-      labelNames,
-      registers,
-      async collect() {
-        const samples = await read();
-        this.reset();
-        for (const { labels = {}, value } of samples) this.inc(labels, value);
-      },
-    });
-  }
+  /** A metric whose samples are read at each scrape. */
+  const readAtScrape =
+    (Metric: typeof Gauge | typeof Counter) =>
+    (
+      name: string,
+      help: string,
+      labelNames: readonly string[],
+      read: () => readonly Sample[] | Promise<readonly Sample[]>,
+    ): void => {
+      new Metric({
+        name,
+        help,
+        labelNames,
+        registers,
+        async collect() {
+          const samples = await read();
+          this.reset();
+          // reset() sets a metric without labels to 0; without a sample it must be absent.
+          if (labelNames.length === 0) this.remove();
+          for (const { labels = {}, value } of samples) this.inc(labels, value);
+        },
+      });
+    };
+  const gauge = readAtScrape(Gauge);
+  const counter = readAtScrape(Counter);
 
   // Counted in plain objects: Counter.inc() hashes its labels at every call, which costs 0.3 µs.
   // Prometheus misses the increase of a series that first appears non-zero, so the known series
   // start at 0.
   const refusals: Counts = {};
-  const orders = startAtZero(orderOutcomes);
+  const orders: Counts = {};
+  expect(orders, orderOutcomes);
   const decisions: Record<'inventory' | 'cache', Counts> = { inventory: {}, cache: {} };
   counter(
     'flash_sale_refusals_total',
@@ -168,12 +154,10 @@ export function createMetrics() {
     /** @param code of a problem, or of a closed connection */
     countRefusal: (code: string): void => countOne(refusals, code),
     /** @param codes that refusals may have */
-    expectRefusals(codes: readonly string[]): void {
-      for (const code of codes) refusals[code] ??= 0;
-    },
-    /** @param words that decisions may have */
-    expectDecisions(words: readonly string[]): void {
-      for (const counts of Object.values(decisions)) for (const word of words) counts[word] ??= 0;
+    expectRefusals: (codes: readonly string[]): void => expect(refusals, codes),
+    /** @param kinds that decisions may have */
+    expectDecisions(kinds: readonly string[]): void {
+      for (const counts of Object.values(decisions)) expect(counts, kinds);
     },
     countOrder: (outcome: OrderOutcome): void => countOne(orders, outcome),
     countDecision: (outcome: string, source: keyof typeof decisions): void => countOne(decisions[source], outcome),
@@ -192,11 +176,7 @@ export function createMetrics() {
         'flash_sale_pool_connections',
         'PostgreSQL connections of this process: total, idle; and calls waiting for one: waiting.',
         ['state'],
-        () => [
-          { labels: { state: 'total' }, value: pool.totalCount },
-          { labels: { state: 'idle' }, value: pool.idleCount },
-          { labels: { state: 'waiting' }, value: pool.waitingCount },
-        ],
+        () => samplesBy('state', { total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount }),
       );
     },
     /** @param linesLost since the process started */
@@ -234,7 +214,7 @@ export function createMetrics() {
             () => response.writeHead(500).end(),
           );
       });
-      await listening(server, host, port);
+      await once(server.listen(port, host), 'listening');
       return {
         port: (server.address() as { port: number }).port,
         close(): void {
@@ -248,8 +228,9 @@ export function createMetrics() {
 
 type Counts = Record<string, number>;
 
-function startAtZero(names: readonly string[]): Counts {
-  return Object.fromEntries(names.map((name) => [name, 0]));
+/** Series that are known before their first count. */
+function expect(counts: Counts, names: readonly string[]): void {
+  for (const name of names) counts[name] ??= 0;
 }
 
 function countOne(counts: Counts, name: string): void {
@@ -259,14 +240,4 @@ function countOne(counts: Counts, name: string): void {
 /** A sample for each count, with its name as the label. */
 export function samplesBy(label: string, counts: Readonly<Counts>, others: Sample['labels'] = {}): Sample[] {
   return Object.entries(counts).map(([name, value]) => ({ labels: { ...others, [label]: name }, value }));
-}
-
-function listening(server: Server, host: string, port: number): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(port, host, () => {
-      server.off('error', reject);
-      resolve();
-    });
-  });
 }

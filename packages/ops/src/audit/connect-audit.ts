@@ -16,7 +16,7 @@ export interface AuditConnections {
   close(): Promise<void>;
 }
 
-/** @throws RedisUnfitError, PostgresUnfitError: a sentence that says what to do */
+/** @throws UnfitServerError: a sentence that says what to do */
 export async function connectForAudit(urls: { redisUrl: string; databaseUrl: string }): Promise<AuditConnections> {
   await readFromRedis(urls.redisUrl, CONNECT_MS, (redis) => redis.ping());
   await withPostgres(urls.databaseUrl, CONNECT_MS, () => checkMigrated(urls.databaseUrl));

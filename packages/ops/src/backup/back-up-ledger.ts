@@ -33,7 +33,7 @@ const UNFINISHED = '.unfinished';
 /**
  * @param folder of the backup to be
  * @param accepted the accepted-order log, in chunks; null: there is none
- * @throws PostgresUnfitError if the ledger is older than this code
+ * @throws UnfitServerError if the ledger is older than this code
  */
 export async function backUpLedger(options: {
   databaseUrl: string;

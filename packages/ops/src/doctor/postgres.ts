@@ -33,7 +33,7 @@ export interface SeenPostgres {
 
 /**
  * @param timeoutMs milliseconds for the connection, and then for each answer
- * @throws PostgresUnfitError if it does not answer, or refuses the login or the database
+ * @throws UnfitServerError if it does not answer, or refuses the login or the database
  */
 export function readPostgres(url: string, timeoutMs: number): Promise<SeenPostgres> {
   return withPostgres(url, timeoutMs, async (client) => {

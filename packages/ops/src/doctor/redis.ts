@@ -59,7 +59,7 @@ export interface RedisNode {
 
 /**
  * @param options.timeoutMs milliseconds for the connection, and then for each answer
- * @throws RedisUnfitError if it does not answer, or refuses the login
+ * @throws UnfitServerError if it does not answer, or refuses the login
  */
 export function readRedis(options: {
   url: string;

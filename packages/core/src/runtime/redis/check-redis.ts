@@ -4,13 +4,8 @@
 
 import { REDIS_MAJOR_MIN } from '../../config/limits.ts';
 import { hostsOf, readRedisAddress, withoutPassword } from '../../config/redis-address.ts';
-import { certificateFault } from '../certificate-error.ts';
+import { certificateFault, UnfitServerError, untilFit } from '../unfit-server.ts';
 import { type AnyRedis, connectRedis, endpointOf, mastersOf, openRedis } from './open-redis.ts';
-
-/** Redis is unavailable or unfit. The message says what to do. */
-export class RedisUnfitError extends Error {
-  override name = 'RedisUnfitError';
-}
 
 export interface RedisFacts {
   readonly version: string;
@@ -19,43 +14,23 @@ export interface RedisFacts {
   readonly masters: number;
 }
 
-/** Redis is unreachable, or it rejected our credentials. */
-class RedisUnavailableError extends RedisUnfitError {
-  /** Whether a retry can help. `always`: Redis is loading its data set, however long that takes. */
-  readonly retry: 'never' | 'maybe' | 'always';
-
-  constructor(message: string, retry: 'never' | 'maybe' | 'always') {
-    super(message);
-    this.retry = retry;
-  }
-}
-
 /** Milliseconds for the connection, and again for each answer. */
 const ANSWER_MS = 3_000;
 
 /**
  * @param waitMs milliseconds for which an unreachable Redis is retried (0 = one attempt)
- * @throws RedisUnfitError if Redis is unreachable, refuses the login, is too old or would evict
+ * @throws UnfitServerError if Redis is unreachable, refuses the login, is too old or would evict
  * keys
  */
 export async function checkRedis(url: string, waitMs = 0): Promise<RedisFacts> {
-  const deadline = Date.now() + waitMs;
-  for (;;) {
-    try {
-      return await readFromRedis(url, ANSWER_MS, checkMasters);
-    } catch (error) {
-      const retry = error instanceof RedisUnavailableError ? error.retry : 'never';
-      if (retry === 'never' || (retry === 'maybe' && Date.now() >= deadline)) throw error;
-    }
-    await new Promise((resolve) => setTimeout(resolve, 200));
-  }
+  return untilFit(waitMs, () => readFromRedis(url, ANSWER_MS, checkMasters));
 }
 
 /**
  * Connects, reads and disconnects, for the check at start and for the doctor.
  *
  * @param timeoutMs milliseconds for the connection, and again for each answer
- * @throws RedisUnfitError if Redis is unreachable or refuses the login; and what `read` throws
+ * @throws UnfitServerError if Redis is unreachable or refuses the login; and what `read` throws
  */
 export async function readFromRedis<Result>(
   url: string,
@@ -80,17 +55,9 @@ export async function readFromRedis<Result>(
     await connectRedis(redis);
     return await read(redis);
   } catch (error) {
-    if (error instanceof RedisUnfitError) throw error;
-    failure ||= (error as Error).message;
-    if (untrusted !== null) throw new RedisUnfitError(`Redis at ${withoutPassword(url)} ${untrusted}`);
-    const refused = /NOAUTH|WRONGPASS|NOPERM|invalid password/i.test(failure);
-    const noCluster = /cluster support disabled/i.test(failure);
-    // By a sentinel, or by ioredis if the answer is empty.
-    const noMaster = /No such master|got an invalid reply: null/.test(failure);
-    const noSentinel = /unknown command '?sentinel/i.test(failure);
-    const wrong = refused || noCluster || noMaster || noSentinel;
-    const retry = wrong ? 'never' : /LOADING/.test(failure) ? 'always' : 'maybe';
-    throw new RedisUnavailableError(explain(url, failure, { refused, noCluster, noMaster, noSentinel }), retry);
+    if (error instanceof UnfitServerError) throw error;
+    if (untrusted !== null) throw new UnfitServerError(`Redis at ${withoutPassword(url)} ${untrusted}`);
+    throw explain(url, failure || (error as Error).message);
   } finally {
     redis.disconnect();
   }
@@ -106,7 +73,7 @@ function openOnce(url: string, timeoutMs: number): AnyRedis {
       autoResendUnfulfilledCommands: false,
     });
   } catch (error) {
-    throw new RedisUnfitError((error as Error).message);
+    throw new UnfitServerError((error as Error).message);
   }
 }
 
@@ -135,14 +102,14 @@ function checkMaster(info: string, place: string): { version: string; appendOnly
   const version = field('redis_version');
   const which = field('cluster_enabled') === '1' ? ` at ${place}` : '';
   if (Number.parseInt(version, 10) < REDIS_MAJOR_MIN) {
-    throw new RedisUnfitError(
+    throw new UnfitServerError(
       `Redis ${version}${which} is too old: version ${REDIS_MAJOR_MIN} or newer is required. ` +
         'Upgrade it, or set REDIS_URL to a newer one.',
     );
   }
   const policy = field('maxmemory_policy');
   if (policy !== 'noeviction') {
-    throw new RedisUnfitError(
+    throw new UnfitServerError(
       `Redis${which} would evict keys, and with them reserved units, when its memory is full (maxmemory-policy ${policy}). ` +
         'Set "maxmemory-policy noeviction" in its configuration, or run: redis-cli CONFIG SET maxmemory-policy noeviction',
     );
@@ -150,27 +117,36 @@ function checkMaster(info: string, place: string): { version: string; appendOnly
   return { version, appendOnly: field('aof_enabled') === '1' };
 }
 
-function explain(
-  url: string,
-  failure: string,
-  why: { refused: boolean; noCluster: boolean; noMaster: boolean; noSentinel: boolean },
-): string {
-  const where = withoutPassword(url);
-  const address = readRedisAddress(url);
-  if (address?.kind === 'sentinel') {
-    const who = `The sentinels at ${hostsOf(url)}`;
-    if (why.noMaster)
-      return `${who} do not monitor a master "${address.master}". Correct the name at the end of REDIS_URL.`;
-    if (why.noSentinel)
-      return `${who} are not sentinels (${failure}). Remove "+sentinel" from REDIS_URL, or name sentinels.`;
-    if (why.refused && failure.includes('sentinel'))
-      return `${who} refuse the login (${failure}). Check ?sentinel_username=…&sentinel_password=… at the end of REDIS_URL.`;
-  }
-  if (why.refused)
-    return `Redis at ${where} refuses the login (${failure}). Check the user and the password in REDIS_URL.`;
-  if (why.noCluster)
-    return `Redis at ${where} is not a cluster (${failure}). Remove "+cluster" from REDIS_URL, or name a node of a cluster.`;
+/** @param failure what Redis, a sentinel or ioredis says */
+function explain(url: string, failure: string): UnfitServerError {
+  const mistake = mistakeIn(url, failure);
+  if (mistake !== null) return new UnfitServerError(mistake);
   // A Redis without TLS does not answer a TLS handshake: it waits for the rest of a command.
   const noTls = /^rediss/.test(url) ? ', or write redis:// if it does not use TLS' : '';
-  return `No Redis answers at ${where} (${failure || 'no reply'}). Start it, or correct REDIS_URL${noTls}.`;
+  return new UnfitServerError(
+    `No Redis answers at ${withoutPassword(url)} (${failure || 'no reply'}). Start it, or correct REDIS_URL${noTls}.`,
+    /LOADING/.test(failure) ? 'always' : 'maybe',
+  );
+}
+
+/** @returns what is wrong with the address or the login; null if waiting may help */
+function mistakeIn(url: string, failure: string): string | null {
+  const where = withoutPassword(url);
+  const address = readRedisAddress(url);
+  const isRefused = /NOAUTH|WRONGPASS|NOPERM|invalid password/i.test(failure);
+  if (address?.kind === 'sentinel') {
+    const who = `The sentinels at ${hostsOf(url)}`;
+    // By a sentinel, or by ioredis if the answer is empty.
+    if (/No such master|got an invalid reply: null/.test(failure))
+      return `${who} do not monitor a master "${address.master}". Correct the name at the end of REDIS_URL.`;
+    if (/unknown command '?sentinel/i.test(failure))
+      return `${who} are not sentinels (${failure}). Remove "+sentinel" from REDIS_URL, or name sentinels.`;
+    if (isRefused && failure.includes('sentinel'))
+      return `${who} refuse the login (${failure}). Check ?sentinel_username=…&sentinel_password=… at the end of REDIS_URL.`;
+  }
+  if (isRefused)
+    return `Redis at ${where} refuses the login (${failure}). Check the user and the password in REDIS_URL.`;
+  if (/cluster support disabled/i.test(failure))
+    return `Redis at ${where} is not a cluster (${failure}). Remove "+cluster" from REDIS_URL, or name a node of a cluster.`;
+  return null;
 }

@@ -1,4 +1,31 @@
-/** Explains why a TLS connection to a server failed, and what to do about it. */
+/** Why Redis or PostgreSQL cannot be used, and what to do about it. */
+import { setTimeout as sleep } from 'node:timers/promises';
+
+/** A server is unavailable or unfit; the message says what to do. */
+export class UnfitServerError extends Error {
+  override name = 'UnfitServerError';
+  /** Whether a retry can help. `always`: the server loads its data, however long that takes. */
+  readonly retry: 'never' | 'maybe' | 'always';
+
+  constructor(message: string, retry: 'never' | 'maybe' | 'always' = 'never') {
+    super(message);
+    this.retry = retry;
+  }
+}
+
+/** @param waitMs milliseconds for which a server that does not answer is asked again; 0 = one try */
+export async function untilFit<Result>(waitMs: number, check: () => Promise<Result>): Promise<Result> {
+  const deadline = Date.now() + waitMs;
+  for (;;) {
+    try {
+      return await check();
+    } catch (error) {
+      const retry = error instanceof UnfitServerError ? error.retry : 'never';
+      if (retry === 'never' || (retry === 'maybe' && Date.now() >= deadline)) throw error;
+    }
+    await sleep(200);
+  }
+}
 
 /** Error codes of Node's tls, of X.509 verification and of OpenSSL. */
 const UNKNOWN_SIGNER =
