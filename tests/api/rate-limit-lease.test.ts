@@ -1,6 +1,5 @@
 /** Permits that are leased ahead: never more than the limit, no round trip while they last, and back when they are not used. */
-import { createRateLimitLease, LEASE_FACTOR } from '@flash-sale/api/orders/rate-limit-lease.ts';
-import { RATE_LIMIT_LEASE_MS } from '@flash-sale/core/config/limits.ts';
+import { createRateLimitLease, LEASE_FACTOR, RATE_LIMIT_LEASE_MS } from '@flash-sale/api/orders/rate-limit-lease.ts';
 import { createGlobalRateLimiter, type Permits } from '@flash-sale/core/inventory/global-rate-limiter.ts';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { eventually, openWorld, type World } from '../support/world.ts';

@@ -3,9 +3,13 @@
  * tests/model.
  */
 
-import { COMMIT_BATCH_MAX, REAPER_SCAN_COUNT } from '@flash-sale/core/config/limits.ts';
 import { newOrderId } from '@flash-sale/core/domain/order.ts';
-import { createInventory, type Inventory } from '@flash-sale/core/inventory/inventory.ts';
+import {
+  COMMIT_BATCH_MAX,
+  createInventory,
+  type Inventory,
+  REAPER_SCAN_COUNT,
+} from '@flash-sale/core/inventory/inventory.ts';
 import type { OrphansFound, PassPosition } from '@flash-sale/core/inventory/outcomes.ts';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { makeSale, reservationText, reserveOne } from '../support/sales.ts';

@@ -5,7 +5,7 @@ import { connect, type Socket } from 'node:net';
 import { CONNECTION_CHECK_MS } from '@flash-sale/api/app.ts';
 import { PIPELINED_MAX } from '@flash-sale/api/plugins/connection-bounds.ts';
 import { CONNECTION_LINGER_MS } from '@flash-sale/api/plugins/connection-errors.ts';
-import { BODY_LIMIT_BYTES } from '@flash-sale/core/config/limits.ts';
+import { BODY_LIMIT_BYTES } from '@flash-sale/api/plugins/json-body.ts';
 import type { Sale } from '@flash-sale/core/domain/sale.ts';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, inject, test, vi } from 'vitest';
 import { freePort } from '../support/free-port.ts';

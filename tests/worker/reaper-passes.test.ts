@@ -1,7 +1,7 @@
 /** How the reaper looks through the reservations of a sale: some at a time, and not again before one can have orphaned. */
-import { REAPER_SCAN_COUNT } from '@flash-sale/core/config/limits.ts';
+
 import { type AcceptedOrder, newOrderId } from '@flash-sale/core/domain/order.ts';
-import { createInventory, type Inventory } from '@flash-sale/core/inventory/inventory.ts';
+import { createInventory, type Inventory, REAPER_SCAN_COUNT } from '@flash-sale/core/inventory/inventory.ts';
 import { createOrderStore } from '@flash-sale/core/ledger/order-store.ts';
 import { createSaleStore } from '@flash-sale/core/ledger/sale-store.ts';
 import { createOrderQueue, type OrderQueue } from '@flash-sale/core/queue/order-queue.ts';

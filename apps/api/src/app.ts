@@ -5,7 +5,6 @@
 import type { Server } from 'node:http';
 import type { Environment } from '@flash-sale/core/config/environment.ts';
 import { originsOf } from '@flash-sale/core/config/environment.ts';
-import { BODY_LIMIT_BYTES, CONNECTION_BUFFER_BYTES, HEADER_LIMIT_BYTES } from '@flash-sale/core/config/limits.ts';
 import type { Tracing } from '@flash-sale/core/runtime/tracing/tracing.ts';
 import fastify, { type FastifyBaseLogger, type FastifyHttpOptions, LogController } from 'fastify';
 import type { Logger } from 'pino';
@@ -31,7 +30,7 @@ import connectionBounds from './plugins/connection-bounds.ts';
 import { sendConnectionError } from './plugins/connection-errors.ts';
 import crossOrigin from './plugins/cross-origin.ts';
 import drain from './plugins/drain.ts';
-import jsonBody from './plugins/json-body.ts';
+import jsonBody, { BODY_LIMIT_BYTES } from './plugins/json-body.ts';
 import overload from './plugins/overload.ts';
 import problems, { sendFrameworkError } from './plugins/problems.ts';
 import refusalCount from './plugins/refusal-count.ts';
@@ -40,6 +39,15 @@ import requestTrace from './plugins/request-trace.ts';
 import { requestIdOf } from './request-ids.ts';
 import { createSaleReader } from './sales/read-sales.ts';
 import { saleRoutes } from './sales/sale-routes.ts';
+
+/** Bytes of request line and headers: room for a gateway's token and a browser's cookies. */
+const HEADER_LIMIT_BYTES = 16 * 1024;
+
+/**
+ * Bytes that a connection buffers in each direction. Node's 64 KiB would be a gigabyte over all
+ * connections.
+ */
+const CONNECTION_BUFFER_BYTES = 16 * 1024;
 
 export type ApiSettings = Environment & { ADMIN_TOKEN: string };
 

@@ -5,7 +5,9 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
-import { MAX_REQUEST_ID_LENGTH } from '@flash-sale/core/config/limits.ts';
+
+/** Characters of X-Request-ID: it is stored with every order. */
+const MAX_REQUEST_ID_LENGTH = 64;
 
 const pattern = new RegExp(`^[A-Za-z0-9._:-]{1,${MAX_REQUEST_ID_LENGTH}}$`);
 const begin = `${randomBytes(6).toString('base64url')}.`;

@@ -1,8 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { LOG_FILE_BYTES } from '@flash-sale/core/config/limits.ts';
-import { listSetAside } from '@flash-sale/core/runtime/rotated-file.ts';
+import { LOG_FILE_BYTES, listSetAside } from '@flash-sale/core/runtime/rotated-file.ts';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { type KeepOptions, KeptProcess } from './keep-process.ts';
 import { worksIn } from './process-table.ts';

@@ -10,8 +10,7 @@
 import { appendFileSync, mkdirSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { LOG_FILE_BYTES } from '@flash-sale/core/config/limits.ts';
-import { setAside } from '@flash-sale/core/runtime/rotated-file.ts';
+import { LOG_FILE_BYTES, setAside } from '@flash-sale/core/runtime/rotated-file.ts';
 import { execa, type ResultPromise } from 'execa';
 
 /** sysexits.h: the configuration is wrong. Restarting the process unchanged does not help. */

@@ -1,17 +1,20 @@
 /** Places and reads orders. The routes check shape and identity; placeOrder decides. */
 import type { IncomingHttpHeaders } from 'node:http';
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
-import { BODY_LIMIT_BYTES, MAX_IDEMPOTENCY_KEY_LENGTH } from '@flash-sale/core/config/limits.ts';
 import { SALE_ID_PATTERN } from '@flash-sale/core/domain/sale.ts';
 import type { BuyerBucketSettings } from '@flash-sale/core/inventory/inventory.ts';
 import type { Metrics } from '@flash-sale/core/runtime/metrics.ts';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import { BODY_LIMIT_BYTES } from '../plugins/json-body.ts';
 import { PlaceOrderSchema, ReadOrderSchema } from './order-contract.ts';
 import type { createPlaceOrder } from './place-order.ts';
 import { createRateLimitHeaders } from './rate-limit-headers.ts';
 import type { createReadOrder, ReadOrderOutcome } from './read-order.ts';
 import type { RefusalCache } from './refusal-cache.ts';
 import { refuse } from './refusals.ts';
+
+/** Characters of an idempotency key: it is kept as long as the sale's keys. */
+const MAX_IDEMPOTENCY_KEY_LENGTH = 128;
 
 interface Options {
   placeOrder: ReturnType<typeof createPlaceOrder>;

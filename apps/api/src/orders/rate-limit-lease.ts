@@ -4,8 +4,13 @@
  * lease ends after RATE_LIMIT_LEASE_MS or with its second of the window; unused permits are
  * returned.
  */
-import { RATE_LIMIT_LEASE_MS } from '@flash-sale/core/config/limits.ts';
 import type { GlobalRateLimiter, Permits } from '@flash-sale/core/inventory/global-rate-limiter.ts';
+
+/**
+ * Milliseconds that leased permits are valid, and that a process without permits refuses orders
+ * without a call to Redis.
+ */
+export const RATE_LIMIT_LEASE_MS = 50;
 
 /** Permits leased in advance per permit needed now: about eight turns share a round trip. */
 export const LEASE_FACTOR = 8;

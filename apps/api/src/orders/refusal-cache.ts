@@ -7,9 +7,11 @@
  * one request revalidates it while the others still get it (stale-while-revalidate).
  * Requests with an idempotency key bypass the cache: they may be retries of an accepted order.
  */
-import { RATE_LIMIT_LEASE_MS, SALE_MEMORY_MAX } from '@flash-sale/core/config/limits.ts';
+
 import type { ReserveDecision, ReserveOutcome } from '@flash-sale/core/inventory/outcomes.ts';
 import { LRUCache } from 'lru-cache';
+import { SALE_MEMORY_MAX } from '../sales/read-sales.ts';
+import { RATE_LIMIT_LEASE_MS } from './rate-limit-lease.ts';
 import type { DecidedBatch } from './reserve-batcher.ts';
 
 /**

@@ -5,7 +5,6 @@
  *   numbers    from the inventory, at most SALE_MEMORY_MS old, plus the time of the read
  * Callers that miss a cache at the same moment share one fetch.
  */
-import { SALE_MEMORY_MAX, SALE_MEMORY_MS } from '@flash-sale/core/config/limits.ts';
 import type { Sale, StockNumbers } from '@flash-sale/core/domain/sale.ts';
 import type { CatalogueCache } from '@flash-sale/core/inventory/catalogue-cache.ts';
 import type { Inventory } from '@flash-sale/core/inventory/inventory.ts';
@@ -14,6 +13,12 @@ import type { FastifyBaseLogger } from 'fastify';
 import { LRUCache } from 'lru-cache';
 import { makeAnswer, type SaleAnswer, viewSale } from './sale-answer.ts';
 import type { SaleView } from './sale-contract.ts';
+
+/** Milliseconds that a sale's numbers are cached: with the fetch, under the promised second. */
+const SALE_MEMORY_MS = 400;
+
+/** Sales cached in process memory, known and unknown ids together. */
+export const SALE_MEMORY_MAX = 10_000;
 
 /**
  * Milliseconds that an answer is kept at least, even if one of its numbers expires: otherwise each

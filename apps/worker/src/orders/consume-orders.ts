@@ -6,10 +6,10 @@
  *   - Anything else uses up an attempt. After the last one the orders are rejected, or left to the
  *     reaper.
  */
-import { CONFIRM_ATTEMPTS } from '@flash-sale/core/config/limits.ts';
+
 import type { OrderBatch } from '@flash-sale/core/domain/order.ts';
 import { InventoryRecoveringError, OrderEndedError } from '@flash-sale/core/inventory/outcomes.ts';
-import { type ConfirmOrdersJob, decodeJob, ORDER_QUEUE } from '@flash-sale/core/queue/order-queue.ts';
+import { CONFIRM_ATTEMPTS, type ConfirmOrdersJob, decodeJob, ORDER_QUEUE } from '@flash-sale/core/queue/order-queue.ts';
 import { cannotWrite, isAboutTheOrder, isRowLocked, unavailableDependency } from '@flash-sale/core/runtime/errors.ts';
 import { failpoint } from '@flash-sale/core/runtime/failpoints.ts';
 import type { AnyRedis } from '@flash-sale/core/runtime/redis/open-redis.ts';

@@ -10,13 +10,14 @@
  *      that one bad order cannot take others down.
  *   5. Redelivered too often:     reject it.
  */
-import { JOB_ORDERS_MAX } from '@flash-sale/core/config/limits.ts';
+
 import type { OrderBatch } from '@flash-sale/core/domain/order.ts';
 import type { Inventory } from '@flash-sale/core/inventory/inventory.ts';
 import type { Orphan, OrphansFound, PassPosition } from '@flash-sale/core/inventory/outcomes.ts';
 import type { OrderStore } from '@flash-sale/core/ledger/order-store.ts';
 import type { SaleStore } from '@flash-sale/core/ledger/sale-store.ts';
 import type { OrderQueue } from '@flash-sale/core/queue/order-queue.ts';
+import { JOB_ORDERS_MAX } from '@flash-sale/core/queue/order-queue.ts';
 import { unavailableDependency } from '@flash-sale/core/runtime/errors.ts';
 import type { Logger } from 'pino';
 import { applyOutcomes } from '../orders/apply-outcomes.ts';

@@ -1,5 +1,7 @@
 /** Sales, as every process sees them. */
-import { MAX_SALE_ID_LENGTH } from '../config/limits.ts';
+
+/** Characters of a sale's id: it is part of every key and every order id. */
+const MAX_SALE_ID_LENGTH = 64;
 
 /** A sale's id is the product id in URLs. No ":" (job ids), no braces (hash tags). */
 export const SALE_ID_PATTERN = `^[A-Za-z0-9][A-Za-z0-9_-]{0,${MAX_SALE_ID_LENGTH - 1}}$`;

@@ -4,10 +4,18 @@
  * unavailable.
  */
 
-import { CATALOGUE_KEPT_S, CATALOGUE_TTL_S } from '../config/limits.ts';
 import type { Sale } from '../domain/sale.ts';
 import type { AnyRedis } from '../runtime/redis/open-redis.ts';
 import type { Keys } from './keys.ts';
+
+/**
+ * Seconds that the catalogue in Redis is fresh. A read that started before a change may write the
+ * old catalogue back, which is then shown for this long.
+ */
+const CATALOGUE_TTL_S = 5;
+
+/** Seconds that a stale catalogue is kept for reads while PostgreSQL is unavailable. */
+const CATALOGUE_KEPT_S = 3_600;
 
 export interface CachedCatalogue {
   readonly sales: readonly Sale[];

@@ -4,10 +4,12 @@
  * seconds.
  */
 
-import { GLOBAL_RATE_LIMITER_TTL_S } from '../config/limits.ts';
 import type { AnyRedis } from '../runtime/redis/open-redis.ts';
 import type { Keys } from './keys.ts';
 import { defineScripts } from './lua-script.ts';
+
+/** Seconds until an unused window of the global rate limiter expires (source document). */
+const GLOBAL_RATE_LIMITER_TTL_S = 5;
 
 export interface Permits {
   /** Orders that may pass; −1 = no limit. */

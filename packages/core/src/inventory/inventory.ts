@@ -9,7 +9,6 @@
  * Every method throws what the connection throws; then it is unknown whether the script ran.
  */
 
-import { BUYER_BUCKET_TTL_S, COMMIT_BATCH_MAX, REAPER_SCAN_COUNT } from '../config/limits.ts';
 import type { AcceptedOrder, OrderBatch, RejectionReason } from '../domain/order.ts';
 import type { Sale, StockNumbers } from '../domain/sale.ts';
 import type { AnyRedis } from '../runtime/redis/open-redis.ts';
@@ -28,6 +27,18 @@ import {
   readOutcome,
 } from './outcomes.ts';
 import { decodeReservation, orderKeyField, orderKeyValue } from './reservation.ts';
+
+/** Seconds until a buyer's unused bucket expires (source document). */
+const BUYER_BUCKET_TTL_S = 3_600;
+
+/** Orders per call of commit.lua: it blocks Redis for half a millisecond. */
+export const COMMIT_BATCH_MAX = 250;
+
+/**
+ * Reservations per call of claim-orphans.lua: it blocks Redis for 0.8 ms, or 2 ms if all are
+ * orphans.
+ */
+export const REAPER_SCAN_COUNT = 200;
 
 export interface OrderRequest {
   readonly orderId: string;

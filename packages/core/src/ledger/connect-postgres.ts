@@ -1,8 +1,13 @@
 /** The connection pool of the ledger, and the only way to run a transaction. */
 import pg from 'pg';
 import type { Logger } from 'pino';
-import { LOCK_WAIT_MS } from '../config/limits.ts';
 import { failpoint, type Transaction } from '../runtime/failpoints.ts';
+
+/**
+ * Milliseconds that a transaction waits for a sale's row, at most half of its statement timeout.
+ * Batches hold it for tens of milliseconds; a longer lock must not block the jobs of other sales.
+ */
+const LOCK_WAIT_MS = 2_000;
 
 export type Pool = pg.Pool;
 export type Client = pg.PoolClient;

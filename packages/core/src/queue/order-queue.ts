@@ -2,17 +2,25 @@
 import { type Static, Type } from '@sinclair/typebox';
 import { TypeCompiler } from '@sinclair/typebox/compiler';
 import { Queue } from 'bullmq';
-import {
-  CONFIRM_ATTEMPTS,
-  CONFIRM_BACKOFF_MS,
-  JOB_ORDERS_MAX,
-  KEEP_COMPLETED_JOBS,
-  KEEP_FAILED_JOBS,
-  MAX_QUANTITY,
-} from '../config/limits.ts';
+import { MAX_QUANTITY } from '../config/limits.ts';
 import { newUlid, type OrderBatch } from '../domain/order.ts';
 import { failpoint } from '../runtime/failpoints.ts';
 import type { AnyRedis } from '../runtime/redis/open-redis.ts';
+
+/** Orders per job: one transaction of some milliseconds, small enough to retry row by row. */
+export const JOB_ORDERS_MAX = 1_000;
+
+/** Attempts of a job before its orders are rejected; the last one starts 15 s after the first. */
+export const CONFIRM_ATTEMPTS = 5;
+
+/** Milliseconds before the second attempt, doubled for each further one. */
+const CONFIRM_BACKOFF_MS = 1_000;
+
+/** Completed jobs kept for the queue board: 18 MB of Redis at most. The ledger is the record. */
+const KEEP_COMPLETED_JOBS = 200;
+
+/** Failed jobs kept for the queue board: 45 MB of Redis at most. */
+const KEEP_FAILED_JOBS = 500;
 
 export const ORDER_QUEUE = 'confirm-orders';
 

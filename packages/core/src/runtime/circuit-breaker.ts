@@ -5,8 +5,16 @@
  */
 import CircuitBreaker from 'opossum';
 import type { Logger } from 'pino';
-import { BREAKER_CALLS_MIN, BREAKER_RETRY_MS, BREAKER_WINDOW_MS } from '../config/limits.ts';
 import { type Dependency, DependencyUnavailableError, isSilent } from './errors.ts';
+
+/** Calls within BREAKER_WINDOW_MS below which a breaker stays closed. */
+const BREAKER_CALLS_MIN = 5;
+
+/** Milliseconds over which a breaker counts; half of the calls must fail. */
+const BREAKER_WINDOW_MS = 5_000;
+
+/** Milliseconds until an open breaker lets one call through. */
+const BREAKER_RETRY_MS = 500;
 
 type BreakerState = 'closed' | 'open' | 'half_open';
 

@@ -6,7 +6,12 @@
  */
 import { closeSync, fstatSync, mkdirSync, openSync, readdirSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { LOG_FILE_BYTES, LOG_FILES_MAX } from '../config/limits.ts';
+
+/** Bytes at which a log file is rotated. */
+export const LOG_FILE_BYTES = 20 * 1024 * 1024;
+
+/** Rotated log files kept per process: 1 GB, three million accepted orders. */
+const LOG_FILES_MAX = 50;
 
 /** A rising number, not the time: a clock change would make the newest file the oldest. */
 const SET_ASIDE = /^\.(\d{6,})$/;

@@ -3,10 +3,9 @@ import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
-import { LOST_LOOKUP_CHUNK } from '@flash-sale/core/config/limits.ts';
 import { newOrderId } from '@flash-sale/core/domain/order.ts';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { findLogs, type LogRead, readAcceptedLogs } from './accepted-log-files.ts';
+import { findLogs, LOST_LOOKUP_CHUNK, type LogRead, readAcceptedLogs } from './accepted-log-files.ts';
 
 let folder: string;
 beforeEach(() => {

@@ -8,10 +8,12 @@ import { createReadStream, existsSync, globSync, lstatSync, readdirSync, realpat
 import { basename, dirname, join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { createGunzip, createZstdDecompress } from 'node:zlib';
-import { LOST_LOOKUP_CHUNK } from '@flash-sale/core/config/limits.ts';
 import type { AcceptedOrder, RejectionReason } from '@flash-sale/core/domain/order.ts';
 import { readAccepted, readRejected } from '@flash-sale/core/runtime/accepted-log.ts';
 import { MANIFEST } from '../backup/manifest.ts';
+
+/** Orders of the accepted-order log that are looked up together. */
+export const LOST_LOOKUP_CHUNK = 1_000;
 
 /** Logs of API processes on any machine, and what a backup keeps of them. */
 const OF_API = /api.*\.log|^accepted-orders\.log/i;

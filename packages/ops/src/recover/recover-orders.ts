@@ -1,6 +1,5 @@
 /** Finds accepted orders that neither ledger nor inventory has, and redelivers them unchanged. */
 import type { Environment } from '@flash-sale/core/config/environment.ts';
-import { LOST_LOOKUP_CHUNK } from '@flash-sale/core/config/limits.ts';
 import type { AcceptedOrder, OrderBatch, OrderOutcome, RejectionReason } from '@flash-sale/core/domain/order.ts';
 import { createInventory, type Inventory } from '@flash-sale/core/inventory/inventory.ts';
 import { createKeys } from '@flash-sale/core/inventory/keys.ts';
@@ -11,7 +10,7 @@ import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
 import { ACCEPTED } from '@flash-sale/core/runtime/accepted-log.ts';
 import { createLogger } from '@flash-sale/core/runtime/logging.ts';
 import { connectForRequests } from '@flash-sale/core/runtime/redis/connect-redis.ts';
-import { findLogs, readAcceptedLogs, reportLogs, reportSkipped } from './accepted-log-files.ts';
+import { findLogs, LOST_LOOKUP_CHUNK, readAcceptedLogs, reportLogs, reportSkipped } from './accepted-log-files.ts';
 
 /** Milliseconds within which the workers end one more of the orders: twice the bound of I3. */
 const NO_PROGRESS_MS = 60_000;
