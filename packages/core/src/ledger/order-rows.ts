@@ -10,7 +10,7 @@ export interface OutcomeRow {
 
 export const SELECT_OUTCOMES = 'SELECT id, status, reason FROM orders WHERE id = ANY($1)';
 
-/** @param onConflict '': all of them must be new. @returns ids of the new ones, if some may not be */
+/** @param onConflict '': all must be new, and nothing is returned. @returns ids of the new ones */
 export async function insertConfirmed(
   client: Client,
   saleId: string,

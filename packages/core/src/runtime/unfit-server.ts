@@ -13,7 +13,7 @@ export class UnfitServerError extends Error {
   }
 }
 
-/** @param waitMs milliseconds for which a server that does not answer is asked again; 0 = one try */
+/** @param waitMs milliseconds for which a server that does not answer is retried; 0 = one try */
 export async function untilFit<Result>(waitMs: number, check: () => Promise<Result>): Promise<Result> {
   const deadline = Date.now() + waitMs;
   for (;;) {
