@@ -10,7 +10,7 @@ import { createKeys } from '@flash-sale/core/inventory/keys.ts';
 import { findSystem } from '@flash-sale/launcher/running-system.ts';
 import { CODES, exitCodeOf, printAudit } from '@flash-sale/ops/audit/audit-report.ts';
 import { auditSales } from '@flash-sale/ops/audit/audit-sale.ts';
-import { connectForAudit } from '@flash-sale/ops/audit/connect-audit.ts';
+import { connectStores } from '@flash-sale/ops/connect-stores.ts';
 import { root, runScript, say } from './command.ts';
 
 const options = { json: { type: 'boolean' }, codes: { type: 'boolean' } } as const;
@@ -22,7 +22,7 @@ await runScript(import.meta.url, 2, { options, allowPositionals: true }, async (
   }
   const { environment } = findSystem(root, process.env, 'REDIS_URL', 'DATABASE_URL');
   const { REDIS_URL: redisUrl, DATABASE_URL: databaseUrl, KEY_PREFIX } = environment;
-  const { redis, pool, close } = await connectForAudit({ redisUrl, databaseUrl });
+  const { redis, pool, close } = await connectStores({ redisUrl, databaseUrl }, 'flash-sale-audit');
   try {
     const asked = positionals.length > 0 ? { saleIds: positionals } : {};
     const report = await auditSales({ redis, pool, keys: createKeys(KEY_PREFIX), ...asked });

@@ -1,7 +1,7 @@
 /** What ledger and inventory hold at the end, by SQL and commands of our own; and what the project's own audit says of it. */
 import { createKeys } from '@flash-sale/core/inventory/keys.ts';
 import { auditSales } from '@flash-sale/ops/audit/audit-sale.ts';
-import { connectForAudit } from '@flash-sale/ops/audit/connect-audit.ts';
+import { connectStores } from '@flash-sale/ops/connect-stores.ts';
 import { listFaults } from '../support/list-faults.ts';
 import type { EndState, LedgerRow, SaleEnd } from './calls.ts';
 import { type ChaosSystem, KEY_PREFIX } from './system.ts';
@@ -45,7 +45,7 @@ export async function nothingIsReserved(system: ChaosSystem, saleIds: readonly s
 /** @returns a line for each violation that the project's own audit finds, and for each sale that it could not check */
 export async function auditViolations(system: ChaosSystem): Promise<string[]> {
   const urls = { redisUrl: system.url('redis'), databaseUrl: system.url('postgres') };
-  const { redis, pool, close } = await connectForAudit(urls);
+  const { redis, pool, close } = await connectStores(urls, 'flash-sale-audit');
   try {
     return listFaults(await auditSales({ redis, pool, keys }));
   } finally {

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { checkRedis } from '@flash-sale/core/runtime/redis/check-redis.ts';
 import { connectForRequests } from '@flash-sale/core/runtime/redis/connect-redis.ts';
 import { auditSales } from '@flash-sale/ops/audit/audit-sale.ts';
-import { connectForAudit } from '@flash-sale/ops/audit/connect-audit.ts';
+import { connectStores } from '@flash-sale/ops/connect-stores.ts';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import type { AnyJson } from '../support/any-json.ts';
 import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.ts';
@@ -163,7 +163,10 @@ test('health asks every master, and the audit finds nothing', async () => {
     headers,
   });
   expect(await jobs.text()).toContain('confirm-orders');
-  const { redis, pool, close } = await connectForAudit({ redisUrl: cluster.url, databaseUrl: world.databaseUrl });
+  const { redis, pool, close } = await connectStores(
+    { redisUrl: cluster.url, databaseUrl: world.databaseUrl },
+    'flash-sale-audit',
+  );
   try {
     for (const saleId of saleIds)
       await eventually(

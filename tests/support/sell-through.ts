@@ -8,7 +8,7 @@ import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
 import { connectForWork } from '@flash-sale/core/runtime/redis/connect-redis.ts';
 import type { AnyRedis } from '@flash-sale/core/runtime/redis/open-redis.ts';
 import { auditSales } from '@flash-sale/ops/audit/audit-sale.ts';
-import { connectForAudit } from '@flash-sale/ops/audit/connect-audit.ts';
+import { connectStores } from '@flash-sale/ops/connect-stores.ts';
 import { root } from '../tidy/source-files.ts';
 import { longestSilenceMs, PASSING, startCrowd, tallyOf } from './buyers.ts';
 import { freePort } from './free-port.ts';
@@ -212,7 +212,7 @@ async function recoverOrders(servers: Servers, apis: readonly ServiceProcess[], 
 
 /** @returns what `npm run audit:sale` would find fault with, over the addresses that the processes have */
 async function audit({ redisUrl, databaseUrl }: Servers, { keys }: World, saleId: string): Promise<string[]> {
-  const { redis, pool, close } = await connectForAudit({ redisUrl, databaseUrl });
+  const { redis, pool, close } = await connectStores({ redisUrl, databaseUrl }, 'flash-sale-audit');
   try {
     const report = await auditSales({ redis, pool, keys, saleIds: [saleId] });
     return listFaults(report).map((fault) => JSON.stringify(fault));

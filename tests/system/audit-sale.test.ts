@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { writeSystemFile } from '@flash-sale/launcher/running-system.ts';
 import type { AuditReport } from '@flash-sale/ops/audit/audit-report.ts';
-import { connectForAudit } from '@flash-sale/ops/audit/connect-audit.ts';
+import { connectStores } from '@flash-sale/ops/connect-stores.ts';
 import { afterAll, beforeAll, expect, inject, test, vi } from 'vitest';
 import { freePort } from '../support/free-port.ts';
 import { PlantedSale } from '../support/planted-sale.ts';
@@ -63,7 +63,7 @@ test('2 and a sentence if no system runs, or an option is unknown; else 0 and th
   });
 });
 
-test.each<[string, () => Promise<Partial<Parameters<typeof connectForAudit>[0]>>, RegExp]>([
+test.each<[string, () => Promise<Partial<Parameters<typeof connectStores>[0]>>, RegExp]>([
   [
     'Redis is unavailable',
     async () => ({ redisUrl: `redis://u:secret@127.0.0.1:${await freePort()}` }),
@@ -84,7 +84,8 @@ test.each<[string, () => Promise<Partial<Parameters<typeof connectForAudit>[0]>>
   ],
 ])('a sentence if %s', async (_, urls, sentence) => {
   const { redisUrl, databaseUrl } = world;
-  const error = await connectForAudit({ redisUrl, databaseUrl, ...(await urls()) }).catch((fault: Error) => fault);
+  const given = { redisUrl, databaseUrl, ...(await urls()) };
+  const error = await connectStores(given, 'flash-sale-audit').catch((fault: Error) => fault);
   expect((error as Error).message).toMatch(sentence);
   expect((error as Error).message).not.toContain('secret');
 });

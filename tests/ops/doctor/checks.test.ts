@@ -171,7 +171,7 @@ const cases: Case[] = [
   ['POSTGRES_CONNECTIONS', 'wrong', 'of 40', pg({ limitOfLogin: 40 }), /DATABASE_POOL_SIZE/],
   ['POSTGRES_CONNECTIONS', 'warning', 'others 60', pg({ others: 60 }), /max_connections/],
   ['POSTGRES_CONNECTIONS', 'warning', 'hold 90, others 10, of 97', pg({ ours: 90, others: 10 }), / = 143/],
-  ['POSTGRES_MIGRATIONS', 'wrong', 'missing: x', { outdated: 'missing: x' }, /npm run migrate/],
+  ['POSTGRES_MIGRATIONS', 'wrong', 'missing: x', pg({ outdated: 'missing: x' }), /npm run migrate/],
 ];
 
 test.each(cases)('%s is %s: %s', (code, outcome, found, changed, fix) => {

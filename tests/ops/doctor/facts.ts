@@ -62,7 +62,6 @@ export const node: RedisNode = {
   slowest: { command: 'EVALSHA', ms: 12 },
   clock: { aheadMs: 3, unsureMs: 1 },
   cluster: null,
-  backlogLimit: 50_000,
 };
 
 const PG_SETTINGS = {
@@ -86,13 +85,13 @@ export const postgres: SeenPostgres = {
   ours: 45,
   others: 2,
   clock: { aheadMs: -3, unsureMs: 1 },
+  outdated: null,
 };
 
 export const good: Facts = {
   settings: readEnvironment(GOOD),
   redis: [node],
   postgres,
-  outdated: null,
   openFiles: 65_536,
   disks: [{ folders: ['/var/lib/shop'], freeBytes: 100 * GIB }],
 };

@@ -18,6 +18,12 @@ async function findingsOf(code: string, databaseUrl = world.databaseUrl) {
   return checkFacts(facts, 'all').filter((finding) => finding.code === code);
 }
 
+test('without servers the doctor says how to get some', async () => {
+  const facts = await readFacts({ settings: readEnvironment({}), folders: [], timeoutMs: 1_000, roundTrips: 1 });
+  const unset = checkFacts(facts, 'all').filter(({ found }) => found.includes('no system runs here'));
+  expect(unset.map(({ fix }) => fix)).toEqual(['npm start, or set REDIS_URL', 'npm start, or set DATABASE_URL']);
+});
+
 test('connections of processes on other machines count', async () => {
   const { pathname } = new URL(world.databaseUrl);
   await world.pool.query(`ALTER DATABASE ${pathname.slice(1)} CONNECTION LIMIT 30`);

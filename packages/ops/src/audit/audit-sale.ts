@@ -4,14 +4,14 @@
  * several snapshots in a row contain it.
  */
 import type { Keys } from '@flash-sale/core/inventory/keys.ts';
+import { readOpenJobs } from '@flash-sale/core/queue/order-queue.ts';
 import type { AnyRedis } from '@flash-sale/core/runtime/redis/open-redis.ts';
 import type { Pool } from 'pg';
 import { type AuditReport, listViolations, type SaleAudit, type Violation } from './audit-report.ts';
 import { checkOrderKeys } from './check-order-keys.ts';
 import { checkSale, readEquation, violation } from './checks.ts';
-import { type JobsSnapshot, readJobs } from './read-jobs.ts';
 import { listSaleIds } from './read-ledger.ts';
-import { numbersOf, readSnapshot, type SaleSnapshot, type SaleStores } from './read-snapshot.ts';
+import { type AuditedJob, numbersOf, readSnapshot, type SaleSnapshot, type SaleStores } from './read-snapshot.ts';
 
 export interface AuditOptions {
   readonly redis: AnyRedis;
@@ -46,25 +46,37 @@ export async function auditSales(options: AuditOptions): Promise<AuditReport> {
   let jobs = await readJobs(redis, keys);
   const queue = createSuspects(bounds.snapshots);
   const ids = saleIds ?? [...(await listSaleIds(pool)), ...jobs.bySale.keys()];
-  const audits = [...new Set(ids)].map((saleId) =>
-    startAudit({ redis, pool, saleKeys: keys.sale(saleId), saleId }, bounds),
+  const audits = new Map(
+    ids.map((saleId) => [saleId, startAudit({ redis, pool, saleKeys: keys.sale(saleId), saleId }, bounds)]),
   );
   for (;;) {
     if (!queue.isDecided()) queue.add(jobs.unreadable);
-    for (const audit of audits) if (!audit.isDone()) await audit.takeSnapshot(jobs);
-    if (queue.isDecided() && audits.every((audit) => audit.isDone())) break;
+    const open = [...audits].filter(([, audit]) => !audit.isDone());
+    for (const [saleId, audit] of open) await audit.takeSnapshot(jobs.bySale.get(saleId) ?? []);
+    if (queue.isDecided() && open.every(([, audit]) => audit.isDone())) break;
     await new Promise((resolve) => setTimeout(resolve, bounds.pauseMs));
     jobs = await readJobs(redis, keys);
   }
-  const sales = audits.map((audit) => audit.result());
+  const sales = [...audits.values()].map((audit) => audit.result());
   const violations = listViolations(queue.violations());
   return {
     at,
     clean: violations.length === 0 && sales.every((sale) => sale.violations.length === 0 && sale.unchecked === null),
-    snapshots: Math.max(queue.count(), ...audits.map((audit) => audit.snapshots())),
+    snapshots: Math.max(queue.count(), ...[...audits.values()].map((audit) => audit.snapshots())),
     sales,
     queue: { violations },
   };
+}
+
+/** The jobs of the queue that are not done, by sale, and those that cannot be read. */
+async function readJobs(redis: AnyRedis, keys: Keys) {
+  const jobs: AuditedJob[] = [];
+  const unreadable: Violation[] = [];
+  for (const { id, batch } of await readOpenJobs(redis, keys.queuePrefix)) {
+    if (batch) jobs.push({ id, ...batch });
+    else unreadable.push(violation('JOB_UNREADABLE', id, 'The data of this job is not a batch of orders.'));
+  }
+  return { bySale: Map.groupBy(jobs, ({ saleId }) => saleId), unreadable };
 }
 
 /** What every snapshot contained. Decided once it is empty, or enough snapshots were taken. */
@@ -97,8 +109,8 @@ function startAudit(stores: SaleStores, bounds: typeof DEFAULTS) {
   let violations: readonly Violation[] | null = null;
 
   return {
-    async takeSnapshot(jobs: JobsSnapshot): Promise<void> {
-      const snapshot = await readSnapshot(stores, jobs.bySale.get(stores.saleId) ?? [], bounds.settleMs);
+    async takeSnapshot(jobs: readonly AuditedJob[]): Promise<void> {
+      const snapshot = await readSnapshot(stores, jobs, bounds.settleMs);
       const { state, ledger, inventory } = snapshot;
       if (isUnknown(snapshot)) {
         throw new UnknownSaleError(`There is no sale "${stores.saleId}", neither in the ledger nor in Redis.`);

@@ -1,7 +1,7 @@
 /** What must be true of one snapshot of a sale. ledger-checks.ts checks the ledger alone. */
 import type { AcceptedOrder } from '@flash-sale/core/domain/order.ts';
 import type { Equation, Violation, ViolationCode } from './audit-report.ts';
-import type { InventorySnapshot } from './read-inventory.ts';
+import { type InventorySnapshot, NUMBERS } from './read-inventory.ts';
 import type { LedgerSnapshot } from './read-ledger.ts';
 import type { SaleSnapshot } from './read-snapshot.ts';
 
@@ -14,7 +14,6 @@ interface Open extends SaleSnapshot {
   readonly reserved: readonly AcceptedOrder[] | null;
 }
 
-const NUMBERS = ['allotment', 'available', 'reserved', 'sold'] as const;
 const SETTINGS = ['orders', 'starts_at', 'ends_at', 'per_buyer_limit', 'paused', 'version', 'epoch'] as const;
 
 const CHECKS = [checkNumbers, checkSettings, checkReservations, checkJobs, checkBuyers] as const;

@@ -5,6 +5,9 @@ import type { SaleKeys } from '@flash-sale/core/inventory/keys.ts';
 import { decodeReservation } from '@flash-sale/core/inventory/reservation.ts';
 import type { AnyRedis } from '@flash-sale/core/runtime/redis/open-redis.ts';
 
+/** The sale's numbers, as fields of its inventory. */
+export const NUMBERS = ['allotment', 'available', 'reserved', 'sold'] as const;
+
 export interface InventorySnapshot {
   /** ms since 1970 by the clock of Redis. */
   readonly at: number;
@@ -66,7 +69,11 @@ export async function readInventory(
 
 /** The clock of the Redis node that has the sale, and the inventory's numbers at that time. */
 export async function readNumbers(redis: AnyRedis, sale: SaleKeys): Promise<{ at: number; numbers: string }> {
-  const replies = await redis.multi().time().hmget(sale.inventory, 'allotment', 'available', 'reserved', 'sold').exec();
+  const replies = await redis
+    .multi()
+    .time()
+    .hmget(sale.inventory, ...NUMBERS)
+    .exec();
   const [time, numbers] = replies as [[null, [string, string]], [unknown, string[] | null]];
   return { at: milliseconds(time[1]), numbers: String(numbers[1]) };
 }

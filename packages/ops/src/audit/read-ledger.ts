@@ -4,6 +4,7 @@
  */
 import { type Client, inTransaction } from '@flash-sale/core/ledger/connect-postgres.ts';
 import { ORDERS_OF_SALE } from '@flash-sale/core/ledger/orders-of-sale.ts';
+import { type LedgerSale, readSale } from '@flash-sale/core/ledger/sale-rows.ts';
 import type { Pool } from 'pg';
 import type { Violation } from './audit-report.ts';
 import { checkLedger } from './ledger-checks.ts';
@@ -22,16 +23,7 @@ export interface LedgerOrder {
   readonly status: string;
 }
 
-interface LedgerSale {
-  readonly allotment: number;
-  readonly sold: number;
-  readonly perBuyerLimit: number;
-  readonly version: number;
-  readonly epoch: number;
-  readonly paused: boolean;
-  /** ms since 1970. */
-  readonly startsAt: number;
-  readonly endsAt: number;
+interface AuditedSale extends LedgerSale {
   readonly hasPendingChange: boolean;
   /** ms since an operator last changed settings or stock, by PostgreSQL's clock. */
   readonly changedMsAgo: number;
@@ -40,7 +32,7 @@ interface LedgerSale {
 }
 
 export interface LedgerSnapshot {
-  readonly sale: LedgerSale;
+  readonly sale: AuditedSale;
   readonly confirmedOrders: number;
   readonly rejectedOrders: number;
   /** Units that the inventory must have committed by its snapshot: confirmed, not reserved. */
@@ -74,7 +66,7 @@ export async function listSaleIds(pool: Pool): Promise<string[]> {
 export async function readLedger(pool: Pool, question: LedgerQuestion): Promise<LedgerSnapshot | null> {
   const { saleId, at, reservedIds, buyerIds, settleMs, now } = question;
   return inSnapshot(pool, async (client) => {
-    const sale = await readSale(client, saleId);
+    const sale = await readAuditedSale(client, saleId);
     if (!sale) return null;
     const counted = [saleId, at, await now(), reservedIds];
     return {
@@ -152,21 +144,18 @@ function inSnapshot<Result>(pool: Pool, read: (client: Client) => Promise<Result
   });
 }
 
-async function readSale(client: Client, saleId: string): Promise<LedgerSale | null> {
+async function readAuditedSale(client: Client, saleId: string): Promise<AuditedSale | null> {
+  const sale = await readSale(client, saleId);
   const msAgo = (time: string): string => `(extract(epoch FROM clock_timestamp() - ${time}) * 1000)::float8`;
-  const { rows } = await client.query<LedgerSale>(
-    `SELECT allotment, sold, per_buyer_limit AS "perBuyerLimit", version,
-            epoch, paused,
-            round(extract(epoch FROM starts_at) * 1000)::float8 AS "startsAt",
-            round(extract(epoch FROM ends_at) * 1000)::float8 AS "endsAt",
-            ${msAgo('coalesce((SELECT max(at) FROM operator_actions WHERE sale_id = s.id), created_at)')} AS "changedMsAgo",
+  const { rows } = await client.query<Omit<AuditedSale, keyof LedgerSale>>(
+    `SELECT ${msAgo('coalesce((SELECT max(at) FROM operator_actions WHERE sale_id = s.id), created_at)')} AS "changedMsAgo",
             EXISTS (SELECT FROM stock_changes WHERE sale_id = s.id AND state = 'pending') AS "hasPendingChange",
             (SELECT ${msAgo('max(coalesce(opened_at, noticed_at))')} FROM inventory_epochs
               WHERE sale_id = s.id) AS "openedMsAgo"
        FROM sales s WHERE id = $1`,
     [saleId],
   );
-  return rows[0] ?? null;
+  return sale && rows[0] ? { ...sale, ...rows[0] } : null;
 }
 
 /**

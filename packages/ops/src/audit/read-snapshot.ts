@@ -2,13 +2,13 @@
  * One snapshot of a sale, read in the order in which an order moves: jobs, inventory, ledger. An
  * order is in at least one of them.
  */
+import type { OrderBatch } from '@flash-sale/core/domain/order.ts';
 import type { SaleKeys } from '@flash-sale/core/inventory/keys.ts';
 import type { AnyRedis } from '@flash-sale/core/runtime/redis/open-redis.ts';
 import type { Pool } from 'pg';
 import type { InventoryState } from './audit-report.ts';
 import { findBuyers } from './find-buyers.ts';
-import { type InventorySnapshot, readInventory, readNumbers } from './read-inventory.ts';
-import type { AuditedJob } from './read-jobs.ts';
+import { type InventorySnapshot, NUMBERS, readInventory, readNumbers } from './read-inventory.ts';
 import { type LedgerSnapshot, readLedger } from './read-ledger.ts';
 
 export interface SaleStores {
@@ -16,6 +16,11 @@ export interface SaleStores {
   readonly pool: Pool;
   readonly saleKeys: SaleKeys;
   readonly saleId: string;
+}
+
+/** A job of the queue that is not done. */
+export interface AuditedJob extends OrderBatch {
+  readonly id: string;
 }
 
 export interface SaleSnapshot {
@@ -31,6 +36,10 @@ export interface SaleSnapshot {
   readonly moved: boolean;
 }
 
+/**
+ * @param jobs of the sale, read before this is called: by then, an order in a job has a reservation
+ * or has ended
+ */
 export async function readSnapshot(
   stores: SaleStores,
   jobs: readonly AuditedJob[],
@@ -57,7 +66,7 @@ export async function readSnapshot(
 }
 
 export function numbersOf({ fields }: InventorySnapshot): string {
-  return String(['allotment', 'available', 'reserved', 'sold'].map((name) => fields.get(name) ?? ''));
+  return String(NUMBERS.map((name) => fields.get(name) ?? ''));
 }
 
 /** Every order and buyer that inventory and jobs name. */

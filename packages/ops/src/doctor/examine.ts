@@ -1,13 +1,11 @@
 /** Reads settings, machine and servers concurrently, in bounded time, and runs every check. */
 import { dirname } from 'node:path';
 import type { Environment } from '@flash-sale/core/config/environment.ts';
-import { WORKER_LOOP_CONNECTIONS } from '@flash-sale/core/config/limits.ts';
 import { isLoopback } from '@flash-sale/core/config/loopback.ts';
-import { checkMigrated } from '@flash-sale/core/ledger/migrate.ts';
 import { CLOCKS_CHECK, DISK_CHECK, type Disk, OPEN_FILES_CHECK, readDisks, readOpenFiles } from './machine.ts';
-import { connectionsNeeded, POSTGRES_CHECKS, readPostgres, type SeenPostgres } from './postgres.ts';
-import { checkRedisNodes, REDIS_CHECKS, type RedisNode, readRedis } from './redis.ts';
-import { type CheckResult, type Finding, ok, runChecks, wrong } from './report.ts';
+import { POSTGRES_CHECKS, readPostgres, type SeenPostgres } from './postgres.ts';
+import { mergeMasters, REDIS_CHECKS, type RedisNode, readRedis } from './redis.ts';
+import { type Check, type CheckResult, type Finding, ok, type Scope, wrong } from './report.ts';
 import { API_CHECKS, SERVICE_CHECKS } from './settings.ts';
 
 /** Every code, with why it matters. `npm run doctor -- --list` prints this table. */
@@ -21,17 +19,16 @@ function whyOf([code, why]: readonly [string, string, unknown]): [string, string
   return [code, why];
 }
 
-/** A server that could not be read: a sentence that says why. */
+/** A server that could not be read: a sentence that says why, and what to do about it. */
 interface Unread {
   readonly unread: string;
+  readonly fix?: string;
 }
 
 export interface Facts {
   readonly settings: Environment;
   readonly redis: readonly RedisNode[] | Unread;
   readonly postgres: SeenPostgres | Unread;
-  /** What the ledger's tables lack, as a sentence; null: nothing. */
-  readonly outdated: string | null;
   readonly openFiles: number | null;
   readonly disks: readonly Disk[];
 }
@@ -47,32 +44,24 @@ export async function readFacts(options: {
   roundTrips: number;
 }): Promise<Facts> {
   const { settings, timeoutMs, roundTrips } = options;
-  const { REDIS_URL, DATABASE_URL, LOG_FILE, BACKLOG_LIMIT: backlogLimit } = settings;
+  const { REDIS_URL, DATABASE_URL, LOG_FILE } = settings;
   const [redis, postgres, openFiles] = await Promise.all([
-    within(timeoutMs, 'REDIS_URL', REDIS_URL, (url) => readRedis({ url, timeoutMs, roundTrips, backlogLimit })),
-    within(timeoutMs, 'DATABASE_URL', DATABASE_URL, async (url) => {
-      const fault = checkMigrated(url).then(
-        () => null,
-        (error: Error) => error.message,
-      );
-      return { ...(await readPostgres(url, timeoutMs)), outdated: await fault };
-    }),
+    within(timeoutMs, 'REDIS_URL', REDIS_URL, (url) => readRedis(url, timeoutMs, roundTrips)),
+    within(timeoutMs, 'DATABASE_URL', DATABASE_URL, (url) => readPostgres(url, timeoutMs)),
     readOpenFiles(),
   ]);
-  const ofRedis =
-    'unread' in redis ? [] : redis.flatMap((node) => (isLoopback(node.host) ? folder(node.config.get('dir')) : []));
-  const ofPostgres =
-    'unread' in postgres || !isLoopback(postgres.host) ? [] : folder(postgres.settings.get('data_directory'));
-  const disks = await readDisks([
+  const ofServers = [
+    ...('unread' in redis ? [] : redis.map(({ host, config }) => ({ host, folder: config.get('dir') }))),
+    ...('unread' in postgres ? [] : [{ host: postgres.host, folder: postgres.settings.get('data_directory') }]),
+  ];
+  const folders = [
     ...options.folders,
-    ...folder(LOG_FILE && dirname(LOG_FILE)),
-    ...ofRedis,
-    ...ofPostgres,
-  ]);
-  return { settings, redis, postgres, outdated: 'unread' in postgres ? null : postgres.outdated, openFiles, disks };
+    LOG_FILE && dirname(LOG_FILE),
+    ...ofServers.map(({ host, folder }) => (isLoopback(host) ? folder : undefined)),
+  ];
+  const disks = await readDisks(folders.filter((folder): folder is string => Boolean(folder)));
+  return { settings, redis, postgres, openFiles, disks };
 }
-
-const folder = (path: string | undefined): string[] => (path ? [path] : []);
 
 /** A server that stops answering would cost `timeoutMs` for each query. */
 async function within<Result>(
@@ -81,7 +70,8 @@ async function within<Result>(
   url: string | undefined,
   read: (url: string) => Promise<Result>,
 ): Promise<Result | Unread> {
-  if (url === undefined) return { unread: `${name} is not set, and no system runs here.` };
+  if (url === undefined)
+    return { unread: `${name} is not set, and no system runs here`, fix: `npm start, or set ${name}` };
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<Unread>((resolve) => {
     timer = setTimeout(() => resolve({ unread: `It did not answer everything within ${ms} ms.` }), ms);
@@ -90,35 +80,26 @@ async function within<Result>(
   return Promise.race([result, late]).finally(() => clearTimeout(timer));
 }
 
-/** @param service which one starts; `all`: the whole system, before a sale */
-export function checkFacts(facts: Facts, service: 'api' | 'worker' | 'all'): Finding[] {
-  const { settings, redis, postgres, outdated, openFiles, disks } = facts;
-  const {
-    MAX_CONNECTIONS: connections,
-    DATABASE_POOL_SIZE: poolOfApi,
-    WORKER_CONCURRENCY: jobs,
-    API_PROCESSES: api,
-    WORKER_PROCESSES: worker,
-  } = settings;
+export function checkFacts(facts: Facts, scope: Scope): Finding[] {
+  const { settings, redis, postgres, openFiles, disks } = facts;
+  const run = <Seen>(checks: readonly Check<Seen>[], seen: Seen): Finding[] =>
+    checks.map(([code, why, check]) => ({ code, ...check(seen, settings, scope), why }));
   const clocks = new Map([
     ...('unread' in redis ? [] : redis.map(({ host, port, clock }) => [`Redis at ${host}:${port}`, clock] as const)),
     ...('unread' in postgres ? [] : [['PostgreSQL', postgres.clock] as const]),
   ]);
-  const needed = connectionsNeeded(
-    { api: poolOfApi, worker: jobs + WORKER_LOOP_CONNECTIONS },
-    service === 'all' ? { api, worker } : service,
-  );
+  const isOfApi = scope !== 'worker';
   return [
-    ...(service === 'worker' ? [] : runChecks(API_CHECKS, settings)),
-    ...runChecks(SERVICE_CHECKS, settings),
-    ...(service === 'worker' ? [] : runChecks([OPEN_FILES_CHECK], { openFiles, connections })),
-    ...disks.flatMap((disk) => runChecks([DISK_CHECK], disk)),
+    ...(isOfApi ? run(API_CHECKS, settings) : []),
+    ...run(SERVICE_CHECKS, settings),
+    ...(isOfApi ? run([OPEN_FILES_CHECK], openFiles) : []),
+    ...disks.flatMap((disk) => run([DISK_CHECK], disk)),
     ...diskNotRead(facts),
-    ...runChecks([CLOCKS_CHECK], clocks),
-    ...('unread' in redis ? unread('REDIS_ANSWERS', redis, 'REDIS_URL') : checkRedisNodes(redis)),
-    ...('unread' in postgres
-      ? unread('POSTGRES_ANSWERS', postgres, 'DATABASE_URL')
-      : runChecks(POSTGRES_CHECKS, { ...postgres, needed, outdated })),
+    ...run([CLOCKS_CHECK], clocks),
+    ...('unread' in redis
+      ? unread('REDIS_ANSWERS', redis, 'REDIS_URL')
+      : mergeMasters(redis.map((node) => ({ node, findings: run(REDIS_CHECKS, node) })))),
+    ...('unread' in postgres ? unread('POSTGRES_ANSWERS', postgres, 'DATABASE_URL') : run(POSTGRES_CHECKS, postgres)),
   ];
 }
 
@@ -138,7 +119,7 @@ function diskNotRead({ postgres, disks }: Facts): Finding[] {
 }
 
 /** A sentence that ends with what to do is cut in two. */
-function unread(code: string, { unread: sentence }: Unread, setting: string): Finding[] {
-  const [, found = sentence, fix = `Start it, or correct ${setting}`] = /^(.*\))\. ([^)]+)$/s.exec(sentence) ?? [];
-  return [finding(code, wrong(found, fix))];
+function unread(code: string, { unread: sentence, fix }: Unread, setting: string): Finding[] {
+  const [, found = sentence, end = `Start it, or correct ${setting}`] = /^(.*\))\. ([^)]+)$/s.exec(sentence) ?? [];
+  return [finding(code, wrong(found, fix ?? end))];
 }

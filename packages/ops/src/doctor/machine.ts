@@ -44,10 +44,10 @@ export async function readDisks(folders: readonly string[]): Promise<Disk[]> {
   }));
 }
 
-export const OPEN_FILES_CHECK: Check<{ openFiles: number | null; connections: number }> = [
+export const OPEN_FILES_CHECK: Check<number | null> = [
   'OPEN_FILES',
   'A process without free file descriptors accepts no connections and cannot reach its servers.',
-  ({ openFiles, connections }) => {
+  (openFiles, { MAX_CONNECTIONS: connections }) => {
     if (openFiles === null) return ok('the limit is unknown: this is not Linux');
     const needed = connections + OWN_FILES;
     const found = `${openFiles}, and MAX_CONNECTIONS=${connections}`;

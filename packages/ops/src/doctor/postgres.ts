@@ -1,11 +1,13 @@
 /** PostgreSQL: reads the server and our connection, and checks both. It reads none of our rows. */
-import { POSTGRES_MAJOR_MIN } from '@flash-sale/core/config/limits.ts';
+import type { Environment } from '@flash-sale/core/config/environment.ts';
+import { POSTGRES_MAJOR_MIN, WORKER_LOOP_CONNECTIONS } from '@flash-sale/core/config/limits.ts';
 import { isLoopback } from '@flash-sale/core/config/loopback.ts';
 import { passwordsOf } from '@flash-sale/core/config/redis-address.ts';
 import { withPostgres } from '@flash-sale/core/ledger/check-postgres.ts';
+import { checkMigrated } from '@flash-sale/core/ledger/migrate.ts';
 import { type ClockReading, readClock } from '@flash-sale/core/runtime/read-clock.ts';
 import type pg from 'pg';
-import { type Check, type CheckResult, ok, warning, wrong } from './report.ts';
+import { type Check, type CheckResult, ok, type Scope, warning, wrong } from './report.ts';
 import { weaknessOf } from './secrets.ts';
 
 /** Connections of what comes and goes: migrations, the audit, the doctor, a person. */
@@ -29,6 +31,8 @@ export interface SeenPostgres {
   /** Connections of others. */
   readonly others: number;
   readonly clock: ClockReading;
+  /** What the ledger's tables lack, as a sentence; null: nothing. */
+  readonly outdated: string | null;
 }
 
 /**
@@ -54,6 +58,10 @@ export function readPostgres(url: string, timeoutMs: number): Promise<SeenPostgr
         );
         return Number(rows[0]?.ms);
       }),
+      outdated: await checkMigrated(url).then(
+        () => null,
+        (error: Error) => error.message,
+      ),
     };
   });
 }
@@ -107,14 +115,7 @@ async function readSession(client: pg.Client, url: string) {
   } as const;
 }
 
-/** A server, and the connections that our processes need. */
-export interface PostgresFacts extends SeenPostgres {
-  readonly needed: { readonly connections: number; readonly what: string; readonly comeOnTop: boolean };
-  /** What the ledger's tables lack, as a sentence; null: nothing. */
-  readonly outdated: string | null;
-}
-
-export const POSTGRES_CHECKS: readonly Check<PostgresFacts>[] = [
+export const POSTGRES_CHECKS: readonly Check<SeenPostgres>[] = [
   [
     'POSTGRES_ANSWERS',
     'PostgreSQL is the ledger: without it no order is confirmed.',
@@ -177,7 +178,7 @@ function set(what: string): string {
  * Batches of one sale wait for each other and then read what the other wrote. A stricter isolation
  * level forbids that.
  */
-function checkSettings({ settings }: PostgresFacts): CheckResult {
+function checkSettings({ settings }: SeenPostgres): CheckResult {
   const level = settings.get('default_transaction_isolation');
   const off = ['fsync', 'full_page_writes', 'synchronous_commit'].filter((name) => settings.get(name) === 'off');
   const faults = [
@@ -191,35 +192,24 @@ function checkSettings({ settings }: PostgresFacts): CheckResult {
 }
 
 /** The settings count this machine's processes, the server those of all machines. */
-function checkConnections({ settings, limitOfLogin, ours, others, needed }: PostgresFacts): CheckResult {
+function checkConnections(
+  { settings, limitOfLogin, ours, others }: SeenPostgres,
+  { API_PROCESSES: api, WORKER_PROCESSES: worker, DATABASE_POOL_SIZE: ofApi, WORKER_CONCURRENCY }: Environment,
+  scope: Scope,
+): CheckResult {
+  const ofWorker = WORKER_CONCURRENCY + WORKER_LOOP_CONNECTIONS;
+  const ofAll = api * ofApi + worker * ofWorker + CONNECTIONS_OF_COMMANDS;
+  const needed = { api: ofApi, worker: ofWorker, all: ofAll }[scope];
+  const isAll = scope === 'all';
+  const what = isAll ? `${api} API × ${ofApi} + ${worker} worker × ${ofWorker} and commands` : 'this process';
   const number = (name: string): number => Number(settings.get(name) ?? 0);
   const max = number('max_connections');
-  const room = Math.min(
-    max - number('superuser_reserved_connections') - number('reserved_connections'),
-    limitOfLogin ?? max,
-  );
-  const { connections, what, comeOnTop } = needed;
-  const found = `${connections} for ${what}; processes of all machines hold ${ours}, others ${others}, of ${room}`;
-  const fix = `${set(`max_connections = ${max + connections}`)}, and a restart; or a lower DATABASE_POOL_SIZE`;
-  if (!comeOnTop && connections > room) return wrong(found, fix);
-  const total = comeOnTop ? ours + connections : Math.max(ours, connections);
+  const free = max - number('superuser_reserved_connections') - number('reserved_connections');
+  const room = Math.min(free, limitOfLogin ?? max);
+  const found = `${needed} for ${what}; processes of all machines hold ${ours}, others ${others}, of ${room}`;
+  const fix = `${set(`max_connections = ${max + needed}`)}, and a restart; or a lower DATABASE_POOL_SIZE`;
+  if (isAll && needed > room) return wrong(found, fix);
+  // A process that starts needs its connections on top of those that are open.
+  const total = isAll ? Math.max(ours, needed) : ours + needed;
   return total + others > room ? warning(found, fix) : ok(found);
-}
-
-/**
- * @param pool connections of one process, by kind
- * @param processes by kind; or the kind of the one that starts
- */
-export function connectionsNeeded(
-  pool: { api: number; worker: number },
-  processes: 'api' | 'worker' | { api: number; worker: number },
-): PostgresFacts['needed'] {
-  if (typeof processes === 'string') return { connections: pool[processes], what: 'this process', comeOnTop: true };
-  const { api, worker } = processes;
-  const connections = pool.api * api + pool.worker * worker + CONNECTIONS_OF_COMMANDS;
-  return {
-    connections,
-    what: `${api} API × ${pool.api} + ${worker} worker × ${pool.worker} and commands`,
-    comeOnTop: false,
-  };
 }

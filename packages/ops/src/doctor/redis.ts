@@ -1,4 +1,5 @@
 /** Redis: reads the server, or every master of a cluster, and checks it. It reads no keys. */
+import type { Environment } from '@flash-sale/core/config/environment.ts';
 import { REDIS_MAJOR_MIN } from '@flash-sale/core/config/limits.ts';
 import { isLoopback } from '@flash-sale/core/config/loopback.ts';
 import { passwordsOf, type RedisAddress, readRedisAddress } from '@flash-sale/core/config/redis-address.ts';
@@ -6,17 +7,7 @@ import { type ClockReading, readClock } from '@flash-sale/core/runtime/read-cloc
 import { fieldOf, readFromRedis } from '@flash-sale/core/runtime/redis/check-redis.ts';
 import { endpointOf, mastersOf } from '@flash-sale/core/runtime/redis/open-redis.ts';
 import type { Redis } from 'ioredis';
-import {
-  bytes,
-  type Check,
-  type CheckResult,
-  type Finding,
-  milliseconds,
-  ok,
-  runChecks,
-  warning,
-  wrong,
-} from './report.ts';
+import { bytes, type Check, type CheckResult, type Finding, milliseconds, ok, warning, wrong } from './report.ts';
 import { weaknessOf } from './secrets.ts';
 
 /** An order makes two or three round trips in a row. On one network each takes below 1 ms. */
@@ -53,21 +44,13 @@ export interface RedisNode {
   readonly clock: ClockReading;
   /** CLUSTER INFO; null: not a cluster. */
   readonly cluster: string | null;
-  /** Orders of a sale that may wait for the ledger. */
-  readonly backlogLimit: number;
 }
 
 /**
- * @param options.timeoutMs milliseconds for the connection, and then for each answer
+ * @param timeoutMs milliseconds for the connection, and then for each answer
  * @throws UnfitServerError if it does not answer, or refuses the login
  */
-export function readRedis(options: {
-  url: string;
-  timeoutMs: number;
-  roundTrips: number;
-  backlogLimit: number;
-}): Promise<RedisNode[]> {
-  const { url, timeoutMs, roundTrips, backlogLimit } = options;
+export function readRedis(url: string, timeoutMs: number, roundTrips: number): Promise<RedisNode[]> {
   const named = readRedisAddress(url)?.kind ?? 'server';
   const weakness = passwordsOf(url).flatMap((password) => weaknessOf(password) ?? [])[0] ?? null;
   const read = async (node: Redis): Promise<RedisNode> => {
@@ -88,7 +71,6 @@ export function readRedis(options: {
         return Number(seconds) * 1_000 + Number(micros) / 1_000;
       }),
       cluster: fieldOf(info, 'cluster_enabled') === '1' ? String(await node.cluster('INFO')) : null,
-      backlogLimit,
     };
   };
   return readFromRedis(url, timeoutMs, (redis) => Promise.all(mastersOf(redis).map(read)));
@@ -178,14 +160,14 @@ export const REDIS_CHECKS: readonly Check<RedisNode>[] = [
 ];
 
 /** A line for a check that all masters pass, else a line for each that does not. */
-export function checkRedisNodes(nodes: readonly RedisNode[]): Finding[] {
-  const findings = nodes.map((node) => runChecks(REDIS_CHECKS, node));
+export function mergeMasters(masters: readonly { node: RedisNode; findings: readonly Finding[] }[]): Finding[] {
   return REDIS_CHECKS.flatMap((_, i) => {
-    const all = findings.map((one) => one[i] as Finding);
-    if (all.length === 1) return all;
-    const placed = all.map((one, n) => ({ ...one, found: `${placeOf(nodes[n] as RedisNode)}: ${one.found}` }));
-    const bad = placed.filter(({ outcome }) => outcome !== 'ok');
-    return bad.length > 0 ? bad : [{ ...(all[0] as Finding), found: `${all[0]?.found} (${all.length} masters)` }];
+    const all = masters.map(({ node, findings }) => ({ node, ...(findings[i] as Finding) }));
+    const [{ node: _node, ...first }] = all as [(typeof all)[number]];
+    if (all.length === 1) return [first];
+    const bad = all.filter(({ outcome }) => outcome !== 'ok');
+    if (bad.length === 0) return [{ ...first, found: `${first.found} (${all.length} masters)` }];
+    return bad.map(({ node, ...one }) => ({ ...one, found: `${placeOf(node)}: ${one.found}` }));
   });
 }
 
@@ -253,7 +235,7 @@ function checkReplicas(node: RedisNode): CheckResult {
   return ok(found);
 }
 
-function checkMemory(node: RedisNode): CheckResult {
+function checkMemory(node: RedisNode, { BACKLOG_LIMIT }: Environment): CheckResult {
   const number = (name: string): number => Number(fieldOf(node.info, name));
   const policy = fieldOf(node.info, 'maxmemory_policy');
   if (policy !== 'noeviction')
@@ -268,9 +250,9 @@ function checkMemory(node: RedisNode): CheckResult {
   const found = `${bytes(free)} of ${bytes(most)} free`;
   const more = setConfig(node, `maxmemory ${megabytes(most * 2)}`);
   if (free === 0) return wrong(`${found}: it refuses orders`, more);
-  const backlog = node.backlogLimit * ORDER_BYTES;
+  const backlog = BACKLOG_LIMIT * ORDER_BYTES;
   if (free < backlog) {
-    const need = `BACKLOG_LIMIT=${node.backlogLimit} orders of one sale need ${bytes(backlog)}`;
+    const need = `BACKLOG_LIMIT=${BACKLOG_LIMIT} orders of one sale need ${bytes(backlog)}`;
     return warning(`${found}; ${need}`, `${more}; or a lower BACKLOG_LIMIT`);
   }
   return free < most * MEMORY_FREE_SHARE ? warning(found, more) : ok(found);

@@ -1,4 +1,5 @@
 /** What the doctor reports: a finding for each check, and how findings are printed. */
+import type { Environment } from '@flash-sale/core/config/environment.ts';
 
 type Outcome = 'ok' | 'warning' | 'wrong';
 
@@ -15,8 +16,15 @@ export interface Finding extends CheckResult {
   readonly why: string;
 }
 
+/** Which process starts; `all`: the whole system, before a sale. */
+export type Scope = 'api' | 'worker' | 'all';
+
 /** One row of a table: code, why it matters (true whatever was found), and the check itself. */
-export type Check<Facts> = readonly [code: string, why: string, check: (facts: Facts) => CheckResult];
+export type Check<Seen> = readonly [
+  code: string,
+  why: string,
+  check: (seen: Seen, settings: Environment, scope: Scope) => CheckResult,
+];
 
 export interface DoctorReport {
   /** ISO 8601, by this machine's clock. */
@@ -38,10 +46,6 @@ export function warning(found: string, fix: string): CheckResult {
 /** It does not work, loses orders or admits strangers. */
 export function wrong(found: string, fix: string): CheckResult {
   return { outcome: 'wrong', found, fix };
-}
-
-export function runChecks<Facts>(checks: readonly Check<Facts>[], facts: Facts): Finding[] {
-  return checks.map(([code, why, check]) => ({ code, ...check(facts), why }));
 }
 
 export function reportOf(findings: readonly Finding[]): DoctorReport {

@@ -3,13 +3,11 @@ import type { Environment } from '@flash-sale/core/config/environment.ts';
 import type { AcceptedOrder, OrderBatch, OrderOutcome, RejectionReason } from '@flash-sale/core/domain/order.ts';
 import { createInventory, type Inventory } from '@flash-sale/core/inventory/inventory.ts';
 import { createKeys } from '@flash-sale/core/inventory/keys.ts';
-import { connectPostgres } from '@flash-sale/core/ledger/connect-postgres.ts';
 import { createOrderStore, type OrderStore } from '@flash-sale/core/ledger/order-store.ts';
 import { createSaleStore, type SaleStore } from '@flash-sale/core/ledger/sale-store.ts';
 import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
 import { ACCEPTED } from '@flash-sale/core/runtime/accepted-log.ts';
-import { createLogger } from '@flash-sale/core/runtime/logging.ts';
-import { connectForRequests } from '@flash-sale/core/runtime/redis/connect-redis.ts';
+import { connectStores } from '../connect-stores.ts';
 import { findLogs, LOST_LOOKUP_CHUNK, readAcceptedLogs, reportLogs, reportSkipped } from './accepted-log-files.ts';
 
 /** Milliseconds within which the workers end one more of the orders: twice the bound of I3. */
@@ -21,7 +19,7 @@ const EPOCH = 0;
 export interface Recovery {
   readonly redisUrl: string;
   readonly databaseUrl: string;
-  readonly settings: Pick<Environment, 'KEY_PREFIX' | 'REQUEST_TIMEOUT_MS'>;
+  readonly settings: Pick<Environment, 'KEY_PREFIX'>;
   /** As of findLogs. */
   readonly files: readonly string[];
   /** Reports what is lost and changes nothing. */
@@ -37,13 +35,9 @@ type Stores = { inventory: Inventory; orders: OrderStore; sales: SaleStore };
  */
 export async function recoverOrders(recovery: Recovery): Promise<boolean> {
   const { redisUrl, databaseUrl, settings, files, dryRun, say } = recovery;
-  const log = createLogger('recover-orders', 'warn');
-  const timeoutMs = settings.REQUEST_TIMEOUT_MS;
   const keys = createKeys(settings.KEY_PREFIX);
-  const { redis, connect, close } = connectForRequests({ url: redisUrl, name: 'recover-orders', log, timeoutMs });
-  const pool = connectPostgres({ url: databaseUrl, size: 2, timeoutMs, name: 'flash-sale-recover', log });
+  const { redis, pool, close } = await connectStores({ redisUrl, databaseUrl }, 'flash-sale-recover');
   try {
-    await connect();
     const orders = createOrderStore(pool);
     const stores = { inventory: createInventory({ redis, keys }), orders, sales: createSaleStore(pool) };
     const isAllRead = reportSkipped(files, say);
@@ -58,7 +52,7 @@ export async function recoverOrders(recovery: Recovery): Promise<boolean> {
     await queue.close();
     return (await waitForEnds(orders, found.lost, say)) && isComplete;
   } finally {
-    await Promise.all([close(), pool.end()]);
+    await close();
   }
 }
 
