@@ -1,31 +1,26 @@
-/** What an attacker who reaches the port may try: framing, headers, paths, floods. SECURITY.md has the table. */
-import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+/** What an attacker who reaches the port may try: framing, headers, paths, floods. */
+import { beforeAll, describe, expect, test } from 'vitest';
+import { ask, BEARER, useApi, useWorld, withApi } from '../support/fixtures.ts';
 import { openRaw, request, sendRaw, statusesOf } from '../support/raw-connection.ts';
-import { ADMIN_TOKEN, type RunningApi, startApi } from '../support/running-system.ts';
 import { makeSale } from '../support/sales.ts';
-import { eventually, openWorld, type World } from '../support/world.ts';
+import { eventually } from '../support/world.ts';
 
-let world: World;
-let api: RunningApi;
+const world = useWorld();
+const api = useApi(world);
 /** Its operators have a port of their own: their routes do not exist here. */
-let buyersOnly: RunningApi;
+const buyersOnly = useApi(world, () => ({ ADMIN_PORT: 5_999 }));
+const portOf = ({ url }: { url: string }): number => Number(new URL(url).port);
 let port: number;
 let saleId: string;
 
 beforeAll(async () => {
-  world = await openWorld(inject('template'));
-  [api, buyersOnly] = await Promise.all([startApi(world), startApi(world, { ADMIN_PORT: 5_999 })]);
-  port = Number(new URL(api.url).port);
+  port = portOf(api);
   saleId = (await makeSale(world, { units: 1_000_000 })).id;
-});
-afterAll(async () => {
-  await Promise.all([api.close(), buyersOnly.close()]);
-  await world.close();
 });
 
 type Status = number | 'closed';
 
-/** Sends all of them at once, each on a connection of its own. @returns by name: what is not as it must be */
+/** Sends all at once, each on its own connection. @returns responses that fail the check, by name */
 async function sendAll(
   requests: Readonly<Record<string, string>>,
   check: (statuses: number[], received: string) => boolean,
@@ -46,10 +41,10 @@ const isOneOf =
     allowed.includes(status) && more.length === 0;
 const byName = (list: readonly string[], make: (value: string) => string): Record<string, string> =>
   Object.fromEntries(list.map((value) => [value.slice(0, 60), make(value)]));
-const available = async () => (await api.connections.inventory.read(saleId)).numbers?.available ?? 0;
+const available = async () => (await api.available(saleId)) ?? 0;
 
 describe('framing', () => {
-  /** A second request in what may be taken for the body of the first one. */
+  /** A second request in what may be read as the body of the first one. */
   const INNER = request('GET /health/live');
   const CHUNKED = 'Transfer-Encoding: chunked';
   const JSON_TYPE = 'Content-Type: application/json';
@@ -142,20 +137,12 @@ describe('framing', () => {
   test.each(['/%zz', '/api/orders/%', `/api/flash-sales/${'x'.repeat(200)}`])(
     'a path that cannot be parsed is counted, and its refusal is not cached: %s',
     async (path) => {
-      const own = await startApi(world);
-      try {
-        const metrics = await own.connections.metrics.listen({ host: '127.0.0.1', port: 0 });
-        const response = await fetch(own.url + path);
-        expect([response.headers.get('cache-control'), response.headers.get('x-content-type-options')]).toEqual([
-          'private, no-store',
-          'nosniff',
-        ]);
-        const { code } = (await response.json()) as { code: string };
-        const text = await (await fetch(`http://127.0.0.1:${metrics.port}/metrics`)).text();
-        expect(text).toContain(`flash_sale_refusals_total{code="${code}"} 1`);
-      } finally {
-        await own.close();
-      }
+      await withApi(world, {}, async (own) => {
+        const { headers, body } = await own.get(path);
+        expect(headers.get('cache-control')).toBe('private, no-store');
+        expect(headers.get('x-content-type-options')).toBe('nosniff');
+        expect(await own.metrics()).toContain(`flash_sale_refusals_total{code="${body.code}"} 1`);
+      });
     },
   );
 });
@@ -258,12 +245,11 @@ describe('paths', () => {
   const get = (path: string) => request(`GET ${path}`, ['X-User-ID: ann', 'Connection: close']);
 
   test.each(['/api/admin/sales', '/api/admin/orders/x', '/admin/queues', '/admin/queues/api/queues', '/metrics'])(
-    'no spelling of %s passes the operator’s token, nor leads to it from the buyers’ port',
+    'no spelling of %s passes the operator’s token, or reaches it on the buyers’ port',
     async (path) => {
       const requests = byName([path, ...spellingsOf(path)], get);
       expect(await sendAll(requests, isOneOf(400, 401, 404, 'closed'))).toEqual({});
-      const at = Number(new URL(buyersOnly.url).port);
-      expect(await sendAll(requests, isOneOf(400, 404, 'closed'), at)).toEqual({});
+      expect(await sendAll(requests, isOneOf(400, 404, 'closed'), portOf(buyersOnly))).toEqual({});
     },
   );
 
@@ -276,7 +262,7 @@ describe('paths', () => {
     const requests = Object.fromEntries(
       found.map((path) => [
         path,
-        request(`GET ${path}`, [`Authorization: Bearer ${ADMIN_TOKEN}`, 'Connection: close']),
+        request(`GET ${path}`, [`Authorization: ${BEARER.authorization}`, 'Connection: close']),
       ]),
     );
     const isInside = (_statuses: number[], received: string) =>
@@ -304,11 +290,11 @@ describe('paths', () => {
   });
 });
 
-test('responses that nobody reads are bounded, and other clients are served', async () => {
+test('unread responses are bounded, and other clients are served', async () => {
   const text = request('GET /docs/static/swagger-ui-bundle.js').repeat(20);
   const unread = Array.from({ length: 20 }, () => openRaw(port, text));
   for (const { socket } of unread) socket.pause();
-  const status = async (path: string) => (await fetch(api.url + path)).status;
+  const status = async (path: string) => (await ask(api.url + path)).status;
   try {
     await eventually('no more are taken', 10_000, async () => (await status('/docs/static/index.html')) === 503);
     expect(await status('/api/flash-sales')).toBe(200);

@@ -1,37 +1,31 @@
-/** Who is let in where: pages of other origins, operators on a port of their own, and what browsers are told of pages. Over real HTTP. */
+/** Pages of other origins, operators on a port of their own, and security headers. Over real HTTP. */
 import { buildAdminApp } from '@flash-sale/api/app.ts';
-import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import { ADMIN_TOKEN, type RunningApi, settingsFor, startApi } from '../support/running-system.ts';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { ask, BEARER, LOGIN, type TestApi, times, useApi, useWorld, withApi } from '../support/fixtures.ts';
+import { settingsFor } from '../support/running-system.ts';
 import { makeSale } from '../support/sales.ts';
-import { openWorld, type World } from '../support/world.ts';
-
-let world: World;
-let api: RunningApi;
-let apart: RunningApi;
-let admin: { url: string; close(): Promise<void> };
 
 const SHOP = 'https://shop.example';
-const operator = { authorization: `Bearer ${ADMIN_TOKEN}` };
-const login = { authorization: `Basic ${Buffer.from(`admin:${ADMIN_TOKEN}`).toString('base64')}` };
+const APART = { CORS_ORIGINS: `${SHOP}, https://other.example`, ADMIN_PORT: 5_999 };
+
+const world = useWorld();
+const api = useApi(world);
+const apart = useApi(world, () => APART);
+let admin: { url: string; close(): Promise<void> };
 
 beforeAll(async () => {
-  world = await openWorld(inject('template'));
-  const changed = { CORS_ORIGINS: `${SHOP}, https://other.example`, ADMIN_PORT: 5_999 };
-  [api, apart] = await Promise.all([startApi(world), startApi(world, changed)]);
-  const adminApp = await buildAdminApp(settingsFor(world, changed), apart.connections, world.log);
-  admin = { url: await adminApp.listen({ host: '127.0.0.1', port: 0 }), close: () => adminApp.close() };
+  const app = await buildAdminApp(settingsFor(world, APART), apart.connections, world.log);
+  admin = { url: await app.listen({ host: '127.0.0.1', port: 0 }), close: () => app.close() };
 });
-afterAll(async () => {
-  await admin.close();
-  await Promise.all([api.close(), apart.close()]);
-  await world.close();
-});
+afterAll(() => admin.close());
 
-const preflight = (origin: string, at = apart) =>
-  fetch(`${at.url}/api/flash-sales/x/order`, {
+const preflight = (origin: string, at: TestApi = apart) =>
+  at.ask('/api/flash-sales/x/order', {
     method: 'OPTIONS',
     headers: { origin, 'access-control-request-method': 'POST', 'access-control-request-headers': 'x-user-id' },
   });
+const corsHeaders = ({ headers }: { headers: Headers }): string[] =>
+  [...headers.keys()].filter((name) => name.startsWith('access-control'));
 
 test('a page of an allowed origin may order, and can read refusals and Retry-After', async () => {
   const asked = await preflight(SHOP);
@@ -40,11 +34,11 @@ test('a page of an allowed origin may order, and can read refusals and Retry-Aft
   expect(asked.headers.get('access-control-allow-headers')).toContain('x-user-id');
   expect(asked.headers.get('access-control-max-age')).toBe('7200');
   for (const path of ['/api/flash-sales', '/api/flash-sales/none', '/api/orders/none']) {
-    const answer = await fetch(`${apart.url}${path}`, { headers: { origin: SHOP } });
-    expect(answer.headers.get('access-control-allow-origin'), path).toBe(SHOP);
-    expect(answer.headers.get('access-control-expose-headers'), path).toContain('retry-after, ratelimit');
-    expect(answer.headers.get('vary'), path).toMatch(/origin/i);
-    expect(answer.headers.get('access-control-allow-credentials'), path).toBeNull();
+    const { headers } = await apart.get(path, { origin: SHOP });
+    expect(headers.get('access-control-allow-origin'), path).toBe(SHOP);
+    expect(headers.get('access-control-expose-headers'), path).toContain('retry-after, ratelimit');
+    expect(headers.get('vary'), path).toMatch(/origin/i);
+    expect(headers.get('access-control-allow-credentials'), path).toBeNull();
   }
 });
 
@@ -56,16 +50,13 @@ test.each([
   'https://SHOP.example',
   'null',
 ])('a page of %s reads nothing', async (origin) => {
-  expect((await preflight(origin)).headers.get('access-control-allow-origin')).toBeNull();
-  const answer = await fetch(`${apart.url}/api/flash-sales`, { headers: { origin } });
-  expect(answer.headers.get('access-control-allow-origin')).toBeNull();
+  for (const { headers } of [await preflight(origin), await apart.get('/api/flash-sales', { origin })])
+    expect(headers.get('access-control-allow-origin')).toBeNull();
 });
 
 test('preflights are limited and counted like any other request, and a page can read the refusal', async () => {
-  const limited = await startApi(world, { CORS_ORIGINS: SHOP, IP_RATE_LIMIT: 3 });
-  const metrics = await limited.connections.metrics.listen({ host: '127.0.0.1', port: 0 });
-  try {
-    const told = await Promise.all(Array.from({ length: 20 }, () => preflight(SHOP, limited)));
+  await withApi(world, { CORS_ORIGINS: SHOP, IP_RATE_LIMIT: 3 }, async (limited) => {
+    const told = await times(20, () => preflight(SHOP, limited));
     const passed = told.filter(({ status }) => status === 200);
     // A second may end between them.
     expect(passed.length).toBeGreaterThanOrEqual(3);
@@ -73,19 +64,13 @@ test('preflights are limited and counted like any other request, and a page can 
     const refused = told.filter(({ status }) => status === 429);
     expect(refused.length).toBe(20 - passed.length);
     for (const { headers } of refused) expect(headers.get('access-control-allow-origin')).toBe(SHOP);
-    const counted = await fetch(`http://127.0.0.1:${metrics.port}/metrics`);
-    expect(await counted.text()).toMatch(
-      new RegExp(`_count{route="OPTIONS \\*",kind="refused"} ${refused.length}$`, 'm'),
-    );
-  } finally {
-    metrics.close();
-    await limited.close();
-  }
+    const counted = `_count{route="OPTIONS *",kind="refused"} ${refused.length}\n`;
+    expect(await limited.metrics()).toContain(counted);
+  });
 });
 
 test('without ADMIN_PORT, pages of an allowed origin reach the routes of buyers only', async () => {
-  const one = await startApi(world, { CORS_ORIGINS: SHOP });
-  try {
+  await withApi(world, { CORS_ORIGINS: SHOP }, async (one) => {
     for (const path of [
       '/api/admin/sales',
       '/%61pi/admin/sales',
@@ -95,52 +80,39 @@ test('without ADMIN_PORT, pages of an allowed origin reach the routes of buyers 
       '/health',
       '/nowhere',
     ]) {
-      const asked = await fetch(one.url + path, {
+      const asked = await one.ask(path, {
         method: 'OPTIONS',
         headers: { origin: SHOP, 'access-control-request-method': 'POST' },
       });
       expect(asked.status, path).toBe(404);
-      const read = await fetch(one.url + path, {
-        headers: { ...(path.startsWith('/admin') ? login : operator), origin: SHOP },
-      });
-      for (const { headers } of [asked, read])
-        expect(
-          [...headers.keys()].filter((name) => name.startsWith('access-control')),
-          path,
-        ).toEqual([]);
+      const read = await one.get(path, { ...(path.startsWith('/admin') ? LOGIN : BEARER), origin: SHOP });
+      expect([...corsHeaders(asked), ...corsHeaders(read)], path).toEqual([]);
     }
     expect((await preflight(SHOP, one)).headers.get('access-control-allow-origin')).toBe(SHOP);
-  } finally {
-    await one.close();
-  }
+  });
 });
 
 test('without allowed origins no CORS header is sent', async () => {
   const asked = await preflight(SHOP, api);
-  const answer = await fetch(`${api.url}/api/flash-sales`, { headers: { origin: SHOP } });
-  for (const { headers } of [asked, answer])
-    expect([...headers.keys()].filter((name) => name.startsWith('access-control'))).toEqual([]);
   expect(asked.status).toBe(404);
+  expect([...corsHeaders(asked), ...corsHeaders(await api.get('/api/flash-sales', { origin: SHOP }))]).toEqual([]);
 });
 
-test('with ADMIN_PORT, operators’ routes, board and their reference are only there', async () => {
+test('with ADMIN_PORT, operators’ routes, the board and their reference are only on that port', async () => {
   const sale = await makeSale(world);
-  for (const path of ['/api/admin/sales', `/api/admin/sales/${sale.id}`, '/api/admin/orders/x', '/admin/queues']) {
-    for (const headers of [operator, login]) {
-      const hidden = await fetch(`${apart.url}${path}`, { headers });
-      expect([hidden.status, ((await hidden.json()) as { code: string }).code], path).toEqual([404, 'NOT_FOUND']);
-    }
-  }
-  expect((await fetch(`${admin.url}/api/admin/sales/${sale.id}`, { headers: operator })).status).toBe(200);
-  expect((await fetch(`${admin.url}/api/admin/sales/${sale.id}`)).status).toBe(401);
-  expect((await fetch(`${admin.url}/admin/queues`, { headers: login })).status).toBe(200);
-  expect((await fetch(`${admin.url}/health/ready`)).status).toBe(200);
-  const cross = await fetch(`${admin.url}/api/admin/sales`, { headers: { ...operator, origin: SHOP } });
-  expect([cross.status, cross.headers.get('access-control-allow-origin')]).toEqual([200, null]);
+  const ofSale = `/api/admin/sales/${sale.id}`;
+  for (const path of ['/api/admin/sales', ofSale, '/api/admin/orders/x', '/admin/queues'])
+    for (const headers of [BEARER, LOGIN]) expect((await apart.get(path, headers)).word, path).toBe('404 NOT_FOUND');
+  const statusOf = async (path: string, headers = {}) => (await ask(admin.url + path, { headers })).status;
+  expect(await statusOf(ofSale, BEARER)).toBe(200);
+  expect(await statusOf(ofSale)).toBe(401);
+  expect(await statusOf('/admin/queues', LOGIN)).toBe(200);
+  expect(await statusOf('/health/ready')).toBe(200);
+  const cross = await ask(`${admin.url}/api/admin/sales`, { headers: { ...BEARER, origin: SHOP } });
+  expect([cross.status, corsHeaders(cross)]).toEqual([200, []]);
   for (const path of [`/api/flash-sales/${sale.id}`, '/api/flash-sales', '/api/orders/x'])
-    expect((await fetch(`${admin.url}${path}`)).status, path).toBe(404);
-  const paths = async (url: string) =>
-    Object.keys(((await (await fetch(`${url}/docs/json`)).json()) as { paths: object }).paths);
+    expect(await statusOf(path), path).toBe(404);
+  const paths = async (url: string) => Object.keys((await ask(`${url}/docs/json`)).body.paths);
   expect((await paths(apart.url)).filter((path) => path.includes('admin'))).toEqual([]);
   expect((await paths(admin.url)).filter((path) => path.includes('flash-sales'))).toEqual([]);
 });
@@ -148,9 +120,9 @@ test('with ADMIN_PORT, operators’ routes, board and their reference are only t
 test('pages load nothing from other origins and cannot be framed; other responses are nosniff', async () => {
   for (const [path, headers] of [
     ['/docs', {}],
-    ['/admin/queues', login],
+    ['/admin/queues', LOGIN],
   ] as const) {
-    const page = await fetch(`${api.url}${path}`, { headers });
+    const page = await api.get(path, headers);
     expect(page.status).toBe(200);
     const policy = page.headers.get('content-security-policy') ?? '';
     expect(policy).toContain("default-src 'self'");
@@ -158,11 +130,11 @@ test('pages load nothing from other origins and cannot be framed; other response
     expect(policy).not.toMatch(/https?:|unsafe-eval|\*/);
     expect(page.headers.get('x-frame-options')).toBe('DENY');
     expect(page.headers.get('referrer-policy')).toBe('no-referrer');
-    // What the policy would stop: a script in the page itself. Data is none.
-    const scripts = [...(await page.text()).matchAll(/<script\b([^>]*)>/g)].map((match) => match[1] as string);
+    // The policy would stop a script that stands in the page itself; data is allowed.
+    const scripts = [...page.text.matchAll(/<script\b([^>]*)>/g)].map((match) => match[1] as string);
     expect(scripts.filter((tag) => !/\bsrc=|type="application\/json"/.test(tag))).toEqual([]);
     expect(scripts.length).toBeGreaterThan(0);
   }
   for (const path of ['/api/flash-sales', '/nowhere', '/health/live', '/%zz'])
-    expect((await fetch(`${api.url}${path}`)).headers.get('x-content-type-options'), path).toBe('nosniff');
+    expect((await api.get(path)).headers.get('x-content-type-options'), path).toBe('nosniff');
 });

@@ -1,77 +1,50 @@
-/** Idempotency-Key: a buyer whose reply was lost asks again and gets the same order. Over real HTTP, with a real kill. */
-import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
-import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import type { AnyJson } from '../support/any-json.ts';
+/** Idempotency-Key: a buyer whose reply was lost asks again and gets the same order. */
+import { setTimeout as pause } from 'node:timers/promises';
+import { expect, test } from 'vitest';
+import { ask, times, useApi, useWorker, useWorld } from '../support/fixtures.ts';
 import { freePort } from '../support/free-port.ts';
-import { type RunningApi, startApi, startProcess, startWorkerHere } from '../support/running-system.ts';
+import { startProcess } from '../support/running-system.ts';
 import { makeSale } from '../support/sales.ts';
-import { eventually, openWorld, type World } from '../support/world.ts';
+import { eventually } from '../support/world.ts';
 
-let world: World;
-let api: RunningApi;
-let other: RunningApi;
-let worker: { stop(): Promise<void> };
+const world = useWorld();
+const api = useApi(world);
+const other = useApi(world);
+useWorker(world);
 
-beforeAll(async () => {
-  world = await openWorld(inject('template'));
-  [api, other, worker] = await Promise.all([startApi(world), startApi(world), startWorkerHere(world)]);
-});
-afterAll(async () => {
-  await Promise.all([api.close(), other.close(), worker.stop()]);
-  await world.close();
-});
-
-interface Answer {
-  status: number;
-  replayed: string | null;
-  body: AnyJson;
-}
-
-async function order(saleId: string, key: string, body?: unknown, url = api.url, buyer = 'ann'): Promise<Answer> {
-  const response = await fetch(`${url}/api/flash-sales/${saleId}/order`, {
-    method: 'POST',
-    headers: { 'x-user-id': buyer, 'idempotency-key': key, 'content-type': 'application/json' },
-    body: body === undefined ? '' : JSON.stringify(body),
+const order = (saleId: string, key: string, body: unknown = '', through = api) => through.order(saleId, { key, body });
+const numbersOf = async (saleId: string) => (await api.connections.inventory.read(saleId)).numbers;
+const isSold = (saleId: string, count: number, withinMs = 10_000): Promise<void> =>
+  eventually('all orders are confirmed', withinMs, async () => {
+    const numbers = await numbersOf(saleId);
+    return numbers?.reserved === 0 && numbers.sold === count;
   });
-  return {
-    status: response.status,
-    replayed: response.headers.get('idempotency-replayed'),
-    body: await response.json(),
-  };
-}
+const idsOf = async (saleId: string): Promise<string[]> =>
+  (await world.pool.query('SELECT id FROM orders WHERE sale_id = $1', [saleId])).rows.map(({ id }) => id);
 
 test('50 parallel requests with one key to two API processes are one order, and each reply names it', async () => {
   const sale = await makeSale(world, { units: 60 });
-  const urls = [api.url, other.url];
-  const answers = await Promise.all(
-    Array.from({ length: 50 }, (_, i) => order(sale.id, 'one', undefined, urls[i % 2])),
-  );
-  expect(new Set(answers.map((answer) => answer.status))).toEqual(new Set([200]));
-  expect(new Set(answers.map((answer) => answer.body.order_id)).size).toBe(1);
-  expect(answers.filter((answer) => answer.replayed === 'true')).toHaveLength(49);
-  await eventually(
-    'it is confirmed',
-    5_000,
-    async () => (await createInventory(world).read(sale.id)).numbers?.sold === 1,
-  );
-  const again = await order(sale.id, 'one', { quantity: 1 });
-  expect([again.status, again.body.order_id]).toEqual([200, answers[0]?.body.order_id]);
-  const { rows } = await world.pool.query('SELECT id, idempotency_key FROM orders WHERE sale_id = $1', [sale.id]);
-  expect(rows).toEqual([{ id: answers[0]?.body.order_id, idempotency_key: 'one' }]);
+  const answers = await times(50, (i) => order(sale.id, 'one', '', i % 2 === 0 ? api : other));
+  const [id] = new Set(answers.map(({ body }) => body.order_id));
+  expect(answers.every(({ status, body }) => status === 200 && body.order_id === id)).toBe(true);
+  expect(answers.filter(({ headers }) => headers.get('idempotency-replayed') === 'true')).toHaveLength(49);
+  await isSold(sale.id, 1);
+  expect((await order(sale.id, 'one', { quantity: 1 })).body).toMatchObject({ status: 'accepted', order_id: id });
+  expect(await idsOf(sale.id)).toEqual([id]);
 });
 
-test('quoted and bare are the same key; an invalid key is refused', async () => {
+test('quoted and bare are the same key; an invalid key, or one with another body, is refused', async () => {
   const sale = await makeSale(world);
   const bare = await order(sale.id, 'a-key');
   expect((await order(sale.id, '"a-key"')).body.order_id).toBe(bare.body.order_id);
-  for (const key of ['x'.repeat(129), '"', '"a" b"', 'caf\u00e9']) {
-    const { status, body } = await order(sale.id, key);
-    expect([status, body.code], key).toEqual([400, 'INVALID_IDEMPOTENCY_KEY']);
-  }
-  expect((await createInventory(world).read(sale.id)).numbers?.available).toBe(9);
+  for (const key of ['x'.repeat(129), '"', '"a" b"', 'caf\u00e9'])
+    expect((await order(sale.id, key)).word, key).toBe('400 INVALID_IDEMPOTENCY_KEY');
+  const reused = await order(sale.id, 'a-key', { quantity: 2 });
+  expect(reused.body).toMatchObject({ status: 422, code: 'IDEMPOTENCY_KEY_REUSED', retryable: false });
+  expect(await api.available(sale.id)).toBe(9);
 });
 
-test.each([
+test.each<[[string, string], [string, string]]>([
   [
     ['ann', 'k'],
     ['bob', 'k'],
@@ -92,28 +65,18 @@ test.each([
     ['x', '1'],
     ['x1', ''],
   ],
-] as [[string, string], [string, string]][])('buyer and key %j and %j are two orders', async (...pairs) => {
+])('buyer and key %j and %j are two orders', async (...pairs) => {
   const sale = await makeSale(world);
-  const answers = await Promise.all(
-    pairs.map(([buyer, key]) => order(sale.id, key || 'other', undefined, api.url, buyer)),
-  );
+  const answers = await Promise.all(pairs.map(([buyer, key]) => api.order(sale.id, { buyer, key: key || 'other' })));
   expect(answers.map(({ status }) => status)).toEqual([200, 200]);
   expect(answers[0]?.body.order_id).not.toBe(answers[1]?.body.order_id);
-});
-
-test('another body with the same key: 422, and nothing is taken', async () => {
-  const sale = await makeSale(world);
-  await order(sale.id, 'k', { quantity: 1 });
-  const other = await order(sale.id, 'k', { quantity: 2 });
-  expect([other.status, other.body.code, other.body.retryable]).toEqual([422, 'IDEMPOTENCY_KEY_REUSED', false]);
-  expect((await createInventory(world).read(sale.id)).numbers?.available).toBe(9);
 });
 
 test('a retry after a lost reply gets the order, and there is one', async () => {
   const sale = await makeSale(world);
   const { inventory } = api.connections;
   const { reserve } = inventory;
-  // The script ran, and its answer was lost.
+  // The script runs, and its reply is lost.
   inventory.reserve = async (...args) => {
     await reserve(...args);
     throw new Error('Command timed out');
@@ -122,51 +85,42 @@ test('a retry after a lost reply gets the order, and there is one', async () => 
   inventory.reserve = reserve;
   expect(lost.body).toMatchObject({ status: 503, code: 'OUTCOME_UNKNOWN', retryable: true });
   const again = await order(sale.id, 'k');
-  expect([again.status, again.replayed]).toEqual([200, 'true']);
+  expect([again.status, again.headers.get('idempotency-replayed')]).toEqual([200, 'true']);
   expect((await order(sale.id, 'k')).body.order_id).toBe(again.body.order_id);
-  await eventually(
-    'it is confirmed',
-    10_000,
-    async () => (await createInventory(world).read(sale.id)).numbers?.sold === 1,
-  );
+  await isSold(sale.id, 1);
 });
 
 test('an API is killed under load: buyers retry with their keys, and none has two orders', async () => {
   const sale = await makeSale(world, { units: 500 });
   const port = await freePort();
-  const url = `http://127.0.0.1:${port}`;
-  let process = await startProcess(world, 'api', { PORT: String(port) });
+  const start = () => startProcess(world, 'api', { PORT: String(port) });
+  let process = await start();
+  const url = `http://127.0.0.1:${port}/api/flash-sales/${sale.id}/order`;
   const askUntilAnswered = async (key: string): Promise<string> => {
-    for (let tries = 0; ; tries++) {
-      const answer = await order(sale.id, key, undefined, url).catch(() => null);
-      if (answer?.status === 200) return answer.body.order_id;
-      if (tries > 200) throw new Error(`no answer for ${key}`);
-      await new Promise((resolve) => setTimeout(resolve, 100));
-    }
+    let id = '';
+    await eventually(`${key} is answered`, 20_000, async () => {
+      const headers = { 'x-user-id': 'ann', 'idempotency-key': key };
+      const answer = await ask(url, { method: 'POST', headers }).catch(() => pause(100, null));
+      id = answer?.body.order_id ?? '';
+      return answer?.status === 200;
+    });
+    return id;
   };
   const asked = Array.from({ length: 300 }, (_, i) => askUntilAnswered(`key-${i}`));
   await Promise.race(asked);
   await process.kill();
-  process = await startProcess(world, 'api', { PORT: String(port) });
+  process = await start();
   const ids = await Promise.all(asked);
   expect(new Set(ids).size).toBe(300);
-  await eventually('all are confirmed', 30_000, async () => {
-    const numbers = (await createInventory(world).read(sale.id)).numbers;
-    return numbers?.reserved === 0 && numbers.sold === 300;
-  });
-  const { rows } = await world.pool.query('SELECT id FROM orders WHERE sale_id = $1', [sale.id]);
-  expect(new Set(rows.map((row) => row.id))).toEqual(new Set(ids));
+  await isSold(sale.id, 300, 30_000);
+  expect(new Set(await idsOf(sale.id))).toEqual(new Set(ids));
   await process.kill();
 }, 90_000);
 
-test('a key that Redis lost leads to the first order again, once the ledger has rejected the second', async () => {
+test('a key that Redis lost leads to the first order again once the ledger has rejected the second', async () => {
   const sale = await makeSale(world);
   const first = await order(sale.id, 'k');
-  await eventually(
-    'it is confirmed',
-    5_000,
-    async () => (await createInventory(world).read(sale.id)).numbers?.sold === 1,
-  );
+  await isSold(sale.id, 1);
   await world.redis.del(world.keys.sale(sale.id).orderKeys);
   const second = await order(sale.id, 'k');
   expect(second.body.order_id).not.toBe(first.body.order_id);
@@ -175,5 +129,5 @@ test('a key that Redis lost leads to the first order again, once the ledger has 
     5_000,
     async () => (await order(sale.id, 'k')).body.order_id === first.body.order_id,
   );
-  expect((await createInventory(world).read(sale.id)).numbers).toMatchObject({ sold: 1, reserved: 0, available: 9 });
+  expect(await numbersOf(sale.id)).toMatchObject({ sold: 1, reserved: 0, available: 9 });
 });

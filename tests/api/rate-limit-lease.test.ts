@@ -1,10 +1,13 @@
-/** Permits that are leased ahead: never more than the limit, no round trip while they last, and back when they are not used. */
+/** Permits taken ahead: never more than the limit, no round trip while they last, returned if unused. */
+
+import { setTimeout as pause } from 'node:timers/promises';
 import { createRateLimitLease, LEASE_FACTOR, RATE_LIMIT_LEASE_MS } from '@flash-sale/api/orders/rate-limit-lease.ts';
 import { createGlobalRateLimiter, type Permits } from '@flash-sale/core/inventory/global-rate-limiter.ts';
-import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import { eventually, openWorld, type World } from '../support/world.ts';
+import { describe, expect, test } from 'vitest';
+import { useWorld } from '../support/fixtures.ts';
+import { eventually } from '../support/world.ts';
 
-/** A window with a bottom, and a clock that the test moves. */
+/** A window with `free` permits, and a clock that the test moves. */
 function played({ free = 1_000, limit = 1_000, secondLeftMs = 500 } = {}) {
   const asked: number[] = [];
   const returned: number[] = [];
@@ -42,7 +45,7 @@ describe('a lease', () => {
     expect(asked).toEqual([52]);
   });
 
-  test('ends with its time, and with the second that it counts in; what was not used goes back', async () => {
+  test('ends with its time, and with its second; unused permits are returned', async () => {
     for (const [secondLeftMs, endsAt] of [
       [500, RATE_LIMIT_LEASE_MS],
       [10, 10],
@@ -57,21 +60,21 @@ describe('a lease', () => {
     }
   });
 
-  test('ends by itself where nobody asks any more', async () => {
+  test('ends by itself if nobody asks any more', async () => {
     const { lease, returned } = played();
     await lease.take(1);
     await eventually('it goes back', 2_000, () => returned.length > 0);
     expect(returned).toEqual([LEASE_FACTOR]);
   });
 
-  test('is not made of a window that gives less than is needed', async () => {
+  test('is not made if the window gives less than is needed', async () => {
     const { lease, asked } = played({ free: 3 });
     expect(await lease.take(5)).toMatchObject({ granted: 3, waitMs: 100 });
     expect(await lease.take(1)).toMatchObject({ granted: 0 });
     expect(asked.length).toBe(2);
   });
 
-  test('makes up what another turn of the same moment did not get', async () => {
+  test('covers what a concurrent call did not get', async () => {
     const { lease, asked } = played({ free: 30, limit: 10_000 });
     const both = await Promise.all([lease.take(4), lease.take(4)]);
     // The first took all that was left, to have some ahead; the second found nothing.
@@ -79,7 +82,7 @@ describe('a lease', () => {
     expect(both.map(({ granted }) => granted)).toEqual([4, 4]);
   });
 
-  test('takes back what a turn did not use', async () => {
+  test('takes back what a call did not use', async () => {
     const { lease, returned, asked } = played();
     const permits = await lease.take(10);
     await lease.giveBack(permits, 10);
@@ -88,28 +91,21 @@ describe('a lease', () => {
   });
 });
 
-describe('of the real window', () => {
-  let world: World;
-  beforeAll(async () => {
-    world = await openWorld(inject('template'));
-  });
-  afterAll(() => world.close());
+const world = useWorld();
 
-  test('[I9] processes with leases of their own get no more than the limit between them, and nearly all of it', async () => {
-    const limit = 300;
-    const window = createGlobalRateLimiter({ redis: world.redis, keys: world.keys, limit });
-    const leases = Array.from({ length: 4 }, () => createRateLimitLease(window));
-    const bySecond = new Map<number, number>();
-    const endsAt = Date.now() + 2_200;
-    while (Date.now() < endsAt) {
-      for (const { granted, second } of await Promise.all(leases.map((lease) => lease.take(3)))) {
-        bySecond.set(second, (bySecond.get(second) ?? 0) + granted);
-      }
-      await new Promise((resolve) => setTimeout(resolve, 1));
-    }
-    for (const passed of bySecond.values()) expect(passed).toBeLessThanOrEqual(limit);
-    const all = [...bySecond.values()].reduce((sum, passed) => sum + passed, 0);
-    // Of 2.2 s at 300 a second: a window of two seconds never gives the whole of each.
-    expect(all).toBeGreaterThan(limit);
-  });
+test('[I9] processes with their own leases get no more than the limit between them, and nearly all of it', async () => {
+  const limit = 300;
+  const window = createGlobalRateLimiter({ redis: world.redis, keys: world.keys, limit });
+  const leases = Array.from({ length: 4 }, () => createRateLimitLease(window));
+  const bySecond = new Map<number, number>();
+  const endsAt = Date.now() + 2_200;
+  while (Date.now() < endsAt) {
+    for (const { granted, second } of await Promise.all(leases.map((lease) => lease.take(3))))
+      bySecond.set(second, (bySecond.get(second) ?? 0) + granted);
+    await pause(1);
+  }
+  for (const passed of bySecond.values()) expect(passed).toBeLessThanOrEqual(limit);
+  const all = [...bySecond.values()].reduce((sum, passed) => sum + passed, 0);
+  // Of 2.2 s at 300 a second: a window of two seconds never gives the whole of each.
+  expect(all).toBeGreaterThan(limit);
 });

@@ -8,11 +8,14 @@ import {
 } from '@flash-sale/api/orders/refusal-cache.ts';
 import type { ReserveOutcome } from '@flash-sale/core/inventory/outcomes.ts';
 import { expect, test } from 'vitest';
+import { orderRequest } from '../support/sales.ts';
 
-/** Of a bucket whose tokens come back at 20 a second. */
+/** In which a token is refilled: 20 a second. */
 const TOKEN_MS = 50;
 
-const request = (buyerId: string) => ({ orderId: 'o', buyerId, quantity: 1, requestId: 'r', idempotencyKey: null });
+const request = (buyerId: string) => ({ ...orderRequest('s', buyerId), orderId: 'o' });
+const limited = (waitMs: number): ReserveOutcome => ({ kind: 'buyer_limited', waitMs });
+const ACCEPTED: ReserveOutcome = { kind: 'reserved', reservedAt: 1, available: 5, epoch: 1 };
 const permits = { granted: 1, second: 0, remaining: 0, waitMs: 300, secondLeftMs: 0 };
 const batch = (saleId: string, outcomes: ReserveOutcome[], askedAt: number) => ({
   saleId,
@@ -25,7 +28,7 @@ const batch = (saleId: string, outcomes: ReserveOutcome[], askedAt: number) => (
   }),
 });
 
-test('a reply to a request before the invalidation is not learned from', () => {
+test('the reply to a request from before an invalidation is not cached', () => {
   let at = 0;
   const cache = createRefusalCache(TOKEN_MS, () => at);
   at = 10;
@@ -42,7 +45,7 @@ test('a reply to a request before the invalidation is not learned from', () => {
 test('each refusal expires in its own time', () => {
   let at = 0;
   const cache = createRefusalCache(TOKEN_MS, () => at);
-  cache.learn(batch('s', [{ kind: 'buyer_limited', waitMs: 50 }], 0));
+  cache.learn(batch('s', [limited(50)], 0));
   cache.learn(batch('t', [{ kind: 'system_limited' }], 0));
   expect(cache.find('s', 'b0')).toEqual({ outcome: { kind: 'buyer_limited', waitMs: 50 }, waitMs: 50 });
   expect(cache.find('s', 'b1')).toEqual({ outcome: { kind: 'system_limited' }, waitMs: 300 });
@@ -60,7 +63,7 @@ test('an expired refusal is revalidated by one request, while the others still g
   let at = 0;
   const cache = createRefusalCache(TOKEN_MS, () => at);
   cache.learn(batch('s', [{ kind: 'sold_out' }], 0));
-  cache.learn(batch('t', [{ kind: 'buyer_limited', waitMs: 50 }], 0));
+  cache.learn(batch('t', [limited(50)], 0));
   for (const [saleId, over] of [
     ['s', REFUSAL_CACHE_MS],
     ['t', 50],
@@ -76,17 +79,15 @@ test('an expired refusal is revalidated by one request, while the others still g
     at = over + REFUSAL_STALE_MS;
     expect([cache.find(saleId, 'b0'), cache.find(saleId, 'b0')]).toEqual([null, null]);
   }
-  const accepted: ReserveOutcome = { kind: 'reserved', reservedAt: 1, available: 5, epoch: 1 };
-  cache.learn(batch('t', [accepted], at));
+  cache.learn(batch('t', [ACCEPTED], at));
   expect([cache.find('t', 'b0'), cache.find('t', 'b0')]).toEqual([null, null]);
 });
 
 test('the order that takes the last token throttles its buyer; a replay does not', () => {
   let at = 0;
   const cache = createRefusalCache(TOKEN_MS, () => at);
-  const last: ReserveOutcome = { kind: 'reserved', reservedAt: 1, available: 5, epoch: 1 };
-  const took = batch('s', [last], 0);
-  cache.learn({ ...took, decisions: [{ outcome: last, tokensLeft: 0, tokenInMs: 50 }] });
+  const took = batch('s', [ACCEPTED], 0);
+  cache.learn({ ...took, decisions: [{ outcome: ACCEPTED, tokensLeft: 0, tokenInMs: 50 }] });
   const replayed: ReserveOutcome = { kind: 'replayed', orderId: 'o', available: 5 };
   cache.learn({ ...took, decisions: [{ outcome: replayed, tokensLeft: -1, tokenInMs: 0 }] });
   expect(cache.find('s', 'b0')).toEqual({ outcome: { kind: 'buyer_limited', waitMs: 50 }, waitMs: 50 });
@@ -102,7 +103,7 @@ test('the order that takes the last token throttles its buyer; a replay does not
 test('a throttled buyer with two refilled tokens gets both', () => {
   let at = 0;
   const cache = createRefusalCache(TOKEN_MS, () => at);
-  cache.learn(batch('s', [{ kind: 'buyer_limited', waitMs: 50 }], 0));
+  cache.learn(batch('s', [limited(50)], 0));
   at = 120;
   expect([cache.find('s', 'b0'), cache.find('s', 'b0'), cache.find('s', 'b0')?.outcome.kind]).toEqual([
     null,
@@ -111,12 +112,12 @@ test('a throttled buyer with two refilled tokens gets both', () => {
   ]);
 });
 
-test('another refusal of the same sale is no revalidation', () => {
+test('another refusal of the same sale does not count as a revalidation', () => {
   let at = 0;
   const cache = createRefusalCache(TOKEN_MS, () => at);
   cache.learn(batch('s', [{ kind: 'sold_out' }], 0));
   at = REFUSAL_CACHE_MS - 10;
-  cache.learn({ ...batch('s', [{ kind: 'buyer_limited', waitMs: 200 }], at) });
+  cache.learn({ ...batch('s', [limited(200)], at) });
   at = REFUSAL_CACHE_MS;
   expect(cache.find('s', 'b0')?.outcome.kind).toBe('buyer_limited');
   expect([cache.find('s', 'b1'), cache.find('s', 'b1')?.outcome.kind]).toEqual([null, 'sold_out']);
@@ -125,7 +126,7 @@ test('another refusal of the same sale is no revalidation', () => {
 test('tokens that refill faster than a reply throttle nobody', () => {
   let at = 0;
   const cache = createRefusalCache(1, () => at);
-  cache.learn(batch('s', [{ kind: 'buyer_limited', waitMs: 1 }], 0));
+  cache.learn(batch('s', [limited(1)], 0));
   at = 1;
   expect(cache.find('s', 'b0')).toBeNull();
   at = 2;
@@ -135,7 +136,7 @@ test('tokens that refill faster than a reply throttle nobody', () => {
 test('a late event loop extends no refusal: its time counts from the request', () => {
   let at = 1_000;
   const cache = createRefusalCache(TOKEN_MS, () => at);
-  // Asked at 850, and only now is the answer looked at: the sale has opened meanwhile.
+  // Sent at 850, and the reply is read only now: the sale has opened meanwhile.
   cache.learn(batch('s', [{ kind: 'not_open', waitMs: 100 }], 850));
   expect(cache.find('s', 'b')).toBeNull();
   cache.learn(batch('s', [{ kind: 'not_open', waitMs: 200 }], 850));
@@ -146,9 +147,9 @@ test('a late event loop extends no refusal: its time counts from the request', (
 
 test('throttled buyers are bounded, and the newest stay', () => {
   const cache = createRefusalCache(TOKEN_MS, () => 0);
-  const limited: ReserveOutcome = { kind: 'buyer_limited', waitMs: 1_000 };
+  const refused = limited(1_000);
   const count = THROTTLED_BUYERS_MAX + 10;
-  cache.learn(batch('s', Array(count).fill(limited), 0));
+  cache.learn(batch('s', Array(count).fill(refused), 0));
   const isKnown = (n: number): boolean => cache.find('s', `b${n}`) !== null;
   expect(isKnown(9)).toBe(false);
   expect(isKnown(count - THROTTLED_BUYERS_MAX / 2)).toBe(true);
@@ -160,9 +161,9 @@ test('throttled buyers are bounded, and the newest stay', () => {
 test('throttled buyers are kept for their time while others come, per sale', () => {
   let at = 12_345.6;
   const cache = createRefusalCache(TOKEN_MS, () => at);
-  const limited: ReserveOutcome = { kind: 'buyer_limited', waitMs: 600 };
-  cache.learn(batch('s', [limited], at));
-  const others = batch('t', [limited], at);
+  const refused = limited(600);
+  cache.learn(batch('s', [refused], at));
+  const others = batch('t', [refused], at);
   for (let ms = 0; ms < REFUSAL_CACHE_MS - 1; ms += 50) {
     at = 12_345.6 + ms;
     cache.learn({ ...others, askedAt: at, requests: [request(`other${ms}`)] });
@@ -172,43 +173,42 @@ test('throttled buyers are kept for their time while others come, per sale', () 
   expect(cache.find('t', 'b0')).toBeNull();
 });
 
-test('a throttled buyer is kept however many came before', () => {
+test('a throttled buyer is cached, however many came before', () => {
   let at = 700;
   const cache = createRefusalCache(TOKEN_MS, () => at);
-  const limited: ReserveOutcome = { kind: 'buyer_limited', waitMs: 600 };
+  const refused = limited(600);
   for (let ms = 0; ms < 700_000; ms += 100)
-    cache.learn({ ...batch('s', [limited], at + ms), requests: [request(`b${ms}`)] });
+    cache.learn({ ...batch('s', [refused], at + ms), requests: [request(`b${ms}`)] });
   at += 700_000;
-  cache.learn({ ...batch('s', [limited], at), requests: [request('last')] });
+  cache.learn({ ...batch('s', [refused], at), requests: [request('last')] });
   expect(cache.find('s', 'last')?.waitMs).toBe(600);
 });
 
-test('a buyer whose order was accepted is throttled no longer, whatever was cached, and when', () => {
-  const limited: ReserveOutcome = { kind: 'buyer_limited', waitMs: 900 };
-  const accepted: ReserveOutcome = { kind: 'reserved', reservedAt: 1, available: 5, epoch: 1 };
+test('a buyer whose order is accepted is no longer throttled, whatever was cached and when', () => {
+  const refused = limited(900);
   // The halves turn at 500.
   for (const times of [[450], [510], [450, 510]]) {
     let at = 0;
     const cache = createRefusalCache(TOKEN_MS, () => at);
     const learn = (buyerId: string, outcome: ReserveOutcome) =>
       cache.learn({ ...batch('s', [outcome], at), requests: [request(buyerId)] });
-    learn('first', limited);
+    learn('first', refused);
     for (at of [450, 500, 510]) {
-      learn('other', limited);
-      if (times.includes(at)) learn('ann', limited);
+      learn('other', refused);
+      if (times.includes(at)) learn('ann', refused);
     }
     at = 520;
     expect(cache.find('s', 'ann')).not.toBeNull();
-    learn('ann', accepted);
+    learn('ann', ACCEPTED);
     expect(cache.find('s', 'ann')).toBeNull();
   }
 });
 
-test('a reply to an earlier request is learned from', () => {
+test('the reply to an earlier request is cached', () => {
   const at = 50_000;
   const cache = createRefusalCache(TOKEN_MS, () => at);
-  const limited: ReserveOutcome = { kind: 'buyer_limited', waitMs: 300 };
-  cache.learn(batch('s', [limited], at));
-  cache.learn(batch('t', [limited], at - 150));
+  const refused = limited(300);
+  cache.learn(batch('s', [refused], at));
+  cache.learn(batch('t', [refused], at - 150));
   expect(cache.find('t', 'b0')).toEqual({ outcome: { kind: 'buyer_limited', waitMs: 150 }, waitMs: 150 });
 });

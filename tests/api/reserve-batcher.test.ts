@@ -4,26 +4,18 @@ import {
   NothingReservedError,
   RESERVE_BATCH_MAX,
 } from '@flash-sale/api/orders/reserve-batcher.ts';
-import type { OrderRequest } from '@flash-sale/core/inventory/inventory.ts';
 import type { ReserveDecision } from '@flash-sale/core/inventory/outcomes.ts';
 import { expect, test } from 'vitest';
+import { orderRequest } from '../support/sales.ts';
 
-const request = (orderId: string): OrderRequest => ({
-  orderId,
-  buyerId: 'b',
-  quantity: 1,
-  requestId: 'r',
-  idempotencyKey: null,
-});
-const bucket = { capacity: 0, refillRate: 1 };
-
+const request = (orderId: string) => ({ ...orderRequest('s'), orderId });
 function recorded(granted: number) {
   const calls: { saleId: string; orders: string[]; permits: number }[] = [];
   const asked: number[] = [];
   const returned: number[] = [];
   let failNext: Error | null = null;
   const batcher = createReserveBatcher({
-    bucket,
+    bucket: { capacity: 0, refillRate: 1 },
     inventory: {
       async reserve(saleId, orders, permits) {
         calls.push({ saleId, orders: orders.map((order) => order.orderId), permits });
@@ -64,7 +56,7 @@ test('orders of one turn share one call for each sale, in the order of their arr
   expect(calls[2]?.orders).toEqual(['4']);
 });
 
-test('a crowd goes to the inventory in batches, as soon as each is full, and permits go to those who came first', async () => {
+test('a crowd is sent in full batches, and the first orders get the permits', async () => {
   const { batcher, calls, asked } = recorded(10);
   const [full, rest] = [RESERVE_BATCH_MAX, 5];
   await Promise.all(Array.from({ length: 2 * full + rest }, (_, i) => batcher.reserve('a', request(String(i)))));
@@ -77,14 +69,14 @@ test('a crowd goes to the inventory in batches, as soon as each is full, and per
   expect(calls.flatMap((call) => call.orders)).toEqual(Array.from({ length: 2 * full + rest }, (_, i) => String(i)));
 });
 
-test('permits that were left go back, together', async () => {
+test('unused permits are returned together', async () => {
   const { batcher, returned } = recorded(10);
   await Promise.all([batcher.reserve('a', request('1')), batcher.reserve('b', request('2'))]);
   await new Promise((resolve) => setImmediate(resolve));
   expect(returned).toEqual([2]);
 });
 
-test('a fault of one sale reaches those who asked for it, and nobody else', async () => {
+test('a fault of one sale fails only the orders of that sale', async () => {
   const { batcher } = recorded(10);
   const [good, bad] = await Promise.allSettled([
     batcher.reserve('a', request('1')),
@@ -94,7 +86,7 @@ test('a fault of one sale reaches those who asked for it, and nobody else', asyn
   expect(bad).toMatchObject({ status: 'rejected', reason: { message: 'broken' } });
 });
 
-test('a fault of the window reaches everybody of the turn, and the next turn starts anew', async () => {
+test('a fault of the window fails every order of the turn', async () => {
   const { batcher, calls, failWith } = recorded(10);
   failWith(new Error('away'));
   const all = await Promise.allSettled([batcher.reserve('a', request('1')), batcher.reserve('b', request('2'))]);

@@ -1,10 +1,11 @@
-/** HTTP caching of sales and of everything else, and that a cached response is neither old nor wrong. */
+/** HTTP caching of sales and of everything else: a cached response is neither old nor wrong. */
 import { request } from 'node:http';
-import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import { setTimeout as pause } from 'node:timers/promises';
+import { expect, test } from 'vitest';
 import type { AnyJson } from '../support/any-json.ts';
-import { ADMIN_TOKEN, type RunningApi, startApi } from '../support/running-system.ts';
+import { BEARER, times, useApi, useWorld, withApi } from '../support/fixtures.ts';
 import { makeSale } from '../support/sales.ts';
-import { eventually, openWorld, type World } from '../support/world.ts';
+import { eventually, type World } from '../support/world.ts';
 
 const SHARED = 'public, max-age=0, s-maxage=1';
 const PRIVATE = 'private, no-store';
@@ -15,19 +16,10 @@ interface Look {
   readonly text: string;
 }
 
-let world: World;
-let api: RunningApi;
+const world = useWorld();
+const api = useApi(world);
 
-beforeAll(async () => {
-  world = await openWorld(inject('template'));
-  api = await startApi(world);
-});
-afterAll(async () => {
-  await api.close();
-  await world.close();
-});
-
-/** node:http and not fetch(), which has a cache control of its own. */
+/** Uses node:http, because fetch() has a cache control of its own. */
 function look(path: string, headers: Record<string, string> = {}, method = 'GET'): Promise<Look> {
   return new Promise((resolve, reject) => {
     const sent = request(`${api.url}${path}`, { method, headers }, async (response) => {
@@ -39,20 +31,15 @@ function look(path: string, headers: Record<string, string> = {}, method = 'GET'
   });
 }
 
-async function read(saleId: string): Promise<AnyJson> {
-  return JSON.parse((await look(`/api/flash-sales/${saleId}`)).text);
-}
-
+const pathsOf = (saleId: string) => ['/api/flash-sales', `/api/flash-sales/${saleId}`] as const;
+const read = async (saleId: string): Promise<AnyJson> => JSON.parse((await look(pathsOf(saleId)[1])).text);
 const order = (saleId: string, buyer: string): Promise<Look> =>
   look(`/api/flash-sales/${saleId}/order`, { 'x-user-id': buyer }, 'POST');
 
-const operate = (saleId: string, word: 'pause' | 'resume'): Promise<Look> =>
-  look(`/api/admin/sales/${saleId}/${word}`, { authorization: `Bearer ${ADMIN_TOKEN}` }, 'POST');
-
-/** Makes looks that belong to one answer: again where the answer became another meanwhile. */
+/** Makes looks at one response: again, if the response changed meanwhile. */
 async function withinOneAnswer(path: string, looks: (etag: string) => Promise<Look>[]): Promise<Look[]> {
   let seen: Look[] = [];
-  await eventually('the answer stays for some looks', 10_000, async () => {
+  await eventually('the response stays for some looks', 10_000, async () => {
     const { etag } = (await look(path)).headers;
     seen = await Promise.all(looks(etag as string));
     return (await look(path)).headers.etag === etag;
@@ -60,48 +47,54 @@ async function withinOneAnswer(path: string, looks: (etag: string) => Promise<Lo
   return seen;
 }
 
+/** Runs `work` while reads of the inventory go through `read`. */
+async function withReads(
+  read: typeof api.connections.inventory.read,
+  work: (readThrough: typeof api.connections.inventory.read) => Promise<void>,
+): Promise<void> {
+  const { inventory } = api.connections;
+  const kept = inventory.read;
+  inventory.read = read;
+  await work(kept).finally(() => (inventory.read = kept));
+}
+
 test('a response keeps its ETag while it lasts; another number has another ETag', async () => {
   const sale = await makeSale(world);
-  for (const path of ['/api/flash-sales', `/api/flash-sales/${sale.id}`]) {
+  for (const path of pathsOf(sale.id)) {
     const looks = await withinOneAnswer(path, () => Array.from({ length: 30 }, () => look(path)));
     expect(new Set(looks.map(({ headers }) => headers.etag)).size).toBe(1);
     expect(new Set(looks.map(({ text }) => text)).size).toBe(1);
     expect(looks[0]?.headers).toMatchObject({ etag: expect.stringMatching(/^"[\w-]{22}"$/), age: '0' });
   }
   const texts = new Map<string, Set<string>>();
-  const until = Date.now() + 1_500;
-  for (let buyer = 0; Date.now() < until; buyer++) {
-    if (buyer % 20 === 0) await order(sale.id, `b${buyer}`);
-    const { headers, text } = await look(`/api/flash-sales/${sale.id}`);
+  await eventually('there were three responses', 10_000, async () => {
+    await order(sale.id, `b${texts.size}`);
+    const { headers, text } = await look(pathsOf(sale.id)[1]);
     const etag = headers.etag as string;
     texts.set(etag, (texts.get(etag) ?? new Set()).add(text));
-  }
-  expect(texts.size).toBeGreaterThan(2);
+    return texts.size > 2;
+  });
   for (const under of texts.values()) expect(under.size).toBe(1);
   expect(new Set([...texts.values()].flatMap((under) => [...under])).size).toBe(texts.size);
 });
 
-test('If-None-Match: 304 without a body for a tag, a weak one, one in a list and *; the whole answer otherwise', async () => {
+test('If-None-Match: 304 without a body for a tag, a weak one, one in a list and *; else the whole response', async () => {
   const sale = await makeSale(world);
-  for (const path of ['/api/flash-sales', `/api/flash-sales/${sale.id}`]) {
+  for (const path of pathsOf(sale.id)) {
     const known = (etag: string) => [etag, `W/${etag}`, `"other", ${etag}`, `W/"other",W/${etag} , "third"`, '*'];
     const unknown = (etag: string) => ['"other"', 'W/"other", "third"', etag.slice(1, -1), etag.toLowerCase(), ''];
     const ask = (tag: string) => look(path, { 'if-none-match': tag });
     for (const { status, text, headers } of await withinOneAnswer(path, (etag) => known(etag).map(ask))) {
       expect([status, text]).toEqual([304, '']);
-      expect(headers).toMatchObject({
-        etag: expect.any(String),
-        'cache-control': SHARED,
-        age: '0',
-        date: expect.any(String),
-      });
+      const { etag, date } = headers;
+      expect(headers).toMatchObject({ 'cache-control': SHARED, age: '0' });
+      expect([etag, date]).toEqual([expect.any(String), expect.any(String)]);
       expect(headers).not.toHaveProperty('content-length');
       expect(headers).not.toHaveProperty('content-type');
     }
-    for (const { status, text } of await withinOneAnswer(path, (etag) => unknown(etag).map(ask))) {
+    for (const { status, text } of await withinOneAnswer(path, (etag) => unknown(etag).map(ask)))
       expect([status, JSON.parse(text).server_time]).toEqual([200, expect.any(String)]);
-    }
-    // What fetch() adds of itself where a page sets If-None-Match.
+    // What fetch() adds if a page sets If-None-Match.
     const [added] = await withinOneAnswer(path, (etag) => [
       look(path, { 'if-none-match': etag, 'cache-control': 'no-cache', pragma: 'no-cache' }),
     ]);
@@ -111,7 +104,7 @@ test('If-None-Match: 304 without a body for a tag, a weak one, one in a list and
 
 test('HEAD has the headers of GET, and no body', async () => {
   const sale = await makeSale(world, { description: 'Ünïcode 秒杀' });
-  for (const path of ['/api/flash-sales', `/api/flash-sales/${sale.id}`, '/api/flash-sales/made-up']) {
+  for (const path of [...pathsOf(sale.id), '/api/flash-sales/made-up']) {
     const looks = path.endsWith('made-up')
       ? await Promise.all([look(path), look(path, {}, 'HEAD')])
       : await withinOneAnswer(path, (etag) => [
@@ -126,47 +119,36 @@ test('HEAD has the headers of GET, and no body', async () => {
   }
 });
 
-test('sales may be kept by a CDN for a second; orders, health, the operator and what is refused never; nothing varies', async () => {
+test('a CDN may keep sales for a second; orders, health, operators and refusals never; nothing varies', async () => {
   const sale = await makeSale(world);
+  const [list, page] = pathsOf(sale.id);
   const placed = await order(sale.id, 'ann');
   const own = `/api/orders/${JSON.parse(placed.text).order_id}`;
+  const admin = `/api/admin/sales/${sale.id}`;
   const looks: [string, Look, number, string][] = [
-    ['the list', await look('/api/flash-sales'), 200, SHARED],
-    ['a sale', await look(`/api/flash-sales/${sale.id}`), 200, SHARED],
+    ['the list', await look(list), 200, SHARED],
+    ['a sale', await look(page), 200, SHARED],
     ['a made-up sale', await look('/api/flash-sales/made-up'), 404, SHARED],
-    ['what is no id', await look('/api/flash-sales/No%20Id'), 404, SHARED],
-    ['no address', await look('/api/nothing'), 404, PRIVATE],
+    ['no id', await look('/api/flash-sales/No%20Id'), 404, SHARED],
+    ['no path', await look('/api/nothing'), 404, PRIVATE],
     ['an order', placed, 200, PRIVATE],
-    ['an order without a buyer', await look(`/api/flash-sales/${sale.id}/order`, {}, 'POST'), 401, PRIVATE],
+    ['an order without a buyer', await look(`${page}/order`, {}, 'POST'), 401, PRIVATE],
     ['an order of no sale', await order('made-up', 'ann'), 404, PRIVATE],
     ["a buyer's order", await look(own, { 'x-user-id': 'ann' }), 200, PRIVATE],
     ["another buyer's order", await look(own, { 'x-user-id': 'bob' }), 404, PRIVATE],
     ['health', await look('/health'), 503, PRIVATE],
     ['live', await look('/health/live'), 200, PRIVATE],
     ['ready', await look('/health/ready'), 200, PRIVATE],
-    [
-      'the operator',
-      await look(`/api/admin/sales/${sale.id}`, { authorization: `Bearer ${ADMIN_TOKEN}` }),
-      200,
-      'no-store',
-    ],
-    ['a stranger as operator', await look(`/api/admin/sales/${sale.id}`), 401, PRIVATE],
+    ['an operator', await look(admin, BEARER), 200, 'no-store'],
+    ['a stranger as operator', await look(admin), 401, PRIVATE],
   ];
-  const { inventory } = api.connections;
-  const kept = inventory.read;
-  inventory.read = () =>
-    Promise.reject(Object.assign(new Error('connect ECONNREFUSED'), { code: 'ECONNREFUSED', part: 'redis' }));
-  try {
-    await eventually(
-      'nothing is remembered',
-      2_000,
-      async () => (await look(`/api/flash-sales/${sale.id}`)).status !== 200,
-    );
-    looks.push(['a sale, the inventory is away', await look(`/api/flash-sales/${sale.id}`), 503, PRIVATE]);
-    looks.push(['the list, the inventory is away', await look('/api/flash-sales'), 503, PRIVATE]);
-  } finally {
-    inventory.read = kept;
-  }
+  const refused = Object.assign(new Error('connect ECONNREFUSED'), { code: 'ECONNREFUSED', part: 'redis' });
+  const unavailable = () => Promise.reject(refused);
+  await withReads(unavailable, async () => {
+    await eventually('nothing is cached', 2_000, async () => (await look(page)).status !== 200);
+    looks.push(['a sale, the inventory is unavailable', await look(page), 503, PRIVATE]);
+    looks.push(['the list, the inventory is unavailable', await look(list), 503, PRIVATE]);
+  });
   for (const [what, { status, headers }, expectedStatus, cacheControl] of looks) {
     expect([what, status, headers['cache-control']]).toEqual([what, expectedStatus, cacheControl]);
     expect([what, headers.vary]).toEqual([what, undefined]);
@@ -176,32 +158,28 @@ test('sales may be kept by a CDN for a second; orders, health, the operator and 
 
 test('a shed read must not be cached', async () => {
   const sale = await makeSale(world);
-  const narrow = await startApi(world, { OVERLOAD_IN_FLIGHT: 1 });
-  try {
-    const looks = await Promise.all(
-      Array.from({ length: 20 }, () => fetch(`${narrow.url}/api/flash-sales/${sale.id}`)),
-    );
+  await withApi(world, { OVERLOAD_IN_FLIGHT: 1 }, async (narrow) => {
+    const looks = await times(20, () => narrow.get(pathsOf(sale.id)[1]));
     const shed = looks.filter(({ status }) => status === 503);
     expect(shed.length).toBeGreaterThan(0);
     for (const { headers } of shed) expect(headers.get('cache-control')).toBe(PRIVATE);
-  } finally {
-    await narrow.close();
-  }
+  });
 });
 
 test('no number is older than a second, in the list and in the sale, while units are sold', async () => {
   const sale = await makeSale(world, { units: 500 });
-  /** The instant at which so many units were no longer left. */
+  const [list, page] = pathsOf(sale.id);
+  /** The time from which so many units were no longer left. */
   const untrueSince = new Map<number, number>();
   const ages: number[] = [];
-  // Some periods of the cache, and more of them where the machine is slow.
+  // Some periods of the cache, and more of them if the machine is slow.
   const [soonest, latest] = [Date.now() + 2_500, Date.now() + 9_000];
   const isDone = () => Date.now() > latest || (Date.now() > soonest && ages.length > 100 && Math.max(...ages) > 100);
   const sell = async () => {
     for (let left = 500; !isDone(); left--) {
       expect((await order(sale.id, `b${left}`)).status).toBe(200);
       untrueSince.set(left, Date.now());
-      await new Promise((resolve) => setTimeout(resolve, 20));
+      await pause(20);
     }
   };
   const watch = async (path: string, remaining: (body: AnyJson) => number | undefined) => {
@@ -209,13 +187,13 @@ test('no number is older than a second, in the list and in the sale, while units
       const askedAt = Date.now();
       const left = remaining(JSON.parse((await look(path)).text));
       if (left !== undefined) ages.push(askedAt - (untrueSince.get(left) ?? askedAt));
-      await new Promise((resolve) => setTimeout(resolve, 3));
+      await pause(3);
     }
   };
   await Promise.all([
     sell(),
-    watch(`/api/flash-sales/${sale.id}`, (body) => body.product?.remaining),
-    watch('/api/flash-sales', (body) => body.flash_sales.find(({ id }: AnyJson) => id === sale.id)?.remaining),
+    watch(page, (body) => body.product?.remaining),
+    watch(list, (body) => body.flash_sales.find(({ id }: AnyJson) => id === sale.id)?.remaining),
   ]);
   expect(ages.length).toBeGreaterThan(100);
   expect(Math.max(...ages)).toBeGreaterThan(100);
@@ -224,35 +202,30 @@ test('no number is older than a second, in the list and in the sale, while units
 
 test('an inventory that takes a second to answer is in Age, so that a CDN adds no second', async () => {
   const sale = await makeSale(world);
-  const { inventory } = api.connections;
-  const kept = inventory.read;
-  inventory.read = async (id) => {
-    const found = await kept(id);
-    await new Promise((resolve) => setTimeout(resolve, 1_050));
+  const { read: readInventory } = api.connections.inventory;
+  const slowly: typeof readInventory = async (id) => {
+    const found = await readInventory(id);
+    await pause(1_050);
     return found;
   };
-  try {
-    for (const path of [`/api/flash-sales/${sale.id}`, '/api/flash-sales']) {
+  await withReads(slowly, async () => {
+    for (const path of pathsOf(sale.id))
       await eventually('a slow answer', 5_000, async () => (await look(path)).headers.age === '1');
-    }
-  } finally {
-    inventory.read = kept;
-  }
+  });
 });
 
-test('300 reads of a sale and of the list cost a handful of commands of Redis, and are a handful of answers', async () => {
+test('300 reads of a sale and of the list cost a few commands of Redis, and are a few responses', async () => {
   const sale = await makeSale(world);
-  await Promise.all([look(`/api/flash-sales/${sale.id}`), look('/api/flash-sales')]);
+  const [list, page] = pathsOf(sale.id);
+  await Promise.all([look(page), look(list)]);
   const watcher = await startMonitor(world.redis.duplicate());
   const commands: string[][] = [];
   watcher.on('monitor', (_time: string, args: string[], source: string) => {
-    // What a script does inside is its own.
+    // Not what a script does inside.
     if (source !== 'lua' && args.some((arg) => arg.includes(world.prefix))) commands.push(args);
   });
   const startedAt = Date.now();
-  const looks = await Promise.all(
-    Array.from({ length: 300 }, (_, i) => look(i % 2 ? '/api/flash-sales' : `/api/flash-sales/${sale.id}`)),
-  );
+  const looks = await times(300, (i) => look(i % 2 ? list : page));
   const periods = Math.ceil((Date.now() - startedAt) / 400) + 1;
   await world.redis.get(`${world.prefix}-end`);
   await eventually('all commands were seen', 2_000, () =>
@@ -260,7 +233,7 @@ test('300 reads of a sale and of the list cost a handful of commands of Redis, a
   );
   watcher.disconnect();
   expect(looks.every(({ status }) => status === 200)).toBe(true);
-  // Each period: the catalogue, and the numbers of each current sale, once; a few answers, as these come of age apart.
+  // Each period: the catalogue and the numbers of each current sale, once; a few responses.
   const current = (await api.connections.catalogueCache.read())?.sales.length ?? 0;
   expect(commands.length - 1).toBeLessThanOrEqual(periods * (4 + current));
   expect(new Set(looks.map(({ headers }) => headers.etag)).size).toBeLessThanOrEqual(periods * 4);
@@ -270,21 +243,21 @@ test('an operator’s change through this process is in the next read, also unde
   const sale = await makeSale(world);
   const { catalogueCache } = api.connections;
   const clear = catalogueCache.clear;
-  // While the copy in Redis is being forgotten, the crowd reads it and could fill the memory from it.
+  // While the copy in Redis is deleted, the crowd reads it and could fill the memory from it.
   catalogueCache.clear = async () => {
-    await new Promise((resolve) => setTimeout(resolve, 30));
+    await pause(30);
     return clear();
   };
   let busy = true;
   const crowd = Array.from({ length: 5 }, async () => {
-    while (busy) await read(sale.id);
+    while (busy) expect((await read(sale.id)).product.id).toBe(sale.id);
   });
   const listed = async () =>
     JSON.parse((await look('/api/flash-sales')).text).flash_sales.some(({ id }: AnyJson) => id === sale.id);
   for (let i = 0; i < 15; i++) {
-    expect((await operate(sale.id, 'pause')).status).toBe(200);
+    expect((await api.admin('POST', `/sales/${sale.id}/pause`)).status).toBe(200);
     expect([(await read(sale.id)).product.state, await listed()]).toEqual(['paused', false]);
-    expect((await operate(sale.id, 'resume')).status).toBe(200);
+    expect((await api.admin('POST', `/sales/${sale.id}/resume`)).status).toBe(200);
     expect([(await read(sale.id)).product.state, await listed()]).toEqual(['active', true]);
   }
   busy = false;
@@ -296,18 +269,18 @@ test('a response does not outlast the start of its sale', async () => {
   const startsAt = Date.now() + 1_000;
   const sale = await makeSale(world, { startsAt, endsAt: startsAt + 60_000 });
   const late: number[] = [];
-  for (let active = false; !active; await new Promise((resolve) => setTimeout(resolve, 5))) {
+  for (let active = false; !active; await pause(5)) {
     const askedAt = Date.now();
     const { product } = await read(sale.id);
     active = product?.state === 'active';
     if (!active) late.push(askedAt - startsAt);
   }
   expect(late.length).toBeGreaterThan(10);
-  // Without that it would be up to 400.
+  // Otherwise it would be up to 400.
   expect(Math.max(...late)).toBeLessThan(100);
 });
 
-/** ioredis 6.0.0 fails if a command of another client arrives together with the reply to MONITOR: then once more. */
+/** ioredis 6.0.0 fails if another client's command arrives with the reply to MONITOR: try again. */
 async function startMonitor(redis: World['redis']): Promise<World['redis']> {
   for (;;) {
     try {

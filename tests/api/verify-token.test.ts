@@ -1,4 +1,5 @@
-/** Token verification with fetched keys: rotation, an unavailable host, floods of unknown key ids. Short times, real HTTP. */
+/** Token verification with fetched keys: rotation, an unavailable host, floods of unknown key ids. */
+
 import { execFileSync } from 'node:child_process';
 import { createSign, generateKeyPairSync } from 'node:crypto';
 import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
@@ -40,10 +41,17 @@ async function hostOf(...signers: { publicKey: KeyHost['keys'][number] }[]): Pro
   return host;
 }
 
-/** Until the key host may be asked again; nothing tells of it. */
+/** A host with the keys of one signer or more, and a verifier that fetches them. */
+async function hosted(times: Parameters<typeof verifierOf>[1] = {}, ...names: string[]) {
+  const [signer, ...others] = await Promise.all(['k1', ...names].map((kid) => makeSigner('ES256', kid)));
+  const host = await hostOf(signer as Signer);
+  return { signer: signer as Signer, other: others[0] as Signer, host, verifier: verifierOf(host.url, times) };
+}
+
+/** Until the key host may be asked again: nothing signals it. */
 const whenCool = () => new Promise((resolve) => setTimeout(resolve, COOLDOWN_MS + 50));
 
-/** Holds back every verification: Node's threads wait for pipes that nobody writes to. @returns what lets them go on */
+/** Blocks every verification: Node's threads wait for pipes. @returns unblocks them */
 function holdThreads(): () => Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'flash-sale-verify-'));
   const pipes = Array.from({ length: Number(process.env.UV_THREADPOOL_SIZE ?? 4) }, (_, i) => join(folder, String(i)));
@@ -56,7 +64,7 @@ function holdThreads(): () => Promise<void> {
   };
 }
 
-test.each(['RS256', 'ES256', 'EdDSA'] as const)('a token that is signed with %s is its subject', async (alg) => {
+test.each(['RS256', 'ES256', 'EdDSA'] as const)('a token signed with %s identifies its subject', async (alg) => {
   const signer = await makeSigner(alg, 'k1');
   const host = await hostOf(signer);
   expect(await verifierOf(host.url).verify(await signer.token({ sub: 'buyer-7' }))).toEqual({
@@ -79,14 +87,12 @@ test('an RSA key that is too short: 503, and one log line for all tokens', async
   const token = `${text}.${createSign('RSA-SHA256').update(text).sign(privateKey).toString('base64url')}`;
   for (let i = 0; i < 20; i++) expect((await verifier.verify(token)).kind).toBe('keys_unavailable');
   const lines = () => (existsSync(file) ? readFileSync(file, 'utf8').split('\n').filter(Boolean) : []);
-  await eventually('it is said', 5_000, () => lines().length > 0);
+  await eventually('a line is logged', 5_000, () => lines().length > 0);
   expect(lines().map((line) => JSON.parse(line).err)).toEqual(['an RSA key has 1024 bits, and must have 2048']);
 });
 
 test('a rotated key is fetched at once, and once for a crowd', async () => {
-  const [before, after] = await Promise.all([makeSigner('ES256', 'k1'), makeSigner('ES256', 'k2')]);
-  const host = await hostOf(before);
-  const verifier = verifierOf(host.url);
+  const { signer: before, other: after, host, verifier } = await hosted({}, 'k2');
   expect((await verifier.verify(await before.token())).kind).toBe('buyer');
   host.keys = [before.publicKey, after.publicKey];
   await whenCool();
@@ -96,10 +102,8 @@ test('a rotated key is fetched at once, and once for a crowd', async () => {
   expect(host.asked).toBe(2);
 });
 
-test('a removed key is no longer trusted, nor are remembered tokens that it signed', async () => {
-  const [leaked, fresh] = await Promise.all([makeSigner('ES256', 'k1'), makeSigner('ES256', 'k2')]);
-  const host = await hostOf(leaked);
-  const verifier = verifierOf(host.url, { refreshMs: 100 });
+test('a removed key is no longer trusted, nor are cached tokens that it signed', async () => {
+  const { signer: leaked, other: fresh, host, verifier } = await hosted({ refreshMs: 100 }, 'k2');
   const token = await leaked.token({ iat: Math.floor(Date.now() / 1_000) - 60 });
   expect((await verifier.verify(token)).kind).toBe('buyer');
   expect(verifier.recall(token)).toBe('ann');
@@ -109,9 +113,7 @@ test('a removed key is no longer trusted, nor are remembered tokens that it sign
 });
 
 test('a key that is removed during a verification lets nobody in', async () => {
-  const [leaked, fresh] = await Promise.all([makeSigner('ES256', 'k1'), makeSigner('ES256', 'k2')]);
-  const host = await hostOf(leaked);
-  const verifier = verifierOf(host.url, { refreshMs: 50, cooldownMs: 0 });
+  const { signer: leaked, other: fresh, host, verifier } = await hosted({ refreshMs: 50, cooldownMs: 0 }, 'k2');
   const [first, second] = [await leaked.token(), await leaked.token({ sub: 'eve', exp: 4_102_444_800 })];
   expect((await verifier.verify(first)).kind).toBe('buyer');
   const letGo = holdThreads();
@@ -128,8 +130,7 @@ test('a key that is removed during a verification lets nobody in', async () => {
 });
 
 test('a token is verified again after some minutes, however late it expires', async () => {
-  const signer = await makeSigner('ES256', 'k1');
-  const verifier = verifierOf((await hostOf(signer)).url);
+  const { signer, verifier } = await hosted();
   const token = await signer.token({ exp: 4_102_444_800 });
   expect((await verifier.verify(token)).kind).toBe('buyer');
   const now = Date.now();
@@ -139,15 +140,13 @@ test('a token is verified again after some minutes, however late it expires', as
   expect(verifier.recall(token)).toBeNull();
 });
 
-test('an unknown key id within the cooldown: 401 only where the token is older than the keys', async () => {
-  const [known, rotatedIn] = await Promise.all([makeSigner('ES256', 'k1'), makeSigner('ES256', 'k2')]);
-  const host = await hostOf(known);
-  const verifier = verifierOf(host.url, { cooldownMs: 1_000 });
+test('an unknown key id within the cooldown: 401 only if the token is older than the keys', async () => {
+  const { signer: known, other: rotatedIn, host, verifier } = await hosted({ cooldownMs: 1_000 }, 'k2');
   expect((await verifier.verify(await known.token())).kind).toBe('buyer');
   host.keys = [known.publicKey, rotatedIn.publicKey];
   const token = await rotatedIn.token();
   const old = await rotatedIn.token({ iat: Math.floor(Date.now() / 1_000) - 60 }, { kid: 'made-up' });
-  // A stranger keeps having the host asked. No word of those that a buyer hears meanwhile is a false 401.
+  // A stranger keeps the host in its cooldown. Meanwhile the buyer never gets a false 401.
   const words = new Set<string>();
   expect((await verifier.verify(old)).kind).toBe('invalid');
   await eventually('it is found', 10_000, async () => {
@@ -169,9 +168,7 @@ test('a token that names no key is verified with each of them', async () => {
 });
 
 test('a flood of unknown key ids causes one fetch per cooldown', async () => {
-  const signer = await makeSigner('ES256', 'k1');
-  const host = await hostOf(signer);
-  const verifier = verifierOf(host.url, { cooldownMs: 60_000 });
+  const { signer, host, verifier } = await hosted({ cooldownMs: 60_000 });
   expect((await verifier.verify(await signer.token())).kind).toBe('buyer');
   for (let i = 0; i < 100; i++) {
     expect((await verifier.verify(await signer.token({}, { kid: `made-up-${i}` }))).kind).toBe('keys_unavailable');
@@ -182,16 +179,14 @@ test('a flood of unknown key ids causes one fetch per cooldown', async () => {
 test.each(['silent', 'broken'] as const)(
   'a host that is %s: known keys stay in use, unknown ones get 503',
   async (manner) => {
-    const [known, unknown] = await Promise.all([makeSigner('ES256', 'k1'), makeSigner('ES256', 'k2')]);
-    const host = await hostOf(known);
-    const verifier = verifierOf(host.url, { refreshMs: 50 });
+    const { signer: known, other: unknown, host, verifier } = await hosted({ refreshMs: 50 }, 'k2');
     expect((await verifier.verify(await known.token())).kind).toBe('buyer');
     host.manner = manner;
     const { asked } = host;
     await eventually('it was asked again', 5_000, () => host.asked > asked);
     expect((await verifier.verify(await known.token({ sub: 'bob' }))).kind).toBe('buyer');
     await whenCool();
-    // It may be a key that was rotated in meanwhile: 401 would be a lie.
+    // The key may be new: 401 could be wrong.
     expect((await verifier.verify(await unknown.token())).kind).toBe('keys_unavailable');
     host.manner = 'well';
     host.keys = [known.publicKey, unknown.publicKey];
@@ -199,22 +194,18 @@ test.each(['silent', 'broken'] as const)(
   },
 );
 
-test('a host that was never available: 503, no flood of fetches, and recovery when it answers', async () => {
-  const signer = await makeSigner('ES256', 'k1');
-  const host = await hostOf(signer);
+test('a host that was never available: 503, few fetches, and recovery when it answers', async () => {
+  const { signer, host, verifier } = await hosted({ cooldownMs: 1_000 });
   host.manner = 'broken';
-  const verifier = verifierOf(host.url, { cooldownMs: 1_000 });
   const token = await signer.token();
   for (let i = 0; i < 100; i++) expect((await verifier.verify(token)).kind).toBe('keys_unavailable');
   expect(host.asked).toBeLessThanOrEqual(2);
   host.manner = 'well';
-  await eventually('it is judged', 10_000, async () => (await verifier.verify(token)).kind === 'buyer');
+  await eventually('it is verified', 10_000, async () => (await verifier.verify(token)).kind === 'buyer');
 });
 
 test('keys are trusted for a bounded time while the host is unavailable', async () => {
-  const signer = await makeSigner('ES256', 'k1');
-  const host = await hostOf(signer);
-  const verifier = verifierOf(host.url, { staleMaxMs: 300 });
+  const { signer, host, verifier } = await hosted({ staleMaxMs: 300 });
   const remembered = await signer.token();
   expect((await verifier.verify(remembered)).kind).toBe('buyer');
   host.manner = 'broken';
@@ -225,15 +216,14 @@ test('keys are trusted for a bounded time while the host is unavailable', async 
   );
   expect(verifier.recall(remembered)).toBeNull();
   host.manner = 'well';
-  await eventually('they are had again', 5_000, async () => (await verifier.verify(remembered)).kind === 'buyer');
+  await eventually('they are fetched again', 5_000, async () => (await verifier.verify(remembered)).kind === 'buyer');
   expect(verifier.recall(remembered)).toBe('ann');
 });
 
-test.each(['redirecting', 'dripping'] as const)('a host that is %s: nothing is believed', async (manner) => {
-  const signer = await makeSigner('ES256', 'k1');
-  const host = await hostOf(signer);
+test.each(['redirecting', 'dripping'] as const)('a host that is %s: its keys are not trusted', async (manner) => {
+  const { signer, host, verifier } = await hosted();
   host.manner = manner;
-  expect((await verifierOf(host.url).verify(await signer.token())).kind).toBe('keys_unavailable');
+  expect((await verifier.verify(await signer.token())).kind).toBe('keys_unavailable');
 });
 
 test.each([
@@ -242,8 +232,7 @@ test.each([
   ['no list', '{"keys":{"length":1e9}}'],
   ['without end', `{"keys":[],"x":"${'a'.repeat(300_000)}"}`],
 ])('a key set that is %s is not trusted', async (_what, text) => {
-  const signer = await makeSigner('ES256', 'k1');
-  const host = await hostOf(signer);
+  const { signer, host, verifier } = await hosted();
   host.keys = text;
-  expect((await verifierOf(host.url).verify(await signer.token())).kind).toBe('keys_unavailable');
+  expect((await verifier.verify(await signer.token())).kind).toBe('keys_unavailable');
 });

@@ -5,14 +5,10 @@
 
 import { createGlobalRateLimiter } from '@flash-sale/core/inventory/global-rate-limiter.ts';
 import { createKeys } from '@flash-sale/core/inventory/keys.ts';
-import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import { openWorld, type World } from '../support/world.ts';
+import { expect, test } from 'vitest';
+import { useWorld } from '../support/fixtures.ts';
 
-let world: World;
-beforeAll(async () => {
-  world = await openWorld(inject('template'));
-});
-afterAll(() => world.close());
+const world = useWorld();
 
 let count = 0;
 function makeWindow(limit: number) {

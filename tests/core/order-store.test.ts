@@ -4,18 +4,16 @@ import { type AcceptedOrder, newOrderId, type OrderOutcome } from '@flash-sale/c
 import { createEpochStore } from '@flash-sale/core/ledger/epoch-store.ts';
 import { createOrderStore, type OrderStore } from '@flash-sale/core/ledger/order-store.ts';
 import { createSaleStore } from '@flash-sale/core/ledger/sale-store.ts';
-import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { times, useWorld } from '../support/fixtures.ts';
 import { makeSale } from '../support/sales.ts';
-import { openWorld, type World } from '../support/world.ts';
 
-let world: World;
+const world = useWorld();
 let orders: OrderStore;
 
-beforeAll(async () => {
-  world = await openWorld(inject('template'));
+beforeAll(() => {
   orders = createOrderStore(world.pool);
 });
-afterAll(() => world.close());
 
 const order = (saleId: string, changed: Partial<AcceptedOrder> = {}): AcceptedOrder => ({
   id: newOrderId(saleId),
@@ -89,7 +87,7 @@ test('[I2] [trap 14] of a batch that the ledger has in part, only the other orde
 test('ten workers that confirm the same job at once count it once', async () => {
   const sale = await makeSale(world, { units: 100 });
   const batch = Array.from({ length: 20 }, () => order(sale.id));
-  const outcomes = await Promise.all(Array.from({ length: 10 }, () => confirm(sale.id, batch)));
+  const outcomes = await times(10, () => confirm(sale.id, batch));
   expect(outcomes.flat().filter((outcome) => outcome.fresh)).toHaveLength(20);
   expect(outcomes.flat().every((outcome) => outcome.status === 'confirmed')).toBe(true);
   expect(await sold(sale.id)).toBe(20);
@@ -119,14 +117,7 @@ describe('[I2] the guard against overselling', () => {
 
   test('holds under 40 transactions at once', async () => {
     const sale = await makeSale(world, { units: 50 });
-    const outcomes = await Promise.all(
-      Array.from({ length: 40 }, () =>
-        confirm(
-          sale.id,
-          Array.from({ length: 3 }, () => order(sale.id)),
-        ),
-      ),
-    );
+    const outcomes = await times(40, () => confirm(sale.id, [order(sale.id), order(sale.id), order(sale.id)]));
     expect(outcomes.flat().filter((outcome) => outcome.status === 'confirmed')).toHaveLength(50);
     expect(await sold(sale.id)).toBe(50);
   });

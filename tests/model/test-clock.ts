@@ -2,7 +2,7 @@
  * What both models share: scripts whose clock the test sets, and the comparison. In the scripts as
  * the test sends them, TIME reads a hash beside the first key, so each sale under test has its own
  * clock and every result is exact. The files of lua/ stay as they are; that Redis' own clock
- * decides in production is shown by tests/core/reserve.test.ts.
+ * decides in production is shown by tests/api/order-routes.test.ts.
  */
 import { inspect, isDeepStrictEqual } from 'node:util';
 import { loadLuaScripts } from '@flash-sale/core/inventory/lua-script.ts';

@@ -1,7 +1,8 @@
 /** lua/take-permits.lua and lua/return-permits.lua against a model of the global rate limiter. */
+
 import fc from 'fast-check';
-import { afterAll, beforeAll, inject, test } from 'vitest';
-import { openWorld, type World } from '../support/world.ts';
+import { test } from 'vitest';
+import { useWorld } from '../support/fixtures.ts';
 import { useTestClock } from './test-clock.ts';
 import { createWindowUnderTest, windowProperty } from './window-commands.ts';
 
@@ -9,11 +10,7 @@ const SEQUENCES = 1_000;
 /** Sequences that run at a time: while one waits for Redis, others work. */
 const LANES = 20;
 
-let world: World;
-beforeAll(async () => {
-  world = await openWorld(inject('template'));
-});
-afterAll(() => world.close());
+const world = useWorld();
 
 test("[I9] 1,000 random sequences leave the global rate limiter's record as the model says", async () => {
   const lanes = Array.from({ length: LANES }, (_, lane) => {

@@ -5,7 +5,7 @@ import { newOrderId } from '@flash-sale/core/domain/order.ts';
 import type { SaleKeys } from '@flash-sale/core/inventory/keys.ts';
 import type { NewSale, SaleStore } from '@flash-sale/core/ledger/sale-store.ts';
 import { encodeJob } from '@flash-sale/core/queue/order-queue.ts';
-import { makeSale } from './sales.ts';
+import { makeSale, newSale } from './sales.ts';
 import type { World } from './world.ts';
 
 let count = 0;
@@ -50,21 +50,7 @@ export class PlantedSale {
 
   /** A sale that only the ledger has. @returns its id */
   static async insertOnly(sales: SaleStore, id: string): Promise<string> {
-    await sales.create(
-      {
-        id,
-        name: 'A thing',
-        description: null,
-        originalPrice: '199.99',
-        flashSalePrice: '99.99',
-        currency: 'USD',
-        units: 10,
-        startsAt: Date.now(),
-        endsAt: Date.now() + 3_600_000,
-        perBuyerLimit: 0,
-      },
-      { actor: 'test', requestId: 'test' },
-    );
+    await sales.create(newSale({ id }), { actor: 'test', requestId: 'test' });
     return id;
   }
 

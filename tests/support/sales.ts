@@ -15,33 +15,32 @@ type SalesWorld = Pick<World, 'pool' | 'keys'> & { readonly redis: AnyRedis };
 
 let count = 0;
 
-/** A sale that is on, in ledger and inventory alike. */
+/** Ten units for sale now. */
+export const newSale = (wanted: Partial<NewSale> = {}): NewSale => ({
+  id: `sale${++count}`,
+  name: 'A thing',
+  description: null,
+  originalPrice: '199.99',
+  flashSalePrice: '99.99',
+  currency: 'USD',
+  units: 10,
+  startsAt: Date.now() - 60_000,
+  endsAt: Date.now() + 3_600_000,
+  perBuyerLimit: 0,
+  ...wanted,
+});
+
+/** Creates a sale in ledger and inventory. */
 export async function makeSale(world: SalesWorld, wanted: Partial<NewSale> = {}): Promise<Sale> {
   const inventory = createInventory(world);
   const sales = createSaleStore(world.pool);
-  count += 1;
-  const sale = await sales.create(
-    {
-      id: `sale${count}`,
-      name: 'A thing',
-      description: null,
-      originalPrice: '199.99',
-      flashSalePrice: '99.99',
-      currency: 'USD',
-      units: 10,
-      startsAt: Date.now() - 60_000,
-      endsAt: Date.now() + 3_600_000,
-      perBuyerLimit: 0,
-      ...wanted,
-    },
-    { actor: 'test', requestId: 'test' },
-  );
+  const sale = await sales.create(newSale(wanted), { actor: 'test', requestId: 'test' });
   if (!sale) throw new Error(`there is a sale ${wanted.id}`);
   await syncSale({ inventory, sales }, sale);
   return { ...sale, inventoryVersion: sale.version };
 }
 
-/** Reserves one order of a buyer, without limits. @throws where the inventory refuses it */
+/** Reserves one order of a buyer, without limits. @throws if the inventory refuses it */
 export async function reserveOne(
   inventory: Inventory,
   saleId: string,
@@ -53,7 +52,7 @@ export async function reserveOne(
   if (decisions[0]?.outcome.kind !== 'reserved') throw new Error(`not reserved: ${decisions[0]?.outcome.kind}`);
 }
 
-/** What the inventory is asked for a new order. */
+/** A new order, as the inventory is asked for it. */
 export const orderRequest = (saleId: string, buyerId = 'ann', quantity = 1): OrderRequest => ({
   orderId: newOrderId(saleId),
   buyerId,

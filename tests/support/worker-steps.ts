@@ -1,4 +1,4 @@
-/** The worker's steps, wired to a world as worker.ts wires them, to be run one at a time. */
+/** The worker's steps, wired to a world as in worker.ts, for tests to run one at a time. */
 import { newOrderId, type OrderBatch, type OrderOutcome } from '@flash-sale/core/domain/order.ts';
 import type { StockNumbers } from '@flash-sale/core/domain/sale.ts';
 import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
@@ -8,13 +8,23 @@ import { createOrderStore } from '@flash-sale/core/ledger/order-store.ts';
 import { createSaleStore } from '@flash-sale/core/ledger/sale-store.ts';
 import { type ConfirmDependencies, confirmOrders } from '@flash-sale/worker/orders/confirm-orders.ts';
 import { createInventoryWatch, type RebuildDependencies } from '@flash-sale/worker/recovery/rebuild.ts';
+import { beforeAll } from 'vitest';
 import type { World } from './world.ts';
 
 export const OPERATOR = { actor: 'test', requestId: 'r' };
 
 export type WorkerSteps = ReturnType<typeof workerSteps>;
 
-/** @param world whose ledger and Redis may be of different origins */
+/** Of a file's own world: there from the first test on. */
+export function useWorkerSteps(world: World): WorkerSteps {
+  const steps = {} as WorkerSteps;
+  beforeAll(() => {
+    Object.assign(steps, workerSteps(world));
+  });
+  return steps;
+}
+
+/** @param world its ledger and its Redis may be of different worlds */
 export function workerSteps({ redis, pool, keys, log }: Pick<World, 'redis' | 'pool' | 'keys' | 'log'>) {
   const inventory = createInventory({ redis, keys });
   const dependencies = {
@@ -38,7 +48,7 @@ export function workerSteps({ redis, pool, keys, log }: Pick<World, 'redis' | 'p
 
     numbers: async (saleId: string): Promise<StockNumbers | null> => (await inventory.read(saleId)).numbers,
 
-    /** @returns the kind of outcome, and the order's id where it holds units */
+    /** @returns the kind of outcome, and the id of the order that holds units */
     async order(saleId: string, wanted: { buyerId?: string; quantity?: number; key?: string } = {}) {
       const { buyerId = 'ann', quantity = 1, key: idempotencyKey = null } = wanted;
       const request = { orderId: newOrderId(saleId), buyerId, quantity, requestId: 'r', idempotencyKey };
@@ -47,7 +57,7 @@ export function workerSteps({ redis, pool, keys, log }: Pick<World, 'redis' | 'p
       return { kind: outcome?.kind, id: outcome?.kind === 'replayed' ? outcome.orderId : request.orderId };
     },
 
-    /** Reservations as a job carries them. @throws where one is not there */
+    /** Reservations as a job carries them. @throws if one is missing */
     async batchOf(saleId: string, ids: string | readonly string[], epoch = 1): Promise<OrderBatch> {
       const found = await Promise.all([ids].flat().map((id) => inventory.findReservation(saleId, id)));
       const orders = found.map((order) => {
@@ -67,7 +77,7 @@ export function workerSteps({ redis, pool, keys, log }: Pick<World, 'redis' | 'p
         ])
       ).rows,
 
-    /** As another Redis that loaded this one's file: every key is there, and the instance id is not this server's. */
+    /** As if another Redis had loaded the file of this one: the keys are there, the instance id differs. */
     otherInstance: (saleId: string): Promise<number> =>
       redis.hset(keys.sale(saleId).inventory, 'instance_id', 'f'.repeat(40)),
 

@@ -1,33 +1,24 @@
 /**
- * Redis has lost an idempotency key whose order the ledger has, and accepted a second order under it. However that one is
- * rejected, and whatever crashes meanwhile: the key leads to the first order again before the second reservation is gone.
+ * Redis lost an idempotency key whose order the ledger has, and accepted a second order under it.
+ * However the second is rejected: the key leads to the first again before the second reservation ends.
  */
 import type { AcceptedOrder, OrderBatch } from '@flash-sale/core/domain/order.ts';
 import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
 import { rejectOrders } from '@flash-sale/worker/orders/reject-orders.ts';
 import { createReaper } from '@flash-sale/worker/recovery/reaper.ts';
-import { afterAll, beforeAll, beforeEach, expect, inject, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
+import { useWorld } from '../support/fixtures.ts';
 import { makeSale } from '../support/sales.ts';
-import { type WorkerSteps, workerSteps } from '../support/worker-steps.ts';
-import { openWorld, type World } from '../support/world.ts';
+import { useWorkerSteps } from '../support/worker-steps.ts';
 
 const BUYER = 'ann';
 const KEY = 'a key';
 
-let world: World;
-let steps: WorkerSteps;
-let inventory: WorkerSteps['inventory'];
-let orders: WorkerSteps['orders'];
+const world = useWorld();
+const steps = useWorkerSteps(world);
 let first: AcceptedOrder;
 /** Under the same key, accepted and not yet decided. */
 let second: OrderBatch;
-
-beforeAll(async () => {
-  world = await openWorld(inject('template'));
-  steps = workerSteps(world);
-  ({ inventory, orders } = steps);
-});
-afterAll(() => world.close());
 
 beforeEach(async () => {
   const sale = await makeSale(world, { units: 10 });
@@ -44,7 +35,7 @@ const reserve = async (saleId: string): Promise<OrderBatch> => steps.batchOf(sal
 /** @returns to which order the key leads, and how many units are reserved */
 async function seen(): Promise<{ leadsTo: string | undefined; reserved: number | undefined }> {
   const value = await world.redis.hget(world.keys.sale(second.saleId).orderKeys, `${BUYER} ${KEY}`);
-  return { leadsTo: value?.split(' ')[0], reserved: (await inventory.read(second.saleId)).numbers?.reserved };
+  return { leadsTo: value?.split(' ')[0], reserved: (await steps.inventory.read(second.saleId)).numbers?.reserved };
 }
 
 const secondId = (): string => (second.orders[0] as AcceptedOrder).id;
@@ -60,36 +51,38 @@ async function reaper(): Promise<void> {
   await queue.close();
 }
 
-test('[I4] rejected as the second of its key', async () => {
+test('[I4] the ledger rejects the second order of the key', async () => {
   await steps.confirm(second);
-  expect(await orders.outcomesOf([secondId()])).toMatchObject([{ status: 'rejected', reason: 'DUPLICATE_REQUEST' }]);
+  expect(await steps.orders.outcomesOf([secondId()])).toMatchObject([
+    { status: 'rejected', reason: 'DUPLICATE_REQUEST' },
+  ]);
   expect(await seen()).toEqual({ leadsTo: first.id, reserved: 0 });
   expect(await ask(second.saleId)).toEqual({ kind: 'replayed', id: first.id });
 });
 
-test('[I4] rejected by the worker, before the ledger could see whose key it is', async () => {
+test('[I4] the worker rejects it before the ledger sees the key', async () => {
   await rejectOrders(steps, second);
-  expect(await orders.outcomesOf([secondId()])).toMatchObject([{ status: 'rejected', reason: 'UNCONFIRMABLE' }]);
+  expect(await steps.orders.outcomesOf([secondId()])).toMatchObject([{ status: 'rejected', reason: 'UNCONFIRMABLE' }]);
   expect(await seen()).toEqual({ leadsTo: first.id, reserved: 0 });
 });
 
-test('[I4] the worker dies before the key leads back, and its job is gone: the reaper finds the reservation, and does both', async () => {
-  const dying = { ...inventory, pointKey: dies };
+test('[I4] the worker dies before it points the key back: the reaper points it back and releases', async () => {
+  const dying = { ...steps.inventory, pointKey: dies };
   await expect(steps.confirm(second, { inventory: dying })).rejects.toThrow('killed here');
   expect(await seen()).toEqual({ leadsTo: secondId(), reserved: 1 });
   await reaper();
   expect(await seen()).toEqual({ leadsTo: first.id, reserved: 0 });
 });
 
-test('[I4] the worker dies before the reservation ends: the key leads back already', async () => {
-  const dying = { ...inventory, release: dies };
+test('[I4] the worker dies before it releases: the key leads back already, and the reaper releases', async () => {
+  const dying = { ...steps.inventory, release: dies };
   await expect(steps.confirm(second, { inventory: dying })).rejects.toThrow('killed here');
   expect(await seen()).toEqual({ leadsTo: first.id, reserved: 1 });
   await reaper();
   expect(await seen()).toEqual({ leadsTo: first.id, reserved: 0 });
 });
 
-test('a rejected order whose key has no confirmed one keeps its key', async () => {
+test('a rejected order keeps its key if no order under it is confirmed', async () => {
   await world.pool.query(`DELETE FROM orders WHERE id = $1`, [first.id]);
   await rejectOrders(steps, second);
   expect(await seen()).toEqual({ leadsTo: secondId(), reserved: 0 });

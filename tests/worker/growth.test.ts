@@ -1,31 +1,21 @@
 /** What an order leaves behind once it has ended: nothing that grows without end. */
 
-import { newOrderId } from '@flash-sale/core/domain/order.ts';
 import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
 import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
-import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import { expect, test } from 'vitest';
+import { useWorld } from '../support/fixtures.ts';
 import { startWorkerHere } from '../support/running-system.ts';
-import { makeSale } from '../support/sales.ts';
-import { eventually, openWorld, type World } from '../support/world.ts';
+import { makeSale, orderRequest } from '../support/sales.ts';
+import { eventually } from '../support/world.ts';
 
 const ORDERS = 600;
 
-let world: World;
-beforeAll(async () => {
-  world = await openWorld(inject('template'));
-});
-afterAll(() => world.close());
+const world = useWorld();
 
-test('[trap 40] of done jobs the last 200 are kept, of an order one line and no record in Redis', async () => {
+test('[trap 40] the last 200 completed jobs are kept; an order leaves one log line and no record in Redis', async () => {
   const sale = await makeSale(world, { units: ORDERS });
   const inventory = createInventory(world);
-  const requests = Array.from({ length: ORDERS }, (_, i) => ({
-    orderId: newOrderId(sale.id),
-    buyerId: `buyer-${i}`,
-    quantity: 1,
-    requestId: 'r',
-    idempotencyKey: null,
-  }));
+  const requests = Array.from({ length: ORDERS }, (_, i) => orderRequest(sale.id, `buyer-${i}`));
   for (let at = 0; at < ORDERS; at += 100)
     await inventory.reserve(sale.id, requests.slice(at, at + 100), -1, { capacity: 0, refillRate: 1 });
   const queue = createOrderQueue({

@@ -1,16 +1,13 @@
-/** Outcomes are counted and logged once, and every try is timed, also where applying them fails and is repeated. */
+/** Outcomes are counted and logged once, and every try is timed, also if applying them fails. */
+
 import { confirmOrders } from '@flash-sale/worker/orders/confirm-orders.ts';
 import { createOrderMeasures } from '@flash-sale/worker/orders/measure-orders.ts';
-import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import { expect, test } from 'vitest';
+import { useWorld } from '../support/fixtures.ts';
 import { makeSale } from '../support/sales.ts';
 import { workerSteps } from '../support/worker-steps.ts';
-import { openWorld, type World } from '../support/world.ts';
 
-let world: World;
-beforeAll(async () => {
-  world = await openWorld(inject('template'));
-});
-afterAll(() => world.close());
+const world = useWorld();
 
 test('committing fails once: the order is counted and logged once, and both tries are timed for each order', async () => {
   const steps = workerSteps(world);

@@ -1,4 +1,4 @@
-/** Which turns of a repair loop visit all sales. */
+/** Which turns of a recovery loop visit all sales. */
 import { DependencyUnavailableError } from '@flash-sale/core/runtime/errors.ts';
 import { createLoop, forEach } from '@flash-sale/worker/recovery/loop.ts';
 import { pino } from 'pino';

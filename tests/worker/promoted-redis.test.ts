@@ -1,43 +1,28 @@
-/** A Redis that goes on as the same process, with other data: its run id says nothing of that. */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+/** A Redis that keeps running as the same process, but with other data: its run id does not change. */
 import { newOrderId } from '@flash-sale/core/domain/order.ts';
-import { startPrivateRedis } from '@flash-sale/launcher/private-redis.ts';
 import type { PrivateServer } from '@flash-sale/launcher/private-server.ts';
-import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { startOwnRedis, useFolder, useOwnRedis } from '../support/fixtures.ts';
 import { makeSale, reserveOne } from '../support/sales.ts';
 import { workerSteps } from '../support/worker-steps.ts';
-import { eventually, openWorld, type World } from '../support/world.ts';
+import { eventually, type World } from '../support/world.ts';
 
-let folder: string;
-let servers: PrivateServer[];
-let world: World;
+const NO_DELAY = 'repl-diskless-sync-delay 0';
+const world = useOwnRedis(NO_DELAY);
+const folder = useFolder();
+let second: PrivateServer;
 let backup: World['redis'];
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'flash-sale-promoted-'));
-  const distFolder = process.env.TEST_REDIS_DIST;
-  const start = (name: string) =>
-    startPrivateRedis({
-      folder: join(folder, name),
-      restart: false,
-      config: ['repl-diskless-sync-delay 0'],
-      ...(distFolder ? { distFolder } : {}),
-    });
-  servers = [await start('first'), await start('backup')];
-  const [first, second] = servers as [PrivateServer, PrivateServer];
-  world = await openWorld(inject('template'), first.url);
+  second = await startOwnRedis(folder.path, [NO_DELAY]);
   const { port, password } = new URL(second.url);
   backup = world.redis.duplicate({ port: Number(port), password });
   await world.redis.config('SET', 'masterauth', password);
-  await backup.config('SET', 'masterauth', new URL(first.url).password);
+  await backup.config('SET', 'masterauth', new URL(world.redisUrl).password);
 });
 afterAll(async () => {
   backup.disconnect();
-  await world.close();
-  await Promise.all(servers.map((server) => server.stop()));
-  rmSync(folder, { recursive: true, force: true });
+  await second.stop();
 });
 
 async function follow(replica: World['redis'], { port }: { port: number }): Promise<void> {
@@ -47,15 +32,14 @@ async function follow(replica: World['redis'], { port }: { port: number }): Prom
   );
 }
 
-test('[I2] [I11] the same process that took over older data and is master again admits nothing before the inventory is rebuilt', async () => {
-  const { redis } = world;
-  const [first, second] = servers as [PrivateServer, PrivateServer];
+test('[I2] [I11] a master with older data accepts nothing before the inventory is rebuilt, although its process is the same', async () => {
+  const { redis, server: first } = world;
   const { inventory, ...steps } = workerSteps(world);
   await follow(backup, first);
   const sale = await makeSale(world, { units: 5 });
   const runId = async () => /run_id:(\w+)/.exec(await redis.info('server'))?.[1];
   const before = await runId();
-  // As far as the backup comes.
+  // The backup stops here.
   expect(await redis.wait(1, 5_000)).toBe(1);
   await backup.replicaof('NO', 'ONE');
   const { id } = await steps.order(sale.id, { quantity: 4 });

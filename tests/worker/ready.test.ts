@@ -1,4 +1,4 @@
-/** Each worker reports on its own whether it works; /health of the API speaks of all of them together. */
+/** Each worker reports whether it works itself; /health of the API reports whether any does. */
 import { createMetrics } from '@flash-sale/core/runtime/metrics.ts';
 import { inject, test } from 'vitest';
 import { freePort } from '../support/free-port.ts';
@@ -6,7 +6,7 @@ import { startWorkerHere } from '../support/running-system.ts';
 import { TcpProxy } from '../support/tcp-proxy.ts';
 import { eventually, openWorld } from '../support/world.ts';
 
-test('a worker that does not reach Redis reports it, beside one that works, and recovers', async () => {
+test('a worker that does not reach Redis reports it, another one does not, and it recovers', async () => {
   const world = await openWorld(inject('template'));
   const way = await TcpProxy.listen(await freePort(), Number(new URL(world.redisUrl).port));
   const cutOff = new URL(world.redisUrl);

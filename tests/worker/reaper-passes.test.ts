@@ -1,31 +1,26 @@
-/** How the reaper looks through the reservations of a sale: some at a time, and not again before one can have orphaned. */
-
-import { type AcceptedOrder, newOrderId } from '@flash-sale/core/domain/order.ts';
+/** How the reaper passes over the reservations of a sale: in pages, and not before one can be orphaned. */
+import type { AcceptedOrder } from '@flash-sale/core/domain/order.ts';
 import { createInventory, type Inventory, REAPER_SCAN_COUNT } from '@flash-sale/core/inventory/inventory.ts';
 import { createOrderStore } from '@flash-sale/core/ledger/order-store.ts';
 import { createSaleStore } from '@flash-sale/core/ledger/sale-store.ts';
 import { createOrderQueue, type OrderQueue } from '@flash-sale/core/queue/order-queue.ts';
 import { createReaper, REDELIVERIES_MAX } from '@flash-sale/worker/recovery/reaper.ts';
-import { afterEach, beforeEach, expect, inject, test } from 'vitest';
-import { makeSale, reservationText } from '../support/sales.ts';
-import { openWorld, type World } from '../support/world.ts';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { useWorldPerTest } from '../support/fixtures.ts';
+import { makeSale, orderRequest, reservationText } from '../support/sales.ts';
 
-let world: World;
+const world = useWorldPerTest();
 let inventory: Inventory;
 let queue: OrderQueue;
-/** Looks of the reaper: whether each began a pass. */
+/** Whether each page that the reaper read began a pass. */
 let looks: ('begins' | 'goes on')[];
 
-beforeEach(async () => {
-  world = await openWorld(inject('template'));
+beforeEach(() => {
   inventory = createInventory(world);
   queue = createOrderQueue({ redis: world.redis, prefix: world.keys.queuePrefix });
   looks = [];
 });
-afterEach(async () => {
-  await queue.close();
-  await world.close();
-});
+afterEach(() => queue.close());
 
 function reaperOf(changed: Partial<Parameters<typeof createReaper>[0]>) {
   return createReaper({
@@ -47,28 +42,25 @@ function reaperOf(changed: Partial<Parameters<typeof createReaper>[0]>) {
   });
 }
 
-/** @returns ids of orders that nobody has enqueued */
+/** @returns ids of orders that were not enqueued */
 async function reserve(saleId: string, count: number): Promise<string[]> {
   const ids: string[] = [];
   while (ids.length < count) {
-    const batch = Array.from({ length: Math.min(100, count - ids.length) }, () => newOrderId(saleId));
-    const orders = batch.map((orderId) => {
-      return { orderId, buyerId: `buyer of ${orderId}`, quantity: 1, requestId: 'r', idempotencyKey: null };
-    });
+    const orders = Array.from({ length: Math.min(100, count - ids.length) }, () => orderRequest(saleId));
     await inventory.reserve(saleId, orders, -1, { capacity: 0, refillRate: 1 });
-    ids.push(...batch);
+    ids.push(...orders.map(({ orderId }) => orderId));
   }
   return ids;
 }
 const redelivered = async (): Promise<string[]> => [...((await queue.orderIdsInProgress()) ?? [])].sort();
 
-/** By the clock of this machine, which is Redis' as well. */
+/** By this machine's clock, which Redis shares. */
 const reservedAgo = (saleId: string, id: string, ms: number): Promise<number> =>
   world.redis.hset(world.keys.sale(saleId).reservations, id, reservationText(Date.now() - ms));
 const nextPass = async (saleId: string): Promise<number> =>
   Number(await world.redis.hget(world.keys.sale(saleId).inventory, 'next_pass'));
 
-test('[I3] a sale of which nothing can have orphaned is looked through by no worker before something may have', async () => {
+test('[I3] no worker starts a pass before a reservation can be an orphan', async () => {
   const sale = await makeSale(world, { units: 10 });
   const [early, late] = (await reserve(sale.id, 2)) as [string, string];
   await reservedAgo(sale.id, early, 30_000);
@@ -85,12 +77,12 @@ test('[I3] a sale of which nothing can have orphaned is looked through by no wor
   await world.redis.hset(world.keys.sale(sale.id).inventory, 'next_pass', Date.now() - 1);
   await other.runOnce();
   expect(await redelivered()).toEqual([early]);
-  // The next one is that of the order which waits for longest now.
+  // The next pass is due when the order that now waits for longest may be an orphan.
   const of = await inventory.findReservation(sale.id, late);
   expect(await nextPass(sale.id)).toBe((of as AcceptedOrder).reservedAt + 60_000);
 });
 
-test('[I3] after the longest pause a sale is looked through in any case: an order of an earlier time may have come', async () => {
+test('[I3] after the longest pause a pass starts in any case: an older order may have come', async () => {
   const sale = await makeSale(world, { units: 10 });
   await reserve(sale.id, 1);
   const begunAt = Date.now();
@@ -99,7 +91,7 @@ test('[I3] after the longest pause a sale is looked through in any case: an orde
   expect(await nextPass(sale.id)).toBeLessThanOrEqual(Date.now() + 10_000);
 });
 
-test('[I3] the orphans of a large sale are enqueued in several turns, each where the one before has stopped', async () => {
+test('[I3] the orphans of a large sale are enqueued in several turns, each continuing the one before', async () => {
   const count = 6 * REAPER_SCAN_COUNT;
   const sale = await makeSale(world, { units: count });
   const ids = await reserve(sale.id, count);
@@ -113,7 +105,7 @@ test('[I3] the orphans of a large sale are enqueued in several turns, each where
   expect(looks.slice(0, 4)).toEqual(['begins', 'goes on', 'goes on', 'goes on']);
 });
 
-test('[I3] a pass that has begun goes on, also where its sale has been over for hours', async () => {
+test('[I3] a pass that has begun continues, even if its sale has been over for hours', async () => {
   const sale = await makeSale(world, { units: 6 * REAPER_SCAN_COUNT });
   const ids = await reserve(sale.id, 6 * REAPER_SCAN_COUNT);
   const reaper = reaperOf({ turnMax: 2 * REAPER_SCAN_COUNT });
@@ -123,7 +115,7 @@ test('[I3] a pass that has begun goes on, also where its sale has been over for 
   expect(await redelivered()).toEqual([...ids].sort());
 });
 
-test('[I3] orders that cannot be brought to their end keep none behind them from theirs', async () => {
+test('[I3] orders that cannot be rejected do not delay the orders behind them', async () => {
   const count = 6 * REAPER_SCAN_COUNT;
   const sale = await makeSale(world, { units: count });
   const ids = await reserve(sale.id, count);
@@ -136,7 +128,7 @@ test('[I3] orders that cannot be brought to their end keep none behind them from
   expect(await redelivered()).toEqual(ids.filter((id) => !worn.includes(id)).sort());
 });
 
-test('[I3] after a fault of a part the pass goes on, and what was claimed before comes again after as long', async () => {
+test('[I3] after a fault of a dependency the pass continues, and earlier claims are repeated later', async () => {
   const sale = await makeSale(world, { units: 4 * REAPER_SCAN_COUNT });
   const ids = await reserve(sale.id, 4 * REAPER_SCAN_COUNT);
   const orders = createOrderStore(world.pool);
@@ -154,7 +146,7 @@ test('[I3] after a fault of a part the pass goes on, and what was claimed before
   expect(await redelivered()).toEqual([...ids].sort());
 });
 
-test('[I3] while the queue is too long to be looked through, the inventory follows the ledger all the same', async () => {
+test('[I3] while the queue is too long to be read, outcomes of the ledger are still applied', async () => {
   const count = 4 * REAPER_SCAN_COUNT;
   const sale = await makeSale(world, { units: count });
   const ids = await reserve(sale.id, count);
@@ -171,7 +163,7 @@ test('[I3] while the queue is too long to be looked through, the inventory follo
   expect(await redelivered()).toEqual([]);
 });
 
-test('[I11] an inventory that is closed is asked again in the next turn', async () => {
+test('[I11] a closed inventory is visited again in the next turn', async () => {
   const sale = await makeSale(world, { units: 10 });
   const ids = await reserve(sale.id, 1);
   const { inventory: key } = world.keys.sale(sale.id);

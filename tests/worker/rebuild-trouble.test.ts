@@ -1,24 +1,19 @@
-/** What goes wrong on the way while an inventory is rebuilt, or had gone wrong before: it comes to its end all the same, and says the truth. */
+/** Faults before and during a rebuild: it still completes, and the new inventory is right. */
 
+import { setTimeout as pause } from 'node:timers/promises';
 import { createInventory, type Inventory } from '@flash-sale/core/inventory/inventory.ts';
 import { createInventoryRebuild } from '@flash-sale/core/inventory/inventory-rebuild.ts';
 import { connectPostgres } from '@flash-sale/core/ledger/connect-postgres.ts';
 import { createEpochStore } from '@flash-sale/core/ledger/epoch-store.ts';
-import { afterEach, beforeEach, expect, inject, test } from 'vitest';
+import { expect, test } from 'vitest';
+import { useWorld } from '../support/fixtures.ts';
 import { makeSale } from '../support/sales.ts';
-import { type WorkerSteps, workerSteps } from '../support/worker-steps.ts';
-import { openWorld, type World } from '../support/world.ts';
+import { useWorkerSteps } from '../support/worker-steps.ts';
 
-let world: World;
-let steps: WorkerSteps;
+const world = useWorld();
+const steps = useWorkerSteps(world);
 
-beforeEach(async () => {
-  world = await openWorld(inject('template'));
-  steps = workerSteps(world);
-});
-afterEach(() => world.close());
-
-test('[I4] [I11] a key leads to the order that is under way, not to one of the key that was rejected for its sake', async () => {
+test('[I4] [I11] a key leads to its pending order, not to one that was rejected as its duplicate', async () => {
   const sale = await makeSale(world, { units: 10 });
   const first = await steps.order(sale.id, { key: 'k' });
   const firstBatch = await steps.batchOf(sale.id, first.id);
@@ -37,10 +32,10 @@ test('[I4] [I11] a key leads to the order that is under way, not to one of the k
   expect(await steps.order(sale.id, { key: 'k' })).toEqual({ kind: 'replayed', id: second.id });
 });
 
-test('[I11] a worker that saw a closed inventory, and comes to it when another one has opened it, leaves it open', async () => {
+test('[I11] a worker that saw a closed inventory leaves it open if another worker opened it meanwhile', async () => {
   const sale = await makeSale(world, { units: 10 });
   await steps.otherInstance(sale.id);
-  // Each on a connection of its own: what one has seen says nothing of what the other has done.
+  // On a connection of its own: what one client saw says nothing about the other.
   const redis = world.redis.duplicate();
   const late = createInventory({ redis, keys: world.keys });
   let looks = 0;
@@ -60,12 +55,12 @@ test('[I11] a worker that saw a closed inventory, and comes to it when another o
   expect(await steps.numbers(sale.id)).toEqual({ allotment: 10, available: 9, reserved: 1, sold: 0 });
 });
 
-test('[I11] a reservation beyond the allotment that cannot even be written as rejected does not keep the sale closed', async () => {
+test('[I11] a reservation beyond the allotment that cannot be rejected does not keep the sale closed', async () => {
   const sale = await makeSale(world, { units: 5 });
   const first = await steps.order(sale.id, { quantity: 5 });
   await world.redis.hset(world.keys.sale(sale.id).inventory, 'available', 10);
-  // Newest by the millisecond.
-  await new Promise((resolve) => setTimeout(resolve, 5));
+  // The later orders are newer by milliseconds.
+  await pause(5);
   const bad = await steps.order(sale.id, { buyerId: 'bad' });
   const good = await steps.order(sale.id, { buyerId: 'bob', quantity: 2 });
   await world.pool.query(`
@@ -83,11 +78,11 @@ test('[I11] a reservation beyond the allotment that cannot even be written as re
   expect(await steps.outcomeOf(first.id)).toEqual({ status: 'confirmed', reason: null });
 });
 
-/** Milliseconds that the ledger takes over each order of the sale, and that a request's statement may take. */
+/** ms that the ledger needs for each order of the sale, and that a request's statement may take. */
 const SLOW_MS = 600;
 const STATEMENT_MS = 200;
 
-test('[I11] a ledger that takes longer over a large sale than a request may last: the inventory is rebuilt all the same', async () => {
+test('[I11] a ledger that needs longer for a large sale than a request may take does not stop a rebuild', async () => {
   const sale = await makeSale(world, { units: 10, perBuyerLimit: 5 });
   const { id } = await steps.order(sale.id, { key: 'k', quantity: 2 });
   await steps.confirm(await steps.batchOf(sale.id, id));
@@ -104,43 +99,42 @@ test('[I11] a ledger that takes longer over a large sale than a request may last
     epochs: createEpochStore(pool),
     rebuild: {
       ...rebuild,
-      // Nor may the transaction be ended that waits for Redis meanwhile.
+      // Nor is the transaction ended that waits for Redis meanwhile.
       async remember(...args) {
-        await new Promise((resolve) => setTimeout(resolve, 2 * STATEMENT_MS));
+        await pause(2 * STATEMENT_MS);
         await rebuild.remember(...args);
       },
     },
   });
   await watch.finally(() => pool.end());
+  await world.pool.query('DROP VIEW orders; ALTER TABLE orders_kept RENAME TO orders');
   expect(await steps.numbers(sale.id)).toEqual({ allotment: 10, available: 7, reserved: 1, sold: 2 });
   expect(await steps.order(sale.id, { key: 'k', quantity: 2 })).toEqual({ kind: 'replayed', id });
   expect((await steps.order(sale.id, { quantity: 4 })).kind).toBe('over_buyer_limit');
   expect((await steps.order(sale.id, { buyerId: 'bob', quantity: 5 })).kind).toBe('over_buyer_limit');
 });
 
-test('[I11] a rebuild that waits for the ledger for longer than its lease keeps the lease', async () => {
+test('[I11] a rebuild that waits longer for the ledger than its lease lasts keeps the lease', async () => {
   const sale = await makeSale(world);
   await steps.otherInstance(sale.id);
   const leaseMs = 600;
-  let reading = (): void => {};
-  const began = new Promise<void>((resolve) => (reading = resolve));
-  let goOn = (): void => {};
+  const [reading, goesOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   const slow = steps.watchOnce({
     leaseMs,
     epochs: {
       ...steps.epochs,
       async read(...args) {
-        reading();
-        await new Promise<void>((resolve) => (goOn = resolve));
+        reading.resolve();
+        await goesOn.promise;
         return steps.epochs.read(...args);
       },
     },
   });
-  await began;
-  await new Promise((resolve) => setTimeout(resolve, 2 * leaseMs));
+  await reading.promise;
+  await pause(2 * leaseMs);
   await steps.watchOnce();
-  expect(await steps.numbers(sale.id), 'still rebuilt by the first one').toBeNull();
-  goOn();
+  expect(await steps.numbers(sale.id), 'the first one still rebuilds it').toBeNull();
+  goesOn.resolve();
   await slow;
   expect(await steps.epochsOf(sale.id)).toMatchObject([{ epoch: 2, reason: 'other_server' }]);
   expect(await steps.numbers(sale.id)).toMatchObject({ available: 10 });

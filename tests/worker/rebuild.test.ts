@@ -1,21 +1,13 @@
-/** An inventory that Redis lost, in part or whole, is rebuilt from the ledger and the reservations that are left. */
-import { newOrderId } from '@flash-sale/core/domain/order.ts';
+/** An inventory that Redis lost in part or whole is rebuilt from the ledger and the remaining reservations. */
+import { setTimeout as pause } from 'node:timers/promises';
 import { InventoryRecoveringError } from '@flash-sale/core/inventory/outcomes.ts';
-import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import { makeSale } from '../support/sales.ts';
-import { OPERATOR, type WorkerSteps, workerSteps } from '../support/worker-steps.ts';
-import { openWorld, type World } from '../support/world.ts';
+import { expect, test } from 'vitest';
+import { useWorld } from '../support/fixtures.ts';
+import { makeSale, orderRequest } from '../support/sales.ts';
+import { OPERATOR, useWorkerSteps, type WorkerSteps } from '../support/worker-steps.ts';
 
-let world: World;
-let steps: WorkerSteps;
-let inventory: WorkerSteps['inventory'];
-
-beforeAll(async () => {
-  world = await openWorld(inject('template'));
-  steps = workerSteps(world);
-  inventory = steps.inventory;
-});
-afterAll(() => world.close());
+const world = useWorld();
+const steps = useWorkerSteps(world);
 
 async function confirmed(saleId: string, wanted: Parameters<WorkerSteps['order']>[1] = {}): Promise<string> {
   const { id } = await steps.order(saleId, wanted);
@@ -24,9 +16,11 @@ async function confirmed(saleId: string, wanted: Parameters<WorkerSteps['order']
 }
 
 const orphans = async (saleId: string): Promise<string[]> =>
-  (await inventory.claimOrphans(saleId, { ageMs: -1, pauseMs: 0 }, null)).orphans.map((orphan) => orphan.id).sort();
+  (await steps.inventory.claimOrphans(saleId, { ageMs: -1, pauseMs: 0 }, null)).orphans
+    .map((orphan) => orphan.id)
+    .sort();
 
-test('[I11] [trap 6] an inventory that is gone: nothing is admitted, and it comes back with what the ledger has sold', async () => {
+test('[I11] [trap 6] a lost inventory accepts nothing, and is rebuilt with what the ledger has sold', async () => {
   const sale = await makeSale(world, { units: 10 });
   await confirmed(sale.id, { quantity: 3 });
   await steps.lose(sale.id);
@@ -37,50 +31,36 @@ test('[I11] [trap 6] an inventory that is gone: nothing is admitted, and it come
   expect((await steps.order(sale.id)).kind).toBe('reserved');
 });
 
-test('[I11] another life of Redis admits nothing and takes no writes, though every key is there; reservations go on', async () => {
+test('[I11] another Redis instance accepts neither orders nor writes, although every key is there; reservations are kept', async () => {
   const sale = await makeSale(world, { units: 10, perBuyerLimit: 3 });
   const sold = await confirmed(sale.id, { quantity: 2 });
   const pending = await steps.order(sale.id, { buyerId: 'bob', quantity: 3 });
   const before = await steps.batchOf(sale.id, pending.id);
-  // As an AOF that was loaded by another server: the numbers are there, and the run id is not this server's.
   await steps.otherInstance(sale.id);
   expect((await steps.order(sale.id)).kind).toBe('recovering');
-  expect(await inventory.commit(sale.id, 1, [pending.id])).toBe(0);
-  expect(await inventory.release(sale.id, 1, [pending.id])).toBe(0);
-  expect(await inventory.adjust(sale.id, 'c', 5)).toEqual({ kind: 'recovering' });
-  expect(await inventory.configure({ ...sale, version: 9 })).toBe(false);
+  expect(await steps.inventory.commit(sale.id, 1, [pending.id])).toBe(0);
+  expect(await steps.inventory.release(sale.id, 1, [pending.id])).toBe(0);
+  expect(await steps.inventory.adjust(sale.id, 'c', 5)).toEqual({ kind: 'recovering' });
+  expect(await steps.inventory.configure({ ...sale, version: 9 })).toBe(false);
   expect(await orphans(sale.id)).toEqual([]);
   await steps.watchOnce();
   expect(await steps.epochsOf(sale.id)).toMatchObject([{ epoch: 2, reason: 'other_server' }]);
   expect(await steps.numbers(sale.id)).toEqual({ allotment: 10, available: 5, reserved: 3, sold: 2 });
   expect((await steps.order(sale.id, { buyerId: 'bob' })).kind).toBe('over_buyer_limit');
   expect((await steps.order(sale.id, { quantity: 2 })).kind).toBe('over_buyer_limit');
-  // The job of the earlier epoch is still under way.
+  // The job of the earlier epoch still runs.
   await steps.confirm(before);
   expect(await steps.outcomeOf(pending.id)).toEqual({ status: 'confirmed', reason: null });
   expect(await steps.numbers(sale.id)).toEqual({ allotment: 10, available: 5, reserved: 0, sold: 5 });
-  expect(await inventory.release(sale.id, 2, [sold])).toBe(0);
+  expect(await steps.inventory.release(sale.id, 2, [sold])).toBe(0);
 });
 
-test('[I11] a late commit for an earlier epoch changes nothing: the ledger was counted', async () => {
-  const sale = await makeSale(world, { units: 10 });
-  const { id } = await steps.order(sale.id, { quantity: 4 });
-  const batch = await steps.batchOf(sale.id, id);
-  await steps.orders.confirm(batch, inventory.readmit);
-  await steps.otherInstance(sale.id);
-  await steps.watchOnce();
-  expect(await steps.numbers(sale.id)).toEqual({ allotment: 10, available: 6, reserved: 0, sold: 4 });
-  expect(await inventory.commit(sale.id, 1, [id])).toBe(0);
-  expect(await inventory.commit(sale.id, 2, [id])).toBe(0);
-  expect(await steps.numbers(sale.id)).toEqual({ allotment: 10, available: 6, reserved: 0, sold: 4 });
-});
-
-test('[I11] an order that Redis lost while a worker had it is readmitted by the new inventory, and counts once', async () => {
+test('[I11] an order that Redis lost while a worker confirmed it is readmitted, and counts once', async () => {
   const sale = await makeSale(world, { units: 3, perBuyerLimit: 3 });
   const { id } = await steps.order(sale.id, { quantity: 2 });
   const inTheWorkersHands = await steps.batchOf(sale.id, id);
   await steps.lose(sale.id);
-  // Before the inventory is rebuilt the ledger does not take the order: there may be no room for it.
+  // The ledger refuses the order until the inventory is rebuilt: there may be no room.
   await steps.sales.find(sale.id);
   await steps.epochs.begin(sale.id, { reason: 'missing', inventoryEpoch: 0, closedMs: 0 });
   await expect(steps.confirm(inTheWorkersHands)).rejects.toThrow(InventoryRecoveringError);
@@ -94,7 +74,7 @@ test('[I11] an order that Redis lost while a worker had it is readmitted by the 
   expect((await steps.order(sale.id, { quantity: 1 })).kind).toBe('sold_out');
 });
 
-test('[I2] [I11] lost orders for which there is no room any more are rejected; later promises are kept', async () => {
+test('[I2] [I11] lost orders for which there is no room any more are rejected; later orders are kept', async () => {
   const sale = await makeSale(world, { units: 3, perBuyerLimit: 2 });
   const lost = await steps.order(sale.id, { buyerId: 'lost', quantity: 2 });
   const capped = await steps.order(sale.id, { buyerId: 'ann', quantity: 1 });
@@ -112,13 +92,13 @@ test('[I2] [I11] lost orders for which there is no room any more are rejected; l
   expect(await steps.numbers(sale.id)).toEqual({ allotment: 3, available: 1, reserved: 0, sold: 2 });
 });
 
-test('[I4] [I11] [trap 28] keys lead to their orders in the new inventory: of confirmed, rejected and pending ones', async () => {
+test('[I4] [I11] [trap 28] keys lead to their confirmed, rejected and pending orders in the new inventory', async () => {
   const sale = await makeSale(world, { units: 10 });
   const done = await confirmed(sale.id, { key: 'done' });
   const given = await steps.order(sale.id, { buyerId: 'bob', key: 'rejected' });
   const givenBatch = await steps.batchOf(sale.id, given.id);
   await steps.orders.reject(sale.id, givenBatch.orders, 'UNCONFIRMABLE');
-  await inventory.release(sale.id, 1, [given.id]);
+  await steps.inventory.release(sale.id, 1, [given.id]);
   const pending = await steps.order(sale.id, { buyerId: 'cid', key: 'pending' });
   await steps.otherInstance(sale.id);
   await steps.watchOnce();
@@ -132,23 +112,27 @@ test('[I4] [I11] [trap 28] keys lead to their orders in the new inventory: of co
   expect(await steps.order(sale.id, { buyerId: 'bob', key: 'rejected' })).toEqual({ kind: 'replayed', id: given.id });
 });
 
-test('changes of stock are neither lost nor done twice', async () => {
+test('changes of stock are neither lost nor applied twice', async () => {
   const sale = await makeSale(world, { units: 10 });
   const begin = (id: string, delta: number) =>
     steps.sales.beginStockChange({ id, saleId: sale.id, delta, reason: 'x' }, OPERATOR);
   await begin('added', 5);
   await begin('withdrawn', -2);
   await begin('not decided', -1);
-  await inventory.adjust(sale.id, 'withdrawn', -2);
+  await steps.inventory.adjust(sale.id, 'withdrawn', -2);
   await steps.otherInstance(sale.id);
   await steps.watchOnce();
   expect(await steps.numbers(sale.id)).toEqual({ allotment: 13, available: 13, reserved: 0, sold: 0 });
-  expect(await inventory.adjust(sale.id, 'added', 5)).toEqual({ kind: 'applied', available: 13, epoch: 2 });
-  expect(await inventory.adjust(sale.id, 'withdrawn', -2)).toEqual({ kind: 'applied', available: 13, epoch: 2 });
-  expect(await inventory.adjust(sale.id, 'not decided', -1)).toEqual({ kind: 'applied', available: 12, epoch: 2 });
+  expect(await steps.inventory.adjust(sale.id, 'added', 5)).toEqual({ kind: 'applied', available: 13, epoch: 2 });
+  expect(await steps.inventory.adjust(sale.id, 'withdrawn', -2)).toEqual({ kind: 'applied', available: 13, epoch: 2 });
+  expect(await steps.inventory.adjust(sale.id, 'not decided', -1)).toEqual({
+    kind: 'applied',
+    available: 12,
+    epoch: 2,
+  });
 });
 
-test('the operator’s last word is in the new inventory', async () => {
+test('the new inventory has the operator’s last settings', async () => {
   const sale = await makeSale(world);
   await steps.sales.setPaused(sale.id, true, OPERATOR);
   await steps.lose(sale.id);
@@ -156,7 +140,7 @@ test('the operator’s last word is in the new inventory', async () => {
   expect((await steps.order(sale.id)).kind).toBe('paused');
 });
 
-test('an inventory whose reservations are gone is not in step, also where new ones have come since, and is rebuilt', async () => {
+test('an inventory that lost reservations is inconsistent, even with new ones, and is rebuilt', async () => {
   const sale = await makeSale(world, { units: 10 });
   await steps.order(sale.id, { quantity: 2 });
   await steps.lose(sale.id, 'reservations');
@@ -167,13 +151,13 @@ test('an inventory whose reservations are gone is not in step, also where new on
   expect(await orphans(sale.id)).toEqual([next.id]);
 });
 
-test('reservations beyond the allotment (somebody wrote to the inventory) are rejected, the newest first', async () => {
+test('reservations beyond the allotment are rejected, the newest first', async () => {
   const sale = await makeSale(world, { units: 5 });
   const first = await steps.order(sale.id, { quantity: 3 });
   const keys = world.keys.sale(sale.id);
   await world.redis.hset(keys.inventory, 'available', 10);
-  // Newest by the millisecond.
-  await new Promise((resolve) => setTimeout(resolve, 5));
+  // The second is newer by milliseconds.
+  await pause(5);
   const second = await steps.order(sale.id, { quantity: 4, buyerId: 'bob' });
   await world.redis.hset(keys.inventory, 'orders', 7);
   await steps.watchOnce();
@@ -182,33 +166,29 @@ test('reservations beyond the allotment (somebody wrote to the inventory) are re
   expect(await orphans(sale.id)).toEqual([first.id]);
 });
 
-test('[trap 34] a rebuilder that stands still for longer than its lease is overtaken, and refused when it goes on', async () => {
+test('[trap 34] a rebuilder that freezes for longer than its lease is overtaken, and fenced off when it resumes', async () => {
   const sale = await makeSale(world, { units: 10 });
   await confirmed(sale.id, { quantity: 3 });
   await steps.lose(sale.id);
   const { rebuild } = steps;
-  let goOn = (): void => {};
-  let stands = (): void => {};
-  const standing = new Promise<void>((resolve) => (stands = resolve));
+  const [opening, goesOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   const frozen = steps.watchOnce({
     rebuild: {
       ...rebuild,
       open: async (...args) => {
-        await new Promise<void>((resolve) => {
-          goOn = resolve;
-          stands();
-        });
+        opening.resolve();
+        await goesOn.promise;
         return rebuild.open(...args);
       },
     },
   });
-  await standing;
+  await opening.promise;
   await steps.watchOnce();
-  expect(await steps.numbers(sale.id), 'the lease keeps others out').toBeNull();
+  expect(await steps.numbers(sale.id), 'the lease is held').toBeNull();
   await world.redis.del(world.keys.sale(sale.id).rebuilder);
   await steps.watchOnce();
   expect((await steps.order(sale.id, { quantity: 5 })).kind).toBe('reserved');
-  goOn();
+  goesOn.resolve();
   await expect(frozen).rejects.toThrow(InventoryRecoveringError);
   expect(await steps.numbers(sale.id)).toEqual({ allotment: 10, available: 2, reserved: 5, sold: 3 });
   expect(await steps.epochsOf(sale.id)).toMatchObject([
@@ -217,7 +197,7 @@ test('[trap 34] a rebuilder that stands still for longer than its lease is overt
   ]);
 });
 
-test('workers that find a closed inventory at the same moment make it once', async () => {
+test('workers that find a closed inventory at the same moment rebuild it once', async () => {
   const sale = await makeSale(world);
   await steps.lose(sale.id);
   await Promise.all([steps.watchOnce(), steps.watchOnce(), steps.watchOnce(), steps.watchOnce()]);
@@ -225,7 +205,7 @@ test('workers that find a closed inventory at the same moment make it once', asy
   expect(await steps.numbers(sale.id)).toMatchObject({ available: 10 });
 });
 
-test('20,000 confirmed and 3,000 reserved orders, with keys and caps: all there again', async () => {
+test('20,000 confirmed and 3,000 reserved orders are restored with keys and caps', async () => {
   const sale = await makeSale(world, { units: 30_000, perBuyerLimit: 5 });
   await world.pool.query(
     `INSERT INTO orders (id, sale_id, buyer_id, quantity, unit_price, amount, currency, status, request_id, created_at, idempotency_key)
@@ -235,14 +215,8 @@ test('20,000 confirmed and 3,000 reserved orders, with keys and caps: all there 
   );
   await world.pool.query('UPDATE sales SET sold = 20000 WHERE id = $1', [sale.id]);
   for (let at = 0; at < 3_000; at += 100) {
-    const batch = Array.from({ length: 100 }, (_, i) => ({
-      orderId: newOrderId(sale.id),
-      buyerId: `buyer-${at + i}`,
-      quantity: 1,
-      requestId: 'r',
-      idempotencyKey: null,
-    }));
-    await inventory.reserve(sale.id, batch, -1, { capacity: 0, refillRate: 1 });
+    const batch = Array.from({ length: 100 }, (_, i) => orderRequest(sale.id, `buyer-${at + i}`));
+    await steps.inventory.reserve(sale.id, batch, -1, { capacity: 0, refillRate: 1 });
   }
   await steps.otherInstance(sale.id);
   await steps.watchOnce();

@@ -1,6 +1,4 @@
-/** A ledger is restored from a backup, again and again, while Redis lives on: its inventory is of a ledger that is no more. */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+/** A ledger is restored from a backup, repeatedly, while Redis keeps running with a newer inventory. */
 import { join } from 'node:path';
 import { createInventory, type Inventory } from '@flash-sale/core/inventory/inventory.ts';
 import { syncSale } from '@flash-sale/core/inventory/sync-sale.ts';
@@ -8,24 +6,25 @@ import { createSaleStore } from '@flash-sale/core/ledger/sale-store.ts';
 import { backUpLedger } from '@flash-sale/ops/backup/back-up-ledger.ts';
 import { restoreLedger } from '@flash-sale/ops/backup/restore-ledger.ts';
 import pg from 'pg';
-import { afterEach, beforeEach, expect, inject, test } from 'vitest';
+import { afterEach, beforeEach, expect, test } from 'vitest';
 import { auditHere, codesOf } from '../support/audited.ts';
+import { useFolder, useWorldPerTest } from '../support/fixtures.ts';
 import { makeSale } from '../support/sales.ts';
 import { OPERATOR, workerSteps } from '../support/worker-steps.ts';
-import { eventually, openWorld, type World } from '../support/world.ts';
+import { eventually, type World } from '../support/world.ts';
 
-/** The ledger that is there at the time; Redis stays the same. */
+/** The ledger at the time; Redis stays the same. */
 type Ledger = Pick<World, 'pool' | 'databaseUrl'>;
 
-let world: World;
+const folder = useFolder();
+const world = useWorldPerTest();
 let inventory: Inventory;
-let folder: string;
+let backup: string;
 const restoredPools: pg.Pool[] = [];
 
-beforeEach(async () => {
-  world = await openWorld(inject('template'));
+beforeEach(() => {
   inventory = createInventory(world);
-  folder = mkdtempSync(join(tmpdir(), 'flash-sale-restored-'));
+  backup = join(folder.path, world.prefix);
 });
 afterEach(async () => {
   for (const pool of restoredPools.splice(0)) {
@@ -33,8 +32,6 @@ afterEach(async () => {
     await pool.end();
     await world.pool.query(`DROP DATABASE ${database} WITH (FORCE)`);
   }
-  await world.close();
-  rmSync(folder, { recursive: true, force: true });
 });
 
 async function restored(): Promise<Ledger> {
@@ -45,7 +42,7 @@ async function restored(): Promise<Ledger> {
   const pool = new pg.Pool({ connectionString: url.href, database, max: 4 });
   pool.on('error', () => {});
   restoredPools.push(pool);
-  await restoreLedger({ databaseUrl: url.href, folder: join(folder, 'backup') });
+  await restoreLedger({ databaseUrl: url.href, folder: backup });
   return { pool, databaseUrl: url.href };
 }
 
@@ -73,9 +70,9 @@ const reasonsOf = async ({ pool }: Ledger) =>
   (await pool.query('SELECT reason FROM inventory_epochs ORDER BY epoch')).rows.map(({ reason }) => reason);
 const auditOf = (ledger: Ledger, saleId: string) => auditHere({ ...world, ...ledger }, saleId);
 
-test('[I3] [I8] [I11] the same backup twice on one Redis: each time the inventory is rebuilt, and the sale goes on', async () => {
+test('[I3] [I8] [I11] each time the same backup is restored, the inventory is rebuilt and the sale continues', async () => {
   const sale = await makeSale(world, { units: 10 });
-  await backUpLedger({ databaseUrl: world.databaseUrl, folder: join(folder, 'backup'), accepted: null });
+  await backUpLedger({ databaseUrl: world.databaseUrl, folder: backup, accepted: null });
 
   const first = await restored();
   await watchOnce(first);
@@ -100,19 +97,19 @@ test('[I3] [I8] [I11] the same backup twice on one Redis: each time the inventor
 });
 
 test.each(['open', 'closed'] as const)(
-  '[I8] [I11] a ledger that was restored by other tools, below the epoch of an inventory that is %s: it goes above it',
+  '[I8] [I11] a ledger that other tools restored raises its epoch above that of an inventory that is %s',
   async (state) => {
     const sale = await makeSale(world, { units: 10 });
-    await backUpLedger({ databaseUrl: world.databaseUrl, folder: join(folder, 'backup'), accepted: null });
+    await backUpLedger({ databaseUrl: world.databaseUrl, folder: backup, accepted: null });
     const first = await restored();
     await watchOnce(first);
     await resume(first, sale.id);
     for (let sold = 0; sold < 4; sold += 1) await sellOne(first, sale.id);
     const { epoch } = await rowOf(first, sale.id);
-    // As a rebuilder leaves it that dies after its first step.
+    // As a rebuilder leaves it if it dies after its first step.
     if (state === 'closed') await world.redis.hset(world.keys.sale(sale.id).inventory, 'instance_id', '');
 
-    // The world's own ledger has not seen any of it, and is in epoch 1.
+    // The world's own ledger knows nothing of it, and is in epoch 1.
     expect(await inventory.check(sale.id, 1)).toEqual({ condition: state === 'open' ? 'ahead' : 'closed', epoch });
     await watchOnce(world);
     expect(await reasonsOf(world)).toEqual([state === 'open' ? 'ahead' : 'closed']);

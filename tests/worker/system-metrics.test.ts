@@ -1,4 +1,4 @@
-/** The worker's metrics of the whole system: what is true of a sale, and what remains while a dependency is unavailable. */
+/** The worker's metrics of the whole system, also while a dependency is unavailable. */
 import { newOrderId } from '@flash-sale/core/domain/order.ts';
 import { createHeartbeat } from '@flash-sale/core/inventory/heartbeat.ts';
 import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
@@ -10,15 +10,11 @@ import { createMetrics } from '@flash-sale/core/runtime/metrics.ts';
 import { createSystemReader } from '@flash-sale/worker/metrics/read-system.ts';
 import { registerSystemMetrics } from '@flash-sale/worker/metrics/system-metrics.ts';
 import { createClosedInventories } from '@flash-sale/worker/recovery/closed-inventories.ts';
-import { afterEach, beforeEach, expect, inject, test, vi } from 'vitest';
+import { expect, test, vi } from 'vitest';
+import { useWorldPerTest } from '../support/fixtures.ts';
 import { makeSale, reserveOne } from '../support/sales.ts';
-import { openWorld, type World } from '../support/world.ts';
 
-let world: World;
-beforeEach(async () => {
-  world = await openWorld(inject('template'));
-});
-afterEach(() => world.close());
+const world = useWorldPerTest();
 
 type Stores = Parameters<typeof createSystemReader>[0];
 

@@ -1,15 +1,12 @@
 /** What the doctor reads of real servers: passwords, all connections, the disk of PostgreSQL. */
+
 import { readEnvironment } from '@flash-sale/core/config/environment.ts';
 import { checkFacts, readFacts } from '@flash-sale/ops/doctor/examine.ts';
 import pg from 'pg';
-import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import { openWorld, type World } from '../../support/world.ts';
+import { expect, test } from 'vitest';
+import { useWorld } from '../../support/fixtures.ts';
 
-let world: World;
-beforeAll(async () => {
-  world = await openWorld(inject('template'));
-});
-afterAll(() => world.close());
+const world = useWorld();
 
 async function findingsOf(code: string, databaseUrl = world.databaseUrl) {
   const urls = { REDIS_URL: world.redisUrl, DATABASE_URL: databaseUrl };
