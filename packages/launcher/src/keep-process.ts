@@ -48,8 +48,8 @@ export interface KeepOptions {
   readonly stopTimeoutMs?: number | undefined;
   /** For tests. */
   readonly backoff?: typeof BACKOFF;
-  /** Called at each start; its pid is known by then. */
-  readonly onStarted?: ((kept: KeptProcess) => void) | undefined;
+  /** Called at each start. */
+  readonly onStarted?: ((kept: KeptProcess, pid: number) => void) | undefined;
 }
 
 export class KeptProcess {
@@ -143,7 +143,7 @@ export class KeptProcess {
     child.nodeChildProcess.on('message', (message) => {
       if ((message as { ready?: unknown } | null)?.ready === true) this.markReady();
     });
-    if (child.pid !== undefined) onStarted?.(this);
+    if (child.pid !== undefined) onStarted?.(this, child.pid);
     const { exitCode, signal, isForcefullyTerminated, originalMessage } = await child;
     this.#child = undefined;
     if (isForcefullyTerminated) say?.(`${name} did not stop within ${stopTimeoutMs / 1000} s and was killed.`);

@@ -6,16 +6,9 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type KeepOptions, KeptProcess } from './keep-process.ts';
 
-export interface PrivateServerOptions {
+export interface PrivateServerOptions extends Pick<KeepOptions, 'say' | 'restart' | 'stopTimeoutMs' | 'onStarted'> {
   /** Folder for data, secrets and logs. Created if it does not exist. */
   readonly folder: string;
-  readonly say?: (line: string) => void;
-  /** false: it is not restarted (for tests that kill it). */
-  readonly restart?: boolean;
-  /** Milliseconds between the stop signal and SIGKILL. */
-  readonly stopTimeoutMs?: number;
-  /** Called at each start of its process. */
-  readonly onStarted?: (kept: KeptProcess) => void;
   /** If it is aborted before the server answers, the server is stopped. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -40,7 +33,7 @@ export interface ServerProgram extends Pick<KeepOptions, 'cwd' | 'env' | 'stopSi
 }
 
 /** Milliseconds to become ready, with crash recovery of a large append-only file or WAL. */
-const READY_WITHIN_MS = 60_000;
+export const READY_WITHIN_MS = 60_000;
 const POLL_MS = 50;
 const TRIES = 3;
 
@@ -58,7 +51,7 @@ export async function startPrivateServer(
     const kept = new KeptProcess({ ...spawnOptions, ...keepOptions, name, kind: 'server', command, args, logFile });
     const waiting = new AbortController();
     try {
-      const version = answer(() => check(url), waiting.signal);
+      const version = untilAnswers(() => check(url), waiting.signal);
       await Promise.race([version, kept.ready, rejectWhenAborted(signal)]);
       kept.markReady();
       return Object.assign(kept, { url, port, version: await version });
@@ -73,8 +66,8 @@ export async function startPrivateServer(
   }
 }
 
-/** @throws the last error of the check at the deadline, or if the wait was aborted */
-async function answer(check: () => Promise<string>, over: AbortSignal): Promise<string> {
+/** @throws the last error of the check after READY_WITHIN_MS, or once `over` is aborted */
+export async function untilAnswers<Answer>(check: () => Promise<Answer>, over: AbortSignal): Promise<Answer> {
   for (const deadline = Date.now() + READY_WITHIN_MS; ; await sleep(POLL_MS)) {
     try {
       return await check();

@@ -26,8 +26,10 @@ import {
   ownFolder,
   type PrivateServer,
   type PrivateServerOptions,
+  READY_WITHIN_MS,
   rejectWhenAborted,
   requireListenable,
+  untilAnswers,
 } from './private-server.ts';
 import { endLeftovers, STOP_ORDER } from './process-table.ts';
 import {
@@ -39,12 +41,6 @@ import {
   writeSystemFile,
 } from './running-system.ts';
 import { stepLine, type WelcomeFacts, welcome } from './start-lines.ts';
-
-/**
- * Milliseconds for API and worker to be ready: the first start reads all modules from a slow disk.
- */
-const READY_WITHIN_MS = 60_000;
-const POLL_MS = 100;
 
 /** Milliseconds on top of a process's own bound, so that it can end by itself. */
 const KILL_GRACE_MS = 500;
@@ -127,7 +123,7 @@ export class System {
       this.#step('worker', () => whenReady(workers)),
       this.#step('api', async () => {
         const what = await whenReady(apis);
-        await whenHealthy(`${apiUrl}/health`, signal);
+        await untilAnswers(() => checkHealth(`${apiUrl}/health`), signal);
         return `${what}, port ${environment.PORT}`;
       }),
     ]);
@@ -152,18 +148,19 @@ export class System {
       const { version, masters } = await checkRedis(url);
       return masters > 1 ? `${version} (${masters} masters)` : version;
     };
-    const [redis, postgres] = await Promise.allSettled([
-      this.#server('redis', REDIS_URL, checkGiven, startPrivateRedis),
-      this.#server('postgres', DATABASE_URL, checkPostgres, startPrivatePostgres),
-    ]);
+    const starting = [
+      this.#startServer('redis', REDIS_URL, checkGiven, startPrivateRedis),
+      this.#startServer('postgres', DATABASE_URL, checkPostgres, startPrivatePostgres),
+    ] as const;
+    // Both, so that stop() knows every server that was started.
+    await Promise.allSettled(starting);
     this.#options.signal.throwIfAborted();
-    if (redis.status === 'rejected') throw redis.reason;
-    if (postgres.status === 'rejected') throw postgres.reason;
-    return { REDIS_URL: redis.value, DATABASE_URL: postgres.value };
+    const [redisUrl, databaseUrl] = await Promise.all(starting);
+    return { REDIS_URL: redisUrl, DATABASE_URL: databaseUrl };
   }
 
   /** Checks the given server, or starts a private one. @returns its address */
-  async #server(
+  async #startServer(
     name: string,
     given: string | undefined,
     check: (url: string) => Promise<string>,
@@ -206,9 +203,9 @@ export class System {
     });
   }
 
-  readonly #onStarted = (kept: KeptProcess): void => {
+  readonly #onStarted = (kept: KeptProcess, pid: number): void => {
     this.#processes.set(kept.name, kept);
-    if (kept.pid !== undefined) this.#claim?.setProcess(kept.name, kept.pid);
+    this.#claim?.setProcess(kept.name, pid);
   };
 
   async #step(name: string, work: () => Promise<string>): Promise<void> {
@@ -243,17 +240,9 @@ async function whenReady(processes: readonly KeptProcess[]): Promise<string> {
   return processes.length === 1 ? '1 process' : `${processes.length} processes`;
 }
 
-async function whenHealthy(url: string, signal: AbortSignal): Promise<void> {
-  let last = 'no answer';
-  for (const deadline = Date.now() + READY_WITHIN_MS; Date.now() < deadline; await sleep(POLL_MS)) {
-    signal.throwIfAborted();
-    try {
-      const response = await fetch(url, { signal: AbortSignal.timeout(5_000) });
-      if (response.status === 200) return;
-      last = `${response.status} ${await response.text()}`;
-    } catch (error) {
-      last = (error as Error).message;
-    }
-  }
-  throw new Error(`The API is not healthy at ${url}: ${last}`);
+/** @throws Error with the last reply */
+async function checkHealth(url: string): Promise<void> {
+  const response = await fetch(url, { signal: AbortSignal.timeout(5_000) });
+  if (response.status === 200) return;
+  throw new Error(`The API is not healthy at ${url}: ${response.status} ${await response.text()}`);
 }

@@ -47,19 +47,15 @@ export async function backUpLedger(options: {
   // Only for its owner: the ledger names every buyer.
   mkdirSync(draft, { mode: 0o700 });
   try {
-    const manifest = await inTransaction(
-      databaseUrl,
-      'REPEATABLE READ, READ ONLY',
-      async (client): Promise<Manifest> => {
-        const { rows } = await client.query<{ at: Date }>('SELECT statement_timestamp() AS at');
-        const migrations = await listApplied(client);
-        const tables = [];
-        for (const table of await listLedgerTables(client)) tables.push(await copyTable(client, draft, table));
-        // Read after the snapshot: an order accepted before it is in the ledger or in this log.
-        const missingOrders = accepted && (await writeMissing(client, draft, accepted));
-        return { at: (rows[0] as { at: Date }).at.toISOString(), migrations, tables, missingOrders };
-      },
-    );
+    const manifest = await inTransaction(databaseUrl, 'REPEATABLE READ, READ ONLY', async (client) => {
+      const { rows } = await client.query<{ at: Date }>('SELECT statement_timestamp() AS at');
+      const migrations = await listApplied(client);
+      const tables = [];
+      for (const table of await listLedgerTables(client)) tables.push(await copyTable(client, draft, table));
+      // Read after the snapshot: an order accepted before it is in the ledger or in this log.
+      const missingOrders = accepted && (await writeMissing(client, draft, accepted));
+      return { at: (rows[0] as { at: Date }).at.toISOString(), migrations, tables, missingOrders };
+    });
     await writeFile(join(draft, MANIFEST), `${JSON.stringify(manifest, null, 2)}\n`, { mode: 0o600, flush: true });
     flushFolder(draft);
     renameSync(draft, folder);
@@ -71,11 +67,7 @@ export async function backUpLedger(options: {
   }
 }
 
-async function copyTable(
-  client: pg.Client,
-  draft: string,
-  { table, columns }: LedgerTable,
-): Promise<Manifest['tables'][number]> {
+async function copyTable(client: pg.Client, draft: string, { table, columns }: LedgerTable) {
   const rows = client.query(copyTo(`COPY ${table} (${columns.join(', ')}) TO STDOUT`));
   const file = await writeFileOf(draft, `${table.replaceAll('"', '')}.copy.gz`, rows);
   // The server reports the count with the end of the statement, which a next one waits for.

@@ -1,6 +1,7 @@
 /** The ledger's tables, read from the database: a table of a later migration is backed up, too. */
 import { MIGRATIONS_TABLE } from '@flash-sale/core/ledger/migrate.ts';
 import pg from 'pg';
+import type { Manifest } from './manifest.ts';
 
 /** For one statement. The largest table is copied within a minute; a slow disk may take longer. */
 export const COPY_STATEMENT_MS = 3_600_000;
@@ -9,12 +10,8 @@ export const COPY_STATEMENT_MS = 3_600_000;
 const COPY_SETTINGS =
   "SET LOCAL datestyle = 'ISO, YMD'; SET LOCAL intervalstyle = 'postgres'; SET LOCAL client_encoding = 'UTF8'";
 
-export interface LedgerTable {
-  /** Quoted for SQL. */
-  readonly table: string;
-  /** Quoted for SQL, without those that are computed. */
-  readonly columns: string[];
-}
+/** Names are quoted for SQL; columns that are computed are left out. */
+export type LedgerTable = Pick<Manifest['tables'][number], 'table' | 'columns'>;
 
 /** In an order in which they can be filled: a table after those that it references. */
 export async function listLedgerTables(client: pg.Client): Promise<LedgerTable[]> {

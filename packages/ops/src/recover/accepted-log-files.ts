@@ -31,19 +31,20 @@ export interface LoggedOrder {
   readonly order: AcceptedOrder;
 }
 
-/** Times: ms since 1970 of the first and the last accepted order; null: there is none. */
+/** What was read of a file. */
 export interface LogRead {
   readonly file: string;
-  readonly accepted: number;
-  readonly rejected: number;
-  readonly firstAt: number | null;
-  readonly lastAt: number | null;
+  accepted: number;
+  rejected: number;
+  /** ms since 1970 of the first and the last accepted order; null: there is none. */
+  firstAt: number | null;
+  lastAt: number | null;
 }
 
 export interface FoundLogs {
-  readonly files: readonly string[];
+  readonly files: string[];
   /** In the folders that were named, and not read. */
-  readonly skipped: readonly { readonly file: string; readonly why: string }[];
+  readonly skipped: { readonly file: string; readonly why: string }[];
 }
 
 /**
@@ -51,24 +52,18 @@ export interface FoundLogs {
  * @throws Error with a sentence if there are none
  */
 export function findLogs(given: string): FoundLogs {
-  if (given === '-') return { files: [given], skipped: [] };
-  if (existsSync(given)) {
-    if (!statSync(given).isDirectory()) return { files: withRotated(given), skipped: [] };
-    const found = logsOfFolder(given);
-    if (found.files.some(isOfApi)) return found;
-    throw new Error(`There is no log of an API process (*api*.log*) in ${given}.`);
-  }
-  const matches = globSync(given).sort();
+  const found: FoundLogs = { files: [], skipped: [] };
+  if (given === '-') return { ...found, files: [given] };
+  const matches = existsSync(given) ? [given] : globSync(given).sort();
   // A log that is being rotated has no file of its own name for a moment.
-  const rotated = matches.length === 0 && existsSync(dirname(given)) ? withRotated(given) : [];
-  if (matches.length === 0 && rotated.length === 0) throw new Error(`There is no log ${given}.`);
-  const found = matches.map((match) =>
-    statSync(match).isDirectory() ? logsOfFolder(match) : { files: [resolve(match)], skipped: [] },
-  );
-  return {
-    files: [...rotated, ...found.flatMap(({ files }) => files)],
-    skipped: found.flatMap(({ skipped }) => skipped),
-  };
+  for (const match of matches.length > 0 ? matches : [given]) {
+    if (statSync(match, { throwIfNoEntry: false })?.isDirectory()) addFolder(resolve(match), found, new Set());
+    else if (existsSync(dirname(match))) found.files.push(...withRotated(match));
+  }
+  if (matches[0] === given && statSync(given).isDirectory() && !found.files.some(isOfApi))
+    throw new Error(`There is no log of an API process (*api*.log*) in ${given}.`);
+  if (matches.length + found.files.length === 0) throw new Error(`There is no log ${given}.`);
+  return found;
 }
 
 const isOfApi = (file: string): boolean => OF_API.test(basename(file));
@@ -77,34 +72,26 @@ function withRotated(log: string): string[] {
   const [folder, base] = [dirname(resolve(log)), basename(log)];
   const isOfLog = (name: string): boolean =>
     name === base || (name.startsWith(base) && ROTATED.test(name.slice(base.length)));
-  return readdirSync(folder)
-    .filter(isOfLog)
-    .sort()
-    .map((name) => join(folder, name));
+  const names = readdirSync(folder).filter(isOfLog).sort();
+  return names.map((name) => join(folder, name));
 }
 
-function logsOfFolder(given: string, entered = new Set<string>()): FoundLogs {
-  const folder = resolve(given);
-  const files: string[] = [];
-  const skipped: { file: string; why: string }[] = [];
-  // A link may lead back.
-  if (entered.has(realpathSync(folder))) return { files, skipped };
-  entered.add(realpathSync(folder));
+/** @param entered folders, with links resolved: a link may lead back */
+function addFolder(folder: string, found: FoundLogs, entered: Set<string>): void {
+  const real = realpathSync(folder);
+  if (entered.has(real)) return;
+  entered.add(real);
   const names = readdirSync(folder).sort();
   for (const name of names) {
     const file = join(folder, name);
     const target = statSync(file, { throwIfNoEntry: false });
-    if (target?.isDirectory()) {
-      const inner = logsOfFolder(file, entered);
-      files.push(...inner.files);
-      skipped.push(...inner.skipped);
-    } else if (!target) {
+    if (target?.isDirectory()) addFolder(file, found, entered);
+    else if (!target) {
       // A file that was removed just now is no dead link.
-      if (lstatSync(file, { throwIfNoEntry: false })) skipped.push({ file, why: 'it is a dead link' });
-    } else if (OF_API.test(name) || OF_WORKER.test(name)) files.push(file);
-    else if (!OF_SERVER.test(name) && !names.includes(MANIFEST)) skipped.push({ file, why: OTHER_NAME });
+      if (lstatSync(file, { throwIfNoEntry: false })) found.skipped.push({ file, why: 'it is a dead link' });
+    } else if (OF_API.test(name) || OF_WORKER.test(name)) found.files.push(file);
+    else if (!OF_SERVER.test(name) && !names.includes(MANIFEST)) found.skipped.push({ file, why: OTHER_NAME });
   }
-  return { files, skipped };
 }
 
 /** @returns whether every file of the folders is read. @throws as findLogs */
@@ -149,23 +136,23 @@ export async function* readAcceptedLogs(
       files.delete(file);
       if (!existsSync(file)) receivers.onGone?.(file);
     } else {
-      let [accepted, rejected, firstAt, lastAt] = [0, 0, null as number | null, null as number | null];
+      const read: LogRead = { file, accepted: 0, rejected: 0, firstAt: null, lastAt: null };
       for await (const line of linesOf(file, input)) {
         const order = isOfApi(file) || !OF_WORKER.test(basename(file)) ? readAccepted(line) : null;
         const rejection = order ? null : readRejected(line);
         if (order) {
           const at = order.order.reservedAt;
-          accepted += 1;
-          firstAt = Math.min(firstAt ?? at, at);
-          lastAt = Math.max(lastAt ?? at, at);
+          read.accepted += 1;
+          read.firstAt = Math.min(read.firstAt ?? at, at);
+          read.lastAt = Math.max(read.lastAt ?? at, at);
           chunk.push(order);
           if (chunk.length === LOST_LOOKUP_CHUNK) yield chunk.splice(0);
         } else if (rejection) {
-          rejected += 1;
+          read.rejected += 1;
           receivers.onRejected?.(rejection);
         }
       }
-      receivers.onRead?.({ file, accepted, rejected, firstAt, lastAt });
+      receivers.onRead?.(read);
     }
     // A file that was rotated meanwhile has another name now.
     for (const since of given.flatMap(findAgain)) files.add(since);

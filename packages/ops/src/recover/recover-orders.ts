@@ -56,18 +56,12 @@ export async function recoverOrders(recovery: Recovery): Promise<boolean> {
   }
 }
 
-interface RejectedOrder {
-  readonly saleId: string;
-  readonly order: AcceptedOrder;
-  readonly reason: RejectionReason;
-}
-
 interface Found {
   /** Accepted orders of sales that the ledger knows, each counted once. */
   readonly inLog: number;
   readonly lost: readonly OrderBatch[];
   /** Lost orders that a worker's log has as rejected: they stay so, as buyers may know it (I7). */
-  readonly rejected: readonly RejectedOrder[];
+  readonly rejected: readonly { saleId: string; order: AcceptedOrder; reason: RejectionReason }[];
   /** Orders by sale that the ledger does not know: no worker can end them. */
   readonly unknown: ReadonlyMap<string, number>;
 }
@@ -89,17 +83,15 @@ async function findLost(stores: Stores, files: readonly string[], say: Recovery[
   // Some 70 bytes an order: an order may be in several files.
   const seen = new Set<string>();
   const unknown = new Map<string, number>();
-  const isKnown = new Map<string, boolean>();
   const reasons = new Map<string, RejectionReason>();
   const missing = new Map<string, AcceptedOrder[]>();
   const onRejected = ({ id, reason }: { id: string; reason: RejectionReason }) => void reasons.set(id, reason);
   for await (const chunk of readAcceptedLogs(files, { onRejected, ...reportLogs(say) })) {
-    const fresh = chunk.filter(({ order }) => !seen.has(order.id));
-    for (const { order } of fresh) seen.add(order.id);
+    const fresh = chunk.filter(({ order }) => !seen.has(order.id) && seen.add(order.id));
     for (const [saleId, logged] of Map.groupBy(fresh, (one) => one.saleId)) {
-      if (!isKnown.has(saleId)) isKnown.set(saleId, (await stores.sales.find(saleId)) !== null);
-      const orders = [...new Map(logged.map(({ order }) => [order.id, order])).values()];
-      if (!isKnown.get(saleId)) unknown.set(saleId, (unknown.get(saleId) ?? 0) + orders.length);
+      const isKnown = missing.has(saleId) || (!unknown.has(saleId) && (await stores.sales.find(saleId)) !== null);
+      const orders = logged.map(({ order }) => order);
+      if (!isKnown) unknown.set(saleId, (unknown.get(saleId) ?? 0) + orders.length);
       else missing.set(saleId, [...(missing.get(saleId) ?? []), ...(await withoutOutcome(stores, saleId, orders))]);
     }
   }
@@ -109,16 +101,17 @@ async function findLost(stores: Stores, files: readonly string[], say: Recovery[
       `No accepted order is in ${read}: no line "${ACCEPTED}". Name the logs of all API processes, with rotated ones.`,
     );
   }
+  const lost: OrderBatch[] = [];
+  const rejected: Found['rejected'][number][] = [];
   // Only now: a worker's line may be in a later file than the order's own.
-  const rejected = [...missing].flatMap(([saleId, orders]) =>
-    orders.flatMap((order) => {
+  for (const [saleId, orders] of missing) {
+    for (const order of orders) {
       const reason = reasons.get(order.id);
-      return reason === undefined ? [] : [{ saleId, order, reason }];
-    }),
-  );
-  const lost = [...missing]
-    .map(([saleId, orders]) => ({ saleId, epoch: EPOCH, orders: orders.filter(({ id }) => !reasons.has(id)) }))
-    .filter(({ orders }) => orders.length > 0);
+      if (reason !== undefined) rejected.push({ saleId, order, reason });
+    }
+    const others = orders.filter(({ id }) => !reasons.has(id));
+    if (others.length > 0) lost.push({ saleId, epoch: EPOCH, orders: others });
+  }
   const ofUnknown = [...unknown.values()].reduce((sum, orders) => sum + orders, 0);
   return { inLog: seen.size - ofUnknown, lost, rejected, unknown };
 }
