@@ -1,6 +1,6 @@
-/** The system in a test: API and worker in this process on a real port, or as real processes that can be killed. */
+/** API and worker in a test: in this process on a real port, or as processes that can be killed. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
+import { once as event } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { buildApp } from '@flash-sale/api/app.ts';
 import { connect } from '@flash-sale/api/connect.ts';
@@ -8,6 +8,7 @@ import { type Environment, readEnvironment } from '@flash-sale/core/config/envir
 import { SERVICE_NODE_ARGS } from '@flash-sale/core/config/node-args.ts';
 import { createMetrics } from '@flash-sale/core/runtime/metrics.ts';
 import { startWorker } from '@flash-sale/worker/worker.ts';
+import { freePort } from './free-port.ts';
 import { eventually, type World } from './world.ts';
 
 export const ADMIN_TOKEN = 'a-token-for-the-tests';
@@ -29,7 +30,7 @@ export function settingsFor(world: World, changed: Partial<Environment>): Settin
     // Most tests are not about limits.
     GLOBAL_RATE_LIMIT: 0,
     RATE_LIMIT_TOKENS: 0,
-    // The crowd runs in the same process, and other tests on the same machine: a late event loop says nothing.
+    // Crowd and other tests share the process and the machine: a late event loop means nothing.
     OVERLOAD_LOOP_DELAY_MS: 0,
     REAPER_INTERVAL_MS: 100,
     ORPHAN_AGE_MS: 500,
@@ -40,32 +41,41 @@ export function settingsFor(world: World, changed: Partial<Environment>): Settin
   };
 }
 
+/** An API in this process. It is closed with its world, if not before. */
 export async function startApi(world: World, changed: Partial<Environment> = {}): Promise<RunningApi> {
   const settings = settingsFor(world, changed);
   const connections = await connect(settings, world.log);
   const app = await buildApp(settings, connections, world.log);
   const url = await app.listen({ host: '127.0.0.1', port: 0 });
-  return {
-    url,
-    connections,
-    app,
-    async close() {
-      await app.close();
-      await connections.close();
-    },
-  };
+  const close = once(async () => {
+    await app.close();
+    await connections.close();
+  });
+  world.onClose(close);
+  return { url, connections, app, close };
 }
 
-export function startWorkerHere(
+/** A worker in this process. It is stopped with its world, if not before. */
+export async function startWorkerHere(
   world: World,
   changed: Partial<Environment> = {},
   metrics = createMetrics(),
 ): Promise<{ stop(): Promise<void> }> {
-  return startWorker(settingsFor(world, changed), world.log, metrics);
+  const worker = await startWorker(settingsFor(world, changed), world.log, metrics);
+  const stop = once(() => worker.stop());
+  world.onClose(stop);
+  return { stop };
+}
+
+function once(close: () => Promise<void>): () => Promise<void> {
+  let closed: Promise<void> | undefined;
+  return () => (closed ??= close());
 }
 
 export interface ServiceProcess {
   readonly child: ChildProcess;
+  /** Of an API: http://127.0.0.1:port */
+  readonly url: string;
   readonly output: () => string;
   /** SIGKILL, and waits until it is gone. */
   kill(): Promise<void>;
@@ -76,25 +86,29 @@ export interface ServiceProcess {
 const mainOf = (name: 'api' | 'worker'): string =>
   fileURLToPath(new URL(`../../apps/${name}/src/main.ts`, import.meta.url));
 
-/** Where processes find their modules compiled: they start in half the time. Node writes it only as a process exits by itself. */
+/** Compiled modules: processes start in half the time. Node writes it when a process exits by itself. */
 export const COMPILE_CACHE = fileURLToPath(new URL('../../node_modules/.cache/flash-sale', import.meta.url));
 
 /** Lets each service load its modules once, and exit over a wrong setting. */
 export async function warmCompileCache(): Promise<void> {
   const env = { PATH: process.env.PATH, NODE_COMPILE_CACHE: COMPILE_CACHE, LOG_LEVEL: 'wrong' };
   const exits = (['api', 'worker'] as const).map((name) =>
-    once(spawn(process.execPath, [...SERVICE_NODE_ARGS, mainOf(name)], { env, stdio: 'ignore' }), 'exit'),
+    event(spawn(process.execPath, [...SERVICE_NODE_ARGS, mainOf(name)], { env, stdio: 'ignore' }), 'exit'),
   );
   const codes = (await Promise.all(exits)).map(([code]) => code);
   if (codes.some((code) => code !== 78)) throw new Error(`api and worker exit with ${codes} over a wrong setting`);
 }
 
-/** Starts apps/<name>/src/main.ts as a process of its own and waits until it says that it is ready. */
+/**
+ * Starts apps/<name>/src/main.ts as a process and waits until it says that it is ready. It is killed
+ * with its world, if it runs then.
+ */
 export async function startProcess(
-  world: Pick<World, 'redisUrl' | 'databaseUrl' | 'prefix'>,
+  world: Pick<World, 'redisUrl' | 'databaseUrl' | 'prefix'> & Partial<Pick<World, 'onClose'>>,
   name: 'api' | 'worker',
   changed: Record<string, string> = {},
 ): Promise<ServiceProcess> {
+  const port = changed.PORT ?? String(await freePort());
   const child = spawn(process.execPath, [...SERVICE_NODE_ARGS, mainOf(name)], {
     env: {
       PATH: process.env.PATH,
@@ -107,18 +121,24 @@ export async function startProcess(
       GLOBAL_RATE_LIMIT: '0',
       RATE_LIMIT_TOKENS: '0',
       OVERLOAD_LOOP_DELAY_MS: '0',
-      // Other tests share the machine: a worker that stands back for them would be late.
+      // Other tests share the machine: a worker of lower priority would be late.
       WORKER_NICE: '0',
       ORPHAN_AGE_MS: '1000',
       REAPER_INTERVAL_MS: '200',
       ...changed,
+      PORT: port,
     },
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
   });
   let output = '';
   child.stdout?.on('data', (chunk) => (output += chunk));
   child.stderr?.on('data', (chunk) => (output += chunk));
-  const gone = once(child, 'exit');
+  const gone = event(child, 'exit');
+  const kill = async (): Promise<void> => {
+    child.kill('SIGKILL');
+    await gone;
+  };
+  world.onClose?.(kill);
   let ready = false;
   child.on('message', () => (ready = true));
   await eventually(`${name} is ready`, 60_000, () => {
@@ -128,11 +148,9 @@ export async function startProcess(
   });
   return {
     child,
+    url: `http://127.0.0.1:${port}`,
     output: () => output,
-    async kill() {
-      child.kill('SIGKILL');
-      await gone;
-    },
+    kill,
     async stop() {
       child.kill('SIGTERM');
       await gone;

@@ -8,7 +8,7 @@ import { syncSale } from '@flash-sale/core/inventory/sync-sale.ts';
 import { createSaleStore, type NewSale } from '@flash-sale/core/ledger/sale-store.ts';
 import type { AnyRedis } from '@flash-sale/core/runtime/redis/open-redis.ts';
 import { encodeReservation } from './reservation.ts';
-import type { World } from './world.ts';
+import { eventually, type World } from './world.ts';
 
 /** `redis` may be of a cluster, or behind sentinels. */
 type SalesWorld = Pick<World, 'pool' | 'keys'> & { readonly redis: AnyRedis };
@@ -70,3 +70,10 @@ export const kindsOf = (outcomes: readonly ReserveOutcome[]): string[] => outcom
 /** A reservation of one unit, as lua/reserve.lua writes it. @param reservedAt ms since 1970 */
 export const reservationText = (reservedAt: number, buyerId = 'ann'): string =>
   encodeReservation({ quantity: 1, reservedAt, requestId: 'r', idempotencyKey: null, buyerId });
+
+/** Waits until so many units are sold, or more, and none is reserved. */
+export const untilSold = (world: SalesWorld, saleId: string, units: number, withinMs = 30_000): Promise<void> =>
+  eventually(`${units} units are sold`, withinMs, async () => {
+    const { numbers } = await createInventory(world).read(saleId);
+    return numbers?.reserved === 0 && numbers.sold >= units;
+  });

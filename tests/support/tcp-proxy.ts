@@ -1,9 +1,11 @@
 /**
- * A TCP proxy with faults: slow, black-holed (bytes and ends of connections are kept back), cut (RST to both sides), refused, or half-open
- * (one side is gone, and the other gets neither FIN nor RST).
+ * A TCP proxy with faults: slow, black-holed (bytes and ends of connections are kept back), cut (RST to
+ * both sides), refused, or half-open (one side is gone, and the other gets neither FIN nor RST).
  */
 import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
+import { freePort } from './free-port.ts';
+import type { World } from './world.ts';
 
 /** As the process sees it: `up` carries what it sends to the server. */
 export type Direction = 'up' | 'down';
@@ -237,4 +239,13 @@ export class TcpProxy {
     await this.refuse();
     this.cut();
   }
+}
+
+/** A proxy before a server; it is closed with the world. @returns it, and the server's address through it */
+export async function proxyBefore(world: World, serverUrl: string): Promise<{ proxy: TcpProxy; url: string }> {
+  const url = new URL(serverUrl);
+  const proxy = await TcpProxy.listen(await freePort(), Number(url.port));
+  world.onClose(() => proxy.close());
+  url.host = `127.0.0.1:${proxy.port}`;
+  return { proxy, url: url.href };
 }

@@ -1,6 +1,6 @@
 /**
- * A world of its own for each test file: keys under a random prefix, and a database cloned from a migrated template.
- * Nothing that is already in the Redis or the PostgreSQL is touched, so both may be somebody's own.
+ * A world for a test file or a test: keys under a random prefix, and a database cloned from a migrated
+ * template. Nothing that is already in the Redis or the PostgreSQL is touched.
  */
 import { randomBytes } from 'node:crypto';
 import { createKeys, type Keys } from '@flash-sale/core/inventory/keys.ts';
@@ -19,6 +19,8 @@ export interface World {
   readonly log: Logger;
   /** Lines that were logged through `log`, parsed. */
   readonly lines: Record<string, unknown>[];
+  /** Runs `close` before the world is closed, the last one first. */
+  onClose(close: () => unknown): void;
   close(): Promise<void>;
 }
 
@@ -55,6 +57,7 @@ export async function openWorld(template: string, ownRedisUrl?: string): Promise
   const pool = new pg.Pool({ connectionString: databaseUrl, max: 12 });
   pool.on('error', () => {});
   const lines: Record<string, unknown>[] = [];
+  const closers: (() => unknown)[] = [];
   const log = pino(
     { level: 'debug' },
     {
@@ -76,7 +79,9 @@ export async function openWorld(template: string, ownRedisUrl?: string): Promise
     pool,
     log,
     lines,
+    onClose: (close) => void closers.push(close),
     async close() {
+      for (const close of closers.toReversed()) await close();
       await pool.end();
       await removeKeys(redis, prefix);
       redis.disconnect();

@@ -7,7 +7,6 @@ import { auditSales } from '@flash-sale/ops/audit/audit-sale.ts';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { type BusySales, keepBusy } from '../crash/busy-sales.ts';
 import { type CrashPoint, crashPoints, type Service, timesAt } from '../crash/failpoints-table.ts';
-import { freePort } from '../support/free-port.ts';
 import { listFaults } from '../support/list-faults.ts';
 import { type ServiceProcess, startProcess } from '../support/running-system.ts';
 import { eventually, openWorld, type World } from '../support/world.ts';
@@ -35,20 +34,15 @@ const outcomes = new Map<string, string | null>();
 
 const name = ({ step, service }: CrashPoint): string => `${service} at ${step}`;
 
-async function start(
-  service: Service,
-  more: Record<string, string> = {},
-): Promise<ServiceProcess & { url: string | null }> {
-  const port = service === 'api' ? await freePort() : 0;
-  const started = await startProcess(world, service, { ...SETTINGS, ...(port ? { PORT: String(port) } : {}), ...more });
-  const url = port ? `http://127.0.0.1:${port}` : null;
-  if (url) urls.add(url);
+async function start(service: Service, more: Record<string, string> = {}): Promise<ServiceProcess> {
+  const started = await startProcess(world, service, { ...SETTINGS, ...more });
+  if (service === 'api') urls.add(started.url);
   living.add(started);
   started.child.once('exit', () => {
     living.delete(started);
-    if (url) urls.delete(url);
+    urls.delete(started.url);
   });
-  return { ...started, url };
+  return started;
 }
 
 /** Orders that the ledger cannot take for now are meant to wait. */

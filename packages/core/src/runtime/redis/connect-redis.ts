@@ -1,4 +1,5 @@
 /** Connections to Redis, with the options that each use needs. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Cluster, type Redis } from 'ioredis';
 import type { Logger } from 'pino';
 import { CONSTANTS } from '../../config/settings.ts';
@@ -13,6 +14,9 @@ export interface RedisConnection {
   ping(): Promise<void>;
   close(): Promise<void>;
 }
+
+/** Milliseconds that a server may take to answer QUIT. */
+const QUIT_MS = 1_000;
 
 interface ConnectOptions {
   /** REDIS_URL. */
@@ -105,8 +109,10 @@ function managed(redis: AnyRedis, { name, log }: ConnectOptions): RedisConnectio
       await Promise.all(mastersOf(redis).map((node) => node.ping()));
     },
     async close() {
-      if (redis.status === 'ready') await redis.quit().catch(() => redis.disconnect());
-      else redis.disconnect();
+      // A silent server must not delay a stop.
+      const bound = sleep(QUIT_MS, undefined, { ref: false });
+      if (redis.status === 'ready') await Promise.race([redis.quit().catch(() => {}), bound]);
+      redis.disconnect();
     },
   };
 }
