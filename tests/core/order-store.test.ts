@@ -204,9 +204,9 @@ describe('the orders of one sale, among sales with similar ids', () => {
     }
     for (const id of ids) {
       const found: string[] = [];
-      await epochs.read(id, (source) =>
-        source.buyers(async (chunk) => void found.push(...chunk.map(({ buyerId }) => buyerId))),
-      );
+      await epochs.read(id, async (source) => {
+        for await (const chunk of source.buyers()) found.push(...chunk.map(({ buyerId }) => buyerId));
+      });
       expect(found).toEqual([`of ${id}`]);
     }
   });

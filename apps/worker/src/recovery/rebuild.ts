@@ -233,11 +233,11 @@ async function restoreBuyers(
 ): Promise<void> {
   const reserved = new Map<string, number>();
   for (const { buyerId, quantity } of pending) reserved.set(buyerId, (reserved.get(buyerId) ?? 0) + quantity);
-  await buyers(async (chunk) => {
+  for await (const chunk of buyers()) {
     const fields = chunk.map(({ buyerId, units }) => [buyerId, units + (reserved.get(buyerId) ?? 0)] as const);
     for (const [buyerId] of fields) reserved.delete(buyerId);
     await rebuild.restoreFields(sale.id, epoch, 'buyers', fields);
-  });
+  }
   await rebuild.restoreFields(sale.id, epoch, 'buyers', [...reserved]);
 }
 
@@ -252,17 +252,13 @@ async function restoreKeys(
   for (const { id, buyerId, idempotencyKey, quantity } of pending)
     if (idempotencyKey !== null) ofPending.set(orderKeyField(buyerId, idempotencyKey), orderKeyValue({ id, quantity }));
   await rebuild.restoreFields(sale.id, epoch, 'orderKeys', [...ofPending]);
-  await keys(async (chunk) => {
-    const fields = chunk
-      .filter(
-        ({ buyerId, idempotencyKey, confirmed }) => confirmed || !ofPending.has(orderKeyField(buyerId, idempotencyKey)),
-      )
-      .map(
-        ({ buyerId, idempotencyKey, id, quantity }) =>
-          [orderKeyField(buyerId, idempotencyKey), orderKeyValue({ id, quantity })] as const,
-      );
+  for await (const chunk of keys()) {
+    const fields = chunk.flatMap(({ buyerId, idempotencyKey, confirmed, ...order }) => {
+      const field = orderKeyField(buyerId, idempotencyKey);
+      return confirmed || !ofPending.has(field) ? [[field, orderKeyValue(order)] as const] : [];
+    });
     await rebuild.restoreFields(sale.id, epoch, 'orderKeys', fields);
-  });
+  }
 }
 
 function unitsOf(orders: Iterable<AcceptedOrder>): number {

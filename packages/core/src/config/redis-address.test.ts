@@ -14,12 +14,11 @@ test('a cluster is named by some of its nodes, with one login for all of them', 
       { host: 'node-2.example', port: 6379 },
       { host: '::1', port: 7002 },
     ],
-    username: 'sale',
-    password: 'p@ss:word',
+    login: { username: 'sale', password: 'p@ss:word' },
     tls: true,
   });
-  expect(readRedisAddress('redis+cluster://:secret@a:1')).toMatchObject({ username: undefined, password: 'secret' });
-  expect(readRedisAddress('redis+cluster://a:1/')).toMatchObject({ username: undefined, password: undefined });
+  expect(readRedisAddress('redis+cluster://:secret@a:1')).toMatchObject({ login: { password: 'secret' } });
+  expect(readRedisAddress('redis+cluster://a:1/')).toHaveProperty('login', {});
 });
 
 test('sentinels are named with what they call the master, its database, and a login of their own', () => {
@@ -33,17 +32,15 @@ test('sentinels are named with what they call the master, its database, and a lo
       { host: '10.0.0.1', port: 5000 },
       { host: 's-2.example', port: 26_379 },
     ],
-    username: 'sale',
-    password: 'p@ss',
+    login: { username: 'sale', password: 'p@ss' },
     sentinelLogin: { username: 'look', password: 'a&b' },
     master: 'shop.1',
     database: 3,
     tls: true,
   });
   expect(readRedisAddress('redis+sentinel://a:1/mymaster')).toMatchObject({
-    username: undefined,
-    password: undefined,
-    sentinelLogin: { username: undefined, password: undefined },
+    login: {},
+    sentinelLogin: {},
     database: 0,
     tls: false,
   });

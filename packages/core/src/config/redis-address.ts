@@ -7,24 +7,25 @@ interface Endpoint {
 }
 
 interface Login {
-  /** Undefined if the address has none. */
-  readonly username: string | undefined;
-  readonly password: string | undefined;
+  readonly username?: string;
+  readonly password?: string;
 }
 
-export interface ClusterAddress extends Login {
+export interface ClusterAddress {
   readonly kind: 'cluster';
-  /** The login is for every node. */
   readonly nodes: readonly Endpoint[];
+  /** For every node. */
+  readonly login: Login;
   readonly tls: boolean;
   readonly caFile?: string;
 }
 
-export interface SentinelAddress extends Login {
+export interface SentinelAddress {
   readonly kind: 'sentinel';
-  /** The login is for every server, not for the sentinels. */
   readonly sentinels: readonly Endpoint[];
   readonly sentinelLogin: Login;
+  /** For every server, not for the sentinels. */
+  readonly login: Login;
   /** The master's name in the sentinels' configuration. */
   readonly master: string;
   readonly database: number;
@@ -80,48 +81,35 @@ export function readRedisAddress(url: string): RedisAddress | null {
   }
   const servers = readServers(login, hosts, kind === 'cluster' ? REDIS_PORT : SENTINEL_PORT);
   if (servers === null) return null;
-  const { endpoints, ...logins } = servers;
+  const common = { login: servers.login, tls, ...ofCa };
   if (kind === 'cluster')
-    return /^(\/0?)?$/.test(path) && options.size === 0 ? { kind, nodes: endpoints, ...logins, tls, ...ofCa } : null;
+    return /^(\/0?)?$/.test(path) && options.size === 0 ? { kind, nodes: servers.endpoints, ...common } : null;
   const [, master, database = 0] = /^\/([A-Za-z0-9._-]+)(?:\/(\d{1,3})?)?$/.exec(path) ?? [];
-  if (master === undefined || [...options.keys()].some((name) => !/^sentinel_(username|password)$/.test(name)))
-    return null;
-  const sentinelLogin = {
-    username: options.get('sentinel_username') || undefined,
-    password: options.get('sentinel_password') || undefined,
-  };
-  return {
-    kind: 'sentinel',
-    sentinels: endpoints,
-    ...logins,
-    sentinelLogin,
-    master,
-    database: Number(database),
-    tls,
-    ...ofCa,
-  };
+  const sentinelLogin = loginOf(options.get('sentinel_username'), options.get('sentinel_password'));
+  options.delete('sentinel_username');
+  options.delete('sentinel_password');
+  if (master === undefined || options.size > 0) return null;
+  const sentinels = servers.endpoints;
+  return { kind: 'sentinel', sentinels, sentinelLogin, master, database: Number(database), ...common };
 }
 
 /** @returns null if a host, a port or the percent-encoding is invalid */
-function readServers(
-  login: string,
-  hosts: string,
-  defaultPort: number,
-): (Login & { readonly endpoints: readonly Endpoint[] }) | null {
+function readServers(login: string, hosts: string, defaultPort: number) {
   try {
     const urls = hosts.split(',').map((host) => new URL(`redis://${login}@${host}`));
     const { username = '', password = '' } = urls[0] ?? {};
-    return {
-      endpoints: urls.map(({ hostname, port }) => ({
-        host: hostname.replace(/^\[(.+)\]$/, '$1'),
-        port: port === '' ? defaultPort : Number(port),
-      })),
-      username: decodeURIComponent(username) || undefined,
-      password: decodeURIComponent(password) || undefined,
-    };
+    const endpoints = urls.map(({ hostname, port }) => ({
+      host: hostname.replace(/^\[(.+)\]$/, '$1'),
+      port: port === '' ? defaultPort : Number(port),
+    }));
+    return { endpoints, login: loginOf(decodeURIComponent(username), decodeURIComponent(password)) };
   } catch {
     return null;
   }
+}
+
+function loginOf(username: string | null, password: string | null): Login {
+  return { ...(username && { username }), ...(password && { password }) };
 }
 
 /** @returns the address without its passwords, to be shown */
@@ -158,5 +146,5 @@ export function passwordsOf(url: string): string[] {
     return password === '' ? [] : [password];
   }
   const ofSentinels = address.kind === 'sentinel' ? address.sentinelLogin.password : undefined;
-  return [address.password, ofSentinels].filter((password) => password !== undefined);
+  return [address.login.password, ofSentinels].filter((password) => password !== undefined);
 }

@@ -2,7 +2,7 @@
 import { readdirSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { createKeys } from './keys.ts';
-import { includeText, loadLuaScripts, parseLuaScript } from './lua-script.ts';
+import { includeText, type LuaScript, loadLuaScripts, parseLuaScript } from './lua-script.ts';
 import { reserveKinds } from './outcomes.ts';
 
 const includes = readdirSync(new URL('../../lua/include/', import.meta.url)).map((file) => file.replace('.lua', ''));
@@ -18,6 +18,23 @@ const indexes = (body: string, table: 'KEYS' | 'ARGV'): number[] =>
     (a, b) => a - b,
   );
 
+/**
+ * @param script its lines are "a, b, c …", or one argument a line: "1 a   unit", "2.. b"; "…" and
+ * ".." = any number of them
+ */
+function readArguments({ argumentLines: lines }: LuaScript): {
+  fixedArguments: readonly string[];
+  argumentsRepeat: boolean;
+} {
+  const isNumbered = /^\d/.test(lines[0] ?? '');
+  const items = isNumbered || lines.length === 0 ? lines : lines.join(' ').split(', ');
+  for (const [i, item] of items.entries()) {
+    if (isNumbered && !new RegExp(`^${i + 1}(\\.\\.)? `).test(item)) throw new Error(`cannot read the line "${item}"`);
+  }
+  const argumentsRepeat = /^\d+\.\. |…$/.test(items.at(-1) ?? '');
+  return { fixedArguments: argumentsRepeat ? items.slice(0, -1) : items, argumentsRepeat };
+}
+
 describe.each(loadLuaScripts().map((script) => [script.name, script] as const))('%s.lua', (_name, script) => {
   const body = withoutComments(script.source);
   const own = script.source.slice(script.includes.map((name) => `${includeText(name)}\n`).join('').length);
@@ -31,9 +48,10 @@ describe.each(loadLuaScripts().map((script) => [script.name, script] as const))(
   test('declares the keys and arguments that it reads, and reads those that it declares', () => {
     const numbers = (names: readonly string[]): number[] => names.map((_, i) => i + 1);
     expect(indexes(body, 'KEYS')).toEqual(numbers(script.keys));
-    expect(indexes(body, 'ARGV')).toEqual(numbers(script.fixedArguments));
+    const { fixedArguments, argumentsRepeat } = readArguments(script);
+    expect(indexes(body, 'ARGV')).toEqual(numbers(fixedArguments));
     // Repeated arguments are read by a computed index or unpacked.
-    expect(/ARGV\[[a-z]|#ARGV\b|unpack\(ARGV, /.test(body)).toBe(script.argumentsRepeat);
+    expect(/ARGV\[[a-z]|#ARGV\b|unpack\(ARGV, /.test(body)).toBe(argumentsRepeat);
   });
 
   test('names its keys as keys.ts does', () => {
@@ -78,14 +96,14 @@ test('a header is read; one that lacks a section, has a gap in its numbers or na
   expect(parse(whole)).toMatchObject({
     includes: ['one'],
     keys: ['a', 'b'],
-    fixedArguments: ['c ms'],
-    argumentsRepeat: true,
+    argumentLines: ['c ms, d …'],
     words: ['ok', 'not_ok'],
     source: `-- include one\n${whole}`,
   });
+  expect(readArguments(parse(whole))).toEqual({ fixedArguments: ['c ms'], argumentsRepeat: true });
   const numbered = whole.replace(': c ms, d …', '\n--   1 c   ms\n--   2 d');
-  expect(parse(numbered).fixedArguments).toHaveLength(2);
-  expect(() => parse(numbered.replace('2 d', '3 d'))).toThrow('cannot read');
+  expect(readArguments(parse(numbered)).fixedArguments).toHaveLength(2);
+  expect(() => readArguments(parse(numbered.replace('2 d', '3 d')))).toThrow('cannot read');
   expect(() => parse(whole.replace('-- Keeps', '-- Else'))).toThrow('"Keeps"');
   expect(() => parseLuaScript('x', whole)).toThrow('include/one.lua');
 });

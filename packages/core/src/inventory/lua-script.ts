@@ -15,9 +15,8 @@ export interface LuaScript {
   readonly keeps: string;
   /** Names of keys, as in SaleKeys. */
   readonly keys: readonly string[];
-  readonly fixedArguments: readonly string[];
-  /** Whether further arguments follow. */
-  readonly argumentsRepeat: boolean;
+  /** Lines of the section ARGV. */
+  readonly argumentLines: readonly string[];
   /** First words of the replies and, for batches, of each item. */
   readonly words: readonly string[];
   /** What Redis is sent: the includes and the script. */
@@ -27,7 +26,7 @@ export interface LuaScript {
 const folder = new URL('../../lua/', import.meta.url);
 const HEADING = /^-- (Includes|Keeps|KEYS|ARGV|Returns)(?:: (.+))?$/;
 
-/** @throws Error if the header lacks a section, or its arguments are not numbered 1, 2, 3, … */
+/** @throws Error if the header lacks a section */
 export function parseLuaScript(name: string, text: string, readInclude = includeText): LuaScript {
   const sections = new Map<string, string[]>();
   let items: string[] | undefined;
@@ -50,40 +49,21 @@ export function parseLuaScript(name: string, text: string, readInclude = include
     includes,
     keeps: required('Keeps').join(' '),
     keys: required('KEYS').join(' ').split(', '),
-    ...readArguments(name, sections.get('ARGV') ?? []),
+    argumentLines: sections.get('ARGV') ?? [],
     words: required('Returns').flatMap((reply) => reply.split(' | ').map((word) => /^[a-z_]*/.exec(word)?.[0] ?? '')),
     source: [...includes.map(readInclude), text].join('\n'),
   };
 }
-
-/**
- * @param lines "a, b, c …", or one argument a line: "1 a   unit", "2.. b"; "…" and ".." = any
- * number of them
- */
-function readArguments(name: string, lines: readonly string[]): Pick<LuaScript, 'fixedArguments' | 'argumentsRepeat'> {
-  const isNumbered = /^\d/.test(lines[0] ?? '');
-  const items = isNumbered || lines.length === 0 ? lines : lines.join(' ').split(', ');
-  for (const [i, item] of items.entries()) {
-    if (isNumbered && !new RegExp(`^${i + 1}(\\.\\.)? `).test(item)) {
-      throw new Error(`${name}.lua: cannot read the line "${item}"`);
-    }
-  }
-  const argumentsRepeat = /^\d+\.\. |…$/.test(items.at(-1) ?? '');
-  return { fixedArguments: argumentsRepeat ? items.slice(0, -1) : items, argumentsRepeat };
-}
-
-const luaFiles = (of: URL): string[] =>
-  readdirSync(of)
-    .filter((file) => file.endsWith('.lua'))
-    .map((file) => file.slice(0, -'.lua'.length))
-    .sort();
 
 export function includeText(name: string): string {
   return readFileSync(new URL(`include/${name}.lua`, folder), 'utf8');
 }
 
 export function loadLuaScripts(): LuaScript[] {
-  return luaFiles(folder).map((name) => parseLuaScript(name, readFileSync(new URL(`${name}.lua`, folder), 'utf8')));
+  return readdirSync(folder)
+    .flatMap((file) => /^(.+)\.lua$/.exec(file)?.[1] ?? [])
+    .sort()
+    .map((name) => parseLuaScript(name, readFileSync(new URL(`${name}.lua`, folder), 'utf8')));
 }
 
 /**

@@ -28,13 +28,11 @@ export interface InventorySource {
   /** Every stock change, pending or decided. */
   readonly changes: readonly StockChange[];
   /** Units that a buyer's confirmed orders hold. */
-  buyers(take: (chunk: readonly { buyerId: string; units: number }[]) => Promise<void>): Promise<void>;
+  buyers(): AsyncIterable<readonly { buyerId: string; units: number }[]>;
   /** One order for each idempotency key: the confirmed one, else the first that was rejected. */
-  keys(
-    take: (
-      chunk: readonly { buyerId: string; idempotencyKey: string; id: string; quantity: number; confirmed: boolean }[],
-    ) => Promise<void>,
-  ): Promise<void>;
+  keys(): AsyncIterable<
+    readonly { buyerId: string; idempotencyKey: string; id: string; quantity: number; confirmed: boolean }[]
+  >;
 }
 
 export type EpochStore = ReturnType<typeof createEpochStore>;
@@ -121,23 +119,21 @@ export function createEpochStore(pool: Pool) {
         return work({
           sale,
           changes,
-          buyers: (take) =>
+          buyers: () =>
             inChunks(
               client,
               `SELECT buyer_id AS "buyerId", sum(quantity)::int AS units
                  FROM orders WHERE ${ORDERS_OF_SALE} AND status = 'confirmed' GROUP BY buyer_id`,
-              [saleId],
-              take,
+              saleId,
             ),
-          keys: (take) =>
+          keys: () =>
             inChunks(
               client,
               `SELECT DISTINCT ON (buyer_id, idempotency_key) buyer_id AS "buyerId", idempotency_key AS "idempotencyKey",
                       id, quantity, status = 'confirmed' AS confirmed
                  FROM orders WHERE ${ORDERS_OF_SALE} AND idempotency_key IS NOT NULL
                 ORDER BY buyer_id, idempotency_key, (status = 'confirmed') DESC, id`,
-              [saleId],
-              take,
+              saleId,
             ),
         });
       });
@@ -146,22 +142,17 @@ export function createEpochStore(pool: Pool) {
 }
 
 /** Through a cursor: a sale of a million orders is never in memory as a whole. */
-async function inChunks<Row extends object>(
-  client: Client,
-  sql: string,
-  values: unknown[],
-  take: (chunk: readonly Row[]) => Promise<void>,
-): Promise<void> {
-  await client.query(`DECLARE inventory_source NO SCROLL CURSOR FOR ${sql}`, values);
+async function* inChunks<Row extends object>(client: Client, sql: string, saleId: string): AsyncGenerator<Row[]> {
+  await client.query(`DECLARE inventory_source NO SCROLL CURSOR FOR ${sql}`, [saleId]);
   // The client's own timeout, for a silent server: later than the server's.
   const fetching = {
     text: `FETCH FORWARD ${CHUNK} FROM inventory_source`,
     query_timeout: REBUILD_STATEMENT_MS + 1_000,
   };
-  for (;;) {
+  for (let count = CHUNK; count === CHUNK; ) {
     const { rows } = await client.query<Row>(fetching);
-    if (rows.length > 0) await take(rows);
-    if (rows.length < CHUNK) break;
+    count = rows.length;
+    if (count > 0) yield rows;
   }
   await client.query('CLOSE inventory_source');
 }

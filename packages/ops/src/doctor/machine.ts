@@ -1,6 +1,6 @@
 /** This machine: files that a process may open, free space on disks, and clocks. */
 import { readFile, stat, statfs } from 'node:fs/promises';
-import type { ClockReading } from '@flash-sale/core/runtime/read-clock.ts';
+import type { ClockReading } from './read-clock.ts';
 import { bytes, type Check, milliseconds, ok, warning, wrong } from './report.ts';
 
 /** Files that an API process opens besides client connections: servers, logs, Node's own. */

@@ -5,8 +5,8 @@ import { isLoopback } from '@flash-sale/core/config/loopback.ts';
 import { passwordsOf } from '@flash-sale/core/config/redis-address.ts';
 import { withPostgres } from '@flash-sale/core/ledger/check-postgres.ts';
 import { checkMigrated } from '@flash-sale/core/ledger/migrate.ts';
-import { type ClockReading, readClock } from '@flash-sale/core/runtime/read-clock.ts';
 import type pg from 'pg';
+import { type ClockReading, readClock } from './read-clock.ts';
 import { type Check, type CheckResult, ok, type Scope, warning, wrong } from './report.ts';
 import { weaknessOf } from './secrets.ts';
 

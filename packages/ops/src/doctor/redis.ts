@@ -3,10 +3,10 @@ import type { Environment } from '@flash-sale/core/config/environment.ts';
 import { REDIS_MAJOR_MIN } from '@flash-sale/core/config/limits.ts';
 import { isLoopback } from '@flash-sale/core/config/loopback.ts';
 import { passwordsOf, type RedisAddress, readRedisAddress } from '@flash-sale/core/config/redis-address.ts';
-import { type ClockReading, readClock } from '@flash-sale/core/runtime/read-clock.ts';
 import { fieldOf, readFromRedis } from '@flash-sale/core/runtime/redis/check-redis.ts';
 import { endpointOf, mastersOf } from '@flash-sale/core/runtime/redis/open-redis.ts';
 import type { Redis } from 'ioredis';
+import { type ClockReading, readClock } from './read-clock.ts';
 import { bytes, type Check, type CheckResult, type Finding, milliseconds, ok, warning, wrong } from './report.ts';
 import { weaknessOf } from './secrets.ts';
 

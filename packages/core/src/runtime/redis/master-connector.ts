@@ -123,15 +123,14 @@ async function isReplaced(
 
 function openSentinel(
   { host, port }: Sentinel,
-  { sentinelLogin: { username, password } }: SentinelAddress,
+  { sentinelLogin }: SentinelAddress,
   tls: RedisOptions['tls'],
   retryStrategy: () => number | null,
 ): Redis {
   return new Redis({
     host,
     port,
-    ...(username === undefined ? {} : { username }),
-    ...(password === undefined ? {} : { password }),
+    ...sentinelLogin,
     ...(tls === undefined ? {} : { tls }),
     enableReadyCheck: false,
     autoResubscribe: false,

@@ -72,7 +72,7 @@ function openMaster(address: SentinelAddress, options: Omit<OpenOptions, 'reconn
     name: master,
     db: database,
     role: 'master',
-    ...loginOf(address),
+    ...address.login,
     ...(sentinelLogin.username === undefined ? {} : { sentinelUsername: sentinelLogin.username }),
     ...(sentinelLogin.password === undefined ? {} : { sentinelPassword: sentinelLogin.password }),
     ...(tls ? { tls: trust, sentinelTLS: trust, enableTLSForSentinelMode: true } : {}),
@@ -112,7 +112,7 @@ function openCluster(
       retryDelayOnClusterDown: resend ? RESEND_MS : 0,
       // Host names stay names, so that TLS can compare them with the certificate.
       dnsLookup: (host, found) => found(null, host),
-      redisOptions: { ...ofNode, ...loginOf(address), ...(address.tls ? { tls: {}, ...trustOf(address.caFile) } : {}) },
+      redisOptions: { ...ofNode, ...address.login, ...(address.tls ? { tls: {}, ...trustOf(address.caFile) } : {}) },
     },
   );
 }
@@ -128,13 +128,6 @@ function trustOf(caFile: string | undefined): Pick<RedisOptions, 'tls'> {
         "Name a file with the CA's certificate in PEM.",
     );
   }
-}
-
-function loginOf({
-  username,
-  password,
-}: SentinelAddress | ClusterAddress): Pick<RedisOptions, 'username' | 'password'> {
-  return { ...(username === undefined ? {} : { username }), ...(password === undefined ? {} : { password }) };
 }
 
 /**

@@ -33,13 +33,7 @@ const WARN_INTERVAL_MS = 60_000;
 /** The bit of a traceparent's flags that says that the caller records this trace. */
 const SAMPLED = 1;
 
-const kinds = {
-  server: SpanKind.SERVER,
-  client: SpanKind.CLIENT,
-  producer: SpanKind.PRODUCER,
-  consumer: SpanKind.CONSUMER,
-  internal: SpanKind.INTERNAL,
-} as const satisfies Record<Kind, SpanKind>;
+const kindOf = (kind: Kind): SpanKind => SpanKind[kind.toUpperCase() as Uppercase<Kind>];
 
 /**
  * @param service name of the process
@@ -104,7 +98,11 @@ function startSpan(
   fields: SpanFields = {},
 ): TraceSpan {
   const now = () => millisToHrTime(at.origin + performance.now());
-  const span: Span = at.tracer.startSpan(name, { kind: kinds[kind], startTime: now(), attributes: fields }, at.context);
+  const span: Span = at.tracer.startSpan(
+    name,
+    { kind: kindOf(kind), startTime: now(), attributes: fields },
+    at.context,
+  );
   const { traceId, spanId } = span.spanContext();
   return {
     traceparent: `00-${traceId}-${spanId}-01`,
