@@ -9,7 +9,6 @@ import type { Operator } from '@flash-sale/launcher/operator-api.ts';
 import { findSystem } from '@flash-sale/launcher/running-system.ts';
 import { root, runScript, say } from './command.ts';
 import { type Crowd, type CrowdTool, readScenarios, type Scenario } from './load/crowd.ts';
-import { k6 } from './load/k6.ts';
 import {
   type Check,
   checkSale,
@@ -19,11 +18,10 @@ import {
   type SaleNumbers,
   unitsTaken,
 } from './load/sale.ts';
-import { wrk } from './load/wrk.ts';
+import { tools } from './load/tools.ts';
 
 const LOOPBACK = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/;
 
-const tools: Record<string, CrowdTool> = { k6, wrk };
 const scenarios = readScenarios(join(root, 'k6', 'scenarios.json'));
 const usage = `Usage: npm run load -- [${[...scenarios.keys()].join('|')}] [--with k6|wrk] [--url http://…] [--units N] [--seconds N]`;
 
@@ -73,7 +71,7 @@ function operatorOf(url: string | undefined): Operator {
 
 /** The tool of --with; without it k6, else wrk. */
 async function installedTool(asked: string | undefined): Promise<CrowdTool> {
-  const wanted = asked === undefined ? [k6, wrk] : [tools[asked] as CrowdTool];
+  const wanted = asked === undefined ? Object.values(tools) : [tools[asked] as CrowdTool];
   for (const tool of wanted) if (await tool.isInstalled()) return tool;
   const names = wanted.map(({ name }) => name).join(' or ');
   throw new Error([`${names} is needed, but is not on PATH.`, ...wanted.map(({ install }) => install)].join('\n'));
@@ -103,7 +101,7 @@ function resultTable(before: SaleNumbers, after: SaleNumbers, crowd: Crowd, chec
     ['latency ms', `p50 ${p50.toFixed(1)}, p95 ${p95.toFixed(1)}, p99 ${p99.toFixed(1)}, max ${max.toFixed(1)}`],
     ['units', `${before.available} available before, ${after.available} after, ${unitsTaken(before, after)} taken`],
     ['ledger', `${before.ledger.sold} sold before, ${after.ledger.sold} after`],
-    ...checks.map(({ what, holds }): [string, string] => [holds ? 'ok' : 'NOT SO', what]),
+    ...checks.map(({ what, holds }): [string, string] => [holds ? 'ok' : 'FAILED', what]),
     ['outcome', checks.every(({ holds }) => holds) ? 'passed' : 'FAILED'],
   ];
   return `${rows.map(([name, text]) => `  ${name.padEnd(11)} ${text}\n`).join('')}\n`;

@@ -6,34 +6,30 @@
  * 2. Run vitest with the given arguments.
  * 3. Print `N passed, N failed` as the last line. Exit code 0: at least one passed and none failed.
  */
-import { spawn } from 'node:child_process';
 import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import { startPrivatePostgres } from '@flash-sale/launcher/private-postgres.ts';
 import { startPrivateRedis } from '@flash-sale/launcher/private-redis.ts';
 import { ownFolder, type PrivateServer } from '@flash-sale/launcher/private-server.ts';
-import { signalProcess } from '@flash-sale/launcher/process-table.ts';
+import { runCommand } from '@flash-sale/launcher/run-command.ts';
 import { listenForStop } from '@flash-sale/launcher/stop-requests.ts';
+import { root, say } from './command.ts';
 
 /** Milliseconds that vitest has to stop its workers after a stop request. */
 const VITEST_STOPS_WITHIN_MS = 5_000;
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const folder = ownFolder(mkdtempSync(join(tmpdir(), 'flash-sale-test-')));
 // As root, PostgreSQL runs under another account, which needs access; the secrets have a private
 // folder.
 chmodSync(folder, 0o711);
 const stopping = new AbortController();
 const servers: PrivateServer[] = [];
-let vitestPid: number | undefined;
 
 for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
 listenForStop(process, {
   onStop: () => stopping.abort(new Error('The tests were stopped.')),
   onForce: () => {
-    if (vitestPid !== undefined) signalProcess(vitestPid, 'SIGKILL');
     for (const server of servers) server.kill();
     rmSync(folder, { recursive: true, force: true });
     process.exit(1);
@@ -63,7 +59,7 @@ try {
   await Promise.all(servers.map((server) => server.stop()));
   rmSync(folder, { recursive: true, force: true });
 }
-process.stdout.write(`${counts.passed} passed, ${counts.failed} failed\n`);
+say(`${counts.passed} passed, ${counts.failed} failed`);
 process.exit(exitCode);
 
 /** @returns the environment for vitest: TEST_REDIS_URL, and TEST_DATABASE_URL with CREATEDB */
@@ -73,31 +69,34 @@ async function serversFor(given: NodeJS.ProcessEnv): Promise<NodeJS.ProcessEnv> 
     servers.push(server);
     return server.url;
   };
-  const options = { folder, signal: stopping.signal, say: (line: string) => process.stdout.write(`${line}\n`) };
+  const options = { folder, signal: stopping.signal, say };
   const distFolder = join(ownFolder(join(root, '.data')), 'redis-dist');
-  const [redis, postgres] = await Promise.allSettled([
+  const starting = [
     given.REDIS_URL || start(startPrivateRedis({ ...options, distFolder, config: ['databases 64'] })),
     given.DATABASE_URL || start(startPrivatePostgres({ ...options, durable: false })),
-  ]);
+  ];
+  // Both, so that every server that was started is stopped.
+  await Promise.allSettled(starting);
   stopping.signal.throwIfAborted();
-  if (redis.status === 'rejected') throw redis.reason;
-  if (postgres.status === 'rejected') throw postgres.reason;
+  const [redisUrl, databaseUrl] = await Promise.all(starting);
   // The tests must not use the servers of a running system.
   const { REDIS_URL: _redis, DATABASE_URL: _database, ...env } = given;
-  return { ...env, TEST_REDIS_URL: redis.value, TEST_DATABASE_URL: postgres.value, TEST_REDIS_DIST: distFolder };
+  return { ...env, TEST_REDIS_URL: redisUrl, TEST_DATABASE_URL: databaseUrl, TEST_REDIS_DIST: distFolder };
 }
 
-function runVitest(report: string, env: NodeJS.ProcessEnv): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
-    const args = [join(root, 'node_modules', 'vitest', 'vitest.mjs'), 'run', ...reporters, ...process.argv.slice(2)];
-    const child = spawn(process.execPath, args, { cwd: root, env, stdio: ['ignore', 'inherit', 'inherit'] });
-    vitestPid = child.pid;
-    stopping.signal.addEventListener('abort', () => {
-      child.kill('SIGTERM');
-      setTimeout(() => child.kill('SIGKILL'), VITEST_STOPS_WITHIN_MS).unref();
-    });
-    child.once('error', reject);
-    child.once('exit', (code) => resolve(code ?? 1));
+/** @returns its exit code */
+async function runVitest(report: string, env: NodeJS.ProcessEnv): Promise<number> {
+  const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
+  const args = [join(root, 'node_modules', 'vitest', 'vitest.mjs'), 'run', ...reporters, ...process.argv.slice(2)];
+  const { exitCode = 1 } = await runCommand(process.execPath, args, {
+    cwd: root,
+    env,
+    extendEnv: false,
+    stdout: 'inherit',
+    stderr: 'inherit',
+    timeout: 0,
+    cancelSignal: stopping.signal,
+    forceKillAfterDelay: VITEST_STOPS_WITHIN_MS,
   });
+  return exitCode;
 }

@@ -23,7 +23,7 @@ import { cpuMs } from './processes.ts';
 
 const ADMIN_TOKEN = 'measured-and-thrown-away';
 const SETTLED_WITHIN_MS = 60_000;
-const STOP = { stopTimeoutMs: 15_000 };
+const STOP_TIMEOUT_MS = 15_000;
 
 /** Explicit, because defaults may differ between two versions of the code. */
 const SETTINGS = {
@@ -45,9 +45,8 @@ export type Part = (typeof PARTS)[number];
 
 interface Facts {
   readonly folder: string;
-  readonly processes: Record<Part | 'bare', KeptProcess>;
-  readonly redisUrl: string;
-  readonly databaseUrl: string;
+  readonly servers: Record<'redis' | 'postgres', PrivateServer>;
+  readonly services: Record<'api' | 'worker' | 'bare', KeptProcess>;
   /** http://127.0.0.1:port of the API and of the bare server. */
   readonly url: string;
   readonly bareUrl: string;
@@ -64,8 +63,8 @@ export class BenchSystem {
   private constructor(facts: Facts) {
     this.facts = facts;
     this.#operator = { adminUrl: facts.url, adminToken: ADMIN_TOKEN };
-    this.redis = new Redis(facts.redisUrl);
-    this.ledger = new pg.Pool({ connectionString: facts.databaseUrl, max: 2 });
+    this.redis = new Redis(facts.servers.redis.url);
+    this.ledger = new pg.Pool({ connectionString: facts.servers.postgres.url, max: 2 });
     // The server may stop before idle connections close; an unhandled error would end this process.
     this.ledger.on('error', () => {});
   }
@@ -76,25 +75,20 @@ export class BenchSystem {
     // As root, PostgreSQL runs under another account, which needs access.
     chmodSync(folder, 0o711);
     const started: KeptProcess[] = [];
-    const begin = async <Started extends KeptProcess>(starting: Promise<Started>): Promise<Started> => {
-      const one = await starting;
-      started.push(one);
-      return one;
-    };
+    const onStarted = (one: KeptProcess): void => void started.push(one);
     try {
       const distFolder = join(root, '.data', 'redis-dist');
-      const options = { folder: ownFolder(join(folder, 'servers')), distFolder };
-      const redis = await begin<PrivateServer>(startPrivateRedis(options));
+      const options = { folder: ownFolder(join(folder, 'servers')), distFolder, onStarted };
+      const redis = await startPrivateRedis(options);
       // The CPU time of a container is not counted for the process that started it.
       if (redis.version.includes('Docker')) throw new Error('The bench needs a redis-server outside of Docker.');
-      const postgres = await begin<PrivateServer>(startPrivatePostgres(options));
+      const postgres = await startPrivatePostgres(options);
       const urls = { REDIS_URL: redis.url, DATABASE_URL: postgres.url };
       const run = async (name: string, port: number, args: readonly string[]): Promise<KeptProcess> => {
         const logFile = join(folder, `${name}.log`);
         const env = { PATH: process.env.PATH, ...SETTINGS, ...urls, PORT: String(port), LOG_FILE: logFile };
-        const command = process.execPath;
-        const kept = new KeptProcess({ name, kind: 'app', command, args, env, logFile, restart: false, ...STOP });
-        started.push(kept);
+        const options = { restart: false, stopTimeoutMs: STOP_TIMEOUT_MS, onStarted };
+        const kept = new KeptProcess({ name, kind: 'app', command: process.execPath, args, env, logFile, ...options });
         await kept.ready;
         return kept;
       };
@@ -107,15 +101,9 @@ export class BenchSystem {
       const startMs = performance.now() - startedAt;
       const worker = await run('worker', port, service('worker'));
       const bare = await run('bare', barePort, [join(root, 'scripts', 'bench', 'bare-server.ts')]);
-      return new BenchSystem({
-        folder,
-        processes: { api, worker, redis, postgres, bare },
-        redisUrl: redis.url,
-        databaseUrl: postgres.url,
-        url: `http://127.0.0.1:${port}`,
-        bareUrl: `http://127.0.0.1:${barePort}`,
-        startMs,
-      });
+      const addresses = { url: `http://127.0.0.1:${port}`, bareUrl: `http://127.0.0.1:${barePort}` };
+      const servers = { redis, postgres };
+      return new BenchSystem({ folder, servers, services: { api, worker, bare }, startMs, ...addresses });
     } catch (error) {
       await Promise.all(started.map((one) => one.stop()));
       rmSync(folder, { recursive: true, force: true });
@@ -124,7 +112,7 @@ export class BenchSystem {
   }
 
   pid(name: Part): number {
-    return this.facts.processes[name].pid ?? 0;
+    return { ...this.facts.servers, ...this.facts.services }[name].pid ?? 0;
   }
 
   /** CPU time of each component so far, ms. */
@@ -161,12 +149,12 @@ export class BenchSystem {
   }
 
   async stop(): Promise<void> {
-    const { api, worker, bare, redis, postgres } = this.facts.processes;
-    if (worker.pid !== undefined) process.kill(worker.pid, 'SIGCONT');
-    await Promise.all([api, worker, bare].map((one) => one.stop()));
+    const { folder, servers, services } = this.facts;
+    if (services.worker.pid !== undefined) process.kill(services.worker.pid, 'SIGCONT');
+    await Promise.all(Object.values(services).map((one) => one.stop()));
     this.redis.disconnect();
     await this.ledger.end();
-    await Promise.all([redis, postgres].map((one) => one.stop()));
-    rmSync(this.facts.folder, { recursive: true, force: true });
+    await Promise.all(Object.values(servers).map((one) => one.stop()));
+    rmSync(folder, { recursive: true, force: true });
   }
 }

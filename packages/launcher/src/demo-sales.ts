@@ -32,7 +32,7 @@ const DEMO_SALES = [
 interface FoundDemoSale {
   readonly sale: (typeof DEMO_SALES)[number];
   /** Whether this call created it. */
-  readonly made: boolean;
+  readonly isNew: boolean;
   /** scheduled, active, paused, ended, or unknown while its inventory is rebuilt. */
   readonly state: string;
   /** Units. */
@@ -46,14 +46,14 @@ export async function makeDemoSales(operator: Operator): Promise<FoundDemoSale[]
     const { status } = await callOperatorApi(operator, '', [201, 409], { ...sale, ...dayFromNow() });
     const { body } = await callOperatorApi(operator, `/${sale.product_id}`, [200, 503]);
     const { state = 'unknown', available = 0 } = body;
-    found.push({ sale, made: status === 201, state: String(state), available: Number(available) });
+    found.push({ sale, isNew: status === 201, state: String(state), available: Number(available) });
   }
   return found;
 }
 
-/** "product1 made", "product1 kept (sold out)" */
-export function describeDemoSale({ sale: { product_id: id }, made, state, available }: FoundDemoSale): string {
-  if (made) return `${id} made`;
+/** "product1 created", "product1 kept (sold out)" */
+export function describeDemoSale({ sale: { product_id: id }, isNew, state, available }: FoundDemoSale): string {
+  if (isNew) return `${id} created`;
   if (state !== 'active') return `${id} kept (${state})`;
   return `${id} kept (${available === 0 ? 'sold out' : `${available} left`})`;
 }
@@ -70,15 +70,15 @@ export function isOpen({ state, available }: FoundDemoSale): boolean {
  */
 export async function reopenDemoSales(operator: Operator): Promise<string[]> {
   const lines: string[] = [];
-  for (const { sale, made, available } of await makeDemoSales(operator)) {
+  for (const { sale, isNew, available } of await makeDemoSales(operator)) {
     const { product_id: id, units, per_buyer_limit: cap } = sale;
     const delta = Math.max(units - available, 0);
-    if (!made) {
+    if (!isNew) {
       await callOperatorApi(operator, `/${id}/window`, [200], dayFromNow());
       if (delta > 0) await callOperatorApi(operator, `/${id}/stock`, [200], { delta, reason: 'demo reopened' });
     }
-    const hint = cap && !made ? '; buyers keep what they hold, so order as another X-User-ID' : '';
-    lines.push(`${id}: open for a day, ${made ? 'new' : `${delta} more`}, ${available + delta} available${hint}`);
+    const hint = cap && !isNew ? '; buyers keep what they hold, so order as another X-User-ID' : '';
+    lines.push(`${id}: open for a day, ${isNew ? 'new' : `${delta} more`}, ${available + delta} available${hint}`);
   }
   return lines;
 }

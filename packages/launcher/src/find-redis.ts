@@ -25,12 +25,10 @@ export type FoundRedis =
   | { readonly kind: 'binary'; readonly path: string; readonly version: string; readonly libraryPath?: string }
   | { readonly kind: 'docker'; readonly image: string };
 
-/** No Redis was found; the message says what to do. */
-export class RedisMissingError extends Error {
-  override name = 'RedisMissingError';
-}
-
-/** @param options.distFolder of a Redis unpacked from Debian packages */
+/**
+ * @param options.distFolder of a Redis unpacked from Debian packages
+ * @throws Error that says what to do if there is none
+ */
 export async function findRedis(options: {
   distFolder: string;
   usualPlaces?: readonly string[];
@@ -51,7 +49,7 @@ export async function findRedis(options: {
   const docker = await runCommand('docker', ['info', '--format', '{{.ServerVersion}}'], { timeout: 15_000 });
   if (docker.stdout?.trim() && !docker.failed) return { kind: 'docker', image: REDIS_IMAGE };
   tried.push(docker.code === 'ENOENT' ? 'there is no Docker' : 'Docker does not answer');
-  throw new RedisMissingError(whatToDo(tried));
+  throw new Error(whatToDo(tried));
 
   /** Programs, and clauses that say why there is none. */
   async function* candidates(): AsyncGenerator<UnpackedProgram | string> {

@@ -72,6 +72,12 @@ test.each<{ what: string; script?: string; more?: Partial<KeepOptions>; sentence
     sentence: 'child could not start (exit code 1).\n  no disk',
   },
   {
+    what: 'an app that is not to be restarted',
+    script: `console.error('no server'); process.exit(1);`,
+    more: { restart: false },
+    sentence: 'child could not start (exit code 1).\n  no server',
+  },
+  {
     what: 'a server that does not exist',
     more: { kind: 'server', command: '/nowhere/absent', args: [] },
     sentence: 'ENOENT',

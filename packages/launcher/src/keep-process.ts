@@ -4,8 +4,8 @@
  * 1. It runs in its own process group, so that Ctrl-C reaches only the launcher, which stops its
  *    children in the right order.
  * 2. When it exits it is restarted with exponential backoff.
- * 3. It fails if a restart cannot help: before it was ever ready, an app exits with EX_CONFIG or a
- *    server exits with any code.
+ * 3. It fails if a restart cannot help: before it was ever ready, an app exits with EX_CONFIG, or a
+ *    server or a process that is not to be restarted exits with any code.
  */
 import { appendFileSync, mkdirSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
@@ -106,7 +106,7 @@ export class KeptProcess {
       const startedAt = performance.now();
       const { exitCode, how } = await this.#run();
       if (signal.aborted) return;
-      if (!this.#isReady && (kind === 'server' || exitCode === EX_CONFIG)) {
+      if (!this.#isReady && (kind === 'server' || exitCode === EX_CONFIG || !restart)) {
         const lines = this.#lastLines.map((line) => `\n  ${line}`).join('');
         return this.#ready.reject(
           new Error(`${this.name} could not start (${how}).${lines || ` Log: ${this.logFile}`}`),

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { memoryLimit } from '@flash-sale/core/runtime/memory-limit.ts';
 import { checkRedis } from '@flash-sale/core/runtime/redis/check-redis.ts';
 import { keptSecret } from './data-folder.ts';
-import { type FoundRedis, findRedis, RedisMissingError } from './find-redis.ts';
+import { type FoundRedis, findRedis } from './find-redis.ts';
 import { type PrivateServer, type PrivateServerOptions, startPrivateServer } from './private-server.ts';
 import { runCommand } from './run-command.ts';
 
@@ -97,7 +97,7 @@ async function pullImage(
   const pull = { timeout: PULL_WITHIN_MS, cancelSignal: signal };
   const { failed, stderr = '' } = await runCommand('docker', ['pull', image], pull);
   if (!failed) return;
-  throw new RedisMissingError(
+  throw new Error(
     `No Redis was found on this machine, and its image could not be pulled with Docker (${stderr.trim()}). ` +
       'Install Redis 7 or newer, or set REDIS_URL=redis://user:password@host:6379',
   );

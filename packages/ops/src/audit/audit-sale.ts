@@ -33,12 +33,7 @@ export interface AuditOptions {
 
 const DEFAULTS = { snapshots: 3, pauseMs: 250, settleMs: 30_000, closedMs: 30_000, maxMs: 120_000 };
 
-/** Neither ledger nor Redis has such a sale. */
-export class UnknownSaleError extends Error {
-  override name = 'UnknownSaleError';
-}
-
-/** @throws UnknownSaleError, or what Redis and PostgreSQL throw if they cannot be read */
+/** @throws Error if there is no such sale, or if Redis or PostgreSQL cannot be read */
 export async function auditSales(options: AuditOptions): Promise<AuditReport> {
   const { redis, pool, keys, saleIds, ...given } = options;
   const bounds = { ...DEFAULTS, ...given };
@@ -113,7 +108,7 @@ function startAudit(stores: SaleStores, bounds: typeof DEFAULTS) {
       const snapshot = await readSnapshot(stores, jobs, bounds.settleMs);
       const { state, ledger, inventory } = snapshot;
       if (isUnknown(snapshot)) {
-        throw new UnknownSaleError(`There is no sale "${stores.saleId}", neither in the ledger nor in Redis.`);
+        throw new Error(`There is no sale "${stores.saleId}", neither in the ledger nor in Redis.`);
       }
       const now = performance.now();
       const name = `${state} ${ledger?.sale.epoch}`;

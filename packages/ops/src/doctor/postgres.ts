@@ -82,7 +82,7 @@ const SETTINGS = [
 const majorOf = (settings: SeenPostgres['settings']): number =>
   Number.parseInt(settings.get('server_version') ?? '', 10);
 
-/** Before version 16 the server does not report it; a password in our address has to do. */
+/** Before version 16 the server does not report it: see whether our address has a password. */
 async function isOpen(client: pg.Client, major: number): Promise<boolean> {
   if (major < 16) return !client.password;
   const { rows } = await client.query<{ system_user: string | null }>('SELECT system_user');

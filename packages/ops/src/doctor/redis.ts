@@ -21,7 +21,7 @@ const PAST_MS = 3_600_000;
 const ORDER_BYTES = 500;
 /** Share of its memory that Redis should have free before a sale. */
 const MEMORY_FREE_SHARE = 0.2;
-/** Of every cluster. */
+/** Hash slots of every cluster. */
 const SLOTS = 16_384;
 
 export interface RedisNode {
@@ -63,7 +63,7 @@ export function readRedis(url: string, timeoutMs: number, roundTrips: number): P
       config: await readConfig(node),
       isOpen: await readDefaultUser(node),
       tls: node.options.tls !== undefined,
-      // One after the other, with nothing beside them.
+      // One at a time, while nothing else is read.
       roundTripsMs: await measureRoundTrips(node, roundTrips),
       slowest: await readSlowest(node),
       clock: await readClock(async () => {

@@ -160,7 +160,7 @@ export async function* readAcceptedLogs(
   if (chunk.length > 0) yield chunk;
 }
 
-/** What is gone by now is no error any more. */
+/** A log that was removed meanwhile is no error. */
 function findAgain(given: string): readonly string[] {
   try {
     return findLogs(given).files;

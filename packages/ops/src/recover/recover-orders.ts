@@ -80,7 +80,7 @@ function reportFound({ inLog, lost, rejected, unknown }: Found, say: Recovery['s
 
 /** @throws Error if the logs have no accepted order */
 async function findLost(stores: Stores, files: readonly string[], say: Recovery['say']): Promise<Found> {
-  // Some 70 bytes an order: an order may be in several files.
+  // About 70 bytes an order. An order may be in several files.
   const seen = new Set<string>();
   const unknown = new Map<string, number>();
   const reasons = new Map<string, RejectionReason>();
