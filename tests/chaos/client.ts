@@ -10,11 +10,11 @@ export interface Target {
 interface HttpQuestion {
   readonly method: 'GET' | 'POST';
   readonly path: string;
-  readonly headers: Readonly<Record<string, string>>;
+  readonly headers: Headers;
   readonly body: string | null;
 }
 
-/** Milliseconds after which a client goes away: longer than any reply may take. */
+/** ms after which a client hangs up: longer than any reply may take. */
 const PATIENCE_MS: Partial<Record<Question['kind'], number>> = { order: 8_000, read_order: 10_000, read_sale: 12_000 };
 const OPERATORS_PATIENCE_MS = 25_000;
 
@@ -39,7 +39,7 @@ export class Client {
     return this.#n;
   }
 
-  /** @param hangUpAfterMs the client goes away after this, whether it was answered or not */
+  /** @param hangUpAfterMs the client hangs up after this, answered or not */
   ask(target: Target, asked: Question, hangUpAfterMs?: number): Promise<Reply> {
     const call: Call = { n: ++this.#n, api: target.name, asked, sentAt: performance.now() };
     const { method, path, headers, body } = this.#asHttp(asked);
@@ -105,59 +105,53 @@ export class Client {
   }
 
   #asHttp(asked: Question): HttpQuestion {
-    if (asked.kind === 'order') {
-      const path = `/api/flash-sales/${asked.saleId}/order`;
-      const key: Record<string, string> = asked.key === null ? {} : { 'idempotency-key': asked.key };
-      const body = asked.quantity === 1 ? null : JSON.stringify({ quantity: asked.quantity });
-      return { method: 'POST', path, headers: { 'x-user-id': asked.buyerId, ...key }, body };
-    }
-    if (asked.kind === 'read_order') {
-      const path = `/api/orders/${asked.orderId}`;
-      return { method: 'GET', path, headers: { 'x-user-id': asked.buyerId }, body: null };
-    }
-    if (asked.kind === 'read_sale') {
-      return { method: 'GET', path: `/api/flash-sales/${asked.saleId}`, headers: {}, body: null };
-    }
-    return this.#asOperator(asked);
-  }
-
-  #asOperator(asked: Exclude<Question, { kind: 'order' | 'read_order' | 'read_sale' }>): HttpQuestion {
+    if (asked.kind === 'read_order') return get(`/api/orders/${asked.orderId}`, { 'x-user-id': asked.buyerId });
+    const page = `/api/flash-sales/${asked.saleId}`;
+    const admin = `/api/admin/sales/${asked.saleId}`;
     const headers = { authorization: `Bearer ${this.#adminToken}` };
-    const sale = `/api/admin/sales/${asked.saleId}`;
-    const post = (path: string, body: object | null): HttpQuestion => ({
-      method: 'POST',
-      path,
-      headers,
-      body: body && JSON.stringify(body),
-    });
     switch (asked.kind) {
+      case 'order': {
+        const key: Record<string, string> = asked.key === null ? {} : { 'idempotency-key': asked.key };
+        const body = asked.quantity === 1 ? null : { quantity: asked.quantity };
+        return post(`${page}/order`, { 'x-user-id': asked.buyerId, ...key }, body);
+      }
+      case 'read_sale':
+        return get(page);
       case 'read_numbers':
-        return { method: 'GET', path: sale, headers, body: null };
+        return get(admin, headers);
       case 'pause':
       case 'resume':
-        return post(`${sale}/${asked.kind}`, null);
+        return post(`${admin}/${asked.kind}`, headers);
       case 'move_window':
-        return post(`${sale}/window`, { starts_at: instant(asked.startsAt), ends_at: instant(asked.endsAt) });
+        return post(`${admin}/window`, headers, windowOf(asked));
       case 'change_stock':
-        return post(`${sale}/stock`, { delta: asked.delta, change_id: asked.changeId, reason: 'chaos' });
+        return post(`${admin}/stock`, headers, { delta: asked.delta, change_id: asked.changeId, reason: 'chaos' });
       case 'make_sale': {
         const price = (asked.priceCents / 100).toFixed(2);
-        return post('/api/admin/sales', {
+        return post('/api/admin/sales', headers, {
           product_id: asked.saleId,
           name: asked.saleId,
           original_price: price,
           flash_sale_price: price,
           units: asked.units,
           per_buyer_limit: asked.cap,
-          starts_at: instant(asked.startsAt),
-          ends_at: instant(asked.endsAt),
+          ...windowOf(asked),
         });
       }
     }
   }
 }
 
-/** A time of our clock as an instant of everybody's. */
+type Headers = Readonly<Record<string, string>>;
+const get = (path: string, headers: Headers = {}): HttpQuestion => ({ method: 'GET', path, headers, body: null });
+const post = (path: string, headers: Headers, body: object | null = null): HttpQuestion => {
+  return { method: 'POST', path, headers, body: body && JSON.stringify(body) };
+};
+const windowOf = ({ startsAt, endsAt }: { startsAt: number; endsAt: number }) => {
+  return { starts_at: instant(startsAt), ends_at: instant(endsAt) };
+};
+
+/** A time of this process's clock in ISO 8601. */
 function instant(time: number): string {
   return new Date(Date.now() + (time - performance.now())).toISOString();
 }

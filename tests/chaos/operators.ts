@@ -1,10 +1,11 @@
 /**
- * Operators: they add and withdraw units, pause and resume, move the window, and make new sales, while everything around them breaks.
- * Whoever was not answered asks again, for a change of stock with the same change_id.
+ * Operators add and withdraw units, pause and resume, move windows and create sales. Without a reply
+ * they repeat the request, a change of stock with the same change_id.
  */
 
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type Offer, pause, type Stage } from './buyers.ts';
-import { type Question, type QuestionOf, type Reply, wordOf } from './calls.ts';
+import { type Question, type Reply, wordOf } from './calls.ts';
 import type { Random } from './seeded-random.ts';
 
 const OPERATOR_STEP = { add: 44, withdraw: 14, pause: 9, move_window: 8, make_sale: 7, read_numbers: 18 } as const;
@@ -22,6 +23,9 @@ const FIRST_SALES = [
 const HOUR_MS = 3_600_000;
 const TRIES_MAX = 200;
 
+/** Of a sale that is open throughout the run. */
+const openWindow = () => ({ startsAt: performance.now() - HOUR_MS, endsAt: performance.now() + 48 * HOUR_MS });
+
 export class Operators {
   readonly #stage: Stage;
   readonly #random: Random;
@@ -33,14 +37,14 @@ export class Operators {
     this.#pauseMs = pauseMs;
   }
 
-  /** Before anything breaks. */
+  /** Before the first fault. */
   async createFirstSales(): Promise<void> {
     for (const [i, { units, cap }] of FIRST_SALES.entries()) {
       await this.#makeSale(this.#random.fork(`first-${i}`), `first-${i + 1}`, units, cap);
     }
   }
 
-  /** Each operator has every second sale to himself, so that each sale's settings change one after the other. */
+  /** Each sale has one operator, so that its settings change one after the other. */
   async run(count: number): Promise<void> {
     await Promise.all(Array.from({ length: count }, (_, i) => this.#operator(i, count)));
   }
@@ -59,28 +63,17 @@ export class Operators {
 
   async #step(random: Random, offer: Offer, name: string): Promise<void> {
     const { saleId } = offer;
-    switch (random.weighted(OPERATOR_STEP)) {
+    const what = random.weighted(OPERATOR_STEP);
+    switch (what) {
       case 'add':
-        await this.#insist(random, {
-          kind: 'change_stock',
-          saleId,
-          changeId: `add-${name}`,
-          delta: random.integer(10, 60),
-        });
-        return;
-      case 'withdraw':
-        await this.#insist(random, {
-          kind: 'change_stock',
-          saleId,
-          changeId: `out-${name}`,
-          delta: -random.integer(1, 30),
-        });
-        return;
+      case 'withdraw': {
+        const delta = what === 'add' ? random.integer(10, 60) : -random.integer(1, 30);
+        return this.#insist(random, { kind: 'change_stock', saleId, changeId: `${what}-${name}`, delta });
+      }
       case 'pause':
         await this.#insist(random, { kind: 'pause', saleId });
         await pause(random.between(200, 1_500), this.#stage.stopped);
-        await this.#insist(random, { kind: 'resume', saleId });
-        return;
+        return this.#insist(random, { kind: 'resume', saleId });
       case 'move_window': {
         const now = performance.now();
         const away = random.chance(0.5)
@@ -88,17 +81,10 @@ export class Operators {
           : { startsAt: now + random.between(500, 3_000), endsAt: now + HOUR_MS };
         await this.#insist(random, { kind: 'move_window', saleId, ...away });
         await pause(random.between(200, 1_500), this.#stage.stopped);
-        await this.#insist(random, {
-          kind: 'move_window',
-          saleId,
-          startsAt: now - HOUR_MS,
-          endsAt: now + 48 * HOUR_MS,
-        });
-        return;
+        return this.#insist(random, { kind: 'move_window', saleId, ...openWindow() });
       }
       case 'make_sale':
-        await this.#makeSale(random, `sale-${name}`, random.integer(5, 120), random.pick([0, 0, 2, 4]));
-        return;
+        return this.#makeSale(random, `sale-${name}`, random.integer(5, 120), random.pick([0, 0, 2, 4]));
       case 'read_numbers':
         await this.#stage.client.ask(random.pick(this.#stage.targets), { kind: 'read_numbers', saleId });
         return;
@@ -106,28 +92,19 @@ export class Operators {
   }
 
   async #makeSale(random: Random, saleId: string, units: number, cap: number): Promise<void> {
-    const now = performance.now();
-    const asked: QuestionOf<'make_sale'> = {
-      kind: 'make_sale',
-      saleId,
-      units,
-      cap,
-      priceCents: random.integer(1, 20_000),
-      startsAt: now - HOUR_MS,
-      endsAt: now + 48 * HOUR_MS,
-    };
-    await this.#insist(random, asked);
-    this.#stage.offers.push({ saleId, units: asked.units, cap });
+    const priceCents = random.integer(1, 20_000);
+    await this.#insist(random, { kind: 'make_sale', saleId, units, cap, priceCents, ...openWindow() });
+    this.#stage.offers.push({ saleId, units, cap });
   }
 
-  /** Until there is a word that holds; after the end of the run as well, for a while, so that no sale is left half changed. */
+  /** Repeats until the reply is final, for a while also after the run, so that no change is left half done. */
   async #insist(random: Random, asked: Question): Promise<void> {
     const { client, targets, stopped } = this.#stage;
     for (let attempt = 1; attempt <= TRIES_MAX; attempt++) {
       const reply = await client.ask(random.pick(targets), asked);
       if (isFinal(reply)) return;
       if (stopped.aborted && attempt > 20) return;
-      await new Promise((resolve) => setTimeout(resolve, random.between(150, 700)));
+      await sleep(random.between(150, 700));
     }
   }
 }

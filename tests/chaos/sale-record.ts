@@ -1,18 +1,18 @@
 /**
- * What the auditor knows of one sale: its settings over time, its changes of stock, and every statement about its stock. Statements are
- * checked at the end, when it is known what became of the calls that were not answered.
+ * What the auditor knows of one sale: settings over time, changes of stock, and statements about its
+ * stock. They are checked at the end, when the outcome of unanswered calls is known.
  */
 import type { Call, Question, QuestionOf } from './calls.ts';
 import type { FaultLog } from './fault-log.ts';
-import { Amounts, Setting, StockBounds } from './intervals.ts';
+import { type Amount, least, most, Setting, StockBounds } from './intervals.ts';
 
-/** After this an operator's change without a reply is carried out or never will be: no process waits that long. */
+/** ms after which an operator's change without a reply is applied, or never will be. */
 const OPEN_CHANGE_ENDS_MS = 60_000;
 
-/** Milliseconds by which two clocks of one machine may differ in what they call the beginning of a sale. */
+/** ms by which two clocks of one machine may differ about the start of a sale. */
 const CLOCK_SLACK_MS = 100;
 
-/** What a reply says of the sale's stock or settings. */
+/** What a reply says about the sale's stock or settings. */
 export interface Statement {
   readonly n: number;
   readonly word: string;
@@ -20,9 +20,9 @@ export interface Statement {
   readonly endedAt: number;
   readonly buyerId: string;
   readonly quantity: number;
-  /** Units that the reply names: available, remaining or held. */
+  /** Units in the reply: available, remaining or held. */
   readonly number: number;
-  /** Where the reply names it. */
+  /** If the reply names it. */
   readonly allotment?: number;
 }
 
@@ -33,15 +33,12 @@ export interface Change {
   until: number;
   /** The final reply to the operator. */
   told: 'applied' | 'refused' | null;
-  /** Some asking for it was not answered. */
+  /** Some request for it was not answered. */
   open: boolean;
 }
 
-export interface Taken {
+export interface Taken extends Amount {
   readonly buyerId: string;
-  readonly quantity: number;
-  readonly from: number;
-  readonly until: number;
 }
 
 export interface StockViolation {
@@ -51,7 +48,6 @@ export interface StockViolation {
 }
 
 export class SaleRecord {
-  readonly id: string;
   readonly units: number;
   readonly cap: number;
   readonly priceCents: number;
@@ -64,8 +60,7 @@ export class SaleRecord {
   madeUntil = Number.POSITIVE_INFINITY;
 
   constructor(call: Call<QuestionOf<'make_sale'>>) {
-    const { saleId, units, cap, priceCents, startsAt, endsAt } = call.asked;
-    this.id = saleId;
+    const { units, cap, priceCents, startsAt, endsAt } = call.asked;
     this.units = units;
     this.cap = cap;
     this.priceCents = priceCents;
@@ -86,61 +81,48 @@ export class SaleRecord {
     return (endedAt) => (endedAt === null ? end(sentAt + OPEN_CHANGE_ENDS_MS, false) : end(endedAt, true));
   }
 
-  /** @param ends state of each change by its id, as the ledger has it at the end; undefined: it never heard of it */
-  bounds(taken: readonly Taken[], ends: ReadonlyMap<string, string>): StockBounds {
-    const changes = [...this.changes.values()].map((change) => {
-      const { delta, from, until, told, open } = change;
-      const end = told ?? ends.get(change.id);
-      if (end === 'applied') return { delta, from, until, outcome: 'applied' as const };
-      // It may have been carried out in an inventory that was rebuilt afterwards, without it.
-      return { delta, from, until, outcome: end === 'refused' && !open ? ('refused' as const) : ('open' as const) };
-    });
-    return new StockBounds({ units: this.units, changes, taken });
-  }
-
-  /** checks everything that was said of the stock, by what is known now of all that was taken. */
+  /** Checks every statement about the stock, by all that is known of it now. */
   check(taken: readonly Taken[], ends: ReadonlyMap<string, string>, faults: FaultLog): StockViolation[] {
-    const bounds = this.bounds(taken, ends);
-    const byBuyer = new Map<string, Amounts>();
-    if (this.cap > 0) {
-      const items = Map.groupBy(taken, (item) => item.buyerId);
-      for (const [buyerId, own] of items) {
-        byBuyer.set(buyerId, new Amounts(own.map(({ quantity, from, until }) => ({ amount: quantity, from, until }))));
-      }
-    }
-    const violations: StockViolation[] = [];
-    for (const statement of this.statements) {
-      const sentence = this.#violationOf(statement, bounds, byBuyer.get(statement.buyerId), faults);
-      if (sentence === null) continue;
-      const surplus =
-        statement.word === 'accepted' && bounds.mostAvailable(statement.sentAt, statement.endedAt) < statement.quantity;
-      violations.push({ n: statement.n, kind: surplus ? 'oversold' : 'untrue', sentence });
-    }
-    return violations;
+    const changes = [...this.changes.values()].flatMap(({ id, delta: quantity, from, until, told, open }): Amount[] => {
+      // The ledger's state, or undefined if it has no such change.
+      const end = told ?? ends.get(id);
+      if (end === 'applied') return [{ quantity, from, until }];
+      // It may have been applied in an inventory that was rebuilt afterwards, without it.
+      return end === 'refused' && !open ? [] : [{ quantity, from, until: Number.POSITIVE_INFINITY }];
+    });
+    const bounds = new StockBounds({ units: this.units, changes, taken });
+    const byBuyer = Map.groupBy(taken, ({ buyerId }) => buyerId);
+    return this.statements.flatMap((statement): StockViolation[] => {
+      const { n, word, sentAt, endedAt, quantity, buyerId } = statement;
+      const sentence = this.#violationOf(statement, bounds, byBuyer.get(buyerId) ?? [], faults);
+      if (sentence === null) return [];
+      const surplus = word === 'accepted' && bounds.mostAvailable(sentAt, endedAt) < quantity;
+      return [{ n, kind: surplus ? 'oversold' : 'untrue', sentence }];
+    });
   }
 
-  #violationOf(word: Statement, bounds: StockBounds, buyer: Amounts | undefined, faults: FaultLog): string | null {
+  #violationOf(word: Statement, bounds: StockBounds, ofBuyer: readonly Amount[], faults: FaultLog): string | null {
     const { sentAt, endedAt, quantity, number } = word;
-    const least = bounds.leastAvailable(sentAt, endedAt);
-    const most = bounds.mostAvailable(sentAt, endedAt);
-    const between = (value: number, low: number, high: number): string | null =>
-      value >= low && value <= high ? null : `${word.word} says ${value}, and it can only have been ${low} to ${high}`;
+    const low = bounds.leastAvailable(sentAt, endedAt);
+    const high = bounds.mostAvailable(sentAt, endedAt);
+    const between = (from: number, to: number): string | null =>
+      number >= from && number <= to ? null : `${word.word} says ${number}, and it can only have been ${from} to ${to}`;
     switch (word.word) {
       case 'accepted':
-        if (most < quantity) return `${quantity} accepted, and at most ${most} were left`;
-        return this.#closedReason(word) ?? between(number, least, most - quantity);
+        if (high < quantity) return `${quantity} accepted, and at most ${high} were left`;
+        return this.#closedReason(word) ?? between(low, high - quantity);
       case 'replayed':
-        return between(number, least, most);
+        return between(low, high);
       case 'SOLD_OUT':
-        return least > 0 ? `SOLD_OUT, and at least ${least} were available all the time` : null;
+        return low > 0 ? `SOLD_OUT, and at least ${low} were available all the time` : null;
       case 'NOT_ENOUGH_UNITS':
         if (number < 1 || number >= quantity)
           return `NOT_ENOUGH_UNITS: ${number} are left, and ${quantity} were wanted`;
-        return between(number, least, most);
+        return between(low, high);
       case 'BUYER_LIMIT': {
         if (this.cap === 0) return 'BUYER_LIMIT in a sale without a cap';
         if (number + quantity <= this.cap) return `BUYER_LIMIT: holds ${number}, wants ${quantity}, may ${this.cap}`;
-        return between(number, buyer?.least(sentAt) ?? 0, buyer?.most(endedAt) ?? 0);
+        return between(least(ofBuyer, sentAt), most(ofBuyer, endedAt));
       }
       case 'SALE_PAUSED':
         return this.paused.possible(sentAt, endedAt).includes(true) ? null : 'SALE_PAUSED, and nobody had paused it';
@@ -159,12 +141,12 @@ export class SaleRecord {
           ? 'SALE_RECOVERING, and Redis was never ended since it was made'
           : null;
       case 'UNITS_PROMISED':
-        return quantity < 0 && least + quantity >= 0
-          ? `UNITS_PROMISED, and at least ${least} of ${-quantity} were available all the time`
-          : between(number, least, most);
+        return quantity < 0 && low + quantity >= 0
+          ? `UNITS_PROMISED, and at least ${low} of ${-quantity} were available all the time`
+          : between(low, high);
       case 'page':
       case 'numbers':
-        return between(number, least, most) ?? this.#allotmentViolation(word, bounds);
+        return between(low, high) ?? this.#allotmentViolation(word, bounds);
       default:
         return null;
     }

@@ -1,4 +1,4 @@
-/** Long random runs, each from a fresh seed that is printed: everything but a lost Redis, and with one. `npm run test:chaos` repeats a seed. */
+/** Long random runs, each from a fresh seed. `npm run test:chaos` repeats a seed. */
 import { expect, test } from 'vitest';
 import { isClean, reportLines } from '../chaos/report.ts';
 import { runChaos } from '../chaos/run-chaos.ts';

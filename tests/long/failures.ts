@@ -1,21 +1,22 @@
 /** Failures of Redis in the middle of a sale: a master is killed, a master hangs and resumes, a slot moves. */
+import { setTimeout as pause } from 'node:timers/promises';
 import type { OrderBatch } from '@flash-sale/core/domain/order.ts';
-import { newOrderId } from '@flash-sale/core/domain/order.ts';
 import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
 import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
 import { connectForWork } from '@flash-sale/core/runtime/redis/connect-redis.ts';
 import type { RedisCluster } from '../support/redis-cluster.ts';
 import type { WatchedRedis } from '../support/redis-sentinel.ts';
+import { orderRequest } from '../support/sales.ts';
 import type { Underway } from '../support/sell-through.ts';
 import { eventually } from '../support/world.ts';
 
-/** Milliseconds for which replicas hear nothing before the master dies. */
+/** ms for which replicas lag before the master dies. */
 const BEHIND_MS = 700;
-/** Milliseconds for which the workers stand still just before that: what is accepted meanwhile is in Redis only. */
+/** ms for which workers freeze before that: orders accepted meanwhile are in Redis only. */
 const FROZEN_MS = 300;
-/** Milliseconds for a failover and what comes after it. */
+/** ms for a failover and what follows. */
 const GOES_ON_WITHIN_MS = 60_000;
-/** Orders that are put to the woken master, one after the other. */
+/** Orders that are sent to the resumed master, one after the other. */
 const LATE_ORDERS = 200;
 
 /** The master that has the sale is killed, with the workers frozen just before. */
@@ -36,7 +37,7 @@ export async function moveSale(cluster: RedisCluster, { world, saleId, struck }:
   return cluster.moveSlot(inventory, (holder + 1) % 3);
 }
 
-/** The master is killed, with the workers frozen just before; where the replicas are to be behind, they hear nothing of it for a second before. */
+/** The master is killed, with the workers frozen just before. @param behind whether its replicas lag */
 export async function killMaster(watched: WatchedRedis, { workers, struck }: Underway, behind: boolean): Promise<void> {
   if (behind) {
     await watched.cutReplicasOff();
@@ -49,9 +50,9 @@ export async function killMaster(watched: WatchedRedis, { workers, struck }: Und
 }
 
 /**
- * The master hangs (SIGSTOP) until another one has taken over and sells, and wakes again. From that moment on orders are put to it over a
- * connection that was never cut, as by an API process on the wrong side of a network; what it accepts is enqueued to the queue of the new
- * master, as that process would once it is back.
+ * The master hangs (SIGSTOP) until another one has taken over and sells, and resumes. Then orders are
+ * sent to it over a connection that was never cut, as from an API process behind a network partition;
+ * the accepted ones are enqueued at the new master, as that process would do later.
  *
  * @returns how many it accepted
  */
@@ -87,17 +88,11 @@ export async function hangMaster(
   }
 }
 
-/** @returns what was accepted, an order each */
+/** @returns the accepted orders, a batch each */
 async function orderFrom(inventory: ReturnType<typeof createInventory>, saleId: string): Promise<OrderBatch[]> {
   const late: OrderBatch[] = [];
   for (let i = 0; i < LATE_ORDERS; i++) {
-    const order = {
-      orderId: newOrderId(saleId),
-      buyerId: `late-${i}`,
-      quantity: 1,
-      requestId: 'late',
-      idempotencyKey: null,
-    };
+    const order = orderRequest(saleId, `late-${i}`);
     const decided = await inventory.reserve(saleId, [order], -1, { capacity: 0, refillRate: 1 }).catch(() => null);
     const outcome = decided?.decisions[0]?.outcome;
     if (outcome?.kind !== 'reserved') continue;
@@ -112,8 +107,4 @@ async function whileFrozen(workers: Underway['workers'], work: () => Promise<voi
   await pause(FROZEN_MS);
   await work();
   for (const { child } of workers) child.kill('SIGCONT');
-}
-
-function pause(milliseconds: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }

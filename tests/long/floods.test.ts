@@ -1,6 +1,6 @@
 /**
- * Floods of connections, requests and tokens at real processes. After each one a buyer is served, the audit is clean, memory is bounded, and
- * Redis has no undocumented key.
+ * Floods of connections, requests and tokens at real processes. After each, a buyer is served, the
+ * audit is clean, and Redis has no undocumented key.
  */
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -10,22 +10,23 @@ import { networkInterfaces } from 'node:os';
 import { setTimeout as pause } from 'node:timers/promises';
 import { CONNECTION_CHECK_MS } from '@flash-sale/api/app.ts';
 import { CONNECTION_LINGER_MS } from '@flash-sale/api/plugins/connection-errors.ts';
-import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { auditHere } from '../support/audited.ts';
-import { openClient, type Reply, tallyOf, withCode } from '../support/buyers.ts';
+import { openClient, type Reply, withCode } from '../support/buyers.ts';
 import { undocumentedKeys } from '../support/documented-keys.ts';
+import { useWorld } from '../support/fixtures.ts';
 import { freePort } from '../support/free-port.ts';
 import { AUDIENCE, ISSUER, type KeyHost, makeSigner, type Signer, startKeyHost } from '../support/key-host.ts';
 import { openRaw, type RawConnection, request } from '../support/raw-connection.ts';
 import { ADMIN_TOKEN, type ServiceProcess, startProcess } from '../support/running-system.ts';
 import { makeSale } from '../support/sales.ts';
-import { eventually, openWorld, type World } from '../support/world.ts';
+import { eventually } from '../support/world.ts';
 
 const IDLE_MS = 3_000;
-/** A busy machine may notice this much later that a time is over. */
+/** A busy machine may notice the end of a time this much later. */
 const MARGIN_MS = 1_500;
 
-let world: World;
+const world = useWorld();
 let saleId: string;
 let processes: ServiceProcess[] = [];
 /** Buyers by X-User-ID. */
@@ -38,7 +39,6 @@ let keyHost: KeyHost;
 let signer: Signer;
 
 beforeAll(async () => {
-  world = await openWorld(inject('template'));
   saleId = (await makeSale(world, { units: 1_000_000 })).id;
   signer = await makeSigner('RS256', 'k1');
   keyHost = await startKeyHost([signer.publicKey]);
@@ -60,7 +60,6 @@ afterAll(async () => {
   await Promise.all(processes.map((process) => process.kill()));
   processes = [];
   await keyHost.close();
-  await world.close();
 });
 afterEach(async () => {
   const client = openClient(api.url);
@@ -77,7 +76,7 @@ function memoryOf({ child }: ServiceProcess): number {
   return existsSync(status) ? Number(/VmRSS:\s+(\d+)/.exec(readFileSync(status, 'utf8'))?.[1]) / 1_024 : 0;
 }
 
-/** A buyer who orders ten times a second, on a connection that is open before, while the work goes on. */
+/** Runs `work` while a buyer orders ten times a second on an open connection. */
 async function beside<Result>(work: () => Promise<Result>): Promise<{ result: Result; replies: Reply[] }> {
   const client = openClient(api.url, { connections: 1, timeoutMs: 5_000 });
   await client.warmUp(1);
@@ -98,7 +97,7 @@ async function beside<Result>(work: () => Promise<Result>): Promise<{ result: Re
   }
 }
 
-/** Runs `work` so often, `width` at a time, for a minute at most. @returns what it returned */
+/** Runs `work` `count` times, `width` at a time, for a minute at most. */
 async function repeat<Result>(count: number, width: number, work: (i: number) => Promise<Result>): Promise<Result[]> {
   const results: Result[] = [];
   const endsAt = performance.now() + 60_000;
@@ -135,7 +134,7 @@ async function openMany(count: number, text: (i: number) => string): Promise<Raw
   return all;
 }
 
-test('10,000 idle connections take bounded memory, are closed in time, and buyers beside them are served', async () => {
+test('10,000 idle connections take bounded memory and are closed in time, and buyers are served', async () => {
   const before = memoryOf(api.process);
   const { result, replies } = await beside(async () => {
     // Nine of ten ask once and then stay; the others never send a byte.
@@ -155,29 +154,13 @@ test('10,000 idle connections take bounded memory, are closed in time, and buyer
   expect(withCode(replies, 'accepted').length).toBeGreaterThan(0);
 }, 60_000);
 
-test('20,000 connections that are opened and reset leave nothing', async () => {
+test('20,000 connections that are opened and reset leave no memory behind', async () => {
   const before = memoryOf(api.process);
   for (let i = 0; i < 40; i++) {
     const group = await openMany(500, () => (i % 2 === 0 ? '' : 'GET / HTTP/1.1\r\n'));
     for (const { socket } of group) socket.resetAndDestroy();
   }
   expect(memoryOf(api.process) - before).toBeLessThan(150);
-}, 60_000);
-
-test('responses that 500 connections do not read are not kept in memory', async () => {
-  const before = memoryOf(api.process);
-  const { result, replies } = await beside(async () => {
-    const text = request('GET /docs/static/swagger-ui-bundle.js').repeat(30);
-    const all = await openMany(500, () => text);
-    for (const { socket } of all) socket.pause();
-    await pause(5_000);
-    const grown = memoryOf(api.process) - before;
-    for (const { socket } of all) socket.destroy();
-    return grown;
-  });
-  // The kernel buffers what it can; a copy of each file for each connection would be 700 MB.
-  expect(result).toBeLessThan(350);
-  expect(withCode(replies, 'accepted').length).toBeGreaterThan(0);
 }, 60_000);
 
 test('200,000 refused requests of ten kinds: memory, log and Redis stay as they were', async () => {
@@ -197,7 +180,7 @@ test('200,000 refused requests of ten kinds: memory, log and Redis stay as they 
     (i) => fetch(`${byTokens.url}/api/orders/none`, { headers: { authorization: `Bearer ${i}.${i}.${i}` } }),
   ];
   const hostile = (i: number) => statusOf((kinds[i % kinds.length] as (typeof kinds)[number])(i));
-  // The first ones fill what Node keeps for later use.
+  // The first ones fill Node's caches.
   await repeat(5_000, 100, hostile);
   const before = memoryOf(api.process);
   const keysBefore = await world.redis.dbsize();
@@ -210,31 +193,7 @@ test('200,000 refused requests of ten kinds: memory, log and Redis stay as they 
   expect((await world.redis.dbsize()) - keysBefore).toBeLessThan(50);
 }, 120_000);
 
-test('one buyer who orders without end is throttled, and another one is served', async () => {
-  const client = openClient(api.url, { connections: 50 });
-  const { result, replies } = await beside(() => repeat(20_000, 50, () => client.order(saleId, { buyerId: 'greedy' })));
-  client.close();
-  expect(result.filter(({ status }) => ![200, 429, 503].includes(status))).toEqual([]);
-  expect(withCode(result, 'accepted').length).toBeLessThan(5_000);
-  expect(withCode(replies, 'accepted').length, JSON.stringify(tallyOf(replies))).toBeGreaterThan(replies.length * 0.9);
-}, 120_000);
-
-test('forged and unknown tokens are 401 or 503, write no line each, and the key host is rarely asked', async () => {
-  const other = await makeSigner('RS256', 'k1');
-  const asked = keyHost.asked;
-  const logged = byTokens.process.output().length;
-  const startedAt = performance.now();
-  const statuses = await repeat(10_000, 50, async (i) => {
-    const token = await other.token({ sub: `forged-${i}` }, i % 2 === 0 ? {} : { kid: `made-up-${i}` });
-    return statusOf(fetch(`${byTokens.url}/api/orders/none`, { headers: { authorization: `Bearer ${token}` } }));
-  });
-  expect(statuses.filter((status) => status !== 401 && status !== 503)).toEqual([]);
-  expect(byTokens.process.output().length - logged).toBeLessThan(100_000);
-  // Once in 5 s, as verify-token.ts has it.
-  expect(keyHost.asked - asked).toBeLessThanOrEqual(Math.ceil((performance.now() - startedAt) / 5_000) + 1);
-}, 120_000);
-
-test('more valid tokens than are remembered take bounded memory', async () => {
+test('more valid tokens than are cached take bounded memory', async () => {
   const before = memoryOf(byTokens.process);
   const statuses = await repeat(70_000, 64, async (i) => {
     const authorization = `Bearer ${await signer.token({ sub: `many-${i}` })}`;
@@ -271,7 +230,7 @@ test('operators and metrics are served on 127.0.0.1 only', async () => {
   }
 });
 
-test('a guess of the operator’s token takes as long with a wrong first character as with a wrong last one', async () => {
+test('a guessed operator’s token is refused as fast for a wrong first character as for a wrong last one', async () => {
   const guesses = [`x${ADMIN_TOKEN.slice(1)}`, `${ADMIN_TOKEN.slice(0, -1)}x`];
   const taken: number[][] = [[], []];
   for (let i = 0; i < 3_000; i++) {
@@ -286,7 +245,7 @@ test('a guess of the operator’s token takes as long with a wrong first charact
   }
   const medianOf = (list: readonly number[]) => list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)] ?? 0;
   const halves = taken.map((list) => Math.abs(medianOf(list.slice(0, 750)) - medianOf(list.slice(750))));
-  // Nanoseconds are not found here: this finds a difference as large as a look into a store.
+  // Finds differences of microseconds, such as a lookup in a store, not of nanoseconds.
   const [first, last] = taken.map(medianOf) as [number, number];
   expect(Math.abs(first - last)).toBeLessThan(Math.max(100, 3 * Math.max(...halves)));
 }, 120_000);

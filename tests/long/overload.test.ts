@@ -1,4 +1,4 @@
-/** Latency under a flood: buyers who are let in are as fast as without it. Measured in turns, with the bound off as the control. */
+/** Latency under a flood: accepted buyers are as fast as without it; control: the bound is off. */
 import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -11,7 +11,7 @@ import { openWorld } from '../support/world.ts';
 
 const BOUND = 20;
 
-/** A way to Redis that carries a few commands at a time, so that orders wait in line for it. */
+/** A proxy to Redis that carries a few commands at a time, so that orders queue up. */
 async function narrowWay(to: URL): Promise<{ url: string; close(): void }> {
   const sockets: Socket[] = [];
   const server = createServer((near) => {
@@ -41,11 +41,11 @@ async function narrowWay(to: URL): Promise<{ url: string; close(): void }> {
   };
 }
 
-test('those who are let in are as fast as without it, and without the bound they are not', async () => {
+test('accepted buyers are as fast as without the flood, and without the bound they are not', async () => {
   const world = await openWorld(inject('template'));
   const way = await narrowWay(new URL(world.redisUrl));
   const sale = await makeSale(world, { units: 100_000 });
-  /** Everybody orders again and again for a second; who is shed waits a little. @returns ms of the accepted, and who was shed */
+  /** Buyers order for a second; shed ones pause. @returns ms of accepted orders, and how many were shed */
   async function run(bound: number, buyers: number): Promise<{ p50: number; p99: number; shed: number }> {
     const port = String(await freePort());
     const api = await startProcess(world, 'api', {
@@ -76,7 +76,7 @@ test('those who are let in are as fast as without it, and without the bound they
     const part = (share: number) => accepted[Math.floor(share * accepted.length)] as number;
     return { p50: part(0.5), p99: part(0.99), shed };
   }
-  // A busy machine spoils a measurement now and then; a fault spoils each of them.
+  // A busy machine may spoil one measurement; a fault spoils all of them.
   for (let attempt = 1; ; attempt++) {
     const quiet = await run(BOUND, BOUND);
     const flooded = await run(BOUND, BOUND * 10);

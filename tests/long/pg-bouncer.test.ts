@@ -1,37 +1,37 @@
-/** The ledger behind PgBouncer in transaction mode: the order way, migrations, audit, doctor and recovery go through it. */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+/** The ledger behind PgBouncer in transaction mode: orders, migrations, audit, doctor and recovery. */
+import { mkdtempSync } from 'node:fs';
 import { join } from 'node:path';
 import { checkPostgres } from '@flash-sale/core/ledger/check-postgres.ts';
 import { connectPostgres, inTransaction } from '@flash-sale/core/ledger/connect-postgres.ts';
 import { checkMigrated, migrateLedger } from '@flash-sale/core/ledger/migrate.ts';
-import { startPrivateRedis } from '@flash-sale/launcher/private-redis.ts';
 import { readPostgres } from '@flash-sale/ops/doctor/postgres.ts';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import { startOwnRedis, times, useFolder, useWorld } from '../support/fixtures.ts';
 import { type PgBouncer, startPgBouncer } from '../support/pg-bouncer.ts';
 import { sellThrough } from '../support/sell-through.ts';
-import { openWorld, testServers, type World } from '../support/world.ts';
+import { testServers } from '../support/world.ts';
 
-let folder = '';
+const folder = useFolder();
+const world = useWorld();
 let bouncer: PgBouncer;
-let world: World;
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'flash-sale-bouncer-'));
-  [bouncer, world] = await Promise.all([
-    startPgBouncer(folder, testServers().databaseUrl),
-    openWorld(inject('template')),
-  ]);
+  bouncer = await startPgBouncer(folder.path, testServers().databaseUrl);
 }, 60_000);
-afterAll(async () => {
-  await bouncer?.stop();
-  await world?.close();
-  rmSync(folder, { recursive: true, force: true });
-});
+afterAll(() => bouncer.stop());
 
-test('[I2] [I11] a sale of 5,000 units whose Redis is emptied in its middle: confirmed, rebuilt, recovered and audited by way of it', async () => {
-  const distFolder = process.env.TEST_REDIS_DIST ?? join(folder, 'redis-dist');
-  const redis = await startPrivateRedis({ folder: join(folder, 'redis-of-sale'), distFolder, restart: false });
+/** Runs `work` with a PgBouncer of other settings. */
+async function withBouncer(
+  settings: Parameters<typeof startPgBouncer>[2],
+  work: (bouncer: PgBouncer) => Promise<void>,
+): Promise<void> {
+  const own = mkdtempSync(join(folder.path, 'own-'));
+  const started = await startPgBouncer(own, world.databaseUrl, settings);
+  await work(started).finally(() => started.stop());
+}
+
+test('[I2] [I11] a sale of 5,000 units whose Redis is emptied is confirmed, rebuilt, recovered and audited through it', async () => {
+  const redis = await startOwnRedis(join(folder.path, 'redis-of-sale'));
   try {
     const end = await sellThrough({
       template: inject('template'),
@@ -52,7 +52,7 @@ test('[I2] [I11] a sale of 5,000 units whose Redis is emptied in its middle: con
   }
 });
 
-test('a transaction has the bounds of its pool, and leaves none of them behind', async () => {
+test('a transaction has the timeouts of its pool, and leaves none behind', async () => {
   const url = bouncer.by(world.databaseUrl);
   const pool = connectPostgres({ url, size: 2, timeoutMs: 700, name: 'bounds', log: world.log });
   try {
@@ -68,35 +68,24 @@ test('a transaction has the bounds of its pool, and leaves none of them behind',
   }
 });
 
-test('migrations go through one connection to the server, several processes at once, and leave no lock behind', async () => {
-  const narrowFolder = mkdtempSync(join(tmpdir(), 'flash-sale-narrow-'));
-  const narrow = await startPgBouncer(narrowFolder, world.databaseUrl, { poolSize: 1 });
+test('migrations of several processes go through one connection to the server, and leave no lock behind', async () => {
   const name = `bounced_${Date.now()}`;
   await world.pool.query(`CREATE DATABASE ${name}`);
   const direct = new URL(world.databaseUrl);
   direct.pathname = `/${name}`;
-  const url = narrow.by(direct.href);
-  try {
-    const done = await Promise.all([migrateLedger(url), migrateLedger(url), migrateLedger(url)]);
+  await withBouncer({ poolSize: 1 }, async (narrow) => {
+    const url = narrow.by(direct.href);
+    const done = await times(3, () => migrateLedger(url));
     expect(done.map((names) => names.length).sort()).toEqual([0, 0, done.flat().length]);
     await checkMigrated(url);
     const { rows } = await world.pool.query("SELECT count(*)::int AS locks FROM pg_locks WHERE locktype = 'advisory'");
     expect(rows[0].locks).toBe(0);
-  } finally {
-    await narrow.stop();
-    rmSync(narrowFolder, { recursive: true, force: true });
-    await world.pool.query(`DROP DATABASE ${name} WITH (FORCE)`);
-  }
+  }).finally(() => world.pool.query(`DROP DATABASE ${name} WITH (FORCE)`));
 });
 
-test('the doctor reads the server behind it; where it refuses what we ask for, the start says what to write', async () => {
+test('the doctor reads the server behind it; if it refuses our parameters, the start says what to configure', async () => {
   expect(await readPostgres(bouncer.by(world.databaseUrl), 5_000)).toMatchObject({ standby: false });
-  const strict = mkdtempSync(join(tmpdir(), 'flash-sale-strict-'));
-  const refusing = await startPgBouncer(strict, world.databaseUrl, { letPass: 'extra_float_digits' });
-  try {
-    await expect(checkPostgres(refusing.by(world.databaseUrl))).rejects.toThrow('ignore_startup_parameters =');
-  } finally {
-    await refusing.stop();
-    rmSync(strict, { recursive: true, force: true });
-  }
+  await withBouncer({ letPass: 'extra_float_digits' }, async (strict) => {
+    await expect(checkPostgres(strict.by(world.databaseUrl))).rejects.toThrow('ignore_startup_parameters =');
+  });
 });

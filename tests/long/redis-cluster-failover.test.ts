@@ -1,4 +1,4 @@
-/** A sale on a Redis Cluster of three masters and three replicas: its master dies, or its slot moves, while a crowd orders. */
+/** A sale on a Redis Cluster with replicas: its master dies, or its slot moves, while a crowd orders. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -20,7 +20,7 @@ afterEach(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-test('[I2] [I11] the master of a sale of 5,000 units is killed: its replica goes on, nothing is sold twice, what was lost is brought back', async () => {
+test('[I2] [I11] the master of a sale of 5,000 units is killed: its replica takes over, nothing is sold twice, lost orders are recovered', async () => {
   const end = await sellThrough({
     template: inject('template'),
     redisUrl: cluster.url,

@@ -1,4 +1,4 @@
-/** A sale behind Redis Sentinel (a master, two replicas, three sentinels): its master dies, or hangs and wakes again, while a crowd orders. */
+/** A sale behind Redis Sentinel: its master dies, or hangs and resumes, while a crowd orders. */
 import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -46,12 +46,12 @@ function expectKept(end: SaleEnd): void {
   expect(end.closedMs).toBeLessThan(30_000);
 }
 
-test('[I2] [I11] the master of a sale of 5,000 units is killed: a replica goes on, nothing is sold twice, what was lost is brought back', async () => {
+test('[I2] [I11] the master of a sale of 5,000 units is killed: a replica takes over, nothing is sold twice, lost orders are recovered', async () => {
   const redis = await start();
   expectKept(await sell(redis.url, (underway) => killMaster(redis, underway, false)));
 });
 
-test('[I2] [I11] its replicas were a second behind: what it alone had is lost, no more than was at risk, and all of it is brought back in a pause', async () => {
+test('[I2] [I11] its replicas lag by a second: only orders at risk are lost, and all of them are recovered in a pause', async () => {
   const redis = await start();
   const end = await sell(redis.url, (underway) => killMaster(redis, underway, true), 'in a pause');
   expectKept(end);
@@ -59,7 +59,7 @@ test('[I2] [I11] its replicas were a second behind: what it alone had is lost, n
   expect(end).toMatchObject({ recovered: end.lost, confirmed: 5_000 });
 });
 
-test('[I2] [trap 34] the master hangs, another one takes over, it wakes: cut off from its replicas it sells next to nothing, and nothing twice', async () => {
+test('[I2] [trap 34] a master that hangs, is replaced and resumes sells next to nothing without its replicas, and nothing twice', async () => {
   const redis = await start();
   let late = Number.NaN;
   const end = await sell(redis.url, async (underway) => {
@@ -70,7 +70,7 @@ test('[I2] [trap 34] the master hangs, another one takes over, it wakes: cut off
   expect(late).toBeLessThan(10);
 });
 
-test('[I2] [trap 34] control: without min-replicas-to-write the woken master goes on selling, and the ledger keeps the sale whole', async () => {
+test('[I2] [trap 34] control: without min-replicas-to-write the resumed master keeps selling, and the ledger prevents overselling', async () => {
   const redis = await start([]);
   let late = 0;
   const end = await sell(redis.url, async (underway) => {
@@ -80,7 +80,7 @@ test('[I2] [trap 34] control: without min-replicas-to-write the woken master goe
   expect(late).toBeGreaterThan(10);
 });
 
-test('with servers and sentinels gone, an API process and a worker log it, and stop in time', async () => {
+test('without servers and sentinels, an API process and a worker log it, and stop in time', async () => {
   const redis = await start();
   const world = await openWorld(inject('template'));
   const servers = { ...world, redisUrl: redis.url };
@@ -91,9 +91,9 @@ test('with servers and sentinels gone, an API process and a worker log it, and s
     processes.push(await startProcess(servers, 'worker', settings));
     await redis.end();
     for (const { output } of processes)
-      await eventually('it is said', 10_000, () => output().includes('redis does not answer'));
+      await eventually('a line is logged', 10_000, () => output().includes('redis does not answer'));
     for (const { stop, output } of processes) {
-      // 0, or 1 where a loop of the worker waits for Redis to the end of SHUTDOWN_TIMEOUT_MS; not null, the code of a process that was killed.
+      // 1 if a loop of the worker waits for Redis until SHUTDOWN_TIMEOUT_MS; never killed (null).
       expect([0, 1], output()).toContain(await stop());
       expect(output()).not.toContain('Unhandled error');
     }
@@ -103,7 +103,7 @@ test('with servers and sentinels gone, an API process and a worker log it, and s
   }
 });
 
-test('the doctor looks at the master that the sentinels name', async () => {
+test('the doctor reads the master that the sentinels name', async () => {
   const { url, clients } = await start();
   expect(await doctorSays(url)).toMatch(/ok +REDIS_REPLICAS +2 connected, min-replicas-to-write 1$/m);
   await clients[0]?.config('SET', 'min-replicas-to-write', '0');
@@ -112,7 +112,7 @@ test('the doctor looks at the master that the sentinels name', async () => {
   expect(said).not.toContain('of-every-');
 });
 
-/** @returns what it says, whatever it finds */
+/** @returns its output, whatever it finds */
 function doctorSays(redisUrl: string): Promise<string> {
   const { databaseUrl } = testServers();
   const env = { PATH: process.env.PATH, NODE_ENV: 'production', REDIS_URL: redisUrl, DATABASE_URL: databaseUrl };
@@ -121,7 +121,7 @@ function doctorSays(redisUrl: string): Promise<string> {
   );
 }
 
-test('an address that does not fit is refused in a sentence', async () => {
+test('a wrong address is refused with a message', async () => {
   const { url } = await start();
   expect(await checkRedis(url)).toMatchObject({ appendOnly: true, masters: 1 });
   await expect(checkRedis(url.replace('/the-inventory/', '/another/'))).rejects.toThrow(

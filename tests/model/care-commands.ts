@@ -3,6 +3,7 @@
 import type { Sale } from '@flash-sale/core/domain/sale.ts';
 import fc from 'fast-check';
 import {
+  command,
   EPOCHS,
   type EpochChoice,
   epochOf,
@@ -64,15 +65,14 @@ export const claimOrphans = (drawn: PassSettings): InventoryCommand =>
     predict: ({ inventory, nowMs }) => claimInModel(inventory, drawn, nowMs),
   });
 
-const claimCommand = fc
-  .record({ ageMs: fc.constantFrom(-1, 0, 1_000, 3_600_000), pauseMs: fc.constantFrom(0, 0, 500, 3_600_000) })
-  .map(claimOrphans);
-
-/** Redis' clock goes on, or is set back. */
-const passTime = (ms: number): InventoryCommand =>
-  inventoryCommand({
-    name: 'time passes (ms)',
-    drawn: ms,
+/** Redis' clock advances, or is set back. */
+const passTimeCommand = command(
+  'time passes (ms)',
+  fc.oneof(
+    { weight: 5, arbitrary: fc.constantFrom(0, 1, 999, 1_000, 3_333, 100_000, 3_600_000) },
+    fc.constantFrom(-1, -2_000, -3_600_000),
+  ),
+  (ms) => ({
     plan(world) {
       world.nowUs += ms * 1_000 + 1;
       world.setBack ||= ms < 0;
@@ -80,20 +80,15 @@ const passTime = (ms: number): InventoryCommand =>
     },
     act: (real, us) => real.setClock(us),
     predict: () => undefined,
-  });
-
-const passTimeCommand = fc
-  .oneof(
-    { weight: 5, arbitrary: fc.constantFrom(0, 1, 999, 1_000, 3_333, 100_000, 3_600_000) },
-    fc.constantFrom(-1, -2_000, -3_600_000),
-  )
-  .map(passTime);
+  }),
+);
 
 export const changeRedeliveries = (drawn: {
   script: 'count' | 'lower';
   numbers: readonly number[];
-}): InventoryCommand =>
-  inventoryCommand({
+}): InventoryCommand => {
+  const method = `${drawn.script}Redeliveries` as const;
+  return inventoryCommand({
     name: `${drawn.script}-redeliveries`,
     drawn,
     // Those that were counted before come twice.
@@ -101,78 +96,59 @@ export const changeRedeliveries = (drawn: {
       const known = [...accepted.map((order) => order.id), ...inventory.redeliveries.keys()];
       return [...pick(known, drawn.numbers), 'unknown order'];
     },
-    act: ({ id, inventories: { generous } }, ids) =>
-      drawn.script === 'count' ? generous.countRedeliveries(id, ids) : generous.lowerRedeliveries(id, ids),
-    predict: ({ inventory }, ids) =>
-      drawn.script === 'count' ? inventory.countRedeliveries(ids) : inventory.lowerRedeliveries(ids),
+    act: ({ id, inventories }, ids) => inventories.generous[method](id, ids),
+    predict: ({ inventory }, ids) => inventory[method](ids),
   });
-
-const enqueueCommand = fc
-  .record({
-    script: fc.constantFrom('count', 'count', 'lower'),
-    numbers: fc.array(fc.nat({ max: 30 }), { minLength: 1, maxLength: 4 }),
-  })
-  .map(changeRedeliveries);
+};
 
 /** Only an inventory that never existed, as in sync-sale.ts. */
-const openSaleCommand = fc.constant(null).map(
-  (): InventoryCommand =>
-    inventoryCommand({
-      name: 'create-inventory',
-      can: ({ inventory, ledger }) => inventory.inventory !== null || ledger.sale.inventoryVersion === 0,
-      plan({ ledger }) {
-        ledger.sale = { ...ledger.sale, inventoryVersion: ledger.sale.version };
-        return ledger.sale;
-      },
-      act: ({ inventories }, plan) => inventories.generous.create(plan),
-      predict: ({ inventory }, plan) => inventory.openSale(plan),
-    }),
+const openSale = inventoryCommand({
+  name: 'create-inventory',
+  can: ({ inventory, ledger }) => inventory.inventory !== null || ledger.sale.inventoryVersion === 0,
+  plan({ ledger }) {
+    ledger.sale = { ...ledger.sale, inventoryVersion: ledger.sale.version };
+    return ledger.sale;
+  },
+  act: ({ inventories }, plan) => inventories.generous.create(plan),
+  predict: ({ inventory }, plan) => inventory.openSale(plan),
+});
+
+/** An operator's change, which may arrive after a later one, or again. */
+const configureCommand = command(
+  'configure-sale',
+  fc.record({ window, paused, version: fc.constantFrom('new', 'new', 'same', 'older') }),
+  (drawn) => ({
+    plan({ ledger }) {
+      const settings = { ...WINDOWS[drawn.window], paused: drawn.paused };
+      const { version } = ledger.sale;
+      if (drawn.version !== 'new')
+        return { ...ledger.sale, ...settings, version: drawn.version === 'same' ? version : version - 1 };
+      ledger.sale = { ...ledger.sale, ...settings, version: version + 1 };
+      return ledger.sale;
+    },
+    act: ({ inventories }, plan) => inventories.generous.configure(plan),
+    predict: ({ inventory }, plan) => inventory.configure(plan),
+  }),
 );
 
-/** An operator's change, which may come later than another one or for the second time. */
-const configureCommand = fc.record({ window, paused, version: fc.constantFrom('new', 'new', 'same', 'older') }).map(
-  (drawn): InventoryCommand =>
-    inventoryCommand({
-      name: 'configure-sale',
-      drawn,
-      plan({ ledger }) {
-        const settings = { ...WINDOWS[drawn.window], paused: drawn.paused };
-        const { version } = ledger.sale;
-        if (drawn.version !== 'new') {
-          return { ...ledger.sale, ...settings, version: drawn.version === 'same' ? version : version - 1 };
-        }
-        ledger.sale = { ...ledger.sale, ...settings, version: version + 1 };
-        return ledger.sale;
-      },
-      act: ({ inventories }, plan) => inventories.generous.configure(plan),
-      predict: ({ inventory }, plan) => inventory.configure(plan),
-    }),
-);
-
-/**
- * A change of stock, also repeated, also by a process that dies before it writes the decision to
- * the ledger.
- */
-const adjustCommand = fc
-  .record({
+/** A change of stock, also repeated, also by a process that dies before it writes to the ledger. */
+const adjustCommand = command(
+  'adjust-stock',
+  fc.record({
     change: fc.constantFrom('c1', 'c2', 'c3', 'c4'),
     delta: fc.integer({ min: -6, max: 4 }),
     dies: fc.boolean(),
-  })
-  .map(
-    (drawn): InventoryCommand =>
-      inventoryCommand({
-        name: 'adjust-stock',
-        drawn,
-        plan: ({ ledger }) => ({ change: drawn.change, delta: ledger.beginChange(drawn.change, drawn.delta) }),
-        act: ({ id, inventories }, plan) => inventories.generous.adjust(id, plan.change, plan.delta),
-        predict({ inventory, ledger }, plan) {
-          const reply = inventory.adjust(plan.change, plan.delta);
-          if (reply.kind !== 'recovering' && !drawn.dies) ledger.finishChange(plan.change, reply);
-          return reply;
-        },
-      }),
-  );
+  }),
+  ({ change, delta, dies }) => ({
+    plan: ({ ledger }) => ledger.beginChange(change, delta),
+    act: ({ id, inventories }, begun) => inventories.generous.adjust(id, change, begun),
+    predict({ inventory, ledger }, begun) {
+      const reply = inventory.adjust(change, begun);
+      if (reply.kind !== 'recovering' && !dies) ledger.finishChange(change, reply);
+      return reply;
+    },
+  }),
+);
 
 export const checkInventory = (drawn: EpochChoice): InventoryCommand =>
   inventoryCommand({
@@ -183,33 +159,39 @@ export const checkInventory = (drawn: EpochChoice): InventoryCommand =>
     predict: ({ inventory }, epoch) => inventory.check(epoch),
   });
 
-const checkCommand = fc.constantFrom('present', ...EPOCHS).map(checkInventory);
-
-const readCommand = fc.nat({ max: 30 }).map(
-  (drawn): InventoryCommand =>
-    inventoryCommand({
-      name: 'read-sale',
-      drawn,
-      plan: (world) => pick(world.accepted, [drawn])[0]?.id ?? 'unknown order',
-      async act({ id, inventories: { generous } }, orderId) {
-        const [{ now, ...sale }, order] = await Promise.all([generous.read(id), generous.findReservation(id, orderId)]);
-        return { now, sale, order };
-      },
-      predict: ({ inventory, nowMs }, orderId) => ({
-        now: nowMs,
-        sale: inventory.read(),
-        order: inventory.findReservation(orderId),
-      }),
-    }),
-);
+const readCommand = command('read-sale', fc.nat({ max: 30 }), (drawn) => ({
+  plan: (world) => pick(world.accepted, [drawn])[0]?.id ?? 'unknown order',
+  async act({ id, inventories: { generous } }, orderId) {
+    const [{ now, ...sale }, order] = await Promise.all([generous.read(id), generous.findReservation(id, orderId)]);
+    return { now, sale, order };
+  },
+  predict: ({ inventory, nowMs }, orderId) => ({
+    now: nowMs,
+    sale: inventory.read(),
+    order: inventory.findReservation(orderId),
+  }),
+}));
 
 export const careCommands = [
-  { weight: 4, arbitrary: claimCommand },
+  {
+    weight: 4,
+    arbitrary: fc
+      .record({ ageMs: fc.constantFrom(-1, 0, 1_000, 3_600_000), pauseMs: fc.constantFrom(0, 0, 500, 3_600_000) })
+      .map(claimOrphans),
+  },
   { weight: 4, arbitrary: passTimeCommand },
-  { weight: 4, arbitrary: enqueueCommand },
-  { weight: 1, arbitrary: openSaleCommand },
+  {
+    weight: 4,
+    arbitrary: fc
+      .record({
+        script: fc.constantFrom('count', 'count', 'lower'),
+        numbers: fc.array(fc.nat({ max: 30 }), { minLength: 1, maxLength: 4 }),
+      })
+      .map(changeRedeliveries),
+  },
+  { weight: 1, arbitrary: fc.constant(openSale) },
   { weight: 3, arbitrary: configureCommand },
   { weight: 4, arbitrary: adjustCommand },
-  { weight: 3, arbitrary: checkCommand },
+  { weight: 3, arbitrary: fc.constantFrom('present', ...EPOCHS).map(checkInventory) },
   { weight: 1, arbitrary: readCommand },
 ];

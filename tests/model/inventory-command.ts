@@ -1,12 +1,11 @@
 /**
- * What all commands of a sequence have in common: run against Redis and against the model; then the
- * replies are compared, and everything that Redis has of the sale. The invariants are also checked
- * in Redis itself, without the model.
+ * A command runs against Redis and the model; then the replies are compared, and all that Redis has
+ * of the sale. The invariants are also checked in Redis alone.
  */
 import { inspect } from 'node:util';
 import type { AcceptedOrder } from '@flash-sale/core/domain/order.ts';
 import type { Sale } from '@flash-sale/core/domain/sale.ts';
-import type { AsyncCommand } from 'fast-check';
+import type fc from 'fast-check';
 import { InventoryModel } from './inventory-model.ts';
 import type { SaleUnderTest, Snapshot } from './inventory-under-test.ts';
 import { LedgerModel } from './ledger-model.ts';
@@ -50,7 +49,7 @@ export class ModelWorld {
   }
 }
 
-export type InventoryCommand = AsyncCommand<ModelWorld, SaleUnderTest>;
+export type InventoryCommand = fc.AsyncCommand<ModelWorld, SaleUnderTest>;
 
 /** The epoch that a caller acts for. */
 export const EPOCHS = ['present', 'older', 'newer'] as const;
@@ -75,7 +74,7 @@ export interface CommandParts<Plan, Reply> {
   plan(world: ModelWorld): Plan;
   act(real: SaleUnderTest, plan: Plan): Promise<Reply>;
   /** @returns what Redis must have replied */
-  predict(world: ModelWorld, plan: Plan): Reply;
+  predict(world: ModelWorld, plan: Plan): Reply | Promise<Reply>;
 }
 
 export function inventoryCommand<Plan, Reply>(parts: CommandParts<Plan, Reply>): InventoryCommand {
@@ -86,13 +85,20 @@ export function inventoryCommand<Plan, Reply>(parts: CommandParts<Plan, Reply>):
     async run(world, real) {
       const plan = parts.plan(world);
       const told = await parts.act(real, plan);
-      const expected = parts.predict(world, plan);
+      const expected = await parts.predict(world, plan);
       const what = (found: string): string => `${parts.name}: ${found} ${inspect(plan, { depth: 4 })}`;
       expectSame(() => what('the reply to'), told, expected);
       await expectSameState(() => what('the state after'), world, real);
     },
   };
 }
+
+/** A command with what is drawn for it. */
+export const command = <Drawn, Plan, Reply>(
+  name: string,
+  arbitrary: fc.Arbitrary<Drawn>,
+  parts: (drawn: Drawn) => Omit<CommandParts<Plan, Reply>, 'name' | 'drawn'>,
+): fc.Arbitrary<InventoryCommand> => arbitrary.map((drawn) => inventoryCommand({ name, drawn, ...parts(drawn) }));
 
 export async function expectSameState(what: () => string, world: ModelWorld, real: SaleUnderTest): Promise<void> {
   const found = await real.read();

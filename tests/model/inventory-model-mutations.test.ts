@@ -7,8 +7,8 @@
 import { createKeys } from '@flash-sale/core/inventory/keys.ts';
 import fc from 'fast-check';
 import { Redis } from 'ioredis';
-import { afterAll, beforeAll, describe, expect, inject, test, vi } from 'vitest';
-import { openWorld, type World } from '../support/world.ts';
+import { describe, expect, test, vi } from 'vitest';
+import { useWorld } from '../support/fixtures.ts';
 import { inventoryProperty } from './inventory-commands.ts';
 import { createInventoryUnderTest } from './inventory-under-test.ts';
 import { inventoryMutations, type Mutation, windowMutations } from './mutations.ts';
@@ -19,12 +19,7 @@ import { createWindowUnderTest, windowProperty } from './window-commands.ts';
 const SEQUENCES_MAX = 2_000;
 const TIMEOUT_MS = 180_000;
 
-let world: World;
-
-beforeAll(async () => {
-  world = await openWorld(inject('template'));
-});
-afterAll(() => world.close());
+const world = useWorld();
 
 // Each waits for Redis most of the time.
 vi.setConfig({ maxConcurrency: 10 });

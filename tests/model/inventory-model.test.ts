@@ -4,25 +4,19 @@
  * `numRuns` runs it again. Time is part of the sequence.
  */
 import fc from 'fast-check';
-import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import { openWorld, type World } from '../support/world.ts';
+import { expect, test } from 'vitest';
+import { useWorld } from '../support/fixtures.ts';
 import { inventoryProperty } from './inventory-commands.ts';
-import { createInventoryUnderTest, type InventoryUnderTest } from './inventory-under-test.ts';
+import { createInventoryUnderTest } from './inventory-under-test.ts';
 
 const SEQUENCES = 3_000;
 /** Sequences that run at a time, on one connection: while one waits for Redis, others work. */
 const LANES = 50;
 
-let world: World;
-let inventory: InventoryUnderTest;
-
-beforeAll(async () => {
-  world = await openWorld(inject('template'));
-  inventory = await createInventoryUnderTest(world);
-});
-afterAll(() => world.close());
+const world = useWorld();
 
 test('[I1] [I2] [I4] [I5] [I6] [I7] [I8] [I11] 3,000 random sequences do to Redis what the model says', async () => {
+  const inventory = await createInventoryUnderTest(world);
   const lanes = Array.from({ length: LANES }, (_, lane) =>
     fc.assert(inventoryProperty(inventory, { forgetting: lane === 0 }), { numRuns: SEQUENCES / LANES }),
   );

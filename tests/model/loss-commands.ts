@@ -17,51 +17,42 @@ const begin = (world: ModelWorld): Rebuilder => {
 };
 
 /** By a worker that nothing disturbs: afterwards the inventory is open, whatever it was before. */
-const wholeRebuildCommand = fc.constant(null).map(
-  (): InventoryCommand =>
-    inventoryCommand<Rebuilder & Pick<StepPlan, 'ledger'>, StepReply[]>({
-      name: 'rebuild the inventory',
-      plan: (world) => ({ ...begin(world), ledger: world.ledger }),
-      async act(real, { ledger, ...rebuilder }) {
-        const replies: StepReply[] = [];
-        for (const step of STEPS) {
-          const reply = await takeStep(real, { step, rebuilder, ledger });
-          Object.assign(rebuilder, { left: reply.left, restoration: reply.restoration });
-          replies.push(reply);
-        }
-        return replies;
-      },
-      predict(world, { ledger }) {
-        const rebuilder = world.rebuilders.at(-1) as Rebuilder;
-        const replies = STEPS.map((step) => predictStep(world, { step, rebuilder, ledger }));
-        const { inventory } = world;
-        const ended = [...inventory.reservations.keys()].filter((id) => ledger.outcomeOf(id));
-        expectSame(() => 'what a rebuild leaves', [inventory.check(ledger.sale.epoch).condition, ended], ['sound', []]);
-        return replies;
-      },
-    }),
-);
+const wholeRebuild = inventoryCommand<Rebuilder & Pick<StepPlan, 'ledger'>, StepReply[]>({
+  name: 'rebuild the inventory',
+  plan: (world) => ({ ...begin(world), ledger: world.ledger }),
+  async act(real, { ledger, ...rebuilder }) {
+    const replies: StepReply[] = [];
+    for (const step of STEPS) {
+      const reply = await takeStep(real, { step, rebuilder, ledger });
+      Object.assign(rebuilder, { left: reply.left, restoration: reply.restoration });
+      replies.push(reply);
+    }
+    return replies;
+  },
+  async predict(world, { ledger }) {
+    const rebuilder = world.rebuilders.at(-1) as Rebuilder;
+    const replies: StepReply[] = [];
+    for (const step of STEPS) replies.push(await predictStep(world, { step, rebuilder, ledger }));
+    const { inventory } = world;
+    const ended = [...inventory.reservations.keys()].filter((id) => ledger.outcomeOf(id));
+    expectSame(() => 'what a rebuild leaves', [inventory.check(ledger.sale.epoch).condition, ended], ['sound', []]);
+    return replies;
+  },
+});
 
 /** A rebuilder starts, in a higher epoch than all before it, and closes the inventory. */
-const beginRebuild = (): InventoryCommand =>
-  inventoryCommand({
-    name: 'a rebuilder starts',
-    plan: (world): StepPlan => ({ step: 'close', rebuilder: begin(world), ledger: world.ledger }),
-    act: takeStep,
-    predict: predictStep,
-  });
+const beginRebuild = inventoryCommand({
+  name: 'a rebuilder starts',
+  plan: (world): StepPlan => ({ step: 'close', rebuilder: begin(world), ledger: world.ledger }),
+  act: takeStep,
+  predict: predictStep,
+});
 
-interface GoingOn {
-  /** 0 = the last rebuilder; 1 and more were overtaken. */
-  readonly back: number;
-  /**
-   * Number of a step that it repeats, as after a lost reply; or, if it was not there yet, its next
-   * one.
-   */
-  readonly step: number;
-}
-
-const goOn = (drawn: GoingOn): InventoryCommand =>
+/**
+ * @param drawn.back 0 = the last rebuilder; 1 and more were overtaken
+ * @param drawn.step a step that it repeats, as after a lost reply; or its next one
+ */
+const goOn = (drawn: { back: number; step: number }): InventoryCommand =>
   inventoryCommand({
     name: 'a rebuilder continues',
     drawn,
@@ -142,8 +133,6 @@ function inARow(name: string, commands: readonly InventoryCommand[]): InventoryC
   };
 }
 
-const beginCommand = fc.constant(null).map(beginRebuild);
-
 /** A rebuilder, the last one or one that was overtaken, takes its next step or repeats one. */
 const goOnCommand = fc
   .record({
@@ -152,14 +141,14 @@ const goOnCommand = fc
   })
   .map(goOn);
 
-const DISTURBANCES: Record<string, () => InventoryCommand> = {
+const DISTURBANCES: Record<string, InventoryCommand> = {
   'another one starts': beginRebuild,
-  'the reservations are lost': () => lose(['reservations']),
-  'all is lost': () => lose(PARTS),
-  'another process': () => changeInstance('other_process'),
-  'other data': () => changeInstance('other_data'),
+  'the reservations are lost': lose(['reservations']),
+  'all is lost': lose(PARTS),
+  'another process': changeInstance('other_process'),
+  'other data': changeInstance('other_data'),
   // By a reaper that had claimed them before the inventory was closed.
-  'redeliveries are counted': () => changeRedeliveries({ script: 'count', numbers: [...Array(12).keys()] }),
+  'redeliveries are counted': changeRedeliveries({ script: 'count', numbers: [...Array(12).keys()] }),
 };
 
 /** A rebuilder is disturbed after one of its steps, does not notice, and continues to the end. */
@@ -169,16 +158,16 @@ const disturbedRebuildCommand = fc
     const next = (back: number): InventoryCommand => goOn({ back, step: STEPS.length });
     const rest = Array.from({ length: STEPS.length - steps }, () => next(disturbance === 'another one starts' ? 1 : 0));
     const before = Array.from({ length: steps - 1 }, () => next(0));
-    const disturb = DISTURBANCES[disturbance] as () => InventoryCommand;
-    return inARow('a disturbed rebuild', [beginRebuild(), ...before, disturb(), ...rest]);
+    const disturb = DISTURBANCES[disturbance] as InventoryCommand;
+    return inARow('a disturbed rebuild', [beginRebuild, ...before, disturb, ...rest]);
   });
 
-const AFTERWARDS: Record<string, () => InventoryCommand[]> = {
-  nothing: () => [],
-  'a check': () => [checkInventory('present')],
-  'the reaper': () => [claimOrphans({ ageMs: -1, pauseMs: 0 })],
-  'the jobs of earlier': () => [readmitOrders({ numbers: [...Array(12).keys()], strangers: [], epoch: 'present' })],
-  'the reaper, after a redelivery': () => [changeRedeliveries({ script: 'lower', numbers: [...Array(12).keys()] })],
+const AFTERWARDS: Record<string, InventoryCommand[]> = {
+  nothing: [],
+  'a check': [checkInventory('present')],
+  'the reaper': [claimOrphans({ ageMs: -1, pauseMs: 0 })],
+  'the earlier jobs': [readmitOrders({ numbers: [...Array(12).keys()], strangers: [], epoch: 'present' })],
+  'the reaper, after a redelivery': [changeRedeliveries({ script: 'lower', numbers: [...Array(12).keys()] })],
 };
 
 /**
@@ -194,30 +183,23 @@ const loseCommand = fc
     ),
     next: fc.constantFrom(...Object.keys(AFTERWARDS)),
   })
-  .map(({ parts, next }) =>
-    inARow(`a loss, and then ${next}`, [lose(parts), ...(AFTERWARDS[next] as () => InventoryCommand[])()]),
-  );
-
-const otherInstanceCommand = fc.constantFrom('other_process' as const, 'other_data' as const).map(changeInstance);
+  .map(({ parts, next }) => inARow(`a loss, and then ${next}`, [lose(parts), ...(AFTERWARDS[next] ?? [])]));
 
 export const lossCommands = [
-  { weight: 5, arbitrary: wholeRebuildCommand },
-  { weight: 1, arbitrary: beginCommand },
+  { weight: 5, arbitrary: fc.constant(wholeRebuild) },
+  { weight: 1, arbitrary: fc.constant(beginRebuild) },
   { weight: 7, arbitrary: goOnCommand },
   { weight: 2, arbitrary: disturbedRebuildCommand },
   { weight: 2, arbitrary: loseCommand },
-  { weight: 2, arbitrary: otherInstanceCommand },
+  { weight: 2, arbitrary: fc.constantFrom('other_process' as const, 'other_data' as const).map(changeInstance) },
 ];
 
 /** Redis forgets the scripts, as after a restart; ioredis sends them again. */
-export const forgetScriptsCommand = fc.constant(null).map(
-  (): InventoryCommand =>
-    inventoryCommand({
-      name: 'Redis forgets the scripts',
-      plan: () => null,
-      async act({ redis }) {
-        await redis.script('FLUSH');
-      },
-      predict: () => {},
-    }),
-);
+export const forgetScripts = inventoryCommand({
+  name: 'Redis forgets the scripts',
+  plan: () => null,
+  async act({ redis }) {
+    await redis.script('FLUSH');
+  },
+  predict: () => {},
+});

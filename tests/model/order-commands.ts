@@ -5,6 +5,7 @@ import type { BuyerBucketSettings } from '@flash-sale/core/inventory/inventory.t
 import { orderKeyField } from '@flash-sale/core/inventory/reservation.ts';
 import fc from 'fast-check';
 import {
+  command,
   EPOCHS,
   type EpochChoice,
   epochOf,
@@ -43,8 +44,9 @@ const claim = fc.record({ buyerId, quantity, idempotencyKey });
 /** Why orders are refused, by id. */
 type Readmitted = ReadonlyMap<string, RejectionReason> | 'other_epoch' | 'ended';
 
-const reserveCommand = fc
-  .record({
+const reserveCommand = command(
+  'reserve',
+  fc.record({
     orders: fc.array(claim, { minLength: 1, maxLength: 5 }),
     permits: fc.oneof({ weight: 3, arbitrary: fc.constant(-1) }, fc.integer({ min: 0, max: 4 })),
     bucket: fc.oneof(
@@ -52,87 +54,48 @@ const reserveCommand = fc
       fc.constantFrom(...BUCKETS),
     ),
     tight: fc.boolean(),
-  })
-  .map(
-    (drawn): InventoryCommand =>
-      inventoryCommand({
-        name: 'reserve',
-        drawn,
-        plan: (world) => ({
-          ...drawn,
-          orders: drawn.orders.map((order, i) => ({
-            ...order,
-            orderId: world.newOrderId(),
-            requestId: `request ${i}`,
-          })),
-        }),
-        act: ({ id, inventories }, { orders, permits, bucket, tight }) =>
-          inventories[tight ? 'tight' : 'generous'].reserve(id, orders, permits, bucket),
-        predict(world, { orders, permits, bucket, tight }) {
-          const backlogLimit = tight ? TIGHT_BACKLOG : Number.POSITIVE_INFINITY;
-          const before = new Set(world.inventory.reservations.keys());
-          const expected = reserve(world.inventory, { orders, permits, bucket, backlogLimit }, world.nowUs);
-          for (const [id, order] of world.inventory.reservations) if (!before.has(id)) world.accepted.push(order);
-          return expected;
-        },
-      }),
-  );
+  }),
+  ({ orders, permits, bucket, tight }) => ({
+    plan: (world) => orders.map((order, i) => ({ ...order, orderId: world.newOrderId(), requestId: `request ${i}` })),
+    act: ({ id, inventories }, requests) =>
+      inventories[tight ? 'tight' : 'generous'].reserve(id, requests, permits, bucket),
+    predict(world, requests) {
+      const backlogLimit = tight ? TIGHT_BACKLOG : Number.POSITIVE_INFINITY;
+      const before = new Set(world.inventory.reservations.keys());
+      const expected = reserve(world.inventory, { orders: requests, permits, bucket, backlogLimit }, world.nowUs);
+      for (const [id, order] of world.inventory.reservations) if (!before.has(id)) world.accepted.push(order);
+      return expected;
+    },
+  }),
+);
 
 /** Ids of accepted orders, ended or not, some of them twice, and of an unknown one. */
 function idsOf(world: ModelWorld, drawn: { numbers: readonly number[]; stranger: boolean }): string[] {
-  return [
-    ...pick(world.accepted, drawn.numbers).map((order) => order.id),
-    ...(drawn.stranger ? ['unknown order'] : []),
-  ];
+  const known = pick(world.accepted, drawn.numbers).map((order) => order.id);
+  return [...known, ...(drawn.stranger ? ['unknown order'] : [])];
 }
 
 /** Now and then the worker dies before it calls the inventory. */
 const dies = fc.oneof({ weight: 3, arbitrary: fc.constant(false) }, fc.constant(true));
 const ending = fc.record({ numbers, stranger: fc.boolean(), epoch, dies });
 
-/**
- * The ledger confirms orders without an outcome, then the worker commits them; not those that it
- * had rejected.
- */
-const commitCommand = ending.map(
-  (drawn): InventoryCommand =>
-    inventoryCommand({
-      name: 'commit',
-      drawn,
-      plan(world) {
-        const { inventory, ledger } = world;
+/** The ledger decides orders without an outcome; then the worker applies the outcomes. */
+const endCommand = (name: 'commit' | 'release', other: 'confirmed' | 'rejected') =>
+  command(name, ending, (drawn) => ({
+    plan(world) {
+      const { inventory, ledger } = world;
+      if (name === 'commit')
         for (const id of idsOf(world, drawn)) {
           const order = inventory.open() && inventory.reservations.get(id);
           if (order) ledger.confirm(order);
         }
-        const ids = idsOf(world, drawn).filter(
-          (id) => !(inventory.reservations.has(id) && ledger.outcomeOf(id) === 'rejected'),
-        );
-        return { ids: drawn.dies ? [] : ids, epoch: epochOf(world, drawn.epoch) };
-      },
-      act: ({ id, inventories }, plan) => inventories.generous.commit(id, plan.epoch, plan.ids),
-      predict: ({ inventory }, plan) => inventory.commit(plan.epoch, plan.ids),
-    }),
-);
-
-/** The ledger rejects orders, then the worker releases them. */
-const releaseCommand = ending.map(
-  (drawn): InventoryCommand =>
-    inventoryCommand({
-      name: 'release',
-      drawn,
-      plan(world) {
-        const { inventory, ledger } = world;
-        const ids = idsOf(world, drawn).filter(
-          (id) => !(inventory.reservations.has(id) && ledger.outcomeOf(id) === 'confirmed'),
-        );
-        for (const id of ids) ledger.reject(id);
-        return { ids: drawn.dies ? [] : ids, epoch: epochOf(world, drawn.epoch) };
-      },
-      act: ({ id, inventories }, plan) => inventories.generous.release(id, plan.epoch, plan.ids),
-      predict: ({ inventory }, plan) => inventory.release(plan.epoch, plan.ids),
-    }),
-);
+      const ids = idsOf(world, drawn).filter((id) => !inventory.reservations.has(id) || ledger.outcomeOf(id) !== other);
+      if (name === 'release') for (const id of ids) ledger.reject(id);
+      return { ids: drawn.dies ? [] : ids, epoch: epochOf(world, drawn.epoch) };
+    },
+    act: ({ id, inventories }, plan) => inventories.generous[name](id, plan.epoch, plan.ids),
+    predict: ({ inventory }, plan) => inventory[name](plan.epoch, plan.ids),
+  }));
 
 interface Readmission {
   readonly numbers: readonly number[];
@@ -142,7 +105,7 @@ interface Readmission {
 
 /**
  * Accepted orders without an outcome; orders that the inventory has had since the ledger was read,
- * as a late call has them; and strangers, which an inventory accepted that is gone.
+ * as a late call has them; and strangers, which a lost inventory accepted.
  */
 export const readmitOrders = (drawn: Readmission): InventoryCommand =>
   inventoryCommand({
@@ -152,14 +115,10 @@ export const readmitOrders = (drawn: Readmission): InventoryCommand =>
       const known = pick(world.accepted, drawn.numbers).filter(
         ({ id }) => !world.ledger.outcomeOf(id) || world.inventory.earlierOrders.has(id),
       );
-      const strangers = drawn.strangers.map(
-        (order, i): AcceptedOrder => ({
-          ...order,
-          id: world.newOrderId(),
-          requestId: `lost ${i}`,
-          reservedAt: LONG_AGO + i,
-        }),
-      );
+      const strangers = drawn.strangers.map((order, i): AcceptedOrder => {
+        const id = world.newOrderId();
+        return { ...order, id, requestId: `lost ${i}`, reservedAt: LONG_AGO + i };
+      });
       world.accepted.push(...strangers);
       return { orders: [...new Set([...known, ...strangers])], epoch: epochOf(world, drawn.epoch) };
     },
@@ -171,31 +130,29 @@ export const readmitOrders = (drawn: Readmission): InventoryCommand =>
       plan.orders.length === 0 ? new Map() : inventory.readmit(plan.epoch, plan.orders),
   });
 
-const readmitCommand = fc.record({ numbers, strangers: fc.array(claim, { maxLength: 3 }), epoch }).map(readmitOrders);
-
 /** The ledger has an order under a key that Redis lost. */
-const pointKeyCommand = fc
-  .record({ number: fc.nat({ max: 30 }), buyerId, idempotencyKey: fc.constantFrom(...ORDER_KEYS), epoch })
-  .map(
-    (drawn): InventoryCommand =>
-      inventoryCommand({
-        name: 'point-key',
-        drawn,
-        can: (world) => world.accepted.length > 0,
-        plan(world) {
-          const [order] = pick(world.accepted, [drawn.number]) as [AcceptedOrder];
-          return { order: { id: order.id, quantity: order.quantity }, epoch: epochOf(world, drawn.epoch) };
-        },
-        act: ({ id, inventories }, plan) => inventories.generous.pointKey(id, plan.epoch, drawn, plan.order),
-        predict: ({ inventory }, plan) =>
-          inventory.pointKey(plan.epoch, orderKeyField(drawn.buyerId, drawn.idempotencyKey), plan.order),
-      }),
-  );
+const pointKeyCommand = command(
+  'point-key',
+  fc.record({ number: fc.nat({ max: 30 }), buyerId, idempotencyKey: fc.constantFrom(...ORDER_KEYS), epoch }),
+  (drawn) => ({
+    can: (world) => world.accepted.length > 0,
+    plan(world) {
+      const [order] = pick(world.accepted, [drawn.number]) as [AcceptedOrder];
+      return { order: { id: order.id, quantity: order.quantity }, epoch: epochOf(world, drawn.epoch) };
+    },
+    act: ({ id, inventories }, plan) => inventories.generous.pointKey(id, plan.epoch, drawn, plan.order),
+    predict: ({ inventory }, plan) =>
+      inventory.pointKey(plan.epoch, orderKeyField(drawn.buyerId, drawn.idempotencyKey), plan.order),
+  }),
+);
 
 export const orderCommands = [
   { weight: 12, arbitrary: reserveCommand },
-  { weight: 5, arbitrary: commitCommand },
-  { weight: 5, arbitrary: releaseCommand },
-  { weight: 4, arbitrary: readmitCommand },
+  { weight: 5, arbitrary: endCommand('commit', 'rejected') },
+  { weight: 5, arbitrary: endCommand('release', 'confirmed') },
+  {
+    weight: 4,
+    arbitrary: fc.record({ numbers, strangers: fc.array(claim, { maxLength: 3 }), epoch }).map(readmitOrders),
+  },
   { weight: 2, arbitrary: pointKeyCommand },
 ];

@@ -41,10 +41,10 @@ export function useApi(world: World, settings?: () => Settings): TestApi {
   return api;
 }
 
-export function useWorker(world: World, settings?: Settings): void {
+export function useWorker(world: World, settings?: () => Settings): void {
   let worker: { stop(): Promise<void> };
   beforeAll(async () => {
-    worker = await startWorkerHere(world, settings);
+    worker = await startWorkerHere(world, settings?.());
   });
   afterAll(() => worker.stop());
 }
