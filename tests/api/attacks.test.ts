@@ -20,7 +20,7 @@ beforeAll(async () => {
 
 type Status = number | 'closed';
 
-/** Sends all at once, each on its own connection. @returns responses that fail the check, by name */
+/** Sends all, each on its own connection. @returns responses that fail the check, by name */
 async function sendAll(
   requests: Readonly<Record<string, string>>,
   check: (statuses: number[], received: string) => boolean,

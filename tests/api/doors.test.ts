@@ -1,4 +1,4 @@
-/** Pages of other origins, operators on a port of their own, and security headers. Over real HTTP. */
+/** Pages of other origins, a port for operators only, and security headers. Over real HTTP. */
 import { buildAdminApp } from '@flash-sale/api/app.ts';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { ask, BEARER, LOGIN, type TestApi, times, useApi, useWorld, withApi } from '../support/fixtures.ts';

@@ -1,4 +1,4 @@
-/** How a process goes out of service: not ready, but serving; connections end with their last answer. */
+/** How a process goes out of service: not ready but serving; connections end with a reply. */
 import { once } from 'node:events';
 import { Agent, type IncomingMessage, request } from 'node:http';
 import { afterAll, expect, test } from 'vitest';

@@ -1,4 +1,4 @@
-/** Injection: text from buyers that ends up in a key, a statement, a log line, a label or an object. */
+/** Text from buyers that ends up in a key, a statement, a log line, a label or an object. */
 import { expect, test } from 'vitest';
 import { undocumentedKeys } from '../support/documented-keys.ts';
 import { type Answer, useApi, useWorld } from '../support/fixtures.ts';

@@ -1,4 +1,4 @@
-/** The limits, over real HTTP: the global rate limiter, the buyer's bucket, and the limit per address. */
+/** The global rate limiter, the buyer's bucket and the limit per address, over real HTTP. */
 import { expect, test } from 'vitest';
 import { sendCrowd, withCode } from '../support/buyers.ts';
 import { type TestApi, times, useWorld, withApi } from '../support/fixtures.ts';

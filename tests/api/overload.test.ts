@@ -1,4 +1,4 @@
-/** Overload: an API process sheds what it cannot answer soon; operators and health checks get through. */
+/** An API process sheds what it cannot answer soon; operators and health checks get through. */
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import type { Environment } from '@flash-sale/core/config/environment.ts';

@@ -1,4 +1,4 @@
-/** Permits taken ahead: never more than the limit, no round trip while they last, returned if unused. */
+/** Permits taken ahead: within the limit, without a round trip, returned if unused. */
 
 import { setTimeout as pause } from 'node:timers/promises';
 import { createRateLimitLease, LEASE_FACTOR, RATE_LIMIT_LEASE_MS } from '@flash-sale/api/orders/rate-limit-lease.ts';

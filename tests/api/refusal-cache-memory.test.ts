@@ -1,4 +1,4 @@
-/** The refusal cache by a clock of its own: what it keeps, how long, and which request revalidates. */
+/** The refusal cache: what it keeps, how long, and which request revalidates. */
 import {
   createRefusalCache,
   REFUSAL_CACHE_MS,

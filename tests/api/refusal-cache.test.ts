@@ -18,7 +18,7 @@ const order = (saleId: string, buyer = `buyer${++buyers}`, key = '') => api.orde
 const operate = (saleId: string, path: string, body: object = {}) =>
   other.admin('POST', `/sales/${saleId}/${path}`, body);
 
-/** A sale of one unit that is sold, and whose SOLD_OUT is cached. @returns the sale, and the order's id */
+/** A sale of one unit that is sold, and whose SOLD_OUT is cached. */
 async function soldOut() {
   const sale = await makeSale(world, { units: 1 });
   const { body } = await order(sale.id, 'winner', 'k');

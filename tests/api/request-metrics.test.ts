@@ -1,4 +1,4 @@
-/** Answers counted by their route, and decisions by their outcome, as the metrics port shows them. */
+/** Replies by route and decisions by outcome, as the metrics port shows them. */
 import { totalmem } from 'node:os';
 import { expect, test } from 'vitest';
 import { useApi, useWorld } from '../support/fixtures.ts';

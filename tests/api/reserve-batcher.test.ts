@@ -1,4 +1,4 @@
-/** The reserve batcher: orders of one turn go to the inventory together, and each gets its own outcome. */
+/** Orders of one turn go to the inventory together, and each gets its own outcome. */
 import {
   createReserveBatcher,
   NothingReservedError,

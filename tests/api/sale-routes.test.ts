@@ -1,4 +1,4 @@
-/** GET /api/flash-sales and /api/flash-sales/{product_id}: what the crowd reads, and what it costs. */
+/** What the crowd reads of sales, and what it costs Redis and PostgreSQL. */
 import { expect, test } from 'vitest';
 import { times, useApi, useWorld } from '../support/fixtures.ts';
 import { makeSale } from '../support/sales.ts';

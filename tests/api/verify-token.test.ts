@@ -1,4 +1,4 @@
-/** Token verification with fetched keys: rotation, an unavailable host, floods of unknown key ids. */
+/** Token verification with fetched keys: rotation, an unavailable host, unknown key ids. */
 
 import { execFileSync } from 'node:child_process';
 import { createSign, generateKeyPairSync } from 'node:crypto';

@@ -1,4 +1,4 @@
-/** The auditor's control, second half: keys, operators' changes, and every reply as such. */
+/** Histories made by hand: keys, operators' changes, and every reply by itself. */
 import { describe, expect, test } from 'vitest';
 import { accepted, History, SALE, unanswered } from './made-history.ts';
 

@@ -1,4 +1,4 @@
-/** The auditor's control: histories made by hand, each with one violation that it must report, and what it must accept. */
+/** Histories made by hand, each with one violation that the auditor must report. */
 import { describe, expect, test } from 'vitest';
 import { accepted, History, killed, SALE, unanswered } from './made-history.ts';
 

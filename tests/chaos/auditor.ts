@@ -1,9 +1,10 @@
 /**
- * The auditor: a model of the sales in memory that sees every call and every reply, and checks each. It knows the contract and nothing of
- * the product. What only the end can show (was there really nothing left?) it records by sale; check-end.ts checks it.
+ * The auditor sees every call and reply and checks each against a model of the sales. It knows the
+ * contract and no product code. What only the end can show is recorded by sale and checked by
+ * check-end.ts.
  *
- * A call without a reply may have been carried out at any time after it was sent. So the model works with bounds: what must have
- * been, and what can have been.
+ * A call without a reply may have been carried out at any time after it was sent, so the model
+ * works with bounds: what must have been, and what can have been.
  */
 import { type Call, isOutcomeOpen, type QuestionOf, type Reply, wordOf } from './calls.ts';
 import { ageOf, checkReply, RULES, type Rules } from './check-reply.ts';
@@ -46,7 +47,9 @@ export class Auditor {
     this.violations.push({ kind, sentence, at, n, orderId });
   }
 
-  /** A process ended by itself. One that starts may give up while its servers are degraded; one that was ready may not. */
+  /**
+   * A process that was ready may not end by itself; one that starts may, if a server is degraded.
+   */
   exited(name: string, how: string, wasReady: boolean, at: number): void {
     const degraded = this.faults.excuses('start', name, false, at, at);
     if (wasReady || !degraded) this.report('exit', `${name} ended by itself: ${how}`, at);
@@ -59,12 +62,12 @@ export class Auditor {
     );
   }
 
-  /** Redis was emptied after it was accepted, and it was not seen in the ledger before. */
+  /** Whether Redis was emptied after it was accepted, and before it was seen in the ledger. */
   mayBeGone(order: KnownOrder): boolean {
     return this.rules.redisMayLose && order.terminal === null && this.faults.redisWasEmptiedAfter(order.from);
   }
 
-  /** Called as a question is sent. */
+  /** Called when a question is sent. */
   begun(call: Call): void {
     const { asked, n, sentAt } = call;
     switch (asked.kind) {
@@ -95,7 +98,7 @@ export class Auditor {
     }
   }
 
-  /** Called as it ended; checks the reply. */
+  /** Called when it ended; checks the reply. */
   ended(call: Call, reply: Reply): void {
     const word = wordOf(reply);
     const counted = `${call.asked.kind} ${reply.status || '–'} ${word}`;

@@ -1,6 +1,7 @@
 /**
- * Buyers. Each step has a random stream of its own: the same seed makes the same decisions. Which sales exist and what the replies are
- * depends on real time. After a broken connection or a 503 a buyer retries, with or without a key.
+ * Buyers. Each step has a random stream of its own, so the same seed makes the same decisions;
+ * which sales exist and what replies say depends on real time. After a broken connection or a 503 a
+ * buyer retries, with or without a key.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Auditor } from './auditor.ts';
@@ -84,7 +85,7 @@ export class Buyers {
   async #step(random: Random, number: number, step: number): Promise<void> {
     const what = random.weighted(BUYER_STEP);
     const offer = this.#choose(random);
-    // Some buyers are several people at once, which is what caps and keys are for.
+    // Some buyers are several people at once: this is what caps and keys are for.
     const buyerId = random.chance(0.2) ? `family-${random.integer(1, 12)}` : `buyer-${number}-${Math.floor(step / 12)}`;
     const quantity = random.integer(1, 3);
     const key = `key-${number}-${step}`;
@@ -132,14 +133,14 @@ export class Buyers {
     return offers[from] as Offer;
   }
 
-  /** Orders, as often as it takes to know something. */
+  /** Orders until the outcome is known. */
   async #order(random: Random, asked: OrderQuestion, copies = 1): Promise<void> {
     for (let attempt = 1; attempt <= TRIES_MAX; attempt++) {
       const replies = await Promise.all(
         Array.from({ length: copies }, (_, i) => this.#ask(random.fork(`${attempt}/${i}`), asked)),
       );
       const open = replies.some((reply) => reply.how !== 'replied' || reply.status >= 500);
-      // Without a key each further try is a further order: not everybody dares.
+      // Without a key each retry is a further order: not all buyers risk it.
       const dares = asked.key !== null || random.chance(0.6);
       if (!open || !dares || this.#stage.stopped.aborted) return;
       await pause(random.between(100, 900), this.#stage.stopped);
@@ -164,7 +165,7 @@ export class Buyers {
     return reply;
   }
 
-  /** Reads the order until it has ended, and some times more: it must not come back. */
+  /** Reads the order until it has ended, and a few times more: its status must not change back. */
   async #follow(random: Random, orderId: string, buyerId: string): Promise<void> {
     const { stopped, auditor } = this.#stage;
     let missing = 0;
@@ -186,10 +187,9 @@ export class Buyers {
 }
 
 /**
- * Reads every accepted order that was not seen in a final status, until it is or the time is over.
+ * Reads every accepted order until it has ended or its time is over.
  *
- * @param from when all parts were up
- * @param acceptedBefore only orders that were acknowledged before this
+ * @param from when everything was up @param acceptedBefore only orders accepted before this
  * @returns those that did not end
  */
 export async function awaitEnds(

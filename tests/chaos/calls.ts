@@ -1,6 +1,6 @@
 /**
- * Calls and replies, as the auditor reads them. Times are milliseconds of the clock of this process. What a call did, it did between
- * `sentAt` and `endedAt`; without a reply, at any time after `sentAt` or never.
+ * Calls and replies, as the auditor reads them. Times are ms of this process's clock. What a call
+ * did, it did between `sentAt` and `endedAt`; without a reply, at any time after `sentAt` or never.
  */
 
 export type Question =
@@ -40,7 +40,7 @@ export interface Call<Asked extends Question = Question> {
   readonly sentAt: number;
 }
 
-/** How a call ended. Only `replied` says anything about what happened. */
+/** How a call ended. Only `replied` says what happened. */
 export interface Reply {
   readonly how: 'replied' | 'broken' | 'refused_connection' | 'timed_out' | 'hung_up';
   readonly endedAt: number;

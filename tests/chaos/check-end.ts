@@ -1,6 +1,6 @@
 /**
- * The auditor's last check: the ledger's rows and the inventory's numbers against every reply. Each row must come from one call (its request
- * id names it) that was answered so, or not at all; and each "accepted" must have its row.
+ * The last check: the ledger's rows and the inventory's numbers against every reply. Each row must
+ * come from one call (its request id), and each "accepted" must have its row.
  */
 
 import type { Auditor } from './auditor.ts';
@@ -44,7 +44,7 @@ export function checkEnd(auditor: Auditor, end: EndState, at: number): EndCounts
   for (const sale of end.sales) checkSale(auditor, sale, end, at);
   for (const [id, record] of auditor.sales) {
     for (const violation of record.check(takenOf.get(id) ?? [], end.changes, auditor.faults)) {
-      // An inventory that was emptied may promise a unit a second time; the ledger then rejects the surplus.
+      // A rebuilt inventory may promise a unit again; the ledger then rejects the surplus.
       if (auditor.rules.redisMayLose) continue;
       auditor.report(
         violation.kind,

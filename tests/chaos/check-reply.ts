@@ -1,8 +1,8 @@
-/** Checks of every reply: form, code, time, and a reason for each failure. No product code. */
+/** Checks of every reply: form, code, time, and a reason for each failure. */
 import { type Call, type Question, type Reply, wordOf } from './calls.ts';
 import type { FaultLog } from './fault-log.ts';
 
-/** The contract's codes (docs/openapi.json) and their statuses, written down here a second time on purpose. */
+/** The contract's codes and statuses (docs/openapi.json), repeated here on purpose. */
 const STATUS_OF: Readonly<Record<string, number>> = {
   INVALID_REQUEST: 400,
   SALE_NOT_OPEN: 400,
@@ -26,7 +26,7 @@ const STATUS_OF: Readonly<Record<string, number>> = {
   OVERLOADED: 503,
 };
 
-/** Codes that each question may be answered with, beyond those that say that a part is degraded. */
+/** Refusals of each question, besides codes that name a degraded dependency. */
 const REFUSALS: Readonly<Record<Question['kind'], readonly string[]>> = {
   order: [
     'SALE_NOT_OPEN',
@@ -51,11 +51,11 @@ const REFUSALS: Readonly<Record<Question['kind'], readonly string[]>> = {
 export interface Rules {
   /** REQUEST_TIMEOUT_MS of the processes. */
   readonly requestTimeoutMs: number;
-  /** Milliseconds that a busy machine may add to a reply. */
+  /** ms that a busy machine may add to a reply. */
   readonly slackMs: number;
-  /** Milliseconds in which every acknowledged order must end once all parts are up. */
+  /** ms in which every accepted order must end once everything is up. */
   readonly terminalWithinMs: number;
-  /** Redis may be emptied: what it had promised, and the ledger had not, may be gone. */
+  /** Redis may be emptied: orders that the ledger does not have may be lost. */
   readonly redisMayLose: boolean;
 }
 
@@ -65,15 +65,15 @@ const isOperators = (kind: Question['kind']): boolean =>
   ['make_sale', 'pause', 'resume', 'move_window', 'change_stock', 'read_numbers'].includes(kind);
 
 /**
- * Milliseconds that a reply may take. An order waits for Redis; reading one has one deadline for all parts. Reading a sale waits for Redis,
- * then for a connection to PostgreSQL, then for its answer (a second more than the limit, for a server that is silent); an operator's change
- * does that for several steps in a row.
+ * ms that a reply may take. An order waits for Redis; reading one has one deadline for all. Reading
+ * a sale waits for Redis, then for a connection to PostgreSQL, then for its reply; an operator's
+ * change does that for several steps in a row.
  */
 function budgetMs(kind: Question['kind'], word: string, rules: Rules): number {
   const { requestTimeoutMs: limit, slackMs } = rules;
   const ledger = 2 * limit + 1_000;
   if (kind === 'order') {
-    // Only a sale that the inventory does not have is looked for in the catalogue and the ledger.
+    // A sale that the inventory lacks is looked up in the catalogue and the ledger.
     const looked = ['SALE_NOT_FOUND', 'SALE_RECOVERING', 'LEDGER_UNAVAILABLE'].includes(word);
     return (looked ? 2 * limit + ledger : limit) + slackMs;
   }
@@ -114,11 +114,11 @@ export function checkReply(call: Call, reply: Reply, faults: FaultLog, rules: Ru
   return wrong;
 }
 
-/** Refusals of a sale that an API may tell again from memory, for half a second at most: the invalidation that they are over may be on its way. */
+/** Refusals that an API may cache: an invalidation may be on its way. */
 const REMEMBERED = new Set(['SOLD_OUT', 'SALE_PAUSED', 'SALE_ENDED', 'SALE_NOT_OPEN']);
 const REMEMBERED_MS = 500;
 
-/** Milliseconds by which a refusal may be outdated. A request with a key is never refused from memory. */
+/** ms by which a refusal may be outdated. A request with a key is never refused from the cache. */
 export function ageOf(word: string, key: string | null): number {
   return key === null && REMEMBERED.has(word) ? REMEMBERED_MS : 0;
 }

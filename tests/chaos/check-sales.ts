@@ -1,10 +1,10 @@
-/** Checks the replies about a sale beside orders: its page, and those to operators. */
+/** Checks replies about a sale: its page, and those to operators. */
 import { type Call, type Question, type QuestionOf, type Reply, wordOf } from './calls.ts';
 import type { Rules } from './check-reply.ts';
 import type { FaultLog } from './fault-log.ts';
 import type { SaleRecord } from './sale-record.ts';
 
-/** Reports a violation where it does not hold. */
+/** Reports a violation if it does not hold. */
 export type Must = (holds: boolean, sentence: string, orderId?: string | null) => void;
 
 export type OperatorsQuestion = Exclude<Question, { kind: 'order' | 'read_order' | 'read_sale' }>;
@@ -26,14 +26,14 @@ export function checkPage(
   must(product?.id === asked.saleId, 'another sale is shown than was asked for');
   if (typeof product?.remaining !== 'number') return;
   must(product.remaining >= 0, `${product.remaining} remaining`);
-  // "At most a second old", and while a part is degraded as much older as its answer was under way.
+  // At most a second old, and older by the delay of a degraded dependency.
   const degraded = faults.excuses('page', call.api, false, sentAt - 1_000, reply.endedAt);
   const stoodStill = faults.stoodStill(call.api, sentAt - 15_000, reply.endedAt);
   const age = 1_000 + (degraded ? rules.requestTimeoutMs + rules.slackMs + stoodStill : 0);
   record.statements.push({ ...empty, word: 'page', sentAt: sentAt - age, number: product.remaining });
 }
 
-/** @param endSetting called with the time at which a pause or a window was in force at the latest; null: unknown */
+/** @param endSetting called with when a setting was in force at the latest; null: unknown */
 export function checkOperators(
   call: Call<OperatorsQuestion>,
   reply: Reply,
@@ -50,7 +50,7 @@ export function checkOperators(
   if (word === 'SALE_NOT_FOUND') record.statements.push(said);
   if (asked.kind === 'make_sale') {
     if (word === 'SALE_EXISTS') must(record.madeFrom < sentAt, 'SALE_EXISTS at the first asking');
-    // Where it exists its inventory may still be on its way.
+    // A sale that exists may not have its inventory yet.
     if (ok) record.madeUntil = Math.min(record.madeUntil, endedAt);
   }
   if (asked.kind === 'change_stock') checkChange(call as Call<QuestionOf<'change_stock'>>, reply, record, must);
@@ -83,7 +83,7 @@ function checkChange(call: Call<QuestionOf<'change_stock'>>, reply: Reply, recor
     return;
   }
   must(asked.delta < 0, 'UNITS_PROMISED for units that are added');
-  // Asked for again it stays refused, whatever is available by then: only the first word can be checked.
+  // A repeated change stays refused, whatever is available by then.
   if (change.from !== sentAt) return;
   const number = Number(reply.body.available ?? Number.NaN);
   record.statements.push({ n, word, sentAt, endedAt: reply.endedAt, buyerId: '', quantity: asked.delta, number });

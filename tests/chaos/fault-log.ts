@@ -1,9 +1,9 @@
 /**
- * Which faults were on when, and which replies they excuse. A 503 is right while a target that it names is degraded, and for a stated time
- * afterwards; at any other time it is a violation.
+ * Which faults were on when, and which replies they excuse: a 503 is right while a target that it
+ * names is degraded, and for a stated time afterwards.
  */
 
-/** A target that a fault can hit: redis, postgres, api-1, worker-2, or a way between two, api-1>redis. */
+/** redis, postgres, api-1, worker-2, or a connection between two: api-1>redis. */
 export type TargetName = string;
 
 export interface FaultTime {
@@ -14,7 +14,7 @@ export interface FaultTime {
   until: number;
 }
 
-/** Milliseconds after a fault's end in which replies may still name it: connections and inventories are rebuilt. */
+/** ms after a fault in which replies may still name it: connections and inventories recover. */
 const GRACE_MS = { default: 5_000, SALE_RECOVERING: 10_000, STOCK_CHANGE_PENDING: 10_000 } as const;
 
 /** Faults that no client notices. */
@@ -28,7 +28,7 @@ export class FaultLog {
     this.#workers = workers;
   }
 
-  /** @returns to be called with the time at which the fault is over and the target works again */
+  /** @returns to be called with the time at which the target works again */
   begin(target: TargetName, kind: string, from: number): (until: number) => void {
     const fault: FaultTime = { target, kind, from, until: Number.POSITIVE_INFINITY };
     this.entries.push(fault);
@@ -37,9 +37,9 @@ export class FaultLog {
     };
   }
 
-  /** Whether a fault is, or was a moment ago, on one of the targets that the reply speaks of. */
+  /** Whether a fault is, or was a moment ago, on a target that the reply names. */
   excuses(code: string, api: string, isOperators: boolean, sentAt: number, endedAt: number): boolean {
-    // Any worker rebuilds an inventory: that another one is degraded is no excuse.
+    // Any worker rebuilds an inventory: another degraded one is no excuse.
     if (code === 'SALE_RECOVERING') return sentAt <= this.workingSince(endedAt) + GRACE_MS.SALE_RECOVERING;
     const grace = code in GRACE_MS ? GRACE_MS[code as keyof typeof GRACE_MS] : GRACE_MS.default;
     const concerned = concernedTargets(code, api, isOperators);
@@ -53,8 +53,8 @@ export class FaultLog {
   }
 
   /**
-   * Since when, seen from `time`, Redis, PostgreSQL and one and the same worker with its ways to them had no fault: all that it takes to
-   * bring orders and inventories in order. Infinity where they have one just now.
+   * Since when, at `time`, Redis, PostgreSQL and one worker had no fault: all that it takes to end
+   * orders and rebuild inventories. Infinity if they have one now.
    */
   workingSince(time: number): number {
     return Math.min(
@@ -70,7 +70,7 @@ export class FaultLog {
     );
   }
 
-  /** Milliseconds of the time between the two in which the target (or the machine that carries all of us) stood still. */
+  /** ms between the two in which the target, or the whole machine, was frozen. */
   stoodStill(target: TargetName, sentAt: number, endedAt: number): number {
     return (
       this.#overlap(sentAt, endedAt, (fault) => fault.target === target && ['stop', 'kill'].includes(fault.kind)) +
@@ -78,7 +78,7 @@ export class FaultLog {
     );
   }
 
-  /** True where the process was killed, or was starting, at some time between the two (or just before). */
+  /** Whether the process was dead or starting between the two, or just before. */
   wasKilled(target: TargetName, sentAt: number, endedAt: number): boolean {
     const slack = 1_000;
     return this.entries.some(
@@ -90,7 +90,6 @@ export class FaultLog {
     );
   }
 
-  /** Redis was emptied at some time after this. */
   redisWasEmptiedAfter(time: number): boolean {
     return this.entries.some((fault) => fault.kind === 'lose_redis' && fault.until >= time);
   }
@@ -116,14 +115,14 @@ export class FaultLog {
   }
 }
 
-/** Parts whose faults a reply with this code can speak of. */
+/** Targets whose faults a reply with this code can name. */
 function concernedTargets(code: string, api: string, isOperators: boolean): RegExp {
   switch (code) {
     case 'INVENTORY_UNAVAILABLE':
     case 'OUTCOME_UNKNOWN':
       return new RegExp(`^(machine|redis|${api}|${api}>redis)$`);
     case 'LEDGER_UNAVAILABLE':
-      // Whoever stands still in a transaction holds a sale's row, and an operator's change waits for it.
+      // A process frozen in a transaction locks a sale's row, for which an operator's change waits.
       return isOperators
         ? /^(machine|postgres|api-\d+|worker-\d+|.+>postgres|worker-\d+>redis|redis)$/
         : new RegExp(`^(machine|postgres|${api}|${api}>postgres)$`);

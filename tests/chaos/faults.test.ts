@@ -1,4 +1,4 @@
-/** The plan of faults and the random numbers behind it: the same for the same seed, and enough of each. */
+/** The plan of faults and its random numbers: the same for a seed, and enough of each kind. */
 import { CONSTANTS } from '@flash-sale/core/config/settings.ts';
 import { expect, test } from 'vitest';
 import { planFaults, USUAL_KINDS } from './faults.ts';

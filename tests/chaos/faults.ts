@@ -1,6 +1,7 @@
 /**
- * The faults: how often each kind comes, what is drawn for it, and what it does. The plan is made from the seed. Storms and calms take
- * turns: within a storm faults overlap as they fall; in a calm there is none, so that excuses run out and every order can be seen to end.
+ * The faults: how often each kind comes, what is drawn for it, and what it does. The plan is made
+ * from the seed. Storms and calms take turns: in a storm faults overlap; in a calm there is none,
+ * so that excuses expire and every order can end.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { TcpProxy } from '../support/tcp-proxy.ts';
@@ -14,11 +15,11 @@ export interface PlannedFault {
   readonly target: string;
   /** Milliseconds after the first storm's beginning. */
   readonly at: number;
-  /** Milliseconds; for a kill the time until it is started again. */
+  /** ms; for a kill, until it is started again. */
   readonly lastsMs: number;
   readonly direction?: 'up' | 'down' | 'both';
   readonly delayMs?: number;
-  /** How a hold ends: what was held arrives, or the connections are cut. */
+  /** How a hold ends: held bytes arrive, or the connections are cut. */
   readonly ending?: 'release' | 'cut';
   readonly stays?: 'near' | 'far';
 }
@@ -46,7 +47,7 @@ interface Kind {
   readonly everyMs: number;
   /** Default target: a way from a process to a server. */
   draw(from: Drawing): Drawn;
-  /** Resolves when the target works again; with a function, the target may be hit again, and the fault lasts until that has resolved. */
+  /** Resolves when the target works again; a returned function resolves when the fault is over. */
   run(scene: Scene, fault: PlannedFault): Promise<(() => Promise<void>) | void>;
 }
 
@@ -65,7 +66,7 @@ async function freeze({ system, wait }: Scene, { target, lastsMs }: PlannedFault
 const tellRedis =
   (...command: [string, ...string[]]) =>
   async ({ system }: Scene): Promise<void> => {
-    // Where it is down, there is nothing to throw away.
+    // If it is down, there is nothing to do.
     await system.askRedis(...command).catch(() => {});
   };
 const onRedis = () => ({ target: 'redis' });
@@ -150,7 +151,7 @@ const KINDS = {
       await proxy.accept();
     },
   },
-  /** Half-open connections: the fault lasts until the process has found out. */
+  /** Half-open connections: the fault lasts until the process notices. */
   orphan: {
     everyMs: 22_000,
     draw: ({ random }) => ({ stays: random.pick(['near', 'far']) }),
@@ -182,7 +183,7 @@ const KINDS = {
 
 export type FaultKind = keyof typeof KINDS;
 
-/** All but emptying Redis, which loses what it alone had promised. */
+/** All but emptying Redis, which loses accepted orders. */
 export const USUAL_KINDS = (Object.keys(KINDS) as FaultKind[]).filter((kind) => kind !== 'lose_redis');
 
 interface Storm {
@@ -199,7 +200,7 @@ const STORM_MS = 45_000;
 const CALM_MS = 16_000;
 /** A run shorter than this is one storm. */
 const ONE_STORM_MS = 70_000;
-/** From this length on there are stops longer than any lock, lease or socket timeout (WORKER_SILENT_MS is 20 s). */
+/** Runs of this length have stops longer than any lock, lease or timeout (WORKER_SILENT_MS). */
 const LONG_RUN_MS = 300_000;
 const LONG_STOP_MS = { least: 21_000, most: 28_000 } as const;
 
@@ -221,7 +222,7 @@ export function planFaults(options: PlanOptions): Plan {
   return { storms, faults: faults.sort((a, b) => a.at - b.at) };
 }
 
-/** At least two of each in a storm, each somewhere in its own share of the time. */
+/** At least two of each kind in a storm, each in its own share of the time. */
 function planKind({ random, totalMs, apis, workers }: PlanOptions, kind: FaultKind, storm: Storm, number: number) {
   const { everyMs, draw }: Kind = KINDS[kind];
   const length = storm.until - storm.from;
@@ -233,18 +234,18 @@ function planKind({ random, totalMs, apis, workers }: PlanOptions, kind: FaultKi
     const service = own.chance(0.5) ? api : worker;
     const way = `${service}>${own.chance(0.6) ? 'redis' : 'postgres'}`;
     const { target = way, lastsMs = 0, ...drawn } = draw({ random: own, api, worker, service });
-    // The second one is early in the storm, which would end a later one.
+    // The second one is early in the storm, whose end would cut a later one short.
     const isLong = kind === 'stop' && totalMs >= LONG_RUN_MS && i === 1;
     const wanted = isLong ? own.between(LONG_STOP_MS.least, LONG_STOP_MS.most) : lastsMs;
     return { kind, target, ...drawn, at, lastsMs: Math.max(50, Math.min(wanted, storm.until - at)) };
   });
 }
 
-/** Milliseconds that a fault waits for a target on which another one is. */
+/** ms that a fault waits for a target that has another one. */
 const WAITS_FOR_TARGET_MS = 4_000;
 const BACK_WITHIN_MS = 60_000;
 
-/** Runs the planned faults, and logs when each began and when its target worked again. */
+/** Runs the planned faults, and logs when each began and its target worked again. */
 export class FaultRunner {
   readonly counts = new Map<string, number>();
   /** One line for each fault. */
@@ -268,7 +269,7 @@ export class FaultRunner {
     return [...this.counts].reduce((sum, [what, count]) => sum + (what.startsWith('kill of ') ? count : 0), 0);
   }
 
-  /** Each at its time. @throws where a target does not come back */
+  /** Runs each at its time. @throws if a target does not come back */
   async run(faults: readonly PlannedFault[]): Promise<void> {
     const failures: unknown[] = [];
     const running: Promise<void>[] = [];

@@ -1,6 +1,6 @@
 /** Bounds on what was so at a time, from changes that each happened at an unknown instant. */
 
-/** It happened from `from` to `until`; if it is not certain, or never `until` (Infinity), perhaps not. */
+/** It happened from `from` to `until`; if it is not certain, perhaps never. */
 interface SettingChange<Value> {
   readonly value: Value;
   readonly from: number;
@@ -30,7 +30,7 @@ export class Setting<Value> {
   }
 }
 
-/** Units that were added or taken at some instant from `from` to `until`; Infinity: perhaps never. */
+/** Units added or taken at some time from `from` to `until`; Infinity: perhaps never. */
 export interface Amount {
   readonly quantity: number;
   readonly from: number;

@@ -1,4 +1,4 @@
-/** What the auditor remembers of orders, of the calls that asked for them, and of idempotency keys. */
+/** What the auditor knows about orders, calls for them, and idempotency keys. */
 import { type Call, type QuestionOf, type Reply, wordOf } from './calls.ts';
 
 /** An order whose id was in a reply. */
@@ -10,11 +10,11 @@ export interface KnownOrder {
   readonly key: string | null;
   /** Earliest call that can have made it. */
   readonly from: number;
-  /** When a reply first showed that it holds units; Infinity until then. */
+  /** When a reply first showed that it holds units, or Infinity. */
   takenBy: number;
-  /** When its buyer got "accepted"; Infinity: never. */
+  /** When its buyer got "accepted", or Infinity. */
   acceptedAt: number;
-  /** A reply that does not say that it repeats an earlier one. */
+  /** Replies that do not say that they repeat an earlier one. */
   fresh: number;
   terminal: { status: 'confirmed' | 'rejected'; at: number } | null;
   /** Its calls and replies, a line each. */
@@ -23,7 +23,7 @@ export interface KnownOrder {
   gone: boolean;
 }
 
-/** A call for an order, and what is known of it. */
+/** A call for an order, and what is known about it. */
 export interface Attempt {
   readonly asked: QuestionOf<'order'>;
   readonly sentAt: number;
@@ -38,7 +38,7 @@ export interface KeyUse {
   readonly quantities: Map<number, number>;
 }
 
-/** Lines of an order's history: how it began is what matters. */
+/** Lines of an order's history: its beginning matters most. */
 const HISTORY_MAX = 40;
 
 /** Adds a call to the order's history, which is shown with a violation. */

@@ -1,4 +1,4 @@
-/** Histories made by hand for the auditor's tests: one sale, its buyers and operator, and an end that matches the replies. */
+/** Histories made by hand: one sale, its buyers and operator, and an end that matches. */
 
 import { Auditor, type Violation } from './auditor.ts';
 import type { EndState, LedgerRow, Question, Reply } from './calls.ts';

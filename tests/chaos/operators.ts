@@ -1,6 +1,6 @@
 /**
- * Operators add and withdraw units, pause and resume, move windows and create sales. Without a reply
- * they repeat the request, a change of stock with the same change_id.
+ * Operators add and withdraw units, pause and resume, move windows and create sales. Without a
+ * reply they repeat the request, a change of stock with the same change_id.
  */
 
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -97,7 +97,9 @@ export class Operators {
     this.#stage.offers.push({ saleId, units, cap });
   }
 
-  /** Repeats until the reply is final, for a while also after the run, so that no change is left half done. */
+  /**
+   * Repeats until the reply is final, for a while also after the run: no change stays half done.
+   */
   async #insist(random: Random, asked: Question): Promise<void> {
     const { client, targets, stopped } = this.#stage;
     for (let attempt = 1; attempt <= TRIES_MAX; attempt++) {

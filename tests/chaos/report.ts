@@ -1,4 +1,4 @@
-/** What a run found, and what is shown of a violation: its order's history, and the log lines of the order or the request. */
+/** The result of a run, and the evidence for violations: history and log lines. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Auditor, Violation } from './auditor.ts';
@@ -17,7 +17,7 @@ export interface RunReport {
   readonly violations: readonly Violation[];
   /** Of the first violations of each kind. */
   readonly evidence: readonly string[];
-  /** Violations that the project's own audit found. */
+  /** Violations found by the project's own audit. */
   readonly audit: readonly string[];
   readonly logFolder: string;
 }

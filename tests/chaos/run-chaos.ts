@@ -1,10 +1,7 @@
 /**
- * One random run.
- *   1. The system starts, the first sales are created.
- *   2. Buyers and operators work while the planned faults are injected.
- *   3. The last storm is over: everything is up. They work on in a calm, at whose end no fault excuses anything.
- *   4. They stop; every accepted order must have ended.
- *   5. The auditor reads ledger and inventory, and reports what was untrue, oversold, leaked, lost or stuck.
+ * One random run: the system starts and the first sales are created; buyers and operators work
+ * while planned faults are injected; in a calm at the end no fault excuses anything; every accepted
+ * order must have ended; the auditor checks ledger and inventory.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ADMIN_TOKEN } from '../support/running-system.ts';
@@ -35,9 +32,9 @@ export interface ChaosOptions {
   readonly terminalWithinMs?: number;
   /** Over the settings of API and workers. */
   readonly env?: Readonly<Record<string, string>>;
-  /** Puts something before an API: a test that breaks the system on purpose. */
+  /** Puts a proxy in front of an API: for a test that breaks the system on purpose. */
   readonly front?: (target: Target) => Promise<Target>;
-  /** The logs stay, also where nothing is wrong. */
+  /** Keeps the logs also if nothing is wrong. */
   readonly keepLogs?: boolean;
   readonly signal?: AbortSignal;
   readonly say?: (line: string) => void;
@@ -47,12 +44,12 @@ const [APIS, WORKERS, BUYERS, OPERATORS] = [2, 2, 24, 3];
 /** Mean milliseconds between two steps of a buyer, and of an operator. */
 const [BUYER_PAUSE_MS, OPERATOR_PAUSE_MS] = [130, 700];
 const PROGRESS_EVERY_MS = 10_000;
-/** Milliseconds: how often this process checks whether it stands still itself, which makes every reply late, and from when on it does. */
+/** ms between checks whether this process itself is frozen, and from when it counts. */
 const STALL = { checkEveryMs: 50, fromMs: 400 };
-/** Milliseconds of calm at the end: the longest grace of a reply, and a while in which nothing is excused. */
+/** ms of calm at the end: the longest grace, and a time without excuses. */
 const CALM_MS = 14_000;
 
-/** @throws where the system could not be started, a target did not come back, or the signal was raised */
+/** @throws if the system does not start, a target does not come back, or it is aborted */
 export async function runChaos(options: ChaosOptions): Promise<RunReport> {
   const { say = () => {}, loseRedis = false, signal = new AbortController().signal, totalMs, faults } = options;
   const random = new Random(options.seed);
@@ -125,7 +122,7 @@ async function run(options: ChaosOptions, { random, auditor, plan, system, signa
     closing.abort();
     await Promise.all([work, watching]);
     const unfinished = await awaitEnds(stage, random.fork('ends'), upAt, signal);
-    // Orders that no reply named must end as well, before the end is read.
+    // Orders that no reply named must also end before the end is read.
     const saleIds = stage.offers.map(({ saleId }) => saleId);
     while (performance.now() < upAt + auditor.rules.terminalWithinMs && !(await nothingIsReserved(system, saleIds)))
       await sleep(250, undefined, { signal });
@@ -160,7 +157,7 @@ async function run(options: ChaosOptions, { random, auditor, plan, system, signa
   }
 }
 
-/** While this process stands still, no reply is in time. */
+/** While this process is frozen, no reply is in time. */
 function watchForStalls(log: FaultLog): NodeJS.Timeout {
   let last = performance.now();
   return setInterval(() => {

@@ -1,6 +1,6 @@
 /**
- * What the auditor knows of one sale: settings over time, changes of stock, and statements about its
- * stock. They are checked at the end, when the outcome of unanswered calls is known.
+ * A sale: its settings over time, changes of stock, and statements about its stock. They are
+ * checked at the end, when the outcome of unanswered calls is known.
  */
 import type { Call, Question, QuestionOf } from './calls.ts';
 import type { FaultLog } from './fault-log.ts';

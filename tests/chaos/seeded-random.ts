@@ -1,6 +1,6 @@
 /**
- * Random numbers from a seed (sfc32). A fork depends on the seed and its name only, never on how much was drawn before: what one buyer
- * decides does not depend on when another one was answered.
+ * Random numbers from a seed (sfc32). A fork depends on the seed and its name only, so that one
+ * buyer's decisions do not depend on the replies to another.
  */
 import { createHash, randomInt } from 'node:crypto';
 
@@ -74,7 +74,7 @@ export class Random {
     return (entries.at(-1) as [Name, number])[0];
   }
 
-  /** Pauses between things that happen by themselves have this form. */
+  /** Pauses between independent events have this distribution. */
   exponential(mean: number): number {
     return -Math.log(1 - this.next()) * mean;
   }

@@ -1,4 +1,4 @@
-/** What ledger and inventory hold at the end, by SQL and commands of our own; and what the project's own audit says of it. */
+/** Ledger and inventory at the end, read without product code, and the project's own audit. */
 import { createKeys } from '@flash-sale/core/inventory/keys.ts';
 import { auditSales } from '@flash-sale/ops/audit/audit-sale.ts';
 import { connectStores } from '@flash-sale/ops/connect-stores.ts';
@@ -33,7 +33,7 @@ async function readInventory(system: ChaosSystem, saleId: string): Promise<SaleE
   return { allotment, available, reserved, sold, reservations: Number(await system.askRedis('HLEN', reservations)) };
 }
 
-/** @returns false also where an inventory does not exist */
+/** @returns false also if an inventory does not exist */
 export async function nothingIsReserved(system: ChaosSystem, saleIds: readonly string[]): Promise<boolean> {
   for (const id of saleIds) {
     const inventory = await readInventory(system, id).catch(() => null);
@@ -42,7 +42,7 @@ export async function nothingIsReserved(system: ChaosSystem, saleIds: readonly s
   return true;
 }
 
-/** @returns a line for each violation that the project's own audit finds, and for each sale that it could not check */
+/** @returns a line for each violation of the audit, and each sale that it could not check */
 export async function auditViolations(system: ChaosSystem): Promise<string[]> {
   const urls = { redisUrl: system.url('redis'), databaseUrl: system.url('postgres') };
   const { redis, pool, close } = await connectStores(urls, 'flash-sale-audit');

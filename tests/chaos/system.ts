@@ -1,6 +1,6 @@
 /**
- * The system under test: a Redis and a PostgreSQL of its own, API and worker processes, and a proxy on each way between them. Redis fsyncs
- * before it answers, and so does PostgreSQL: what was answered outlives a SIGKILL.
+ * The system under test: Redis, PostgreSQL, API and worker processes, and a proxy on each
+ * connection between them. Both servers fsync before they reply, so that replies outlive a SIGKILL.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -26,7 +26,7 @@ export const KEY_PREFIX = 'chaos';
 export const REQUEST_TIMEOUT_MS = 2_000;
 
 const RESTART_AFTER_MS = 250;
-/** PostgreSQL's children may hold its memory for a moment after it was killed. */
+/** PostgreSQL's children may hold its memory for a moment after a kill. */
 const SERVER_STARTS_MAX = 40;
 /** EX_CONFIG: the process did not find its servers. */
 const EX_CONFIG = 78;
@@ -46,7 +46,7 @@ export interface SystemOptions {
 }
 
 /**
- * An API or a worker. It is kept running while it is wanted: one that does not find its servers (code 78 before it was ready) is started
+ * An API or a worker that is kept running: one that exits with 78 before it was ready is started
  * again, as a supervisor would.
  */
 class ServiceProcess {
@@ -65,7 +65,7 @@ class ServiceProcess {
     return this.#child?.pid;
   }
 
-  /** Resolves once it is ready, however often it has to be started for that. */
+  /** Resolves once it is ready, after any number of starts. */
   start(): Promise<void> {
     this.#wanted = true;
     if (this.#child === undefined) this.#spawn();
@@ -205,7 +205,7 @@ export class ChaosSystem {
     if (pid !== undefined) signalProcess(pid, signal);
   }
 
-  /** One command, past the proxies. @throws where Redis does not answer */
+  /** One command, past the proxies. @throws if Redis does not answer */
   async askRedis(...command: [string, ...string[]]): Promise<unknown> {
     const log = createLogger('chaos', 'silent');
     const { redis, connect, close } = connectForRequests({
@@ -223,7 +223,7 @@ export class ChaosSystem {
     }
   }
 
-  /** Past the proxies. @throws where PostgreSQL does not answer */
+  /** Past the proxies. @throws if PostgreSQL does not answer */
   async askPostgres<Row extends pg.QueryResultRow>(sql: string): Promise<Row[]> {
     const client = new pg.Client({ connectionString: this.url('postgres'), connectionTimeoutMillis: 2_000 });
     client.on('error', () => {});
@@ -262,7 +262,7 @@ export class ChaosSystem {
     const main = join(root, 'apps', kind, 'src', 'main.ts');
     const start = (): ChildProcess => {
       const log = openSync(join(this.logFolder, `${name}.log`), 'a', 0o640);
-      // A group of its own: a terminal's Ctrl-C reaches us, and we end it.
+      // Its own process group: a terminal's Ctrl-C reaches us only, and we end it.
       const child = spawn(process.execPath, [main], { env, detached: true, stdio: ['ignore', log, log, 'ipc'] });
       closeSync(log);
       return child;
@@ -286,7 +286,7 @@ export class ChaosSystem {
     return address.href;
   }
 
-  /** Ports that no system hands to outgoing connections. */
+  /** Ports outside the range of outgoing connections. */
   #port(name: string): Promise<number> {
     return keptPort(join(this.#folder, 'ports', name));
   }

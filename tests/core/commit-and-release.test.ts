@@ -1,4 +1,4 @@
-/** How reservations end: calls at the same time, in chunks and in pages. Single calls are in tests/model. */
+/** How reservations end: concurrent calls, chunks and pages. Single calls are in tests/model. */
 
 import { newOrderId } from '@flash-sale/core/domain/order.ts';
 import {

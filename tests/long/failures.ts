@@ -1,4 +1,4 @@
-/** Failures of Redis in the middle of a sale: a master is killed, a master hangs and resumes, a slot moves. */
+/** Failures of Redis during a sale: a master is killed, a master hangs, a slot moves. */
 import { setTimeout as pause } from 'node:timers/promises';
 import type { OrderBatch } from '@flash-sale/core/domain/order.ts';
 import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
@@ -37,7 +37,7 @@ export async function moveSale(cluster: RedisCluster, { world, saleId, struck }:
   return cluster.moveSlot(inventory, (holder + 1) % 3);
 }
 
-/** The master is killed, with the workers frozen just before. @param behind whether its replicas lag */
+/** Kills the master, with workers frozen just before. @param behind whether its replicas lag */
 export async function killMaster(watched: WatchedRedis, { workers, struck }: Underway, behind: boolean): Promise<void> {
   if (behind) {
     await watched.cutReplicasOff();
@@ -50,9 +50,9 @@ export async function killMaster(watched: WatchedRedis, { workers, struck }: Und
 }
 
 /**
- * The master hangs (SIGSTOP) until another one has taken over and sells, and resumes. Then orders are
- * sent to it over a connection that was never cut, as from an API process behind a network partition;
- * the accepted ones are enqueued at the new master, as that process would do later.
+ * The master hangs (SIGSTOP) until another one has taken over and sells, and resumes. Then orders
+ * are sent to it over a connection that was never cut, as from an API behind a network partition;
+ * the accepted ones are enqueued at the new master, as that API would do later.
  *
  * @returns how many it accepted
  */

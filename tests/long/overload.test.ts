@@ -45,7 +45,7 @@ test('accepted buyers are as fast as without the flood, and without the bound th
   const world = await openWorld(inject('template'));
   const way = await narrowWay(new URL(world.redisUrl));
   const sale = await makeSale(world, { units: 100_000 });
-  /** Buyers order for a second; shed ones pause. @returns ms of accepted orders, and how many were shed */
+  /** Buyers order for a second; shed ones pause. @returns ms of accepted orders */
   async function run(bound: number, buyers: number): Promise<{ p50: number; p99: number; shed: number }> {
     const port = String(await freePort());
     const api = await startProcess(world, 'api', {

@@ -1,4 +1,4 @@
-/** The ledger behind PgBouncer in transaction mode: orders, migrations, audit, doctor and recovery. */
+/** The ledger behind PgBouncer in transaction mode: orders, migrations, audit, doctor. */
 import { mkdtempSync } from 'node:fs';
 import { join } from 'node:path';
 import { checkPostgres } from '@flash-sale/core/ledger/check-postgres.ts';

@@ -1,4 +1,4 @@
-/** A sale on a Redis Cluster with replicas: its master dies, or its slot moves, while a crowd orders. */
+/** A sale on a Redis Cluster with replicas: its master dies, or its slot moves. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

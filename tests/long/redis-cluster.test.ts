@@ -29,7 +29,7 @@ const settings = () => ({
 });
 const api = useApi(world, settings);
 const other = useApi(world, settings);
-useWorker(world, settings);
+const stopWorker = useWorker(world, settings);
 /** One of each node. */
 const saleIds: string[] = [];
 const connectAs = (name: string) => connectForRequests({ url: cluster.url, name, log: world.log, timeoutMs: 2_000 });
@@ -160,6 +160,7 @@ test('a connection for requests reaches every node at the first try', async () =
 });
 
 test('without a node, its commands fail at once, the others answer, and one log line says so', async () => {
+  await Promise.all([api.close(), other.close(), stopWorker()]);
   const name = 'one-node-away';
   const { redis, connect, close } = connectAs(name);
   await connect();

@@ -6,7 +6,7 @@ import type { World } from './world.ts';
 /** Two snapshots in a row are enough where nothing else runs. */
 export const AUDIT_BOUNDS = { snapshots: 2, pauseMs: 10, closedMs: 100 };
 
-/** Constraints keep most violations out. A ledger that was restored or mended by hand may have them all the same. */
+/** Constraints prevent most violations; a ledger mended by hand may have them. */
 export async function allowAnyRow({ pool }: World): Promise<void> {
   const { rows } = await pool.query<{ table: string; name: string }>(
     `SELECT conrelid::regclass::text AS table, conname AS name FROM pg_constraint

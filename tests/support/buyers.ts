@@ -5,12 +5,12 @@ import { ADMIN_TOKEN } from './running-system.ts';
 
 export interface Reply {
   readonly buyerId: string;
-  /** 0: the connection broke, or there was no reply in time. The buyer knows nothing. */
+  /** 0: the connection broke, or no reply came in time. */
   readonly status: number;
   /** The problem's code, or the order's status; BROKEN. */
   readonly code: string;
   readonly orderId: string | null;
-  /** Seconds; NaN where the reply has no such header. */
+  /** Seconds, or NaN. */
   readonly retryAfter: number;
   /** performance.now() */
   readonly sentAt: number;
@@ -106,11 +106,11 @@ export interface Crowd {
   readonly accepted: ReadonlySet<string>;
   readonly isOver: () => boolean;
   readonly ended: Promise<void>;
-  /** No further buyer comes. Those who wait for a reply get it. */
+  /** No further buyer starts. Pending replies are awaited. */
   stop(): Promise<void>;
 }
 
-/** What a patient buyer waits for to end. */
+/** Codes after which a patient buyer retries. */
 export const PASSING = /^(BROKEN|SALE_RECOVERING|SALE_PAUSED|INVENTORY_UNAVAILABLE|SOLD_OUT)$/;
 const RETRY_WITHIN_MS = 60_000;
 
@@ -138,7 +138,7 @@ export function startCrowd(options: CrowdOptions): Crowd {
         if (reply.code === 'SOLD_OUT') soldOut += 1;
         if (reply.code === 'accepted' && reply.orderId) accepted.add(reply.orderId);
         options.onReply?.(replies.length);
-        // Without a pause, a crowd without replies would keep the server from coming back.
+        // Without a pause, retries would keep the server from recovering.
         if (reply.status === 0) await pause(retryMs);
         if (stopped || (untilSoldOut && soldOut >= connections)) break;
         if (!retry?.test(reply.code) || performance.now() > giveUpAt) break;
@@ -170,7 +170,7 @@ export async function sendCrowd(options: CrowdOptions & { readonly buyers: numbe
   return replies;
 }
 
-/** @returns the longest time in ms in which no order was accepted, from `from` to the last one that was */
+/** @returns the longest time in ms without an accepted order, from `from` to the last one */
 export function longestSilenceMs(replies: readonly Reply[], from: number): number {
   const acceptedAt = withCode(replies, 'accepted').map(({ sentAt, milliseconds }) => sentAt + milliseconds);
   const times = [from, ...acceptedAt.filter((at) => at > from).toSorted((a, b) => a - b)];

@@ -1,4 +1,4 @@
-/** Certificates for tests, made with openssl: CAs of one's own, and a server's for the name localhost only, not for 127.0.0.1. */
+/** Certificates made with openssl: own CAs, and a server's for localhost, not for 127.0.0.1. */
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -7,9 +7,9 @@ const NEW_KEY = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes
 const SOON = ['-days', '2'];
 
 /**
- * Writes into the folder: NAME.pem and NAME.key of each CA, and server.pem and server.key, signed by the first one.
+ * Writes NAME.pem and NAME.key of each CA, and server.pem and server.key signed by the first.
  *
- * @throws where openssl is not there, with what it said
+ * @throws openssl's message if it is missing
  */
 export function makeCertificates(folder: string, cas: readonly [string, ...string[]]): void {
   const openssl = (...args: string[]) => execFileSync('openssl', args, { cwd: folder, stdio: 'pipe' });
@@ -21,7 +21,7 @@ export function makeCertificates(folder: string, cas: readonly [string, ...strin
   openssl('x509', '-req', '-in', 'server.csr', ...signed, ...SOON, '-out', 'server.pem');
 }
 
-/** Lines of redis.conf, of a server and of a sentinel alike. @param ca the one that signed the server's */
+/** Lines of redis.conf for servers and sentinels. @param ca that signed the certificate */
 export function tlsConfig(folder: string, ca: string, port: number): string[] {
   return [
     `tls-port ${port}`,

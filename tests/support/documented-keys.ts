@@ -1,4 +1,4 @@
-/** Which Redis keys are documented (docs/reference.md). Nothing that a buyer sends may create another one. */
+/** Documented Redis keys (docs/reference.md). No input of buyers may create another one. */
 import { SALE_ID_PATTERN } from '@flash-sale/core/domain/sale.ts';
 import type { World } from './world.ts';
 

@@ -1,4 +1,4 @@
-/** What a test file starts before its first test and closes after its last one, and a client of the API. */
+/** What a test file opens before its tests and closes after them, and a client of the API. */
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -41,12 +41,19 @@ export function useApi(world: World, settings?: () => Settings): TestApi {
   return api;
 }
 
-export function useWorker(world: World, settings?: () => Settings): void {
-  let worker: { stop(): Promise<void> };
+/** @returns stops it before the end of the file */
+export function useWorker(world: World, settings?: () => Settings): () => Promise<void> {
+  let worker: { stop(): Promise<void> } | undefined;
   beforeAll(async () => {
     worker = await startWorkerHere(world, settings?.());
   });
-  afterAll(() => worker.stop());
+  const stop = async () => {
+    const running = worker;
+    worker = undefined;
+    await running?.stop();
+  };
+  afterAll(stop);
+  return stop;
 }
 
 export function useFolder(): { readonly path: string } {
@@ -118,6 +125,7 @@ export type TestApi = Awaited<ReturnType<typeof openApi>>;
 /** An API on a port of its own. */
 async function openApi(world: World, settings: Settings = {}) {
   const api: RunningApi = await startApi(world, settings);
+  let closing: Promise<void> | undefined;
   let metrics: Awaited<ReturnType<typeof api.connections.metrics.listen>> | undefined;
   return {
     ...api,
@@ -138,9 +146,11 @@ async function openApi(world: World, settings: Settings = {}) {
       metrics ??= await api.connections.metrics.listen({ host: '127.0.0.1', port: 0 });
       return (await ask(`http://127.0.0.1:${metrics.port}/metrics`)).text;
     },
-    async close() {
+    /** Again without effect. */
+    close() {
+      closing ??= api.close();
       metrics?.close();
-      await api.close();
+      return closing;
     },
   };
 }

@@ -10,7 +10,7 @@ import { findProgram, startProgram } from './program.ts';
 export const findHaproxy = (): Promise<UnpackedProgram> =>
   findProgram('haproxy', { majorMin: 2, versionArg: '-v', libraries: /^lib/ });
 
-/** Milliseconds between two health checks; a process that fails two in a row gets no further request. */
+/** ms between two health checks; a process that fails two in a row gets no requests. */
 const CHECK_MS = 100;
 
 export interface Balancer {
@@ -20,8 +20,8 @@ export interface Balancer {
 }
 
 /**
- * Spreads requests over those of the ports whose /health/ready says 200. It retries nothing and reuses every connection that it may: a
- * buyer sees all that goes wrong behind it.
+ * Spreads requests over the ports whose /health/ready says 200. It retries nothing and reuses every
+ * connection, so that buyers see every fault behind it.
  */
 export function startBalancer(program: UnpackedProgram, port: number, behind: number[]): Promise<Balancer> {
   const config = `defaults
@@ -48,11 +48,10 @@ ${behind.map((one) => `  server api-${one} 127.0.0.1:${one}`).join('\n')}
 export const SHIPPED_CONFIG = join(root, 'deploy/docker/haproxy.cfg');
 
 /**
- * The proxy of the containers, by its own file. Only where it listens and where it finds the APIs is changed.
+ * The containers' proxy with its own file; only its addresses are changed.
  *
- * @param ports where buyers come in, and where its own health is asked for
- * @param gateways GATEWAY_ADDRESSES
- * @throws where a line that must be changed is not in the file, or HAProxy exits
+ * @param ports for buyers, and for its own health @param gateways GATEWAY_ADDRESSES @throws if a
+ * line to change is missing, or HAProxy exits
  */
 export function startShippedProxy(
   program: UnpackedProgram,

@@ -1,4 +1,4 @@
-/** An issuer of tokens in a test: makes them, and serves its key set, which can be rotated, delayed and taken away. */
+/** A token issuer: signs tokens and serves keys, which can be rotated, delayed and removed. */
 import type { webcrypto } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
@@ -24,7 +24,7 @@ export async function makeSigner(alg: Algorithm, kid: string): Promise<Signer> {
   };
 }
 
-/** A token that is good for five minutes, but for what is changed. */
+/** A token that is valid for five minutes, except for what is changed. */
 export async function sign(
   key: webcrypto.CryptoKey | Uint8Array,
   header: Record<string, unknown> & { alg: string },
@@ -40,7 +40,7 @@ export interface KeyHost {
   readonly url: string;
   /** What it serves; a text is sent as it stands. */
   keys: JWK[] | string;
-  /** How it answers. silent: not at all; dripping: a byte at a time, without an end. */
+  /** silent: no reply; dripping: a byte at a time, without an end. */
   manner: 'well' | 'silent' | 'broken' | 'redirecting' | 'dripping';
   /** How often it was asked. */
   readonly asked: number;

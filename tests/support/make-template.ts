@@ -1,4 +1,4 @@
-/** Runs once before all test files: makes the database that each file's own is cloned from, and compiles the services. */
+/** Runs once: makes the database that each file's is cloned from, and compiles the services. */
 
 import type { TestProject } from 'vitest/node';
 import { warmCompileCache } from './running-system.ts';

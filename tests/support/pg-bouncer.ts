@@ -5,11 +5,11 @@ import pg from 'pg';
 import { freePort } from './free-port.ts';
 import { findProgram, startProgram } from './program.ts';
 
-/** What our pools ask for as they connect, and PgBouncer must let pass without carrying it to the server. */
+/** Parameters of our pools that PgBouncer must accept without passing them on. */
 const LET_PASS = 'extra_float_digits,statement_timeout,lock_timeout,idle_in_transaction_session_timeout';
 
 export interface PgBouncer {
-  /** The same address, by way of it. */
+  /** The same address, through it. */
   by(databaseUrl: string): string;
   stop(): Promise<void>;
 }

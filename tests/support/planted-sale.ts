@@ -1,6 +1,4 @@
-/**
- * A sale whose records a test writes by hand, step by step as the system would: so that a test can leave a step out, and see who notices.
- */
+/** A sale whose records a test writes step by step, so that it can leave a step out. */
 import { newOrderId } from '@flash-sale/core/domain/order.ts';
 import type { SaleKeys } from '@flash-sale/core/inventory/keys.ts';
 import type { NewSale, SaleStore } from '@flash-sale/core/ledger/sale-store.ts';
@@ -16,7 +14,7 @@ const ORDER_AGE_MS = 10;
 export class PlantedSale {
   readonly id: string;
   readonly keys: SaleKeys;
-  /** Orders that it has from the beginning: one of ann's under the key "k1", one of cy's, one of dee's. */
+  /** Its first orders: one of ann's under the key "k1", one of cy's, one of dee's. */
   confirmed = '';
   reserved = '';
   rejected = '';
@@ -30,7 +28,7 @@ export class PlantedSale {
     this.#capped = capped;
   }
 
-  /** ann holds a unit and bob two, cy has one reserved, dee was rejected. Jobs are still there for cy. */
+  /** ann has a unit and bob two, cy has one reserved with a waiting job, dee was rejected. */
   static async make(world: World, wanted: Partial<NewSale> = {}): Promise<PlantedSale> {
     count += 1;
     const sale = await makeSale(world, { id: `planted${count}`, ...wanted });

@@ -1,4 +1,4 @@
-/** Programs that tests run: on PATH, unpacked earlier, or from a Debian package without installing anything. */
+/** Programs that tests run: on PATH, or unpacked from a Debian package. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync } from 'node:fs';
@@ -9,9 +9,8 @@ import { root } from '../tidy/source-files.ts';
 import { eventually } from './world.ts';
 
 /**
- * @param name of Debian's package and of its program
- * @param libraries packages of libraries that it needs
- * @throws with a sentence that says how to get it
+ * @param name of Debian's package and its program @param libraries packages that it needs @throws
+ * with how to get it
  */
 export async function findProgram(
   name: string,
@@ -40,8 +39,7 @@ export interface RunningProgram {
 }
 
 /**
- * @param options.answers whether it is up; asked until it is
- * @throws where it exits before, with its output
+ * @param options.answers whether it is up; asked until it is @throws with its output if it exits
  */
 export async function startProgram(
   program: UnpackedProgram,

@@ -68,7 +68,7 @@ export function copyMonitoring(ports: MonitoringPorts, everyS: number, change: (
 }
 
 export interface Prometheus {
-  /** @returns the samples of an instant query, now. @throws where it cannot be read or carried out */
+  /** @returns the samples of an instant query. @throws if it is refused */
   query(expression: string): Promise<AnyJson[]>;
   /** Every rule of every group, as the server sees it. */
   rules(): Promise<AnyJson[]>;

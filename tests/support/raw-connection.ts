@@ -29,7 +29,7 @@ export function openRaw(port: number, text = ''): RawConnection {
   return connection;
 }
 
-/** @returns what is received until the server closes the connection, or nothing came for `quietMs` */
+/** @returns what is received until the server closes, or nothing comes for `quietMs` */
 export async function sendRaw(port: number, text: string, quietMs = 1_000): Promise<string> {
   const connection = openRaw(port, text);
   const closed = once(connection.socket, 'close');

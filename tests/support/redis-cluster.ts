@@ -1,7 +1,4 @@
-/**
- * A Redis Cluster of its own on loopback, for tests and the bench: so many masters, the slots shared out evenly, and as many replicas as are
- * asked for. Each node is a private Redis as `npm start` runs one (append-only file, password), with `cluster-enabled yes`.
- */
+/** A Redis Cluster on loopback, of private Redis servers (append-only file, password). */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { findRedis } from '@flash-sale/launcher/find-redis.ts';
@@ -23,11 +20,11 @@ export interface RedisCluster {
   readonly nodes: readonly PrivateServer[];
   /** A plain connection to each node, in the order of `nodes`. */
   readonly clients: readonly Redis[];
-  /** Which of `nodes` had the slot of a key at the beginning. */
+  /** Index of the node that had the slot of a key at the beginning. */
   nodeOf(key: string): Promise<number>;
-  /** Which of `nodes` has it now, by the word of one that is asked. */
+  /** Index of the node that has it now, according to the asked one. */
   holderOf(key: string, asked?: number): Promise<number>;
-  /** Moves the slot of a key to another master, key by key, as `redis-cli --cluster reshard` does. @returns keys that were moved */
+  /** Moves the slot of a key, as `redis-cli --cluster reshard` does. @returns keys moved */
   moveSlot(key: string, to: number): Promise<number>;
   stop(): Promise<void>;
 }
@@ -41,7 +38,7 @@ export async function startRedisCluster(options: {
 }): Promise<RedisCluster> {
   const { folder, distFolder, masters, replicas = 0 } = options;
   const found = await findRedis({ distFolder });
-  // The nodes tell each other and us where they are: a container would tell an address of its own.
+  // Nodes announce their addresses: a container would announce its own.
   if (found.kind !== 'binary') throw new Error('A cluster needs a redis-server on this machine, not one in Docker.');
   const nodes: PrivateServer[] = [];
   const clients: Redis[] = [];
@@ -63,7 +60,7 @@ export async function startRedisCluster(options: {
         `cluster-node-timeout ${NODE_TIMEOUT_MS}`,
         `masterauth ${PASSWORD}`,
         'repl-diskless-sync-delay 0',
-        // A node that met no other does not know its own address, and tells none.
+        // A node that met no other does not know its address.
         'cluster-announce-ip 127.0.0.1',
       ];
       nodes.push(await startPrivateRedis({ folder: ofNode, distFolder, found, restart: false, config }));
@@ -102,7 +99,7 @@ export async function startRedisCluster(options: {
   }
 }
 
-/** Shares the slots out, introduces the nodes to the first one, and waits until each says that all is well. */
+/** Assigns the slots, introduces the nodes, and waits until each reports ok. */
 async function formCluster(
   clients: readonly Redis[],
   nodes: readonly PrivateServer[],
@@ -128,7 +125,7 @@ async function formCluster(
   });
 }
 
-/** The nodes behind the masters follow one each, and have all that it has when this returns. */
+/** The other nodes replicate one master each, and are in step when this returns. */
 async function addReplicas(clients: readonly Redis[], masters: number): Promise<void> {
   for (const [i, client] of clients.slice(masters).entries())
     await client.cluster('REPLICATE', (await clients[i]?.cluster('MYID')) as string);

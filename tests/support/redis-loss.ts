@@ -1,4 +1,4 @@
-/** A Redis of one's own, behind a proxy, that loses what it has while a sale goes on. */
+/** A Redis behind a proxy that loses data during a sale. */
 import { cpSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -11,18 +11,18 @@ import { TcpProxy } from './tcp-proxy.ts';
 import { eventually } from './world.ts';
 
 /**
- * restart: SIGKILL, and started again with its own file. restored: started again with a file of a second ago, as after a loss of power with
- * `appendfsync everysec`. failover: a replica that is a second behind takes over. flushall: emptied.
+ * restart: SIGKILL, and started with its own file. restored: with a file of a second ago, as after
+ * a power loss. failover: a replica that lags by a second takes over. flushall: emptied.
  */
 export type Loss = 'restart' | 'restored' | 'failover' | 'flushall';
 
-/** Milliseconds for which a replica hears nothing, and for which the worker stands still, before the loss. */
+/** ms for which a replica lags, and for which workers freeze, before the loss. */
 const BEHIND_MS = 700;
 const FROZEN_MS = 300;
 
 export interface LosableRedis {
   readonly url: string;
-  /** Just before it the workers stand still: what is accepted meanwhile is in Redis only. */
+  /** Workers freeze just before: orders accepted meanwhile are in Redis only. */
   lose(loss: Loss, underway: Underway): Promise<void>;
   stop(): Promise<void>;
 }
@@ -49,7 +49,7 @@ export async function startLosableRedis(folder: string, appendfsync: 'always' | 
   url.port = String(proxy.port);
   const [data, copy] = [join(folder, 'first', 'redis'), join(folder, 'copy')];
 
-  /** One that is in step, and hears nothing from now on. */
+  /** A replica that is in step, and receives nothing from now on. */
   async function startReplica(): Promise<{ port: number; takeOver(): Promise<void> }> {
     // The same password: a client that fails over keeps its own.
     cpSync(join(folder, 'first', 'secrets'), join(folder, 'replica', 'secrets'), { recursive: true });

@@ -1,6 +1,6 @@
 /**
- * A master, its replicas and the sentinels that watch them, on loopback, for tests. Each server is a private Redis as `npm start` runs one
- * (append-only file, password); the sentinels have a password of their own.
+ * A master, replicas and sentinels on loopback. Servers are private Redis servers (append-only
+ * file, password); sentinels have a password of their own.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -20,7 +20,7 @@ export const MASTER = 'the-inventory';
 const DOWN_AFTER_MS = 1_000;
 const FAILOVER_TIMEOUT_MS = 6_000;
 
-/** As recommended: a master without a replica accepts no writes after two seconds at the latest. */
+/** A master without a replica accepts no writes after two seconds. */
 export const MIN_REPLICAS = ['min-replicas-to-write 1', 'min-replicas-max-lag 2'];
 
 export interface WatchedRedis {
@@ -30,9 +30,9 @@ export interface WatchedRedis {
   readonly servers: readonly PrivateServer[];
   /** A plain connection to each server. */
   readonly clients: readonly Redis[];
-  /** Port of the server that the sentinels call the master, by the word of the first one of them. */
+  /** Port of the master, according to the first sentinel. */
   masterPort(): Promise<number>;
-  /** From here on the replicas hear nothing of the first server, over a connection that is still up. */
+  /** The replicas receive nothing from now on, over a connection that stays up. */
   cutReplicasOff(): Promise<void>;
   /** All servers and all sentinels are gone. */
   end(): Promise<void>;
@@ -113,7 +113,7 @@ export async function startWatchedRedis(options: {
         const way = await TcpProxy.listen(await freePort(), masterPort);
         ways.push(way);
         for (const replica of clients.slice(1, servers.length)) await replica.replicaof('127.0.0.1', way.port);
-        // The same data, from where they were: a partial resync.
+        // They continue from where they were: a partial resync.
         for (const replica of clients.slice(1, servers.length))
           await eventually('a replica goes on over the other way', 10_000, async () =>
             (await replica.info('replication')).includes('master_link_status:up'),

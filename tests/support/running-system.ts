@@ -100,8 +100,7 @@ export async function warmCompileCache(): Promise<void> {
 }
 
 /**
- * Starts apps/<name>/src/main.ts as a process and waits until it says that it is ready. It is killed
- * with its world, if it runs then.
+ * Starts apps/<name>/src/main.ts as a process. Resolves when it is ready. Killed with its world.
  */
 export async function startProcess(
   world: Pick<World, 'redisUrl' | 'databaseUrl' | 'prefix'> & Partial<Pick<World, 'onClose'>>,

@@ -1,4 +1,4 @@
-/** A sale with a crowd, in whose middle something happens to Redis: what was accepted, what was lost, and how every order ended. */
+/** A sale with a crowd during which Redis fails: which orders were lost, and how each ended. */
 import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -17,16 +17,16 @@ import { ADMIN_TOKEN, type ServiceProcess, startProcess } from './running-system
 import { makeSale } from './sales.ts';
 import { eventually, openWorld, type World } from './world.ts';
 
-/** Replies that may be on their way at a time. */
+/** Replies pending at a time. */
 const CONNECTIONS = 50;
-/** Seconds that the crowd would need for all units, so that something is left when it happens. */
+/** Seconds that the crowd would need for all units. */
 const SALE_LASTS_S = 6;
-/** Milliseconds for the rest of the sale, with a failover in it. */
+/** ms for the rest of the sale, with a failover. */
 const SOLD_WITHIN_MS = 30_000;
-/** Milliseconds after which nothing of the sale may be under way any more: job locks, orphans and a failover lie within it. */
+/** ms after which every order must have ended, after job locks, orphans and a failover. */
 const SETTLED_WITHIN_MS = 60_000;
 
-/** What is there as it happens. */
+/** The system at the time of the failure. */
 export interface Underway {
   readonly world: World;
   readonly saleId: string;
@@ -34,7 +34,7 @@ export interface Underway {
   readonly workers: readonly ServiceProcess[];
   /** Accepted by now. */
   readonly accepted: ReadonlySet<string>;
-  /** To be called in the moment in which it happens. */
+  /** To be called at the moment of the failure. */
   struck(): void;
 }
 
@@ -43,19 +43,19 @@ export interface SaleEnd {
   readonly accepted: ReadonlySet<string>;
   /** Of every order in the ledger: why it was rejected, or its status. */
   readonly outcomes: ReadonlyMap<string, string>;
-  /** Accepted orders that the ledger did not have when it happened, and replies that were on their way. */
+  /** Accepted orders that the ledger lacked at the failure, and pending replies. */
   readonly atRisk: number;
-  /** Of the accepted: in neither place once all was settled. */
+  /** Accepted orders in neither store once everything was settled. */
   readonly lost: number;
-  /** Of the lost: confirmed after all, by `npm run recover:orders`. */
+  /** Lost orders that `npm run recover:orders` confirmed. */
   readonly recovered: number;
-  /** Of the accepted, still without an end after that. */
+  /** Accepted orders without an outcome after that. */
   readonly forgotten: number;
   /** In the ledger, of all. */
   readonly confirmed: number;
-  /** Milliseconds without an accepted order, at the longest, from then on. */
+  /** Longest time in ms without an accepted order after the failure. */
   readonly closedMs: number;
-  /** Of the inventory in the end; 1: it was never rebuilt. */
+  /** The inventory's final epoch; 1: it was never rebuilt. */
   readonly epoch: number;
   /** Of the audit. */
   readonly faults: readonly string[];
@@ -64,15 +64,18 @@ export interface SaleEnd {
 interface Options {
   readonly template: string;
   readonly redisUrl: string;
-  /** The way that the processes take to the ledger, where it is not the direct one: of the database with this name. */
+  /** Address of a database through a pooler, if processes use one. */
   readonly ledgerBy?: (databaseUrl: string) => string;
   readonly units: number;
-  /** Units that are confirmed when it happens. */
+  /** Units that are confirmed at the failure. */
   readonly after: number;
   readonly happens: (underway: Underway) => Promise<void>;
   /** API processes, and as many workers. Default: 2. */
   readonly processes?: number;
-  /** When `npm run recover:orders` runs: in a pause just after it happened, as docs/runbook.md says, or once all is sold out (default). */
+  /**
+   * When `npm run recover:orders` runs: in a pause after the failure (docs/runbook.md), or at the
+   * end (default).
+   */
   readonly recovers?: 'in a pause' | 'sold out';
 }
 
@@ -90,7 +93,7 @@ export async function sellThrough(options: Options): Promise<SaleEnd> {
     const sale = await makeSale(at, { units, perBuyerLimit: 1 });
     const servers = { redisUrl, databaseUrl, prefix: world.prefix };
     const ports = await Promise.all(Array.from({ length: options.processes ?? 2 }, freePort));
-    // So that there are buckets: where slots move, they move, too.
+    // Buckets exist, and move with slots.
     const settings = { RATE_LIMIT_TOKENS: '1000', REQUEST_TIMEOUT_MS: '1000', ORPHAN_AGE_MS: '2000' };
     const apis = await Promise.all(
       ports.map((port) => startProcess(servers, 'api', { ...settings, PORT: String(port) })),
@@ -172,7 +175,7 @@ export async function sellThrough(options: Options): Promise<SaleEnd> {
   }
 }
 
-/** Sends the operator's command until it is carried out. @throws where it is not in time */
+/** Sends an operator's command until it succeeds. @throws if it does not in time */
 async function operate(urls: readonly string[], saleId: string, command: 'pause' | 'resume'): Promise<void> {
   const headers = { authorization: `Bearer ${ADMIN_TOKEN}` };
   await eventually(`the sale is told to ${command}`, SOLD_WITHIN_MS, async () => {
@@ -181,7 +184,7 @@ async function operate(urls: readonly string[], saleId: string, command: 'pause'
   });
 }
 
-/** What the processes said last, without the lines of orders. */
+/** Last log lines of the processes, without those about orders. */
 function lastWords(processes: readonly ServiceProcess[]): string {
   const ofOne = ({ output }: ServiceProcess): string[] =>
     output()
@@ -193,7 +196,7 @@ function lastWords(processes: readonly ServiceProcess[]): string {
 
 type Servers = { readonly redisUrl: string; readonly databaseUrl: string; readonly prefix: string };
 
-/** Runs the documented command over the logs of every API process. @throws where an order that it found did not end */
+/** Runs the command over the logs of all APIs. @throws if a recovered order did not end */
 async function recoverOrders(servers: Servers, apis: readonly ServiceProcess[], folder: string): Promise<void> {
   const logs = apis.map(({ output }, i) => {
     const file = join(folder, `api-${i + 1}.log`);
@@ -210,7 +213,7 @@ async function recoverOrders(servers: Servers, apis: readonly ServiceProcess[], 
   });
 }
 
-/** @returns what `npm run audit:sale` would find fault with, over the addresses that the processes have */
+/** @returns violations of the audit, over the addresses of the processes */
 async function audit({ redisUrl, databaseUrl }: Servers, { keys }: World, saleId: string): Promise<string[]> {
   const { redis, pool, close } = await connectStores({ redisUrl, databaseUrl }, 'flash-sale-audit');
   try {

@@ -1,4 +1,4 @@
-/** Loaded before a main (`node --import`): this process believes in another time, CLOCK_SHIFT_MS later than it is. */
+/** Loaded with `node --import`: shifts this process's clock by CLOCK_SHIFT_MS. */
 const shiftMs = Number(process.env.CLOCK_SHIFT_MS);
 const trueNow = Date.now;
 

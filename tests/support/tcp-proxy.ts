@@ -1,6 +1,6 @@
 /**
- * A TCP proxy with faults: slow, black-holed (bytes and ends of connections are kept back), cut (RST to
- * both sides), refused, or half-open (one side is gone, and the other gets neither FIN nor RST).
+ * A TCP proxy with faults: slow, black-holed (bytes and ends are kept back), cut (RST to both
+ * sides), refused, or half-open (one side is gone without FIN or RST to the other).
  */
 import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
@@ -72,7 +72,7 @@ class Lane {
     if (!this.#to.destroyed && this.#to.writable) this.#to.write(item.bytes);
   }
 
-  /** Whatever waits is thrown away, and nothing is carried any more; what still comes is taken and forgotten. */
+  /** Discards what waits and what still arrives. */
   stop(): void {
     this.#over = true;
     clearTimeout(this.#timer);
@@ -89,7 +89,7 @@ interface Link {
 
 export class TcpProxy {
   readonly #links = new Set<Link>();
-  /** Sides that were left open when the other one went away without a word, and which side each is. */
+  /** Sides left open when the other one vanished. */
   readonly #orphans = new Map<Socket, 'near' | 'far'>();
   readonly #delayMs: Record<Direction, number> = { up: 0, down: 0 };
   readonly #held: Record<Direction, boolean> = { up: false, down: false };
@@ -142,13 +142,13 @@ export class TcpProxy {
     for (const link of this.#links) link.lanes[direction].delayMs = delayMs;
   }
 
-  /** Takes everything and carries nothing, for connections that are there and those that come. */
+  /** Black hole: accepts bytes and passes on none, also on new connections. */
   hold(direction: Direction): void {
     this.#held[direction] = true;
     for (const link of this.#links) link.lanes[direction].held = true;
   }
 
-  /** What was held arrives now, in its order. */
+  /** Held bytes arrive now, in order. */
   release(direction: Direction): void {
     this.#held[direction] = false;
     for (const link of this.#links) {
@@ -170,7 +170,7 @@ export class TcpProxy {
   }
 
   /**
-   * Half-open: every connection loses one side, and the side that stays does not notice. New connections work.
+   * Half-open: every connection loses one side, and the other does not notice. New ones work.
    *
    * @param stays near: the process believes in its connection; far: the server does
    */
@@ -188,7 +188,7 @@ export class TcpProxy {
     this.#links.clear();
   }
 
-  /** Connections that the process still believes in, and that are gone. */
+  /** Connections that the process believes in and that are gone. */
   get orphans(): number {
     return [...this.#orphans.values()].filter((side) => side === 'near').length;
   }
@@ -202,7 +202,7 @@ export class TcpProxy {
     return this.#links.size;
   }
 
-  /** Nobody listens any more: new connections are refused. Those that are there are cut. */
+  /** New connections are refused, existing ones cut. */
   async refuse(): Promise<void> {
     const server = this.#server;
     this.#server = undefined;
@@ -217,14 +217,14 @@ export class TcpProxy {
       try {
         await this.#listen();
       } catch (error) {
-        // Somebody's outgoing connection may have the port for a moment.
+        // An outgoing connection may use the port for a moment.
         if (attempt === 100) throw error;
         await new Promise((resolve) => setTimeout(resolve, 50));
       }
     }
   }
 
-  /** Carries again as if nothing had been. */
+  /** Ends every fault. */
   async heal(): Promise<void> {
     for (const direction of ['up', 'down'] as const) {
       this.delay(direction, 0);
@@ -241,7 +241,7 @@ export class TcpProxy {
   }
 }
 
-/** A proxy before a server; it is closed with the world. @returns it, and the server's address through it */
+/** A proxy that is closed with the world. @returns it, and the server's address through it */
 export async function proxyBefore(world: World, serverUrl: string): Promise<{ proxy: TcpProxy; url: string }> {
   const url = new URL(serverUrl);
   const proxy = await TcpProxy.listen(await freePort(), Number(url.port));

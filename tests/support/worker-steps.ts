@@ -77,7 +77,7 @@ export function workerSteps({ redis, pool, keys, log }: Pick<World, 'redis' | 'p
         ])
       ).rows,
 
-    /** As if another Redis had loaded the file of this one: the keys are there, the instance id differs. */
+    /** As if another Redis had loaded this one's file: only the instance id differs. */
     otherInstance: (saleId: string): Promise<number> =>
       redis.hset(keys.sale(saleId).inventory, 'instance_id', 'f'.repeat(40)),
 

@@ -1,6 +1,6 @@
 /**
- * A world for a test file or a test: keys under a random prefix, and a database cloned from a migrated
- * template. Nothing that is already in the Redis or the PostgreSQL is touched.
+ * A world for a test file or a test: a random key prefix, and a database cloned from a migrated
+ * template. Nothing else in the Redis or the PostgreSQL is touched.
  */
 import { randomBytes } from 'node:crypto';
 import { createKeys, type Keys } from '@flash-sale/core/inventory/keys.ts';
@@ -24,7 +24,7 @@ export interface World {
   close(): Promise<void>;
 }
 
-/** The servers that the test run was given. @throws when the tests were not started by the project's own command */
+/** Servers of this test run. @throws if it was not started by the project's own command */
 export function testServers(): { redisUrl: string; databaseUrl: string } {
   const { TEST_REDIS_URL: redisUrl, TEST_DATABASE_URL: databaseUrl } = process.env;
   if (!redisUrl || !databaseUrl) {
@@ -33,7 +33,7 @@ export function testServers(): { redisUrl: string; databaseUrl: string } {
   return { redisUrl, databaseUrl };
 }
 
-/** Makes the migrated template that worlds are cloned from. @returns its name, and how to drop it */
+/** Makes the migrated template of all worlds. @returns its name, and how to drop it */
 export async function makeTemplate(): Promise<{ name: string; drop(): Promise<void> }> {
   const { databaseUrl } = testServers();
   const name = `template_${randomBytes(6).toString('hex')}`;
@@ -42,7 +42,7 @@ export async function makeTemplate(): Promise<{ name: string; drop(): Promise<vo
   return { name, drop: () => onServer(databaseUrl, `DROP DATABASE IF EXISTS ${name} WITH (FORCE)`) };
 }
 
-/** @param ownRedisUrl a Redis of the test's own, that it may stop and kill */
+/** @param ownRedisUrl a Redis that the test may stop and kill */
 export async function openWorld(template: string, ownRedisUrl?: string): Promise<World> {
   const servers = testServers();
   const { databaseUrl: serverUrl } = servers;
@@ -114,7 +114,7 @@ function withDatabase(url: string, name: string): string {
   return changed.href;
 }
 
-/** Asks until the answer is true. @throws after `withinMs`, naming what was waited for */
+/** Asks until the answer is true. @throws after `withinMs`, naming the condition */
 export async function eventually(what: string, withinMs: number, ask: () => Promise<boolean> | boolean): Promise<void> {
   const deadline = Date.now() + withinMs;
   while (!(await ask())) {

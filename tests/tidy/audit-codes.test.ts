@@ -1,4 +1,4 @@
-/** Codes of the audit: each is planted by a test, and the runbook says what to do. `npm run audit:sale -- --codes` explains them. */
+/** Each code of the audit is planted by a test and explained in the runbook. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { CODES } from '@flash-sale/ops/audit/audit-report.ts';

@@ -1,4 +1,4 @@
-/** The checks of `pnpm check`, so that `npm test` is the one command that says whether all is well. */
+/** The checks of `pnpm check`, so that `npm test` alone shows that all is well. */
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';

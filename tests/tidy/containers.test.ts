@@ -1,4 +1,4 @@
-/** compose.yaml and Dockerfile: limits and hardening of every service, and that the files they name exist. */
+/** compose.yaml and Dockerfile: limits, hardening, and that the files they name exist. */
 import { existsSync, readFileSync } from 'node:fs';
 import { join, posix } from 'node:path';
 import { SettingsSchema } from '@flash-sale/core/config/settings.ts';
@@ -92,7 +92,7 @@ test('only the proxy is open to more than this machine, and only where HOST says
   expect(beyond).toEqual(['proxy ${HOST:-127.0.0.1}:${PORT:-5001}:5001']);
   for (const name of ['redis', 'postgres']) expect(compose.services[name].networks).toEqual(['servers']);
   expect(compose.networks.servers.internal).toBe(true);
-  // On the host's network: it listens on the bridge to the containers only.
+  // On the host's network it listens on the containers' bridge only.
   const onHost = services.filter(([, { network_mode: mode }]) => mode === 'host');
   expect(onHost.map(([name, { command }]) => [name, command.at(-1)])).toEqual([
     ['node-exporter', '--web.listen-address=172.17.0.1:9100'],

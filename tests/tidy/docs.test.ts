@@ -1,4 +1,4 @@
-/** Docs against code: links, settings, keys, guarantees, failure modes, commands, and the width of tables. */
+/** Docs against code: links, keys, guarantees, failure modes, commands, widths. */
 
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
@@ -139,7 +139,7 @@ test('pages that the code names exist', () => {
   expect(named.filter(({ page }) => !existsSync(join(root, page)))).toEqual([]);
 });
 
-/** Words that a page may have: a longer one is read by nobody. */
+/** Most words of a page. */
 const WORDS_MAX = {
   'README.md': 700,
   'CONTRIBUTING.md': 900,
@@ -170,7 +170,7 @@ test('no table is wider than 100 columns', () => {
 
 test('what an operator types, or is told to type, needs npm alone: pnpm is on no PATH', () => {
   const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
-  // Those that fetch what they need by themselves.
+  // Commands that fetch what they need.
   const names = Object.keys(scripts).filter((name) => scripts[name]?.includes('.mjs'));
   expect(names).toEqual(
     expect.arrayContaining(['backup', 'restore', 'recover:orders', 'audit:sale', 'doctor', 'migrate']),

@@ -1,4 +1,4 @@
-/** Checks of the doctor: each is provoked by a test, and the docs name only those that exist. The doctor itself explains them. */
+/** Each check of the doctor is provoked by a test; the docs name only existing ones. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { CODES } from '@flash-sale/ops/doctor/examine.ts';

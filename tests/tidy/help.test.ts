@@ -1,4 +1,4 @@
-/** Whoever types --help at a command is told what it does, and nothing is started. */
+/** --help of every command says what it does, and starts nothing. */
 import { execFile } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-/** The manifests against the code and each other: settings, probes, times, selectors, images, networks. Skipped without kubectl. */
+/** The manifests against the code: settings, probes, selectors, images. Skipped without kubectl. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseEnv } from 'node:util';
@@ -184,7 +184,7 @@ describe.skipIf(rendered === null)('selectors and names', () => {
     const buyers = paths.filter((path) => path.startsWith('/api/') && !path.startsWith('/api/admin'));
     expect(paths.filter(reached)).toEqual(buyers);
     expect(['/admin/queues', '/docs', '/metrics'].filter(reached)).toEqual([]);
-    // However the ingress reads a path, operators' routes are on another port, of the pod's loopback.
+    // However the ingress reads a path, operators' routes are on the pod's loopback.
     expect(settings.ADMIN_PORT).toBeGreaterThan(0);
     expect(settings.ADMIN_HOST).toBe('127.0.0.1');
     expect(read('docs/operations.md')).toContain(` ${settings.ADMIN_PORT}:${settings.ADMIN_PORT}`);

@@ -1,4 +1,4 @@
-/** .env.example and the table of settings in docs/reference.md are generated: `npm run generate` writes them. */
+/** `npm run generate` writes .env.example and the settings in docs/reference.md. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { SETTING_GROUPS } from '@flash-sale/core/config/settings.ts';

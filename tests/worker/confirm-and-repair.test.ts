@@ -1,4 +1,4 @@
-/** How the worker confirms orders, rejects those that cannot be confirmed, and repairs what was left half done. */
+/** How the worker confirms and rejects orders, and repairs what was left half done. */
 import { setTimeout as pause } from 'node:timers/promises';
 import { type AcceptedOrder, newOrderId, type OrderBatch } from '@flash-sale/core/domain/order.ts';
 import { createInventory, type Inventory } from '@flash-sale/core/inventory/inventory.ts';
@@ -41,7 +41,7 @@ async function batchOf(saleId: string, ids: readonly string[]): Promise<OrderBat
   return { saleId, epoch: 1, orders: found as AcceptedOrder[] };
 }
 
-/** The ledger refuses to insert orders that match the condition with this error, until the trigger is dropped. */
+/** Matching inserts of orders fail with this error until the trigger is dropped. */
 const failInserts = (trigger: string, code: string, when = "NEW.status = 'confirmed'") =>
   world.pool.query(`
     CREATE FUNCTION ${trigger}() RETURNS trigger LANGUAGE plpgsql AS

@@ -1,6 +1,6 @@
 /**
- * Redis lost an idempotency key whose order the ledger has, and accepted a second order under it.
- * However the second is rejected: the key leads to the first again before the second reservation ends.
+ * Redis lost an idempotency key and accepted a second order under it. However the second is
+ * rejected, the key leads to the first again before the second reservation ends.
  */
 import type { AcceptedOrder, OrderBatch } from '@flash-sale/core/domain/order.ts';
 import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';

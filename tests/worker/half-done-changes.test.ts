@@ -1,4 +1,4 @@
-/** An operator's change that a crash left half done: the worker brings inventory and ledger together. */
+/** An operator's change that a crash left half done: the worker completes it. */
 
 import type { Inventory } from '@flash-sale/core/inventory/inventory.ts';
 import { syncStockChange } from '@flash-sale/core/inventory/sync-sale.ts';

@@ -1,6 +1,6 @@
 /**
- * A worker freezes between reading the ledger and readmitting an order. PostgreSQL ends its transaction, another worker
- * finishes the order, and then the call to the inventory arrives.
+ * A worker freezes between reading the ledger and readmitting an order. PostgreSQL ends its
+ * transaction, another worker ends the order, and then the call reaches the inventory.
  */
 import type { OrderBatch } from '@flash-sale/core/domain/order.ts';
 import type { Sale } from '@flash-sale/core/domain/sale.ts';

@@ -1,4 +1,4 @@
-/** A Redis that keeps running as the same process, but with other data: its run id does not change. */
+/** A Redis with the same run id but other data, as after a promotion. */
 import { newOrderId } from '@flash-sale/core/domain/order.ts';
 import type { PrivateServer } from '@flash-sale/launcher/private-server.ts';
 import { afterAll, beforeAll, expect, test } from 'vitest';

@@ -1,4 +1,4 @@
-/** How the reaper passes over the reservations of a sale: in pages, and not before one can be orphaned. */
+/** How the reaper passes over a sale's reservations: in pages, when one can be an orphan. */
 import type { AcceptedOrder } from '@flash-sale/core/domain/order.ts';
 import { createInventory, type Inventory, REAPER_SCAN_COUNT } from '@flash-sale/core/inventory/inventory.ts';
 import { createOrderStore } from '@flash-sale/core/ledger/order-store.ts';

@@ -1,4 +1,4 @@
-/** An inventory that Redis lost in part or whole is rebuilt from the ledger and the remaining reservations. */
+/** An inventory that Redis lost is rebuilt from the ledger and the remaining reservations. */
 import { setTimeout as pause } from 'node:timers/promises';
 import { InventoryRecoveringError } from '@flash-sale/core/inventory/outcomes.ts';
 import { expect, test } from 'vitest';

@@ -1,4 +1,4 @@
-/** A ledger is restored from a backup, repeatedly, while Redis keeps running with a newer inventory. */
+/** A ledger is restored from a backup while Redis keeps a newer inventory. */
 import { join } from 'node:path';
 import { createInventory, type Inventory } from '@flash-sale/core/inventory/inventory.ts';
 import { syncSale } from '@flash-sale/core/inventory/sync-sale.ts';
