@@ -86,7 +86,7 @@ export interface ServiceProcess {
 const mainOf = (name: 'api' | 'worker'): string =>
   fileURLToPath(new URL(`../../apps/${name}/src/main.ts`, import.meta.url));
 
-/** Compiled modules: processes start in half the time. Node writes it when a process exits by itself. */
+/** Compiled modules: processes start in half the time. Written when a process exits by itself. */
 export const COMPILE_CACHE = fileURLToPath(new URL('../../node_modules/.cache/flash-sale', import.meta.url));
 
 /** Lets each service load its modules once, and exit over a wrong setting. */

@@ -1,4 +1,4 @@
-/** The file that is the accepted-order log of `npm start`: no line of it may get lost while it is set aside. */
+/** The rotated log file: how it rotates, and what it keeps when the disk is full or Node exits. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
