@@ -31,6 +31,8 @@ export default defineConfig({
     globalSetup: ['tests/support/make-template.ts'],
     // Tests start and kill real processes; more files than cores at once would only wait for each other.
     maxWorkers: 2,
+    // Each file owns its world (support/world.ts), so files can share a process and its modules.
+    isolate: false,
     sequence: { sequencer: InOrder },
     testTimeout: 20_000,
     hookTimeout: 30_000,
