@@ -1,6 +1,7 @@
 /**
- * Sales in which everything happens all the time, so that every step is reached within seconds: a crowd with and without keys, operators,
- * orders that the ledger refuses, orders that nobody takes care of, inventories that are lost. Each part repeats by itself until it is stopped.
+ * Sales in which everything happens at once, so that every failpoint is reached within seconds: a
+ * crowd with and without keys, operators, orders that the ledger refuses, orphaned reservations,
+ * lost inventories. Each activity repeats until it is stopped.
  */
 import { randomInt } from 'node:crypto';
 import { newOrderId } from '@flash-sale/core/domain/order.ts';
@@ -13,36 +14,36 @@ import type { World } from '../support/world.ts';
 
 /** The ledger refuses this buyer's orders. */
 const REFUSED = 'refused-by-the-ledger';
-/** So many of those below: they end only when the ledger is well again. */
+/** Most orders of DEGRADED: they end only after its trigger is dropped. */
 const DEGRADED_MAX = 40;
-/** The ledger cannot write this buyer's orders, and says that the fault is its own (SQLSTATE 42501). */
+/** The ledger fails to write this buyer's orders by a fault of its own (SQLSTATE 42501). */
 const DEGRADED = 'degraded-ledger';
 
 export interface BusySales {
-  /** Orders that a reply of 200 named, with their buyer. */
+  /** Orders that were answered with 200, with their buyer. */
   readonly accepted: ReadonlyMap<string, string>;
-  /** Sales in which something happens all the time; beside them there are more and more small ones. */
+  /** The sales that are audited; the small ones that operators create are not among them. */
   readonly saleIds: readonly string[];
   /** Replies of the crowd by code. */
   readonly replies: Readonly<Record<string, number>>;
-  /** Faults of the parts that make it busy, other than those that a killed process explains. */
+  /** Errors of the activities that no killed process explains. */
   readonly faults: readonly string[];
   stop(): Promise<void>;
 }
 
 /**
- * @param urls of the APIs; a buyer's request goes to any of them, an operator's to the last: the one that was started last to be killed
- * @param newSales whether sales are created all the time; each of them makes the loss of Redis longer
+ * @param urls of the APIs: buyers use any of them, operators the one started last
+ * @param newSales whether operators create sales now; every worker checks each of them twice a second
  */
 export async function keepBusy(
   world: World,
   urls: () => readonly string[],
-  { newSales = true } = {},
+  { newSales = () => false }: { newSales?: () => boolean } = {},
 ): Promise<BusySales> {
   const inventory = createInventory(world);
   const sales = createSaleStore(world.pool);
   const atQueue = world.redis.duplicate({ maxRetriesPerRequest: null });
-  // Redis may be what is killed.
+  // A test may kill this Redis.
   atQueue.on('error', () => {});
   const queue = createOrderQueue({ redis: atQueue, prefix: world.keys.queuePrefix });
   const accepted = new Map<string, string>();
@@ -62,7 +63,7 @@ export async function keepBusy(
   const crowded = await makeSale(world, { id: 'crowded', units: 1_500_000, perBuyerLimit: 1_000 });
   const operated = await makeSale(world, { id: 'operated', units: 1_000 });
   const orphaned = await makeSale(world, { id: 'orphaned', units: 1_000_000 });
-  // Several, because a rebuilder that is killed keeps its sale closed for the time of its lease.
+  // Several: a killed rebuilder keeps its sale closed until its lease ends.
   const shaken = await Promise.all(
     Array.from({ length: 6 }, (_, i) => makeSale(world, { id: `shaken-${i}`, units: 100_000, perBuyerLimit: 1_000 })),
   );
@@ -84,7 +85,7 @@ export async function keepBusy(
       });
       return (await response.json()) as Record<string, unknown>;
     } catch {
-      // The process was killed, or stands still: the buyer knows nothing.
+      // The process was killed or is stopped.
       return null;
     }
   }
@@ -107,7 +108,7 @@ export async function keepBusy(
   const operate = (path: string, body: object | null = null) =>
     send(urls().at(-1), `/api/admin/sales${path}`, body, { authorization: `Bearer ${ADMIN_TOKEN}` });
 
-  /** An order that holds units and that no job carries. */
+  /** Reserves an order that is in no job. */
   async function orphan(saleId: string, buyerId: string, quantity = 1) {
     const request = { orderId: newOrderId(saleId), buyerId, quantity, requestId: 'orphan', idempotencyKey: null };
     const { decisions } = await inventory.reserve(saleId, [request], -1, { capacity: 0, refillRate: 1 });
@@ -121,14 +122,14 @@ export async function keepBusy(
     };
   }
 
-  /** Only where it is still there: Redis may have been killed meanwhile, and have lost its last second. */
+  /** Only if the reservation still exists: a killed Redis may have lost its last second. */
   async function countRedeliveries(orderId: string, count: number): Promise<void> {
     const { reservations, redeliveries } = world.keys.sale(orphaned.id);
     const ifThere = `if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 then redis.call('HSET', KEYS[2], ARGV[1], ARGV[2]) end`;
     await world.redis.eval(ifThere, 2, reservations, redeliveries, orderId, count);
   }
 
-  const parts: Record<string, () => Promise<void>> = {
+  const activities: Record<string, () => Promise<void>> = {
     async crowd() {
       await Promise.all(
         Array.from({ length: 8 }, async () => {
@@ -139,7 +140,7 @@ export async function keepBusy(
         }),
       );
     },
-    /** Asks far more than one buyer may, so that permits come back. */
+    /** Exceeds its own limit, so that permits are returned. */
     async flooder() {
       await Promise.all(Array.from({ length: 12 }, () => order(crowded.id, 'flooder')));
     },
@@ -155,7 +156,7 @@ export async function keepBusy(
         starts_at: startsAt,
         ends_at: endsAt,
       };
-      if (newSales) await operate('', made);
+      if (newSales()) await operate('', made);
       await operate(`/${operated.id}/pause`);
       await operate(`/${operated.id}/resume`);
       await operate(`/${operated.id}/window`, { starts_at: startsAt, ends_at: endsAt });
@@ -163,7 +164,7 @@ export async function keepBusy(
       for (const url of urls())
         await fetch(`${url}/api/flash-sales/${crowded.id}`, { signal: AbortSignal.timeout(5_000) }).catch(() => {});
     },
-    /** What a crashed API leaves of an operator's work. */
+    /** Changes that a crashed API left half done. */
     async halfDone() {
       const id = `half-done-${unique()}`;
       const sale = {
@@ -178,7 +179,7 @@ export async function keepBusy(
         endsAt: Date.now() + 3_600_000,
         perBuyerLimit: 0,
       };
-      if (newSales) await sales.create(sale, operator);
+      if (newSales()) await sales.create(sale, operator);
       const change = `change-${unique()}`;
       await sales.beginStockChange({ id: change, saleId: operated.id, delta: 1, reason: 'half done' }, operator);
       await world.pool.query(`UPDATE stock_changes SET created_at = now() - interval '1 minute' WHERE id = $1`, [
@@ -191,13 +192,13 @@ export async function keepBusy(
       await order(orphaned.id, REFUSED);
       await orphan(orphaned.id, `orphan-${unique()}`);
     },
-    /** Redelivered too often: to be rejected. */
-    async worn() {
-      const batch = await orphan(orphaned.id, `worn-${unique()}`);
+    /** Redelivered so often that it is rejected. */
+    async undeliverable() {
+      const batch = await orphan(orphaned.id, `undeliverable-${unique()}`);
       const id = batch?.orders[0]?.id;
       if (id) await countRedeliveries(id, 8);
     },
-    /** Its last attempt fails for a fault of the ledger. */
+    /** Its last attempt fails by a fault of the ledger. */
     async degraded() {
       if (degradedOrders++ >= DEGRADED_MAX) return pause(200);
       const batch = await orphan(orphaned.id, DEGRADED);
@@ -206,7 +207,7 @@ export async function keepBusy(
       await countRedeliveries(one.id, 1);
       await queue.bullQueue.add(ORDER_QUEUE, encodeJob({ ...batch, orders: [one] }), { attempts: 1 });
     },
-    /** Redis forgets a key whose order the ledger has, and the buyer asks again. */
+    /** Redis loses a key whose order is in the ledger, and the buyer repeats the request. */
     async forgottenKey() {
       const [buyer, key] = [`forgotten-${unique()}`, 'key'];
       const first = await order(orphaned.id, buyer, key);
@@ -214,13 +215,13 @@ export async function keepBusy(
       if (!(await untilConfirmed(first))) return;
       const { orderKeys } = world.keys.sale(orphaned.id);
       await world.redis.hdel(orderKeys, `${buyer} ${key}`);
-      // This one is not promised to be confirmed: it is the second of its key.
+      // The second order of a key may be rejected.
       const second = await order(orphaned.id, buyer, key);
       if (second) accepted.delete(second);
-      // Where nobody was there to take it, the key is as we found it: a key that stays forgotten is a break, and rightly.
+      // If no API answered, restore the key: the audit would report it as lost.
       else await untilDone(() => world.redis.hsetnx(orderKeys, `${buyer} ${key}`, `${first} 1`));
     },
-    /** The inventory is lost with an order that is in a job, one that is reserved, and one that the ledger has and that is reserved all the same. */
+    /** Closes an inventory that has an order in a job, a reserved one and a confirmed one whose reservation remains. */
     async lostInventory() {
       const sale = shaken[randomInt(shaken.length)] as (typeof shaken)[number];
       const buyer = `committed-${unique()}`;
@@ -238,13 +239,13 @@ export async function keepBusy(
         .hset(keys.reservations, committed, reservationText(Date.now(), buyer))
         .hdel(keys.reservations, (inJob.orders[0] as { id: string }).id)
         .exec();
-      // Before that the ledger would take the order as one of the present epoch.
+      // Earlier, the ledger would confirm the order in the current epoch.
       await untilEpochAfter(sale.id, inJob.epoch);
       await queue.add([inJob]);
     },
   };
 
-  /** Redis may be what is killed. */
+  /** Retries while Redis is down. */
   async function untilDone(work: () => Promise<unknown>): Promise<void> {
     for (let attempt = 1; attempt < 40; attempt++) {
       const done = await work().then(
@@ -274,11 +275,11 @@ export async function keepBusy(
     return false;
   }
 
-  const slow = new Set(['operators', 'halfDone']);
-  const running = Object.entries(parts).map(async ([name, part]) => {
+  const PAUSES: Record<string, number> = { crowd: 250, flooder: 250, operators: 400, halfDone: 400 };
+  const running = Object.entries(activities).map(async ([name, act]) => {
     while (!stopping.signal.aborted) {
-      await part().catch((error: Error) => faults.push(`${name}: ${error.message}`));
-      await pause(slow.has(name) ? 400 : 100);
+      await act().catch((error: Error) => faults.push(`${name}: ${error.message}`));
+      await pause(PAUSES[name] ?? 100);
     }
   });
 

@@ -97,7 +97,7 @@ export async function killServerAt(server: Server, points: readonly CrashPoint[]
 
   try {
     await Promise.all([startService('api'), startService('worker')]);
-    busy = await keepBusy(world, () => [`http://127.0.0.1:${apiPort}`], { newSales: false });
+    busy = await keepBusy(world, () => [`http://127.0.0.1:${apiPort}`]);
     const outcomes = new Map<string, string | null>();
     const breaks: string[] = [];
     for (const point of points) {
