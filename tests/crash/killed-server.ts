@@ -11,6 +11,7 @@ import { startPrivatePostgres } from '@flash-sale/launcher/private-postgres.ts';
 import { startPrivateRedis } from '@flash-sale/launcher/private-redis.ts';
 import { ownFolder, type PrivateServer } from '@flash-sale/launcher/private-server.ts';
 import { type AuditOptions, auditSales } from '@flash-sale/ops/audit/audit-sale.ts';
+import { vi } from 'vitest';
 import { freePort } from '../support/free-port.ts';
 import { listFaults } from '../support/list-faults.ts';
 import { type ServiceProcess, startProcess } from '../support/running-system.ts';
@@ -64,7 +65,7 @@ export async function killServerAt(server: Server, points: readonly CrashPoint[]
     postgres: (): Promise<PrivateServer> => startPrivatePostgres({ folder, restart: false, durable: true }),
   };
   const servers: Record<Server, PrivateServer> = { redis: await start.redis(), postgres: await start.postgres() };
-  process.env.TEST_DATABASE_URL = servers.postgres.url;
+  vi.stubEnv('TEST_DATABASE_URL', servers.postgres.url);
   const template = await makeTemplate();
   const world = await openWorld(template.name, servers.redis.url);
   const apiPort = await freePort();
@@ -118,6 +119,7 @@ export async function killServerAt(server: Server, points: readonly CrashPoint[]
     await world.close();
     await Promise.all(Object.values(servers).map((one) => one.stop()));
     rmSync(folder, { recursive: true, force: true });
+    vi.unstubAllEnvs();
   }
 }
 
