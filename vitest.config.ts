@@ -34,7 +34,6 @@ export default defineConfig({
     // Each file owns its world (support/world.ts), so files can share a process and its modules.
     isolate: false,
     restoreMocks: true,
-    unstubEnvs: true,
     sequence: { sequencer: InOrder },
     testTimeout: 20_000,
     hookTimeout: 30_000,
