@@ -4,18 +4,17 @@
  *   While its host is unavailable, the last keys are used for up to staleMaxMs.
  *   An unknown key id triggers a fetch (keys may have been rotated), at most once per cooldown.
  *   During the cooldown, a token that may be newer than the keys gets KeysUnavailableError.
+ * jose's createRemoteJWKSet would fetch while buyers wait, even if the host is down.
  */
-import { createSecretKey, type webcrypto } from 'node:crypto';
+import { createSecretKey } from 'node:crypto';
 import type { Identity } from '@flash-sale/core/config/identity.ts';
-import { createRemoteJWKSet, customFetch, decodeJwt, errors, type FlattenedJWSInput, type JWTVerifyGetKey } from 'jose';
+import { createLocalJWKSet, decodeJwt, errors, type FlattenedJWSInput, type JWTVerifyGetKey } from 'jose';
 import type { Logger } from 'pino';
 
 /** Seconds that the clocks of issuer and API may differ. With NTP they differ by less than one. */
 export const TOKEN_CLOCK_LEEWAY_S = 5;
 /** Bytes of a key set; a dozen keys are 10 kB. */
 const KEY_SET_BYTES_MAX = 256 * 1024;
-/** Bits of an RSA key (RFC 7518, 3.3). */
-const RSA_BITS_MIN = 2_048;
 
 /** Milliseconds; tests inject shorter ones. */
 export interface KeySetTimes {
@@ -47,6 +46,8 @@ export interface TokenKeys {
   readonly algorithms: string[];
   /** @throws KeysUnavailableError, or a jose error if there is no such key */
   readonly keyOf: JWTVerifyGetKey;
+  /** Names the present keys: it changes when they do. */
+  version(): string;
   /** Whether the keys are recent enough to trust tokens that they verified. */
   areTrusted(): boolean;
   close(): void;
@@ -61,7 +62,18 @@ export function createTokenKeys(
 ): TokenKeys {
   if (keys.kind === 'jwks') return createKeySet(keys.url, options);
   const secret = createSecretKey(keys.secret, 'utf8');
-  return { algorithms: ['HS256'], keyOf: async () => secret, areTrusted: () => true, close: () => {} };
+  const never = { version: () => '', areTrusted: () => true, close: () => {} };
+  return { algorithms: ['HS256'], keyOf: async () => secret, ...never };
+}
+
+/** A key set as it was fetched. */
+interface Fetched {
+  readonly text: string;
+  readonly keyOf: JWTVerifyGetKey;
+  /** Wall-clock ms when the fetch began. */
+  readonly askedAtMs: number;
+  /** Its end, by performance.now(). */
+  readonly at: number;
 }
 
 function createKeySet(
@@ -69,48 +81,27 @@ function createKeySet(
   { log, onChange, times }: { log: Logger; onChange: () => void; times?: Partial<KeySetTimes> },
 ): TokenKeys {
   const { timeoutMs, refreshMs, cooldownMs, staleMaxMs } = { ...TIMES, ...times };
-  let text: string | null = null;
-  /** The key set whose unusable key was logged. */
-  let complainedOf: string | null = null;
-  let fetchedAt = Number.NEGATIVE_INFINITY;
-  /** Wall-clock ms when the fetch of these keys began. */
-  let askedAtMs = 0;
-  let failedAt = Number.NEGATIVE_INFINITY;
-  let isFailing = false;
-  let fetching: Promise<void> | null = null;
+  let fetched: Fetched | null = null;
+  /** When the last fetch failed; null if it succeeded. */
+  let failedAt: number | null = null;
+  let fetching: Promise<Fetched> | null = null;
 
-  const keySet = createRemoteJWKSet(url, {
-    timeoutDuration: timeoutMs,
-    // Disabled: jose would fetch while buyers wait, even if the host is down. refresh() fetches
-    // instead.
-    cooldownDuration: Number.POSITIVE_INFINITY,
-    cacheMaxAge: Number.POSITIVE_INFINITY,
-    [customFetch]: async (address, init) => {
-      const response = await fetch(address, init);
-      return new Response(await readBounded(response), { status: response.status });
-    },
-  });
-
-  async function fetchKeys(): Promise<void> {
-    const beganAtMs = Date.now();
+  async function fetchKeys(): Promise<Fetched> {
     try {
-      await keySet.reload();
+      const found = await fetchKeySet(url, timeoutMs);
+      const isNew = fetched?.text !== found.text;
+      if (isNew && fetched !== null) onChange();
+      if (isNew || failedAt !== null) log.info({ host: url.host }, 'token keys fetched');
+      failedAt = null;
+      fetched = found;
+      return found;
     } catch (error) {
       const { message, cause } = error as Error;
-      if (!isFailing)
+      if (failedAt === null)
         log.warn({ host: url.host, err: (cause as Error | undefined)?.message ?? message }, 'token keys not fetched');
-      isFailing = true;
       failedAt = performance.now();
       throw new KeysUnavailableError();
     }
-    fetchedAt = performance.now();
-    askedAtMs = beganAtMs;
-    const found = JSON.stringify(keySet.jwks());
-    if (text !== null && text !== found) onChange();
-    if (text !== found || isFailing)
-      log.info({ host: url.host, keys: keySet.jwks()?.keys.length }, 'token keys fetched');
-    text = found;
-    isFailing = false;
   }
 
   /**
@@ -118,32 +109,17 @@ function createKeySet(
    *
    * @throws KeysUnavailableError, also within the cooldown of a failure
    */
-  async function refresh(): Promise<void> {
+  async function refresh(): Promise<Fetched> {
     if (fetching === null) {
-      if (performance.now() - failedAt < cooldownMs) throw new KeysUnavailableError();
+      if (failedAt !== null && performance.now() - failedAt < cooldownMs) throw new KeysUnavailableError();
       fetching = fetchKeys().finally(() => {
         fetching = null;
       });
     }
-    await fetching;
+    return fetching;
   }
 
-  const areTrusted = (): boolean => performance.now() - fetchedAt <= staleMaxMs;
-
-  /**
-   * Whether the keys were fetched after the token was issued. Its unverified `iat` only selects 401
-   * or 503.
-   */
-  function isOlderThanKeys({ protected: header, payload, signature }: FlattenedJWSInput): boolean {
-    const { iat } = decodeJwt(`${header}.${payload}.${signature}`);
-    return typeof iat === 'number' && (iat + TOKEN_CLOCK_LEEWAY_S) * 1_000 < askedAtMs;
-  }
-
-  /** One log line per key set, not one per token that names the key. */
-  function complain(error: Error): void {
-    if (complainedOf !== text) log.warn({ host: url.host, err: error.message }, 'a token key cannot be used');
-    complainedOf = text;
-  }
+  const isTrusted = (set: Fetched | null): set is Fetched => set !== null && performance.now() - set.at <= staleMaxMs;
 
   const timer = setInterval(() => void refresh().catch(() => {}), refreshMs).unref();
   void refresh().catch(() => {});
@@ -152,41 +128,35 @@ function createKeySet(
     // Ed25519 is the newer name of EdDSA.
     algorithms: ['RS256', 'ES256', 'EdDSA', 'Ed25519'],
     async keyOf(header, token) {
-      if (!areTrusted()) await refresh();
-      for (let refreshed = false; ; refreshed = true) {
-        try {
-          const key = await keySet(header, token);
-          if (isTooShort(key)) throw new TypeError(`an RSA key has ${bitsOf(key)} bits, and must have ${RSA_BITS_MIN}`);
-          return key;
-        } catch (error) {
-          if (!(error instanceof errors.JOSEError)) {
-            complain(error as Error);
-            throw new KeysUnavailableError();
-          }
-          if (!(error instanceof errors.JWKSNoMatchingKey) || refreshed) throw error;
-          if (performance.now() - fetchedAt < cooldownMs)
-            throw isOlderThanKeys(token) ? error : new KeysUnavailableError();
-          await refresh();
-        }
+      const set = isTrusted(fetched) ? fetched : await refresh();
+      try {
+        return await set.keyOf(header, token);
+      } catch (error) {
+        if (!(error instanceof errors.JWKSNoMatchingKey)) throw error;
+        if (performance.now() - set.at < cooldownMs) throw isOlder(token, set) ? error : new KeysUnavailableError();
+        return (await refresh()).keyOf(header, token);
       }
     },
-    areTrusted,
+    version: () => fetched?.text ?? '',
+    areTrusted: () => isTrusted(fetched),
     close: () => clearInterval(timer),
   };
 }
 
-/** Whether it is an RSA key shorter than RFC 7518 allows. */
-export function isTooShort(key: webcrypto.CryptoKey): boolean {
-  return bitsOf(key) < RSA_BITS_MIN;
+/**
+ * Whether the token was issued before the keys were fetched. Its unverified `iat` only selects 401
+ * or 503.
+ */
+function isOlder({ protected: header, payload, signature }: FlattenedJWSInput, { askedAtMs }: Fetched): boolean {
+  const { iat } = decodeJwt(`${header}.${payload}.${signature}`);
+  return typeof iat === 'number' && (iat + TOKEN_CLOCK_LEEWAY_S) * 1_000 < askedAtMs;
 }
 
-/** @returns Infinity for other keys than RSA, which have a fixed length */
-function bitsOf({ algorithm }: webcrypto.CryptoKey): number {
-  return (algorithm as Partial<webcrypto.RsaKeyAlgorithm>).modulusLength ?? Number.POSITIVE_INFINITY;
-}
-
-/** @throws if the body exceeds KEY_SET_BYTES_MAX */
-async function readBounded(response: Response): Promise<string> {
+/** @throws if the host does not answer 200 in time, with a key set of at most KEY_SET_BYTES_MAX */
+async function fetchKeySet(url: URL, timeoutMs: number): Promise<Fetched> {
+  const askedAtMs = Date.now();
+  const response = await fetch(url, { redirect: 'error', signal: AbortSignal.timeout(timeoutMs) });
+  if (response.status !== 200) throw new Error(`the answer has the status ${response.status}`);
   const chunks: Uint8Array[] = [];
   let bytes = 0;
   for await (const chunk of response.body ?? []) {
@@ -194,5 +164,6 @@ async function readBounded(response: Response): Promise<string> {
     if (bytes > KEY_SET_BYTES_MAX) throw new Error(`the key set is longer than ${KEY_SET_BYTES_MAX} bytes`);
     chunks.push(chunk);
   }
-  return Buffer.concat(chunks).toString();
+  const text = Buffer.concat(chunks).toString();
+  return { text, keyOf: createLocalJWKSet(JSON.parse(text)), askedAtMs, at: performance.now() };
 }

@@ -8,13 +8,7 @@ import { errors, type JWTPayload, jwtVerify } from 'jose';
 import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
 import { isBuyerId } from './buyer-id.ts';
-import {
-  createTokenKeys,
-  isTooShort,
-  type KeySetTimes,
-  KeysUnavailableError,
-  TOKEN_CLOCK_LEEWAY_S,
-} from './token-keys.ts';
+import { createTokenKeys, type KeySetTimes, KeysUnavailableError, TOKEN_CLOCK_LEEWAY_S } from './token-keys.ts';
 
 /**
  * Characters of a token: half of HEADER_LIMIT_BYTES. Tokens of large directories have about 4,000.
@@ -53,15 +47,9 @@ export function createTokenVerifier(
 ): TokenVerifier {
   /** By digest, so that a memory dump contains no usable token. */
   const known = new LRUCache<string, { buyerId: string; expiresAt: number }>({ max: KNOWN_TOKENS_MAX });
-  /** Counts key changes, to detect a change during a verification. */
-  let changes = 0;
-  const keys = createTokenKeys(identity.keys, {
-    ...options,
-    onChange() {
-      changes += 1;
-      known.clear();
-    },
-  });
+  const keys = createTokenKeys(identity.keys, { ...options, onChange: () => known.clear() });
+  /** The key set whose unusable key was logged. */
+  let loggedOf: string | null = null;
   const expected = {
     algorithms: keys.algorithms,
     issuer: identity.issuer,
@@ -78,11 +66,10 @@ export function createTokenVerifier(
       if (!(error instanceof errors.JWKSMultipleMatchingKeys)) throw error;
       // The token has no key id: try each matching key.
       for await (const key of error) {
-        if (isTooShort(key)) continue;
         try {
           return (await jwtVerify(token, key, expected)).payload;
         } catch (fault) {
-          if (!(fault instanceof errors.JWSSignatureVerificationFailed)) throw fault;
+          if (!(fault instanceof errors.JWSSignatureVerificationFailed) && !isUnusableKey(fault)) throw fault;
         }
       }
       throw error;
@@ -92,10 +79,16 @@ export function createTokenVerifier(
   /** Repeats if the keys changed meanwhile, so that a removed key verifies nothing. */
   async function verifyWithSameKeys(token: string): Promise<JWTPayload> {
     for (;;) {
-      const before = changes;
+      const before = keys.version();
       const payload = await verifyWithAnyKey(token);
-      if (changes === before) return payload;
+      if (keys.version() === before) return payload;
     }
+  }
+
+  /** One log line per key set, not one per token that names the key. */
+  function logUnusableKey({ message }: Error): void {
+    if (loggedOf !== keys.version()) options.log.warn({ err: message }, 'a token key cannot be used');
+    loggedOf = keys.version();
   }
 
   return {
@@ -118,12 +111,19 @@ export function createTokenVerifier(
         if (error instanceof KeysUnavailableError) return { kind: 'keys_unavailable' };
         if (error instanceof errors.JWTExpired) return { kind: 'expired' };
         if (error instanceof errors.JOSEError) return INVALID;
-        throw error;
+        if (!isUnusableKey(error)) throw error;
+        logUnusableKey(error);
+        return { kind: 'keys_unavailable' };
       }
     },
 
     close: () => keys.close(),
   };
+}
+
+/** Of jose or Node: an RSA key is too short (RFC 7518, 3.3), or a key cannot be imported. */
+function isUnusableKey(error: unknown): error is Error {
+  return error instanceof TypeError || error instanceof DOMException;
 }
 
 function digest(token: string): string {
