@@ -2,6 +2,7 @@
 import { MAX_ALLOTMENT, MAX_QUANTITY } from '@flash-sale/core/config/limits.ts';
 import { PRICE_PATTERN, SALE_ID_PATTERN } from '@flash-sale/core/domain/sale.ts';
 import { Type } from '@sinclair/typebox';
+import { OrderSchema } from '../orders/order-contract.ts';
 import { problemResponses } from '../plugins/problems.ts';
 
 const PriceSchema = Type.Union(
@@ -48,6 +49,16 @@ const failures = [
   'LEDGER_UNAVAILABLE',
   'SALE_RECOVERING',
 ] as const;
+
+export const ReadAnyOrderSchema = {
+  ...common,
+  summary: 'Read any order',
+  params: Type.Object({ order_id: Type.String() }),
+  response: {
+    200: Type.Object({ ...OrderSchema.properties, buyer_id: Type.String({ description: 'The buyer.' }) }),
+    ...problemResponses('ORDER_NOT_FOUND', ...failures),
+  },
+};
 
 export const CreateSaleSchema = {
   ...common,

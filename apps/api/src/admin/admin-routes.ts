@@ -5,7 +5,6 @@ import { newUlid } from '@flash-sale/core/domain/order.ts';
 import { PRICE_PATTERN, SALE_ID_PATTERN, saleState } from '@flash-sale/core/domain/sale.ts';
 import type { Operator } from '@flash-sale/core/ledger/sale-store.ts';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { ReadAnyOrderSchema } from '../orders/order-contract.ts';
 import { sendOrder } from '../orders/order-routes.ts';
 import type { createReadOrder } from '../orders/read-order.ts';
 import {
@@ -15,6 +14,7 @@ import {
   ListAdminSalesSchema,
   PauseSaleSchema,
   ReadAdminSaleSchema,
+  ReadAnyOrderSchema,
   ResumeSaleSchema,
 } from './admin-contract.ts';
 import type { createManageSales, Managed, SaleNumbers } from './manage-sales.ts';
@@ -88,11 +88,11 @@ export const adminRoutes: FastifyPluginAsyncTypebox<Options> = async (app, { man
   );
 
   app.post('/api/admin/sales/:product_id/pause', { schema: PauseSaleSchema }, async (request, reply) =>
-    answer(reply, await manageSales.pause(request.params.product_id, operatorOf(request))),
+    answer(reply, await manageSales.setPaused(request.params.product_id, true, operatorOf(request))),
   );
 
   app.post('/api/admin/sales/:product_id/resume', { schema: ResumeSaleSchema }, async (request, reply) =>
-    answer(reply, await manageSales.resume(request.params.product_id, operatorOf(request))),
+    answer(reply, await manageSales.setPaused(request.params.product_id, false, operatorOf(request))),
   );
 
   app.post('/api/admin/sales/:product_id/window', { schema: ChangeWindowSchema }, async (request, reply) => {

@@ -55,12 +55,8 @@ export function createManageSales(deps: {
       return made ? sync(made) : 'exists';
     },
 
-    async pause(saleId: string, operator: Operator): Promise<Managed> {
-      return sync(await sales.setPaused(saleId, true, operator));
-    },
-
-    async resume(saleId: string, operator: Operator): Promise<Managed> {
-      return sync(await sales.setPaused(saleId, false, operator));
+    async setPaused(saleId: string, paused: boolean, operator: Operator): Promise<Managed> {
+      return sync(await sales.setPaused(saleId, paused, operator));
     },
 
     async changeWindow(saleId: string, startsAt: number, endsAt: number, operator: Operator): Promise<Managed> {

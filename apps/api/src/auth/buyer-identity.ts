@@ -6,7 +6,7 @@ import type { FastifyReply, FastifyRequest, onRequestHookHandler } from 'fastify
 import fp from 'fastify-plugin';
 import type { ProblemCode } from '../plugins/problems.ts';
 import { isBuyerId } from './buyer-id.ts';
-import { bearerOf } from './credentials.ts';
+import { credentialsOf } from './credentials.ts';
 import type { TokenVerifier } from './verify-token.ts';
 
 declare module 'fastify' {
@@ -45,8 +45,8 @@ function trustHeader(request: FastifyRequest, reply: FastifyReply, next: () => v
 
 function verifyBearer(verifier: TokenVerifier) {
   return (request: FastifyRequest, reply: FastifyReply, next: (error?: Error) => void): void => {
-    const token = bearerOf(request.headers);
-    if (token === null) return void reply.problem('BUYER_REQUIRED');
+    const [scheme, token] = credentialsOf(request.headers);
+    if (scheme !== 'bearer' || token === '') return void reply.problem('BUYER_REQUIRED');
     // Synchronous: most tokens were verified before, and a promise costs more than the lookup.
     const known = verifier.recall(token);
     if (known !== null) {

@@ -7,9 +7,3 @@ export function credentialsOf({ authorization = '' }: IncomingHttpHeaders): [sch
   if (space < 0) return ['', ''];
   return [authorization.slice(0, space).toLowerCase(), authorization.slice(space + 1).trim()];
 }
-
-/** @returns null without a bearer token */
-export function bearerOf(headers: IncomingHttpHeaders): string | null {
-  const [scheme, secret] = credentialsOf(headers);
-  return scheme === 'bearer' && secret !== '' ? secret : null;
-}

@@ -28,22 +28,19 @@ export default fp<{ token: string }>(
     // Digests have equal length, so the comparison takes constant time.
     const isToken = (text: string): boolean => timingSafeEqual(digest(text), expected);
 
-    app.decorateRequest('operator', '');
-    app.decorate('requireOperator', async (request: FastifyRequest, reply: FastifyReply) => {
+    const requireToken = (acceptsLogin: boolean) => async (request: FastifyRequest, reply: FastifyReply) => {
       const [scheme, secret] = credentialsOf(request.headers);
-      if (scheme !== 'bearer' || !isToken(secret)) return reply.problem('OPERATOR_REQUIRED');
-      request.operator = `admin from ${address(request)}`;
-      return undefined;
-    });
-    app.decorate('requireOperatorOrLogin', async (request: FastifyRequest, reply: FastifyReply) => {
-      const [scheme, secret] = credentialsOf(request.headers);
-      const login = scheme === 'basic' ? Buffer.from(secret, 'base64').toString() : '';
+      const login = acceptsLogin && scheme === 'basic' ? Buffer.from(secret, 'base64').toString() : `:${secret}`;
       const colon = login.indexOf(':');
-      const given = scheme === 'bearer' ? secret : login.slice(colon + 1);
-      if ((scheme !== 'bearer' && colon < 0) || !isToken(given)) return reply.problem('OPERATOR_REQUIRED');
-      request.operator = `${(colon > 0 && login.slice(0, colon)) || 'admin'} from ${address(request)}`;
+      const isAccepted = scheme === 'bearer' || (acceptsLogin && scheme === 'basic' && colon >= 0);
+      if (!isAccepted || !isToken(login.slice(colon + 1))) return reply.problem('OPERATOR_REQUIRED');
+      request.operator = `${login.slice(0, colon) || 'admin'} from ${address(request)}`;
       return undefined;
-    });
+    };
+
+    app.decorateRequest('operator', '');
+    app.decorate('requireOperator', requireToken(false));
+    app.decorate('requireOperatorOrLogin', requireToken(true));
   },
   { name: 'operator-identity', dependencies: ['problems'] },
 );

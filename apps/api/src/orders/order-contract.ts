@@ -1,7 +1,7 @@
 /** Schemas of the order routes. */
 import { MAX_QUANTITY } from '@flash-sale/core/config/limits.ts';
-import { Type } from '@sinclair/typebox';
-import { problemResponses } from '../plugins/problems.ts';
+import { type Static, Type } from '@sinclair/typebox';
+import { OF_BUYERS, OF_READS, problemResponses } from '../plugins/problems.ts';
 import { refusalCodes } from './refusals.ts';
 
 export const PlaceOrderSchema = {
@@ -37,23 +37,17 @@ export const PlaceOrderSchema = {
     }),
     ...problemResponses(
       ...refusalCodes,
+      ...OF_BUYERS,
+      ...OF_READS,
       'INVALID_REQUEST',
-      'INVALID_BUYER',
       'INVALID_IDEMPOTENCY_KEY',
-      'BUYER_REQUIRED',
-      'INVALID_TOKEN',
-      'TOKEN_EXPIRED',
       'BODY_TOO_LARGE',
       'UNSUPPORTED_MEDIA_TYPE',
-      'ADDRESS_RATE_LIMITED',
-      'OVERLOADED',
-      'IDENTITY_UNAVAILABLE',
-      'LEDGER_UNAVAILABLE',
     ),
   },
 };
 
-const OrderProperties = {
+export const OrderSchema = Type.Object({
   order_id: Type.String(),
   status: Type.Union([Type.Literal('pending'), Type.Literal('confirmed'), Type.Literal('rejected')], {
     description: '`pending` becomes `confirmed` or `rejected`, which are final.',
@@ -68,7 +62,9 @@ const OrderProperties = {
   amount: Type.Optional(Type.Number({ description: "quantity × the sale's price." })),
   currency: Type.Optional(Type.String()),
   reason: Type.Optional(Type.String({ description: 'Why the order was rejected.' })),
-};
+});
+
+export type OrderBody = Static<typeof OrderSchema>;
 
 export const ReadOrderSchema = {
   tags: ['orders'],
@@ -76,37 +72,7 @@ export const ReadOrderSchema = {
   security: [{ buyer: [] }],
   params: Type.Object({ order_id: Type.String() }),
   response: {
-    200: Type.Object(OrderProperties),
-    ...problemResponses(
-      'INVALID_BUYER',
-      'BUYER_REQUIRED',
-      'INVALID_TOKEN',
-      'TOKEN_EXPIRED',
-      'ORDER_NOT_FOUND',
-      'ADDRESS_RATE_LIMITED',
-      'OVERLOADED',
-      'IDENTITY_UNAVAILABLE',
-      'INVENTORY_UNAVAILABLE',
-      'LEDGER_UNAVAILABLE',
-      'SALE_RECOVERING',
-    ),
-  },
-};
-
-export const ReadAnyOrderSchema = {
-  tags: ['admin'],
-  summary: 'Read any order',
-  security: [{ operator: [] }],
-  params: Type.Object({ order_id: Type.String() }),
-  response: {
-    200: Type.Object({ ...OrderProperties, buyer_id: Type.String({ description: 'The buyer.' }) }),
-    ...problemResponses(
-      'OPERATOR_REQUIRED',
-      'ORDER_NOT_FOUND',
-      'ADDRESS_RATE_LIMITED',
-      'INVENTORY_UNAVAILABLE',
-      'LEDGER_UNAVAILABLE',
-      'SALE_RECOVERING',
-    ),
+    200: OrderSchema,
+    ...problemResponses('ORDER_NOT_FOUND', 'SALE_RECOVERING', ...OF_BUYERS, ...OF_READS),
   },
 };

@@ -9,21 +9,10 @@ import type { LedgerOrder, OrderStore } from '@flash-sale/core/ledger/order-stor
 import { startDeadline } from '@flash-sale/core/runtime/deadline.ts';
 import { unavailableDependency } from '@flash-sale/core/runtime/errors.ts';
 import type { SaleReader } from '../sales/read-sales.ts';
+import type { OrderBody } from './order-contract.ts';
 
-export interface OrderView {
-  readonly order_id: string;
-  readonly status: 'pending' | 'confirmed' | 'rejected';
-  readonly product_id: string;
-  readonly quantity: number;
-  readonly created_at: string;
-  readonly finished_at?: string;
-  readonly unit_price?: number;
-  readonly amount?: number;
-  readonly currency?: string;
-  readonly reason?: string;
-  /** For operators only. */
-  readonly buyer_id?: string;
-}
+/** `buyer_id` is for operators only. */
+type OrderView = OrderBody & { readonly buyer_id?: string };
 
 /** Buyers read their own orders, operators all of them. */
 export type OrderReader = { readonly buyerId: string } | 'operator';

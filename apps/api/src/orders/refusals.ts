@@ -1,7 +1,4 @@
-/**
- * The one map from what placeOrder says to what the client is told. Statuses and sentences:
- * ../plugins/problems.ts.
- */
+/** The one map from outcomes to problems. Their statuses and sentences: ../plugins/problems.ts. */
 import type { FastifyReply } from 'fastify';
 import type { ProblemCode, ProblemFields } from '../plugins/problems.ts';
 import type { PlaceOrderOutcome } from './place-order.ts';

@@ -14,16 +14,7 @@ export default fp<{ perSecond: number }>(
     });
     // An app-level hook also covers unknown paths and runs before authentication, which slows down
     // token guessing. The plugin's global mode would run after authentication.
-    const limit = app.rateLimit();
-    app.addHook('onRequest', async (request, reply) => {
-      try {
-        await limit.call(app, request, reply);
-      } catch (error) {
-        if (error instanceof ProblemError) return reply.problem(error.code, error.fields);
-        throw error;
-      }
-      return undefined;
-    });
+    app.addHook('onRequest', app.rateLimit());
   },
   { name: 'address-limit', dependencies: ['problems'] },
 );

@@ -100,14 +100,22 @@ export type ProblemFields = Partial<
   >
 >;
 
+/** Codes that every route may answer that asks inventory and ledger: for buyers, also shedding. */
+export const OF_READS = ['ADDRESS_RATE_LIMITED', 'OVERLOADED', 'INVENTORY_UNAVAILABLE', 'LEDGER_UNAVAILABLE'] as const;
+/** Codes of routes that identify the buyer. */
+export const OF_BUYERS = [
+  'INVALID_BUYER',
+  'BUYER_REQUIRED',
+  'INVALID_TOKEN',
+  'TOKEN_EXPIRED',
+  'IDENTITY_UNAVAILABLE',
+] as const;
+
 /** @returns response schemas for the statuses of these codes, and for INTERNAL */
 export function problemResponses(...codes: ProblemCode[]): Record<number, object> {
-  const byStatus = new Map<number, ProblemCode[]>();
-  for (const code of [...codes, 'INTERNAL'] as ProblemCode[]) {
-    byStatus.set(table[code][0], [...(byStatus.get(table[code][0]) ?? []), code]);
-  }
+  const byStatus = Map.groupBy(new Set<ProblemCode>([...codes, 'INTERNAL']), (code) => table[code][0]);
   return Object.fromEntries(
-    [...byStatus].map(([status, found]) => [
+    Array.from(byStatus, ([status, found]) => [
       status,
       {
         description: found.map((code) => `\`${code}\`: ${table[code][2]}`).join(' '),
@@ -121,12 +129,10 @@ export function problemResponses(...codes: ProblemCode[]): Record<number, object
 export class ProblemError extends Error {
   readonly code: ProblemCode;
   readonly fields: ProblemFields;
-  readonly statusCode: number;
   constructor(code: ProblemCode, fields: ProblemFields = {}) {
     super(fields.detail ?? table[code][2]);
     this.code = code;
     this.fields = fields;
-    this.statusCode = table[code][0];
   }
 }
 

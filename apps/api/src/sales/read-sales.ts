@@ -58,10 +58,11 @@ export function createSaleReader(deps: {
 }) {
   const { inventory, catalogueCache, sales, log } = deps;
 
+  // A fetch that is invalidated still answers its callers, and is not kept.
+  const kept = { ttl: SALE_MEMORY_MS, ignoreFetchAbort: true } as const;
   const catalogues = new LRUCache<'current', readonly Sale[]>({
     max: 1,
-    ttl: SALE_MEMORY_MS,
-    ignoreFetchAbort: true,
+    ...kept,
     fetchMethod: async () => {
       const cached = await catalogueCache.read().catch(() => null);
       if (cached?.fresh) return cached.sales;
@@ -80,14 +81,12 @@ export function createSaleReader(deps: {
   });
   const others = new LRUCache<string, { sale: Sale | null }>({
     max: SALE_MEMORY_MAX,
-    ttl: SALE_MEMORY_MS,
-    ignoreFetchAbort: true,
+    ...kept,
     fetchMethod: async (saleId) => ({ sale: await sales.find(saleId) }),
   });
   const live = new LRUCache<string, LiveNumbers>({
     max: SALE_MEMORY_MAX,
-    ttl: SALE_MEMORY_MS,
-    ignoreFetchAbort: true,
+    ...kept,
     fetchMethod: async (saleId, _stale, { options }) => {
       const askedAt = performance.now();
       const found = await inventory.read(saleId);
@@ -99,8 +98,7 @@ export function createSaleReader(deps: {
   });
   const answers = new LRUCache<string, SaleAnswer, Sale>({
     max: ANSWERS_MAX,
-    ttl: SALE_MEMORY_MS,
-    ignoreFetchAbort: true,
+    ...kept,
     fetchMethod: async (saleId, _stale, { options, context: sale }) => {
       const { product, now, askedAt } = await view(sale);
       const listed = catalogues.peek('current')?.includes(sale);
@@ -111,8 +109,7 @@ export function createSaleReader(deps: {
   });
   const lists = new LRUCache<'current', SaleAnswer>({
     max: 1,
-    ttl: SALE_MEMORY_MS,
-    ignoreFetchAbort: true,
+    ...kept,
     fetchMethod: async (_key, _stale, { options }) => {
       const current = await catalogues.forceFetch('current');
       const views = await Promise.all(current.map(view));
@@ -175,7 +172,7 @@ export function createSaleReader(deps: {
 
     /**
      * After an operator's change: clears the copy in Redis, then the caches here, so that the old
-     * copy cannot refill them. Fetches in flight resolve (ignoreFetchAbort) but are not cached.
+     * copy cannot refill them.
      */
     async forget(saleId: string): Promise<void> {
       try {

@@ -1,6 +1,8 @@
 /** Schemas of the sale routes. */
 import { type Static, Type } from '@sinclair/typebox';
-import { problemResponses } from '../plugins/problems.ts';
+import { OF_READS, problemResponses } from '../plugins/problems.ts';
+
+const STATES = ['scheduled', 'active', 'paused', 'sold_out', 'ended', 'recovering'] as const;
 
 const SaleViewSchema = Type.Object({
   id: Type.String({ description: 'The product id of the URL.' }),
@@ -15,9 +17,7 @@ const SaleViewSchema = Type.Object({
     description: 'The sale ends at this instant; orders at or after it are refused.',
   }),
   state: Type.Union(
-    ['scheduled', 'active', 'paused', 'sold_out', 'ended', 'recovering'].map((state) => Type.Literal(state)) as [
-      ReturnType<typeof Type.Literal<SaleViewState>>,
-    ],
+    STATES.map((state) => Type.Literal(state)),
     {
       description:
         'By the clock of Redis; behind a CDN up to a second late. `recovering`: the inventory is being rebuilt, and orders get 503.',
@@ -28,8 +28,6 @@ const SaleViewSchema = Type.Object({
   }),
   per_buyer_limit: Type.Integer({ description: 'Units that one buyer may hold; 0 = no cap.' }),
 });
-
-type SaleViewState = 'scheduled' | 'active' | 'paused' | 'sold_out' | 'ended' | 'recovering';
 
 export type SaleView = Static<typeof SaleViewSchema>;
 
@@ -80,7 +78,7 @@ export const ListSalesSchema = {
   response: {
     200: { ...SaleListSchema, headers: sharedHeaders },
     304: notModified,
-    ...problemResponses('ADDRESS_RATE_LIMITED', 'OVERLOADED', 'INVENTORY_UNAVAILABLE', 'LEDGER_UNAVAILABLE'),
+    ...problemResponses(...OF_READS),
   },
 };
 
@@ -93,12 +91,6 @@ export const ReadSaleSchema = {
   response: {
     200: { ...SaleReadSchema, headers: sharedHeaders },
     304: notModified,
-    ...problemResponses(
-      'SALE_NOT_FOUND',
-      'ADDRESS_RATE_LIMITED',
-      'OVERLOADED',
-      'INVENTORY_UNAVAILABLE',
-      'LEDGER_UNAVAILABLE',
-    ),
+    ...problemResponses('SALE_NOT_FOUND', ...OF_READS),
   },
 };
