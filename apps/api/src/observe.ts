@@ -2,8 +2,8 @@
 import type { OrderBatch } from '@flash-sale/core/domain/order.ts';
 import type { Inventory } from '@flash-sale/core/inventory/inventory.ts';
 import type { OrderQueue } from '@flash-sale/core/queue/order-queue.ts';
-import type { Stage, TimeBatch } from '@flash-sale/core/runtime/metrics.ts';
-import { resumeSpans, type SpanGroup, type Tracing } from '@flash-sale/core/runtime/tracing/tracing.ts';
+import type { TimeBatch } from '@flash-sale/core/runtime/metrics.ts';
+import { measured, resumeSpans, type SpanGroup, type Tracing } from '@flash-sale/core/runtime/tracing/tracing.ts';
 import type { ReserveRequest } from './orders/reserve-batcher.ts';
 
 interface Observers {
@@ -21,8 +21,8 @@ export function observeReserve(
       const fields = { 'db.system.name': 'redis', 'flash_sale.batch_size': requests.length };
       const orders = tracing === null ? [] : requests.map(({ orderId: id, traceparent }) => ({ id, traceparent }));
       const spans = resumeSpans(tracing, orders, { kind: 'client', name: 'reserve', fields });
-      const work = () => inventory.reserve(saleId, requests, permits, bucket);
-      return observed({ stage: 'reserve', orders: requests.length, spans, timeBatch }, work);
+      const time = (ms: number) => timeBatch('reserve', ms, requests.length);
+      return measured(spans, time, () => inventory.reserve(saleId, requests, permits, bucket));
     },
   };
 }
@@ -36,9 +36,9 @@ export function observeAdd(queue: Pick<OrderQueue, 'add'>, { timeBatch, tracing 
       const all = batches.flatMap((batch) => batch.orders);
       const fields = { 'messaging.system': 'bullmq' };
       const spans = resumeSpans(tracing, all, { kind: 'producer', name: 'enqueue', fields });
-      const work = () =>
-        queue.add(spans === null ? batches : batches.map((batch) => continued(batch, spans)), ordersPerJob);
-      return observed({ stage: 'enqueue', orders: all.length, spans, timeBatch }, work);
+      const traced = spans === null ? batches : batches.map((batch) => continued(batch, spans));
+      const time = (ms: number) => timeBatch('enqueue', ms, all.length);
+      return measured(spans, time, () => queue.add(traced, ordersPerJob));
     },
   };
 }
@@ -47,16 +47,4 @@ export function observeAdd(queue: Pick<OrderQueue, 'add'>, { timeBatch, tracing 
 function continued(batch: OrderBatch, spans: SpanGroup): OrderBatch {
   const orders = batch.orders.map((order) => ({ ...order, traceparent: spans.traceparentOf(order.id) }));
   return { ...batch, orders };
-}
-
-async function observed<Result>(
-  { stage, orders, spans, timeBatch }: { stage: Stage; orders: number; spans: SpanGroup | null; timeBatch: TimeBatch },
-  work: () => Promise<Result>,
-): Promise<Result> {
-  const startedAt = performance.now();
-  try {
-    return await (spans === null ? work() : spans.during(work));
-  } finally {
-    timeBatch(stage, performance.now() - startedAt, orders);
-  }
 }

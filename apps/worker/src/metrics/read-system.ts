@@ -23,36 +23,7 @@ const TIMEOUT_MS = 1_000;
 const SALES_MAX = 50;
 
 /** Numbers that could not be read are null. */
-export interface SystemSnapshot {
-  /** Whether the dependency answered in time. */
-  readonly up: Readonly<Record<'redis' | 'postgres', boolean>>;
-  readonly sales: readonly SaleSnapshot[];
-  /** Sales beyond SALES_MAX. */
-  readonly unmonitoredSales: number;
-  readonly queue: { readonly jobs: Readonly<Record<string, number>>; readonly oldestS: number } | null;
-  readonly workerAlive: boolean | null;
-}
-
-interface SaleSnapshot {
-  readonly id: string;
-  /** Of the ledger. */
-  readonly epoch: number;
-  readonly ledger: Readonly<Record<'allotment' | 'sold', number>> | null;
-  /** Seconds that the inventory was closed before, by the ledger. */
-  readonly closedBeforeS: number;
-  readonly redis: InRedis | null;
-}
-
-interface InRedis {
-  /** Units at one instant; null while the inventory is closed. */
-  readonly units: Readonly<Record<'allotment' | 'available' | 'reserved' | 'sold', number>> | null;
-  /** Seconds since this process first saw the inventory closed; 0 while it is open. */
-  readonly closedS: number;
-  readonly reservations: number;
-  /** Of the reservations: enqueued again by the reaper. */
-  readonly redelivered: number;
-  readonly oldestReservationS: number;
-}
+export type SystemSnapshot = Awaited<ReturnType<ReturnType<typeof createSystemReader>>>;
 
 /** @returns a function that reads a snapshot and never throws */
 export function createSystemReader(stores: {
@@ -63,7 +34,7 @@ export function createSystemReader(stores: {
   queue: Pick<OrderQueue, 'readLoad'>;
   heartbeat: Pick<Heartbeat, 'isFresh'>;
   closed: ClosedInventories;
-}): () => Promise<SystemSnapshot> {
+}) {
   const { sales, epochs, inventory, reservations, queue, heartbeat, closed } = stores;
   let known: readonly LedgerSale[] = [];
   let unmonitoredSales = 0;
@@ -90,39 +61,45 @@ export function createSystemReader(stores: {
     return { workerAlive, queue: { jobs: load.jobs, oldestS }, sales: new Map(ofSales) };
   });
 
-  async function askSale(saleId: string): Promise<InRedis> {
+  async function askSale(saleId: string) {
     const [{ now, numbers }, { orders, redelivered, oldestReservedAt }] = await Promise.all([
       inventory.read(saleId),
       reservations.read(saleId),
     ]);
     return {
+      /** At one instant; null while the inventory is closed. */
       units: numbers,
+      /** Seconds since this process first saw the inventory closed; 0 while it is open. */
       closedS: closed.note(saleId, numbers === null) / 1_000,
       reservations: orders,
+      /** Of the reservations: enqueued again by the reaper. */
       redelivered,
       oldestReservationS: oldestReservedAt === null ? 0 : secondsBetween(oldestReservedAt, now),
     };
   }
 
-  async function readNow(): Promise<SystemSnapshot> {
+  async function readNow() {
     const postgres = (await inTime('postgres', askLedger)) ?? false;
     const redis = await inTime('redis', askRedis);
     return {
+      /** Whether the dependency answered in time. */
       up: { redis: redis !== null, postgres },
       queue: redis?.queue ?? null,
       workerAlive: redis?.workerAlive ?? null,
+      /** Sales beyond SALES_MAX. */
       unmonitoredSales,
       sales: known.map(({ id, epoch, allotment, sold }) => ({
         id,
         epoch,
         ledger: postgres ? { allotment, sold } : null,
+        /** Seconds that the inventory was closed before, by the ledger. */
         closedBeforeS: closedBefore.get(id) ?? 0,
         redis: redis?.sales.get(id) ?? null,
       })),
     };
   }
 
-  let latest: { readAt: number; snapshot: Promise<SystemSnapshot> } | null = null;
+  let latest: { readAt: number; snapshot: ReturnType<typeof readNow> } | null = null;
 
   return function readSystem() {
     const now = performance.now();

@@ -40,7 +40,7 @@ export function registerSystemMetrics(
     'flash_sale_inventory_units',
     'Units of a sale in the inventory: allotment, available, reserved, sold. None while the inventory is closed.',
     ['sale', 'state'],
-    async () => (await read()).sales.flatMap(({ id, redis }) => samplesBy('state', redis?.units ?? {}, { sale: id })),
+    async () => (await read()).sales.flatMap(({ id, redis }) => samplesBy('state', { ...redis?.units }, { sale: id })),
   );
   gauge('flash_sale_ledger_units', 'Units of a sale in the ledger: allotment, sold.', ['sale', 'state'], async () =>
     (await read()).sales.flatMap(({ id, ledger }) => samplesBy('state', ledger ?? {}, { sale: id })),

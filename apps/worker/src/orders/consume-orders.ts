@@ -32,13 +32,6 @@ const SALE_RETRY_MS = 1_000;
  */
 const TRIES_WHILE_ANSWERING = 3;
 
-export interface OrderConsumer {
-  /** False once it is stopping. */
-  isRunning(): boolean;
-  /** Resolves when the jobs in progress are done, or are back in the queue. */
-  close(): Promise<void>;
-}
-
 export function startOrderConsumer(options: {
   redis: AnyRedis;
   prefix: string;
@@ -56,7 +49,7 @@ export function startOrderConsumer(options: {
   /** Runs the work on a job, and traces it. */
   trace: (job: JobInfo, batch: OrderBatch, work: () => Promise<void>) => Promise<void>;
   log: Logger;
-}): OrderConsumer {
+}) {
   const { confirm, reject, postpone, ledgerAnswers, trace, log } = options;
   let stopping = false;
   /** Outages that orders wait for now: one line for each outage, not for each job. */
@@ -130,8 +123,10 @@ export function startOrderConsumer(options: {
   worker.on('error', (error) => log.debug({ err: error.message }, 'queue connection'));
   worker.on('stalled', (jobId) => log.warn({ job: jobId }, 'a worker died while it had this job; it is taken again'));
   return {
-    isRunning: () => worker.isRunning(),
-    close: () => {
+    /** False once it is stopping. */
+    isRunning: (): boolean => worker.isRunning(),
+    /** Resolves when the jobs in progress are done, or are back in the queue. */
+    close(): Promise<void> {
       stopping = true;
       return worker.close();
     },

@@ -7,7 +7,13 @@ import type { OrderBatch, OrderOutcome } from '@flash-sale/core/domain/order.ts'
 import type { Inventory } from '@flash-sale/core/inventory/inventory.ts';
 import type { OrderStore } from '@flash-sale/core/ledger/order-store.ts';
 import type { Stage, TimeBatch } from '@flash-sale/core/runtime/metrics.ts';
-import { resumeSpans, type SpanGroup, type SpanKind, type Tracing } from '@flash-sale/core/runtime/tracing/tracing.ts';
+import {
+  measured,
+  resumeSpans,
+  type SpanGroup,
+  type SpanKind,
+  type Tracing,
+} from '@flash-sale/core/runtime/tracing/tracing.ts';
 
 interface SpanDescription {
   readonly kind: SpanKind;
@@ -39,13 +45,8 @@ export function createOrderMeasures(time: TimeBatch, tracing: Tracing | null) {
     work: () => Promise<Result>,
   ): Promise<Result> {
     if (orders === 0) return work();
-    const begun = performance.now();
     const spans = jobSpans.getStore()?.begin(span.kind, span.name, span.fields);
-    try {
-      return await (spans ? spans.during(work) : work());
-    } finally {
-      time(stage, performance.now() - begun, orders);
-    }
+    return measured(spans, (ms) => time(stage, ms, orders), work);
   }
 
   return {

@@ -5,12 +5,6 @@ import type { Logger } from 'pino';
 /** Milliseconds after its end that every turn visits a sale, and that it has metrics. */
 export const RECENT_SALE_MS = 86_400_000;
 
-export interface Loop {
-  start(): void;
-  /** Resolves when the turn in progress is done. */
-  stop(): Promise<void>;
-}
-
 /**
  * @param intervalMs milliseconds between the end of one turn and the start of the next
  * @param allEvery turns of which one visits all sales; the others visit recent ones,
@@ -22,7 +16,7 @@ export function createLoop(options: {
   allEvery?: number;
   runOnce: (all: boolean) => Promise<void>;
   log: Logger;
-}): Loop {
+}) {
   const { name, intervalMs, allEvery = 1, runOnce, log } = options;
   let timer: NodeJS.Timeout | undefined;
   let turn: Promise<void> = Promise.resolve();
@@ -50,10 +44,11 @@ export function createLoop(options: {
   }
 
   return {
-    start() {
+    start(): void {
       turn = run();
     },
-    async stop() {
+    /** Resolves when the turn in progress is done. */
+    async stop(): Promise<void> {
       stopped = true;
       clearTimeout(timer);
       await turn;

@@ -17,17 +17,12 @@ const CATALOGUE_TTL_S = 5;
 /** Seconds that a stale catalogue is kept for reads while PostgreSQL is unavailable. */
 const CATALOGUE_KEPT_S = 3_600;
 
-export interface CachedCatalogue {
-  readonly sales: readonly Sale[];
-  readonly fresh: boolean;
-}
-
 export type CatalogueCache = ReturnType<typeof createCatalogueCache>;
 
 export function createCatalogueCache({ redis, keys }: { redis: AnyRedis; keys: Keys }) {
   return {
     /** @returns null if there is no copy */
-    async read(): Promise<CachedCatalogue | null> {
+    async read(): Promise<{ sales: readonly Sale[]; fresh: boolean } | null> {
       const [text, ttl] = await Promise.all([redis.get(keys.catalogue), redis.ttl(keys.catalogue)]);
       if (text === null) return null;
       return { sales: JSON.parse(text) as Sale[], fresh: CATALOGUE_KEPT_S - ttl < CATALOGUE_TTL_S };

@@ -16,18 +16,9 @@ const BREAKER_WINDOW_MS = 5_000;
 /** Milliseconds until an open breaker lets one call through. */
 const BREAKER_RETRY_MS = 500;
 
-type BreakerState = 'closed' | 'open' | 'half_open';
+export type Breaker = ReturnType<typeof createBreaker>;
 
-export interface Breaker {
-  readonly dependency: Dependency;
-  /** closed: calls go through. open: they are refused. half_open: one is on trial. */
-  state(): BreakerState;
-  /** @throws DependencyUnavailableError if the call was not made */
-  call<Result>(work: () => Promise<Result>): Promise<Result>;
-  close(): void;
-}
-
-export function createBreaker(dependency: Dependency, log: Pick<Logger, 'warn' | 'info'>): Breaker {
+export function createBreaker(dependency: Dependency, log: Pick<Logger, 'warn' | 'info'>) {
   const circuit = new CircuitBreaker((work: () => Promise<unknown>) => work(), {
     name: dependency,
     // Every call has a timeout of its own.
@@ -51,7 +42,9 @@ export function createBreaker(dependency: Dependency, log: Pick<Logger, 'warn' |
   });
   return {
     dependency,
-    state: () => (circuit.halfOpen ? 'half_open' : circuit.opened ? 'open' : 'closed'),
+    /** closed: calls go through. open: they are refused. half_open: one is on trial. */
+    state: (): 'closed' | 'open' | 'half_open' => (circuit.halfOpen ? 'half_open' : circuit.opened ? 'open' : 'closed'),
+    /** @throws DependencyUnavailableError if the call was not made */
     async call<Result>(work: () => Promise<Result>): Promise<Result> {
       try {
         return (await circuit.fire(work)) as Result;
@@ -59,7 +52,7 @@ export function createBreaker(dependency: Dependency, log: Pick<Logger, 'warn' |
         throw (error as { code?: string }).code === 'EOPENBREAKER' ? new DependencyUnavailableError(dependency) : error;
       }
     },
-    close: () => circuit.shutdown(),
+    close: (): void => circuit.shutdown(),
   };
 }
 

@@ -5,19 +5,15 @@
  */
 import { DeadlineExceededError, type Dependency } from './errors.ts';
 
-export interface Deadline {
-  /**
-   * @param share of the remaining time that this read may take, 0 to 1
-   * @throws DeadlineExceededError once it is used up
-   */
-  within<Result>(dependency: Dependency, read: () => Promise<Result>, share?: number): Promise<Result>;
-}
-
 /** @param budgetMs milliseconds from now */
-export function startDeadline(budgetMs: number): Deadline {
+export function startDeadline(budgetMs: number) {
   const endsAt = performance.now() + budgetMs;
   return {
-    within(dependency, read, share = 1) {
+    /**
+     * @param share of the remaining time that this read may take, 0 to 1
+     * @throws DeadlineExceededError once it is used up
+     */
+    within<Result>(dependency: Dependency, read: () => Promise<Result>, share = 1): Promise<Result> {
       const ms = Math.max(endsAt - performance.now(), 0) * share;
       return new Promise((resolve, reject) => {
         const timer = setTimeout(() => reject(new DeadlineExceededError(dependency)), ms);

@@ -18,13 +18,8 @@ const SET_ASIDE = /^\.(\d{6,})$/;
 /** Also those that an operator has compressed: their numbers stay taken. */
 const NUMBERED = /^\.(\d{6,})(\.\w+)?$/;
 
-export interface RotatedFile {
-  /** @returns false if the line could not be written (a full disk): a log never ends the process */
-  write(line: string): boolean;
-}
-
 /** @param bounds bytes above which the file is set aside, and how many such files are kept */
-export function openRotatedFile(file: string, bounds = { bytes: LOG_FILE_BYTES, files: LOG_FILES_MAX }): RotatedFile {
+export function openRotatedFile(file: string, bounds = { bytes: LOG_FILE_BYTES, files: LOG_FILES_MAX }) {
   let fd: number | null = null;
   let size = 0;
   let isTorn = false;
@@ -58,7 +53,8 @@ export function openRotatedFile(file: string, bounds = { bytes: LOG_FILE_BYTES, 
   }
 
   return {
-    write(line) {
+    /** @returns false if it could not be written (a full disk): a log never ends the process */
+    write(line: string): boolean {
       try {
         write(line);
       } catch {

@@ -6,14 +6,7 @@ import { CONSTANTS } from '../../config/settings.ts';
 import { SENTINEL_SUBSCRIBED, SENTINEL_UNSUBSCRIBED } from './master-connector.ts';
 import { type AnyRedis, connectRedis, mastersOf, openRedis } from './open-redis.ts';
 
-export interface RedisConnection {
-  readonly redis: AnyRedis;
-  /** @throws if Redis is unreachable; the connection still retries until close() */
-  connect(): Promise<void>;
-  /** @throws if the server, or a master of the cluster, does not answer */
-  ping(): Promise<void>;
-  close(): Promise<void>;
-}
+export type RedisConnection = ReturnType<typeof managed>;
 
 /** Milliseconds that a server may take to answer QUIT. */
 const QUIT_MS = 1_000;
@@ -78,7 +71,7 @@ function backoff(times: number): number {
   return Math.min(50 * times, 500);
 }
 
-function managed(redis: AnyRedis, { name, log }: ConnectOptions): RedisConnection {
+function managed(redis: AnyRedis, { name, log }: ConnectOptions) {
   const watch = createWatch(name, log);
   watch(redis);
   redis.on(SENTINEL_UNSUBSCRIBED, ({ message }: Error) =>
@@ -104,11 +97,13 @@ function managed(redis: AnyRedis, { name, log }: ConnectOptions): RedisConnectio
   }
   return {
     redis,
-    connect: () => connectRedis(redis),
-    async ping() {
+    /** @throws if Redis is unreachable; the connection still retries until close() */
+    connect: (): Promise<void> => connectRedis(redis),
+    /** @throws if the server, or a master of the cluster, does not answer */
+    async ping(): Promise<void> {
       await Promise.all(mastersOf(redis).map((node) => node.ping()));
     },
-    async close() {
+    async close(): Promise<void> {
       // A silent server must not delay a stop.
       const bound = sleep(QUIT_MS, undefined, { ref: false });
       if (redis.status === 'ready') await Promise.race([redis.quit().catch(() => {}), bound]);

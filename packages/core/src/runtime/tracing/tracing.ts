@@ -93,6 +93,20 @@ export function resumeSpans(
   return spans.size > 0 ? new SpanGroup(spans) : null;
 }
 
+/** Runs the work within the spans, if any. @param time gets its milliseconds, even if it fails */
+export async function measured<Result>(
+  spans: SpanGroup | null | undefined,
+  time: (ms: number) => void,
+  work: () => Promise<Result>,
+): Promise<Result> {
+  const startedAt = performance.now();
+  try {
+    return await (spans ? spans.during(work) : work());
+  } finally {
+    time(performance.now() - startedAt);
+  }
+}
+
 /** For log lines of sampled orders. */
 export function traceIdOf(traceparent: string | undefined): string | undefined {
   return traceparent?.split('-')[1];
