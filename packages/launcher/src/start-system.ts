@@ -111,7 +111,7 @@ export class System {
     const { environment, variables, apiUrl, adminUrl } = this.#settings;
     await this.#step('ledger', async () => {
       const done = await migrateLedger(servers.DATABASE_URL, () => {});
-      return done.length === 0 ? 'up to date' : `${done.length} migration(s) applied`;
+      return done.length === 0 ? 'up to date' : `migrations applied: ${done.length}`;
     });
     const adminToken = environment.ADMIN_TOKEN ?? keptSecret(this.#dataFolder, 'admin-token');
     const given = { ...variables, ...servers, ADMIN_TOKEN: adminToken };

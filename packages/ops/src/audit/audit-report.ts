@@ -132,7 +132,7 @@ function printSale({ saleId, epoch, inventory, equation, ledger, live, unchecked
     `  inventory  ${equation ? printEquation(equation) : 'not checked'}`,
     epoch === null
       ? '  ledger     does not know this sale'
-      : `  ledger     ${sold}, ${ledger.confirmed} orders confirmed, ${ledger.rejected} rejected`,
+      : `  ledger     ${sold}, ${counted(ledger.confirmed, 'order')} confirmed, ${ledger.rejected} rejected`,
     ...(unchecked === null ? [] : [`  UNCHECKED  ${unchecked}`]),
     ...violations.map(printViolation),
   ].join('\n');

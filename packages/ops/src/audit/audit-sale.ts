@@ -124,7 +124,7 @@ function startAudit(stores: SaleStores, bounds: typeof DEFAULTS) {
         const closedMs = now - phase.since;
         if (closedMs >= bounds.closedMs) violations = [closedFor(closedMs, snapshot), ...found];
       } else {
-        if (ledger && state === 'open' && !found.some(isWrongType)) found.push(...(await checkOrderKeys(stores)));
+        if (ledger && state === 'open' && inventory.wrongType === null) found.push(...(await checkOrderKeys(stores)));
         suspects.add(found);
         if (suspects.isDecided()) violations = suspects.violations();
       }
@@ -159,8 +159,6 @@ function isUnknown({ ledger, inventory, jobs }: SaleSnapshot): boolean {
   const inRedis = inventory.fields.size > 0 || inventory.reservations.size > 0 || inventory.wrongType !== null;
   return ledger === null && !inRedis && jobs.length === 0;
 }
-
-const isWrongType = ({ code, subject }: Violation): boolean => code === 'INVENTORY_UNREADABLE' && subject === 'keys';
 
 function closedFor(ms: number, { state }: SaleSnapshot): Violation {
   const time = `${Math.round(ms / 1_000)} s`;

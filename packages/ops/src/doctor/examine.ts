@@ -1,5 +1,6 @@
 /** Reads settings, machine and servers concurrently, in bounded time, and runs every check. */
 import { dirname } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Environment } from '@flash-sale/core/config/environment.ts';
 import { isLoopback } from '@flash-sale/core/config/loopback.ts';
 import { CLOCKS_CHECK, DISK_CHECK, type Disk, OPEN_FILES_CHECK, readDisks, readOpenFiles } from './machine.ts';
@@ -72,12 +73,8 @@ async function within<Result>(
 ): Promise<Result | Unread> {
   if (url === undefined)
     return { unread: `${name} is not set, and no system runs here`, fix: `npm start, or set ${name}` };
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<Unread>((resolve) => {
-    timer = setTimeout(() => resolve({ unread: `It did not answer everything within ${ms} ms.` }), ms);
-  });
-  const result = read(url).catch((error: Error) => ({ unread: error.message }));
-  return Promise.race([result, late]).finally(() => clearTimeout(timer));
+  const late = sleep(ms, { unread: `It did not answer everything within ${ms} ms.` }, { ref: false });
+  return Promise.race([read(url).catch((error: Error) => ({ unread: error.message })), late]);
 }
 
 export function checkFacts(facts: Facts, scope: Scope): Finding[] {

@@ -8,7 +8,7 @@ import { createReadStream, existsSync, globSync, lstatSync, readdirSync, realpat
 import { basename, dirname, join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { createGunzip, createZstdDecompress } from 'node:zlib';
-import type { AcceptedOrder, RejectionReason } from '@flash-sale/core/domain/order.ts';
+import type { RejectionReason } from '@flash-sale/core/domain/order.ts';
 import { readAccepted, readRejected } from '@flash-sale/core/runtime/accepted-log.ts';
 import { MANIFEST } from '../backup/manifest.ts';
 
@@ -26,10 +26,7 @@ const ROTATED = /^[.-]\d/;
 const OTHER_NAME =
   'its name is not that of a log of the API (*api*.log*) or of a worker (*worker*.log*); name it to have it read';
 
-export interface LoggedOrder {
-  readonly saleId: string;
-  readonly order: AcceptedOrder;
-}
+export type LoggedOrder = NonNullable<ReturnType<typeof readAccepted>>;
 
 /** What was read of a file. */
 export interface LogRead {
