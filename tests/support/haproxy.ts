@@ -31,6 +31,7 @@ export function startBalancer(program: UnpackedProgram, port: number, behind: nu
   timeout connect 5s
   timeout client 60s
   timeout server 60s
+  timeout check 2s
 frontend crowd
   bind 127.0.0.1:${port}
   default_backend api

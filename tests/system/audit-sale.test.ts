@@ -1,63 +1,42 @@
 /** npm run audit:sale, as an operator runs it: exit codes, output, and how it finds the running system. */
-import { execFile } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { writeSystemFile } from '@flash-sale/launcher/running-system.ts';
 import type { AuditReport } from '@flash-sale/ops/audit/audit-report.ts';
 import { connectStores } from '@flash-sale/ops/connect-stores.ts';
-import { afterAll, beforeAll, expect, inject, test, vi } from 'vitest';
+import { expect, test, vi } from 'vitest';
+import { addressesOf, runScript, type Said } from '../support/command.ts';
+import { useFolder, useWorld } from '../support/fixtures.ts';
 import { freePort } from '../support/free-port.ts';
 import { PlantedSale } from '../support/planted-sale.ts';
-import { openWorld, type World } from '../support/world.ts';
 
 vi.setConfig({ testTimeout: 60_000 });
 
-const script = fileURLToPath(new URL('../../scripts/run.mjs', import.meta.url));
+const world = useWorld();
+const folder = useFolder();
 
-let world: World;
-let folder: string;
-beforeAll(async () => {
-  world = await openWorld(inject('template'));
-  folder = mkdtempSync(join(tmpdir(), 'flash-sale-audit-'));
-});
-afterAll(async () => {
-  rmSync(folder, { recursive: true, force: true });
-  await world.close();
-});
+const auditSale = (args: string[], env: NodeJS.ProcessEnv): Promise<Said> =>
+  runScript('audit-sale', args, { DATA_DIR: folder.path, ...env });
 
-function auditSale(args: string[], env: Record<string, string>): Promise<{ code: number; out: string; err: string }> {
-  return new Promise((resolve) => {
-    const clean = { PATH: process.env.PATH, DATA_DIR: folder, ...env };
-    execFile(process.execPath, [script, 'audit-sale', ...args], { env: clean }, (error, out, err) =>
-      resolve({ code: error ? Number(error.code) : 0, out, err }),
-    );
-  });
-}
-
-test('2 and a sentence if no system runs, or an option is unknown; else 0 and the equation, or 1 and the violation', async () => {
-  const { redisUrl, databaseUrl, prefix } = world;
-  const addresses = { REDIS_URL: redisUrl, DATABASE_URL: databaseUrl, KEY_PREFIX: prefix };
+test('exit code 2 if no system runs or an option is unknown, 0 if all is clean, 1 for a violation', async () => {
+  const addresses = addressesOf(world);
   const [none, wrong] = await Promise.all([auditSale([], {}), auditSale(['--loud'], addresses)]);
-  expect(none).toMatchObject({ code: 2, out: '', err: expect.stringMatching(/not set.*npm start/) });
-  expect(wrong).toMatchObject({ code: 2, out: '', err: expect.stringContaining('Usage: npm run audit:sale') });
+  expect(none).toMatchObject({ code: 2, stdout: '', stderr: expect.stringMatching(/not set.*npm start/) });
+  expect(wrong).toMatchObject({ code: 2, stdout: '', stderr: expect.stringContaining('Usage: npm run audit:sale') });
 
   const sale = await PlantedSale.make(world);
-  // The running system is found by what it wrote down, with its keys: under the default prefix there is no inventory.
-  writeSystemFile(folder, addresses);
+  // The running system's file has its key prefix; there is no inventory under the default one.
+  writeSystemFile(folder.path, addresses);
   const clean = await auditSale([sale.id], {});
-  expect(clean).toMatchObject({ code: 0, err: '' });
-  expect(clean.out).toContain('10 = 6 available + 1 reserved + 0 held + 3 sold   holds');
-  expect(clean.out).toMatch(/: clean\n$/);
+  expect(clean).toMatchObject({ code: 0, stderr: '' });
+  expect(clean.stdout).toContain('10 = 6 available + 1 reserved + 0 held + 3 sold   holds');
+  expect(clean.stdout).toMatch(/: clean\n$/);
 
   await sale.move({ available: -1, sold: 1 });
   const [broken, json] = await Promise.all([auditSale([], addresses), auditSale(['--json'], addresses)]);
-  expect(broken).toMatchObject({ code: 1, err: '' });
-  expect(broken.out).toMatch(/^ {2}VIOLATION {2}UNITS_WITHOUT_OWNER {2}sold {2}The inventory counts 4 units sold/m);
-  expect(broken.out).toMatch(/, 3 snapshots: 1 violation\n$/);
+  expect(broken).toMatchObject({ code: 1, stderr: '' });
+  expect(broken.stdout).toMatch(/^ {2}VIOLATION {2}UNITS_WITHOUT_OWNER {2}sold {2}The inventory counts 4 units sold/m);
+  expect(broken.stdout).toMatch(/, 3 snapshots: 1 violation\n$/);
   expect(json.code).toBe(1);
-  expect(JSON.parse(json.out) as AuditReport).toMatchObject({
+  expect(JSON.parse(json.stdout) as AuditReport).toMatchObject({
     clean: false,
     sales: [{ saleId: sale.id, inventory: 'open', violations: [{ code: 'UNITS_WITHOUT_OWNER' }] }],
   });

@@ -1,37 +1,24 @@
-/** npm run backup and npm run restore: what is not read is named, and the printed command can be pasted. */
+/** npm run backup and npm run restore: unread files are named, and the printed command can be pasted. */
 import { execFile } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { newOrderId } from '@flash-sale/core/domain/order.ts';
-import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import { afterAll, expect, test } from 'vitest';
+import { runScript, type Said } from '../support/command.ts';
+import { useWorld } from '../support/fixtures.ts';
 import { makeSale } from '../support/sales.ts';
-import { openWorld, type World } from '../support/world.ts';
 
-let world: World;
-let folder: string;
-beforeAll(async () => {
-  world = await openWorld(inject('template'));
-  folder = mkdtempSync(join(tmpdir(), "flash sale's "));
-});
-afterAll(async () => {
-  await world.close();
-  rmSync(folder, { recursive: true, force: true });
-});
+const world = useWorld();
+// Its path must be quoted in a shell.
+const folder = mkdtempSync(join(tmpdir(), "flash sale's "));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-function type(script: 'backup' | 'restore', databaseUrl: string, ...args: string[]) {
-  const path = fileURLToPath(new URL(`../../scripts/${script}.ts`, import.meta.url));
-  const env = { PATH: process.env.PATH, DATABASE_URL: databaseUrl, DATA_DIR: join(folder, 'data') };
-  return new Promise<{ code: number; stdout: string; stderr: string }>((resolve) => {
-    execFile(process.execPath, [path, ...args], { env }, (error, stdout, stderr) =>
-      resolve({ code: error ? Number(error.code) : 0, stdout, stderr }),
-    );
-  });
-}
+const type = (script: 'backup' | 'restore', databaseUrl: string, ...args: string[]): Promise<Said> =>
+  runScript(script, args, { DATABASE_URL: databaseUrl, DATA_DIR: join(folder, 'data') });
 
-test('a log that is not read is named, with exit code 1; the folder in the printed command is one word of the shell', async () => {
+test('an unread log is named, with exit code 1; the printed command quotes the folder for the shell', async () => {
   const sale = await makeSale(world);
   const [backups, logs] = [join(folder, 'backups'), join(folder, 'logs')];
   mkdirSync(join(logs, 'machine-b'), { recursive: true });

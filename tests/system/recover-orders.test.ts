@@ -1,9 +1,6 @@
-/** npm run recover:orders: orders that Redis lost are found in the API's log, and end under their ids. */
-import { execFile } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+/** npm run recover:orders: orders that Redis lost are found in the API's log and end under their ids. */
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { readEnvironment } from '@flash-sale/core/config/environment.ts';
 import { newOrderId } from '@flash-sale/core/domain/order.ts';
 import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
@@ -11,35 +8,19 @@ import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
 import { readAccepted } from '@flash-sale/core/runtime/accepted-log.ts';
 import { openRotatedFile } from '@flash-sale/core/runtime/rotated-file.ts';
 import { recoverOrders } from '@flash-sale/ops/recover/recover-orders.ts';
-import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import { freePort } from '../support/free-port.ts';
-import { type RunningApi, startApi, startProcess, startWorkerHere } from '../support/running-system.ts';
-import { makeSale } from '../support/sales.ts';
-import { eventually, openWorld, type World } from '../support/world.ts';
+import { expect, test } from 'vitest';
+import { openClient } from '../support/buyers.ts';
+import { addressesOf, runScript, type Said } from '../support/command.ts';
+import { useApi, useFolder, useWorld } from '../support/fixtures.ts';
+import { startProcess, startWorkerHere } from '../support/running-system.ts';
+import { makeSale, untilSold } from '../support/sales.ts';
+import { eventually } from '../support/world.ts';
 
-const script = fileURLToPath(new URL('../../scripts/recover-orders.ts', import.meta.url));
+const world = useWorld();
+const api = useApi(world);
+const { path: folder } = useFolder();
 
-let world: World;
-let api: RunningApi;
-let folder: string;
-beforeAll(async () => {
-  world = await openWorld(inject('template'));
-  api = await startApi(world);
-  folder = mkdtempSync(join(tmpdir(), 'flash-sale-log-'));
-});
-afterAll(async () => {
-  await api.close();
-  await world.close();
-  rmSync(folder, { recursive: true, force: true });
-});
-
-interface Said {
-  readonly code: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-/** What the command does, in this process. */
+/** The command, in this process. */
 async function recover(...args: string[]): Promise<Said> {
   const { redisUrl, databaseUrl, prefix } = world;
   const settings = readEnvironment({ KEY_PREFIX: prefix });
@@ -63,37 +44,23 @@ async function recover(...args: string[]): Promise<Said> {
   }
 }
 
-function command(...args: string[]): Promise<Said> {
-  const { redisUrl: REDIS_URL, databaseUrl: DATABASE_URL, prefix: KEY_PREFIX } = world;
-  const env = { PATH: process.env.PATH, REDIS_URL, DATABASE_URL, KEY_PREFIX, DATA_DIR: folder };
-  return new Promise((resolve) => {
-    execFile(process.execPath, [script, ...args], { env }, (error, stdout, stderr) =>
-      resolve({ code: error ? Number(error.code) : 0, stdout, stderr }),
-    );
-  });
-}
+const command = (...args: string[]): Promise<Said> =>
+  runScript('recover-orders', args, { ...addressesOf(world), DATA_DIR: folder });
 
-test('[I3] [trap 17] found, confirmed while there are units, once however often it is typed; a later key of the same buyer stands', async () => {
+test('[I3] [trap 17] lost orders are confirmed while units last; the command is idempotent; a later key of a buyer stands', async () => {
   const sale = await makeSale(world, { units: 10, perBuyerLimit: 2 });
-  const order = async (buyerId: string, key?: string): Promise<string> => {
-    const headers = { 'x-user-id': buyerId, ...(key ? { 'idempotency-key': key } : {}) };
-    const response = await fetch(`${api.url}/api/flash-sales/${sale.id}/order`, { method: 'POST', headers });
-    return ((await response.json()) as { order_id: string }).order_id;
-  };
-  const ids = [
-    await order('ann'),
-    await order('bob'),
-    await order('cid', 'k1'),
-    await order('dan'),
-    await order('dan'),
-  ];
+  const order = async (buyer: string, key = ''): Promise<string> =>
+    (await api.order(sale.id, { buyer, key })).body.order_id;
+  const ids: string[] = [];
+  for (const [buyer, key] of [['ann'], ['bob'], ['cid', 'k1'], ['dan'], ['dan']] as const)
+    ids.push(await order(buyer, key));
   const queue = createOrderQueue({
     redis: world.redis.duplicate({ maxRetriesPerRequest: null }),
     prefix: world.keys.queuePrefix,
   });
   await eventually('all are enqueued', 5_000, async () => (await queue.bullQueue.getWaitingCount()) > 0);
   await new Promise((resolve) => setTimeout(resolve, 300));
-  // As FLUSHALL: neither keys nor jobs are left.
+  // As after FLUSHALL: no keys and no jobs are left.
   await queue.bullQueue.obliterate({ force: true });
   await queue.close();
   const keys = world.keys.sale(sale.id);
@@ -126,11 +93,7 @@ test('[I3] [trap 17] found, confirmed while there are units, once however often 
   expect([words.get(repeated), words.get(again)]).toEqual(['confirmed', 'confirmed']);
   // The cap of two is kept: of the two lost orders one finds room beside the later one.
   expect([ids[3], ids[4]].filter((id) => words.get(id as string) === 'confirmed')).toHaveLength(1);
-  await eventually(
-    'the inventory has followed',
-    5_000,
-    async () => (await inventory.read(sale.id)).numbers?.reserved === 0,
-  );
+  await untilSold(world, sale.id, 5, 5_000);
   expect((await inventory.read(sale.id)).numbers).toEqual({ allotment: 10, available: 5, reserved: 0, sold: 5 });
 
   const second = await recover(log);
@@ -138,7 +101,7 @@ test('[I3] [trap 17] found, confirmed while there are units, once however often 
   await worker.stop();
 }, 40_000);
 
-test('the command: 0 if every order found has ended, 2 and a sentence if there is nothing to read', async () => {
+test('exit code 0 if every order found has ended, 2 and a message if there is nothing to read', async () => {
   const sale = await makeSale(world);
   const [good, empty] = ['good.log', 'empty.log'].map((name) => join(folder, name)) as [string, string];
   writeFileSync(good, line(newOrderId(sale.id), 'ann'));
@@ -167,7 +130,7 @@ test('the command: 0 if every order found has ended, 2 and a sentence if there i
 const line = (id: string, buyerId: string): string =>
   `${JSON.stringify({ msg: 'order accepted', order_id: id, buyer_id: buyerId, quantity: 1, reserved_at: Date.now(), reqId: 'r' })}\n`;
 
-test('orders of a sale that the ledger does not know are listed apart, and the others come to their end', async () => {
+test('orders of a sale that the ledger does not have are listed separately, and the others end', async () => {
   const sale = await makeSale(world, { units: 10 });
   const [known, unknown] = [newOrderId(sale.id), newOrderId('elsewhere')];
   const log = join(folder, 'two-sales.log');
@@ -182,7 +145,7 @@ test('orders of a sale that the ledger does not know are listed apart, and the o
   await worker.stop();
 }, 30_000);
 
-test('[I7] an order that a worker called rejected is rejected again, and not enqueued; one in two files counts once', async () => {
+test('[I7] an order that a worker logged as rejected stays rejected; an order in two files counts once', async () => {
   const sale = await makeSale(world, { units: 10 });
   const [told, other] = [newOrderId(sale.id), newOrderId(sale.id)];
   const logs = join(folder, 'with-worker');
@@ -214,7 +177,7 @@ test('[I7] an order that a worker called rejected is rejected again, and not enq
     ]),
   );
   expect((await recover('--dry-run', logs)).stdout).toContain('2 accepted orders in the log, 0 of them lost.');
-  // A file that was not read is no success.
+  // A file that is not read is an error.
   writeFileSync(join(logs, 'orders.txt'), line(newOrderId(sale.id), 'cid'));
   const partly = await recover('--dry-run', logs);
   expect(partly.code).toBe(1);
@@ -222,7 +185,7 @@ test('[I7] an order that a worker called rejected is rejected again, and not enq
   expect(partly.stdout).toMatch(/read \S+api-1\.log: 2 accepted orders, from \S+Z to \S+Z\n/);
 }, 30_000);
 
-test('logs that were set aside are read: with the log, from its folder, and by a pattern', async () => {
+test('rotated logs are read: with the log, from its folder, and by a pattern', async () => {
   const sale = await makeSale(world, { units: 10 });
   const logs = join(folder, 'logs');
   const log = join(logs, 'api-1.log');
@@ -241,17 +204,12 @@ test('logs that were set aside are read: with the log, from its folder, and by a
 }, 30_000);
 
 test.each(['error', 'silent'])(
-  'LOG_LEVEL=%s does not silence the accepted-order log, and the file is written by its name',
+  'LOG_LEVEL=%s does not silence the accepted-order log in LOG_FILE',
   async (level) => {
     const sale = await makeSale(world, { units: 10 });
     const log = join(folder, `api-${level}.log`);
-    const port = await freePort();
-    const process = await startProcess(world, 'api', { LOG_LEVEL: level, LOG_FILE: log, PORT: String(port) });
-    const ordered = await fetch(`http://127.0.0.1:${port}/api/flash-sales/${sale.id}/order`, {
-      method: 'POST',
-      headers: { 'x-user-id': 'ann' },
-    });
-    const { order_id: id } = (await ordered.json()) as { order_id: string };
+    const process = await startProcess(world, 'api', { LOG_LEVEL: level, LOG_FILE: log });
+    const { orderId: id } = await openClient(process.url).order(sale.id);
     const logged = readFileSync(log, 'utf8');
     expect(logged.split('\n')).toHaveLength(2);
     expect(readAccepted(logged)?.order.id).toBe(id);

@@ -1,22 +1,20 @@
 /** A sale loses its machines, is restored on empty ones by the documented commands, and sells out. */
-import { execFile } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { migrateLedger } from '@flash-sale/core/ledger/migrate.ts';
 import { startPrivatePostgres } from '@flash-sale/launcher/private-postgres.ts';
-import { startPrivateRedis } from '@flash-sale/launcher/private-redis.ts';
 import type { PrivateServer } from '@flash-sale/launcher/private-server.ts';
 import { readAcceptedLogs } from '@flash-sale/ops/recover/accepted-log-files.ts';
 import pg from 'pg';
 import { expect, test } from 'vitest';
 import type { AnyJson } from '../support/any-json.ts';
 import { PASSING, startCrowd } from '../support/buyers.ts';
+import { addressesOf, runScript } from '../support/command.ts';
+import { ask, BEARER, startOwnRedis } from '../support/fixtures.ts';
 import { freePort } from '../support/free-port.ts';
-import { ADMIN_TOKEN, type ServiceProcess, startProcess } from '../support/running-system.ts';
+import { type ServiceProcess, startProcess } from '../support/running-system.ts';
 import { eventually } from '../support/world.ts';
-import { root } from '../tidy/source-files.ts';
 
 const SALE_ID = 'drill';
 /** At this rate the sale outlasts the backup on a busy machine by seconds, so that something is left to lose. */
@@ -48,9 +46,7 @@ class Machines {
   }
 
   redis(name: string): Promise<PrivateServer> {
-    const distFolder = process.env.TEST_REDIS_DIST;
-    const options = { folder: this.#make(name), restart: false, ...(distFolder ? { distFolder } : {}) };
-    return this.#keep(startPrivateRedis(options));
+    return this.#keep(startOwnRedis(this.#make(name)));
   }
 
   postgres(name: string): Promise<PrivateServer> {
@@ -90,26 +86,18 @@ class Machines {
   }
 }
 
-/** Runs scripts/<script>.ts. @returns its output. @throws with the output if its exit code is not 0 */
-async function run(place: Place, script: string, ...args: string[]): Promise<string> {
-  const { redisUrl: REDIS_URL, databaseUrl: DATABASE_URL, prefix: KEY_PREFIX } = place;
-  const env = { PATH: process.env.PATH, REDIS_URL, DATABASE_URL, KEY_PREFIX };
-  const command = [join(root, 'scripts', `${script}.ts`), ...args];
-  try {
-    return (await promisify(execFile)(process.execPath, command, { env, maxBuffer: 1 << 26 })).stdout;
-  } catch (error) {
-    const { stdout, stderr } = error as { stdout: string; stderr: string };
-    throw new Error(`${script} failed:\n${stdout}${stderr}`);
-  }
+/** @returns the output of scripts/<name>.ts. @throws with the output if its exit code is not 0 */
+async function run(place: Place, name: string, ...args: string[]): Promise<string> {
+  const { code, stdout, stderr } = await runScript(name, args, addressesOf(place));
+  if (code !== 0) throw new Error(`${name} failed:\n${stdout}${stderr}`);
+  return stdout;
 }
 
 async function admin(url: string, path: string, body?: object): Promise<AnyJson> {
-  const headers = { authorization: `Bearer ${ADMIN_TOKEN}`, 'content-type': 'application/json' };
-  const sent = body ? { method: 'POST', headers, body: JSON.stringify(body) } : { headers };
-  const response = await fetch(`${url}/api/admin/sales${path}`, sent);
-  const reply = await response.json();
-  if (!response.ok) throw new Error(`${path}: ${response.status} ${JSON.stringify(reply)}`);
-  return reply;
+  const method = body ? 'POST' : 'GET';
+  const answer = await ask(`${url}/api/admin/sales${path}`, { method, headers: BEARER, body });
+  if (answer.status >= 300) throw new Error(`${path}: ${answer.status} ${answer.text}`);
+  return answer.body;
 }
 
 const sale = () => ({
