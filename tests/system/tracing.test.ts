@@ -1,68 +1,30 @@
-/** One trace of an order, from real processes, as a collector receives it; and that tracing never stands in an order's way. */
+/** One trace per order, from real processes, as a collector receives it; tracing never fails an order. */
 import { once } from 'node:events';
-import { createServer } from 'node:net';
+import { type AddressInfo, createServer } from 'node:net';
 import { newOrderId } from '@flash-sale/core/domain/order.ts';
 import { decodeJob, encodeJob } from '@flash-sale/core/queue/order-queue.ts';
-import { afterEach, beforeEach, expect, inject, onTestFinished, test } from 'vitest';
-import type { AnyJson } from '../support/any-json.ts';
+import { afterAll, beforeAll, expect, vi } from 'vitest';
+import { openClient, type Reply } from '../support/buyers.ts';
+import { times } from '../support/fixtures.ts';
 import { freePort } from '../support/free-port.ts';
 import { type CollectedSpan, type OtlpCollector, startOtlpCollector } from '../support/otlp-collector.ts';
 import { type ServiceProcess, startProcess } from '../support/running-system.ts';
-import { makeSale } from '../support/sales.ts';
-import { eventually, openWorld, type World } from '../support/world.ts';
+import { makeSale, untilSold } from '../support/sales.ts';
+import { test } from '../support/system-test.ts';
+import { eventually, type World } from '../support/world.ts';
+
+vi.setConfig({ testTimeout: 60_000 });
 
 const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';
 const CALLER = 'b7ad6b7169203331';
-
-/** Clocks of two processes are read in whole milliseconds. */
+const SAMPLED = `00-${TRACE_ID}-${CALLER}-01`;
+const ROUTE = 'POST /api/flash-sales/:product_id/order';
+const STEPS = [ROUTE, 'reserve', 'enqueue', 'confirm job', "the ledger's transaction", 'commit'];
+/** Two processes read the clock in whole milliseconds. */
 const CLOCK_MS = 1;
 
-let world: World;
-let collector: OtlpCollector;
-let processes: ServiceProcess[];
-let base: string;
-
-beforeEach(async () => {
-  world = await openWorld(inject('template'));
-  collector = await startOtlpCollector();
-  processes = [];
-});
-afterEach(async () => {
-  for (const one of processes) await one.kill();
-  await collector.close();
-  await world.close();
-});
-
-async function startBoth(changed: Record<string, string>): Promise<void> {
-  const port = await freePort();
-  base = `http://127.0.0.1:${port}`;
-  const settings = { PORT: String(port), ...changed };
-  processes = await Promise.all([startProcess(world, 'api', settings), startProcess(world, 'worker', settings)]);
-}
-
-async function order(saleId: string, buyer: string, headers: Record<string, string> = {}): Promise<AnyJson> {
-  const response = await fetch(`${base}/api/flash-sales/${saleId}/order`, {
-    method: 'POST',
-    headers: { 'x-user-id': buyer, ...headers },
-  });
-  return response.json();
-}
-
-async function whenConfirmed(orderId: string, buyer: string): Promise<void> {
-  await eventually('the order is confirmed', 10_000, async () => {
-    const response = await fetch(`${base}/api/orders/${orderId}`, { headers: { 'x-user-id': buyer } });
-    return ((await response.json()) as AnyJson).status === 'confirmed';
-  });
-}
-
-const whenSold = (saleId: string, units: number): Promise<void> =>
-  eventually('all orders are confirmed', 20_000, async () => {
-    const { rows } = await world.pool.query('SELECT sold FROM sales WHERE id = $1', [saleId]);
-    return rows[0].sold === units;
-  });
-
-/** Tells on stderr of each module of OpenTelemetry that is loaded, but for its interfaces, which prom-client brings. */
-const TELLS_MODULES = `--import=data:text/javascript,${encodeURIComponent(`
+/** Reports each loaded OpenTelemetry module on stderr, except the interfaces, which prom-client needs. */
+const REPORT_MODULES = `--import=data:text/javascript,${encodeURIComponent(`
 import { registerHooks } from 'node:module';
 registerHooks({
   load(url, context, next) {
@@ -71,30 +33,61 @@ registerHooks({
   },
 });`)}`;
 
+interface Traced {
+  readonly api: ServiceProcess;
+  readonly worker: ServiceProcess;
+  order(saleId: string, buyer: string, traceparent?: string): Promise<Reply>;
+}
+
+async function start(world: World, ofBoth: Record<string, string>, ofWorker = ofBoth): Promise<Traced> {
+  const [api, worker] = await Promise.all([
+    startProcess(world, 'api', ofBoth),
+    startProcess(world, 'worker', ofWorker),
+  ]);
+  const client = openClient(api.url);
+  return {
+    api,
+    worker,
+    order: (saleId, buyer, traceparent) =>
+      client.ask('POST', `/api/flash-sales/${saleId}/order`, '', {
+        'x-user-id': buyer,
+        ...(traceparent ? { traceparent } : {}),
+      }),
+  };
+}
+
+const linesWith = ({ output }: ServiceProcess, text: string): string[] =>
+  output()
+    .split('\n')
+    .filter((line) => line.includes(text));
+
 const named = (spans: readonly CollectedSpan[], name: string): CollectedSpan => {
   const found = spans.filter((span) => span.name === name);
   expect(found.map((span) => span.name)).toEqual([name]);
   return found[0] as CollectedSpan;
 };
 
-const ROUTE = 'POST /api/flash-sales/:product_id/order';
-const PARTS = [ROUTE, 'reserve', 'enqueue', 'confirm job', "the ledger's transaction", 'commit'];
+let collector: OtlpCollector;
+beforeAll(async () => {
+  collector = await startOtlpCollector();
+});
+afterAll(() => collector.close());
 
-test('an order is one trace, from the HTTP request through Redis and the job to the ledger', async () => {
-  await startBoth({
+test('an order is one trace: the HTTP request, Redis, the job and the ledger', async ({ world }) => {
+  const { api, worker, order } = await start(world, {
+    NODE_OPTIONS: REPORT_MODULES,
     OTEL_EXPORTER_OTLP_ENDPOINT: collector.url,
     OTEL_TRACES_SAMPLER: 'parentbased_traceidratio',
     OTEL_TRACES_SAMPLER_ARG: '1',
   });
   const sale = await makeSale(world, { units: 1 });
-  const placed = await order(sale.id, 'a-buyer-of-ours', { traceparent: `00-${TRACE_ID}-${CALLER}-01` });
-  expect(placed.status).toBe('accepted');
+  const placed = await order(sale.id, 'a-buyer-of-ours', SAMPLED);
+  expect(placed.code).toBe('accepted');
   const ofTrace = () => collector.spans.filter((span) => span.traceId === TRACE_ID);
-  await eventually('the whole trace has come', 10_000, () => ofTrace().length >= PARTS.length);
+  await eventually('the whole trace has arrived', 10_000, () => ofTrace().length >= STEPS.length);
   const trace = ofTrace();
-  expect(trace.map((span) => span.name).sort()).toEqual([...PARTS].sort());
-
-  const [request, reserve, enqueue, job, ledger, commit] = PARTS.map((name) => named(trace, name)) as [
+  expect(trace.map((span) => span.name).sort()).toEqual([...STEPS].sort());
+  const [request, reserve, enqueue, job, ledger, commit] = STEPS.map((name) => named(trace, name)) as [
     CollectedSpan,
     CollectedSpan,
     CollectedSpan,
@@ -109,19 +102,17 @@ test('an order is one trace, from the HTTP request through Redis and the job to 
       'http.route': '/api/flash-sales/:product_id/order',
       'http.response.status_code': 200,
       'flash_sale.sale_id': sale.id,
-      'flash_sale.order_id': placed.order_id,
+      'flash_sale.order_id': placed.orderId,
     },
   });
-  for (const part of [reserve, enqueue]) {
-    expect(part).toMatchObject({ service: 'api', parentSpanId: request.spanId });
-  }
+  for (const step of [reserve, enqueue]) expect(step).toMatchObject({ service: 'api', parentSpanId: request.spanId });
   expect(reserve.fields).toMatchObject({ 'flash_sale.batch_size': 1, 'db.system.name': 'redis' });
   expect(job).toMatchObject({ service: 'worker', parentSpanId: enqueue.spanId });
-  for (const part of [ledger, commit]) expect(part).toMatchObject({ service: 'worker', parentSpanId: job.spanId });
-  expect(trace.map((span) => span.fault)).toEqual(PARTS.map(() => undefined));
+  for (const step of [ledger, commit]) expect(step).toMatchObject({ service: 'worker', parentSpanId: job.spanId });
+  expect(trace.map((span) => span.fault)).toEqual(STEPS.map(() => undefined));
 
   for (const span of trace) expect(span.endedAt).toBeGreaterThanOrEqual(span.startedAt);
-  // One after the other within a process, and the job after its enqueue began.
+  // In order within a process; the job starts after its enqueue.
   for (const [earlier, later] of [
     [reserve.endedAt, enqueue.startedAt],
     [reserve.endedAt, request.endedAt],
@@ -133,136 +124,124 @@ test('an order is one trace, from the HTTP request through Redis and the job to 
     expect(later).toBeGreaterThanOrEqual(earlier - 0.001);
   }
   expect(job.startedAt).toBeGreaterThanOrEqual(enqueue.startedAt - CLOCK_MS);
-
-  for (const one of processes) {
-    const lines = one
-      .output()
-      .split('\n')
-      .filter((line) => line.includes(placed.order_id));
+  for (const one of [api, worker]) {
+    const lines = linesWith(one, placed.orderId as string);
     expect(lines.map((line) => JSON.parse(line).trace_id)).toEqual([TRACE_ID]);
   }
 
-  // Who bought is nobody's business there; a refusal says its code.
-  const late = await order(sale.id, 'late', { traceparent: `00-${TRACE_ID}-${CALLER}-01` });
-  expect(late.code).toBe('SOLD_OUT');
-  await eventually('the refusal has come', 10_000, () => collector.spans.some((span) => span.fault === 'SOLD_OUT'));
+  // A refusal carries its code. Buyers are not in traces.
+  expect((await order(sale.id, 'late', SAMPLED)).code).toBe('SOLD_OUT');
+  await eventually('the refusal has arrived', 10_000, () => collector.spans.some(({ fault }) => fault === 'SOLD_OUT'));
   expect(collector.texts.join('')).not.toContain('a-buyer-of-ours');
 
-  // The caller's flag decides; a malformed traceparent begins a trace of its own.
+  // The caller's flag decides. A malformed traceparent starts a new trace.
   const before = collector.spans.length;
-  await order(sale.id, 'ann', { traceparent: `00-${TRACE_ID}-${CALLER}-00` });
-  await order(sale.id, 'bob', { traceparent: `00-${TRACE_ID}-nonsense-01` });
-  expect(await processes[0]?.stop()).toBe(0);
+  await order(sale.id, 'ann', `00-${TRACE_ID}-${CALLER}-00`);
+  await order(sale.id, 'bob', `00-${TRACE_ID}-nonsense-01`);
+  expect(await api.stop()).toBe(0);
   const requests = collector.spans.slice(before).filter((span) => span.name === ROUTE);
   expect(requests.map((span) => [span.traceId === TRACE_ID, span.parentSpanId])).toEqual([[false, '']]);
-}, 60_000);
+  // Control of the test with tracing off.
+  for (const one of [api, worker]) expect(one.output()).toContain('LOADED');
+});
 
-test('each sampled order of a call and a job has a trace of its own, also where a crowd sends one id; a process that stops sends what has ended', async () => {
-  await startBoth({ OTEL_EXPORTER_OTLP_ENDPOINT: collector.url, OTEL_TRACES_SAMPLER_ARG: '1' });
+test('by default each sampled order of a batch has its own trace; a stopping process sends what has ended', async ({
+  world,
+}) => {
+  const { api, order } = await start(world, {
+    OTEL_EXPORTER_OTLP_ENDPOINT: collector.url,
+    OTEL_TRACES_SAMPLER_ARG: '1',
+  });
   const sale = await makeSale(world, { units: 41 });
-  const traceparent = `00-${TRACE_ID}-${CALLER}-01`;
-  const placed = await Promise.all(Array.from({ length: 40 }, (_, n) => order(sale.id, `buyer-${n}`, { traceparent })));
-  const jobs = () => collector.spans.filter((span) => span.name === 'commit');
-  await eventually('all traces have come', 15_000, () => jobs().length === placed.length);
-  const byTrace = Map.groupBy(collector.spans, (span) => span.traceId);
+  const from = collector.spans.length;
+  const placed = await times(40, (n) => order(sale.id, `buyer-${n}`, SAMPLED));
+  const spans = () => collector.spans.slice(from);
+  const isComplete = () => spans().filter(({ name }) => name === 'commit').length === placed.length;
+  await eventually('all traces have arrived', 15_000, isComplete);
+  const byTrace = Map.groupBy(spans(), (span) => span.traceId);
   expect(byTrace.size).toBe(40);
   expect(byTrace.has(TRACE_ID)).toBe(false);
-  for (const spans of byTrace.values()) expect(spans.map((span) => span.name).sort()).toEqual([...PARTS].sort());
-  expect([...byTrace.values()].map((spans) => named(spans, ROUTE).fields['flash_sale.order_id']).sort()).toEqual(
-    placed.map((one) => one.order_id).sort(),
+  for (const one of byTrace.values()) expect(one.map((span) => span.name).sort()).toEqual([...STEPS].sort());
+  expect([...byTrace.values()].map((one) => named(one, ROUTE).fields['flash_sale.order_id']).sort()).toEqual(
+    placed.map((one) => one.orderId).sort(),
   );
-  // Orders that one call decided name the same call.
-  const sizes = collector.spans
-    .filter((span) => span.name === 'reserve')
-    .map((span) => Number(span.fields['flash_sale.batch_size']));
-  const calls = sizes.reduce((sum, size) => sum + 1 / size, 0);
+  // Orders of one script call carry the size of its batch.
+  const reserves = spans().filter((span) => span.name === 'reserve');
+  const calls = reserves.reduce((sum, span) => sum + 1 / Number(span.fields['flash_sale.batch_size']), 0);
   expect(calls).toBeCloseTo(Math.round(calls));
 
   const last = await order(sale.id, 'last');
-  expect(await processes[0]?.stop()).toBe(0);
-  expect(collector.spans.map((span) => span.fields['flash_sale.order_id'])).toContain(last.order_id);
-}, 60_000);
+  expect(await api.stop()).toBe(0);
+  expect(collector.spans.map((span) => span.fields['flash_sale.order_id'])).toContain(last.orderId);
+});
 
-test('off: nothing of the SDK is loaded, and nothing is sent', async () => {
-  await startBoth({ NODE_OPTIONS: TELLS_MODULES, OTEL_TRACES_SAMPLER_ARG: '1' });
+test.concurrent('off: nothing of the SDK is loaded, and nothing is sent', async ({ world }) => {
+  const requests = collector.requests();
+  const off = await start(world, { NODE_OPTIONS: REPORT_MODULES, OTEL_TRACES_SAMPLER_ARG: '1' });
   const sale = await makeSale(world, { units: 1 });
-  const placed = await order(sale.id, 'ann', { traceparent: `00-${TRACE_ID}-${CALLER}-01` });
-  await whenConfirmed(placed.order_id, 'ann');
-  for (const one of processes) expect(one.output()).not.toMatch(/LOADED|trace_id/);
-  expect(collector.requests()).toBe(0);
-  // The control: the same look finds it where it is.
-  processes.push(
-    await startProcess(world, 'worker', { NODE_OPTIONS: TELLS_MODULES, OTEL_EXPORTER_OTLP_ENDPOINT: collector.url }),
-  );
-  expect(processes.at(-1)?.output()).toContain('LOADED');
-}, 60_000);
+  await off.order(sale.id, 'ann', SAMPLED);
+  await untilSold(world, sale.id, 1);
+  for (const one of [off.api, off.worker]) expect(one.output()).not.toMatch(/LOADED|trace_id/);
+  expect(collector.requests()).toBe(requests);
+});
 
-test.each([
-  ['unavailable', false],
-  ['silent', true],
-])(
-  'a collector that is %s costs a line and no order; a process stops in time',
-  async (_, silent) => {
-    const port = await freePort();
-    const held = createServer(() => {});
-    if (silent) await once(held.listen(port, '127.0.0.1'), 'listening');
-    onTestFinished(() => void held.close());
-    await startBoth({
-      OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${port}`,
-      OTEL_TRACES_SAMPLER_ARG: '1',
-      SHUTDOWN_TIMEOUT_MS: '3000',
-    });
-    const sale = await makeSale(world, { units: 50 });
-    const placed = await Promise.all(Array.from({ length: 50 }, (_, n) => order(sale.id, `buyer-${n}`)));
-    expect(new Set(placed.map((one) => one.status))).toEqual(new Set(['accepted']));
-    await whenSold(sale.id, placed.length);
-    const warnings = () =>
-      processes.map(
-        (one) =>
-          one
-            .output()
-            .split('\n')
-            .filter((line) => line.includes('traces cannot be sent')).length,
-      );
-    await eventually('each process has said it', 15_000, () => warnings().every((lines) => lines > 0));
-    expect(await Promise.all(processes.map((one) => one.stop()))).toEqual([0, 0]);
-    expect(warnings()).toEqual([1, 1]);
-  },
-  60_000,
-);
+test.concurrent('a collector that is unavailable (API) or silent (worker) costs a log line and no order; both stop in time', async ({
+  world,
+}) => {
+  const silent = createServer(() => {}).listen(0, '127.0.0.1');
+  await once(silent, 'listening');
+  world.onClose(() => void silent.close());
+  const settings = (port: number) => ({
+    OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${port}`,
+    OTEL_TRACES_SAMPLER_ARG: '1',
+    SHUTDOWN_TIMEOUT_MS: '3000',
+  });
+  const { port } = silent.address() as AddressInfo;
+  const { api, worker, order } = await start(world, settings(await freePort()), settings(port));
+  const sale = await makeSale(world, { units: 50 });
+  const placed = await times(50, (n) => order(sale.id, `buyer-${n}`));
+  expect(new Set(placed.map((one) => one.code))).toEqual(new Set(['accepted']));
+  await untilSold(world, sale.id, placed.length);
+  const warnings = () => [api, worker].map((one) => linesWith(one, 'traces cannot be sent').length);
+  await eventually('each process has logged it', 15_000, () => warnings().every((lines) => lines > 0));
+  expect(await Promise.all([api.stop(), worker.stop()])).toEqual([0, 0]);
+  expect(warnings()).toEqual([1, 1]);
+});
 
-test('a forged traceparent neither breaks an order nor makes it sampled', async () => {
-  await startBoth({ OTEL_EXPORTER_OTLP_ENDPOINT: collector.url, OTEL_TRACES_SAMPLER_ARG: '0' });
+test.concurrent('a forged traceparent neither fails an order nor makes it sampled', async ({ world }) => {
+  const requests = collector.requests();
+  const { api, worker, order } = await start(world, {
+    OTEL_EXPORTER_OTLP_ENDPOINT: collector.url,
+    OTEL_TRACES_SAMPLER_ARG: '0',
+  });
   const forged = [
-    `00-${TRACE_ID}-${CALLER}-01`,
+    SAMPLED,
     `00-${'0'.repeat(32)}-${CALLER}-01`,
     `ff-${TRACE_ID}-${CALLER}-01`,
-    `00-${TRACE_ID}-${CALLER}-01-${'x'.repeat(4_000)}`,
+    `${SAMPLED}-${'x'.repeat(4_000)}`,
     '{"$gt":""}',
     "'; DROP TABLE orders; --",
   ];
   const sale = await makeSale(world, { units: forged.length });
-  for (const [n, traceparent] of forged.entries()) {
-    expect((await order(sale.id, `buyer-${n}`, { traceparent })).status).toBe('accepted');
-  }
-  await whenSold(sale.id, forged.length);
-  expect(await Promise.all(processes.map((one) => one.stop()))).toEqual([0, 0]);
-  expect(collector.requests()).toBe(0);
-}, 60_000);
+  const placed = await Promise.all(forged.map((traceparent, n) => order(sale.id, `buyer-${n}`, traceparent)));
+  expect(placed.map((one) => one.code)).toEqual(forged.map(() => 'accepted'));
+  await untilSold(world, sale.id, forged.length);
+  expect(await Promise.all([api.stop(), worker.stop()])).toEqual([0, 0]);
+  expect(collector.requests()).toBe(requests);
+});
 
-test('a job carries the contexts of sampled orders only; what is wrong with them keeps no order from the ledger', () => {
-  const traceparent = `00-${TRACE_ID}-${CALLER}-01`;
+test('a job carries the contexts of sampled orders only; malformed contexts do not fail an order', () => {
   const plain = { buyerId: 'b', quantity: 1, reservedAt: 1, requestId: 'r', idempotencyKey: null };
   const orders = [
     { ...plain, id: newOrderId('s') },
-    { ...plain, id: newOrderId('s'), traceparent },
+    { ...plain, id: newOrderId('s'), traceparent: SAMPLED },
   ];
   const job = encodeJob({ saleId: 's', epoch: 1, orders });
-  expect(job.traces).toEqual([[1, traceparent]]);
+  expect(job.traces).toEqual([[1, SAMPLED]]);
   expect(decodeJob(job)?.orders).toEqual(orders);
   expect(encodeJob({ saleId: 's', epoch: 1, orders: [orders[0] as (typeof orders)[0]] })).not.toHaveProperty('traces');
-  for (const traces of ['x', [[1, 'x']], [['1', traceparent]], null]) {
+  for (const traces of ['x', [[1, 'x']], [['1', SAMPLED]], null]) {
     expect(decodeJob({ ...job, traces })?.orders.map((one) => one.traceparent)).toEqual([undefined, undefined]);
   }
-  expect(decodeJob({ ...job, traces: [[7, traceparent]] })?.orders).toHaveLength(2);
+  expect(decodeJob({ ...job, traces: [[7, SAMPLED]] })?.orders).toHaveLength(2);
 });
