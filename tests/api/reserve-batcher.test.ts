@@ -8,7 +8,7 @@ import type { ReserveDecision } from '@flash-sale/core/inventory/outcomes.ts';
 import { expect, test } from 'vitest';
 import { orderRequest } from '../support/sales.ts';
 
-const request = (orderId: string) => ({ ...orderRequest('s'), orderId });
+const request = (id: string) => ({ ...orderRequest('s'), id });
 function recorded(granted: number) {
   const calls: { saleId: string; orders: string[]; permits: number }[] = [];
   const asked: number[] = [];
@@ -18,7 +18,7 @@ function recorded(granted: number) {
     bucket: { capacity: 0, refillRate: 1 },
     inventory: {
       async reserve(saleId, orders, permits) {
-        calls.push({ saleId, orders: orders.map((order) => order.orderId), permits });
+        calls.push({ saleId, orders: orders.map((order) => order.id), permits });
         if (saleId === 'broken') throw new Error('broken');
         const decisions = orders.map(
           (): ReserveDecision => ({ outcome: { kind: 'sold_out' }, tokensLeft: 0, tokenInMs: 0 }),

@@ -3,7 +3,8 @@
  * in the model.
  */
 
-import { createInventory, type Inventory, type OrderRequest } from '@flash-sale/core/inventory/inventory.ts';
+import type { OrderRequest } from '@flash-sale/core/domain/order.ts';
+import { createInventory, type Inventory } from '@flash-sale/core/inventory/inventory.ts';
 import { beforeAll, expect, test } from 'vitest';
 import { useWorld } from '../support/fixtures.ts';
 import { kindsOf, makeSale, orderRequest, outcomesOf } from '../support/sales.ts';

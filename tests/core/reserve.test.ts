@@ -3,7 +3,8 @@
  * tests/model.
  */
 
-import { createInventory, type Inventory, type OrderRequest } from '@flash-sale/core/inventory/inventory.ts';
+import type { OrderRequest } from '@flash-sale/core/domain/order.ts';
+import { createInventory, type Inventory } from '@flash-sale/core/inventory/inventory.ts';
 import { beforeAll, expect, test } from 'vitest';
 import { times, useWorld } from '../support/fixtures.ts';
 import { kindsOf, makeSale, orderRequest, outcomesOf } from '../support/sales.ts';
@@ -45,7 +46,7 @@ test('[trap 3] after 10,000 refusals stock is 0, and one returned unit makes exa
   await reserve(sale.id, [first]);
   for (let i = 0; i < 100; i++) await reserve(sale.id, batchOf(sale.id, 100));
   expect((await inventory.read(sale.id)).numbers).toMatchObject({ available: 0, reserved: 1 });
-  await inventory.release(sale.id, 1, [first.orderId]);
+  await inventory.release(sale.id, 1, [first.id]);
   expect(kindsOf(await reserve(sale.id, [orderRequest(sale.id), orderRequest(sale.id)]))).toEqual([
     'reserved',
     'sold_out',
@@ -85,10 +86,10 @@ test('[I4] [trap 26] an idempotency key gets its order again when the sale is so
   await inventory.configure({ ...sale, paused: true, endsAt: Date.now() - 1, version: 9 });
   const again = () => inventory.reserve(sale.id, [keyed(sale.id)], 0, { capacity: 1, refillRate: 1 });
   const { decisions, permitsLeft } = await again();
-  expect(decisions[0]).toMatchObject({ outcome: { kind: 'replayed', orderId: first.orderId }, tokensLeft: -1 });
+  expect(decisions[0]).toMatchObject({ outcome: { kind: 'replayed', orderId: first.id }, tokensLeft: -1 });
   expect(permitsLeft).toBe(0);
-  await inventory.release(sale.id, 1, [first.orderId]);
-  expect((await again()).decisions[0]?.outcome).toMatchObject({ kind: 'replayed', orderId: first.orderId });
+  await inventory.release(sale.id, 1, [first.id]);
+  expect((await again()).decisions[0]?.outcome).toMatchObject({ kind: 'replayed', orderId: first.id });
   const { buckets0, buckets1 } = world.keys.sale(sale.id);
   expect(await world.redis.exists(buckets0, buckets1)).toBe(0);
 });

@@ -110,7 +110,7 @@ export async function keepBusy(
 
   /** Reserves an order that is in no job. */
   async function orphan(saleId: string, buyerId: string, quantity = 1) {
-    const request = { orderId: newOrderId(saleId), buyerId, quantity, requestId: 'orphan', idempotencyKey: null };
+    const request = { id: newOrderId(saleId), buyerId, quantity, requestId: 'orphan', idempotencyKey: null };
     const { decisions } = await inventory.reserve(saleId, [request], -1, { capacity: 0, refillRate: 1 });
     const outcome = decisions[0]?.outcome;
     if (outcome?.kind !== 'reserved') return null;
@@ -118,7 +118,7 @@ export async function keepBusy(
     return {
       saleId,
       epoch,
-      orders: [{ id: request.orderId, buyerId, quantity, requestId: 'orphan', reservedAt, idempotencyKey: null }],
+      orders: [{ ...request, reservedAt }],
     };
   }
 

@@ -96,8 +96,7 @@ async function orderFrom(inventory: ReturnType<typeof createInventory>, saleId: 
     const decided = await inventory.reserve(saleId, [order], -1, { capacity: 0, refillRate: 1 }).catch(() => null);
     const outcome = decided?.decisions[0]?.outcome;
     if (outcome?.kind !== 'reserved') continue;
-    const { orderId: id, ...rest } = order;
-    late.push({ saleId, epoch: outcome.epoch, orders: [{ id, ...rest, reservedAt: outcome.reservedAt }] });
+    late.push({ saleId, epoch: outcome.epoch, orders: [{ ...order, reservedAt: outcome.reservedAt }] });
   }
   return late;
 }

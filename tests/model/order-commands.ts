@@ -56,7 +56,7 @@ const reserveCommand = command(
     tight: fc.boolean(),
   }),
   ({ orders, permits, bucket, tight }) => ({
-    plan: (world) => orders.map((order, i) => ({ ...order, orderId: world.newOrderId(), requestId: `request ${i}` })),
+    plan: (world) => orders.map((order, i) => ({ ...order, id: world.newOrderId(), requestId: `request ${i}` })),
     act: ({ id, inventories }, requests) =>
       inventories[tight ? 'tight' : 'generous'].reserve(id, requests, permits, bucket),
     predict(world, requests) {

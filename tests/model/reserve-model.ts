@@ -2,7 +2,8 @@
  * How the inventory decides a batch of orders, as the docs promise it. Part of inventory-model.ts.
  */
 
-import type { BuyerBucketSettings, OrderRequest } from '@flash-sale/core/inventory/inventory.ts';
+import type { OrderRequest } from '@flash-sale/core/domain/order.ts';
+import type { BuyerBucketSettings } from '@flash-sale/core/inventory/inventory.ts';
 import type { ReserveDecision, ReserveOutcome } from '@flash-sale/core/inventory/outcomes.ts';
 import { orderKeyField } from '@flash-sale/core/inventory/reservation.ts';
 import type { Bucket, InventoryModel, OpenInventory } from './inventory-model.ts';
@@ -49,7 +50,7 @@ export function reserve(model: InventoryModel, call: ReserveCall, nowUs: number)
     const nowMs = Math.floor(nowUs / 1000);
     const refused = ofSale(model, inventory, order, call.backlogLimit, nowMs);
     if (!refused) {
-      const { orderId: id, buyerId, quantity, requestId, idempotencyKey } = order;
+      const { id, buyerId, quantity, requestId, idempotencyKey } = order;
       model.take(inventory, { id, buyerId, quantity, requestId, idempotencyKey, reservedAt: nowMs });
     }
     const outcome = refused ?? { kind: 'reserved', reservedAt: nowMs, available: 0, epoch: inventory.epoch };

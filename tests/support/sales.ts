@@ -1,8 +1,8 @@
 /** Sales to test with. */
 
-import { newOrderId } from '@flash-sale/core/domain/order.ts';
+import { newOrderId, type OrderRequest } from '@flash-sale/core/domain/order.ts';
 import type { Sale } from '@flash-sale/core/domain/sale.ts';
-import { createInventory, type Inventory, type OrderRequest } from '@flash-sale/core/inventory/inventory.ts';
+import { createInventory, type Inventory } from '@flash-sale/core/inventory/inventory.ts';
 import type { ReserveDecision, ReserveOutcome } from '@flash-sale/core/inventory/outcomes.ts';
 import { syncSale } from '@flash-sale/core/inventory/sync-sale.ts';
 import { createSaleStore, type NewSale } from '@flash-sale/core/ledger/sale-store.ts';
@@ -47,14 +47,14 @@ export async function reserveOne(
   orderId: string,
   { buyerId = 'buyer', quantity = 1 }: { buyerId?: string; quantity?: number } = {},
 ): Promise<void> {
-  const request = { orderId, buyerId, quantity, requestId: 'request', idempotencyKey: null };
+  const request = { id: orderId, buyerId, quantity, requestId: 'request', idempotencyKey: null };
   const { decisions } = await inventory.reserve(saleId, [request], -1, { capacity: 0, refillRate: 1 });
   if (decisions[0]?.outcome.kind !== 'reserved') throw new Error(`not reserved: ${decisions[0]?.outcome.kind}`);
 }
 
 /** A new order, as the inventory is asked for it. */
 export const orderRequest = (saleId: string, buyerId = 'ann', quantity = 1): OrderRequest => ({
-  orderId: newOrderId(saleId),
+  id: newOrderId(saleId),
   buyerId,
   quantity,
   requestId: 'r1',

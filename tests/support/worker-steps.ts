@@ -51,10 +51,10 @@ export function workerSteps({ redis, pool, keys, log }: Pick<World, 'redis' | 'p
     /** @returns the kind of outcome, and the id of the order that holds units */
     async order(saleId: string, wanted: { buyerId?: string; quantity?: number; key?: string } = {}) {
       const { buyerId = 'ann', quantity = 1, key: idempotencyKey = null } = wanted;
-      const request = { orderId: newOrderId(saleId), buyerId, quantity, requestId: 'r', idempotencyKey };
+      const request = { id: newOrderId(saleId), buyerId, quantity, requestId: 'r', idempotencyKey };
       const { decisions } = await inventory.reserve(saleId, [request], -1, { capacity: 0, refillRate: 1 });
       const outcome = decisions[0]?.outcome;
-      return { kind: outcome?.kind, id: outcome?.kind === 'replayed' ? outcome.orderId : request.orderId };
+      return { kind: outcome?.kind, id: outcome?.kind === 'replayed' ? outcome.orderId : request.id };
     },
 
     /** Reservations as a job carries them. @throws if one is missing */

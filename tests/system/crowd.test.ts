@@ -77,7 +77,7 @@ test('[I2] control: without the inventory, orders beyond the stock are accepted,
         await world.redis.hincrby(keys.inventory, 'available', -1);
         await world.redis.hincrby(keys.inventory, 'reserved', 1);
         const reservedAt = Date.now();
-        await world.redis.hset(keys.reservations, order.orderId, reservationText(reservedAt, order.buyerId));
+        await world.redis.hset(keys.reservations, order.id, reservationText(reservedAt, order.buyerId));
         await world.redis.hincrby(keys.inventory, 'orders', 1);
         return { outcome: { kind: 'reserved', reservedAt, available: 0, epoch: 1 }, tokensLeft: 0, tokenInMs: 0 };
       }),

@@ -48,7 +48,7 @@ async function reserve(saleId: string, count: number): Promise<string[]> {
   while (ids.length < count) {
     const orders = Array.from({ length: Math.min(100, count - ids.length) }, () => orderRequest(saleId));
     await inventory.reserve(saleId, orders, -1, { capacity: 0, refillRate: 1 });
-    ids.push(...orders.map(({ orderId }) => orderId));
+    ids.push(...orders.map(({ id }) => id));
   }
   return ids;
 }

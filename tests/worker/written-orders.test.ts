@@ -19,10 +19,10 @@ test('[I3] the append-only file restores the order, its key and what its buyer h
 
   expect(await redis.exists(names.buckets0, names.buckets1)).toBe(0);
   expect((await inventory.read(sale.id)).numbers).toEqual({ allotment: 5, available: 3, reserved: 2, sold: 0 });
-  expect(await inventory.findReservation(sale.id, order.orderId)).toMatchObject({ buyerId: 'ann', quantity: 2 });
+  expect(await inventory.findReservation(sale.id, order.id)).toMatchObject({ buyerId: 'ann', quantity: 2 });
   expect(
     (await inventory.claimOrphans(sale.id, { ageMs: -1, pauseMs: 0 }, null)).orphans.map((orphan) => orphan.id),
-  ).toEqual([order.orderId]);
+  ).toEqual([order.id]);
   expect(await redis.hget(names.buyers, 'ann')).toBe('2');
-  expect(await redis.hget(names.orderKeys, 'ann key')).toBe(`${order.orderId} 2`);
+  expect(await redis.hget(names.orderKeys, 'ann key')).toBe(`${order.id} 2`);
 });

@@ -4,7 +4,6 @@ import type { Inventory } from '@flash-sale/core/inventory/inventory.ts';
 import type { OrderQueue } from '@flash-sale/core/queue/order-queue.ts';
 import type { TimeBatch } from '@flash-sale/core/runtime/metrics.ts';
 import { measured, resumeSpans, type SpanGroup, type Tracing } from '@flash-sale/core/runtime/tracing/tracing.ts';
-import type { ReserveRequest } from './orders/reserve-batcher.ts';
 
 interface Observers {
   readonly timeBatch: TimeBatch;
@@ -17,10 +16,9 @@ export function observeReserve(
   { timeBatch, tracing }: Observers,
 ): Pick<Inventory, 'reserve'> {
   return {
-    reserve(saleId, requests: readonly ReserveRequest[], permits, bucket) {
+    reserve(saleId, requests, permits, bucket) {
       const fields = { 'db.system.name': 'redis', 'flash_sale.batch_size': requests.length };
-      const orders = tracing === null ? [] : requests.map(({ orderId: id, traceparent }) => ({ id, traceparent }));
-      const spans = resumeSpans(tracing, orders, { kind: 'client', name: 'reserve', fields });
+      const spans = resumeSpans(tracing, requests, { kind: 'client', name: 'reserve', fields });
       const time = (ms: number) => timeBatch('reserve', ms, requests.length);
       return measured(spans, time, () => inventory.reserve(saleId, requests, permits, bucket));
     },

@@ -5,10 +5,8 @@
  *   3. The first order of a batch records the batch: queue, accepted-order log, refusal cache.
  *   4. The caller gets this order's outcome.
  */
-import type { AcceptedOrder, OrderBatch } from '@flash-sale/core/domain/order.ts';
-import { newOrderId } from '@flash-sale/core/domain/order.ts';
+import { type AcceptedOrder, newOrderId, type OrderBatch, type OrderRequest } from '@flash-sale/core/domain/order.ts';
 import type { Permits } from '@flash-sale/core/inventory/global-rate-limiter.ts';
-import type { OrderRequest } from '@flash-sale/core/inventory/inventory.ts';
 import type { ReserveDecision, ReserveOutcome } from '@flash-sale/core/inventory/outcomes.ts';
 import { ACCEPTED, acceptedFields } from '@flash-sale/core/runtime/accepted-log.ts';
 import { nothingHappenedInRedis } from '@flash-sale/core/runtime/errors.ts';
@@ -21,11 +19,7 @@ import type { EnqueueOrders } from './enqueue-orders.ts';
 import type { RefusalCache } from './refusal-cache.ts';
 import { type DecidedBatch, NothingReservedError, type ReserveBatcher } from './reserve-batcher.ts';
 
-export interface PlaceOrder extends Omit<OrderRequest, 'orderId'> {
-  readonly saleId: string;
-  /** W3C traceparent of a sampled request. */
-  readonly traceparent: string | undefined;
-}
+type PlaceOrder = Omit<OrderRequest, 'id'> & { readonly saleId: string };
 
 export type PlaceOrderOutcome =
   | ReserveOutcome
@@ -81,7 +75,7 @@ export function createPlaceOrder(deps: {
     let decided: { batch: DecidedBatch; index: number };
     try {
       decided = await batcher.reserve(saleId, {
-        orderId,
+        id: orderId,
         buyerId,
         quantity,
         requestId,
@@ -107,7 +101,7 @@ export function createPlaceOrder(deps: {
 function acceptedOrders({ saleId, requests, decisions }: DecidedBatch): OrderBatch {
   let epoch = 0;
   const orders: AcceptedOrder[] = [];
-  requests.forEach(({ orderId: id, buyerId, quantity, requestId, idempotencyKey, traceparent }, i) => {
+  requests.forEach(({ id, buyerId, quantity, requestId, idempotencyKey, traceparent }, i) => {
     const outcome = decisions[i]?.outcome;
     if (outcome?.kind !== 'reserved') return;
     epoch = outcome.epoch;

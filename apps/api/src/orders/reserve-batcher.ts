@@ -7,8 +7,9 @@
  *   4. Permits of orders that a buyer's limit refused are returned.
  * A quiet system has batches of one. There is no timer.
  */
+import type { OrderRequest } from '@flash-sale/core/domain/order.ts';
 import type { GlobalRateLimiter, Permits } from '@flash-sale/core/inventory/global-rate-limiter.ts';
-import type { BuyerBucketSettings, Inventory, OrderRequest } from '@flash-sale/core/inventory/inventory.ts';
+import type { BuyerBucketSettings, Inventory } from '@flash-sale/core/inventory/inventory.ts';
 import type { ReserveDecision } from '@flash-sale/core/inventory/outcomes.ts';
 
 /**
@@ -17,17 +18,12 @@ import type { ReserveDecision } from '@flash-sale/core/inventory/outcomes.ts';
  */
 export const RESERVE_BATCH_MAX = 32;
 
-export interface ReserveRequest extends OrderRequest {
-  /** W3C traceparent of a sampled request. */
-  readonly traceparent?: string | undefined;
-}
-
 /**
  * What the inventory decided for the orders of one sale: `decisions[i]` belongs to `requests[i]`.
  */
 export interface DecidedBatch {
   readonly saleId: string;
-  readonly requests: readonly ReserveRequest[];
+  readonly requests: readonly OrderRequest[];
   readonly decisions: readonly ReserveDecision[];
   /** What the global rate limiter granted to the whole turn. */
   readonly permits: Permits;
@@ -44,7 +40,7 @@ export class NothingReservedError extends Error {
 
 interface Waiting {
   readonly saleId: string;
-  readonly request: ReserveRequest;
+  readonly request: OrderRequest;
   readonly resolve: (decided: { batch: DecidedBatch; index: number }) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -120,7 +116,7 @@ export function createReserveBatcher(deps: {
      * @returns the decided batch, and this order's index in it
      * @throws NothingReservedError, or the error of Redis: then the order may hold units
      */
-    reserve(saleId: string, request: ReserveRequest): Promise<{ batch: DecidedBatch; index: number }> {
+    reserve(saleId: string, request: OrderRequest): Promise<{ batch: DecidedBatch; index: number }> {
       return new Promise((resolve, reject) => {
         arrived.push({ saleId, request, resolve, reject });
         if (arrived.length === RESERVE_BATCH_MAX) reserveArrived();

@@ -23,6 +23,9 @@ export interface AcceptedOrder {
   readonly traceparent?: string | undefined;
 }
 
+/** An order that the inventory has not decided yet. */
+export type OrderRequest = Omit<AcceptedOrder, 'reservedAt'>;
+
 /** Accepted orders of one sale. */
 export interface OrderBatch {
   readonly saleId: string;

@@ -9,7 +9,7 @@
  * Every method throws what the connection throws; then it is unknown whether the script ran.
  */
 
-import type { AcceptedOrder, OrderBatch, RejectionReason } from '../domain/order.ts';
+import type { AcceptedOrder, OrderBatch, OrderRequest, RejectionReason } from '../domain/order.ts';
 import type { Sale, StockNumbers } from '../domain/sale.ts';
 import type { AnyRedis } from '../runtime/redis/open-redis.ts';
 import { publishInvalidation } from './invalidations.ts';
@@ -39,16 +39,6 @@ export const COMMIT_BATCH_MAX = 250;
  * orphans.
  */
 export const REAPER_SCAN_COUNT = 200;
-
-export interface OrderRequest {
-  readonly orderId: string;
-  readonly buyerId: string;
-  /** Units. */
-  readonly quantity: number;
-  readonly requestId: string;
-  /** null = every request is an order of its own. */
-  readonly idempotencyKey: string | null;
-}
 
 export interface BuyerBucketSettings {
   /** Tokens in a full bucket; 0 = no limit per buyer. */
@@ -89,8 +79,8 @@ export function createInventory({
       bucket: BuyerBucketSettings,
     ): Promise<{ decisions: ReserveDecision[]; permitsLeft: number }> {
       const { capacity, refillRate } = bucket;
-      const rows = orders.map(({ orderId, quantity, requestId, buyerId, idempotencyKey }) => [
-        orderId,
+      const rows = orders.map(({ id, quantity, requestId, buyerId, idempotencyKey }) => [
+        id,
         quantity,
         requestId,
         buyerId,

@@ -22,19 +22,9 @@ export interface Operator {
   readonly requestId: string;
 }
 
-export interface NewSale {
-  readonly id: string;
-  readonly name: string;
-  readonly description: string | null;
-  /** Exact decimal text. */
-  readonly originalPrice: string;
-  readonly flashSalePrice: string;
-  readonly currency: string;
+export type NewSale = Omit<Sale, 'allotment' | 'paused' | 'version' | 'inventoryVersion' | 'epoch'> & {
   readonly units: number;
-  readonly startsAt: number;
-  readonly endsAt: number;
-  readonly perBuyerLimit: number;
-}
+};
 
 /** Which sales to list; without a field, all of them. */
 export interface SaleFilter {

@@ -3,7 +3,7 @@
  * own, and their sum is longer than a request may wait. A late read is abandoned, not cancelled, so
  * use it only for reads.
  */
-import { DeadlineExceededError, type Dependency } from './errors.ts';
+import { type Dependency, DependencyUnavailableError } from './errors.ts';
 
 /** @param budgetMs milliseconds from now */
 export function startDeadline(budgetMs: number) {
@@ -11,12 +11,12 @@ export function startDeadline(budgetMs: number) {
   return {
     /**
      * @param share of the remaining time that this read may take, 0 to 1
-     * @throws DeadlineExceededError once it is used up
+     * @throws DependencyUnavailableError once it is used up
      */
     within<Result>(dependency: Dependency, read: () => Promise<Result>, share = 1): Promise<Result> {
       const ms = Math.max(endsAt - performance.now(), 0) * share;
       return new Promise((resolve, reject) => {
-        const timer = setTimeout(() => reject(new DeadlineExceededError(dependency)), ms);
+        const timer = setTimeout(() => reject(new DependencyUnavailableError(dependency, true)), ms);
         read()
           .then(resolve, reject)
           .finally(() => clearTimeout(timer));

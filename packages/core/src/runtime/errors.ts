@@ -5,23 +5,18 @@
 
 export type Dependency = 'redis' | 'postgres';
 
-/** The call was not made: the breaker of this dependency is open. */
+/**
+ * A dependency does not answer: the call was not made, because its breaker is open, or it did not
+ * return before the request's deadline.
+ */
 export class DependencyUnavailableError extends Error {
   override name = 'DependencyUnavailableError';
   readonly dependency: Dependency;
-  constructor(dependency: Dependency) {
-    super(`${dependency} does not answer; the call was not made`);
+  readonly wasCalled: boolean;
+  constructor(dependency: Dependency, wasCalled = false) {
+    super(`${dependency} ${wasCalled ? 'did not answer in time' : 'does not answer; the call was not made'}`);
     this.dependency = dependency;
-  }
-}
-
-/** The call was made and did not return before the request's deadline. */
-export class DeadlineExceededError extends Error {
-  override name = 'DeadlineExceededError';
-  readonly dependency: Dependency;
-  constructor(dependency: Dependency) {
-    super(`${dependency} did not answer within the time of the request`);
-    this.dependency = dependency;
+    this.wasCalled = wasCalled;
   }
 }
 
@@ -83,7 +78,7 @@ function describe(error: unknown): { message: string; code: string } {
 
 /** @returns the dependency that was unreachable or unable to work, or null for any other error */
 export function unavailableDependency(error: unknown): Dependency | null {
-  if (error instanceof DependencyUnavailableError || error instanceof DeadlineExceededError) return error.dependency;
+  if (error instanceof DependencyUnavailableError) return error.dependency;
   const { message, code } = describe(error);
   const says = (messages: readonly string[]): boolean => messages.some((text) => message.includes(text));
   if (redisRefusals.test(message) || says(redisMessages)) return 'redis';
@@ -128,7 +123,7 @@ export function cannotWrite(error: unknown): boolean {
 
 /** True if the command was not sent to Redis, or was refused before it ran. */
 export function nothingHappenedInRedis(error: unknown): boolean {
-  if (error instanceof DependencyUnavailableError) return error.dependency === 'redis';
+  if (error instanceof DependencyUnavailableError) return error.dependency === 'redis' && !error.wasCalled;
   const { message } = describe(error);
   return /isn't (writeable|ready) and enableOfflineQueue/.test(message) || redisRefusals.test(message);
 }

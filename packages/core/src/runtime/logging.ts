@@ -15,16 +15,9 @@ export const REDACTED_PATHS = [
   'DATABASE_URL',
 ];
 
-/** Lines of a logger's own file that could not be written. */
-const lost = new WeakMap<Logger, () => number>();
-
-/**
- * @param log from `createLogger`
- * @returns lines lost since it was opened; 0 if it writes to stdout
- */
-export function linesLost(log: Logger): number {
-  return lost.get(log)?.() ?? 0;
-}
+/** Lines of LOG_FILE that could not be written, since this process started. */
+let lost = 0;
+export const linesLost = (): number => lost;
 
 /**
  * @param service name of the process, on every line
@@ -40,21 +33,19 @@ export function createLogger(service: string, level: string, file = ''): Logger 
   };
   if (file === '') return pino(options);
   const rotated = openRotatedFile(file);
-  let linesLost = 0;
-  let linesReported = 0;
+  let reported = lost;
   const stream: LineStream = {
     chunkMax: OWN_FILE_CHUNK_MAX,
     write(lines: string): void {
-      if (!rotated.write(lines)) linesLost += lines.split('\n').length - 1;
-      else if (linesLost > linesReported) {
-        const lines = linesLost - linesReported;
-        linesReported = linesLost;
-        log.error({ lines }, 'lines of this log could not be written, and are lost');
+      if (!rotated.write(lines)) lost += lines.split('\n').length - 1;
+      else if (lost > reported) {
+        const since = lost - reported;
+        reported = lost;
+        log.error({ lines: since }, 'lines of this log could not be written, and are lost');
       }
     },
   };
   const log: Logger = pino(options, stream);
-  lost.set(log, () => linesLost);
   return log;
 }
 
