@@ -11,6 +11,30 @@ type Sale = SystemSnapshot['sales'][number];
 const sample = (value: number | null | undefined, labels: Sample['labels'] = {}): Sample[] =>
   value === null || value === undefined ? [] : [{ labels, value }];
 
+const OF_SALES: readonly [name: string, help: string, value: (sale: Sale) => number | undefined][] = [
+  ['flash_sale_epoch', "Epoch of the sale's inventory in the ledger.", (sale) => sale.epoch],
+  [
+    'flash_sale_inventory_closed_seconds',
+    'Time for which the inventory has been closed; 0 while it is open.',
+    (sale) => sale.redis?.closedS,
+  ],
+  [
+    'flash_sale_reservations',
+    'Reservations: orders that hold units and are not finished.',
+    (sale) => sale.redis?.reservations,
+  ],
+  [
+    'flash_sale_redelivered_reservations',
+    'Reservations that the reaper enqueued again.',
+    (sale) => sale.redis?.redelivered,
+  ],
+  [
+    'flash_sale_oldest_reservation_seconds',
+    'Age of the oldest reservation; 0 without one.',
+    (sale) => sale.redis?.oldestReservationS,
+  ],
+];
+
 export function registerSystemMetrics(
   { gauge, counter }: Pick<Metrics, 'gauge' | 'counter'>,
   read: () => Promise<SystemSnapshot>,
@@ -48,41 +72,12 @@ export function registerSystemMetrics(
   gauge('flash_sale_unmonitored_sales', 'Sales without metrics, because there are too many.', [], async () =>
     sample((await read()).unmonitoredSales),
   );
-  gauge(
-    'flash_sale_epoch',
-    "Epoch of the sale's inventory in the ledger.",
-    ['sale'],
-    bySale((sale) => sale.epoch),
-  );
-  gauge(
-    'flash_sale_inventory_closed_seconds',
-    'Time for which the inventory has been closed; 0 while it is open.',
-    ['sale'],
-    bySale((sale) => sale.redis?.closedS),
-  );
+  for (const [name, help, value] of OF_SALES) gauge(name, help, ['sale'], bySale(value));
   counter(
     'flash_sale_inventory_downtime_seconds_total',
     'Time for which the inventory was closed before, all rebuilds together.',
     ['sale'],
     bySale((sale) => sale.closedBeforeS),
-  );
-  gauge(
-    'flash_sale_reservations',
-    'Reservations: orders that hold units and are not finished.',
-    ['sale'],
-    bySale((sale) => sale.redis?.reservations),
-  );
-  gauge(
-    'flash_sale_redelivered_reservations',
-    'Reservations that the reaper enqueued again.',
-    ['sale'],
-    bySale((sale) => sale.redis?.redelivered),
-  );
-  gauge(
-    'flash_sale_oldest_reservation_seconds',
-    'Age of the oldest reservation; 0 without one.',
-    ['sale'],
-    bySale((sale) => sale.redis?.oldestReservationS),
   );
   gauge('flash_sale_queue_jobs', 'Jobs in the queue, by state.', ['state'], async () =>
     samplesBy('state', (await read()).queue?.jobs ?? {}),

@@ -5,7 +5,7 @@
  */
 import type { Sale, StockChange } from '../domain/sale.ts';
 import { type Client, inTransaction, type Pool } from './connect-postgres.ts';
-import { ORDERS_OF_SALE } from './orders-of-sale.ts';
+import { ORDERS_OF_SALE } from './order-rows.ts';
 import { CHANGE_COLUMNS, readSale } from './sale-rows.ts';
 
 /**

@@ -1,5 +1,5 @@
 /** Checks of the ledger alone: SQL that selects subject and detail of each violation. */
-import { ORDERS_OF_SALE } from '@flash-sale/core/ledger/orders-of-sale.ts';
+import { ORDERS_OF_SALE } from '@flash-sale/core/ledger/order-rows.ts';
 import type { PoolClient } from 'pg';
 import type { Violation, ViolationCode } from './audit-report.ts';
 

@@ -3,7 +3,7 @@
  * fetched in chunks, and only for the orders and buyers that are asked for.
  */
 import { type Client, inTransaction } from '@flash-sale/core/ledger/connect-postgres.ts';
-import { ORDERS_OF_SALE } from '@flash-sale/core/ledger/orders-of-sale.ts';
+import { ORDERS_OF_SALE } from '@flash-sale/core/ledger/order-rows.ts';
 import { type LedgerSale, readSale } from '@flash-sale/core/ledger/sale-rows.ts';
 import type { Pool } from 'pg';
 import type { Violation } from './audit-report.ts';
