@@ -1,8 +1,8 @@
-/** Settings: what is refused, and with which sentence. */
+/** Parsing of settings: defaults, and the message for each invalid value. */
 import { expect, test } from 'vitest';
 import { EnvironmentError, readEnvironment, requireSetting } from './environment.ts';
 
-test('nothing set means the defaults of development', () => {
+test('without variables, the defaults of development apply', () => {
   expect(readEnvironment({})).toMatchObject({
     NODE_ENV: 'development',
     PORT: 5001,
@@ -35,17 +35,17 @@ test('proxies are addresses, ranges and names', () => {
   }
 });
 
-test('an empty text counts as unset, and unknown names are nobody’s business', () => {
+test('an empty text counts as unset, and unknown names are ignored', () => {
   expect(readEnvironment({ PORT: '', ADMIN_TOKEN: ' ', PATH: '/bin' })).toMatchObject({ PORT: 5001 });
 });
 
-test('a part is a plain decimal number', () => {
-  for (const [text, part] of [
+test('a share is a plain decimal number', () => {
+  for (const [text, share] of [
     ['0', 0],
     ['0.25', 0.25],
     ['1', 1],
   ] as const) {
-    expect(readEnvironment({ OTEL_TRACES_SAMPLER_ARG: text }).OTEL_TRACES_SAMPLER_ARG).toBe(part);
+    expect(readEnvironment({ OTEL_TRACES_SAMPLER_ARG: text }).OTEL_TRACES_SAMPLER_ARG).toBe(share);
   }
   for (const text of ['1.5', '-0.1', '1e-3', '.5', '10%'])
     expect(() => readEnvironment({ OTEL_TRACES_SAMPLER_ARG: text })).toThrow(
@@ -96,6 +96,6 @@ test('each wrong setting is named once, and no secret is shown', () => {
   expect(message).not.toContain('secret@');
 });
 
-test('a setting that a process cannot do without is asked for by its name', () => {
+test('a required setting that is missing is an error with its name', () => {
   expect(() => requireSetting(readEnvironment({}), 'REDIS_URL')).toThrow('REDIS_URL is not set.');
 });

@@ -1,4 +1,4 @@
-/** AUTH and what belongs to it: what a start is refused for. */
+/** AUTH and the JWT settings: which combinations are refused at start. */
 import { expect, test } from 'vitest';
 import { EnvironmentError, readEnvironment } from './environment.ts';
 import { readIdentity } from './identity.ts';
@@ -8,7 +8,7 @@ const OURS = { AUTH: 'jwt', JWT_ISSUER: 'https://id.example', JWT_AUDIENCE: 'fla
 const SECRET = { JWT_SECRET: 'sT4-kq9ZxW7mPv2LrB8nYc5HdF1jGa6E' };
 const KEYS = { JWT_JWKS_URL: 'https://id.example/jwks.json' };
 
-test('in development a header names the buyer; in production it must be chosen', () => {
+test('AUTH defaults to a header in development, and is required in production', () => {
   expect(read({})).toEqual({ kind: 'header' });
   expect(read({ NODE_ENV: 'production', AUTH: 'header' })).toEqual({ kind: 'header' });
   expect(() => read({ NODE_ENV: 'production' })).toThrow(EnvironmentError);

@@ -1,12 +1,12 @@
 import { expect, test } from 'vitest';
 import { hostsOf, passwordsOf, readRedisAddress, withoutPassword } from './redis-address.ts';
 
-test('one server is left to the client library', () => {
+test('the address of one server is passed to the client library', () => {
   for (const url of ['redis://127.0.0.1:6379', 'rediss://u:p@redis.example/3', 'redis://:a,b@host'])
     expect(readRedisAddress(url)).toEqual({ kind: 'server', url });
 });
 
-test('a cluster is named by some of its nodes, with one login for all of them', () => {
+test('an address of a cluster has some of its nodes, and one login for all', () => {
   expect(readRedisAddress('rediss+cluster://sale:p%40ss:word@10.0.0.1:7000,node-2.example,[::1]:7002/0')).toEqual({
     kind: 'cluster',
     nodes: [
@@ -21,7 +21,7 @@ test('a cluster is named by some of its nodes, with one login for all of them', 
   expect(readRedisAddress('redis+cluster://a:1/')).toHaveProperty('login', {});
 });
 
-test('sentinels are named with what they call the master, its database, and a login of their own', () => {
+test('an address of sentinels names the master, a database and a login for the sentinels', () => {
   expect(
     readRedisAddress(
       'rediss+sentinel://sale:p%40ss@10.0.0.1:5000,s-2.example/shop.1/3?sentinel_username=look&sentinel_password=a%26b',
@@ -49,19 +49,19 @@ test('sentinels are named with what they call the master, its database, and a lo
 test.each([
   ['several hosts without +cluster', 'redis://a:1,b:2'],
   ['another database', 'redis+cluster://a:1/2'],
-  ['a port that is none', 'redis+cluster://a:1,b:70000'],
+  ['an invalid port', 'redis+cluster://a:1,b:70000'],
   ['an empty node', 'redis+cluster://a:1,,b:2'],
   ['no node', 'redis+cluster://u:p@'],
-  ['a password that is encoded wrongly', 'redis+cluster://u:%zz@a:1'],
+  ['a password with invalid encoding', 'redis+cluster://u:%zz@a:1'],
   ['options', 'redis+cluster://a:1?tls=1'],
   ['sentinels without a master', 'redis+sentinel://a:1'],
   ['sentinels with an empty name', 'redis+sentinel://a:1/'],
-  ['a database that is none', 'redis+sentinel://a:1/m/x'],
+  ['an invalid database', 'redis+sentinel://a:1/m/x'],
   ['another option of sentinels', 'redis+sentinel://a:1/m?password=x'],
   ['another scheme', 'http://a:1'],
-])('%s is no address', (_, url) => expect(readRedisAddress(url)).toBeNull());
+])('%s: not an address', (_, url) => expect(readRedisAddress(url)).toBeNull());
 
-test('what is shown of an address has no secret in it', () => {
+test('the address that is shown has no password', () => {
   expect(withoutPassword('redis+cluster://u:secret@a:1,[::1]:2')).toBe('redis+cluster://a:1,[::1]:2');
   expect(withoutPassword('redis://u:secret@a:1/2')).toBe('redis://u:***@a:1/2');
   expect(withoutPassword('rediss+sentinel://u:secret@a:1,b:2/m?sentinel_password=secret')).toBe(
@@ -80,7 +80,7 @@ test('every password in an address is found', () => {
   expect(passwordsOf('redis://a:1')).toEqual([]);
 });
 
-test('the CA of servers with TLS is named behind them, and is not shown to the client library', () => {
+test('ca_file names the CA of servers with TLS, and is not passed to the client library', () => {
   expect(readRedisAddress('rediss://:pw@h:1/2?ca_file=%2Fetc%2Fca.pem&family=6')).toEqual({
     kind: 'server',
     url: 'rediss://:pw@h:1/2?family=6',

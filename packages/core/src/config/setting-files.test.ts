@@ -1,4 +1,4 @@
-/** Settings that lie in files: what is taken, and with which sentence one is refused. */
+/** Settings from files: their content, and the message for each unusable file. */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -20,11 +20,15 @@ function file(name: string, text: string): string {
   return path;
 }
 
-test('every setting may lie in a file, without the newline at its end', () => {
+test('every setting can come from a file, without the newline at its end', () => {
   const given = { REDIS_URL_FILE: file('redis', 'redis://:secret@a:1\n'), PORT_FILE: file('port', ' 7001\r\n') };
-  const taken = withSettingFiles({ ...given, PATH: '/bin', LOG_FILE: '/tmp/log' });
-  expect(taken).toEqual({ REDIS_URL: 'redis://:secret@a:1', PORT: '7001', PATH: '/bin', LOG_FILE: '/tmp/log' });
-  expect(readEnvironment(taken)).toMatchObject({ REDIS_URL: 'redis://:secret@a:1', PORT: 7001, LOG_FILE: '/tmp/log' });
+  const settings = withSettingFiles({ ...given, PATH: '/bin', LOG_FILE: '/tmp/log' });
+  expect(settings).toEqual({ REDIS_URL: 'redis://:secret@a:1', PORT: '7001', PATH: '/bin', LOG_FILE: '/tmp/log' });
+  expect(readEnvironment(settings)).toMatchObject({
+    REDIS_URL: 'redis://:secret@a:1',
+    PORT: 7001,
+    LOG_FILE: '/tmp/log',
+  });
 });
 
 test('no setting is named as the file of another one', () => {
@@ -40,7 +44,7 @@ test('an empty name counts as unset, and so does an empty value beside a file', 
   });
 });
 
-test('an unusable file gets a sentence that shows nothing of it', () => {
+test('the message for an unusable file shows nothing of its content', () => {
   mkdirSync(join(folder, 'made-by-docker'));
   const refused = (given: Record<string, string>): string => {
     try {
@@ -49,7 +53,7 @@ test('an unusable file gets a sentence that shows nothing of it', () => {
       expect(error).toBeInstanceOf(EnvironmentError);
       return (error as Error).message;
     }
-    throw new Error('it was taken');
+    throw new Error('it was accepted');
   };
   const missing = join(folder, 'missing');
   expect(refused({ ADMIN_TOKEN_FILE: missing })).toContain(`ADMIN_TOKEN_FILE names ${missing}, which does not exist.`);
@@ -77,8 +81,8 @@ test('an unusable file gets a sentence that shows nothing of it', () => {
 
 test('a file of another user is unreadable', () => {
   const path = file('theirs', 'x');
-  // An account that is not root reads nothing of mode 000; root reads all, and becomes nobody for a
-  // moment.
+  // An account that is not root reads nothing of mode 000; root reads all, so it becomes
+  // nobody for a moment.
   const account = process.geteuid?.();
   rmSync(path);
   writeFileSync(path, 'x', { mode: 0o000 });

@@ -3,7 +3,7 @@ import { decodeTime, isValid } from 'ulid';
 import { expect, test } from 'vitest';
 import { newOrderId, ORDER_ID_PATTERN, saleIdOf } from './order.ts';
 
-test('an id is its sale and a ULID of this moment', () => {
+test('an id consists of the id of the sale and a ULID of now', () => {
   const before = Date.now();
   const id = newOrderId('tea-2026');
   expect(id).toMatch(ORDER_ID_PATTERN);
@@ -14,7 +14,7 @@ test('an id is its sale and a ULID of this moment', () => {
   expect(decodeTime(ulid)).toBeLessThanOrEqual(Date.now());
 });
 
-test('ids sort by time, and of 100,000 none comes twice, nor does a part of one stay the same', () => {
+test('100,000 ids sort by time, are unique, and each random character is evenly distributed', () => {
   const ids = Array.from({ length: 100_000 }, () => newOrderId('tea'));
   expect(new Set(ids).size).toBe(ids.length);
   const times = ids.map((id) => id.slice(0, 'tea-'.length + 10));

@@ -1,4 +1,4 @@
-/** Tidy rules of lua/*.lua: a header is a declaration, and the body keeps to it. */
+/** The header of each lua/*.lua is a declaration; these tests compare it with the body. */
 import { readdirSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { createKeys } from './keys.ts';
@@ -39,13 +39,13 @@ describe.each(loadLuaScripts().map((script) => [script.name, script] as const))(
   const body = withoutComments(script.source);
   const own = script.source.slice(script.includes.map((name) => `${includeText(name)}\n`).join('').length);
 
-  test('uses each of its includes, and has each that it uses', () => {
+  test('declares exactly the includes that it uses', () => {
     const names = withoutComments(own).replaceAll(/'[^']*'/g, '');
     const used = includes.filter((name) => namesOf(name).some((given) => new RegExp(`\\b${given}\\b`).test(names)));
     expect([...script.includes].sort()).toEqual(used.sort());
   });
 
-  test('declares the keys and arguments that it reads, and reads those that it declares', () => {
+  test('declares exactly the keys and arguments that it reads', () => {
     const numbers = (names: readonly string[]): number[] => names.map((_, i) => i + 1);
     expect(indexes(body, 'KEYS')).toEqual(numbers(script.keys));
     const { fixedArguments, argumentsRepeat } = readArguments(script);
@@ -54,7 +54,7 @@ describe.each(loadLuaScripts().map((script) => [script.name, script] as const))(
     expect(/ARGV\[[a-z]|#ARGV\b|unpack\(ARGV, /.test(body)).toBe(argumentsRepeat);
   });
 
-  test('names its keys as keys.ts does', () => {
+  test('uses the key names of keys.ts', () => {
     const known = [...Object.keys(createKeys('p').sale('s')), 'window', 'target'];
     expect(script.keys.filter((name) => !known.includes(name))).toEqual([]);
   });
@@ -68,7 +68,7 @@ describe.each(loadLuaScripts().map((script) => [script.name, script] as const))(
     }
   });
 
-  test('answers with the words that it declares, and declares those that it answers', () => {
+  test('declares exactly the words that it returns', () => {
     const answered = new Set<string>();
     for (const [, word] of own.matchAll(/(?:return|reply =) \{ '([a-z_]+)'/g)) answered.add(word as string);
     for (const [, word] of own.matchAll(/(?:\bword|closed_word)(?:, \w+)? = '([a-z_]+)'/g))
@@ -81,7 +81,7 @@ describe.each(loadLuaScripts().map((script) => [script.name, script] as const))(
   });
 });
 
-test('[I11] no script but the include asks for the instance id, and none but the include spells a reservation', () => {
+test('[I11] only the includes read the instance id and spell a reservation', () => {
   for (const { name, source, includes: included } of loadLuaScripts()) {
     const own = source.slice(included.map((include) => `${includeText(include)}\n`).join('').length);
     expect(own, name).not.toMatch(/'INFO'|run_id|master_replid/);
@@ -89,7 +89,7 @@ test('[I11] no script but the include asks for the instance id, and none but the
   }
 });
 
-test('a header is read; one that lacks a section, has a gap in its numbers or names no include is refused', () => {
+test('a header is parsed; a missing section, a gap in its numbers or an unknown include is an error', () => {
   const whole =
     '-- Does.\n-- Includes: one\n-- Keeps: I1\n-- KEYS: a, b\n-- ARGV: c ms, d …\n-- Returns: ok | not_ok, n\n';
   const parse = (text: string) => parseLuaScript('x', text, (name) => `-- include ${name}`);
@@ -108,7 +108,7 @@ test('a header is read; one that lacks a section, has a gap in its numbers or na
   expect(() => parseLuaScript('x', whole)).toThrow('include/one.lua');
 });
 
-test('outcomes.ts has every word that the header of reserve.lua declares, and no other', () => {
+test('outcomes.ts has exactly the words that the header of reserve.lua declares', () => {
   const { words = [] } = loadLuaScripts().find(({ name }) => name === 'reserve') ?? {};
   expect([...reserveKinds].sort()).toEqual(words.filter((word) => word !== 'decided').sort());
 });

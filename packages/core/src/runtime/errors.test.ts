@@ -1,4 +1,4 @@
-/** Whose fault a fault is, by what the client libraries say. */
+/** Which dependency an error came from, by the messages and codes of the client libraries. */
 import { expect, test } from 'vitest';
 import {
   DependencyUnavailableError,
@@ -26,21 +26,21 @@ test.each([
   ['postgres', false, fault('canceling statement due to lock timeout', '55P03')],
   ['postgres', false, fault('deadlock detected', '40P01')],
   ['postgres', false, fault('could not extend file', '53100')],
-] as const)('%s is away; unheard of: %s: %s', (part, silent, error) => {
-  expect(unavailableDependency(error)).toBe(part);
-  expect(isSilent(error, part)).toBe(silent);
-  expect(isSilent(error, part === 'redis' ? 'postgres' : 'redis')).toBe(false);
+] as const)('%s is unavailable; silent: %s: %s', (dependency, silent, error) => {
+  expect(unavailableDependency(error)).toBe(dependency);
+  expect(isSilent(error, dependency)).toBe(silent);
+  expect(isSilent(error, dependency === 'redis' ? 'postgres' : 'redis')).toBe(false);
   expect(isAboutTheOrder(error)).toBe(false);
 });
 
-test('a call that a breaker refused did nothing, and says which part is away', () => {
+test('a call that a breaker refused was not made, and names the dependency', () => {
   expect(unavailableDependency(new DependencyUnavailableError('redis'))).toBe('redis');
   expect(nothingHappenedInRedis(new DependencyUnavailableError('redis'))).toBe(true);
   expect(nothingHappenedInRedis(new DependencyUnavailableError('postgres'))).toBe(false);
   expect(nothingHappenedInRedis(fault('Command timed out'))).toBe(false);
 });
 
-test('a slot that is on its way, and a master that was demoted or cut off, refused the command before it ran', () => {
+test('a moving slot and a demoted or isolated master refuse a command before it runs', () => {
   for (const message of [
     'TRYAGAIN Multiple keys request during rehashing of slot',
     'Too many Cluster redirections. Last error: ReplyError: TRYAGAIN Multiple keys request during rehashing of slot',
@@ -54,7 +54,7 @@ test('a slot that is on its way, and a master that was demoted or cut off, refus
   );
 });
 
-test('a row that is held is nobody’s absence; data that is refused is about the order', () => {
+test('a locked row is no outage; refused data is about the order', () => {
   expect(isRowLocked(fault('canceling statement due to lock timeout', '55P03'))).toBe(true);
   expect(isAboutTheOrder(fault('violates check constraint', '23514'))).toBe(true);
   expect(unavailableDependency(fault('violates check constraint', '23514'))).toBeNull();

@@ -1,4 +1,4 @@
-/** Lines of a service: JSON, with what is secret struck out. */
+/** Log lines: JSON, with secrets redacted. */
 import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';

@@ -19,7 +19,7 @@ afterEach(() => rmSync(folder, { recursive: true, force: true }));
 const linesOf = (...paths: string[]): string[] =>
   paths.flatMap((path) => readFileSync(path, 'utf8').split('\n').slice(0, -1));
 
-test('every line is in one of the files, in their order', () => {
+test('every line is in one of the files, in order', () => {
   const log = openRotatedFile(file, { bytes: 1_000, files: 1_000 });
   const lines = Array.from({ length: 5_000 }, (_, i) => `line ${i}`);
   for (const line of lines) expect(log.write(`${line}\n`)).toBe(true);
@@ -27,7 +27,7 @@ test('every line is in one of the files, in their order', () => {
   expect(linesOf(...listSetAside(file), file)).toEqual(lines);
 });
 
-test('a process that is killed in the middle has written every line that it said it had', async () => {
+test('a process that is killed has written every line that it reported as written', async () => {
   const script = `
     import { writeSync } from 'node:fs';
     import { openRotatedFile } from ${JSON.stringify(fileURLToPath(new URL('./rotated-file.ts', import.meta.url)))};
@@ -48,8 +48,8 @@ test('a process that is killed in the middle has written every line that it said
   expect(Array.from({ length: last + 1 }, (_, i) => `line ${i}`).filter((line) => !written.has(line))).toEqual([]);
 }, 30_000);
 
-test('the oldest go where there are too many, and what stands there already is appended to', () => {
-  writeFileSync(file, 'of an earlier life\n');
+test('the oldest files are deleted, and an existing file is appended to', () => {
+  writeFileSync(file, 'of an earlier process\n');
   const log = openRotatedFile(file, { bytes: 40, files: 3 });
   for (let i = 0; i < 100; i++) log.write(`line ${i}\n`);
   expect(listSetAside(file)).toHaveLength(3);
@@ -59,7 +59,7 @@ test('the oldest go where there are too many, and what stands there already is a
   expect(listSetAside(other)).toEqual([]);
 });
 
-test('where nothing can be written it says so, and goes on where it can again', () => {
+test('a failed write returns false, and writing continues once it is possible again', () => {
   mkdirSync(file);
   const log = openRotatedFile(file);
   expect(log.write('lost\n')).toBe(false);

@@ -11,7 +11,7 @@ test.each([
   expect(await leadsTo({ remoteAddress: '127.0.0.1', remotePort: 6379 }, { host, port })).toBe(leads);
 });
 
-test('servers share a port and have names: a connection to the old one does not lead to the new one', async () => {
+test('of two servers with one port, a connection leads to the one with its address', async () => {
   const toOld = { remoteAddress: '127.0.0.2', remotePort: 6379 };
   expect(await leadsTo(toOld, { host: 'localhost', port: 6379 })).toBe(false);
 });
@@ -24,7 +24,7 @@ test('a name that cannot be looked up is an error', async () => {
 test.each([
   ['no sentinel answers', [], false],
   [
-    'the newest answer names another',
+    'the newest answer names another server',
     [
       [2, false],
       [1, true],
@@ -40,7 +40,7 @@ test.each([
     false,
   ],
   [
-    'none may read its epoch, and one names this one',
+    'none may read its epoch, and one names this server',
     [
       [0, false],
       [0, true],
@@ -48,13 +48,13 @@ test.each([
     false,
   ],
   [
-    'none may read its epoch, and all name another',
+    'none may read its epoch, and all name another server',
     [
       [0, false],
       [0, false],
     ],
     true,
   ],
-] as [string, [number, boolean][], boolean][])('whether the master is elsewhere: %s', (_, told, elsewhere) => {
-  expect(isElsewhere(told.map(([epoch, leads]) => ({ epoch, leads })))).toBe(elsewhere);
+] as [string, [number, boolean][], boolean][])('whether the master is elsewhere: %s', (_, answers, elsewhere) => {
+  expect(isElsewhere(answers.map(([epoch, leads]) => ({ epoch, leads })))).toBe(elsewhere);
 });
