@@ -1,5 +1,4 @@
 /** What Redis has of a sale: one MULTI, so that everything in it is of one instant. */
-import type { AcceptedOrder } from '@flash-sale/core/domain/order.ts';
 import { hashPages } from '@flash-sale/core/inventory/hash-pages.ts';
 import type { SaleKeys } from '@flash-sale/core/inventory/keys.ts';
 import { decodeReservation } from '@flash-sale/core/inventory/reservation.ts';
@@ -8,28 +7,9 @@ import type { AnyRedis } from '@flash-sale/core/runtime/redis/open-redis.ts';
 /** The sale's numbers, as fields of its inventory. */
 export const NUMBERS = ['allotment', 'available', 'reserved', 'sold'] as const;
 
-export interface InventorySnapshot {
-  /** ms since 1970 by the clock of Redis. */
-  readonly at: number;
-  /** Of Redis, in the form in which the inventory stores it. */
-  readonly instanceId: string;
-  /** Empty if there is no inventory. */
-  readonly fields: ReadonlyMap<string, string>;
-  /** null: the record cannot be decoded. */
-  readonly reservations: ReadonlyMap<string, AcceptedOrder | null>;
-  readonly claims: readonly string[];
-  readonly redeliveries: readonly string[];
-  /** Units by buyer, of those that were asked for; null if there is no such field. */
-  readonly buyers: ReadonlyMap<string, string | null>;
-  /** What Redis says of a key with the wrong type. */
-  readonly wrongType: string | null;
-}
+export type InventorySnapshot = Awaited<ReturnType<typeof readInventory>>;
 
-export async function readInventory(
-  redis: AnyRedis,
-  sale: SaleKeys,
-  buyerIds: readonly string[],
-): Promise<InventorySnapshot> {
+export async function readInventory(redis: AnyRedis, sale: SaleKeys, buyerIds: readonly string[]) {
   const multi = redis
     .multi()
     .time()
@@ -42,7 +22,7 @@ export async function readInventory(
     // HMGET needs a field. One that does not exist still shows whether the key is a hash.
     .hmget(sale.buyers, ...buyerIds, '')
     .hlen(sale.orderKeys);
-  let wrongType: string | null = null;
+  let wrongType = null as string | null;
   const replies = ((await multi.exec()) ?? []).map(([error, value]) => {
     if (!error) return value;
     if (!error.message.startsWith('WRONGTYPE')) throw error;
@@ -54,15 +34,21 @@ export async function readInventory(
   const [claims, redeliveries] = replies.slice(5, 7) as (string[] | null)[];
   const units = replies[7] as (string | null)[] | null;
   return {
+    /** ms since 1970 by the clock of Redis. */
     at: milliseconds(time),
+    /** Of Redis, in the form in which the inventory stores it. */
     instanceId: `${/run_id:([0-9a-f]+)/.exec(server)?.[1]} ${/master_replid:([0-9a-f]+)/.exec(replication)?.[1]}`,
+    /** Empty if there is no inventory. */
     fields: new Map(Object.entries(fields ?? {})),
+    /** null: the record cannot be decoded. */
     reservations: new Map(
       Object.entries(reservations ?? {}).map(([id, record]) => [id, decodeReservation(id, record)]),
     ),
     claims: claims ?? [],
     redeliveries: redeliveries ?? [],
+    /** Units by buyer, of those that were asked for; null if there is no such field. */
     buyers: new Map(buyerIds.map((buyerId, i) => [buyerId, units?.[i] ?? null])),
+    /** What Redis says of a key with the wrong type. */
     wrongType,
   };
 }

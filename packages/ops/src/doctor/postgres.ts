@@ -2,44 +2,23 @@
 import type { Environment } from '@flash-sale/core/config/environment.ts';
 import { POSTGRES_MAJOR_MIN, WORKER_LOOP_CONNECTIONS } from '@flash-sale/core/config/limits.ts';
 import { isLoopback } from '@flash-sale/core/config/loopback.ts';
-import { passwordsOf } from '@flash-sale/core/config/redis-address.ts';
 import { withPostgres } from '@flash-sale/core/ledger/check-postgres.ts';
 import { checkMigrated } from '@flash-sale/core/ledger/migrate.ts';
 import type pg from 'pg';
-import { type ClockReading, readClock } from './read-clock.ts';
+import { readClock } from './read-clock.ts';
 import { type Check, type CheckResult, ok, type Scope, warning, wrong } from './report.ts';
-import { weaknessOf } from './secrets.ts';
+import { weaknessOfAddress } from './secrets.ts';
 
 /** Connections of what comes and goes: migrations, the audit, the doctor, a person. */
 const CONNECTIONS_OF_COMMANDS = 5;
 
-export interface SeenPostgres {
-  readonly host: string;
-  /** Why our password is weak; null: it is not. */
-  readonly weakness: string | null;
-  /** pg_settings, as our sessions have them. Without data_directory if our role may not see it. */
-  readonly settings: ReadonlyMap<string, string>;
-  /** Whether it let us in without a password. */
-  readonly isOpen: boolean;
-  /** Of our connection. `unverified`: the certificate is not checked. */
-  readonly tls: 'none' | 'unverified' | 'verified';
-  readonly standby: boolean;
-  /** Connections that role and database allow us; null: as many as there are. */
-  readonly limitOfLogin: number | null;
-  /** Connections of API processes and workers, on all machines. */
-  readonly ours: number;
-  /** Connections of others. */
-  readonly others: number;
-  readonly clock: ClockReading;
-  /** What the ledger's tables lack, as a sentence; null: nothing. */
-  readonly outdated: string | null;
-}
+export type SeenPostgres = Awaited<ReturnType<typeof readPostgres>>;
 
 /**
  * @param timeoutMs milliseconds for the connection, and then for each answer
  * @throws UnfitServerError if it does not answer, or refuses the login or the database
  */
-export function readPostgres(url: string, timeoutMs: number): Promise<SeenPostgres> {
+export function readPostgres(url: string, timeoutMs: number) {
   return withPostgres(url, timeoutMs, async (client) => {
     const { rows } = await client.query<{ name: string; setting: string }>(
       'SELECT name, setting FROM pg_settings WHERE name = ANY($1)',
@@ -48,16 +27,18 @@ export function readPostgres(url: string, timeoutMs: number): Promise<SeenPostgr
     const settings = new Map(rows.map(({ name, setting }) => [name, setting]));
     return {
       host: client.host,
-      weakness: passwordsOf(url).flatMap((password) => weaknessOf(password) ?? [])[0] ?? null,
+      /** Why our password is weak; null: it is not. */
+      weakness: weaknessOfAddress(url),
+      /** Of our session. Without data_directory if our role may not see it. */
       settings,
+      /** Whether it let us in without a password. */
       isOpen: await isOpen(client, majorOf(settings)),
       ...(await readSession(client, url)),
       clock: await readClock(async () => {
-        const { rows } = await client.query<{ ms: string }>(
-          'SELECT extract(epoch FROM clock_timestamp()) * 1000 AS ms',
-        );
-        return Number(rows[0]?.ms);
+        const { rows } = await client.query('SELECT extract(epoch FROM clock_timestamp()) * 1000 AS ms');
+        return Number(rows[0].ms);
       }),
+      /** What the ledger's tables lack, as a sentence; null: nothing. */
       outdated: await checkMigrated(url).then(
         () => null,
         (error: Error) => error.message,
@@ -79,7 +60,7 @@ const SETTINGS = [
   'data_directory',
 ];
 
-const majorOf = (settings: SeenPostgres['settings']): number =>
+const majorOf = (settings: ReadonlyMap<string, string>): number =>
   Number.parseInt(settings.get('server_version') ?? '', 10);
 
 /** Before version 16 the server does not report it: see whether our address has a password. */
@@ -105,14 +86,18 @@ async function readSession(client: pg.Client, url: string) {
   const query = URL.canParse(url) ? new URL(url).searchParams : new URLSearchParams();
   const mode = query.get('sslmode');
   const unverified = mode === 'no-verify' || (query.get('uselibpqcompat') === 'true' && mode !== 'verify-full');
+  const verified = unverified ? ('unverified' as const) : ('verified' as const);
   return {
-    tls: tls ? (unverified ? 'unverified' : 'verified') : 'none',
-    standby,
+    /** Of our connection. `unverified`: the certificate is not checked. */
+    tls: tls ? verified : ('none' as const),
+    standby: standby as boolean,
+    /** Connections that role and database allow us; null: as many as there are. */
     limitOfLogin: limits.length === 0 ? null : Math.min(...limits),
-    ours,
-    // Without this connection.
+    /** Connections of API processes and workers, on all machines. */
+    ours: ours as number,
+    /** Connections of others, without this one. */
     others: Math.max(used - ours - 1, 0),
-  } as const;
+  };
 }
 
 export const POSTGRES_CHECKS: readonly Check<SeenPostgres>[] = [

@@ -2,13 +2,13 @@
 import type { Environment } from '@flash-sale/core/config/environment.ts';
 import { REDIS_MAJOR_MIN } from '@flash-sale/core/config/limits.ts';
 import { isLoopback } from '@flash-sale/core/config/loopback.ts';
-import { passwordsOf, type RedisAddress, readRedisAddress } from '@flash-sale/core/config/redis-address.ts';
+import { readRedisAddress } from '@flash-sale/core/config/redis-address.ts';
 import { fieldOf, readFromRedis } from '@flash-sale/core/runtime/redis/check-redis.ts';
 import { endpointOf, mastersOf } from '@flash-sale/core/runtime/redis/open-redis.ts';
 import type { Redis } from 'ioredis';
-import { type ClockReading, readClock } from './read-clock.ts';
+import { readClock } from './read-clock.ts';
 import { bytes, type Check, type CheckResult, type Finding, milliseconds, ok, warning, wrong } from './report.ts';
-import { weaknessOf } from './secrets.ts';
+import { weaknessOfAddress } from './secrets.ts';
 
 /** An order makes two or three round trips in a row. On one network each takes below 1 ms. */
 const ROUND_TRIP_MEDIAN_MS = 5;
@@ -24,52 +24,36 @@ const MEMORY_FREE_SHARE = 0.2;
 /** Hash slots of every cluster. */
 const SLOTS = 16_384;
 
-export interface RedisNode {
-  readonly host: string;
-  readonly port: number;
-  /** As REDIS_URL names it. */
-  readonly named: RedisAddress['kind'];
-  /** Why one of our passwords is weak; null: none is. */
-  readonly weakness: string | null;
-  /** INFO. */
-  readonly info: string;
-  /** CONFIG, or what our user may see of it. */
-  readonly config: ReadonlyMap<string, string>;
-  /** Whether the default user needs no password; null: our user may not ask. */
-  readonly isOpen: boolean | null;
-  readonly tls: boolean;
-  readonly roundTripsMs: readonly number[];
-  /** The slowest recent command; null: there was none, or our user may not ask. */
-  readonly slowest: { readonly command: string; readonly ms: number } | null;
-  readonly clock: ClockReading;
-  /** CLUSTER INFO; null: not a cluster. */
-  readonly cluster: string | null;
-}
+export type RedisNode = Awaited<ReturnType<typeof readRedis>>[number];
 
 /**
  * @param timeoutMs milliseconds for the connection, and then for each answer
  * @throws UnfitServerError if it does not answer, or refuses the login
  */
-export function readRedis(url: string, timeoutMs: number, roundTrips: number): Promise<RedisNode[]> {
-  const named = readRedisAddress(url)?.kind ?? 'server';
-  const weakness = passwordsOf(url).flatMap((password) => weaknessOf(password) ?? [])[0] ?? null;
-  const read = async (node: Redis): Promise<RedisNode> => {
+export function readRedis(url: string, timeoutMs: number, roundTrips: number) {
+  const read = async (node: Redis) => {
     const info = await node.info();
     return {
       ...endpointOf(node),
-      named,
-      weakness,
+      /** As REDIS_URL names it. */
+      named: readRedisAddress(url)?.kind ?? ('server' as const),
+      /** Why one of our passwords is weak; null: none is. */
+      weakness: weaknessOfAddress(url),
       info,
+      /** What our user may see of it. */
       config: await readConfig(node),
+      /** Whether the default user needs no password; null: our user may not ask. */
       isOpen: await readDefaultUser(node),
       tls: node.options.tls !== undefined,
       // One at a time, while nothing else is read.
       roundTripsMs: await measureRoundTrips(node, roundTrips),
+      /** The slowest recent command; null: there was none, or our user may not ask. */
       slowest: await readSlowest(node),
       clock: await readClock(async () => {
         const [seconds, micros] = await node.time();
         return Number(seconds) * 1_000 + Number(micros) / 1_000;
       }),
+      /** CLUSTER INFO; null: not a cluster. */
       cluster: fieldOf(info, 'cluster_enabled') === '1' ? String(await node.cluster('INFO')) : null,
     };
   };
@@ -111,7 +95,7 @@ async function measureRoundTrips(node: Redis, count: number): Promise<number[]> 
 }
 
 /** Only the name of the command: its arguments are buyers' data. */
-async function readSlowest(node: Redis): Promise<RedisNode['slowest']> {
+async function readSlowest(node: Redis): Promise<{ command: string; ms: number } | null> {
   try {
     const [now] = await node.time();
     const log = (await node.slowlog('GET', 128)) as [number, number, number, string[]][];

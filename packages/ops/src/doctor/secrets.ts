@@ -1,4 +1,5 @@
 /** Whether a secret is easy to guess. */
+import { passwordsOf } from '@flash-sale/core/config/redis-address.ts';
 
 const CHARACTERS_MIN = 6;
 
@@ -14,4 +15,9 @@ export function weaknessOf(secret: string): string | null {
   if (KNOWN_WORDS.test(text.replaceAll(/[-_. ]/g, '')) || KNOWN_WORDS.test(text)) return 'a well-known word';
   if (new Set(text).size < CHARACTERS_MIN) return `made of fewer than ${CHARACTERS_MIN} different characters`;
   return ROWS.some((row) => row.includes(text)) ? 'a row of the keyboard or the alphabet' : null;
+}
+
+/** @returns why one of the passwords in the address is weak, or null */
+export function weaknessOfAddress(url: string): string | null {
+  return passwordsOf(url).flatMap((password) => weaknessOf(password) ?? [])[0] ?? null;
 }
