@@ -6,7 +6,6 @@ import { type Client, inTransaction } from '@flash-sale/core/ledger/connect-post
 import { ORDERS_OF_SALE } from '@flash-sale/core/ledger/order-rows.ts';
 import { type LedgerSale, readSale } from '@flash-sale/core/ledger/sale-rows.ts';
 import type { Pool } from 'pg';
-import type { Violation } from './audit-report.ts';
 import { checkLedger } from './ledger-checks.ts';
 
 /** Ids in one statement, and rows fetched at a time. */
@@ -31,19 +30,7 @@ interface AuditedSale extends LedgerSale {
   readonly openedMsAgo: number | null;
 }
 
-export interface LedgerSnapshot {
-  readonly sale: AuditedSale;
-  readonly confirmedOrders: number;
-  readonly rejectedOrders: number;
-  /** Units that the inventory must have committed by its snapshot: confirmed, not reserved. */
-  readonly committed: number;
-  /** The same by buyer, of those asked for and those over the cap. Empty without a cap. */
-  readonly committedOf: ReadonlyMap<string, number>;
-  /** The orders that were asked for. */
-  readonly orders: ReadonlyMap<string, LedgerOrder>;
-  /** Of the ledger alone. */
-  readonly violations: readonly Violation[];
-}
+export type LedgerSnapshot = NonNullable<Awaited<ReturnType<typeof readLedger>>>;
 
 export interface LedgerQuestion {
   readonly saleId: string;
@@ -63,18 +50,23 @@ export async function listSaleIds(pool: Pool): Promise<string[]> {
 }
 
 /** @returns null if the ledger does not know the sale */
-export async function readLedger(pool: Pool, question: LedgerQuestion): Promise<LedgerSnapshot | null> {
-  const { saleId, at, reservedIds, buyerIds, settleMs, now } = question;
+export async function readLedger(pool: Pool, question: LedgerQuestion) {
+  const { saleId, at, orderIds, reservedIds, buyerIds, settleMs, now } = question;
   return inSnapshot(pool, async (client) => {
     const sale = await readAuditedSale(client, saleId);
     if (!sale) return null;
     const counted = [saleId, at, await now(), reservedIds];
+    const isCapped = sale.perBuyerLimit > 0;
     return {
       sale,
       ...(await readTotals(client, counted)),
-      committedOf:
-        sale.perBuyerLimit > 0 ? await readBuyers(client, [...counted, buyerIds, sale.perBuyerLimit]) : new Map(),
-      orders: await readOrders(client, question.orderIds),
+      /** The same by buyer, of those asked for and those over the cap. Empty without a cap. */
+      committedOf: isCapped
+        ? await readBuyers(client, [...counted, buyerIds, sale.perBuyerLimit])
+        : new Map<string, number>(),
+      /** The orders that were asked for. */
+      orders: await readOrders(client, orderIds),
+      /** Of the ledger alone. */
       violations: await checkLedger(client, saleId, settleMs),
     };
   });
@@ -174,8 +166,12 @@ async function readTotals(client: Client, counted: unknown[]) {
     counted,
   );
   const rowOf = (status: string) => rows.find((row) => row.status === status) ?? { orders: 0, committed: 0 };
-  const { orders: confirmedOrders, committed } = rowOf('confirmed');
-  return { confirmedOrders, committed, rejectedOrders: rowOf('rejected').orders };
+  return {
+    confirmedOrders: rowOf('confirmed').orders,
+    rejectedOrders: rowOf('rejected').orders,
+    /** Units that the inventory must have committed by its snapshot: confirmed, not reserved. */
+    committed: rowOf('confirmed').committed,
+  };
 }
 
 async function readBuyers(client: Client, values: unknown[]): Promise<Map<string, number>> {

@@ -9,7 +9,7 @@ import type { Pool } from 'pg';
 import type { InventoryState } from './audit-report.ts';
 import { findBuyers } from './find-buyers.ts';
 import { type InventorySnapshot, NUMBERS, readInventory, readNumbers } from './read-inventory.ts';
-import { type LedgerSnapshot, readLedger } from './read-ledger.ts';
+import { readLedger } from './read-ledger.ts';
 
 export interface SaleStores {
   readonly redis: AnyRedis;
@@ -23,28 +23,14 @@ export interface AuditedJob extends OrderBatch {
   readonly id: string;
 }
 
-export interface SaleSnapshot {
-  readonly saleId: string;
-  readonly jobs: readonly AuditedJob[];
-  readonly inventory: InventorySnapshot;
-  readonly state: InventoryState;
-  /** null: the ledger does not know the sale. */
-  readonly ledger: LedgerSnapshot | null;
-  /** Milliseconds within which an order or a stock change ends (I3). Younger ones may be open. */
-  readonly settleMs: number;
-  /** Whether the inventory's numbers moved while this was read. */
-  readonly moved: boolean;
-}
+export type SaleSnapshot = Awaited<ReturnType<typeof readSnapshot>>;
 
 /**
  * @param jobs of the sale, read before this is called: by then, an order in a job has a reservation
  * or has ended
+ * @param settleMs within which an order or a stock change ends (I3). Younger ones may be open.
  */
-export async function readSnapshot(
-  stores: SaleStores,
-  jobs: readonly AuditedJob[],
-  settleMs: number,
-): Promise<SaleSnapshot> {
+export async function readSnapshot(stores: SaleStores, jobs: readonly AuditedJob[], settleMs: number) {
   const { redis, pool, saleKeys, saleId } = stores;
   const buyers = await findBuyers(stores);
   const inventory = await readInventory(redis, saleKeys, buyers);
@@ -60,7 +46,9 @@ export async function readSnapshot(
     },
   });
   const { fields, instanceId } = inventory;
-  const state = fields.size === 0 ? 'missing' : fields.get('instance_id') === instanceId ? 'open' : 'closed';
+  const state: InventoryState =
+    fields.size === 0 ? 'missing' : fields.get('instance_id') === instanceId ? 'open' : 'closed';
+  /** Whether the inventory's numbers moved while this was read. */
   const moved = state === 'open' && ledger !== null && after.numbers !== numbersOf(inventory);
   return { saleId, jobs, inventory, state, ledger, settleMs, moved };
 }
