@@ -116,18 +116,3 @@ test('an API is killed under load: buyers retry with their keys, and none has tw
   expect(new Set(await idsOf(sale.id))).toEqual(new Set(ids));
   await process.kill();
 }, 90_000);
-
-test('a key that Redis lost leads to the first order again once the ledger has rejected the second', async () => {
-  const sale = await makeSale(world);
-  const first = await order(sale.id, 'k');
-  await isSold(sale.id, 1);
-  await world.redis.del(world.keys.sale(sale.id).orderKeys);
-  const second = await order(sale.id, 'k');
-  expect(second.body.order_id).not.toBe(first.body.order_id);
-  await eventually(
-    'the key leads to the first order',
-    5_000,
-    async () => (await order(sale.id, 'k')).body.order_id === first.body.order_id,
-  );
-  expect(await numbersOf(sale.id)).toMatchObject({ sold: 1, reserved: 0, available: 9 });
-});

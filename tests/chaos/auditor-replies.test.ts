@@ -13,7 +13,7 @@ describe('keys', () => {
     ]);
   });
 
-  test('422 where no other quantity was sent; a refusal where the key had its order; a repetition that does not say so', () => {
+  test('422 without another quantity; a refusal of a key that has its order; a repetition that does not say so', () => {
     const history = new History();
     history.order('ann', [10, 11], 'IDEMPOTENCY_KEY_REUSED', { key: 'k' });
     history.order('bob', [10, 11], accepted('B', 9), { key: 'k' });
@@ -45,7 +45,7 @@ describe('what operators said', () => {
     ]);
   });
 
-  test('accepted while it was paused all the time, or was over; while a change is on its way, both words are true', () => {
+  test('accepted while it was paused all the time, or over; during a change both replies are true', () => {
     const history = new History();
     const body = { allotment: 10, available: 10, reserved: 0, sold: 0 };
     history.tell({ kind: 'pause', saleId: SALE }, [10, 11], { body });
@@ -64,7 +64,7 @@ describe('what operators said', () => {
     ]);
   });
 
-  test('SALE_NOT_FOUND of a sale that was made; SALE_RECOVERING where Redis was never ended', () => {
+  test('SALE_NOT_FOUND of a sale that was created; SALE_RECOVERING although Redis never ended', () => {
     const history = new History();
     history.auditor.faults.begin('redis', 'stop', 0)(100);
     history.order('ann', [10, 11], 'SALE_NOT_FOUND');
@@ -88,7 +88,7 @@ describe('every reply', () => {
     ]);
   });
 
-  test('503 is accepted while what it names is degraded and for a while after, and never otherwise', () => {
+  test('503 is right while what it names is degraded and for a while after, and never otherwise', () => {
     const history = new History();
     history.auditor.faults.begin('redis', 'kill', 10_000)(12_000);
     for (const at of [9_000, 11_000, 16_000, 18_000]) history.order('ann', [at, at + 1], 'INVENTORY_UNAVAILABLE');
@@ -100,7 +100,7 @@ describe('every reply', () => {
     ]);
   });
 
-  test('SALE_RECOVERING is accepted for ten seconds after Redis, PostgreSQL and one worker are in order, whatever the others do', () => {
+  test('SALE_RECOVERING is right for ten seconds after Redis, PostgreSQL and one worker work, whatever others do', () => {
     const history = new History();
     const { faults } = history.auditor;
     faults.begin('redis', 'kill', 10_000)(12_000);
@@ -123,7 +123,7 @@ describe('every reply', () => {
     ]);
   });
 
-  test('a late reply, but not where the process itself stood still', () => {
+  test('a late reply, unless the process itself was frozen', () => {
     const history = new History();
     history.auditor.faults.begin('api-1', 'stop', 20_000)(28_000);
     history.order('ann', [10_000, 15_000], 'SOLD_OUT');

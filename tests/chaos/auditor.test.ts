@@ -103,7 +103,7 @@ describe('statuses', () => {
     expect(history.sentences().length).toBeGreaterThan(0);
   });
 
-  test('two readings at once may be answered the other way round', () => {
+  test('two reads at once may be answered in the other order', () => {
     const history = new History();
     history.order('ann', [10, 12], accepted('A', 9));
     const first = history.ask({ kind: 'read_order', orderId: 'tea-A', buyerId: 'ann' }, 13);
@@ -147,7 +147,7 @@ describe('stock', () => {
     );
   });
 
-  test('SOLD_OUT is true where an unanswered order, or a withdrawal in progress, can have taken the rest', () => {
+  test('SOLD_OUT is true if an unanswered order or a pending withdrawal can have taken the rest', () => {
     const history = new History({ units: 2 });
     killed(history, 0, 100);
     const a = history.order('ann', [10, 12], unanswered);
@@ -157,7 +157,7 @@ describe('stock', () => {
     expect(history.end([history.row(a, 'A')], { allotment: 1, changes: { c: 'applied' } })).toEqual([]);
   });
 
-  test('an unanswered order that took nothing in the end excuses no SOLD_OUT', () => {
+  test('an unanswered order that took nothing excuses no SOLD_OUT', () => {
     const history = new History({ units: 1 });
     killed(history, 0, 100);
     history.order('ann', [10, 12], unanswered);

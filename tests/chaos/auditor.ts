@@ -8,7 +8,7 @@
  */
 import { type Call, isOutcomeOpen, type QuestionOf, type Reply, wordOf } from './calls.ts';
 import { ageOf, checkReply, RULES, type Rules } from './check-reply.ts';
-import { checkOperators, checkPage, type Must, type OperatorsQuestion } from './check-sales.ts';
+import { checkOperators, checkPage, type Must } from './check-sales.ts';
 import { FaultLog } from './fault-log.ts';
 import { type Attempt, type KeyUse, type KnownOrder, note } from './known-orders.ts';
 import { SaleRecord } from './sale-record.ts';
@@ -78,16 +78,12 @@ export class Auditor {
         return;
       }
       case 'make_sale':
-        if (!this.sales.has(asked.saleId))
-          this.sales.set(asked.saleId, new SaleRecord(call as Call<QuestionOf<'make_sale'>>));
+        if (!this.sales.has(asked.saleId)) this.sales.set(asked.saleId, new SaleRecord(asked, sentAt));
         return;
       case 'pause':
       case 'resume':
       case 'move_window':
-        this.#settings.set(
-          n,
-          this.#record(asked.saleId).beginSetting(call as Call<QuestionOf<'pause' | 'resume' | 'move_window'>>),
-        );
+        this.#settings.set(n, this.#record(asked.saleId).beginSetting(asked, sentAt));
         return;
       case 'change_stock': {
         const { changes } = this.#record(asked.saleId);
@@ -107,37 +103,19 @@ export class Auditor {
       if (!holds) this.report('untrue', sentence, reply.endedAt, call.n, orderId);
     };
     for (const sentence of checkReply(call, reply, this.faults, this.rules)) must(false, sentence);
-    switch (call.asked.kind) {
-      case 'order':
-        this.#checkOrder(call as Call<QuestionOf<'order'>>, reply, must);
-        return;
-      case 'read_order':
-        this.#checkRead(call as Call<QuestionOf<'read_order'>>, reply, must);
-        return;
-      case 'read_sale':
-        checkPage(
-          call as Call<QuestionOf<'read_sale'>>,
-          reply,
-          this.#record(call.asked.saleId),
-          this.faults,
-          this.rules,
-          must,
-        );
-        return;
-      default:
-        checkOperators(
-          call as Call<OperatorsQuestion>,
-          reply,
-          this.#record(call.asked.saleId),
-          must,
-          this.#settings.get(call.n),
-        );
-        this.#settings.delete(call.n);
+    const { asked } = call;
+    if (asked.kind === 'order') this.#checkOrder(asked, call, reply, must);
+    else if (asked.kind === 'read_order') this.#checkRead(asked, call, reply, must);
+    else if (asked.kind === 'read_sale')
+      checkPage(call, reply, this.#record(asked.saleId), this.faults, this.rules, must);
+    else {
+      checkOperators(asked, call, reply, this.#record(asked.saleId), must, this.#settings.get(call.n));
+      this.#settings.delete(call.n);
     }
   }
 
-  #checkOrder(call: Call<QuestionOf<'order'>>, reply: Reply, must: Must): void {
-    const { asked, n, sentAt } = call;
+  #checkOrder(asked: QuestionOf<'order'>, call: Call, reply: Reply, must: Must): void {
+    const { n, sentAt } = call;
     const word = wordOf(reply);
     const attempt = this.attempts.get(n) as Attempt;
     attempt.word = word;
@@ -159,7 +137,7 @@ export class Auditor {
     if (word === 'OUTCOME_UNKNOWN' && asked.key === null) {
       const id = reply.body.order_id;
       must(typeof id === 'string', 'OUTCOME_UNKNOWN without a key and without the order_id to ask for');
-      if (typeof id === 'string') this.#know(id, call, reply);
+      if (typeof id === 'string') this.#know(asked, id, call, reply);
       return;
     }
     if (word === 'IDEMPOTENCY_KEY_REUSED') {
@@ -185,17 +163,16 @@ export class Auditor {
       say(word);
       return;
     }
-    this.#checkAccepted(call, reply, use, must);
+    this.#checkAccepted(asked, call, reply, use, must);
     say(reply.replayed ? 'replayed' : 'accepted');
   }
 
-  #checkAccepted(call: Call<QuestionOf<'order'>>, reply: Reply, use: KeyUse | null, must: Must): void {
-    const { asked, n } = call;
+  #checkAccepted(asked: QuestionOf<'order'>, call: Call, reply: Reply, use: KeyUse | null, must: Must): void {
     const { order_id: id, status, product_id, quantity, remaining } = reply.body;
     must(reply.status === 200 && status === 'accepted', `accepted as ${reply.status} ${String(status)}`);
     must(typeof id === 'string' && id.startsWith(`${asked.saleId}-`), `the order id ${String(id)} is not of this sale`);
     if (typeof id !== 'string') return;
-    (this.attempts.get(n) as Attempt).orderId = id;
+    (this.attempts.get(call.n) as Attempt).orderId = id;
     must(product_id === asked.saleId && quantity === asked.quantity, 'accepted something else than was asked for', id);
     must(Number.isInteger(remaining) && Number(remaining) >= 0, `${String(remaining)} remaining`, id);
     must(!reply.replayed || asked.key !== null, 'replayed without a key', id);
@@ -210,7 +187,7 @@ export class Auditor {
         id,
       );
     }
-    const order = this.#know(id, call, reply);
+    const order = this.#know(asked, id, call, reply);
     order.acceptedAt = Math.min(order.acceptedAt, reply.endedAt);
     order.takenBy = Math.min(order.takenBy, reply.endedAt);
     if (!reply.replayed) {
@@ -227,8 +204,7 @@ export class Auditor {
     must(order.terminal?.status !== 'rejected', 'accepted, and it was rejected', id);
   }
 
-  #checkRead(call: Call<QuestionOf<'read_order'>>, reply: Reply, must: Must): void {
-    const { orderId: id, buyerId } = call.asked;
+  #checkRead({ orderId: id, buyerId }: QuestionOf<'read_order'>, call: Call, reply: Reply, must: Must): void {
     const order = this.orders.get(id);
     const word = wordOf(reply);
     if (order) note(order, call, reply);
@@ -271,11 +247,11 @@ export class Auditor {
     } else if (TERMINAL.has(status)) order.terminal = { status: status as 'confirmed' | 'rejected', at: endedAt };
   }
 
-  #know(id: string, call: Call<QuestionOf<'order'>>, reply: Reply): KnownOrder {
-    const { saleId, buyerId, quantity, key } = call.asked;
+  #know(asked: QuestionOf<'order'>, id: string, call: Call, reply: Reply): KnownOrder {
+    const { saleId, buyerId, quantity, key } = asked;
     let order = this.orders.get(id);
     if (!order) {
-      const from = Math.min(call.sentAt, this.#keyUse(call.asked)?.quantities.get(quantity) ?? call.sentAt);
+      const from = Math.min(call.sentAt, this.#keyUse(asked)?.quantities.get(quantity) ?? call.sentAt);
       const unknown = { takenBy: Infinity, acceptedAt: Infinity, fresh: 0, terminal: null, history: [], gone: false };
       order = { id, saleId, buyerId, quantity, key, from, ...unknown };
       this.orders.set(id, order);

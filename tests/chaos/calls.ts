@@ -31,12 +31,12 @@ export type Question =
 
 export type QuestionOf<Kind extends Question['kind']> = Extract<Question, { kind: Kind }>;
 
-export interface Call<Asked extends Question = Question> {
+export interface Call {
   /** Counts from 1; sent as the request id `call-<n>`, which leads to the lines in the log. */
   readonly n: number;
   /** Name of the API process that was asked: api-1. */
   readonly api: string;
-  readonly asked: Asked;
+  readonly asked: Question;
   readonly sentAt: number;
 }
 
@@ -44,7 +44,7 @@ export interface Call<Asked extends Question = Question> {
 export interface Reply {
   readonly how: 'replied' | 'broken' | 'refused_connection' | 'timed_out' | 'hung_up';
   readonly endedAt: number;
-  /** 0 where no reply came. */
+  /** 0 without a reply. */
   readonly status: number;
   readonly body: Readonly<Record<string, unknown>>;
   readonly contentType: string;
@@ -83,7 +83,7 @@ export interface LedgerRow {
 export interface SaleEnd {
   readonly saleId: string;
   readonly ledger: { readonly allotment: number; readonly sold: number };
-  /** Null where there is no inventory. */
+  /** Null if there is no inventory. */
   readonly inventory: {
     readonly allotment: number;
     readonly available: number;

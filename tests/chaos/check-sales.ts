@@ -10,7 +10,7 @@ export type Must = (holds: boolean, sentence: string, orderId?: string | null) =
 export type OperatorsQuestion = Exclude<Question, { kind: 'order' | 'read_order' | 'read_sale' }>;
 
 export function checkPage(
-  call: Call<QuestionOf<'read_sale'>>,
+  call: Call,
   reply: Reply,
   record: SaleRecord,
   faults: FaultLog,
@@ -23,7 +23,7 @@ export function checkPage(
   if (word === 'SALE_NOT_FOUND') record.statements.push({ ...empty, word });
   if (word !== 'ok') return;
   const product = reply.body.product as Record<string, unknown> | undefined;
-  must(product?.id === asked.saleId, 'another sale is shown than was asked for');
+  must('saleId' in asked && product?.id === asked.saleId, 'another sale is shown than was asked for');
   if (typeof product?.remaining !== 'number') return;
   must(product.remaining >= 0, `${product.remaining} remaining`);
   // At most a second old, and older by the delay of a degraded dependency.
@@ -35,13 +35,14 @@ export function checkPage(
 
 /** @param endSetting called with when a setting was in force at the latest; null: unknown */
 export function checkOperators(
-  call: Call<OperatorsQuestion>,
+  asked: OperatorsQuestion,
+  call: Call,
   reply: Reply,
   record: SaleRecord,
   must: Must,
   endSetting: ((endedAt: number | null) => void) | undefined,
 ): void {
-  const { asked, n, sentAt } = call;
+  const { n, sentAt } = call;
   const word = wordOf(reply);
   const { body, endedAt } = reply;
   const ok = word === 'ok';
@@ -53,7 +54,7 @@ export function checkOperators(
     // A sale that exists may not have its inventory yet.
     if (ok) record.madeUntil = Math.min(record.madeUntil, endedAt);
   }
-  if (asked.kind === 'change_stock') checkChange(call as Call<QuestionOf<'change_stock'>>, reply, record, must);
+  if (asked.kind === 'change_stock') checkChange(asked, call, reply, record, must);
   if (!ok) return;
   const numbers = ['allotment', 'available', 'reserved', 'sold'].map((name) => Number(body[name]));
   const [allotment = 0, available = 0, reserved = 0, sold = 0] = numbers;
@@ -66,8 +67,13 @@ export function checkOperators(
   record.statements.push({ ...said, word: 'numbers', allotment });
 }
 
-function checkChange(call: Call<QuestionOf<'change_stock'>>, reply: Reply, record: SaleRecord, must: Must): void {
-  const { asked, n, sentAt } = call;
+function checkChange(
+  asked: QuestionOf<'change_stock'>,
+  { n, sentAt }: Call,
+  reply: Reply,
+  record: SaleRecord,
+  must: Must,
+): void {
   const word = wordOf(reply);
   const change = record.changes.get(asked.changeId);
   if (!change) return;

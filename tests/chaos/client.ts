@@ -1,5 +1,6 @@
 /** Calls the API over HTTP as a buyer or an operator, and hands call and reply to the auditor. */
-import { Agent, request } from 'node:http';
+import { Agent } from 'node:http';
+import { exchange } from '../support/exchange.ts';
 import type { Call, Question, Reply } from './calls.ts';
 
 export interface Target {
@@ -40,64 +41,32 @@ export class Client {
   }
 
   /** @param hangUpAfterMs the client hangs up after this, answered or not */
-  ask(target: Target, asked: Question, hangUpAfterMs?: number): Promise<Reply> {
+  async ask(target: Target, asked: Question, hangUpAfterMs?: number): Promise<Reply> {
     const call: Call = { n: ++this.#n, api: target.name, asked, sentAt: performance.now() };
-    const { method, path, headers, body } = this.#asHttp(asked);
+    const { path, headers, ...sent } = this.#asHttp(asked);
     this.#listener.begun(call);
-    return new Promise((resolve) => {
-      let over = false;
-      const end = (how: Reply['how'], more: Partial<Reply> = {}): void => {
-        if (over) return;
-        over = true;
-        clearTimeout(timer);
-        const nothing = { status: 0, body: {}, contentType: '', retryAfter: null, replayed: false };
-        const reply: Reply = { ...nothing, ...more, how, endedAt: performance.now() };
-        this.#listener.ended(call, reply);
-        resolve(reply);
-      };
-      const sent = request(
-        new URL(path, target.url),
-        {
-          agent: this.#agent,
-          method,
-          headers: {
-            ...headers,
-            'x-request-id': `call-${call.n}`,
-            ...(body === null
-              ? { 'content-length': '0' }
-              : { 'content-type': 'application/json', 'content-length': String(Buffer.byteLength(body)) }),
-          },
-        },
-        (response) => {
-          const chunks: Buffer[] = [];
-          response.on('data', (chunk: Buffer) => chunks.push(chunk));
-          response.on('error', () => end('broken'));
-          response.on('close', () => end('broken'));
-          response.on('end', () =>
-            end('replied', {
-              status: response.statusCode ?? 0,
-              body: parsed(Buffer.concat(chunks).toString()),
-              contentType: response.headers['content-type'] ?? '',
-              retryAfter: response.headers['retry-after'] ?? null,
-              replayed: response.headers['idempotency-replayed'] === 'true',
-            }),
-          );
-        },
-      );
-      sent.on('error', (error: NodeJS.ErrnoException) =>
-        end(error.code === 'ECONNREFUSED' ? 'refused_connection' : 'broken'),
-      );
-      const patience = PATIENCE_MS[asked.kind] ?? OPERATORS_PATIENCE_MS;
-      const goAway = (how: 'timed_out' | 'hung_up') => () => {
-        end(how);
-        sent.destroy();
-      };
-      const timer =
-        hangUpAfterMs === undefined
-          ? setTimeout(goAway('timed_out'), patience)
-          : setTimeout(goAway('hung_up'), hangUpAfterMs);
-      sent.end(body ?? undefined);
+    const {
+      how,
+      status,
+      body,
+      headers: received,
+    } = await exchange(target.url + path, {
+      ...sent,
+      agent: this.#agent,
+      headers: { ...headers, 'x-request-id': `call-${call.n}` },
+      timeoutMs: hangUpAfterMs ?? PATIENCE_MS[asked.kind] ?? OPERATORS_PATIENCE_MS,
     });
+    const reply: Reply = {
+      how: how === 'timed_out' && hangUpAfterMs !== undefined ? 'hung_up' : how,
+      endedAt: performance.now(),
+      status,
+      body,
+      contentType: received['content-type'] ?? '',
+      retryAfter: received['retry-after'] ?? null,
+      replayed: received['idempotency-replayed'] === 'true',
+    };
+    this.#listener.ended(call, reply);
+    return reply;
   }
 
   close(): void {
@@ -154,13 +123,4 @@ const windowOf = ({ startsAt, endsAt }: { startsAt: number; endsAt: number }) =>
 /** A time of this process's clock in ISO 8601. */
 function instant(time: number): string {
   return new Date(Date.now() + (time - performance.now())).toISOString();
-}
-
-function parsed(text: string): Record<string, unknown> {
-  try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
-  } catch {
-    return {};
-  }
 }

@@ -2,7 +2,7 @@
  * A sale: its settings over time, changes of stock, and statements about its stock. They are
  * checked at the end, when the outcome of unanswered calls is known.
  */
-import type { Call, Question, QuestionOf } from './calls.ts';
+import type { QuestionOf } from './calls.ts';
 import type { FaultLog } from './fault-log.ts';
 import { type Amount, least, most, Setting, StockBounds } from './intervals.ts';
 
@@ -59,21 +59,20 @@ export class SaleRecord {
   /** When the operator got the reply that it was created; Infinity until then. */
   madeUntil = Number.POSITIVE_INFINITY;
 
-  constructor(call: Call<QuestionOf<'make_sale'>>) {
-    const { units, cap, priceCents, startsAt, endsAt } = call.asked;
+  constructor({ units, cap, priceCents, startsAt, endsAt }: QuestionOf<'make_sale'>, sentAt: number) {
     this.units = units;
     this.cap = cap;
     this.priceCents = priceCents;
-    this.madeFrom = call.sentAt;
-    this.paused.begin(false, call.sentAt)(call.sentAt, true);
-    this.window.begin({ startsAt, endsAt }, call.sentAt)(call.sentAt, true);
+    this.madeFrom = sentAt;
+    this.paused.begin(false, sentAt)(sentAt, true);
+    this.window.begin({ startsAt, endsAt }, sentAt)(sentAt, true);
   }
 
   /** An operator changes pause or window. @returns to be called with the end; null: no reply */
   beginSetting(
-    call: Call<Extract<Question, { kind: 'pause' | 'resume' | 'move_window' }>>,
+    asked: QuestionOf<'pause' | 'resume' | 'move_window'>,
+    sentAt: number,
   ): (endedAt: number | null) => void {
-    const { asked, sentAt } = call;
     const end =
       asked.kind === 'move_window'
         ? this.window.begin({ startsAt: asked.startsAt, endsAt: asked.endsAt }, sentAt)

@@ -70,7 +70,7 @@ afterEach(async () => {
   expect(await undocumentedKeys(world)).toEqual([]);
 }, 60_000);
 
-/** Resident memory in MB; 0 where the system does not say. */
+/** Resident memory in MB; 0 if it is unknown. */
 function memoryOf({ child }: ServiceProcess): number {
   const status = `/proc/${child.pid}/status`;
   return existsSync(status) ? Number(/VmRSS:\s+(\d+)/.exec(readFileSync(status, 'utf8'))?.[1]) / 1_024 : 0;

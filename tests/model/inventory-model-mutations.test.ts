@@ -50,7 +50,7 @@ async function check(
   }
 }
 
-/** A difference counts, and a script that fails where the model does not; no other error. */
+/** Only a difference counts, or a script that fails while the model does not. */
 async function expectFound(kind: Kind, mutation: Mutation): Promise<void> {
   const found = await check(kind, mutation, SEQUENCES_MAX);
   expect(found.failed, `not seen in ${SEQUENCES_MAX} sequences`).toBe(true);

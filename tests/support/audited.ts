@@ -3,7 +3,7 @@ import type { AuditReport } from '@flash-sale/ops/audit/audit-report.ts';
 import { auditSales } from '@flash-sale/ops/audit/audit-sale.ts';
 import type { World } from './world.ts';
 
-/** Two snapshots in a row are enough where nothing else runs. */
+/** Two snapshots in a row are enough if nothing else runs. */
 export const AUDIT_BOUNDS = { snapshots: 2, pauseMs: 10, closedMs: 100 };
 
 /** Constraints prevent most violations; a ledger mended by hand may have them. */

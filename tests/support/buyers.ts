@@ -1,6 +1,7 @@
 /** Buyers over real HTTP: single requests, and crowds of which every reply is kept. */
-import { Agent, request } from 'node:http';
+import { Agent } from 'node:http';
 import { setTimeout as pause } from 'node:timers/promises';
+import { exchange } from './exchange.ts';
 import { ADMIN_TOKEN } from './running-system.ts';
 
 export interface Reply {
@@ -24,38 +25,20 @@ export function openClient(url: string, { connections = Number.POSITIVE_INFINITY
   const agent = new Agent({ keepAlive: true, maxSockets: connections });
 
   /** @param headers X-User-ID is "ann" unless it is given */
-  function ask(method: string, path: string, body = '', headers: Record<string, string> = {}): Promise<Reply> {
+  async function ask(method: string, path: string, text = '', headers: Record<string, string> = {}): Promise<Reply> {
     const sentAt = performance.now();
-    const all = {
-      'x-user-id': 'ann',
-      ...(body === '' ? {} : { 'content-type': 'application/json', 'content-length': String(Buffer.byteLength(body)) }),
-      ...headers,
+    const all = { 'x-user-id': 'ann', ...headers };
+    const sent = { agent, method, headers: all, body: text === '' ? null : text, timeoutMs };
+    const { status, body, headers: received } = await exchange(url + path, sent);
+    return {
+      buyerId: all['x-user-id'],
+      status,
+      code: status === 0 ? 'BROKEN' : String(body.code ?? body.status),
+      orderId: (body.order_id as string | undefined) ?? null,
+      retryAfter: Number(received['retry-after']),
+      sentAt,
+      milliseconds: performance.now() - sentAt,
     };
-    return new Promise((resolve) => {
-      const end = (status: number, told: Record<string, string> = {}, retryAfter = Number.NaN): void =>
-        resolve({
-          buyerId: all['x-user-id'],
-          status,
-          code: status === 0 ? 'BROKEN' : String(told.code ?? told.status),
-          orderId: told.order_id ?? null,
-          retryAfter,
-          sentAt,
-          milliseconds: performance.now() - sentAt,
-        });
-      const sent = request(url + path, { agent, method, headers: all, timeout: timeoutMs }, (reply) => {
-        const chunks: Buffer[] = [];
-        reply.on('data', (chunk) => chunks.push(chunk));
-        reply.on('error', () => end(0));
-        reply.on('end', () => {
-          const isJson = reply.headers['content-type']?.includes('json');
-          const told = isJson ? JSON.parse(Buffer.concat(chunks).toString()) : {};
-          end(reply.statusCode ?? 0, told, Number(reply.headers['retry-after']));
-        });
-      });
-      sent.on('timeout', () => sent.destroy());
-      sent.on('error', () => end(0));
-      sent.end(body);
-    });
   }
   return {
     ask,

@@ -85,7 +85,7 @@ test('what docs/operations.md builds are targets of the Dockerfile', () => {
   for (const name of names) expect([...targets.keys()]).toContain(name);
 });
 
-test('only the proxy is open to more than this machine, and only where HOST says so', () => {
+test('only the proxy is open beyond this machine, and only if HOST says so', () => {
   const published = services.flatMap(([name, { ports = [] }]) => ports.map((port: string) => `${name} ${port}`));
   const beyond = published.filter((one) => !/^\w+ 127\.0\.0\.1:/.test(one));
   // biome-ignore lint/suspicious/noTemplateCurlyInString: compose fills these in; the file is compared as it stands

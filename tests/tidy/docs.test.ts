@@ -55,7 +55,7 @@ test('docs/reference.md has every Redis key', () => {
   expect(section).toContain(`\`{sale}:${keys.invalidationChannel('S').split('}:')[1]}\``);
 });
 
-test('wherever a service is started, it is with the arguments that node-args.ts names', () => {
+test('services are started with the arguments of node-args.ts everywhere', () => {
   const startIn = (text: string): string[] => text.match(/\bnode"?,? [^\n]*apps\/(api|worker)\/src\/main\.ts/g) ?? [];
   for (const path of ['Dockerfile', 'compose.yaml']) expect(startIn(read(path)).length, path).toBeGreaterThan(0);
   for (const path of ['Dockerfile', 'compose.yaml', ...pages.map((page) => page.path)]) {
@@ -168,7 +168,7 @@ test('no table is wider than 100 columns', () => {
   expect(wide).toEqual([]);
 });
 
-test('what an operator types, or is told to type, needs npm alone: pnpm is on no PATH', () => {
+test('commands for operators need npm alone', () => {
   const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
   // Commands that fetch what they need.
   const names = Object.keys(scripts).filter((name) => scripts[name]?.includes('.mjs'));

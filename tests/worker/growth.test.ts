@@ -8,7 +8,7 @@ import { startWorkerHere } from '../support/running-system.ts';
 import { makeSale, orderRequest } from '../support/sales.ts';
 import { eventually } from '../support/world.ts';
 
-const ORDERS = 600;
+const ORDERS = 300;
 
 const world = useWorld();
 

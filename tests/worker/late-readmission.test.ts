@@ -90,14 +90,6 @@ test('[I1] [I11] an order that the new inventory kept and that was committed mea
   expect(await numbers()).toEqual({ allotment: 10, available: 6, reserved: 0, sold: 4 });
 });
 
-test('[I1] [I11] an order of another epoch that was committed meanwhile counts once', async () => {
-  const batch = { ...(await accepted(4)), epoch: 0 };
-  const frozen = await standStill(batch);
-  await steps.confirm(batch);
-  await expect(frozen.late()).rejects.toThrow(OrderEndedError);
-  expect(await numbers()).toEqual({ allotment: 10, available: 6, reserved: 0, sold: 4 });
-});
-
 test('[I1] [I11] a call from before another rebuild is refused: its epoch is older, and the order counts as sold', async () => {
   const batch = await accepted(4);
   await rebuildInventory('inventory', 'reservations');
@@ -106,15 +98,6 @@ test('[I1] [I11] a call from before another rebuild is refused: its epoch is old
   await rebuildInventory('inventory');
   expect(await world.redis.exists(world.keys.sale(sale.id).earlierOrders), 'the new inventory had none').toBe(0);
   await expect(frozen.late()).rejects.toThrow(InventoryRecoveringError);
-  expect(await numbers()).toEqual({ allotment: 10, available: 6, reserved: 0, sold: 4 });
-});
-
-test('[I11] readmit and commit from before the first rebuild are refused', async () => {
-  const batch = await accepted(4);
-  await steps.orders.confirm(batch, steps.inventory.readmit);
-  await rebuildInventory('inventory', 'reservations');
-  await expect(steps.inventory.readmit(batch)).rejects.toThrow(InventoryRecoveringError);
-  expect(await steps.inventory.commit(sale.id, 1, [batch.orders[0]?.id as string])).toBe(0);
   expect(await numbers()).toEqual({ allotment: 10, available: 6, reserved: 0, sold: 4 });
 });
 

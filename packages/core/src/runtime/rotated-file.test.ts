@@ -1,4 +1,4 @@
-/** The rotated log file: how it rotates, and what it keeps when the disk is full or Node exits. */
+/** The accepted-order log of `npm start`: no line is lost while the file is rotated. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
