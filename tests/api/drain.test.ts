@@ -75,7 +75,7 @@ test('the metrics port says whether a process lives and is ready, of a worker as
   });
 });
 
-test('a process that is told to stop is not ready on either port, and still serves on both', async () => {
+test('a stopping process is not ready on either port, and still serves on both', async () => {
   const [port, adminPort] = [await freePort(), await freePort()];
   const settings = { PORT: String(port), ADMIN_PORT: String(adminPort), SHUTDOWN_DRAIN_MS: '3000' };
   const child = await startProcess(world, 'api', settings);

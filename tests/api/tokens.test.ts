@@ -165,7 +165,7 @@ test('the issuer’s keys verify its tokens, and none that were made from public
     const forged = await other.token({ iat: seconds() - 3_600 }, header);
     expect((await order(withToken(forged), 'none', byKeys)).body.code, JSON.stringify(header)).toBe('INVALID_TOKEN');
   }
-  // An unknown key may be new, and the host was asked just now: the client is told to retry.
+  // An unknown key may be new, and the host was asked just now: the client may retry.
   const told = await byKeys.get('/api/orders/none', withToken(await other.token({}, { kid: 'made-up' })));
   expect([told.status, told.headers.get('retry-after')]).toEqual([503, '1']);
   expect(host.asked - asked).toBeLessThanOrEqual(1);

@@ -204,7 +204,7 @@ describe('orders that cannot be confirmed', () => {
 });
 
 describe('a worker process', () => {
-  test('that is told to stop finishes its active job and leaves the rest to others', async () => {
+  test('that stops finishes its active job and leaves the rest to others', async () => {
     const sale = await makeSale(world, { units: 400 });
     const ids = await accepted(sale.id, 200);
     await queue.add([await batchOf(sale.id, ids)], 1);

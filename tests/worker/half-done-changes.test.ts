@@ -73,11 +73,11 @@ test.each([
   ['a withdrawal', -2, 10],
   ['an addition', 3, 13],
 ])(
-  '[I1] [I11] %s whose inventory is lost before the ledger is told is decided by the new inventory',
+  '[I1] [I11] %s whose inventory is lost before the ledger has the decision is decided by the new inventory',
   async (_, delta, between) => {
     const sale = await makeSale(world, { units: 10 });
     const change = await beginChange(sale.id, delta);
-    // Before the ledger is told, Redis loses the change, and the inventory is rebuilt.
+    // Before the ledger has the decision, Redis loses the change, and the inventory is rebuilt.
     const losing = {
       ...steps.inventory,
       async adjust(...args: Parameters<Inventory['adjust']>) {
