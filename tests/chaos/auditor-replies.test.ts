@@ -1,10 +1,9 @@
 /** Histories made by hand: keys, operators' changes, and every reply by itself. */
-import { describe, expect, test } from 'vitest';
-import { accepted, History, SALE, unanswered } from './made-history.ts';
+import { describe, expect } from 'vitest';
+import { accepted, audited, SALE, unanswered } from './made-history.ts';
 
 describe('keys', () => {
-  test('one key, two orders', () => {
-    const history = new History();
+  audited('one key, two orders', ({ history }) => {
     const a = history.order('ann', [10, 11], accepted('A', 9), { key: 'k' });
     const b = history.order('ann', [12, 13], accepted('B', 8), { key: 'k' });
     expect(history.end([history.row(a, 'A'), history.row(b, 'B')])).toEqual([
@@ -13,21 +12,22 @@ describe('keys', () => {
     ]);
   });
 
-  test('422 without another quantity; a refusal of a key that has its order; a repetition that does not say so', () => {
-    const history = new History();
-    history.order('ann', [10, 11], 'IDEMPOTENCY_KEY_REUSED', { key: 'k' });
-    history.order('bob', [10, 11], accepted('B', 9), { key: 'k' });
-    history.order('bob', [12, 13], 'SALE_PAUSED', { key: 'k' });
-    history.order('bob', [14, 15], accepted('B', 9), { key: 'k' });
-    expect(history.sentences()).toEqual([
-      'untrue: IDEMPOTENCY_KEY_REUSED, and no other quantity was ever sent with this key',
-      'untrue: SALE_PAUSED, and the key had its order',
-      'untrue: the same order was accepted twice, and neither reply says that it repeats',
-    ]);
-  });
+  audited(
+    '422 without another quantity; a refusal of a key that has its order; a repetition that does not say so',
+    ({ history }) => {
+      history.order('ann', [10, 11], 'IDEMPOTENCY_KEY_REUSED', { key: 'k' });
+      history.order('bob', [10, 11], accepted('B', 9), { key: 'k' });
+      history.order('bob', [12, 13], 'SALE_PAUSED', { key: 'k' });
+      history.order('bob', [14, 15], accepted('B', 9), { key: 'k' });
+      expect(history.sentences()).toEqual([
+        'untrue: IDEMPOTENCY_KEY_REUSED, and no other quantity was ever sent with this key',
+        'untrue: SALE_PAUSED, and the key had its order',
+        'untrue: the same order was accepted twice, and neither reply says that it repeats',
+      ]);
+    },
+  );
 
-  test('one order for two buyers', () => {
-    const history = new History();
+  audited('one order for two buyers', ({ history }) => {
     history.order('ann', [10, 11], accepted('A', 9));
     history.order('bob', [12, 13], accepted('A', 9));
     expect(history.sentences()).toContain('untrue: order tea-A was given to ann and to bob');
@@ -35,8 +35,7 @@ describe('keys', () => {
 });
 
 describe('what operators said', () => {
-  test('SALE_PAUSED, SALE_ENDED and SALE_NOT_OPEN without an operator’s change', () => {
-    const history = new History();
+  audited('SALE_PAUSED, SALE_ENDED and SALE_NOT_OPEN without an operator’s change', ({ history }) => {
     for (const code of ['SALE_PAUSED', 'SALE_ENDED', 'SALE_NOT_OPEN']) history.order('ann', [1_000, 1_001], code);
     expect(history.end([])).toEqual([
       'untrue: tea: SALE_PAUSED, and nobody had paused it',
@@ -45,27 +44,28 @@ describe('what operators said', () => {
     ]);
   });
 
-  test('accepted while it was paused all the time, or over; during a change both replies are true', () => {
-    const history = new History();
-    const body = { allotment: 10, available: 10, reserved: 0, sold: 0 };
-    history.tell({ kind: 'pause', saleId: SALE }, [10, 11], { body });
-    const a = history.order('ann', [12, 13], accepted('A', 9));
-    const resume = history.ask({ kind: 'resume', saleId: SALE }, 14);
-    const b = history.order('ann', [15, 16], accepted('B', 8));
-    history.order('ann', [15, 16], 'SALE_PAUSED');
-    resume(20, { body: { ...body, available: 8, sold: 2 } });
-    history.tell({ kind: 'move_window', saleId: SALE, startsAt: -20, endsAt: -10 }, [500, 501], {
-      body: { ...body, available: 8, sold: 2 },
-    });
-    const c = history.order('ann', [600, 601], accepted('C', 7));
-    expect(history.end([history.row(a, 'A'), history.row(b, 'B'), history.row(c, 'C')])).toEqual([
-      'untrue: tea: accepted, and it was paused all the time',
-      'untrue: tea: accepted, and no window of it was open',
-    ]);
-  });
+  audited(
+    'accepted while it was paused all the time, or over; during a change both replies are true',
+    ({ history }) => {
+      const body = { allotment: 10, available: 10, reserved: 0, sold: 0 };
+      history.tell({ kind: 'pause', saleId: SALE }, [10, 11], { body });
+      const a = history.order('ann', [12, 13], accepted('A', 9));
+      const resume = history.ask({ kind: 'resume', saleId: SALE }, 14);
+      const b = history.order('ann', [15, 16], accepted('B', 8));
+      history.order('ann', [15, 16], 'SALE_PAUSED');
+      resume(20, { body: { ...body, available: 8, sold: 2 } });
+      history.tell({ kind: 'move_window', saleId: SALE, startsAt: -20, endsAt: -10 }, [500, 501], {
+        body: { ...body, available: 8, sold: 2 },
+      });
+      const c = history.order('ann', [600, 601], accepted('C', 7));
+      expect(history.end([history.row(a, 'A'), history.row(b, 'B'), history.row(c, 'C')])).toEqual([
+        'untrue: tea: accepted, and it was paused all the time',
+        'untrue: tea: accepted, and no window of it was open',
+      ]);
+    },
+  );
 
-  test('SALE_NOT_FOUND of a sale that was created; SALE_RECOVERING although Redis never ended', () => {
-    const history = new History();
+  audited('SALE_NOT_FOUND of a sale that was created; SALE_RECOVERING although Redis never ended', ({ history }) => {
     history.auditor.faults.begin('redis', 'stop', 0)(100);
     history.order('ann', [10, 11], 'SALE_NOT_FOUND');
     history.order('ann', [10, 11], 'SALE_RECOVERING');
@@ -77,8 +77,7 @@ describe('what operators said', () => {
 });
 
 describe('every reply', () => {
-  test('500 INTERNAL, and an unknown code', () => {
-    const history = new History();
+  audited('500 INTERNAL, and an unknown code', ({ history }) => {
     history.auditor.faults.begin('redis', 'kill', 0)(100);
     history.order('ann', [10, 11], 'INTERNAL');
     history.order('ann', [10, 11], 'WHATEVER');
@@ -88,8 +87,7 @@ describe('every reply', () => {
     ]);
   });
 
-  test('503 is right while what it names is degraded and for a while after, and never otherwise', () => {
-    const history = new History();
+  audited('503 is right while what it names is degraded and for a while after, and never otherwise', ({ history }) => {
     history.auditor.faults.begin('redis', 'kill', 10_000)(12_000);
     for (const at of [9_000, 11_000, 16_000, 18_000]) history.order('ann', [at, at + 1], 'INVENTORY_UNAVAILABLE');
     history.order('ann', [11_000, 11_001], 'LEDGER_UNAVAILABLE');
@@ -100,19 +98,20 @@ describe('every reply', () => {
     ]);
   });
 
-  test('SALE_RECOVERING is right for ten seconds after Redis, PostgreSQL and one worker work, whatever others do', () => {
-    const history = new History();
-    const { faults } = history.auditor;
-    faults.begin('redis', 'kill', 10_000)(12_000);
-    faults.begin('worker-1', 'stop', 11_000)(14_000);
-    faults.begin('worker-2>redis', 'hold', 11_000)(60_000);
-    faults.begin('api-1', 'kill', 20_000)(26_000);
-    for (const at of [11_500, 23_500, 25_000]) history.order('ann', [at, at + 1], 'SALE_RECOVERING');
-    expect(history.sentences()).toEqual(['untrue: SALE_RECOVERING, and nothing that it names was degraded']);
-  });
+  audited(
+    'SALE_RECOVERING is right for ten seconds after Redis, PostgreSQL and one worker work, whatever others do',
+    ({ history }) => {
+      const { faults } = history.auditor;
+      faults.begin('redis', 'kill', 10_000)(12_000);
+      faults.begin('worker-1', 'stop', 11_000)(14_000);
+      faults.begin('worker-2>redis', 'hold', 11_000)(60_000);
+      faults.begin('api-1', 'kill', 20_000)(26_000);
+      for (const at of [11_500, 23_500, 25_000]) history.order('ann', [at, at + 1], 'SALE_RECOVERING');
+      expect(history.sentences()).toEqual(['untrue: SALE_RECOVERING, and nothing that it names was degraded']);
+    },
+  );
 
-  test('503 without Retry-After, or that is no problem document', () => {
-    const history = new History();
+  audited('503 without Retry-After, or that is no problem document', ({ history }) => {
     history.auditor.faults.begin('redis', 'kill', 0)(100);
     const body = { code: 'INVENTORY_UNAVAILABLE' };
     history.order('ann', [10, 11], { status: 503, body, retryAfter: null });
@@ -123,22 +122,19 @@ describe('every reply', () => {
     ]);
   });
 
-  test('a late reply, unless the process itself was frozen', () => {
-    const history = new History();
+  audited('a late reply, unless the process itself was frozen', ({ history }) => {
     history.auditor.faults.begin('api-1', 'stop', 20_000)(28_000);
     history.order('ann', [10_000, 15_000], 'SOLD_OUT');
     history.order('ann', [20_000, 28_100], 'SOLD_OUT');
     expect(history.sentences()).toEqual(['untrue: late: SOLD_OUT after 5000 ms, and 3500 ms are allowed']);
   });
 
-  test('a broken connection without a kill', () => {
-    const history = new History();
+  audited('a broken connection without a kill', ({ history }) => {
     history.order('ann', [10, 11], unanswered);
     expect(history.sentences()).toEqual(['untrue: broken, and api-1 was not killed']);
   });
 
-  test('a process that ended by itself', () => {
-    const history = new History();
+  audited('a process that ended by itself', ({ history }) => {
     history.auditor.exited('worker-1', 'exit code 1', true, 10);
     expect(history.sentences()).toEqual(['exit: worker-1 ended by itself: exit code 1']);
   });

@@ -1,6 +1,6 @@
 /** Histories made by hand, each with one violation that the auditor must report. */
 import { describe, expect, test } from 'vitest';
-import { accepted, History, killed, SALE, unanswered } from './made-history.ts';
+import { accepted, audited, History, killed, SALE, unanswered } from './made-history.ts';
 
 test('a true history has no violations', () => {
   const history = new History({ units: 3, cap: 2 });
@@ -27,8 +27,7 @@ describe('what was promised', () => {
     ]);
   });
 
-  test('an accepted order without a row, or with a rejected one, is lost', () => {
-    const history = new History();
+  audited('an accepted order without a row, or with a rejected one, is lost', ({ history }) => {
     history.order('ann', [10, 12], accepted('A', 9));
     const b = history.order('bob', [13, 14], accepted('B', 8));
     const rejected = history.row(b, 'B', { status: 'rejected', reason: 'LEDGER_SOLD_OUT' });
@@ -38,13 +37,11 @@ describe('what was promised', () => {
     ]);
   });
 
-  test('units that are neither available nor owned are leaked', () => {
-    const history = new History();
+  audited('units that are neither available nor owned are leaked', ({ history }) => {
     expect(history.end([], { inventory: { available: 8 } })).toEqual([expect.stringMatching(/^leaked: tea: 2 units/)]);
   });
 
-  test('what is still reserved in the end is stuck', () => {
-    const history = new History();
+  audited('what is still reserved in the end is stuck', ({ history }) => {
     const lines = history.end([], { inventory: { available: 9, reserved: 1, reservations: 1 } });
     expect(lines).toEqual(['stuck: tea: 1 units, 1 orders are still reserved']);
   });
@@ -57,8 +54,7 @@ describe('what was promised', () => {
     expect(history.end(rows)).toEqual(['untrue: tea ann holds 2 units and may hold 1']);
   });
 
-  test('a row without a request, and two rows of one request', () => {
-    const history = new History();
+  audited('a row without a request, and two rows of one request', ({ history }) => {
     const a = history.order('ann', [10, 12], accepted('A', 8));
     const lines = history.end([history.row(a, 'A'), history.row(a, 'B'), history.row(99, 'C')]);
     expect(lines).toContainEqual(
@@ -68,8 +64,7 @@ describe('what was promised', () => {
     expect(lines).toContainEqual('untrue: one request made 2 orders: tea-A, tea-B');
   });
 
-  test('a row whose request got a refusal; one whose request broke is explained', () => {
-    const history = new History();
+  audited('a row whose request got a refusal; one whose request broke is explained', ({ history }) => {
     killed(history, 0, 100);
     history.auditor.faults.begin('redis', 'kill', 0)(100);
     const a = history.order('ann', [10, 12], 'INVENTORY_UNAVAILABLE');
@@ -79,8 +74,7 @@ describe('what was promised', () => {
     ]);
   });
 
-  test('a wrong amount, in the row and as it is read', () => {
-    const history = new History();
+  audited('a wrong amount, in the row and as it is read', ({ history }) => {
     const a = history.order('ann', [10, 12], accepted('A', 8), { quantity: 2 });
     history.read('A', 'ann', [13, 14], 'confirmed', { amount: 2.5 });
     expect(history.end([history.row(a, 'A', { amountCents: 250 })])).toEqual([
@@ -103,8 +97,7 @@ describe('statuses', () => {
     expect(history.sentences().length).toBeGreaterThan(0);
   });
 
-  test('two reads at once may be answered in the other order', () => {
-    const history = new History();
+  audited('two reads at once may be answered in the other order', ({ history }) => {
     history.order('ann', [10, 12], accepted('A', 9));
     const first = history.ask({ kind: 'read_order', orderId: 'tea-A', buyerId: 'ann' }, 13);
     history.read('A', 'ann', [14, 15], 'confirmed');
@@ -112,8 +105,7 @@ describe('statuses', () => {
     expect(history.sentences()).toEqual([]);
   });
 
-  test("another buyer's order that can be read; an accepted one that is not found", () => {
-    const history = new History();
+  audited("another buyer's order that can be read; an accepted one that is not found", ({ history }) => {
     history.order('ann', [10, 12], accepted('A', 9));
     history.read('A', 'bob', [13, 14], 'pending');
     history.read('A', 'ann', [15, 16], 'ORDER_NOT_FOUND');
@@ -186,8 +178,7 @@ describe('stock', () => {
     ]);
   });
 
-  test('numbers that do not add up, or that cannot be', () => {
-    const history = new History();
+  audited('numbers that do not add up, or that cannot be', ({ history }) => {
     const numbers = { allotment: 10, available: 9, reserved: 0, sold: 0, ledger: { allotment: 10, sold: 0 } };
     history.tell({ kind: 'read_numbers', saleId: SALE }, [10, 11], { body: numbers });
     expect(history.end([])).toEqual([
@@ -196,8 +187,7 @@ describe('stock', () => {
     ]);
   });
 
-  test('UNITS_PROMISED while enough were free; a change that is applied and then refused', () => {
-    const history = new History();
+  audited('UNITS_PROMISED while enough were free; a change that is applied and then refused', ({ history }) => {
     const change = { kind: 'change_stock', saleId: SALE, changeId: 'c', delta: -4 } as const;
     history.tell(change, [10, 11], { status: 409, body: { code: 'UNITS_PROMISED', available: 10 } });
     const numbers = { allotment: 6, available: 6, reserved: 0, sold: 0 };

@@ -1,5 +1,6 @@
 /** Histories made by hand: one sale, its buyers and operator, and an end that matches. */
 
+import { test } from 'vitest';
 import { Auditor, type Violation } from './auditor.ts';
 import type { EndState, LedgerRow, Question, Reply } from './calls.ts';
 import { checkEnd } from './check-end.ts';
@@ -134,3 +135,6 @@ export const unanswered = { how: 'broken' as const };
 export function killed(history: History, from: number, until: number): void {
   history.auditor.faults.begin('api-1', 'kill', from)(until);
 }
+
+/** A test with a history of ten units without a cap. */
+export const audited = test.extend('history', () => new History());
