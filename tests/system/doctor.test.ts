@@ -1,14 +1,10 @@
-/** npm run doctor on real servers: fit ones, and the same with one setting changed at a time. */
-import { execFile } from 'node:child_process';
-import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+/** npm run doctor on real servers: suitable ones, and the same with one setting changed at a time. */
+import { chmodSync, mkdirSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { readEnvironment } from '@flash-sale/core/config/environment.ts';
 import { migrateLedger } from '@flash-sale/core/ledger/migrate.ts';
 import { startPrivatePostgres } from '@flash-sale/launcher/private-postgres.ts';
-import { startPrivateRedis } from '@flash-sale/launcher/private-redis.ts';
 import type { PrivateServer } from '@flash-sale/launcher/private-server.ts';
 import { removeSystemFile, writeSystemFile } from '@flash-sale/launcher/running-system.ts';
 import { checkFacts, readFacts } from '@flash-sale/ops/doctor/examine.ts';
@@ -16,32 +12,27 @@ import type { DoctorReport, Finding } from '@flash-sale/ops/doctor/report.ts';
 import { Redis } from 'ioredis';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { runScript, type Said } from '../support/command.ts';
+import { startOwnRedis, useFolder } from '../support/fixtures.ts';
 import { freePort } from '../support/free-port.ts';
 import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.ts';
 
 vi.setConfig({ testTimeout: 60_000 });
 
-const script = fileURLToPath(new URL('../../scripts/run.mjs', import.meta.url));
 const TOKEN = 'mFq8-2xVt0Rz7_kLw9Ua';
 
-let folder: string;
-let dataFolder: string;
+const { path: folder } = useFolder();
+// PostgreSQL runs under another account when we are root.
+chmodSync(folder, 0o711);
+const dataFolder = join(folder, 'data');
+mkdirSync(dataFolder);
 let redis: PrivateServer;
 let postgres: PrivateServer;
 let client: Redis;
 let pool: pg.Pool;
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'flash-sale-doctor-'));
-  // PostgreSQL runs under another account when we are root.
-  chmodSync(folder, 0o711);
-  dataFolder = join(folder, 'data');
-  mkdirSync(dataFolder);
-  const distFolder = process.env.TEST_REDIS_DIST;
-  [redis, postgres] = await Promise.all([
-    startPrivateRedis({ folder, ...(distFolder ? { distFolder } : {}) }),
-    startPrivatePostgres({ folder }),
-  ]);
+  [redis, postgres] = await Promise.all([startOwnRedis(folder), startPrivatePostgres({ folder })]);
   await migrateLedger(postgres.url);
   client = new Redis(redis.url);
   pool = new pg.Pool({ connectionString: postgres.url, max: 1 });
@@ -51,14 +42,7 @@ afterAll(async () => {
   client?.disconnect();
   await pool?.end();
   await Promise.all([redis?.stop(), postgres?.stop()]);
-  rmSync(folder, { recursive: true, force: true });
 });
-
-interface Said {
-  readonly code: number;
-  readonly out: string;
-  readonly err: string;
-}
 
 const healthy = () => ({
   NODE_ENV: 'production',
@@ -67,19 +51,13 @@ const healthy = () => ({
   REDIS_URL: redis.url,
   DATABASE_URL: postgres.url,
   DATA_DIR: dataFolder,
-  // Whatever this machine lets a process open is enough for these.
+  // Any machine lets a process open this many.
   MAX_CONNECTIONS: '500',
   OVERLOAD_IN_FLIGHT: '500',
 });
 
-function doctor(changed: Record<string, string | undefined> = {}, args: string[] = []): Promise<Said> {
-  return new Promise((resolve) => {
-    const env = { PATH: process.env.PATH, ...healthy(), ...changed };
-    execFile(process.execPath, [script, 'doctor', ...args], { env }, (error, out, err) =>
-      resolve({ code: error ? Number(error.code) : 0, out, err }),
-    );
-  });
-}
+const doctor = (changed: NodeJS.ProcessEnv = {}, args: string[] = []): Promise<Said> =>
+  runScript('doctor', args, { ...healthy(), ...changed });
 
 /** A busy machine may delay a round trip or fill a disk. */
 const OF_THE_MACHINE = ['REDIS_LATENCY', 'DISK'];
@@ -96,23 +74,23 @@ const faultsOf = (found: readonly Finding[]): string[] =>
     .map(({ code, outcome }) => `${code} ${outcome}`);
 const faults = async (changed: Record<string, string | undefined> = {}) => faultsOf(await findings(changed));
 
-test('the servers of `npm start` pass with settings that are fit: only ok, exit code 0, and no secrets', async () => {
+test.concurrent('the servers of `npm start` pass with suitable settings: only ok, exit code 0, no secrets', async () => {
   const said = await vi.waitFor(async () => {
     await client.slowlog('RESET');
     const one = await doctor();
     expect(one.code).toBe(0);
     return one;
   }, 30_000);
-  expect(said.err).toBe('');
-  expect(said.out).toMatch(/^ {2}ok {7}REDIS_PERSISTENCE {5}append-only file, appendfsync everysec$/m);
-  expect(said.out).toMatch(/\n\n\d\d checks: all ok\n$/);
-  expect(said.out).not.toMatch(/WARNING|WRONG|why:/);
+  expect(said.stderr).toBe('');
+  expect(said.stdout).toMatch(/^ {2}ok {7}REDIS_PERSISTENCE {5}append-only file, appendfsync everysec$/m);
+  expect(said.stdout).toMatch(/\n\n\d\d checks: all ok\n$/);
+  expect(said.stdout).not.toMatch(/WARNING|WRONG|why:/);
   for (const secret of [TOKEN, new URL(redis.url).password, new URL(postgres.url).password]) {
-    expect(said.out).not.toContain(secret);
+    expect(said.stdout).not.toContain(secret);
   }
 });
 
-test('a setting that cannot be read is wrong: exit code 1; warnings only: 2; an unknown option: the usage', async () => {
+test.concurrent('exit code 1 for an invalid setting, 2 for warnings only; an unknown option gets the usage', async () => {
   const unfit = { ADMIN_TOKEN: 'tooshort', PORT: 'x' };
   const [unreadable, json, warned, usage] = await Promise.all([
     doctor(unfit),
@@ -120,27 +98,72 @@ test('a setting that cannot be read is wrong: exit code 1; warnings only: 2; an 
     doctor({ NODE_ENV: 'development' }, ['--json']),
     doctor({}, ['--loud']),
   ]);
-  expect(unreadable).toMatchObject({ code: 1, err: '' });
-  expect(unreadable.out).toMatch(/PORT is "x"/);
-  expect(unreadable.out).toMatch(/1 check: 2 wrong\n$/);
-  expect(unreadable.out).not.toContain('tooshort');
-  const { findings } = JSON.parse(json.out) as DoctorReport;
+  expect(unreadable).toMatchObject({ code: 1, stderr: '' });
+  expect(unreadable.stdout).toMatch(/PORT is "x"/);
+  expect(unreadable.stdout).toMatch(/1 check: 2 wrong\n$/);
+  expect(unreadable.stdout).not.toContain('tooshort');
+  const { findings } = JSON.parse(json.stdout) as DoctorReport;
   expect(faultsOf(findings)).toEqual(['SETTINGS wrong', 'SETTINGS wrong']);
-  expect(faultsOf((JSON.parse(warned.out) as DoctorReport).findings)).toEqual(['MODE warning']);
+  expect(faultsOf((JSON.parse(warned.stdout) as DoctorReport).findings)).toEqual(['MODE warning']);
   expect(warned.code).toBe(2);
-  expect(usage).toMatchObject({ code: 1, out: '', err: expect.stringContaining('Usage: npm run doctor -- [--json') });
+  expect(usage).toMatchObject({
+    code: 1,
+    stdout: '',
+    stderr: expect.stringContaining('Usage: npm run doctor -- [--json'),
+  });
 });
 
-test('the running system is found by what it wrote down, and its settings are checked', async () => {
+test('the settings of the running system are found and checked', async () => {
   const bare = Object.fromEntries(Object.keys(healthy()).map((name) => [name, undefined]));
   writeSystemFile(dataFolder, { ...healthy(), KEY_PREFIX: 'other', GLOBAL_RATE_LIMIT: '0' });
   const said = await doctor({ ...bare, DATA_DIR: dataFolder, PORT: '5098' }, ['--json']);
   removeSystemFile(dataFolder);
-  const { findings } = JSON.parse(said.out) as DoctorReport;
+  const { findings } = JSON.parse(said.stdout) as DoctorReport;
   expect(findings[0]?.found).toMatch(
     /^all are valid: those of the system that runs on .*data, except PORT, which is set here$/,
   );
   expect(faultsOf(findings)).toEqual(['RATE_LIMITS warning']);
+});
+
+test.concurrent('servers that are unavailable or silent are reported within seconds, without their secrets', async () => {
+  const closed = await freePort();
+  const silent = await freePort();
+  const server = createServer(() => {});
+  await new Promise<void>((resolve) => server.listen(silent, '127.0.0.1', resolve));
+  const at = (port: number) => ({
+    REDIS_URL: `redis://u:topsecret@127.0.0.1:${port}?password=topsecret`,
+    DATABASE_URL: `postgres://u:topsecret@127.0.0.1:${port}/d`,
+  });
+  try {
+    const started = performance.now();
+    const [refused, unanswered] = await Promise.all([doctor(at(closed)), doctor(at(silent))]);
+    expect(performance.now() - started).toBeLessThan(20_000);
+    expect(refused).toMatchObject({ code: 1, stderr: '' });
+    expect(refused.stdout).toMatch(/WRONG {4}REDIS_ANSWERS {9}No Redis answers at .*ECONNREFUSED/);
+    expect(refused.stdout).toMatch(/fix: Start it, or correct DATABASE_URL\.$/m);
+    expect(refused.stdout).not.toMatch(/topsecret|\n {4}at /);
+    expect(unanswered).toMatchObject({ code: 1, stderr: '' });
+    expect(unanswered.stdout).toMatch(/WRONG {4}REDIS_ANSWERS[\s\S]*WRONG {4}POSTGRES_ANSWERS/);
+  } finally {
+    server.close();
+  }
+});
+
+test.concurrent('every master of a cluster is checked', async () => {
+  const ofCluster = join(folder, 'cluster');
+  mkdirSync(ofCluster);
+  const distFolder = process.env.TEST_REDIS_DIST ?? join(folder, 'redis-dist');
+  const cluster: RedisCluster = await startRedisCluster({ folder: ofCluster, distFolder, masters: 3 });
+  try {
+    for (const one of cluster.clients) await one.config('SET', 'maxmemory', '1gb');
+    await cluster.clients[1]?.config('SET', 'maxmemory-policy', 'allkeys-lru');
+    const lonely = cluster.nodes.map(() => 'REDIS_REPLICAS warning');
+    expect(await faults({ REDIS_URL: cluster.url })).toEqual([...lonely, 'REDIS_MEMORY wrong']);
+    await cluster.clients[1]?.config('SET', 'maxmemory-policy', 'noeviction');
+    expect(await faults({ REDIS_URL: cluster.nodes[0]?.url })).toEqual(['REDIS_ANSWERS wrong']);
+  } finally {
+    await cluster.stop();
+  }
 });
 
 test.each<[string, string, string]>([
@@ -163,7 +186,7 @@ test.each<[string, string, string]>([
   }
 });
 
-test('Redis as a replica, and a command that held it up, reported by its name only', async () => {
+test('Redis as a replica; a slow command, which is reported by its name only', async () => {
   await client.replicaof('127.0.0.1', await freePort());
   try {
     expect(await faults()).toEqual(['REDIS_WRITABLE wrong']);
@@ -181,7 +204,7 @@ test('Redis as a replica, and a command that held it up, reported by its name on
   expect(JSON.stringify(latency)).not.toContain('whose');
 });
 
-test('PostgreSQL that loses commits, isolates more strictly and only reads', async () => {
+test('PostgreSQL that loses commits, has a stricter isolation level and is read-only', async () => {
   const settings = {
     fsync: 'off',
     full_page_writes: 'off',
@@ -216,45 +239,4 @@ test('a role with fewer connections than the pools, and a ledger without migrati
   await pool.query('CREATE DATABASE bare');
   const bare = postgres.url.replace(/\/flash_sale$/, '/bare');
   expect(await faults({ DATABASE_URL: bare })).toEqual(['POSTGRES_MIGRATIONS wrong']);
-});
-
-test('servers that are unavailable or silent are reported within seconds, without their secrets', async () => {
-  const closed = await freePort();
-  const silent = await freePort();
-  const server = createServer(() => {});
-  await new Promise<void>((resolve) => server.listen(silent, '127.0.0.1', resolve));
-  const at = (port: number) => ({
-    REDIS_URL: `redis://u:topsecret@127.0.0.1:${port}?password=topsecret`,
-    DATABASE_URL: `postgres://u:topsecret@127.0.0.1:${port}/d`,
-  });
-  try {
-    const started = performance.now();
-    const [refused, unanswered] = await Promise.all([doctor(at(closed)), doctor(at(silent))]);
-    expect(performance.now() - started).toBeLessThan(20_000);
-    expect(refused).toMatchObject({ code: 1, err: '' });
-    expect(refused.out).toMatch(/WRONG {4}REDIS_ANSWERS {9}No Redis answers at .*ECONNREFUSED/);
-    expect(refused.out).toMatch(/fix: Start it, or correct DATABASE_URL\.$/m);
-    expect(refused.out).not.toMatch(/topsecret|\n {4}at /);
-    expect(unanswered).toMatchObject({ code: 1, err: '' });
-    expect(unanswered.out).toMatch(/WRONG {4}REDIS_ANSWERS[\s\S]*WRONG {4}POSTGRES_ANSWERS/);
-  } finally {
-    server.close();
-  }
-});
-
-test('every master of a cluster is checked', async () => {
-  const ofCluster = join(folder, 'cluster');
-  mkdirSync(ofCluster);
-  const distFolder = process.env.TEST_REDIS_DIST ?? join(folder, 'redis-dist');
-  const cluster: RedisCluster = await startRedisCluster({ folder: ofCluster, distFolder, masters: 3 });
-  try {
-    for (const one of cluster.clients) await one.config('SET', 'maxmemory', '1gb');
-    await cluster.clients[1]?.config('SET', 'maxmemory-policy', 'allkeys-lru');
-    const lonely = cluster.nodes.map(() => 'REDIS_REPLICAS warning');
-    expect(await faults({ REDIS_URL: cluster.url })).toEqual([...lonely, 'REDIS_MEMORY wrong']);
-    await cluster.clients[1]?.config('SET', 'maxmemory-policy', 'noeviction');
-    expect(await faults({ REDIS_URL: cluster.nodes[0]?.url })).toEqual(['REDIS_ANSWERS wrong']);
-  } finally {
-    await cluster.stop();
-  }
 });

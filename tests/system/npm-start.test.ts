@@ -7,15 +7,71 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { SettingsSchema } from '@flash-sale/core/config/settings.ts';
 import { checkRedis } from '@flash-sale/core/runtime/redis/check-redis.ts';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { test as base, expect } from 'vitest';
 import type { AnyJson } from '../support/any-json.ts';
+import { ask } from '../support/fixtures.ts';
 import { freePort } from '../support/free-port.ts';
 import { eventually } from '../support/world.ts';
 import { root } from '../tidy/source-files.ts';
 
-let folder: string;
-let port: number;
-let started: Started[];
+class Installation {
+  readonly folder = mkdtempSync(join(tmpdir(), 'flash-sale-start-'));
+  readonly port: number;
+  readonly #started: Started[] = [];
+
+  constructor(port: number) {
+    this.port = port;
+    // PostgreSQL runs under another account when we are root.
+    chmodSync(this.folder, 0o711);
+    // A Redis that was fetched for the tests need not be fetched again.
+    const fetched = process.env.TEST_REDIS_DIST;
+    if (fetched && existsSync(fetched)) symlinkSync(fetched, join(this.folder, 'redis-dist'));
+  }
+
+  npmStart(changed: Record<string, string> = {}): Started {
+    const { TEST_REDIS_URL: _redis, TEST_DATABASE_URL: _database, ...inherited } = process.env;
+    const settings = { NODE_ENV: 'development', PORT: String(this.port), DATA_DIR: this.folder };
+    const npm = spawn('npm', ['start', '--silent'], {
+      cwd: root,
+      env: { ...inherited, ...settings, ...changed },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    let output = '';
+    npm.stdout?.on('data', (chunk) => (output += chunk));
+    npm.stderr?.on('data', (chunk) => (output += chunk));
+    const exit = once(npm, 'exit').then(([code]) => code as number | null);
+    const one = { npm, output: () => output, exit };
+    this.#started.push(one);
+    return one;
+  }
+
+  async get(path: string, headers: Record<string, string> = {}): Promise<AnyJson> {
+    return (await ask(`http://127.0.0.1:${this.port}${path}`, { headers })).body;
+  }
+
+  async order(): Promise<AnyJson> {
+    const url = `http://127.0.0.1:${this.port}/api/flash-sales/product1/order`;
+    return (await ask(url, { method: 'POST', headers: { 'X-User-ID': 'user123' } })).body;
+  }
+
+  async statusOf(orderId: string): Promise<string> {
+    return (await this.get(`/api/orders/${orderId}`, { 'X-User-ID': 'user123' })).status;
+  }
+
+  async remaining(): Promise<number> {
+    return (await this.get('/api/flash-sales/product1')).product.remaining;
+  }
+
+  pids(): Record<string, number> {
+    return JSON.parse(readFileSync(join(this.folder, 'running.json'), 'utf8')).processes;
+  }
+
+  async end(): Promise<void> {
+    for (const { npm } of this.#started) npm.kill('SIGTERM');
+    await Promise.all(this.#started.map(({ exit }) => exit));
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
 
 interface Started {
   readonly npm: ChildProcess;
@@ -23,41 +79,11 @@ interface Started {
   readonly exit: Promise<number | null>;
 }
 
-beforeEach(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'flash-sale-start-'));
-  // PostgreSQL runs under another account when we are root.
-  chmodSync(folder, 0o711);
-  // A Redis that was fetched for the tests need not be fetched again.
-  const fetched = process.env.TEST_REDIS_DIST;
-  if (fetched && existsSync(fetched)) symlinkSync(fetched, join(folder, 'redis-dist'));
-  port = await freePort();
-  started = [];
+const test = base.extend('here', async ({ task: _task }, { onCleanup }) => {
+  const here = new Installation(await freePort());
+  onCleanup(() => here.end());
+  return here;
 });
-afterEach(async () => {
-  for (const { npm, exit } of started) {
-    npm.kill('SIGTERM');
-    await exit;
-  }
-  rmSync(folder, { recursive: true, force: true });
-});
-
-function npmStart(changed: Record<string, string> = {}): Started {
-  const { TEST_REDIS_URL: _redis, TEST_DATABASE_URL: _database, ...inherited } = process.env;
-  const npm = spawn('npm', ['start', '--silent'], {
-    cwd: root,
-    env: { ...inherited, NODE_ENV: 'development', PORT: String(port), DATA_DIR: folder, ...changed },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  let output = '';
-  npm.stdout?.on('data', (chunk) => (output += chunk));
-  npm.stderr?.on('data', (chunk) => (output += chunk));
-  const exit = once(npm, 'exit').then(([code]) => code as number | null);
-  const one = { npm, output: () => output, exit };
-  started.push(one);
-  return one;
-}
-
-const url = (path: string): string => `http://127.0.0.1:${port}${path}`;
 
 async function whenStarted(one: Started): Promise<void> {
   await eventually('it says how to stop', 90_000, () => {
@@ -65,20 +91,6 @@ async function whenStarted(one: Started): Promise<void> {
     return one.output().includes('Ctrl-C');
   });
 }
-
-async function order(): Promise<AnyJson> {
-  const response = await fetch(url('/api/flash-sales/product1/order'), {
-    method: 'POST',
-    headers: { 'X-User-ID': 'user123' },
-  });
-  return response.json();
-}
-
-const state = async (orderId: string): Promise<string> =>
-  ((await (await fetch(url(`/api/orders/${orderId}`), { headers: { 'X-User-ID': 'user123' } })).json()) as AnyJson)
-    .status;
-
-const pids = (): Record<string, number> => JSON.parse(readFileSync(join(folder, 'running.json'), 'utf8')).processes;
 
 const alive = (pid: number): boolean => {
   try {
@@ -92,11 +104,12 @@ const alive = (pid: number): boolean => {
 const parseEnvironment = (text: string): Record<string, string> =>
   Object.fromEntries(text.split('\0').map((line) => [line.split('=', 1)[0], line.slice(line.indexOf('=') + 1)]));
 
-test('from the first order to the end: stock survives restarts, killed processes restart, and nothing is left behind', async () => {
-  const first = npmStart();
+test.concurrent('from first order to stop: stock survives restarts, killed processes restart, nothing is left behind', async ({
+  here,
+}) => {
+  const first = here.npmStart();
   await whenStarted(first);
-  const list = (await (await fetch(url('/api/flash-sales'))).json()) as AnyJson;
-  expect(list.flash_sales).toMatchObject([
+  expect((await here.get('/api/flash-sales')).flash_sales).toMatchObject([
     {
       id: 'product1',
       name: 'Limited Edition Gadget',
@@ -107,84 +120,86 @@ test('from the first order to the end: stock survives restarts, killed processes
     },
     { id: 'product2', remaining: 1_000, per_buyer_limit: 1 },
   ]);
-  const placed = await order();
+  const placed = await here.order();
   expect(placed).toMatchObject({ status: 'accepted', remaining: 9 });
-  await eventually('the order is confirmed', 5_000, async () => (await state(placed.order_id)) === 'confirmed');
+  const isConfirmed = async ({ order_id }: AnyJson) => (await here.statusOf(order_id)) === 'confirmed';
+  await eventually('the order is confirmed', 5_000, () => isConfirmed(placed));
 
-  const lines = readFileSync(join(folder, 'system.env'), 'utf8').matchAll(/^([A-Z_]+)='(.*)'$/gm);
+  const lines = readFileSync(join(here.folder, 'system.env'), 'utf8').matchAll(/^([A-Z_]+)='(.*)'$/gm);
   const written = Object.fromEntries(Array.from(lines, ([, name, text]) => [name, text]));
-  expect(written).toMatchObject({ PORT: String(port), REDIS_URL: expect.stringContaining('redis://') });
+  expect(written).toMatchObject({ PORT: String(here.port), REDIS_URL: expect.stringContaining('redis://') });
   for (const name of process.platform === 'linux' ? ['api-1', 'worker-1'] : []) {
-    const got = parseEnvironment(readFileSync(`/proc/${pids()[name]}/environ`, 'utf8'));
+    const got = parseEnvironment(readFileSync(`/proc/${here.pids()[name]}/environ`, 'utf8'));
     const differ = Object.keys(SettingsSchema.properties).filter(
       (setting) => setting !== 'LOG_FILE' && got[setting] && got[setting] !== written[setting],
     );
     expect(differ, name).toEqual([]);
   }
 
-  // The board, logged in as the lines on the terminal say.
+  // The login for the board is on the terminal.
   const password = /(?:password|token)[^A-Za-z0-9_-]+([A-Za-z0-9_-]{43})/i.exec(first.output())?.[1];
   expect(password).toBeDefined();
-  const board = await fetch(url('/admin/queues'), { headers: { authorization: `Basic ${btoa(`admin:${password}`)}` } });
-  expect(board.status).toBe(200);
+  const login = { authorization: `Basic ${btoa(`admin:${password}`)}` };
+  expect((await ask(`http://127.0.0.1:${here.port}/admin/queues`, { headers: login })).status).toBe(200);
 
-  const before = pids();
-  for (const name of ['api-1', 'worker-1', 'redis', 'postgres']) {
-    process.kill(before[name] as number, 'SIGKILL');
-    await eventually(`${name} runs again`, 30_000, async () => {
-      const now = pids()[name];
-      const health = await fetch(url('/health')).catch(() => null);
-      return now !== undefined && now !== before[name] && health?.status === 200;
+  for (const killed of [
+    ['api-1', 'worker-1'],
+    ['redis', 'postgres'],
+  ]) {
+    const before = here.pids();
+    for (const name of killed) process.kill(before[name] as number, 'SIGKILL');
+    await eventually(`${killed} run again`, 30_000, async () => {
+      const now = here.pids();
+      const health = await fetch(`http://127.0.0.1:${here.port}/health`).catch(() => null);
+      return killed.every((name) => now[name] !== undefined && now[name] !== before[name]) && health?.status === 200;
     });
     await eventually('an order is confirmed', 30_000, async () => {
-      const again = await order();
+      const again = await here.order();
       if (again.status !== 'accepted') return false;
-      await eventually('this one', 20_000, async () => (await state(again.order_id)) === 'confirmed');
+      await eventually('this one', 20_000, () => isConfirmed(again));
       return true;
     });
   }
   expect(first.output()).toMatch(/api.*(SIGKILL|killed)/);
 
-  const remaining = ((await (await fetch(url('/api/flash-sales/product1'))).json()) as AnyJson).product.remaining;
-  const running = Object.values(pids());
+  const remaining = await here.remaining();
+  const running = Object.values(here.pids());
   first.npm.kill('SIGTERM');
   await first.exit;
   expect(running.filter(alive)).toEqual([]);
-  expect(existsSync(join(folder, 'running.json'))).toBe(false);
+  expect(existsSync(join(here.folder, 'running.json'))).toBe(false);
 
-  const second = npmStart();
+  const second = here.npmStart();
   const startedAt = Date.now();
   await whenStarted(second);
   expect(Date.now() - startedAt).toBeLessThan(20_000);
-  await eventually('stock is as it was', 3_000, async () => {
-    const { product } = (await (await fetch(url('/api/flash-sales/product1'))).json()) as AnyJson;
-    return product.remaining === remaining;
-  });
-  expect(await state(placed.order_id)).toBe('confirmed');
+  await eventually('stock is as it was', 3_000, async () => (await here.remaining()) === remaining);
+  expect(await isConfirmed(placed)).toBe(true);
 
-  const third = npmStart();
+  const third = here.npmStart();
   expect(await third.exit).not.toBe(0);
   expect(third.output()).toContain('already');
-  expect(existsSync(join(folder, 'system.env'))).toBe(true);
+  expect(existsSync(join(here.folder, 'system.env'))).toBe(true);
 }, 180_000);
 
-test('[trap 32] a port in use, no Redis at the address, an old Redis, one that evicts: a sentence, and an exit code', async () => {
-  const server = createServer().listen(port, '127.0.0.1');
+test.concurrent('a port in use or a misspelled setting: a message and an exit code', async ({ here }) => {
+  const server = createServer().listen(here.port, '127.0.0.1');
   await once(server, 'listening');
-  const taken = npmStart();
+  const taken = here.npmStart();
   expect(await taken.exit).not.toBe(0);
-  expect(taken.output()).toContain(String(port));
-  expect(taken.output()).toContain('PORT');
+  for (const named of ['PORT', String(here.port)]) expect(taken.output()).toContain(named);
   server.close();
-
-  const nobody = npmStart({ REDIS_URL: 'redis://127.0.0.1:9' });
-  expect(await nobody.exit).not.toBe(0);
-  expect(nobody.output()).toContain('No Redis answers at redis://127.0.0.1:9');
-
-  const misspelled = npmStart({ PORT: 'abc' });
+  const misspelled = here.npmStart({ PORT: 'abc' });
   expect(await misspelled.exit).toBe(78);
   expect(misspelled.output()).toContain('PORT is "abc". Expected:');
+}, 120_000);
 
+test.concurrent('[trap 32] no Redis at the address, an old one, one that evicts: a message and an exit code', async ({
+  here,
+}) => {
+  const nobody = here.npmStart({ REDIS_URL: 'redis://127.0.0.1:9' });
+  expect(await nobody.exit).not.toBe(0);
+  expect(nobody.output()).toContain('No Redis answers at redis://127.0.0.1:9');
   for (const [info, sentence] of [
     ['redis_version:6.2.14\r\nmaxmemory_policy:noeviction\r\n', 'Redis 6.2.14 is too old'],
     ['redis_version:7.4.0\r\nmaxmemory_policy:allkeys-lru\r\n', 'maxmemory-policy allkeys-lru'],
@@ -195,7 +210,7 @@ test('[trap 32] a port in use, no Redis at the address, an old Redis, one that e
   }
 }, 120_000);
 
-/** Old servers cannot be had here: this one answers INFO as they do, and every other command as any Redis does. */
+/** Answers INFO as an old server does, and every other command as any Redis does. */
 async function pretendRedis(info: string): Promise<{ port: number; close(): void }> {
   const server = createServer((socket) => {
     socket.on('error', () => {});
