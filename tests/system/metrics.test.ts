@@ -1,63 +1,36 @@
-/** Metrics of real processes over HTTP, while the ledger is unavailable and comes back. */
-
-import { afterEach, beforeEach, expect, inject, test } from 'vitest';
-import type { AnyJson } from '../support/any-json.ts';
+/** Metrics of real processes over HTTP, while the ledger is unavailable and after it is back. */
+import { expect } from 'vitest';
+import { openClient } from '../support/buyers.ts';
+import { ask } from '../support/fixtures.ts';
 import { freePort } from '../support/free-port.ts';
-import { type ServiceProcess, startProcess } from '../support/running-system.ts';
+import { startProcess } from '../support/running-system.ts';
 import { makeSale } from '../support/sales.ts';
-import { TcpProxy } from '../support/tcp-proxy.ts';
-import { eventually, openWorld, type World } from '../support/world.ts';
+import { test } from '../support/system-test.ts';
+import { proxyBefore } from '../support/tcp-proxy.ts';
+import { eventually } from '../support/world.ts';
 
-let world: World;
-let wayToLedger: TcpProxy;
-let processes: ServiceProcess[];
-let ports: { api: number; apiMetrics: number; workerMetrics: number };
-
-beforeEach(async () => {
-  world = await openWorld(inject('template'));
-  wayToLedger = await TcpProxy.listen(await freePort(), Number(new URL(world.databaseUrl).port));
-  ports = { api: await freePort(), apiMetrics: await freePort(), workerMetrics: await freePort() };
-  processes = [];
-});
-afterEach(async () => {
-  for (const one of processes) await one.kill();
-  await wayToLedger.close();
-  await world.close();
-});
-
-async function start(name: 'api' | 'worker', metricsPort: number): Promise<void> {
-  const url = new URL(world.databaseUrl);
-  url.host = `127.0.0.1:${wayToLedger.port}`;
-  processes.push(
-    await startProcess(world, name, {
-      PORT: String(ports.api),
-      METRICS_PORT: String(metricsPort),
-      DATABASE_URL: url.href,
-      REQUEST_TIMEOUT_MS: '1000',
-    }),
-  );
-}
-
-/** The value of a series; undefined where there is none. */
-async function read(port: number, series: string): Promise<number | undefined> {
-  const response = await fetch(`http://127.0.0.1:${port}/metrics`);
-  expect([response.status, response.headers.get('content-type')]).toEqual([200, expect.stringContaining('text/plain')]);
-  const line = (await response.text()).split('\n').find((one) => one.startsWith(`${series} `));
+/** The value of a series; undefined if there is none. */
+async function read(port: string, series: string): Promise<number | undefined> {
+  const { status, headers, text } = await ask(`http://127.0.0.1:${port}/metrics`);
+  expect([status, headers.get('content-type')]).toEqual([200, expect.stringContaining('text/plain')]);
+  const line = text.split('\n').find((one) => one.startsWith(`${series} `));
   return line === undefined ? undefined : Number(line.slice(series.length));
 }
 
-const health = async (): Promise<AnyJson> => (await fetch(`http://127.0.0.1:${ports.api}/health`)).json();
-
-test('orders, refusals and the state of the breakers, which only the health probe opens and closes', async () => {
-  const { api, apiMetrics, workerMetrics } = ports;
-  await start('api', apiMetrics);
-  await start('worker', workerMetrics);
+test('orders, refusals and the state of the breakers, which only the health probe opens and closes', async ({
+  world,
+}) => {
+  const { proxy, url: DATABASE_URL } = await proxyBefore(world, world.databaseUrl);
+  const [apiMetrics, workerMetrics] = [String(await freePort()), String(await freePort())];
+  const settings = { DATABASE_URL, REQUEST_TIMEOUT_MS: '1000' };
+  const [api] = await Promise.all([
+    startProcess(world, 'api', { ...settings, METRICS_PORT: apiMetrics }),
+    startProcess(world, 'worker', { ...settings, METRICS_PORT: workerMetrics }),
+  ]);
   const sale = await makeSale(world, { units: 2 });
+  const client = openClient(api.url);
   const order = (buyer: string, headers: Record<string, string> = {}) =>
-    fetch(`http://127.0.0.1:${api}/api/flash-sales/${sale.id}/order`, {
-      method: 'POST',
-      headers: { 'x-user-id': buyer, ...headers },
-    });
+    client.ask('POST', `/api/flash-sales/${sale.id}/order`, '', { 'x-user-id': buyer, ...headers });
   await order('ann', { 'idempotency-key': 'k' });
   await order('ann', { 'idempotency-key': 'k' });
   await order('bob');
@@ -76,28 +49,32 @@ test('orders, refusals and the state of the breakers, which only the health prob
   ];
   expect(await states()).toEqual([0, 0, 0]);
 
-  await wayToLedger.refuse();
-  // Nobody but /health asks the API's ledger.
+  const health = async () => (await ask(`${api.url}/health`)).body;
+  await proxy.refuse();
+  // In the API, only /health uses the ledger.
   await eventually('/health shows the open breaker', 20_000, async () => {
     return (await health()).breakers.postgres === 'open';
   });
   await eventually('and so do the metrics of both', 20_000, async () => {
-    // Unasked, it is half open after some seconds.
+    // Without calls it is half open after some seconds.
     await health();
     const [redis, ofApi, ofWorker] = await states();
     return redis === 0 && ofApi === 2 && ofWorker === 2;
   });
 
-  await wayToLedger.heal();
+  await proxy.heal();
   await eventually('all are closed again', 20_000, async () => {
     return (await health()).status === 'ok' && (await states()).every((state) => state === 0);
   });
 }, 90_000);
 
-test('only GET /metrics is served, on its own port only; a port in use ends the process', async () => {
-  await start('api', ports.apiMetrics);
-  expect((await fetch(`http://127.0.0.1:${ports.apiMetrics}/`)).status).toBe(404);
-  expect((await fetch(`http://127.0.0.1:${ports.apiMetrics}/metrics`, { method: 'POST' })).status).toBe(404);
-  expect((await fetch(`http://127.0.0.1:${ports.api}/metrics`)).status).toBe(404);
-  await expect(start('worker', ports.apiMetrics)).rejects.toThrow(/worker ended \(78\).*EADDRINUSE/s);
+test('only GET /metrics is served, on its own port only; a port in use ends the process', async ({ world }) => {
+  const METRICS_PORT = String(await freePort());
+  const api = await startProcess(world, 'api', { METRICS_PORT });
+  const ofMetrics = `http://127.0.0.1:${METRICS_PORT}`;
+  expect((await ask(`${ofMetrics}/`)).status).toBe(404);
+  expect((await ask(`${ofMetrics}/metrics`, { method: 'POST' })).status).toBe(404);
+  expect((await ask(`${api.url}/metrics`)).status).toBe(404);
+  const second = startProcess(world, 'worker', { METRICS_PORT });
+  await expect(second).rejects.toThrow(/worker ended \(78\).*EADDRINUSE/s);
 }, 30_000);
