@@ -123,7 +123,7 @@ export async function ask(url: string, { method = 'GET', headers = {}, body }: A
 export type TestApi = Awaited<ReturnType<typeof openApi>>;
 
 /** An API on a port of its own. */
-async function openApi(world: World, settings: Settings = {}) {
+export async function openApi(world: World, settings: Settings = {}) {
   const api: RunningApi = await startApi(world, settings);
   let closing: Promise<void> | undefined;
   let metrics: Awaited<ReturnType<typeof api.connections.metrics.listen>> | undefined;

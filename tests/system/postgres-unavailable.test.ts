@@ -1,107 +1,86 @@
-/** PostgreSQL refuses connections or is silent: orders are accepted up to the backlog limit, and all are confirmed later. */
+/** PostgreSQL refuses connections or is silent: orders up to the backlog limit are accepted and confirmed later. */
 
 import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
 import { UNAVAILABLE_RETRY_MS } from '@flash-sale/worker/orders/consume-orders.ts';
 import pg from 'pg';
-import { afterEach, beforeEach, expect, inject, test } from 'vitest';
-import type { AnyJson } from '../support/any-json.ts';
+import { expect } from 'vitest';
 import { sendCrowd, tallyOf } from '../support/buyers.ts';
-import { freePort } from '../support/free-port.ts';
-import { type RunningApi, startApi, startWorkerHere } from '../support/running-system.ts';
-import { makeSale } from '../support/sales.ts';
-import { TcpProxy } from '../support/tcp-proxy.ts';
-import { eventually, openWorld, type World } from '../support/world.ts';
+import { openApi, times } from '../support/fixtures.ts';
+import { startWorkerHere } from '../support/running-system.ts';
+import { makeSale, untilSold } from '../support/sales.ts';
+import { test } from '../support/system-test.ts';
+import { proxyBefore } from '../support/tcp-proxy.ts';
+import { eventually, type World } from '../support/world.ts';
 
 const BUDGET_MS = 600;
 const BACKLOG = 300;
 const JOB_LOCK_MS = 1_000;
 /**
- * An attempt that were used up would be logged as the first try fails, and a lock that were not renewed would be found lost
- * after its time: this is longer than some tries, each of which waits for a connection and for a reply, and than three locks.
+ * Long enough to see an attempt that is used up and a lock that is not renewed: three tries, each of which
+ * waits for a connection and for a reply, and three locks.
  */
 const UNAVAILABLE_MS = Math.max(3 * (2 * BUDGET_MS + UNAVAILABLE_RETRY_MS), 3 * JOB_LOCK_MS) + 500;
 
-let world: World;
-let way: TcpProxy;
-let api: RunningApi;
-let worker: { stop(): Promise<void> };
-
-beforeEach(async () => {
-  world = await openWorld(inject('template'));
-  const url = new URL(world.databaseUrl);
-  way = await TcpProxy.listen(await freePort(), Number(url.port));
-  url.port = String(way.port);
+async function start(world: World) {
+  const { proxy, url: DATABASE_URL } = await proxyBefore(world, world.databaseUrl);
   const settings = {
-    DATABASE_URL: url.href,
+    DATABASE_URL,
     REQUEST_TIMEOUT_MS: BUDGET_MS,
     WORKER_STATEMENT_MS: BUDGET_MS,
     BACKLOG_LIMIT: BACKLOG,
     JOB_LOCK_MS,
   };
-  [api, worker] = await Promise.all([startApi(world, settings), startWorkerHere(world, settings)]);
-});
-afterEach(async () => {
-  await way.heal();
-  await Promise.all([api.close(), worker.stop()]);
-  await way.close();
-  await world.close();
-});
+  const [api] = await Promise.all([openApi(world, settings), startWorkerHere(world, settings)]);
+  world.onClose(() => proxy.heal());
+  return { proxy, api, health: async () => (await api.get('/health')).body };
+}
 
-const health = async (): Promise<AnyJson> => (await fetch(`${api.url}/health`)).json();
+const failedAttempts = ({ lines }: World) => lines.filter((line) => line.msg === 'an attempt at a job failed');
 
-test.each([
-  ['refuses', () => way.refuse()],
-  ['is silent', async () => way.hold('down')],
-] as const)(
+test.concurrent.for(['refuses', 'is silent'] as const)(
   '[trap 12] it %s: a bounded backlog, then LEDGER_BEHIND; no attempt is used up; then all are confirmed',
-  async (_, goAway) => {
+  { timeout: 90_000 },
+  async (fault, { world }) => {
+    const { proxy, api } = await start(world);
     const sale = await makeSale(world, { units: 5_000 });
-    // The catalogue is known, as in a sale that is on.
-    await fetch(`${api.url}/api/flash-sales/${sale.id}`);
-    await goAway();
+    // The API knows the sale, as during a sale.
+    await api.get(`/api/flash-sales/${sale.id}`);
+    if (fault === 'refuses') await proxy.refuse();
+    else proxy.hold('down');
     const crowd = await sendCrowd({ urls: [api.url], saleId: sale.id, buyers: 800, connections: 20 });
     expect(tallyOf(crowd)).toEqual({ '200 accepted': BACKLOG, '503 LEDGER_BEHIND': 800 - BACKLOG });
-
-    const refused = await fetch(`${api.url}/api/flash-sales/${sale.id}/order`, {
-      method: 'POST',
-      headers: { 'x-user-id': 'ann' },
-    });
+    const refused = await api.order(sale.id);
     expect(refused.headers.get('retry-after')).not.toBeNull();
-    expect(await refused.json()).toMatchObject({
+    expect(refused.body).toMatchObject({
       code: 'LEDGER_BEHIND',
       retryable: true,
       detail: expect.stringContaining('Nothing was taken'),
     });
 
+    await new Promise((resolve) => setTimeout(resolve, UNAVAILABLE_MS));
     const queue = createOrderQueue({
       redis: world.redis.duplicate({ maxRetriesPerRequest: null }),
       prefix: world.keys.queuePrefix,
     });
-    await new Promise((resolve) => setTimeout(resolve, UNAVAILABLE_MS));
     const jobs = await queue.bullQueue.getJobs(['active', 'wait', 'delayed', 'failed']);
+    await queue.close();
     expect(jobs.length).toBeGreaterThan(0);
     expect(jobs.filter((job) => job.attemptsMade > 0)).toEqual([]);
-    expect(world.lines.filter((line) => line.msg === 'an attempt at a job failed')).toEqual([]);
-    await queue.close();
+    expect(failedAttempts(world)).toEqual([]);
 
-    await way.heal();
-    await eventually('all are confirmed', 30_000, async () => {
-      const { rows } = await world.pool.query(`SELECT count(*)::int AS n FROM orders WHERE status = 'confirmed'`);
-      return rows[0].n === BACKLOG;
-    });
-    const after = await fetch(`${api.url}/api/flash-sales/${sale.id}/order`, {
-      method: 'POST',
-      headers: { 'x-user-id': 'ann' },
-    });
-    expect(after.status).toBe(200);
+    await proxy.heal();
+    await untilSold(world, sale.id, BACKLOG);
+    expect((await api.order(sale.id)).status).toBe(200);
   },
-  90_000,
 );
 
-test('[trap 12] it was unavailable and comes back read-only: both are logged, no attempt is used up, and all is confirmed once it can write', async () => {
+test.concurrent('[trap 12] it is unavailable, then read-only: both are logged, no attempt is used up, all is confirmed later', async ({
+  world,
+}) => {
+  const { proxy, api } = await start(world);
   const sale = await makeSale(world);
   const database = new URL(world.databaseUrl).pathname.slice(1);
-  // The one that can still write.
+  // A session that can still write.
   const operator = new pg.Client({
     connectionString: world.databaseUrl,
     options: '-c default_transaction_read_only=off',
@@ -109,60 +88,54 @@ test('[trap 12] it was unavailable and comes back read-only: both are logged, no
   await operator.connect();
   try {
     await operator.query(`ALTER DATABASE ${database} SET default_transaction_read_only = on`);
-    // Sessions that were there before are not told.
-    way.cut();
-    const order = () =>
-      fetch(`${api.url}/api/flash-sales/${sale.id}/order`, { method: 'POST', headers: { 'x-user-id': 'ann' } });
+    // Open sessions keep the earlier setting.
+    proxy.cut();
     const waits = () => world.lines.filter(({ msg }) => String(msg).includes('they wait'));
-    await fetch(`${api.url}/api/flash-sales/${sale.id}`);
-    await way.refuse();
-    await eventually('an order is accepted', 10_000, async () => (await order()).status === 200);
-    await eventually('the worker says that it waits', 10_000, () => waits().length > 0);
-    await way.heal();
-    await eventually('and that now it waits for something else', 10_000, () =>
-      waits().some(({ err }) => String(err).includes('read-only')),
-    );
+    await api.get(`/api/flash-sales/${sale.id}`);
+    await proxy.refuse();
+    await eventually('an order is accepted', 10_000, async () => (await api.order(sale.id)).status === 200);
+    await eventually('the worker logs that orders wait', 10_000, () => waits().length > 0);
+    await proxy.heal();
+    const isReadOnly = () => waits().some(({ err }) => String(err).includes('read-only'));
+    await eventually('it logs the new reason', 10_000, isReadOnly);
     // Three times as long as the three tries of an attempt take.
     await new Promise((resolve) => setTimeout(resolve, 3 * 3 * UNAVAILABLE_RETRY_MS));
-    expect(world.lines.filter((line) => line.msg === 'an attempt at a job failed')).toEqual([]);
+    expect(failedAttempts(world)).toEqual([]);
   } finally {
     await operator.query(`ALTER DATABASE ${database} RESET default_transaction_read_only`);
     await operator.end();
   }
-  await eventually('it is confirmed', 10_000, async () => {
-    const { rows } = await world.pool.query(`SELECT count(*)::int AS n FROM orders WHERE status = 'confirmed'`);
-    return rows[0].n > 0;
-  });
+  await untilSold(world, sale.id, 1, 10_000);
 }, 60_000);
 
-test('[trap 18] reads that hang are refused at once by the breaker, health says so, and it closes by itself', async () => {
-  const sale = await makeSale(world);
+test('[trap 18] the breaker refuses reads that hang at once, /health shows it, and it closes by itself', async ({
+  world,
+}) => {
+  const { proxy, api, health } = await start(world);
   const read = async (): Promise<{ code: string; milliseconds: number }> => {
     const startedAt = performance.now();
-    const response = await fetch(`${api.url}/api/orders/${sale.id}-01ARZ3NDEKTSV4RRFFQ69G5FAV`, {
-      headers: { 'x-user-id': 'ann' },
-    });
-    return { code: ((await response.json()) as AnyJson).code, milliseconds: performance.now() - startedAt };
+    const { body } = await api.readOrder('sale-01ARZ3NDEKTSV4RRFFQ69G5FAV');
+    return { code: body.code, milliseconds: performance.now() - startedAt };
   };
   expect((await read()).code).toBe('ORDER_NOT_FOUND');
-  way.hold('down');
-  const hung = await Promise.all(Array.from({ length: 8 }, read));
+  proxy.hold('down');
+  const hung = await times(8, read);
   expect(new Set(hung.map(({ code }) => code))).toEqual(new Set(['LEDGER_UNAVAILABLE']));
-  // Open, or with one call on trial.
+  // Open, or half open with one trial call.
   await eventually('the breaker is open', 5_000, async () => {
     await read();
     return (await health()).breakers.postgres !== 'closed';
   });
-  // One of them may be the one on trial.
+  // One may be the trial call.
   await eventually('calls are refused at once', 10_000, async () => {
-    const burst = await Promise.all(Array.from({ length: 20 }, read));
+    const burst = await times(20, read);
     return burst.filter(({ milliseconds }) => milliseconds < BUDGET_MS / 2).length >= 19;
   });
   expect(await health()).toMatchObject({
     parts: { redis: 'ok', postgres: 'does not answer' },
     unavailable: ['postgres'],
   });
-  await way.heal();
+  await proxy.heal();
   await eventually('the breaker is closed', 10_000, async () => {
     const { code } = await read();
     return code === 'ORDER_NOT_FOUND' && (await health()).breakers.postgres === 'closed';
