@@ -1,16 +1,14 @@
 /** A sale with a crowd during which Redis fails: which orders were lost, and how each ended. */
-import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
 import { connectForWork } from '@flash-sale/core/runtime/redis/connect-redis.ts';
 import type { AnyRedis } from '@flash-sale/core/runtime/redis/open-redis.ts';
 import { auditSales } from '@flash-sale/ops/audit/audit-sale.ts';
 import { connectStores } from '@flash-sale/ops/connect-stores.ts';
-import { root } from '../tidy/source-files.ts';
 import { longestSilenceMs, PASSING, startCrowd, tallyOf } from './buyers.ts';
+import { addressesOf, runScript } from './command.ts';
 import { freePort } from './free-port.ts';
 import { listFaults } from './list-faults.ts';
 import { ADMIN_TOKEN, type ServiceProcess, startProcess } from './running-system.ts';
@@ -203,14 +201,8 @@ async function recoverOrders(servers: Servers, apis: readonly ServiceProcess[], 
     writeFileSync(file, output());
     return file;
   });
-  await promisify(execFile)(process.execPath, [join(root, 'scripts', 'recover-orders.ts'), ...logs], {
-    env: {
-      PATH: process.env.PATH,
-      REDIS_URL: servers.redisUrl,
-      DATABASE_URL: servers.databaseUrl,
-      KEY_PREFIX: servers.prefix,
-    },
-  });
+  const { code, stdout, stderr } = await runScript('recover-orders', logs, addressesOf(servers));
+  if (code !== 0) throw new Error(`recover-orders failed:\n${stdout}${stderr}`);
 }
 
 /** @returns violations of the audit, over the addresses of the processes */

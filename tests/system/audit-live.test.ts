@@ -13,7 +13,7 @@ vi.setConfig({ testTimeout: 120_000 });
 
 const AUDITS = 4;
 const CONNECTIONS = 50;
-/** Crowd, API, worker and audit share this process: without a bound the audits would wait for the crowd. */
+/** Crowd, API, worker and audit share this process: more orders would delay the audits. */
 const ORDERS_PER_SECOND = 600;
 
 const world = useWorld();
@@ -36,7 +36,7 @@ const violationsOf = ({ sales, queue }: AuditReport) => [
   ...queue.violations,
 ];
 
-/** Until `work` is done, the same buyers order again and again, some with a key; an operator changes the stock. */
+/** Until `work` is done, the same buyers order, some with a key; an operator changes the stock. */
 async function duringCrowd<Result>(work: () => Promise<Result>): Promise<Result> {
   let done = false;
   const untilDone = async (act: (turn: number) => Promise<unknown>): Promise<void> => {

@@ -1,4 +1,4 @@
-/** npm run audit:sale, as an operator runs it: exit codes, output, and how it finds the running system. */
+/** npm run audit:sale: exit codes, output, and how it finds the running system. */
 import { writeSystemFile } from '@flash-sale/launcher/running-system.ts';
 import type { AuditReport } from '@flash-sale/ops/audit/audit-report.ts';
 import { connectStores } from '@flash-sale/ops/connect-stores.ts';

@@ -1,4 +1,4 @@
-/** npm run backup and npm run restore: unread files are named, and the printed command can be pasted. */
+/** npm run backup and restore: unread files are named; the printed command can be pasted. */
 import { execFile } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

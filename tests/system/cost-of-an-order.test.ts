@@ -1,61 +1,57 @@
 /**
- * What an order costs, in figures that do not depend on the clock: commands, round trips, statements, bytes, lines. A change that makes
- * orders dearer fails here on any machine, also on one that is too busy to measure time. It prints what it found.
+ * The cost of an order in figures that do not depend on time: commands, round trips, statements,
+ * bytes, log lines. A change that makes orders more expensive fails here on any machine.
  *
- * Why it does not flake: requests are injected, so that a burst is one turn of the event loop and one batch; the next burst begins when
- * the one before is in the ledger and the worker is idle; what runs by the clock (looking at the inventories, heartbeat) is not counted.
- *
- * Instructions are not counted: `perf stat -e instructions` has no counter on the virtual machines that run these tests.
+ * It is stable: requests are injected, so that a burst is one turn of the event loop; the next burst
+ * starts when the ledger has the last one and the worker is idle; timers (inventory checks, heartbeats)
+ * are not counted. Neither are instructions: virtual machines have no counter for `perf stat`.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import type { Sale } from '@flash-sale/core/domain/sale.ts';
-import { startPrivateRedis } from '@flash-sale/launcher/private-redis.ts';
 import type { PrivateServer } from '@flash-sale/launcher/private-server.ts';
 import { Redis } from 'ioredis';
 import pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, inject, test, vi } from 'vitest';
 import { bytesOf, flowOf } from '../cost/redis-bytes.ts';
 import { type Carried, type RedisWatch, roundTrips, watchRedis } from '../cost/watch-redis.ts';
+import { startOwnRedis, useFolder } from '../support/fixtures.ts';
 import { type RunningApi, startApi, startWorkerHere } from '../support/running-system.ts';
 import { makeSale } from '../support/sales.ts';
 import { eventually, openWorld, type World } from '../support/world.ts';
 
 /**
- * The most that each may be: about 15 % above what was found, or that itself where it is a whole number that cannot move by itself.
- * Where a change makes something cheaper, lower its bound to the figure that is printed, and 15 %.
+ * Upper bounds: about 15 % above the measured figure, or the figure itself if it is a constant.
+ * If a change makes something cheaper, lower its bound to the printed figure plus 15 %.
  */
 const BOUNDS = {
-  'crowd: commands from clients, an order': [0.32, 'one set of calls for a burst of 50, which is two batches'],
-  'crowd: commands inside scripts, an order': [2.3, 'its part of commands that carry the whole batch'],
+  'crowd: commands from clients, an order': [0.32, 'one set of calls for a burst of 50: two batches'],
+  'crowd: commands inside scripts, an order': [2.3, 'its share of the commands of a batch'],
   'crowd: script calls, a batch': [
     14,
-    'permits and reserve twice, job; commit; BullMQ takes it, looks for more, ends it',
+    'permits and reserve twice, job; commit; BullMQ takes the job, looks for more, ends it',
   ],
-  'crowd: round trips of the API, a turn': [8, 'permits and reserve twice, job; leased permits that go back'],
+  'crowd: round trips of the API, a turn': [8, 'permits and reserve twice, job; leased permits returned'],
   'crowd: SQL statements, a batch': [5, 'BEGIN, lock, insert, sold, COMMIT'],
   'crowd: bytes into Redis, an order': [360, 'reserve, job, commit'],
   'crowd: bytes out of Redis, an order': [170, 'the job to the worker, and replies'],
   'crowd: bytes of the append-only file, an order': [368, 'what the scripts wrote'],
-  'crowd: bytes of the ledger, an order': [345, 'its row, and its place in each index, in whole pages'],
+  'crowd: bytes of the ledger, an order': [345, 'its row and index entries, in whole pages'],
   'crowd: lines in the log, an order': [2, 'accepted, by the API; confirmed, by the worker'],
   'alone: commands from clients, an order': [12.7, 'script calls, and BullMQ waiting for work'],
-  'alone: commands inside scripts, an order': [91, 'three quarters of them are of BullMQ'],
+  'alone: commands inside scripts, an order': [91, "three quarters are BullMQ's"],
   'alone: script calls, an order': [10.4, 'as for a batch of 50'],
-  'alone: round trips of the API, an order': [4, 'permits, reserve, job; leased permits that go back'],
+  'alone: round trips of the API, an order': [4, 'permits, reserve, job; leased permits returned'],
   'alone: SQL statements, an order': [5, 'as for a batch of 50'],
   'reserved: bytes in the sale, an order': [166, 'its reservation'],
-  'reserved: bytes in the queue, an order': [159, 'a row of its job, one job for 50'],
-  'reserved: bytes for its buyer': [205, 'bucket, for seconds; units held, for ever'],
-  'refused: commands from clients, a refusal': [0.02, 'told from memory; by half of them at least, on any machine'],
+  'reserved: bytes in the queue, an order': [159, 'its row of a job for 50 orders'],
+  'reserved: bytes for its buyer': [205, 'its bucket, for seconds; its units, permanently'],
+  'refused: commands from clients, a refusal': [0.02, 'answered from memory: at least half, on any machine'],
   'refused: commands inside scripts, a refusal': [0.6, 'the same'],
   'refused: round trips of the API, a turn': [1, 'the same'],
   'refused: bytes of the append-only file, a refusal': [66, 'the same'],
   'refused: bytes of memory, a refusal': [60, 'the same'],
   'refused: bytes of memory that stay': [0, 'a refusal leaves nothing behind'],
   'refused: keys that stay': [0, 'the same'],
-  'refused: SQL statements': [0, 'the ledger never hears of it'],
+  'refused: SQL statements': [0, 'the ledger is not asked'],
   'refused: lines in the log': [0, 'refusals are counted, not logged'],
 } as const satisfies Record<string, readonly [most: number, because: string]>;
 
@@ -67,16 +63,16 @@ const SETTINGS = {
   RATE_LIMIT_TOKENS: 100,
   REQUEST_TIMEOUT_MS: 60_000,
   WORKER_STATEMENT_MS: 60_000,
-  // So long that none of them comes due: what these loops ask for depends on the time that the test takes.
+  // Never due: the calls of these loops depend on how long the test takes.
   REAPER_INTERVAL_MS: 600_000,
   ORPHAN_AGE_MS: 3_600_000,
   JOB_LOCK_MS: 600_000,
 };
-/** Scripts that a worker calls by the clock. */
+/** Scripts that timers of a worker call. */
 const CLOCK_SCRIPTS = new Set(['check-inventory', 'claim-orphans']);
 
 const found = new Map<Figure, number>();
-let folder: string;
+const { path: folder } = useFolder();
 let server: PrivateServer;
 let world: World;
 let api: RunningApi;
@@ -86,19 +82,16 @@ let watch: RedisWatch | undefined;
 let buyers = 0;
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'flash-sale-redis-'));
-  const distFolder = process.env.TEST_REDIS_DIST;
-  // Its size is known at once, and never shrinks.
+  // The size of the append-only file is exact and never shrinks.
   const config = ['appendfsync no', 'auto-aof-rewrite-percentage 0', 'enable-debug-command local'];
-  server = await startPrivateRedis({ folder, config, ...(distFolder ? { distFolder } : {}) });
+  server = await startOwnRedis(folder, config);
   const redis = new Redis(server.url);
-  // Else a slow run would find the deletion of its first buckets in the file, and a fast one not.
+  // Otherwise a slow run would have deletions of expired buckets in the file.
   await redis.call('DEBUG', 'SET-ACTIVE-EXPIRE', '0');
   redis.disconnect();
 });
 afterAll(async () => {
   await server.stop();
-  rmSync(folder, { recursive: true, force: true });
   const lines = [...found].map(([figure, value]) => {
     const [most, because] = BOUNDS[figure];
     return `  ${figure.padEnd(52)}${shown(value).padStart(8)}  of ${String(most).padStart(5)}  ${because}`;
@@ -110,7 +103,7 @@ beforeEach(async () => {
   api = await startApi(world, SETTINGS);
   worker = await startWorkerHere(world, SETTINGS);
   sale = await makeSale(world, { units: 100_000, perBuyerLimit: 2 });
-  // Scripts are loaded, statements prepared, connections open.
+  // Loads scripts, prepares statements, opens connections.
   for (let i = 0; i < 3; i++) await burst(BURST);
 });
 afterEach(async () => {
@@ -134,31 +127,31 @@ const linesOf = (message: string): number => world.lines.filter(({ msg }) => msg
 
 const linesWithOrder = (from: number): number => world.lines.slice(from).filter((line) => 'order_id' in line).length;
 
-/** Orders of one turn, each of a buyer of its own. @returns when all were answered */
+/** Orders of one turn, each from another buyer. @returns the statuses */
 async function order(size: number, saleId = sale.id): Promise<number[]> {
   const url = `/api/flash-sales/${saleId}/order`;
   const replies = Array.from({ length: size }, () =>
-    // An id of 10 characters, as docs/reference.md has it.
+    // An id of 10 characters, as in docs/reference.md.
     api.app.inject({ method: 'POST', url, headers: { 'x-user-id': `buyer-${1_000 + buyers++}` } }),
   );
   return (await Promise.all(replies)).map((reply) => reply.statusCode);
 }
 
-/** Orders of one turn, until the ledger has them and the worker is idle. */
+/** Orders of one turn; waits until the ledger has them and the worker is idle. */
 async function burst(size: number, saleId = sale.id): Promise<void> {
   const start = await watch?.now();
   const before = linesOf('order confirmed');
   expect(new Set(await order(size, saleId))).toEqual(new Set([200]));
   await eventually('all are confirmed', 30_000, () => linesOf('order confirmed') >= before + size);
   if (start === undefined) return;
-  await eventually('their job is ended', 30_000, async () => {
+  await eventually('their job has ended', 30_000, async () => {
     const carried = await (watch as RedisWatch).since(start);
     const settled = carried.findLastIndex(({ script, inside }) => script === 'commit' && !inside);
     return carried.slice(settled).some(({ sender, command }) => sender === 'worker-queue' && command === 'evalsha');
   });
 }
 
-/** Commands that orders asked for, not the clock. */
+/** Commands caused by orders, not by timers. */
 async function carriedDuring(
   work: () => Promise<void>,
 ): Promise<{ all: Carried[]; clients: Carried[]; api: Carried[] }> {
@@ -173,7 +166,7 @@ async function carriedDuring(
   return { all, clients, api: clients.filter(({ sender }) => sender.startsWith('api-')) };
 }
 
-/** All statements of the API, and those of transactions that write orders; the worker's loops only look. */
+/** All statements of the API; of the worker those in transactions that write orders. */
 async function statementsDuring(work: () => Promise<void>): Promise<{ statements: number; transactions: number }> {
   const sinceBegin = new Map<pg.Client, string[]>();
   let statements = 0;
@@ -197,7 +190,7 @@ async function statementsDuring(work: () => Promise<void>): Promise<{ statements
   return { statements, transactions };
 }
 
-/** Bytes of rows and indexes of orders, in whole pages. */
+/** Bytes of the orders' rows and indexes, in whole pages. */
 async function ledgerBytes(): Promise<number> {
   const { rows } = await world.pool.query(
     `SELECT pg_relation_size('orders') + (SELECT sum(pg_relation_size(indexrelid))
@@ -211,12 +204,12 @@ const inBursts = (orders: number) => async (): Promise<void> => {
 };
 const isScript = ({ script, inside }: Carried): boolean => script !== null && !inside;
 
-test('1,000 orders in bursts of 50, as a crowd sends them', async () => {
+test('1,000 orders in bursts of 50, as from a crowd', async () => {
   const orders = 1_000;
   const batches = orders / BURST;
   const before = await flowOf(world.redis);
   const lines = world.lines.length;
-  // A busy machine makes two jobs of a burst.
+  // On a busy machine a burst may become two jobs.
   const { statements, transactions } = await statementsDuring(inBursts(orders));
   const after = await flowOf(world.redis);
   const logged = linesWithOrder(lines);
@@ -254,7 +247,7 @@ test('20 orders, one by one', async () => {
   });
 }, 120_000);
 
-test('what 1,000 orders keep in Redis while no worker takes them', async () => {
+test('memory of 1,000 orders in Redis while no worker takes them', async () => {
   await worker?.stop();
   worker = undefined;
   const orders = 1_000;
@@ -262,7 +255,7 @@ test('what 1,000 orders keep in Redis while no worker takes them', async () => {
   const before = await bytesOf(world);
   for (let jobs = 1; jobs <= orders / BURST; jobs++) {
     expect(new Set(await order(BURST))).toEqual(new Set([200]));
-    // Else those of several turns would share a job, and more of them on a slower machine.
+    // Otherwise several turns would share a job, on a slow machine more of them.
     await eventually('its job waits', 10_000, async () => (await world.redis.llen(waiting)) === jobs);
   }
   const after = await bytesOf(world);
@@ -273,7 +266,7 @@ test('what 1,000 orders keep in Redis while no worker takes them', async () => {
   });
 }, 60_000);
 
-test('2,000 refusals of different buyers, once all is sold', async () => {
+test('2,000 refusals of different buyers after all is sold', async () => {
   const refusals = 2_000;
   const soldOut = await makeSale(world, { units: 1, perBuyerLimit: 2 });
   watch = await watchRedis(server.url);

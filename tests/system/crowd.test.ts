@@ -1,4 +1,4 @@
-/** The main scenario: a crowd orders few units from real processes, and the ledger has exactly those. */
+/** A crowd orders few units from real processes, and the ledger has exactly those. */
 import type { Sale } from '@flash-sale/core/domain/sale.ts';
 import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
 import type { ReserveDecision } from '@flash-sale/core/inventory/outcomes.ts';
@@ -63,7 +63,7 @@ test('[I2] control: without the inventory, orders beyond the stock are accepted,
   const sale = await makeSale(world, { units: 20 });
   const api = await startApi(world);
   const keys = world.keys.sale(sale.id);
-  // Read the stock, decide in the process, take a unit: here 40 orders read before the first one takes.
+  // Read the stock, decide here, take a unit: 40 orders read before the first one takes.
   let readers = 0;
   const { promise: crowded, resolve: admit } = Promise.withResolvers<void>();
   api.connections.inventory.reserve = async (_saleId, orders) => {

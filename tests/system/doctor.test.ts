@@ -1,4 +1,4 @@
-/** npm run doctor on real servers: suitable ones, and the same with one setting changed at a time. */
+/** npm run doctor on real servers: suitable ones, and ones with one wrong setting each. */
 import { chmodSync, mkdirSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';

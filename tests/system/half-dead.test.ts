@@ -1,4 +1,4 @@
-/** Servers and processes that hang: a frozen worker, a held row, ended backends, silent connections. */
+/** Servers and processes that hang: frozen worker, locked row, ended backends, silent Redis. */
 import { readEnvironment } from '@flash-sale/core/config/environment.ts';
 import { newOrderId } from '@flash-sale/core/domain/order.ts';
 import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
@@ -72,7 +72,8 @@ test.concurrent('a sale whose row is locked does not delay the orders of other s
   await holder.query('BEGIN');
   await holder.query('SELECT FROM sales WHERE id = $1 FOR UPDATE', [held.id]);
   for (const { id } of [held, held, free]) await putOrder(world, id);
-  // One job at a time, and production's bounds: a lock timeout puts a job back without using up an attempt.
+  // One job at a time, and production's bounds: a lock timeout puts a job back without using up an
+  // attempt.
   const { REQUEST_TIMEOUT_MS } = readEnvironment({ NODE_ENV: 'production', AUTH: 'header', ADMIN_TOKEN });
   await startWorkerHere(world, { WORKER_CONCURRENCY: 1, REQUEST_TIMEOUT_MS, ORPHAN_AGE_MS: 60_000 });
   await untilSold(world, free.id, 1, 12_000);

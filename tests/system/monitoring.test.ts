@@ -1,6 +1,6 @@
 /**
- * deploy/monitoring: promtool checks the alerts with figures that make them fire and figures that do not;
- * a real Prometheus evaluates alerts and dashboards while it scrapes processes and exporters of a sale.
+ * deploy/monitoring: promtool tests the alerts; a real Prometheus evaluates alerts and dashboards
+ * while it scrapes processes and exporters during a sale.
  */
 import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';

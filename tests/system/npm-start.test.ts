@@ -1,4 +1,4 @@
-/** `npm start`: the first order, killed processes, a second start, and a stop that leaves nothing behind. */
+/** `npm start`: first order, killed processes, second start, and a stop that leaves nothing. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';

@@ -1,4 +1,4 @@
-/** PostgreSQL refuses connections or is silent: orders up to the backlog limit are accepted and confirmed later. */
+/** PostgreSQL refuses or is silent: orders up to the backlog limit are confirmed later. */
 
 import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
 import { UNAVAILABLE_RETRY_MS } from '@flash-sale/worker/orders/consume-orders.ts';
@@ -16,8 +16,8 @@ const BUDGET_MS = 600;
 const BACKLOG = 300;
 const JOB_LOCK_MS = 1_000;
 /**
- * Long enough to see an attempt that is used up and a lock that is not renewed: three tries, each of which
- * waits for a connection and for a reply, and three locks.
+ * Long enough to see an attempt that is used up and a lock that is not renewed: three tries, each
+ * of which waits for a connection and for a reply, and three locks.
  */
 const UNAVAILABLE_MS = Math.max(3 * (2 * BUDGET_MS + UNAVAILABLE_RETRY_MS), 3 * JOB_LOCK_MS) + 500;
 

@@ -1,6 +1,6 @@
 /**
- * The proxy of the containers by its own file, in a real HAProxy: what it sends a second time where an API dies before it answers, and whose
- * address it believes. Behind it are two servers that count what arrives and close a connection at will: where exactly an API dies is the point.
+ * The containers' HAProxy file in a real HAProxy: what it retries if an API dies before it answers,
+ * and whose X-Forwarded-For it trusts. Behind it two servers count requests and close connections.
  */
 import { once } from 'node:events';
 import { Agent, createServer, type IncomingHttpHeaders, request, type Server } from 'node:http';
@@ -20,7 +20,7 @@ let haproxy: UnpackedProgram;
 let apis: Server[];
 let proxy: Balancer;
 let arrived: { port: number; headers: IncomingHttpHeaders }[];
-/** So many of the next requests are read and not answered. */
+/** This many of the next requests are read and not answered. */
 let lost: number;
 
 beforeAll(async () => {
@@ -55,7 +55,7 @@ async function startBefore(gateways: string): Promise<Balancer> {
   return startShippedProxy(haproxy, ports, behind, gateways);
 }
 
-/** Each on a connection of its own: on one that had an answer before, HAProxy closes it instead of saying 502. */
+/** Each on its own connection: on a reused one HAProxy closes the connection instead of a 502. */
 const send = (method: string, path: string, headers: Record<string, string> = {}): Promise<Response> =>
   fetch(`${proxy.url}${path}`, {
     method,
@@ -63,7 +63,7 @@ const send = (method: string, path: string, headers: Record<string, string> = {}
     ...(method === 'POST' ? { body: '{"delta":100}' } : {}),
   });
 
-test('HAProxy takes the file as it is', async () => {
+test('HAProxy accepts the file', async () => {
   const env = environmentOf(haproxy, { GATEWAY_ADDRESSES: '127.0.0.1 10.0.0.0/8' });
   const { exitCode, stderr } = await runCommand(haproxy.path, ['-c', '-f', SHIPPED_CONFIG], { env });
   expect([exitCode, stderr]).toEqual([0, expect.not.stringMatching(/WARNING|ALERT/)]);
@@ -71,11 +71,11 @@ test('HAProxy takes the file as it is', async () => {
 
 test.each([
   ['an order without a key', 'POST', ORDER, {}],
-  ["an operator's change of stock with a key, which that route does not know", 'POST', STOCK, KEY],
-  ['an operator’s pause with a key', 'POST', '/api/admin/sales/order/pause', KEY],
-  ['what only ends as an order does', 'POST', '/api/admin/api/flash-sales/tea/order', KEY],
+  ['a change of stock with a key, which that route ignores', 'POST', STOCK, KEY],
+  ['a pause with a key', 'POST', '/api/admin/sales/order/pause', KEY],
+  ['a path that only ends like an order', 'POST', '/api/admin/api/flash-sales/tea/order', KEY],
 ])(
-  '[trap 11] %s is sent once where its API dies, and nobody says that nothing was done',
+  '[trap 11] %s is sent once if its API dies, and the reply does not claim that nothing was done',
   async (_, method, path, headers) => {
     lost = 1;
     const reply = await send(method, path, headers);
@@ -90,7 +90,7 @@ test.each([
 test.each([
   ['an order with a key', 'POST', ORDER, KEY],
   ['a read', 'GET', '/api/flash-sales', {}],
-])('%s whose API dies goes to the other one, and is answered', async (_, method, path, headers) => {
+])('%s whose API dies is answered by the other API', async (_, method, path, headers) => {
   lost = 1;
   const reply = await send(method, path, headers);
   expect([reply.status, await reply.text()]).toEqual([200, 'done']);
@@ -98,7 +98,7 @@ test.each([
   expect(arrived).toHaveLength(2);
 });
 
-test('on a connection that had an answer before, the order without a key is not sent again either: the connection is closed', async () => {
+test('on a reused connection an order without a key is not retried: the connection is closed', async () => {
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });
   const post = () =>
     new Promise<number>((resolve, reject) => {
@@ -117,7 +117,7 @@ test('on a connection that had an answer before, the order without a key is not 
   }
 });
 
-test('[trap 30] an address that a client made up is replaced; what a gateway that is named says stays', async () => {
+test('[trap 30] a forged X-Forwarded-For is replaced; the header of a listed gateway is kept', async () => {
   await send('GET', ORDER, { 'x-forwarded-for': '203.0.113.9' });
   const behindGateway = await startBefore('127.0.0.1 10.0.0.0/8');
   try {

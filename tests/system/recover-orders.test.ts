@@ -1,4 +1,4 @@
-/** npm run recover:orders: orders that Redis lost are found in the API's log and end under their ids. */
+/** npm run recover:orders: orders that Redis lost are found in the API's log and end. */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { readEnvironment } from '@flash-sale/core/config/environment.ts';

@@ -1,4 +1,4 @@
-/** During a sale Redis restarts, is restored from an older file, fails over to a lagging replica, or is emptied. */
+/** During a sale Redis restarts, is restored, fails over to a lagging replica, or is emptied. */
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-/** A sale loses its machines, is restored on empty ones by the documented commands, and sells out. */
+/** A sale loses its machines, is restored by the documented commands, and sells out. */
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -17,15 +17,15 @@ import { type ServiceProcess, startProcess } from '../support/running-system.ts'
 import { eventually } from '../support/world.ts';
 
 const SALE_ID = 'drill';
-/** At this rate the sale outlasts the backup on a busy machine by seconds, so that something is left to lose. */
+/** At this rate the sale outlasts the backup on a busy machine, so that something can be lost. */
 const UNITS = 600;
 const ORDERS_PER_SECOND = 75;
-/** Orders that are confirmed when the backup begins, and that are accepted between its end and the loss. */
+/** Orders confirmed when the backup begins; orders accepted between its end and the loss. */
 const BEFORE_BACKUP = 60;
 const AFTER_BACKUP = 50;
 /** Units that the operator adds after the backup: the restored ledger does not have them. */
 const ADDED = 60;
-/** Milliseconds for which the worker is frozen before the loss, so that some orders are in Redis only. */
+/** Milliseconds for which the worker is frozen before the loss: some orders are in Redis only. */
 const BEHIND_MS = 300;
 
 interface Place {

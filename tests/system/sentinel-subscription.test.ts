@@ -1,6 +1,6 @@
 /**
- * The subscription to a sentinel, over TLS with a CA of our own. The sentinel gets another master by hand, so that only the subscription can
- * close the connection: no server dies, and none is demoted.
+ * The subscription to a sentinel, over TLS with our own CA. The sentinel gets another master by hand,
+ * so that only the subscription can move the connection: no server dies, and none is demoted.
  */
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -31,7 +31,7 @@ let sentinels: WithTls[];
 let connection: RedisConnection | undefined;
 
 beforeEach(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'flash-sale-ears-'));
+  folder = mkdtempSync(join(tmpdir(), 'flash-sale-sentinel-'));
   makeCertificates(folder, ['ours']);
   servers = await Promise.all(['old', 'new'].map(startServer));
   sentinels = [];
@@ -80,56 +80,56 @@ async function connect(): Promise<Redis> {
   const hosts = sentinels.map(({ tlsPort }) => `localhost:${tlsPort}`).join(',');
   const query = `sentinel_password=${SENTINEL_PASSWORD}&ca_file=${join(folder, 'ours.pem')}`;
   const url = `rediss+sentinel://default:of-both@${hosts}/${MASTER}/0?${query}`;
-  const log = createLogger('ears', 'info', join(folder, 'ears.log'));
-  connection = connectForWork({ url, name: 'ears', log });
+  const log = createLogger('test', 'info', join(folder, 'test.log'));
+  connection = connectForWork({ url, name: 'test', log });
   await connection.connect();
   return connection.redis as Redis;
 }
 
-/** Without a word to those who listen: as if it had told it while nobody was there. */
-async function nameTheOther(client: Redis): Promise<void> {
+/** Without a message to subscribers: as if it was sent while none was connected. */
+async function changeMaster(client: Redis): Promise<void> {
   await client.call('SENTINEL', 'REMOVE', MASTER);
   await client.call('SENTINEL', 'MONITOR', MASTER, 'localhost', String(servers[1]?.port), '1');
 }
 
-const listeners = async ({ client }: { client: Redis }): Promise<number> =>
+const subscribers = async ({ client }: { client: Redis }): Promise<number> =>
   String(await client.client('LIST', 'TYPE', 'PUBSUB'))
     .split('\n')
     .filter(Boolean).length;
 
-test('a subscription trusts ca_file; after it reconnects, it notices a change that it missed, and the connection goes to the new master', async () => {
+test('a subscription trusts ca_file; when it reconnects, it notices a missed change and moves to the new master', async () => {
   const sentinel = await startTlsSentinel();
   const redis = await connect();
   expect(endpointOf(redis).port).toBe(servers[0]?.port);
-  await eventually('the ear listens', 10_000, async () => (await listeners(sentinel)) === 1);
-  await nameTheOther(sentinel.client);
+  await eventually('it is subscribed', 10_000, async () => (await subscribers(sentinel)) === 1);
+  await changeMaster(sentinel.client);
   expect(endpointOf(redis).port).toBe(servers[0]?.port);
   await sentinel.client.client('KILL', 'TYPE', 'PUBSUB');
-  await eventually('it leads to the other one', 10_000, () => endpointOf(redis).port === servers[1]?.port);
+  await eventually('it is connected to the new master', 10_000, () => endpointOf(redis).port === servers[1]?.port);
   expect(await redis.ping()).toBe('PONG');
 }, 60_000);
 
-test('a sentinel that cannot be subscribed to is logged once, and again when it can', async () => {
+test('a failed subscription is logged once, and once more when it works again', async () => {
   await startTlsSentinel();
   const second = await startTlsSentinel();
   await connect();
-  await eventually('both ears listen', 10_000, async () => (await listeners(second)) === 1);
+  await eventually('both are subscribed', 10_000, async () => (await subscribers(second)) === 1);
   second.client.disconnect();
   await second.kept.stop();
   let tries = 0;
-  const deaf = createServer((socket) => {
+  const closing = createServer((socket) => {
     tries++;
     socket.destroy();
   }).listen(second.tlsPort, '127.0.0.1');
-  await once(deaf, 'listening');
+  await once(closing, 'listening');
   const said = (words: string) =>
-    readFileSync(join(folder, 'ears.log'), 'utf8')
+    readFileSync(join(folder, 'test.log'), 'utf8')
       .split('\n')
       .filter((line) => line.includes(words));
   await eventually('it was tried three times', 15_000, () => tries >= 3);
   expect(said('cannot subscribe to a sentinel')).toEqual([expect.stringContaining(`localhost:${second.tlsPort}: `)]);
-  deaf.close();
-  await once(deaf, 'close');
+  closing.close();
+  await once(closing, 'close');
   await startTlsSentinel(second.tlsPort);
-  await eventually('it is listened to again', 15_000, () => said('subscribed to the sentinel again').length === 1);
+  await eventually('it is subscribed again', 15_000, () => said('subscribed to the sentinel again').length === 1);
 }, 60_000);

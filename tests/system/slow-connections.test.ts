@@ -1,4 +1,4 @@
-/** Connections that send slowly, too much or nothing: each is bounded, and other buyers are served. */
+/** Connections that send slowly, too much or nothing are bounded; other buyers are served. */
 import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
@@ -26,7 +26,7 @@ interface Connection {
   cutAfterMs: number | null;
 }
 
-/** A client that never closes its half. It sends `drip` every 100 ms, also after the API has closed its half. */
+/** A client that never closes its half. It sends `drip` every 100 ms, even after the API closed. */
 function openSlow(port: number, text: string, drip: string): Connection {
   const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
   const connection: Connection = { socket, said: '', cutAfterMs: null };

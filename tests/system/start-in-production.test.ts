@@ -1,4 +1,4 @@
-/** In production a process checks itself at its start: it logs each fault and refuses weak secrets. */
+/** In production a process checks itself at its start, logs faults and refuses weak secrets. */
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { expect, vi } from 'vitest';

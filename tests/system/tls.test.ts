@@ -1,4 +1,4 @@
-/** TLS to Redis and PostgreSQL, with a CA of one's own: the right one works, a wrong one and another name are refused in a clear sentence. */
+/** TLS to Redis and PostgreSQL with our own CA: a wrong CA and a wrong name get a clear message. */
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -8,12 +8,12 @@ import { checkPostgres } from '@flash-sale/core/ledger/check-postgres.ts';
 import { migrateLedger } from '@flash-sale/core/ledger/migrate.ts';
 import { checkRedis } from '@flash-sale/core/runtime/redis/check-redis.ts';
 import { startPrivatePostgres } from '@flash-sale/launcher/private-postgres.ts';
-import { startPrivateRedis } from '@flash-sale/launcher/private-redis.ts';
 import type { PrivateServer } from '@flash-sale/launcher/private-server.ts';
 import { checkFacts, readFacts } from '@flash-sale/ops/doctor/examine.ts';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { makeCertificates, tlsConfig } from '../support/certificates.ts';
+import { startOwnRedis } from '../support/fixtures.ts';
 import { freePort } from '../support/free-port.ts';
 import { startProcess } from '../support/running-system.ts';
 import { eventually, testServers } from '../support/world.ts';
@@ -33,9 +33,8 @@ beforeAll(async () => {
   mkdirSync(ofRedis);
   mkdirSync(ofPostgres);
   const config = tlsConfig(folder, 'ours', tlsPort);
-  const distFolder = process.env.TEST_REDIS_DIST;
   [redis, postgres] = await Promise.all([
-    startPrivateRedis({ folder: ofRedis, config, ...(distFolder ? { distFolder } : {}) }),
+    startOwnRedis(ofRedis, config),
     startPrivatePostgres({ folder: ofPostgres, durable: false }),
   ]);
   await turnOnTls(join(ofPostgres, 'postgres', 'cluster'));
@@ -45,7 +44,6 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-/** PostgreSQL reads them again as it is told to. */
 async function turnOnTls(cluster: string): Promise<void> {
   const { uid, gid } = statSync(cluster);
   for (const name of ['server.key', 'server.pem']) {
@@ -60,7 +58,7 @@ async function turnOnTls(cluster: string): Promise<void> {
   await client.query('ALTER SYSTEM SET ssl = on');
   await client.query('SELECT pg_reload_conf()');
   await client.end();
-  await eventually('it speaks TLS', 10_000, () =>
+  await eventually('it uses TLS', 10_000, () =>
     checkPostgres(toPostgres('ours')).then(
       () => true,
       () => false,
@@ -83,22 +81,21 @@ function toPostgres(ca: string | null, host = 'localhost'): string {
 
 const sentenceOf = (check: Promise<unknown>): Promise<string> =>
   check.then(
-    () => 'it was believed',
+    () => 'it was accepted',
     (error: Error) => error.message,
   );
 
 test.each([
   ['a CA that did not sign it', 'another', 'localhost', /from an unknown authority .* Name the CA's file/],
-  ['no CA of one’s own', null, 'localhost', /from an unknown authority/],
-  ['another name', 'ours', '127.0.0.1', /for another name .* Connect by the certificate's name/],
+  ['no CA', null, 'localhost', /from an unknown authority/],
+  ['a wrong name', 'ours', '127.0.0.1', /for another name .* Connect by the certificate's name/],
   [
-    'a file that is not there',
+    'a missing file',
     'missing',
     'localhost',
     /cannot be (read|used) \(ENOENT.*(Name a file|must name|must be readable)/,
   ],
-])('%s: neither server is believed, and it is said what to do', async (_what, ca, host, sentence) => {
-  // Both are listened to from the start: the second may be over before the first.
+])('%s: neither server is accepted, and the message says what to do', async (_what, ca, host, sentence) => {
   const checks = [checkRedis(toRedis(ca, host)), checkPostgres(toPostgres(ca, host))].map(sentenceOf);
   for (const said of await Promise.all(checks)) {
     expect(said).toMatch(sentence);
@@ -106,24 +103,20 @@ test.each([
   }
 });
 
-test('TLS to a port that does not speak it is said so', async () => {
+test('TLS to a port without TLS gets a message', async () => {
   const plain = toRedis('ours').replace(`:${tlsPort}/`, `:${redis.port}/`);
   expect(await sentenceOf(checkRedis(plain))).toMatch(/No Redis answers .* write redis:\/\/ if it does not use TLS/);
   const ofPlain = `${testServers().databaseUrl}?sslmode=verify-full`;
   expect(await sentenceOf(checkPostgres(ofPlain))).toMatch(/does not speak TLS at this port .* take sslmode out/);
 });
 
-test('API and worker run on both, and the doctor finds TLS', async () => {
+test('API and worker use both, and the doctor finds TLS', async () => {
   const [redisUrl, databaseUrl] = [toRedis('ours'), toPostgres('ours')];
   await migrateLedger(databaseUrl);
   const world = { redisUrl, databaseUrl, prefix: 'tls' };
-  const port = await freePort();
-  const [api, worker] = await Promise.all([
-    startProcess(world, 'api', { PORT: String(port) }),
-    startProcess(world, 'worker'),
-  ]);
+  const [api, worker] = await Promise.all([startProcess(world, 'api'), startProcess(world, 'worker')]);
   try {
-    await eventually('all parts answer', 15_000, async () => (await fetch(`http://127.0.0.1:${port}/health`)).ok);
+    await eventually('all servers answer', 15_000, async () => (await fetch(`${api.url}/health`)).ok);
     const found = async (url: string): Promise<string[]> => {
       const settings = readEnvironment({ REDIS_URL: redisUrl, DATABASE_URL: url });
       const facts = await readFacts({ settings, folders: [], timeoutMs: 10_000, roundTrips: 1 });

@@ -1,4 +1,4 @@
-/** One trace per order, from real processes, as a collector receives it; tracing never fails an order. */
+/** One trace per order, from real processes to a collector; tracing never fails an order. */
 import { once } from 'node:events';
 import { type AddressInfo, createServer } from 'node:net';
 import { newOrderId } from '@flash-sale/core/domain/order.ts';
@@ -23,7 +23,7 @@ const STEPS = [ROUTE, 'reserve', 'enqueue', 'confirm job', "the ledger's transac
 /** Two processes read the clock in whole milliseconds. */
 const CLOCK_MS = 1;
 
-/** Reports each loaded OpenTelemetry module on stderr, except the interfaces, which prom-client needs. */
+/** Reports OpenTelemetry modules on stderr, except the interfaces, which prom-client needs. */
 const REPORT_MODULES = `--import=data:text/javascript,${encodeURIComponent(`
 import { registerHooks } from 'node:module';
 registerHooks({
