@@ -107,7 +107,7 @@ export async function sellThrough(options: Options): Promise<SaleEnd> {
       connections: CONNECTIONS,
       ordersPerSecond: units / SALE_LASTS_S,
       retry: PASSING,
-      retryMs: 20,
+      retryMs: 100,
     });
     const sold = async () =>
       (await world.pool.query<{ sold: number }>('SELECT sold FROM sales WHERE id = $1', [sale.id])).rows[0]?.sold ?? 0;

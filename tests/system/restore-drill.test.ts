@@ -143,7 +143,8 @@ async function drill(machines: Machines, lost: 'everything' | 'ledger'): Promise
     saleId: SALE_ID,
     ordersPerSecond: ORDERS_PER_SECOND,
     retry: PASSING,
-    retryMs: 100,
+    connections: 20,
+    retryMs: 200,
   });
 
   await eventually('a part is sold', 60_000, async () => (await statusesOf(before)).size >= BEFORE_BACKUP);
