@@ -54,11 +54,11 @@ class Machines {
   }
 
   async services(place: Place, port: number): Promise<{ worker: ServiceProcess; api: ServiceProcess }> {
-    const workerLog = join(this.folder, 'worker-logs', 'worker-1.log');
-    return {
-      worker: await this.#keep(startProcess(place, 'worker', { LOG_FILE: workerLog })),
-      api: await this.#keep(startProcess(place, 'api', { PORT: String(port), LOG_FILE: join(this.logs, 'api-1.log') })),
-    };
+    const logOf = (name: 'api' | 'worker') => join(name === 'api' ? this.logs : this.folder, `${name}-1.log`);
+    const start = (name: 'api' | 'worker') =>
+      this.#keep(startProcess(place, name, { PORT: String(port), LOG_FILE: logOf(name) }));
+    const [worker, api] = await Promise.all([start('worker'), start('api')]);
+    return { worker, api };
   }
 
   async lose(servers: Record<string, PrivateServer>): Promise<void> {
