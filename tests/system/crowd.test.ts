@@ -147,11 +147,16 @@ test('[trap 7] API and worker restart under load: stock is not set again, and or
   const sale = await makeSale(world, { units: 100_000 });
   const settings = { PORT: String(await freePort()), ORPHAN_AGE_MS: '3600000' };
   const start = () => Promise.all([startProcess(world, 'api', settings), startProcess(world, 'worker', settings)]);
-  let [api, worker] = await start();
+  const [api, worker] = await start();
   const crowd = startCrowd({ urls: [api.url], saleId: sale.id, connections: 20, ordersPerSecond: 300 });
+  const untilAccepted = (count: number) =>
+    eventually(`${count} orders are accepted`, 20_000, () => crowd.accepted.size >= count);
+  await untilAccepted(100);
   // On SIGTERM every started request is answered, and every accepted order is enqueued.
   expect(await Promise.all([api.stop(), worker.stop()])).toEqual([0, 0]);
-  [api, worker] = await start();
+  const before = crowd.accepted.size;
+  await start();
+  await untilAccepted(before + 100);
   await crowd.stop();
   expect(crowd.replies.filter((reply) => reply.status >= 500)).toEqual([]);
   await expectConserved(world, sale, crowd.replies, 10_000);

@@ -197,9 +197,9 @@ test.concurrent('a port in use or a misspelled setting: a message and an exit co
 test.concurrent('[trap 32] no Redis at the address, an old one, one that evicts: a message and an exit code', async ({
   here,
 }) => {
-  const nobody = here.npmStart({ REDIS_URL: 'redis://127.0.0.1:9' });
-  expect(await nobody.exit).not.toBe(0);
-  expect(nobody.output()).toContain('No Redis answers at redis://127.0.0.1:9');
+  const withoutRedis = here.npmStart({ REDIS_URL: 'redis://127.0.0.1:9' });
+  expect(await withoutRedis.exit).not.toBe(0);
+  expect(withoutRedis.output()).toContain('No Redis answers at redis://127.0.0.1:9');
   for (const [info, sentence] of [
     ['redis_version:6.2.14\r\nmaxmemory_policy:noeviction\r\n', 'Redis 6.2.14 is too old'],
     ['redis_version:7.4.0\r\nmaxmemory_policy:allkeys-lru\r\n', 'maxmemory-policy allkeys-lru'],
