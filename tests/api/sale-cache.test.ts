@@ -218,16 +218,16 @@ test('an inventory that takes a second to answer is in Age, so that a CDN adds n
 test('300 reads of a sale and of the list cost a few commands of Redis, and are a few responses', async () => {
   const sale = await makeSale(world);
   const [list, page] = pathsOf(sale.id);
-  await Promise.all([look(page), look(list)]);
   const sent = vi.spyOn(Redis.prototype, 'sendCommand');
+  await Promise.all([look(page), look(list)]);
+  expect(sent.mock.calls.length).toBeGreaterThan(0);
   const startedAt = Date.now();
   const looks = await times(300, (i) => look(i % 2 ? list : page));
-  const periods = Math.ceil((Date.now() - startedAt) / 400) + 1;
+  const periods = Math.ceil((Date.now() - startedAt) / 400) + 2;
   const commands = sent.mock.calls.length;
   expect(looks.every(({ status }) => status === 200)).toBe(true);
   // Each period: the catalogue and the numbers of each current sale, once; a few responses.
   const current = (await api.connections.catalogueCache.read())?.sales.length ?? 0;
-  expect(commands).toBeGreaterThan(0);
   expect(commands).toBeLessThanOrEqual(periods * (4 + current));
   expect(new Set(looks.map(({ headers }) => headers.etag)).size).toBeLessThanOrEqual(periods * 4);
 });
