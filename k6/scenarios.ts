@@ -27,7 +27,7 @@ const seconds = Number(__ENV.DURATION_S || chosen.seconds);
 const orders = Number(__ENV.ORDERS || chosen.orders || 0);
 const baseUrl = __ENV.BASE_URL || 'http://127.0.0.1:5001';
 
-/** Codes of a healthy sale; other lawful refusals count as OTHER. k6 needs counters declared. */
+/** Codes of a healthy sale; other expected refusals count as OTHER. k6 needs counters declared. */
 const REFUSALS = [
   'SOLD_OUT',
   'BUYER_LIMIT',
@@ -39,7 +39,7 @@ const REFUSALS = [
 const refused = new Map(REFUSALS.map((code) => [code, new Counter(`refused_${code}`)]));
 const accepted = new Counter('accepted');
 /** Replies other than 200 with an order, and 400 or 429 with a code (429 with Retry-After). */
-const unlawful = new Counter('unlawful');
+const unexpected = new Counter('unexpected');
 
 export const options = {
   scenarios: {
@@ -50,7 +50,7 @@ export const options = {
   },
   summaryTrendStats: ['med', 'p(95)', 'p(99)', 'max'],
   thresholds: {
-    unlawful: ['count==0'],
+    unexpected: ['count==0'],
     'http_req_duration{name:order}': [`p(95)<${chosen.p95Ms}`],
     ...(orders ? { iterations: [`count==${orders}`] } : {}),
   },
@@ -86,7 +86,7 @@ export default function placeOrder({ saleId, run }: { saleId: string; run: strin
   if (reply.status === 200 && body.includes('"order_id"')) accepted.add(1);
   else if (code && (reply.status === 400 || (reply.status === 429 && reply.headers['Retry-After'])))
     (refused.get(code) ?? refused.get('OTHER'))?.add(1);
-  else unlawful.add(1);
+  else unexpected.add(1);
 }
 
 interface Summary {
@@ -105,8 +105,8 @@ export function handleSummary({ metrics, state }: Summary): Record<string, strin
     refused: Object.fromEntries(
       REFUSALS.flatMap((code) => (count(`refused_${code}`) > 0 ? [[code, count(`refused_${code}`)]] : [])),
     ),
-    unlawful: count('unlawful'),
-    // k6 lets every order end; one without a reply counts as unlawful.
+    unexpected: count('unexpected'),
+    // k6 lets every order end; one without a reply counts as unexpected.
     unanswered: 0,
     latencyMs: { p50: latency.med, p95: latency['p(95)'], p99: latency['p(99)'], max: latency.max },
     failures: Object.entries(metrics).flatMap(([metric, { thresholds = {} }]) =>

@@ -20,8 +20,8 @@ import { root, say } from './command.ts';
 const VITEST_STOPS_WITHIN_MS = 5_000;
 
 const folder = ownFolder(mkdtempSync(join(tmpdir(), 'flash-sale-test-')));
-// As root, PostgreSQL runs under another account, which needs access; the secrets have a private
-// folder.
+// If the tests run as root, PostgreSQL runs under another account, which needs access. Secrets are in
+// a private folder.
 chmodSync(folder, 0o711);
 const stopping = new AbortController();
 const servers: PrivateServer[] = [];
@@ -47,7 +47,7 @@ try {
   counts = { passed, failed };
   if (vitestCode !== 0 && counts.failed === 0 && counts.passed > 0) {
     process.stderr.write(
-      'No test failed, but a file could not be loaded or an error was raised outside of the tests (see above): it counts as failed.\n',
+      'No test failed, but a file could not be loaded or an error was raised outside of the tests (see above). The run counts as failed.\n',
     );
     counts = { ...counts, failed: 1 };
   }
@@ -75,7 +75,7 @@ async function serversFor(given: NodeJS.ProcessEnv): Promise<NodeJS.ProcessEnv> 
     given.REDIS_URL || start(startPrivateRedis({ ...options, distFolder, config: ['databases 64'] })),
     given.DATABASE_URL || start(startPrivatePostgres({ ...options, durable: false })),
   ];
-  // Both, so that every server that was started is stopped.
+  // Wait for both, so that every server that was started is stopped.
   await Promise.allSettled(starting);
   stopping.signal.throwIfAborted();
   const [redisUrl, databaseUrl] = await Promise.all(starting);
@@ -84,7 +84,7 @@ async function serversFor(given: NodeJS.ProcessEnv): Promise<NodeJS.ProcessEnv> 
   return { ...env, TEST_REDIS_URL: redisUrl, TEST_DATABASE_URL: databaseUrl, TEST_REDIS_DIST: distFolder };
 }
 
-/** @returns its exit code */
+/** @returns the exit code of vitest */
 async function runVitest(report: string, env: NodeJS.ProcessEnv): Promise<number> {
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
   const args = [join(root, 'node_modules', 'vitest', 'vitest.mjs'), 'run', ...reporters, ...process.argv.slice(2)];

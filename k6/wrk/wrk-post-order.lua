@@ -20,7 +20,7 @@ end
 
 function init()
   asked = 0
-  unlawful = 0
+  unexpected = 0
   by_status = {}
   by_code = {}
   path = wrk.path
@@ -40,7 +40,7 @@ function response(status, headers, body)
   if status == 200 then return end
   local code = body:match('"code":"([A-Z_]+)"') or 'no_code'
   by_code[code] = (by_code[code] or 0) + 1
-  if code == 'no_code' or (status ~= 400 and status ~= 429) then unlawful = unlawful + 1 end
+  if code == 'no_code' or (status ~= 400 and status ~= 429) then unexpected = unexpected + 1 end
 end
 
 local function add(sums, counts)
@@ -59,13 +59,13 @@ function done(summary, latency)
     add(statuses, thread:get('by_status'))
     add(codes, thread:get('by_code'))
     total = total + thread:get('asked')
-    bad = bad + thread:get('unlawful')
+    bad = bad + thread:get('unexpected')
   end
   for _, count in pairs(statuses) do answered = answered + count end
   local errors = summary.errors
   -- One line, for programs as well: latencies in milliseconds. See Crowd in scripts/load/crowd.ts.
   print(string.format(
-    'result: {"seconds":%.3f,"requests":%d,"accepted":%d,"refused":%s,"unlawful":%d,"unanswered":%d,"broken":%d,' ..
+    'result: {"seconds":%.3f,"requests":%d,"accepted":%d,"refused":%s,"unexpected":%d,"unanswered":%d,"broken":%d,' ..
       '"latencyMs":{"p50":%.3f,"p95":%.3f,"p99":%.3f,"max":%.3f}}',
     summary.duration / 1e6, answered, statuses[200] or 0, json_counts(codes), bad, total - answered,
     errors.connect + errors.read + errors.write,

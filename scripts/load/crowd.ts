@@ -22,7 +22,7 @@ export interface Crowd {
   /** Replies by code. */
   readonly refused: Readonly<Record<string, number>>;
   /** Replies that are neither 200 nor a 400 or 429 with a code. */
-  readonly unlawful: number;
+  readonly unexpected: number;
   /** Orders without a reply: each may hold a unit. */
   readonly unanswered: number;
   readonly latencyMs: { readonly p50: number; readonly p95: number; readonly p99: number; readonly max: number };

@@ -73,12 +73,12 @@ export function checkSale(before: SaleNumbers, after: SaleNumbers, crowd: Crowd)
   const confirmed = after.ledger.sold - before.ledger.sold;
   const cutOff = taken - crowd.accepted;
   return [
-    { what: 'every reply was 200, or 400 or 429 with a code', holds: crowd.unlawful === 0 },
+    { what: 'every reply was a 200, or a 400 or 429 with a code', holds: crowd.unexpected === 0 },
     {
-      what: `units taken (${taken}) = accepted (${crowd.accepted}) + those among ${crowd.unanswered} unanswered`,
+      what: `units taken (${taken}) = accepted (${crowd.accepted}) + at most ${crowd.unanswered} unanswered`,
       holds: cutOff >= 0 && cutOff <= crowd.unanswered,
     },
-    { what: `the ledger confirmed as many (${confirmed})`, holds: confirmed === taken },
+    { what: `units confirmed in the ledger (${confirmed}) = units taken`, holds: confirmed === taken },
     { what: 'no unit is still reserved', holds: after.reserved === 0 },
     {
       what: 'available + reserved + sold = allotment',
@@ -86,8 +86,8 @@ export function checkSale(before: SaleNumbers, after: SaleNumbers, crowd: Crowd)
     },
     { what: 'available is not below 0', holds: after.available >= 0 },
     { what: 'the ledger sold no more than the allotment', holds: after.ledger.sold <= after.ledger.allotment },
-    { what: 'units were sold, if there were any', holds: taken > 0 || before.available === 0 },
-    { what: '"sold out" was said only with no unit left', holds: !crowd.refused.SOLD_OUT || after.available === 0 },
+    { what: 'units were sold, if any were available', holds: taken > 0 || before.available === 0 },
+    { what: 'SOLD_OUT was answered only if no unit is left', holds: !crowd.refused.SOLD_OUT || after.available === 0 },
     ...crowd.failures.map((failure) => ({ what: failure, holds: false })),
   ];
 }

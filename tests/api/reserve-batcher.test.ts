@@ -40,7 +40,7 @@ function recorded(granted: number) {
   return { batcher, calls, asked, returned, failWith: (error: Error) => (failNext = error) };
 }
 
-test('orders of one turn share one call for each sale, in the order of their arrival', async () => {
+test('orders of one turn share one call per sale, in order of arrival', async () => {
   const { batcher, calls, asked } = recorded(100);
   await Promise.all([
     batcher.reserve('a', request('1')),
@@ -86,9 +86,9 @@ test('a fault of one sale fails only the orders of that sale', async () => {
   expect(bad).toMatchObject({ status: 'rejected', reason: { message: 'broken' } });
 });
 
-test('a fault of the window fails every order of the turn', async () => {
+test('a fault of the global rate limiter fails every order of the turn', async () => {
   const { batcher, calls, failWith } = recorded(10);
-  failWith(new Error('away'));
+  failWith(new Error('unavailable'));
   const all = await Promise.allSettled([batcher.reserve('a', request('1')), batcher.reserve('b', request('2'))]);
   for (const one of all) expect((one as PromiseRejectedResult).reason).toBeInstanceOf(NothingReservedError);
   expect(calls).toEqual([]);

@@ -1,4 +1,4 @@
-/** The plan of faults and its random numbers: the same for a seed, and enough of each kind. */
+/** Fault plans are reproducible from their seed and have enough faults of each kind. */
 import { CONSTANTS } from '@flash-sale/core/config/settings.ts';
 import { expect, test } from 'vitest';
 import { planFaults, USUAL_KINDS } from './faults.ts';
@@ -7,7 +7,7 @@ import { freshSeed, Random } from './seeded-random.ts';
 const plan = (seed: string, minutes: number) =>
   planFaults({ random: new Random(seed), totalMs: minutes * 60_000, apis: 2, workers: 2, kinds: USUAL_KINDS });
 
-test('the same seed makes the same numbers, whatever was drawn beside', () => {
+test('the numbers of a fork depend only on the seed and its name, not on what else was drawn', () => {
   const [one, other] = [new Random('seed'), new Random('seed')];
   for (let i = 0; i < 100; i++) other.next();
   const draws = (random: Random) => Array.from({ length: 5 }, () => random.integer(0, 1e9));
@@ -16,12 +16,12 @@ test('the same seed makes the same numbers, whatever was drawn beside', () => {
   expect(draws(new Random('a'))).not.toEqual(draws(new Random('b')));
 });
 
-test('the same seed makes the same plan, another one another', () => {
+test('the same seed gives the same plan, another seed a different one', () => {
   expect(plan('seed', 2)).toEqual(plan('seed', 2));
   expect(plan('seed', 2)).not.toEqual(plan('other', 2));
 });
 
-test('ten minutes have far more than a hundred kills, a third of a minute has two of each kind at least', () => {
+test('ten minutes have more than 120 kills, and 18 seconds have at least two faults of each kind', () => {
   for (const seed of ['a', 'b', freshSeed()]) {
     expect(plan(seed, 10).faults.filter((fault) => fault.kind === 'kill').length).toBeGreaterThan(120);
     const kinds = Map.groupBy(plan(seed, 0.3).faults, (fault) => fault.kind);
@@ -29,7 +29,7 @@ test('ten minutes have far more than a hundred kills, a third of a minute has tw
   }
 });
 
-test('long runs have stops past every lock, lease and socket timeout; short ones have short stops', () => {
+test('only long runs have stops that outlast every lock, lease and socket timeout', () => {
   const stops = (seed: string, minutes: number): number[] =>
     plan(seed, minutes).faults.flatMap(({ kind, lastsMs }) => (kind === 'stop' ? [lastsMs] : []));
   for (const seed of ['a', 'b', freshSeed()]) {
@@ -39,7 +39,7 @@ test('long runs have stops past every lock, lease and socket timeout; short ones
   }
 });
 
-test('a calm has no faults, and no fault lasts into it', () => {
+test('every fault begins and ends within a storm, so that calms have none', () => {
   const { storms, faults } = plan('seed', 5);
   expect(storms.length).toBeGreaterThan(3);
   for (const { at, lastsMs } of faults) {

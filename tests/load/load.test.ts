@@ -70,7 +70,7 @@ test('an API that answers without a code, and sells nothing, fails the run', asy
   const { code, output } = await load(url, 'k6', `${standIn}:${process.env.PATH}`);
   server.close();
   expect(output).toMatch(/FAILED +every reply was 200/);
-  expect(output).toMatch(/FAILED +unlawful: not count==0/);
+  expect(output).toMatch(/FAILED +unexpected: not count==0/);
   expect(output).toMatch(/FAILED +units were sold/);
   expect(code).toBe(1);
 }, 60_000);
@@ -82,7 +82,7 @@ const crowd: Crowd = {
   requests: 12,
   accepted: 5,
   refused: { SOLD_OUT: 7 },
-  unlawful: 0,
+  unexpected: 0,
   unanswered: 0,
   latencyMs: { p50: 1, p95: 1, p99: 1, max: 1 },
   failures: [],

@@ -11,7 +11,7 @@ const script = readFileSync(join(root, 'k6', 'wrk', 'wrk-post-order.lua'), 'utf8
 
 /** Redis lets no script set a global; so what the script and wrk share are locals around it. */
 const played = `
-  local setup, init, request, response, done, asked, unlawful, by_status, by_code, path, run_id, thread_number
+  local setup, init, request, response, done, asked, unexpected, by_status, by_code, path, run_id, thread_number
   local shared = {}
   local printed = ''
   local print = function(text) printed = text end
@@ -20,7 +20,7 @@ const played = `
   ${script}
   local thread = { set = function(_, name, value) shared[name] = value end }
   thread.get = function(_, name)
-    return ({ asked = asked, unlawful = unlawful, by_status = by_status, by_code = by_code })[name]
+    return ({ asked = asked, unexpected = unexpected, by_status = by_status, by_code = by_code })[name]
   end
   setup(thread)
   thread_number, run_id = shared.thread_number, shared.run_id
@@ -46,7 +46,7 @@ test("the result line has every reply, and what was cut off; every order is anot
       requests: 4,
       accepted: 1,
       refused: { SOLD_OUT: 1, INTERNAL: 1, no_code: 1 },
-      unlawful: 2,
+      unexpected: 2,
       unanswered: 1,
       broken: 2,
       latencyMs: { p50: 0.5, p95: 0.95, p99: 0.99, max: 9 },

@@ -1,7 +1,7 @@
 /**
- * The scripts of lua/ against models of what the docs promise, in random sequences of commands. A
- * failure prints seed, path and the shortest sequence that shows it; `{ seed, path }` beside
- * `numRuns` runs it again. Time is part of the sequence.
+ * Random sequences of commands run against the scripts of lua/ and against models of what the docs
+ * promise; both must agree. The commands also move the clock. A failure prints seed, path and the
+ * shortest sequence that shows it; to repeat it, add `{ seed, path }` next to `numRuns`.
  */
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
@@ -13,26 +13,26 @@ import { createWindowUnderTest, windowProperty } from './window-commands.ts';
 
 const world = useWorld();
 
-/** Runs sequences in lanes at a time, on one connection: while one waits for Redis, others work. */
+/** Concurrent lanes share one connection: while one waits for Redis, others compute. */
 async function runLanes<Drawn>(
   sequences: number,
   lanes: number,
   propertyOf: (lane: number) => fc.IAsyncProperty<Drawn>,
 ): Promise<void> {
   const run = (lane: number) => fc.assert(propertyOf(lane), { numRuns: sequences / lanes });
-  // All of them end before the connection does.
+  // Every lane must end before the connection is closed.
   const ended = await Promise.allSettled(Array.from({ length: lanes }, (_, lane) => run(lane)));
   for (const lane of ended) if (lane.status === 'rejected') throw lane.reason;
-  // All that the scripts wrote was among the keys that were read and removed.
+  // Each run removes the keys that it knows: the scripts wrote to no other.
   expect(await world.redis.keys(`${world.prefix}:*`)).toEqual([]);
 }
 
-test('[I1] [I2] [I4] [I5] [I6] [I7] [I8] [I11] 3,000 random sequences do to Redis what the model says', async () => {
+test('[I1] [I2] [I4] [I5] [I6] [I7] [I8] [I11] 3,000 random sequences change Redis as the model predicts', async () => {
   const inventory = await createInventoryUnderTest(world);
   await runLanes(3_000, 50, (lane) => inventoryProperty(inventory, { forgetting: lane === 0 }));
 }, 180_000);
 
-test("[I9] 1,000 random sequences leave the global rate limiter's record as the model says", async () => {
+test("[I9] 1,000 random sequences change the global rate limiter's record as its model predicts", async () => {
   await runLanes(1_000, 20, (lane) => {
     const real = createWindowUnderTest(world.redis, `${world.prefix}:${lane}`);
     useTestClock(world.redis);

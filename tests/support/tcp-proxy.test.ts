@@ -1,4 +1,4 @@
-/** Each fault of the TCP proxy, and that a connection works again afterwards. */
+/** Each fault of the TCP proxy works, and connections work again afterwards. */
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -51,15 +51,15 @@ const echoes = async (asked: Client, word: string): Promise<void> => {
 
 const aWhile = (ms = 80) => new Promise((resolve) => setTimeout(resolve, ms));
 
-test('carries both ways, and a connection that ends ends on the other side', async () => {
+test('forwards in both directions, and closes one side when the other side closes', async () => {
   const one = await client();
   await echoes(one, 'hello');
   one.socket.end();
   await eventually('the server sees the end', 2_000, () => served[0]?.destroyed === true);
-  await eventually('nothing is left', 2_000, () => way.connections === 0);
+  await eventually('no connection is left', 2_000, () => way.connections === 0);
 });
 
-test('slow: each chunk comes later, in its order', async () => {
+test('slow: each chunk arrives later, in order', async () => {
   const one = await client();
   way.delay('up', 60);
   way.delay('down', 60);
@@ -73,7 +73,7 @@ test('slow: each chunk comes later, in its order', async () => {
   await echoes(one, 'c');
 });
 
-test('black-holed: bytes and ends are taken and kept, also those of new connections; then all of it arrives', async () => {
+test('black-holed: bytes and closes are held back, even of new connections, and arrive later', async () => {
   const one = await client();
   await echoes(one, 'before');
   way.hold('down');
@@ -87,7 +87,7 @@ test('black-holed: bytes and ends are taken and kept, also those of new connecti
   await aWhile();
   expect(served[0]?.destroyed).toBe(false);
   for (const direction of ['up', 'down'] as const) way.release(direction);
-  await eventually('what was kept arrives', 2_000, () => other.text() === 'too');
+  await eventually('what was held arrives', 2_000, () => other.text() === 'too');
   await eventually('the reset arrives', 2_000, () => served[0]?.destroyed === true);
 });
 
@@ -95,11 +95,11 @@ test('cut: both sides are reset, and a new connection works', async () => {
   const one = await client();
   await echoes(one, 'before');
   way.cut();
-  await eventually('both sides know', 2_000, () => one.error() === 'ECONNRESET' && served[0]?.destroyed === true);
+  await eventually('both sides are reset', 2_000, () => one.error() === 'ECONNRESET' && served[0]?.destroyed === true);
   await echoes(await client(), 'again');
 });
 
-test('refused: no connection until it is over', async () => {
+test('refused: no connection is accepted until heal', async () => {
   await way.refuse();
   await expect(client()).rejects.toThrow('ECONNREFUSED');
   await way.heal();
@@ -121,6 +121,10 @@ test('half-open: one side is gone without a FIN or RST to the other', async () =
   await aWhile();
   expect(served[1]?.destroyed).toBe(false);
   await way.heal();
-  await eventually('both are told at last', 2_000, () => one.error() === 'ECONNRESET' && served[1]?.destroyed === true);
+  await eventually(
+    'heal resets what is left',
+    2_000,
+    () => one.error() === 'ECONNRESET' && served[1]?.destroyed === true,
+  );
   expect(way.orphans).toBe(0);
 });

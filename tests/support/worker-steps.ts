@@ -39,7 +39,7 @@ export function workerSteps({ redis, pool, keys, log }: Pick<World, 'redis' | 'p
   return {
     ...dependencies,
 
-    /** One turn of the loop that rebuilds inventories. */
+    /** One run of the loop that rebuilds inventories. */
     watchOnce: (changed: Partial<RebuildDependencies> = {}): Promise<void> =>
       createInventoryWatch({ ...dependencies, ...changed }).runOnce(),
 

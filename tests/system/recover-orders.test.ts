@@ -139,7 +139,7 @@ test('orders of a sale that the ledger does not have are listed separately, and 
   const said = await recover(log);
   expect(said.code).toBe(1);
   expect(said.stdout).toContain('1 accepted order in the log, 1 of them lost.');
-  expect(said.stdout).toContain('1 more of a sale that the ledger does not know: elsewhere.');
+  expect(said.stdout).toContain('1 more in a sale that is not in the ledger: elsewhere.');
   expect(said.stdout).toContain('1 confirmed');
   expect(said.stdout).not.toContain(unknown);
   await worker.stop();
@@ -165,7 +165,7 @@ test('[I7] an order that a worker logged as rejected stays rejected; an order in
   await worker.stop();
   expect(said).toMatchObject({ code: 0, stderr: '' });
   expect(said.stdout).toContain('2 accepted orders in the log, 2 of them lost.');
-  expect(said.stdout).toContain("1 of these were rejected, by a worker's log, and stay so.");
+  expect(said.stdout).toContain("Rejected according to a worker's log, and recovered as rejected: 1.");
   const { rows } = await world.pool.query(
     'SELECT id, coalesce(reason, status) AS word FROM orders WHERE sale_id = $1',
     [sale.id],

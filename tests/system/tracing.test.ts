@@ -19,7 +19,7 @@ const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';
 const CALLER = 'b7ad6b7169203331';
 const SAMPLED = `00-${TRACE_ID}-${CALLER}-01`;
 const ROUTE = 'POST /api/flash-sales/:product_id/order';
-const STEPS = [ROUTE, 'reserve', 'enqueue', 'confirm job', "the ledger's transaction", 'commit'];
+const STEPS = [ROUTE, 'reserve', 'enqueue', 'confirm job', 'ledger transaction', 'commit'];
 /** Two processes read the clock in whole milliseconds. */
 const CLOCK_MS = 1;
 

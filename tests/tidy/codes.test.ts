@@ -1,4 +1,4 @@
-/** Codes of audit and doctor: each is provoked by a test, and the docs name those that exist. */
+/** Each audit and doctor code is triggered by a test, and the docs name only existing codes. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { CODES as AUDIT_CODES } from '@flash-sale/ops/audit/audit-report.ts';
@@ -25,7 +25,7 @@ test('docs/runbook.md explains every code of the audit', () => {
   expect(explained.sort()).toEqual(Object.keys(AUDIT_CODES).sort());
 });
 
-test('every code of the audit has a meaning, and is planted by a test', () => {
+test('every audit code has a meaning, and a test plants its violation', () => {
   const planted = testsIn(/tests\/ops\/audit\//);
   for (const [code, meaning] of Object.entries(AUDIT_CODES)) {
     expect(meaning, code).toMatch(/^\S.*\.$/);
@@ -33,11 +33,11 @@ test('every code of the audit has a meaning, and is planted by a test', () => {
   }
 });
 
-test('every check of the doctor is provoked by a test; the production checklist names existing ones', () => {
+test('every doctor check is triggered by a test; the production checklist names existing checks', () => {
   const codes = [...DOCTOR_CODES.keys()];
-  const provoked = testsIn(/(ops\/(src\/)?doctor\/|system\/doctor).*\.test\.ts$/);
+  const triggered = testsIn(/(ops\/(src\/)?doctor\/|system\/doctor).*\.test\.ts$/);
   expect(codes.length).toBeGreaterThan(25);
-  expect(codes.filter((code) => !new RegExp(`'${code}['\\s]`).test(provoked))).toEqual([]);
+  expect(codes.filter((code) => !new RegExp(`'${code}['\\s]`).test(triggered))).toEqual([]);
   const named = codesOf('docs/source-document.md', /^生产部署检查清单/);
   expect(named.length).toBeGreaterThan(10);
   expect(named.filter((code) => !codes.includes(code))).toEqual([]);

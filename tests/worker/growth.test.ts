@@ -1,4 +1,4 @@
-/** What an order leaves behind once it has ended: nothing that grows without end. */
+/** Nothing that a finished order leaves behind grows without bound. */
 
 import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
 import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';

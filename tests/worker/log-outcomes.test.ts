@@ -1,7 +1,7 @@
 /** Outcomes are counted and logged once, and every try is timed, also if applying them fails. */
 
 import { confirmOrders } from '@flash-sale/worker/orders/confirm-orders.ts';
-import { createOrderMeasures } from '@flash-sale/worker/orders/measure-orders.ts';
+import { createOrderInstrumentation } from '@flash-sale/worker/orders/measure-orders.ts';
 import { expect, test } from 'vitest';
 import { useWorld } from '../support/fixtures.ts';
 import { makeSale } from '../support/sales.ts';
@@ -16,7 +16,7 @@ test('committing fails once: the order is counted and logged once, and both trie
   const batch = await steps.batchOf(sale.id, id);
   const counted: string[] = [];
   const timed: string[] = [];
-  const measures = createOrderMeasures((stage, _, orders) => void timed.push(`${stage} ${orders}`), null);
+  const measures = createOrderInstrumentation((stage, _, orders) => void timed.push(`${stage} ${orders}`), null);
   let commits = 0;
   const failsOnce = {
     ...steps.inventory,

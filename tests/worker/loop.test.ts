@@ -1,4 +1,4 @@
-/** Which turns of a recovery loop visit all sales. */
+/** Which runs of a recovery loop visit all sales. */
 import { DependencyUnavailableError } from '@flash-sale/core/runtime/errors.ts';
 import { createLoop, forEach } from '@flash-sale/worker/recovery/loop.ts';
 import { pino } from 'pino';
@@ -7,8 +7,8 @@ import { expect, test, vi } from 'vitest';
 const refused = new Error('the ledger refuses even to reject an order');
 const outage = new DependencyUnavailableError('redis');
 
-/** @param errors of the first turns, one each */
-async function turns(count: number, errors: readonly (Error | null)[]): Promise<boolean[]> {
+/** @param errors of the first runs, one each */
+async function runs(count: number, errors: readonly (Error | null)[]): Promise<boolean[]> {
   const seen: boolean[] = [];
   const runOnce = async (all: boolean) => {
     const error = errors[seen.push(all) - 1];
@@ -22,11 +22,11 @@ async function turns(count: number, errors: readonly (Error | null)[]): Promise<
 }
 
 test.each([
-  ['every fifth turn', [], [true, false, false, false, false, true]],
-  ['not the turn after a refused order', [null, refused, refused], [true, false, false, false, false, true]],
-  ['the turn after an outage', [null, outage, refused], [true, false, true, false, false, true]],
+  ['every fifth run', [], [true, false, false, false, false, true]],
+  ['not the run after a refused order', [null, refused, refused], [true, false, false, false, false, true]],
+  ['the run after an outage', [null, outage, refused], [true, false, true, false, false, true]],
 ])('%s visits all sales', async (_, errors, expected) => {
-  expect(await turns(expected.length, errors)).toEqual(expected);
+  expect(await runs(expected.length, errors)).toEqual(expected);
 });
 
 test('an outage among other errors is the one that counts', async () => {

@@ -91,16 +91,16 @@ test('[I3] after the longest pause a pass starts in any case: an older order may
   expect(await nextPass(sale.id)).toBeLessThanOrEqual(Date.now() + 10_000);
 });
 
-test('[I3] the orphans of a large sale are enqueued in several turns, each continuing the one before', async () => {
+test('[I3] the orphans of a large sale are enqueued in several runs, each continuing the one before', async () => {
   const count = 6 * REAPER_SCAN_COUNT;
   const sale = await makeSale(world, { units: count });
   const ids = await reserve(sale.id, count);
-  const reaper = reaperOf({ turnMax: 2 * REAPER_SCAN_COUNT });
+  const reaper = reaperOf({ runMax: 2 * REAPER_SCAN_COUNT });
   await reaper.runOnce();
   const first = await redelivered();
   expect(first.length).toBeGreaterThanOrEqual(2 * REAPER_SCAN_COUNT);
   expect(first.length).toBeLessThan(count);
-  for (let turn = 0; turn < 4; turn++) await reaper.runOnce();
+  for (let run = 0; run < 4; run++) await reaper.runOnce();
   expect(await redelivered()).toEqual([...ids].sort());
   expect(looks.slice(0, 4)).toEqual(['begins', 'goes on', 'goes on', 'goes on']);
 });
@@ -108,10 +108,10 @@ test('[I3] the orphans of a large sale are enqueued in several turns, each conti
 test('[I3] a pass that has begun continues, even if its sale has been over for hours', async () => {
   const sale = await makeSale(world, { units: 6 * REAPER_SCAN_COUNT });
   const ids = await reserve(sale.id, 6 * REAPER_SCAN_COUNT);
-  const reaper = reaperOf({ turnMax: 2 * REAPER_SCAN_COUNT });
+  const reaper = reaperOf({ runMax: 2 * REAPER_SCAN_COUNT });
   await reaper.runOnce();
   await world.pool.query(`UPDATE sales SET starts_at = now() - interval '3 h', ends_at = now() - interval '2 h'`);
-  for (let turn = 0; turn < 3; turn++) await reaper.runOnce(false);
+  for (let run = 0; run < 3; run++) await reaper.runOnce(false);
   expect(await redelivered()).toEqual([...ids].sort());
 });
 
@@ -163,7 +163,7 @@ test('[I3] while the queue is too long to be read, outcomes of the ledger are st
   expect(await redelivered()).toEqual([]);
 });
 
-test('[I11] a closed inventory is visited again in the next turn', async () => {
+test('[I11] a closed inventory is visited again in the next run', async () => {
   const sale = await makeSale(world, { units: 10 });
   const ids = await reserve(sale.id, 1);
   const { inventory: key } = world.keys.sale(sale.id);

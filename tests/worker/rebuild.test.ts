@@ -58,23 +58,23 @@ test('[I11] another Redis instance accepts neither orders nor writes, although e
 test('[I11] an order that Redis lost while a worker confirmed it is readmitted, and counts once', async () => {
   const sale = await makeSale(world, { units: 3, perBuyerLimit: 3 });
   const { id } = await steps.order(sale.id, { quantity: 2 });
-  const inTheWorkersHands = await steps.batchOf(sale.id, id);
+  const batchInProgress = await steps.batchOf(sale.id, id);
   await steps.lose(sale.id);
-  // The ledger refuses the order until the inventory is rebuilt: there may be no room.
+  // The ledger refuses the order until the inventory is rebuilt: no units may be left for it.
   await steps.sales.find(sale.id);
   await steps.epochs.begin(sale.id, { reason: 'missing', inventoryEpoch: 0, closedMs: 0 });
-  await expect(steps.confirm(inTheWorkersHands)).rejects.toThrow(InventoryRecoveringError);
+  await expect(steps.confirm(batchInProgress)).rejects.toThrow(InventoryRecoveringError);
   expect(await steps.outcomeOf(id)).toBeUndefined();
   await steps.watchOnce();
   expect(await steps.numbers(sale.id)).toEqual({ allotment: 3, available: 3, reserved: 0, sold: 0 });
-  await Promise.all([steps.confirm(inTheWorkersHands), steps.confirm(inTheWorkersHands)]);
+  await Promise.all([steps.confirm(batchInProgress), steps.confirm(batchInProgress)]);
   expect(await steps.outcomeOf(id)).toEqual({ status: 'confirmed', reason: null });
   expect(await steps.numbers(sale.id)).toEqual({ allotment: 3, available: 1, reserved: 0, sold: 2 });
   expect((await steps.order(sale.id, { quantity: 1 })).kind).toBe('reserved');
   expect((await steps.order(sale.id, { quantity: 1 })).kind).toBe('sold_out');
 });
 
-test('[I2] [I11] lost orders for which there is no room any more are rejected; later orders are kept', async () => {
+test('[I2] [I11] lost orders are rejected if no units are left for them; later orders are kept', async () => {
   const sale = await makeSale(world, { units: 3, perBuyerLimit: 2 });
   const lost = await steps.order(sale.id, { buyerId: 'lost', quantity: 2 });
   const capped = await steps.order(sale.id, { buyerId: 'ann', quantity: 1 });
@@ -92,27 +92,33 @@ test('[I2] [I11] lost orders for which there is no room any more are rejected; l
   expect(await steps.numbers(sale.id)).toEqual({ allotment: 3, available: 1, reserved: 0, sold: 2 });
 });
 
-test('[I4] [I11] [trap 28] keys lead to their confirmed, rejected and pending orders in the new inventory', async () => {
+test('[I4] [I11] [trap 28] idempotency keys return their confirmed, rejected and pending orders after a rebuild', async () => {
   const sale = await makeSale(world, { units: 10 });
   const done = await confirmed(sale.id, { key: 'done' });
-  const given = await steps.order(sale.id, { buyerId: 'bob', key: 'rejected' });
-  const givenBatch = await steps.batchOf(sale.id, given.id);
-  await steps.orders.reject(sale.id, givenBatch.orders, 'UNCONFIRMABLE');
-  await steps.inventory.release(sale.id, 1, [given.id]);
+  const unconfirmable = await steps.order(sale.id, { buyerId: 'bob', key: 'rejected' });
+  const unconfirmableBatch = await steps.batchOf(sale.id, unconfirmable.id);
+  await steps.orders.reject(sale.id, unconfirmableBatch.orders, 'UNCONFIRMABLE');
+  await steps.inventory.release(sale.id, 1, [unconfirmable.id]);
   const pending = await steps.order(sale.id, { buyerId: 'cid', key: 'pending' });
   await steps.otherInstance(sale.id);
   await steps.watchOnce();
   expect(await steps.order(sale.id, { key: 'done' })).toEqual({ kind: 'replayed', id: done });
-  expect(await steps.order(sale.id, { buyerId: 'bob', key: 'rejected' })).toEqual({ kind: 'replayed', id: given.id });
+  expect(await steps.order(sale.id, { buyerId: 'bob', key: 'rejected' })).toEqual({
+    kind: 'replayed',
+    id: unconfirmable.id,
+  });
   expect(await steps.order(sale.id, { buyerId: 'cid', key: 'pending' })).toEqual({ kind: 'replayed', id: pending.id });
   expect((await steps.order(sale.id, { key: 'done', quantity: 2 })).kind).toBe('key_reused');
   await steps.lose(sale.id);
   await steps.watchOnce();
   expect(await steps.order(sale.id, { key: 'done' })).toEqual({ kind: 'replayed', id: done });
-  expect(await steps.order(sale.id, { buyerId: 'bob', key: 'rejected' })).toEqual({ kind: 'replayed', id: given.id });
+  expect(await steps.order(sale.id, { buyerId: 'bob', key: 'rejected' })).toEqual({
+    kind: 'replayed',
+    id: unconfirmable.id,
+  });
 });
 
-test('changes of stock are neither lost nor applied twice', async () => {
+test('stock changes are neither lost nor applied twice', async () => {
   const sale = await makeSale(world, { units: 10 });
   const begin = (id: string, delta: number) =>
     steps.sales.beginStockChange({ id, saleId: sale.id, delta, reason: 'x' }, OPERATOR);
@@ -132,7 +138,7 @@ test('changes of stock are neither lost nor applied twice', async () => {
   });
 });
 
-test('the new inventory has the operator’s last settings', async () => {
+test('the rebuilt inventory has the operator’s last settings', async () => {
   const sale = await makeSale(world);
   await steps.sales.setPaused(sale.id, true, OPERATOR);
   await steps.lose(sale.id);
@@ -166,18 +172,18 @@ test('reservations beyond the allotment are rejected, the newest first', async (
   expect(await orphans(sale.id)).toEqual([first.id]);
 });
 
-test('[trap 34] a rebuilder that freezes for longer than its lease is overtaken, and fenced off when it resumes', async () => {
+test('[trap 34] a worker that pauses for longer than its lease is fenced off when it resumes', async () => {
   const sale = await makeSale(world, { units: 10 });
   await confirmed(sale.id, { quantity: 3 });
   await steps.lose(sale.id);
   const { rebuild } = steps;
-  const [opening, goesOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const [opening, resumes] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   const frozen = steps.watchOnce({
     rebuild: {
       ...rebuild,
       open: async (...args) => {
         opening.resolve();
-        await goesOn.promise;
+        await resumes.promise;
         return rebuild.open(...args);
       },
     },
@@ -188,7 +194,7 @@ test('[trap 34] a rebuilder that freezes for longer than its lease is overtaken,
   await world.redis.del(world.keys.sale(sale.id).rebuilder);
   await steps.watchOnce();
   expect((await steps.order(sale.id, { quantity: 5 })).kind).toBe('reserved');
-  goesOn.resolve();
+  resumes.resolve();
   await expect(frozen).rejects.toThrow(InventoryRecoveringError);
   expect(await steps.numbers(sale.id)).toEqual({ allotment: 10, available: 2, reserved: 5, sold: 3 });
   expect(await steps.epochsOf(sale.id)).toMatchObject([

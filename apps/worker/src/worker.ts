@@ -21,7 +21,7 @@ import { createSystemReader } from './metrics/read-system.ts';
 import { registerSystemMetrics } from './metrics/system-metrics.ts';
 import { confirmOrders } from './orders/confirm-orders.ts';
 import { startOrderConsumer } from './orders/consume-orders.ts';
-import { createOrderMeasures } from './orders/measure-orders.ts';
+import { createOrderInstrumentation } from './orders/measure-orders.ts';
 import { rejectOrders } from './orders/reject-orders.ts';
 import { createClosedInventories } from './recovery/closed-inventories.ts';
 import { createLoop } from './recovery/loop.ts';
@@ -34,7 +34,7 @@ import { syncSales } from './recovery/sync-sales.ts';
  */
 const INVENTORY_WATCH_MS = 500;
 
-/** Turns of which one visits all sales, however old: every two minutes at the default intervals. */
+/** Every so many runs all sales are visited, however old: every two minutes by default. */
 const WATCH_ALL_EVERY = 240;
 const REAP_ALL_EVERY = 60;
 
@@ -65,7 +65,7 @@ export async function startWorker(
   const heartbeat = createHeartbeat({ redis: atInventory.redis, keys });
   const queue = createOrderQueue({ redis: atQueue.redis, prefix: keys.queuePrefix });
 
-  const measures = createOrderMeasures(metrics.timeBatch, tracing);
+  const measures = createOrderInstrumentation(metrics.timeBatch, tracing);
   const measured = { inventory: measures.inventory(inventory), orders: measures.ledger(orders) };
   const count = metrics.countOrder;
   const reject = (batch: OrderBatch) => rejectOrders({ inventory, orders, log, count }, batch);

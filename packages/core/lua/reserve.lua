@@ -1,8 +1,8 @@
--- Decides a batch of orders of one sale, in the order given, and takes the units of those accepted.
--- An order must pass its idempotency key, the buyer's bucket, the permits and then the sale's
--- checks. A key that has an order returns that order, whatever the limits and the sale say. Limits
--- refuse without taking a token or a permit. All orders are decided before the first write: Redis
--- does not roll back.
+-- Decides a batch of orders of one sale, one after another, and takes the units of those accepted.
+-- The checks of an order: idempotency key, the buyer's bucket, permits, then the sale. A key that
+-- already has an order returns that order, regardless of limits and sale. A refusal by a limit takes
+-- neither a token nor a permit. All orders are decided before the first write: Redis does not roll
+-- back.
 -- Includes: instance-id, reservation, buyer-buckets
 -- Keeps: I1, I2, I4, I6, I11
 -- KEYS: inventory, reservations, buyers, orderKeys, buckets0, buckets1
@@ -15,7 +15,7 @@
 --   6 orders         JSON: [[order id, quantity, request id, buyer, key ('' = none)], …]
 -- Returns
 --   unknown_sale | recovering
---   decided, available, permits left, now ms, epoch, text: word, number, 1/1,000 tokens of each
+--   decided, available, permits left, now ms, epoch, text: word, number, tokens × 1,000 per order
 --     reserved | system_limited | paused | ended | sold_out | ledger_behind   0
 --     replayed           order id; tokens are negative
 --     key_reused         0; tokens are negative: the key has an order of another quantity
@@ -78,7 +78,7 @@ end
 local holdings = per_buyer_limit > 0 and redis.call('HMGET', KEYS[3], unpack(buyers)) or {}
 local known_orders = has_keys and redis.call('HMGET', KEYS[4], unpack(key_fields)) or {}
 
--- What the batch has changed so far, so that two orders of one buyer see each other.
+-- What the batch has changed so far, for later orders of the same buyer.
 local buckets, held, keyed = {}, {}, {}
 local reservations, decisions, taken = {}, {}, 0
 
@@ -167,7 +167,7 @@ local function write_fields(key, values)
   end
 end
 if next(buckets) then
-  -- A few seconds more than a bucket takes to fill, so that the hashes seldom take turns.
+  -- A few seconds more than a bucket takes to fill, so that the hashes are rarely swapped.
   local kept_for = math.min(tonumber(ARGV[4]), 5 + math.ceil(capacity / refill_rate))
   write_buckets(newer, older, buckets, kept_for, now_us)
 end

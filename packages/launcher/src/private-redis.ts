@@ -16,7 +16,7 @@ import { runCommand } from './run-command.ts';
 const PULL_WITHIN_MS = 600_000;
 
 export interface PrivateRedisOptions extends PrivateServerOptions {
-  /** Of a Redis from Debian packages; systems may share it. Default: <folder>/redis-dist. */
+  /** For a Redis from Debian packages; several systems may share it. Default: <folder>/redis-dist. */
   readonly distFolder?: string;
   /** The Redis to run, if the caller has found it already. */
   readonly found?: FoundRedis;
@@ -53,15 +53,15 @@ export async function startPrivateRedis(options: PrivateRedisOptions): Promise<P
   });
 }
 
-/** Written at every start. */
+/** Lines of redis.conf, which is written at every start. */
 const CONFIG: readonly string[] = [
   'daemonize no',
   'appendonly yes',
   'appendfsync everysec',
-  // A million orders. During a rewrite each order costs about 10 µs more.
+  // Rewrite rarely: during a rewrite each order takes about 10 µs longer.
   'auto-aof-rewrite-min-size 256mb',
   'maxmemory-policy noeviction',
-  // Expired buckets of a sale are one large key: free it in the background.
+  // The expired buckets of a sale are one large key: free it in the background.
   'lazyfree-lazy-expire yes',
   // Hashes above 64 fields become hash tables, so that lookups are fast from the first orders on.
   'hash-max-listpack-entries 64',

@@ -4,7 +4,7 @@ const NAME_WIDTH = 12;
 const WHAT_WIDTH = 44;
 const FACT_WIDTH = 18;
 
-/** "  redis       private (7.0.15), port 21234                 0.3 s" @param ms that it took */
+/** "  redis       private (7.0.15), port 21234                 0.3 s" @param ms duration */
 export function stepLine(name: string, what: string, ms?: number): string {
   const line = `  ${name.padEnd(NAME_WIDTH)}`;
   return line + (ms === undefined ? what : `${what.padEnd(WHAT_WIDTH)} ${(ms / 1000).toFixed(1).padStart(5)} s`);
@@ -15,18 +15,18 @@ export interface WelcomeFacts {
   readonly adminUrl: string;
   /** How buyers identify themselves. */
   readonly buyers: 'jwt' | 'header';
-  /** Undefined: the person has set it, and knows it. */
+  /** Undefined if the operator has set it: then it is not printed. */
   readonly adminToken: string | undefined;
   /** closed: one of the demo sales is over or sold out. */
   readonly demo: 'open' | 'closed' | 'none';
-  /** Folder. */
+  /** Folder of the log files. */
   readonly logs: string;
 }
 
 export function welcome({ apiUrl, adminUrl, buyers, adminToken, demo, logs }: WelcomeFacts): string {
   const asBuyer = buyers === 'jwt' ? `-H "Authorization: Bearer $BUYER_TOKEN"` : "-H 'X-User-ID: alice'";
   const tryIt = [
-    ...(buyers === 'jwt' ? ['A BUYER_TOKEN to try it with: docs/operations.md, "Identity".'] : []),
+    ...(buyers === 'jwt' ? ['To get a BUYER_TOKEN, see docs/operations.md, "Identity".'] : []),
     'Order one unit, then read the order with the order_id of the reply:',
     `  curl -X POST ${apiUrl}/api/flash-sales/product1/order ${asBuyer}`,
     `  curl ${apiUrl}/api/orders/<order_id> ${asBuyer}`,
@@ -46,7 +46,7 @@ export function welcome({ apiUrl, adminUrl, buyers, adminToken, demo, logs }: We
     'The system is running.',
     ...Object.entries(facts).map(([name, what]) => `  ${name.padEnd(FACT_WIDTH)}${what}`),
     '',
-    ...(demo === 'none' ? ['See the sales:', `  curl ${apiUrl}/api/flash-sales`] : tryIt),
+    ...(demo === 'none' ? ['List the sales:', `  curl ${apiUrl}/api/flash-sales`] : tryIt),
     '',
     'Ctrl-C stops everything; the data is kept.',
   ].join('\n');

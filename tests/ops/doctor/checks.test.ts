@@ -52,7 +52,7 @@ test.each<[string, Changed]>([
   expect(bad(changed)).toEqual([]);
 });
 
-const LATE = { unread: 'It did not answer everything within 5000 ms.' };
+const LATE = { unread: 'It did not answer all queries within 5000 ms.' };
 const REFUSED = { unread: 'No Redis answers at h (ECONNREFUSED). Start it, or correct REDIS_URL.' };
 
 type Case = [code: string, outcome: 'warning' | 'wrong', found: string, changed: Changed, fix: RegExp];

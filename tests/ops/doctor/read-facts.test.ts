@@ -17,7 +17,7 @@ async function findingsOf(code: string, databaseUrl = world.databaseUrl) {
 
 test('without servers the doctor says how to get some', async () => {
   const facts = await readFacts({ settings: readEnvironment({}), folders: [], timeoutMs: 1_000, roundTrips: 1 });
-  const unset = checkFacts(facts, 'all').filter(({ found }) => found.includes('no system runs here'));
+  const unset = checkFacts(facts, 'all').filter(({ found }) => found.includes('no running system was found'));
   expect(unset.map(({ fix }) => fix)).toEqual(['npm start, or set REDIS_URL', 'npm start, or set DATABASE_URL']);
 });
 

@@ -13,7 +13,7 @@ import type { createReadOrder, ReadOrderOutcome } from './read-order.ts';
 import type { RefusalCache } from './refusal-cache.ts';
 import { refuse } from './refusals.ts';
 
-/** Characters of an idempotency key: it is kept as long as the sale's keys. */
+/** Characters. Redis keeps an idempotency key for as long as the sale. */
 const MAX_IDEMPOTENCY_KEY_LENGTH = 128;
 
 interface Options {
@@ -22,7 +22,7 @@ interface Options {
   readOrder: ReturnType<typeof createReadOrder>;
   metrics: Pick<Metrics, 'countDecision'>;
   bucket: BuyerBucketSettings;
-  /** Orders a second over all processes; 0 = no limit. */
+  /** Orders per second over all processes; 0 = no limit. */
   systemLimit: number;
 }
 
@@ -35,8 +35,8 @@ export const orderRoutes: FastifyPluginAsyncTypebox<Options> = async (app, optio
 
   /** Runs before the body is read. */
   function refuseFromCache(request: FastifyRequest, reply: FastifyReply, next: () => void): void {
-    const mayRepeatWinner = request.headers['idempotency-key'] !== undefined;
-    if (mayRepeatWinner || !isShort(request.headers)) return void next();
+    const mayBeRetry = request.headers['idempotency-key'] !== undefined;
+    if (mayBeRetry || !hasBoundedBody(request.headers)) return void next();
     const { product_id: saleId } = request.params as { product_id: string };
     const cached = refusalCache.find(saleId, request.buyerId);
     if (cached === null) return void next();
@@ -96,7 +96,7 @@ export const orderRoutes: FastifyPluginAsyncTypebox<Options> = async (app, optio
   });
 };
 
-/** Answers a read of an order; the operator's route uses it, too. */
+/** Answers a read of an order, also for the operator's route. */
 export function sendOrder(reply: FastifyReply, found: ReadOrderOutcome): FastifyReply {
   if (found === 'no_such_order') return reply.problem('ORDER_NOT_FOUND');
   if (found === 'inventory_unavailable') return reply.problem('INVENTORY_UNAVAILABLE');
@@ -105,10 +105,10 @@ export function sendOrder(reply: FastifyReply, found: ReadOrderOutcome): Fastify
 }
 
 /**
- * A body that is not read must be one that would have been accepted; otherwise it is received
- * without a bound.
+ * Whether a request can be answered before its body is read. A longer or chunked body would then be
+ * received without a bound.
  */
-function isShort(headers: IncomingHttpHeaders): boolean {
+function hasBoundedBody(headers: IncomingHttpHeaders): boolean {
   return headers['transfer-encoding'] === undefined && Number(headers['content-length'] ?? 0) <= BODY_LIMIT_BYTES;
 }
 

@@ -18,7 +18,7 @@ const buyerSchemes = {
 } as const;
 
 /**
- * Registered before the routes that it describes.
+ * Must be registered before the routes that it describes.
  *
  * @param options.buyers how a buyer is identified here
  */
@@ -51,7 +51,7 @@ async function describeApi(pages: FastifyInstance, buyers: keyof typeof buyerSch
         title: 'Flash sale',
         version: '0.1.0',
         description:
-          'Sells N units at one moment to many more than N buyers. Every refusal is `application/problem+json` with a stable `code`.',
+          'A backend for flash sales: N units, and many more than N buyers who all order at the same moment. Every refusal is `application/problem+json` with a stable `code`.',
         license: { name: 'MIT', identifier: 'MIT' },
       },
       tags: [

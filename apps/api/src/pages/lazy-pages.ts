@@ -1,6 +1,6 @@
 /**
- * Web pages (queue board, API reference). Their packages take 25 MB of memory, so a separate
- * Fastify instance is created at the first request and handles all requests below one path.
+ * Web pages (queue board, API reference). Their packages take 25 MB of memory, so they are loaded
+ * at the first request, into a separate Fastify instance that handles everything below one path.
  */
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest, LogController } from 'fastify';
 import { type ProblemCode, problemBody } from '../plugins/problems.ts';
@@ -30,8 +30,8 @@ export function lazyPages(app: FastifyInstance, path: string, build: (pages: Fas
   app.addHook('onRequest', (request, reply, next) => {
     if (inProgress >= CONCURRENT_PAGES_MAX) return void reply.problem('OVERLOADED');
     inProgress += 1;
-    // On the request: a pipelined reply that has not started emits no event if the connection
-    // closes.
+    // The reply is no substitute: if the connection closes before a pipelined reply has started,
+    // the reply emits no event.
     request.raw.once('close', () => {
       inProgress -= 1;
     });
@@ -53,7 +53,7 @@ export function lazyPages(app: FastifyInstance, path: string, build: (pages: Fas
   app.addHook('onClose', async () => (await building?.catch(() => undefined))?.close());
 }
 
-/** Errors of the pages are problems, like those of the API. */
+/** Pages report errors as problem+json, like the API. */
 function sendProblems(pages: FastifyInstance): void {
   function send(request: FastifyRequest, reply: FastifyReply, code: ProblemCode): FastifyReply {
     const body = problemBody(code, request.id, {});

@@ -1,4 +1,4 @@
-/** Limits requests a second per address, on every route, in each API process on its own. */
+/** Limits requests per second and address, on every route. Each API process counts separately. */
 import rateLimit from '@fastify/rate-limit';
 import fp from 'fastify-plugin';
 import { ProblemError } from './problems.ts';

@@ -41,7 +41,7 @@ export function createSystemReader(stores: {
   let closedBefore: ReadonlyMap<string, number> = new Map();
 
   const askLedger = oneAtATime(async () => {
-    const all = (await sales.list({ endedWithinMs: RECENT_SALE_MS, order: 'on first' })).filter(
+    const all = (await sales.list({ endedWithinMs: RECENT_SALE_MS, order: 'open first' })).filter(
       (sale) => sale.inventoryVersion > 0,
     );
     const found = all.slice(0, SALES_MAX);

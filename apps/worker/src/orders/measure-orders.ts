@@ -1,6 +1,6 @@
 /**
- * Times and traces an order's way through the worker. worker.ts wraps with it; the functions on the
- * way know nothing of it.
+ * Times and traces the path of an order through the worker. worker.ts wraps the order store and the
+ * inventory in it, so that the code on the path does not depend on it.
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { OrderBatch, OrderOutcome } from '@flash-sale/core/domain/order.ts';
@@ -23,19 +23,19 @@ interface SpanDescription {
 
 const LEDGER_SPAN: SpanDescription = {
   kind: 'client',
-  name: "the ledger's transaction",
+  name: 'ledger transaction',
   fields: { 'db.system.name': 'postgresql' },
 };
 const COMMIT_SPAN: SpanDescription = { kind: 'client', name: 'commit', fields: { 'db.system.name': 'redis' } };
 
-/** What is said of a job in its spans. */
+/** Attributes of a job's spans. */
 export interface JobInfo {
   readonly id: string;
-  /** 1 for the first. */
+  /** 1 = first attempt. */
   readonly attempt: number;
 }
 
-export function createOrderMeasures(time: TimeBatch, tracing: Tracing | null) {
+export function createOrderInstrumentation(time: TimeBatch, tracing: Tracing | null) {
   const jobSpans = new AsyncLocalStorage<SpanGroup>();
 
   async function measure<Result>(
@@ -63,7 +63,7 @@ export function createOrderMeasures(time: TimeBatch, tracing: Tracing | null) {
     }),
 
     /**
-     * Times from the reservation of the batch's oldest order, and marks the spans of rejected
+     * Records the time since the batch's oldest order was reserved, and marks the spans of rejected
      * orders as failed.
      */
     async confirmation(batch: OrderBatch, confirm: () => Promise<OrderOutcome[]>): Promise<void> {

@@ -1,11 +1,11 @@
 /**
- * Since when inventories have been closed, as this process saw it: for the record of a rebuild, and
- * for metrics, which know it even while PostgreSQL is unavailable.
+ * Remembers when this process first saw an inventory closed. The time is stored with the rebuild,
+ * and is a metric, which works even while PostgreSQL is unavailable.
  */
 export type ClosedInventories = ReturnType<typeof createClosedInventories>;
 
 export function createClosedInventories() {
-  /** By performance.now(). */
+  /** performance.now() by sale id. */
   const since = new Map<string, number>();
   return {
     /** @returns milliseconds since the inventory was first seen closed; 0 if it is open */

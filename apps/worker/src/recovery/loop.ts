@@ -1,13 +1,13 @@
-/** Runs a repair again and again, never twice at the same time. */
+/** Runs a repair repeatedly, one run at a time. */
 import { unavailableDependency } from '@flash-sale/core/runtime/errors.ts';
 import type { Logger } from 'pino';
 
-/** Milliseconds after its end that every turn visits a sale, and that it has metrics. */
+/** Until so many ms after its end, every run visits a sale and the sale has metrics. */
 export const RECENT_SALE_MS = 86_400_000;
 
 /**
- * @param intervalMs milliseconds between the end of one turn and the start of the next
- * @param allEvery turns of which one visits all sales; the others visit recent ones,
+ * @param intervalMs milliseconds between the end of one run and the start of the next
+ * @param allEvery every how many runs all sales are visited; the other runs visit recent sales,
  * except after an outage
  */
 export function createLoop(options: {
@@ -19,47 +19,47 @@ export function createLoop(options: {
 }) {
   const { name, intervalMs, allEvery = 1, runOnce, log } = options;
   let timer: NodeJS.Timeout | undefined;
-  let turn: Promise<void> = Promise.resolve();
-  let turns = 0;
+  let current: Promise<void> = Promise.resolve();
+  let runs = 0;
   let stopped = false;
   let failing = false;
-  /** The last turn missed sales: Redis or PostgreSQL was unavailable. */
+  /** The last run missed sales: Redis or PostgreSQL was unavailable. */
   let afterOutage = false;
 
   async function run(): Promise<void> {
-    const all = afterOutage || turns % allEvery === 0;
-    turns += 1;
+    const all = afterOutage || runs % allEvery === 0;
+    runs += 1;
     try {
       await runOnce(all);
       if (failing) log.info({ loop: name }, 'the loop works again');
       failing = false;
       afterOutage = false;
     } catch (error) {
-      // One line when it begins to fail, not one for every turn.
-      if (!failing) log.error({ loop: name, err: (error as Error).message }, 'the loop fails; it goes on trying');
+      // One line when it begins to fail, not one for every run.
+      if (!failing) log.error({ loop: name, err: (error as Error).message }, 'the loop fails and keeps retrying');
       failing = true;
       afterOutage = unavailableDependency(error) !== null;
     }
-    if (!stopped) timer = setTimeout(() => (turn = run()), intervalMs);
+    if (!stopped) timer = setTimeout(() => (current = run()), intervalMs);
   }
 
   return {
     start(): void {
-      turn = run();
+      current = run();
     },
-    /** Resolves when the turn in progress is done. */
+    /** Resolves when the run in progress is done. */
     async stop(): Promise<void> {
       stopped = true;
       clearTimeout(timer);
-      await turn;
+      await current;
     },
   };
 }
 
 /**
- * Works on each item in turn: one that fails does not keep the others waiting.
+ * Calls `work` for each item, one after another. A failure does not stop the others.
  *
- * @throws at the end: an error of an outage if there was one, else the first error
+ * @throws at the end: an error that means an outage if there was one, otherwise the first error
  */
 export async function forEach<Item>(items: Iterable<Item>, work: (item: Item) => Promise<unknown>): Promise<void> {
   const errors: unknown[] = [];

@@ -1,14 +1,14 @@
 /**
- * Finds orphaned reservations, which no job handles any more, and brings their orders to an end.
- * For each sale:
- *   1. Claim reservations older than ORPHAN_AGE_MS, some at a time; no other worker gets them
- *      meanwhile. A pass over all of them may take several turns, and says when the next pass can
- *      find something (lua/claim-orphans.lua).
- *   2. The ledger has the order:  apply its outcome to the inventory.
- *   3. A job carries the order:   leave it.
- *   4. Otherwise redeliver it under the same order id; after the first time in a job of its own, so
- *      that one bad order cannot take others down.
- *   5. Redelivered too often:     reject it.
+ * Finds orphaned reservations, which no job handles any more, and finishes their orders. For each
+ * sale:
+ *   1. Claim reservations older than ORPHAN_AGE_MS, one page at a time; other workers skip claimed
+ *      ones. A pass over all pages may take several runs. At its end it stores when the next pass
+ *      can find an orphan (lua/claim-orphans.lua).
+ *   2. If the ledger has the order, apply its outcome to the inventory.
+ *   3. If a job contains the order, skip it.
+ *   4. Otherwise redeliver it under the same order id; from the second time on in a job of its own,
+ *      so that one bad order cannot fail others.
+ *   5. After too many redeliveries, reject it.
  */
 
 import type { OrderBatch } from '@flash-sale/core/domain/order.ts';
@@ -24,20 +24,21 @@ import { applyOutcomes } from '../orders/apply-outcomes.ts';
 import { forEach } from './loop.ts';
 
 /**
- * Orphans of one sale per turn: a large sale that lost all its jobs is redelivered within seconds.
+ * Orphans of one sale per run, so that the other sales are not delayed. Enough to redeliver a large
+ * sale that lost all its jobs within seconds.
  */
-const REAPER_TURN_MAX = 20_000;
+const REAPER_RUN_MAX = 20_000;
 
 /**
- * Longest pause between two scans of the reaper, even if the last scan says that none can be an
- * orphan before: a rebuilt inventory may have older reservations.
+ * Longest pause between two passes, even if the last pass found that nothing can be orphaned
+ * earlier: a rebuilt inventory may have older reservations.
  */
 const REAPER_PAUSE_MS = 5_000;
 
-/** Redeliveries after which an order is rejected: it crashes every worker that takes it. */
+/** Redeliveries after which an order is rejected: it seems to crash every worker. */
 export const REDELIVERIES_MAX = 8;
 
-/** Milliseconds after its end that every turn visits a sale; later, turns over all sales do. */
+/** Every run visits a sale until so many ms after its end; later only runs over all sales do. */
 const REAPED_AFTER_END_MS = 3_600_000;
 
 export interface ReaperDependencies {
@@ -49,22 +50,22 @@ export interface ReaperDependencies {
   readonly orphanAgeMs: number;
   readonly log: Logger;
   readonly pauseMs?: number;
-  readonly turnMax?: number;
+  readonly runMax?: number;
 }
 
 export function createReaper(dependencies: ReaperDependencies) {
   const { inventory, orders, sales, queue, reject, orphanAgeMs, log } = dependencies;
-  const { pauseMs = REAPER_PAUSE_MS, turnMax = REAPER_TURN_MAX } = dependencies;
-  /** Passes that are not over, by sale. */
+  const { pauseMs = REAPER_PAUSE_MS, runMax = REAPER_RUN_MAX } = dependencies;
+  /** Unfinished passes, by sale id. */
   const passes = new Map<string, PassPosition>();
-  // Reading the whole queue is expensive: at most once a turn.
-  let queuedThisTurn: Promise<Set<string> | null> | null = null;
+  // Reading the whole queue is expensive: at most once per run.
+  let queuedThisRun: Promise<Set<string> | null> | null = null;
 
   async function reapSale(saleId: string): Promise<void> {
     let failure: unknown;
-    for (let claimed = 0; claimed < turnMax; ) {
+    for (let claimed = 0; claimed < runMax; ) {
       const found = await inventory.claimOrphans(saleId, { ageMs: orphanAgeMs, pauseMs }, passes.get(saleId) ?? null);
-      // Before anything can fail: the pass goes on, and unhandled claims expire.
+      // Store it before anything can fail: the pass continues, and unhandled claims expire.
       if (found.next) passes.set(saleId, found.next);
       else passes.delete(saleId);
       try {
@@ -82,7 +83,7 @@ export function createReaper(dependencies: ReaperDependencies) {
 
   async function handle(saleId: string, { orphans, unreadable, epoch }: OrphansFound): Promise<void> {
     for (const id of unreadable)
-      log.error({ order_id: id, sale_id: saleId }, 'a reservation cannot be read: somebody wrote to it');
+      log.error({ order_id: id, sale_id: saleId }, 'a reservation cannot be decoded: it was changed by hand');
     if (orphans.length === 0) return;
 
     const outcomes = await orders.outcomesOf(orphans.map((orphan) => orphan.id));
@@ -91,9 +92,9 @@ export function createReaper(dependencies: ReaperDependencies) {
     const decided = new Set(outcomes.map((outcome) => outcome.id));
     const undecided = orphans.filter((orphan) => !decided.has(orphan.id));
     if (undecided.length === 0) return;
-    queuedThisTurn ??= queue.orderIdsInProgress();
-    const queued = await queuedThisTurn;
-    // A queue that is too long to read is being worked off, most likely with these orders in it.
+    queuedThisRun ??= queue.orderIdsInProgress();
+    const queued = await queuedThisRun;
+    // The queue is too long to read, and most likely contains these orders.
     if (queued === null) return;
     const orphaned = undecided.filter((orphan) => !queued.has(orphan.id));
     await redeliver(
@@ -104,30 +105,33 @@ export function createReaper(dependencies: ReaperDependencies) {
     await forEach(exhausted, (order) => reject({ saleId, epoch, orders: [order] }));
   }
 
-  async function redeliver(of: { saleId: string; epoch: number }, orphans: readonly Orphan[]): Promise<void> {
+  async function redeliver(sale: { saleId: string; epoch: number }, orphans: readonly Orphan[]): Promise<void> {
     if (orphans.length === 0) return;
-    log.warn({ sale_id: of.saleId, orders: orphans.length, first: orphans[0]?.id }, 'orphaned orders are redelivered');
+    log.warn(
+      { sale_id: sale.saleId, orders: orphans.length, first: orphans[0]?.id },
+      'orphaned orders are redelivered',
+    );
     await inventory.countRedeliveries(
-      of.saleId,
+      sale.saleId,
       orphans.map((orphan) => orphan.id),
     );
     const first = orphans.filter((orphan) => orphan.redeliveries === 0);
     const repeated = orphans.filter((orphan) => orphan.redeliveries > 0);
-    if (first.length > 0) await queue.add([{ ...of, orders: first }], JOB_ORDERS_MAX);
-    if (repeated.length > 0) await queue.add([{ ...of, orders: repeated }], 1);
+    if (first.length > 0) await queue.add([{ ...sale, orders: first }], JOB_ORDERS_MAX);
+    if (repeated.length > 0) await queue.add([{ ...sale, orders: repeated }], 1);
   }
 
   return {
     /**
-     * One turn over the sales.
+     * One run over the sales.
      *
      * @param all also sales that ended long ago
      * @throws the first error, after all of them were visited
      */
     async runOnce(all = true): Promise<void> {
-      queuedThisTurn = null;
+      queuedThisRun = null;
       const listed = await sales.list(all ? {} : { endedWithinMs: REAPED_AFTER_END_MS });
-      // A pass that has begun goes on, even if its sale ended meanwhile.
+      // A pass that has begun continues, even if its sale has ended meanwhile.
       await forEach(new Set([...listed.map((sale) => sale.id), ...passes.keys()]), reapSale);
     },
   };

@@ -1,16 +1,16 @@
 /**
  * Rebuilds inventories that can no longer be trusted: Redis was restarted, failed over, restored or
- * emptied, or an inventory's records contradict each other. Ordering stopped by itself when that
- * happened; here it is resumed.
- *   1. Take the lease, so that no other worker does the same, and check again.
+ * emptied, or an inventory's records contradict each other. By then ordering has stopped by itself;
+ * the rebuild resumes it.
+ *   1. Take the lease, so that no other worker rebuilds the same inventory, and check again.
  *   2. The ledger raises the sale's epoch above the inventory's. From here on it confirms no order
  *      of an older epoch before the inventory is open.
  *   3. Close the inventory in the new epoch. From here on only this rebuild writes to it.
- *   4. Drop the reservations that the ledger has decided; the others go on.
+ *   4. Drop the reservations that the ledger has decided, and keep the others.
  *   5. Restore stock changes, units per buyer and idempotency keys from the ledger and those
  *      reservations.
  *   6. Open the inventory with the ledger's numbers.
- * A rebuild that is killed is repeated in a higher epoch. A paused worker is fenced off.
+ * If the worker dies, the rebuild is repeated in a higher epoch. If it is paused, it is fenced off.
  */
 import { randomUUID } from 'node:crypto';
 import { REBUILD_CHUNK } from '@flash-sale/core/config/limits.ts';
@@ -25,10 +25,7 @@ import type { Logger } from 'pino';
 import { type ClosedInventories, createClosedInventories } from './closed-inventories.ts';
 import { forEach, RECENT_SALE_MS } from './loop.ts';
 
-/**
- * Milliseconds of a rebuilder's lease, renewed while it works. If it is killed, the rebuild is
- * delayed by this long; if it is paused, it is fenced off.
- */
+/** Milliseconds of a rebuild's lease, renewed while it runs. A crash delays the next one by that. */
 const REBUILD_LEASE_MS = 5_000;
 
 export interface RebuildDependencies {
@@ -41,7 +38,7 @@ export interface RebuildDependencies {
   readonly leaseMs?: number;
 }
 
-/** The loop's work: checks every inventory, and rebuilds those that are not sound. */
+/** What the loop runs: checks every inventory, and rebuilds those that are not sound. */
 export function createInventoryWatch(
   dependencies: RebuildDependencies,
   closed: ClosedInventories = createClosedInventories(),
@@ -61,8 +58,8 @@ export function createInventoryWatch(
      * @throws the first error, after all of them were checked
      */
     async runOnce(all = true): Promise<void> {
-      const listed = await sales.list({ ...(all ? {} : { endedWithinMs: RECENT_SALE_MS }), order: 'on first' });
-      // Others never had an inventory that could be lost.
+      const listed = await sales.list({ ...(all ? {} : { endedWithinMs: RECENT_SALE_MS }), order: 'open first' });
+      // The others have never had an inventory.
       const watched = listed.filter((sale) => sale.inventoryVersion > 0);
       await forEach(watched, watch);
     },
@@ -78,7 +75,7 @@ async function rebuildInventory(dependencies: RebuildDependencies, saleId: strin
   const { rebuild, leaseMs = REBUILD_LEASE_MS } = dependencies;
   const token = randomUUID();
   if (!(await rebuild.takeLease(saleId, token, leaseMs))) return false;
-  // One statement of the ledger may take longer than the lease. A frozen worker does not renew it.
+  // One ledger statement may take longer than the lease. A paused worker does not renew it.
   const renewing = setInterval(() => void rebuild.renewLease(saleId, leaseMs).catch(() => {}), leaseMs / 3);
   try {
     await rebuildUnderLease(dependencies, saleId, closedMs);
@@ -93,12 +90,12 @@ async function rebuildUnderLease(dependencies: RebuildDependencies, saleId: stri
   const { inventory, rebuild, epochs, sales, log } = dependencies;
   const sale = await sales.find(saleId);
   if (sale === null) return;
-  // Another worker may have rebuilt it before we had the lease.
+  // Another worker may have rebuilt it before we took the lease.
   const { condition, epoch: inventoryEpoch } = await inventory.check(saleId, sale.epoch);
   if (condition === 'sound') return;
   const epoch = await epochs.begin(saleId, { reason: condition, inventoryEpoch, closedMs });
   if (epoch === null) return;
-  log.warn({ sale_id: saleId, epoch, reason: condition }, 'the inventory is closed and is rebuilt');
+  log.warn({ sale_id: saleId, epoch, reason: condition }, 'the inventory is closed and is being rebuilt');
   await rebuild.close(saleId, epoch);
   const pending = await dropDecidedReservations(dependencies, saleId, epoch);
   const result = await epochs.read(saleId, (source) => restoreInventory(dependencies, source, epoch, pending));
@@ -153,10 +150,10 @@ async function restoreInventory(
 }
 
 /**
- * A stock change that was decided must not be decided again. A pending one that adds units is in
- * the ledger's allotment already, so it counts as applied. A pending one that withdraws units is
- * not: it counts only if the inventory had applied it and still knows. A change that only Redis
- * knows is discarded, so that it can be reapplied.
+ * A stock change that was decided must not be decided again. A pending one that adds units is
+ * already in the ledger's allotment, so it counts as applied. A pending one that withdraws units is
+ * not: it counts only if the inventory's record says that it was applied. A change that only Redis
+ * has is discarded, so that it can be applied again.
  *
  * @returns the inventory's allotment
  */
@@ -184,11 +181,11 @@ async function restoreStockChanges(
 }
 
 /**
- * Reservations beyond the allotment were not given by this inventory: somebody restored it or wrote
- * to it.
+ * Reservations beyond the allotment were not made by this inventory: it was restored from an older
+ * copy or changed by hand.
  *
- * @param pending loses the newest of them until the others fit into `units`
- * @returns those
+ * @param pending the newest are removed from it until the others fit into `units`
+ * @returns the removed orders
  */
 function takeSurplus(pending: Map<string, AcceptedOrder>, units: number): AcceptedOrder[] {
   const surplus: AcceptedOrder[] = [];
@@ -203,7 +200,7 @@ function takeSurplus(pending: Map<string, AcceptedOrder>, units: number): Accept
   return surplus;
 }
 
-/** An order that the ledger refuses even to reject is dropped: it must not keep the sale closed. */
+/** An order that cannot even be stored as rejected is dropped, so that the sale can open. */
 async function rejectSurplus(
   { rebuild, orders, log }: RebuildDependencies,
   saleId: string,
@@ -219,7 +216,8 @@ async function rejectSurplus(
     for (const id of ids) {
       const line = { order_id: id, sale_id: saleId, reason };
       if (rejected.has(id)) log.warn(line, 'order rejected');
-      else log.error(line, 'a reservation beyond the allotment cannot be written as rejected, and is dropped');
+      else
+        log.error(line, 'an order beyond the allotment cannot be stored as rejected, and its reservation is dropped');
     }
   }
 }
@@ -241,7 +239,7 @@ async function restoreBuyers(
   await rebuild.restoreFields(sale.id, epoch, 'buyers', [...reserved]);
 }
 
-/** The order of each idempotency key: a confirmed one before a pending one before a rejected. */
+/** The order of each idempotency key: the confirmed one, else the pending, else the rejected. */
 async function restoreKeys(
   { rebuild }: RebuildDependencies,
   { sale, keys }: InventorySource,

@@ -1,6 +1,6 @@
 /**
  * Finishes changes by operators that a crash left half done: inventories that were never opened,
- * windows and pauses that did not reach the inventory, stock changes between ledger and inventory.
+ * windows and pauses that did not reach the inventory, stock changes that only one side has applied.
  */
 import type { StockChange } from '@flash-sale/core/domain/sale.ts';
 import type { Inventory } from '@flash-sale/core/inventory/inventory.ts';
@@ -10,7 +10,7 @@ import type { SaleStore } from '@flash-sale/core/ledger/sale-store.ts';
 import type { Logger } from 'pino';
 import { forEach, RECENT_SALE_MS } from './loop.ts';
 
-/** Milliseconds until the sync loop finishes a stock change that no process finished. */
+/** Age in milliseconds from which an unfinished stock change is finished here. */
 const STOCK_CHANGE_REPAIR_MS = 5_000;
 
 interface SyncDependencies {
@@ -23,7 +23,7 @@ interface SyncDependencies {
 export async function syncSales({ inventory, sales, log }: SyncDependencies): Promise<void> {
   async function sync(sale: LedgerSale): Promise<void> {
     if (sale.inventoryVersion === 0) log.info({ sale_id: sale.id }, 'the inventory of a new sale is opened');
-    // A closed inventory is rebuilt first (rebuild.ts), and synced in a later turn.
+    // A closed inventory is rebuilt first (rebuild.ts), and synced in a later run.
     await syncSale({ inventory, sales }, sale);
   }
 
@@ -35,7 +35,7 @@ export async function syncSales({ inventory, sales, log }: SyncDependencies): Pr
 
   await forEach(
     [
-      // Synced or not: a Redis that lost its last second may have an earlier state.
+      // Includes synced sales: a Redis that lost its last second of writes has an older state.
       async () => forEach(await sales.list({ endedWithinMs: RECENT_SALE_MS, orUnsynced: true }), sync),
       async () => forEach(await sales.listUnfinishedStockChanges(STOCK_CHANGE_REPAIR_MS), finish),
     ],

@@ -1,7 +1,7 @@
 /**
  * The global rate limiter: a sliding window over the orders of all sales, in a Redis slot of its
- * own. Source of the algorithm: the source document's "global limit", as a counter over two fixed
- * seconds.
+ * own. It implements the source document's "global limit" as a sliding window counter: two counters
+ * of one second each.
  */
 
 import type { AnyRedis } from '../runtime/redis/open-redis.ts';
@@ -14,7 +14,7 @@ const GLOBAL_RATE_LIMITER_TTL_S = 5;
 export interface Permits {
   /** Orders that may pass; −1 = no limit. */
   readonly granted: number;
-  /** Second, by Redis' clock, in which they count. */
+  /** Second of Redis' clock for which they were granted. */
   readonly second: number;
   /** Permits left after these. */
   readonly remaining: number;

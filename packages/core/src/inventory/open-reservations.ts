@@ -1,19 +1,19 @@
 /**
- * How many orders of a sale are reserved, and since when: for metrics, nothing is decided by it.
+ * How many orders of a sale are reserved, and since when. For metrics only; no decision uses it.
  */
 import type { AnyRedis } from '../runtime/redis/open-redis.ts';
 import { hashPages } from './hash-pages.ts';
 import type { Keys } from './keys.ts';
 import { decodeReservation } from './reservation.ts';
 
-/** Reservations that are scanned for the oldest one, so that the cost is bounded. */
+/** Most reservations that are scanned for the oldest one. */
 const OLDEST_SCAN_MAX = 100_000;
 
 export interface ReservationFigures {
   readonly orders: number;
-  /** Those that the reaper has enqueued again. */
+  /** Orders that the reaper has enqueued again. */
   readonly redelivered: number;
-  /** ms since 1970 by Redis' clock, of OLDEST_SCAN_MAX reservations; null if there is none. */
+  /** ms since 1970 by Redis' clock, among OLDEST_SCAN_MAX reservations; null if there is none. */
   readonly oldestReservedAt: number | null;
 }
 

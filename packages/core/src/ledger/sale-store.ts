@@ -40,7 +40,7 @@ export interface SaleFilter {
 const ORDERS = {
   'earliest first': 'starts_at, id',
   'newest first': 'created_at DESC, id',
-  'on first': '(now() BETWEEN starts_at AND ends_at) DESC, starts_at, id',
+  'open first': '(now() BETWEEN starts_at AND ends_at) DESC, starts_at, id',
 } as const;
 
 export type SaleStore = ReturnType<typeof createSaleStore>;

@@ -11,7 +11,7 @@ import { API_CHECKS, SERVICE_CHECKS } from './settings.ts';
 
 /** Every code, with why it matters. `npm run doctor -- --list` prints this table. */
 export const CODES: ReadonlyMap<string, string> = new Map([
-  ['SETTINGS', 'A process does not start with a setting that it cannot read.'],
+  ['SETTINGS', 'A process with an invalid setting does not start.'],
   ...[...API_CHECKS, ...SERVICE_CHECKS, OPEN_FILES_CHECK, DISK_CHECK, CLOCKS_CHECK].map(whyOf),
   ...[...REDIS_CHECKS, ...POSTGRES_CHECKS].map(whyOf),
 ]);
@@ -35,7 +35,7 @@ export interface Facts {
 }
 
 /**
- * @param options.folders of this system, besides those of LOG_FILE, Redis and PostgreSQL
+ * @param options.folders whose disks are checked, besides those of LOG_FILE, Redis and PostgreSQL
  * @param options.timeoutMs milliseconds for each server
  */
 export async function readFacts(options: {
@@ -64,7 +64,7 @@ export async function readFacts(options: {
   return { settings, redis, postgres, openFiles, disks };
 }
 
-/** A server that stops answering would cost `timeoutMs` for each query. */
+/** Bounds all queries to a server together: each one alone may take as long. */
 async function within<Result>(
   ms: number,
   name: string,
@@ -72,8 +72,8 @@ async function within<Result>(
   read: (url: string) => Promise<Result>,
 ): Promise<Result | Unread> {
   if (url === undefined)
-    return { unread: `${name} is not set, and no system runs here`, fix: `npm start, or set ${name}` };
-  const late = sleep(ms, { unread: `It did not answer everything within ${ms} ms.` }, { ref: false });
+    return { unread: `${name} is not set, and no running system was found`, fix: `npm start, or set ${name}` };
+  const late = sleep(ms, { unread: `It did not answer all queries within ${ms} ms.` }, { ref: false });
   return Promise.race([read(url).catch((error: Error) => ({ unread: error.message })), late]);
 }
 
@@ -100,8 +100,8 @@ export function checkFacts(facts: Facts, scope: Scope): Finding[] {
   ];
 }
 
-export function finding(code: string, verdict: CheckResult): Finding {
-  return { code, ...verdict, why: CODES.get(code) ?? '' };
+export function finding(code: string, result: CheckResult): Finding {
+  return { code, ...result, why: CODES.get(code) ?? '' };
 }
 
 /** The disk of PostgreSQL is checked with the others, or the report says that it is not. */
@@ -111,11 +111,11 @@ function diskNotRead({ postgres, disks }: Facts): Finding[] {
   if (path !== undefined && disks.some(({ folders }) => folders.includes(path))) return [];
   const why = !isLoopback(postgres.host)
     ? `${postgres.host} is another machine`
-    : `${path ?? 'data_directory'} cannot be read by our account (GRANT pg_read_all_settings)`;
+    : `${path ?? 'data_directory'} cannot be read by this account (GRANT pg_read_all_settings)`;
   return [finding('DISK', ok(`the disk of PostgreSQL was not checked: ${why}`))];
 }
 
-/** A sentence that ends with what to do is cut in two. */
+/** Splits "<finding>. <what to do>" in two, if the text has that form. */
 function unread(code: string, { unread: sentence, fix }: Unread, setting: string): Finding[] {
   const [, found = sentence, end = `Start it, or correct ${setting}`] = /^(.*\))\. ([^)]+)$/s.exec(sentence) ?? [];
   return [finding(code, wrong(found, fix ?? end))];

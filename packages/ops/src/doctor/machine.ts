@@ -5,16 +5,16 @@ import { bytes, type Check, milliseconds, ok, warning, wrong } from './report.ts
 
 /** Files that an API process opens besides client connections: servers, logs, Node's own. */
 const OWN_FILES = 200;
-/** A process's logs grow to 1 GB, the append-only file by 540 bytes an order. */
+/** The logs of a process grow to 1 GB; an order adds 540 bytes to the append-only file. */
 const DISK_LOW_BYTES = 5 * 1024 ** 3;
 const DISK_FULL_BYTES = 1024 ** 3;
 /** Buyers compare the start of a sale with their own clock, to the second. */
 const CLOCK_MS = 1_000;
-/** Such a clock is not synchronized at all. */
+/** A clock that is off by more is not synchronized at all. */
 const CLOCK_LOST_MS = 30_000;
 
 export interface Disk {
-  /** Those of the folders asked for that are on it. */
+  /** The requested folders that are on this disk. */
   readonly folders: readonly string[];
   readonly freeBytes: number;
 }
@@ -68,20 +68,20 @@ export const DISK_CHECK: Check<Disk> = [
   },
 ];
 
-/** Clocks by name. Each is compared with this machine's, and the last one with the others. */
+/** Clocks by name. Each is compared with every other one and with this machine's. */
 export const CLOCKS_CHECK: Check<ReadonlyMap<string, ClockReading>> = [
   'CLOCKS',
   'A sale starts by the clock of Redis; rows carry the time of PostgreSQL.',
   (clocks) => {
     const all = [...clocks, ['this machine', { aheadMs: 0, unsureMs: 0 }] as const];
     const pairs = all.flatMap(([name, one], i) =>
-      all.slice(i + 1).map(([than, other]) => {
+      all.slice(i + 1).map(([otherName, other]) => {
         const aheadMs = one.aheadMs - other.aheadMs;
-        // The time that the answer took counts in its favour.
+        // Less the uncertainty, which is the time that each answer took.
         const offMs = Math.abs(aheadMs) - one.unsureMs - other.unsureMs;
         return {
           offMs,
-          found: `${name} is ${milliseconds(Math.abs(aheadMs))} ${aheadMs < 0 ? 'behind' : 'ahead of'} ${than}`,
+          found: `${name} is ${milliseconds(Math.abs(aheadMs))} ${aheadMs < 0 ? 'behind' : 'ahead of'} ${otherName}`,
         };
       }),
     );

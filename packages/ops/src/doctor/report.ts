@@ -7,7 +7,7 @@ export interface CheckResult {
   readonly outcome: Outcome;
   /** What was read. Never a secret. */
   readonly found: string;
-  /** What to set or to type; null if the check passed. */
+  /** What to change or to run; null if the check passed. */
   readonly fix: string | null;
 }
 
@@ -19,7 +19,7 @@ export interface Finding extends CheckResult {
 /** Which process starts; `all`: the whole system, before a sale. */
 export type Scope = 'api' | 'worker' | 'all';
 
-/** One row of a table: code, why it matters (true whatever was found), and the check itself. */
+/** One row of a table: code, why it matters (independent of the result), and the check itself. */
 export type Check<Seen> = readonly [
   code: string,
   why: string,
@@ -38,12 +38,12 @@ export function ok(found: string): CheckResult {
   return { outcome: 'ok', found, fix: null };
 }
 
-/** It works, and should be changed before a sale. */
+/** It works, but should be changed before a sale. */
 export function warning(found: string, fix: string): CheckResult {
   return { outcome: 'warning', found, fix };
 }
 
-/** It does not work, loses orders or admits strangers. */
+/** It does not work, loses orders, or lets unauthorized users in. */
 export function wrong(found: string, fix: string): CheckResult {
   return { outcome: 'wrong', found, fix };
 }
@@ -78,7 +78,7 @@ export function printReport({ findings }: DoctorReport): string {
   return `${lines.join('\n')}\n\n${checks} check${checks === 1 ? '' : 's'}: ${result.join(', ') || 'all ok'}\n`;
 }
 
-/** Servers may say anything: control characters must not reach the terminal. */
+/** Text from servers is untrusted: control characters must not reach the terminal. */
 function row(mark: string, code: string, text: string): string {
   return `  ${mark.padEnd(9)}${code.padEnd(22)}${text}`.replaceAll(/\p{Cc}/gu, '�');
 }

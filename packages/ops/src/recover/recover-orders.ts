@@ -10,17 +10,17 @@ import { ACCEPTED } from '@flash-sale/core/runtime/accepted-log.ts';
 import { connectStores } from '../connect-stores.ts';
 import { findLogs, LOST_LOOKUP_CHUNK, readAcceptedLogs, reportLogs, reportSkipped } from './accepted-log-files.ts';
 
-/** Milliseconds within which the workers end one more of the orders: twice the bound of I3. */
+/** Longest wait, in ms, for the next order to reach a final state: twice the bound of I3. */
 const NO_PROGRESS_MS = 60_000;
 
-/** An epoch before all others: the worker readmits the order if units are left. */
+/** Older than every real epoch: the worker readmits the order if units are left. */
 const EPOCH = 0;
 
 export interface Recovery {
   readonly redisUrl: string;
   readonly databaseUrl: string;
   readonly settings: Pick<Environment, 'KEY_PREFIX'>;
-  /** As of findLogs. */
+  /** Files or folders, as findLogs takes them. */
   readonly files: readonly string[];
   /** Reports what is lost and changes nothing. */
   readonly dryRun: boolean;
@@ -31,7 +31,7 @@ type Stores = { inventory: Inventory; orders: OrderStore; sales: SaleStore };
 
 /**
  * @returns whether every file was read, the ledger knows every sale, and every lost order has ended
- * @throws Error with a sentence if nothing could be looked for
+ * @throws Error with a message for the operator if the logs have no accepted order
  */
 export async function recoverOrders(recovery: Recovery): Promise<boolean> {
   const { redisUrl, databaseUrl, settings, files, dryRun, say } = recovery;
@@ -60,9 +60,9 @@ interface Found {
   /** Accepted orders of sales that the ledger knows, each counted once. */
   readonly inLog: number;
   readonly lost: readonly OrderBatch[];
-  /** Lost orders that a worker's log has as rejected: they stay so, as buyers may know it (I7). */
+  /** Lost orders that a worker's log has as rejected. Buyers may have seen it, so it stays (I7). */
   readonly rejected: readonly { saleId: string; order: AcceptedOrder; reason: RejectionReason }[];
-  /** Orders by sale that the ledger does not know: no worker can end them. */
+  /** Number of orders by sale that is not in the ledger: no worker can confirm or reject them. */
   readonly unknown: ReadonlyMap<string, number>;
 }
 
@@ -71,10 +71,10 @@ function reportFound({ inLog, lost, rejected, unknown }: Found, say: Recovery['s
   say(`${inLog} accepted ${inLog === 1 ? 'order' : 'orders'} in the log, ${missing} of them lost.`);
   for (const [saleId, orders] of unknown) {
     say(
-      `${orders} more of a sale that the ledger does not know: ${saleId}. Is it the right database, or was it restored from before the sale? They are skipped.`,
+      `${orders} more in a sale that is not in the ledger: ${saleId}. Is this the right database, or was it restored from a backup before the sale? They are skipped.`,
     );
   }
-  if (rejected.length > 0) say(`${rejected.length} of these were rejected, by a worker's log, and stay so.`);
+  if (rejected.length > 0) say(`Rejected according to a worker's log, and recovered as rejected: ${rejected.length}.`);
   for (const batch of lost) for (const order of batch.orders) say(`  ${order.id}  ${order.buyerId}  ${order.quantity}`);
 }
 
@@ -98,12 +98,12 @@ async function findLost(stores: Stores, files: readonly string[], say: Recovery[
   if (seen.size === 0) {
     const read = [...new Set(files.flatMap((one) => findLogs(one).files))].join(', ');
     throw new Error(
-      `No accepted order is in ${read}: no line "${ACCEPTED}". Name the logs of all API processes, with rotated ones.`,
+      `No accepted order is in ${read}: no line "${ACCEPTED}". Name the logs of all API processes, including rotated ones.`,
     );
   }
   const lost: OrderBatch[] = [];
   const rejected: Found['rejected'][number][] = [];
-  // Only now: a worker's line may be in a later file than the order's own.
+  // After all files: the line of a worker may be in a later file than that of the API.
   for (const [saleId, orders] of missing) {
     for (const order of orders) {
       const reason = reasons.get(order.id);
@@ -116,7 +116,7 @@ async function findLost(stores: Stores, files: readonly string[], say: Recovery[
   return { inLog: seen.size - ofUnknown, lost, rejected, unknown };
 }
 
-/** Inventory first: a reservation ends after the ledger has the order, so none is missed. */
+/** Inventory first: a reservation is deleted after the ledger has the order, so none is missed. */
 async function withoutOutcome(
   stores: Stores,
   saleId: string,
@@ -128,7 +128,7 @@ async function withoutOutcome(
   return orders.filter((order) => !reserved.has(order.id) && !ended.has(order.id));
 }
 
-/** @returns whether all have ended; false once none has ended for NO_PROGRESS_MS */
+/** @returns false if no order has reached a final state for NO_PROGRESS_MS */
 async function waitForEnds(
   orders: Pick<OrderStore, 'outcomesOf'>,
   lost: readonly OrderBatch[],
@@ -153,6 +153,6 @@ async function waitForEnds(
   const byEnd = Map.groupBy(outcomes, (one) => (one.status === 'confirmed' ? 'confirmed' : `rejected (${one.reason})`));
   for (const [end, ended] of byEnd) say(`${ended.length} ${end}`);
   if (waiting.length === 0) return true;
-  say(`${waiting.length} have not ended: is a worker running? Run the command again later; it is safe to repeat.`);
+  say(`${waiting.length} not finished yet. Is a worker running? Run the command again later; it is safe to repeat.`);
   return false;
 }

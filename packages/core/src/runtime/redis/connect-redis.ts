@@ -39,9 +39,9 @@ export function connectForRequests(options: ConnectOptions & { timeoutMs: number
 }
 
 /**
- * For workers and loops: a command waits until Redis is back, as BullMQ's blocking calls need it.
- * In a cluster it waits for the owner of its slot, not for its node: in the queue of a dead master
- * it would not notice that a replica took over.
+ * For workers and loops: a command waits until Redis is back, as BullMQ's blocking calls require.
+ * In a cluster a command waits for the current owner of its slot, not for one node: queued for a
+ * dead master, it would not follow a failover.
  */
 export function connectForWork({
   url,
@@ -60,7 +60,7 @@ export function connectForWork({
 }
 
 /**
- * For pub/sub only. In a cluster it subscribes on one node, and on another one when that is gone.
+ * For pub/sub only. In a cluster it subscribes on one node, and on another one if that node fails.
  */
 export function connectForSubscription(options: ConnectOptions): RedisConnection {
   return connectForWork(options);
@@ -89,8 +89,8 @@ function managed(redis: AnyRedis, { name, log }: ConnectOptions) {
     redis.on('ready', () => redis.nodes('master').forEach(connectNow));
     redis.on('+node', (node: Redis) => {
       watch(node, `${node.options.host}:${node.options.port}`);
-      // A replica may have its slots by now. Commands to a lost node fail without a redirection, so
-      // ask.
+      // A replica may own its slots by now. Commands to a lost node fail without a redirect, so
+      // refresh the slots.
       node.on('close', () => redis.status === 'ready' && redis.refreshSlotsCache());
       if (redis.status === 'ready') connectNow(node);
     });
@@ -117,7 +117,7 @@ function connectNow(node: Redis): void {
 }
 
 /**
- * Logs once when Redis, or a node, becomes unavailable and once when it is back, not for every
+ * Logs once when Redis or a node becomes unavailable and once when it is back, not at every
  * attempt.
  */
 function createWatch(connection: string, log: Logger): (redis: AnyRedis, node?: string) => void {

@@ -1,8 +1,8 @@
 /**
- * Tracing by OpenTelemetry: the SDK keeps spans in memory, up to a bound, and sends batches over
- * OTLP/HTTP. An unavailable collector costs the spans and a log line, never an order. A span names
- * its parent itself; no async context is involved, because that would cost every request, traced or
- * not.
+ * Tracing with OpenTelemetry: the SDK keeps spans in memory, up to a bound, and sends batches over
+ * OTLP/HTTP. If the collector is unavailable, spans are lost and a line is logged; orders are not
+ * affected. A span is given its parent explicitly: an async context would slow down every request,
+ * traced or not.
  */
 import {
   type Context,
@@ -21,7 +21,7 @@ import { AlwaysOnSampler, BatchSpanProcessor, TracerProvider } from '@openteleme
 import type { Logger } from 'pino';
 import type { SpanKind as Kind, SpanFields, TraceSpan, Tracing } from './tracing.ts';
 
-/** Spans kept until they are sent, some 600 bytes each; further ones are dropped. */
+/** Spans that wait to be sent, about 600 bytes each; more are dropped. */
 const QUEUE_MAX = 4_096;
 /** Milliseconds between two batches. */
 const BATCH_INTERVAL_MS = 1_000;
@@ -52,7 +52,7 @@ export function openTracing(
     timeoutMillis: EXPORT_TIMEOUT_MS,
   });
   const provider = new TracerProvider({
-    // `receive` samples, before a span exists.
+    // `receive` has already decided.
     sampler: new AlwaysOnSampler(),
     resource: resourceFromAttributes({
       'service.namespace': 'flash-sale',
@@ -74,9 +74,9 @@ export function openTracing(
   return {
     receive(name, traceparent, fields) {
       const caller = trust && typeof traceparent === 'string' ? parseTraceParent(traceparent) : null;
-      // Not by the trace id: the caller chooses that, too.
+      // Not derived from the trace id, which the caller chooses.
       const sampled = caller ? (caller.traceFlags & SAMPLED) !== 0 : Math.random() < sample;
-      // An untrusted id is not used: a crowd that sends the same one would become a single trace.
+      // An untrusted trace id is not used: many callers could send the same one.
       return sampled ? begin(caller && traceparent, 'server', name, fields) : null;
     },
     resume: begin,
@@ -115,7 +115,7 @@ function startSpan(
 }
 
 /**
- * Logs what the SDK reports (exports that failed, spans dropped from a full queue), at most once in
+ * Logs what the SDK reports (failed exports, spans dropped by a full queue), at most once per
  * WARN_INTERVAL_MS.
  */
 function reportLoss(log: Logger): void {
@@ -123,7 +123,7 @@ function reportLoss(log: Logger): void {
   function report(err: string): void {
     if (performance.now() - reportedAt < WARN_INTERVAL_MS) return;
     reportedAt = performance.now();
-    log.warn({ err }, 'traces cannot be sent and are lost; orders go on');
+    log.warn({ err }, 'traces cannot be sent and are lost; orders are not affected');
   }
   setGlobalErrorHandler((error) => report(typeof error === 'string' ? error : String(error.message)));
   diag.setLogger(
