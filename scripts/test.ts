@@ -20,8 +20,8 @@ import { root, say } from './command.ts';
 const VITEST_STOPS_WITHIN_MS = 5_000;
 
 const folder = ownFolder(mkdtempSync(join(tmpdir(), 'flash-sale-test-')));
-// If the tests run as root, PostgreSQL runs under another account, which needs access. Secrets are in
-// a private folder.
+// If the tests run as root, PostgreSQL runs under another account, which needs access. Secrets are
+// in a private folder.
 chmodSync(folder, 0o711);
 const stopping = new AbortController();
 const servers: PrivateServer[] = [];

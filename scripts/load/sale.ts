@@ -87,7 +87,7 @@ export function checkSale(before: SaleNumbers, after: SaleNumbers, crowd: Crowd)
     { what: 'available is not below 0', holds: after.available >= 0 },
     { what: 'the ledger sold no more than the allotment', holds: after.ledger.sold <= after.ledger.allotment },
     { what: 'units were sold, if any were available', holds: taken > 0 || before.available === 0 },
-    { what: 'SOLD_OUT was answered only if no unit is left', holds: !crowd.refused.SOLD_OUT || after.available === 0 },
+    { what: 'SOLD_OUT was answered only if no unit was left', holds: !crowd.refused.SOLD_OUT || after.available === 0 },
     ...crowd.failures.map((failure) => ({ what: failure, holds: false })),
   ];
 }

@@ -89,23 +89,23 @@ const crowd: Crowd = {
 };
 
 test.each([
-  ['nothing, if all matches', after, crowd, []],
+  ['nothing, if everything matches', after, crowd, []],
   ['an accepted order without a unit', after, { ...crowd, accepted: 6 }, ['units taken']],
-  ['a unit that nobody was told of', after, { ...crowd, accepted: 4 }, ['units taken']],
+  ['a unit without an accepted order', after, { ...crowd, accepted: 4 }, ['units taken']],
   ['nothing, if its reply was not read', after, { ...crowd, accepted: 4, unanswered: 1 }, []],
-  ['a lost confirmation', { ...after, ledger: { allotment: 5, sold: 4 } }, crowd, ['the ledger confirmed']],
+  ['a lost confirmation', { ...after, ledger: { allotment: 5, sold: 4 } }, crowd, ['units confirmed in the ledger']],
   [
     'an oversell',
     { ...after, available: -1, sold: 6, ledger: { allotment: 5, sold: 6 } },
     { ...crowd, accepted: 6 },
-    ['available is not below 0', 'the ledger sold no more', '"sold out" was said'],
+    ['available is not below 0', 'the ledger sold no more', 'SOLD_OUT was answered'],
   ],
   ['a reservation that stays', { ...after, reserved: 1, sold: 4 }, crowd, ['no unit is still reserved']],
   [
     '"sold out" with units left',
     { ...after, available: 1, sold: 4, ledger: { allotment: 5, sold: 4 } },
     { ...crowd, accepted: 4 },
-    ['"sold out" was said'],
+    ['SOLD_OUT was answered'],
   ],
   ['a bound of the tool', after, { ...crowd, failures: ['p95 is not below 500 ms'] }, ['p95 is not below']],
 ])('the comparison finds: %s', (_what, numbers, answered, expected) => {

@@ -34,7 +34,7 @@ import { syncSales } from './recovery/sync-sales.ts';
  */
 const INVENTORY_WATCH_MS = 500;
 
-/** Every so many runs all sales are visited, however old: every two minutes by default. */
+/** Every nth run visits all sales, however old: every two minutes at the default intervals. */
 const WATCH_ALL_EVERY = 240;
 const REAP_ALL_EVERY = 60;
 

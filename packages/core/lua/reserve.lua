@@ -1,6 +1,6 @@
 -- Decides a batch of orders of one sale, one after another, and takes the units of those accepted.
 -- The checks of an order: idempotency key, the buyer's bucket, permits, then the sale. A key that
--- already has an order returns that order, regardless of limits and sale. A refusal by a limit takes
+-- already has an order returns it, regardless of limits and sale. A refusal by a limit takes
 -- neither a token nor a permit. All orders are decided before the first write: Redis does not roll
 -- back.
 -- Includes: instance-id, reservation, buyer-buckets

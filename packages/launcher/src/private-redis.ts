@@ -16,7 +16,7 @@ import { runCommand } from './run-command.ts';
 const PULL_WITHIN_MS = 600_000;
 
 export interface PrivateRedisOptions extends PrivateServerOptions {
-  /** For a Redis from Debian packages; several systems may share it. Default: <folder>/redis-dist. */
+  /** For a Redis from Debian packages; can be shared by systems. Default: <folder>/redis-dist. */
   readonly distFolder?: string;
   /** The Redis to run, if the caller has found it already. */
   readonly found?: FoundRedis;

@@ -47,7 +47,7 @@ test('the disk of PostgreSQL is checked, or the report says that our role may no
     url.username = role;
     url.password = 'postgres';
     const disks = (await findingsOf('DISK', url.href)).map(({ found }) => found).join();
-    expect(disks).toContain('was not checked: data_directory cannot be read by our account');
+    expect(disks).toContain('was not checked: data_directory cannot be read by this account');
     expect((await findingsOf('POSTGRES_LOGIN', url.href))[0]?.found).toBe('the password is a well-known word');
   } finally {
     await world.pool.query(`DROP ROLE ${role}`);

@@ -13,7 +13,7 @@ import type { createReadOrder, ReadOrderOutcome } from './read-order.ts';
 import type { RefusalCache } from './refusal-cache.ts';
 import { refuse } from './refusals.ts';
 
-/** Characters. Redis keeps an idempotency key for as long as the sale. */
+/** In characters; bounded because Redis keeps each key for as long as the sale. */
 const MAX_IDEMPOTENCY_KEY_LENGTH = 128;
 
 interface Options {

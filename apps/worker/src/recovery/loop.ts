@@ -2,13 +2,13 @@
 import { unavailableDependency } from '@flash-sale/core/runtime/errors.ts';
 import type { Logger } from 'pino';
 
-/** Until so many ms after its end, every run visits a sale and the sale has metrics. */
+/** A sale is recent for this many ms after its end: every run visits it, and it has metrics. */
 export const RECENT_SALE_MS = 86_400_000;
 
 /**
  * @param intervalMs milliseconds between the end of one run and the start of the next
- * @param allEvery every how many runs all sales are visited; the other runs visit recent sales,
- * except after an outage
+ * @param allEvery n: every nth run, and a run after an outage, visits all sales; the others visit
+ * recent ones
  */
 export function createLoop(options: {
   name: string;

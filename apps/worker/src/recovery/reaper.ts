@@ -35,10 +35,10 @@ const REAPER_RUN_MAX = 20_000;
  */
 const REAPER_PAUSE_MS = 5_000;
 
-/** Redeliveries after which an order is rejected: it seems to crash every worker. */
+/** Redeliveries after which an order is rejected: it probably crashed each worker that took it. */
 export const REDELIVERIES_MAX = 8;
 
-/** Every run visits a sale until so many ms after its end; later only runs over all sales do. */
+/** For this many ms after its end every run visits a sale; later only runs over all sales do. */
 const REAPED_AFTER_END_MS = 3_600_000;
 
 export interface ReaperDependencies {

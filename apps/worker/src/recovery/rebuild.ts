@@ -25,7 +25,7 @@ import type { Logger } from 'pino';
 import { type ClosedInventories, createClosedInventories } from './closed-inventories.ts';
 import { forEach, RECENT_SALE_MS } from './loop.ts';
 
-/** Milliseconds of a rebuild's lease, renewed while it runs. A crash delays the next one by that. */
+/** Milliseconds; renewed while the rebuild runs. A crash delays the next rebuild by this long. */
 const REBUILD_LEASE_MS = 5_000;
 
 export interface RebuildDependencies {
@@ -151,9 +151,9 @@ async function restoreInventory(
 
 /**
  * A stock change that was decided must not be decided again. A pending one that adds units is
- * already in the ledger's allotment, so it counts as applied. A pending one that withdraws units is
- * not: it counts only if the inventory's record says that it was applied. A change that only Redis
- * has is discarded, so that it can be applied again.
+ * already in the ledger's allotment, so it counts as applied. A pending one that withdraws units has
+ * not changed the ledger yet: it counts only if the inventory's record says that it was applied. A
+ * change that only Redis has is discarded, so that it can be applied again.
  *
  * @returns the inventory's allotment
  */

@@ -1,6 +1,6 @@
 /**
  * Finishes changes by operators that a crash left half done: inventories that were never opened,
- * windows and pauses that did not reach the inventory, stock changes that only one side has applied.
+ * windows and pauses that did not reach the inventory, stock changes that one side lacks.
  */
 import type { StockChange } from '@flash-sale/core/domain/sale.ts';
 import type { Inventory } from '@flash-sale/core/inventory/inventory.ts';
