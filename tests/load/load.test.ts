@@ -69,7 +69,7 @@ test('an API that answers without a code, and sells nothing, fails the run', asy
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const { code, output } = await load(url, 'k6', `${standIn}:${process.env.PATH}`);
   server.close();
-  expect(output).toMatch(/FAILED +every reply was 200/);
+  expect(output).toMatch(/FAILED +every reply was a 200/);
   expect(output).toMatch(/FAILED +unexpected: not count==0/);
   expect(output).toMatch(/FAILED +units were sold/);
   expect(code).toBe(1);

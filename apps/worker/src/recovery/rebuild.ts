@@ -151,9 +151,9 @@ async function restoreInventory(
 
 /**
  * A stock change that was decided must not be decided again. A pending one that adds units is
- * already in the ledger's allotment, so it counts as applied. A pending one that withdraws units has
- * not changed the ledger yet: it counts only if the inventory's record says that it was applied. A
- * change that only Redis has is discarded, so that it can be applied again.
+ * already in the ledger's allotment, so it counts as applied. A pending one that withdraws units
+ * has not changed the ledger yet: it counts only if the inventory's record says that it was
+ * applied. A change that only Redis has is discarded, so that it can be applied again.
  *
  * @returns the inventory's allotment
  */
