@@ -7,6 +7,7 @@ import { createServer } from 'node:http';
 import { getHeapStatistics } from 'node:v8';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type { Dependency } from './errors.ts';
+import { createHistogram } from './histogram.ts';
 import { memoryLimit } from './memory-limit.ts';
 
 /**
@@ -58,12 +59,11 @@ export function createMetrics() {
   // A registry of its own: tests run several systems in one process.
   const registry = new Registry();
   const registers = [registry];
-  const requests = new Histogram({
+  const requests = createHistogram({
     name: 'flash_sale_request_duration_seconds',
     help: 'Time from a request to its answer, by route and kind of answer.',
-    labelNames: ['route', 'kind'],
     buckets: DURATION_BUCKETS,
-    registers,
+    registry,
   });
   const stages = new Histogram({
     name: 'flash_sale_stage_duration_seconds',
@@ -163,8 +163,8 @@ export function createMetrics() {
     countDecision: (outcome: string, source: keyof typeof decisions): void => countOne(decisions[source], outcome),
     /** @param route as registered, never a requested path */
     timeRequests(route: string): (kind: AnswerKind, ms: number) => void {
-      for (const kind of answerKinds) requests.zero({ route, kind });
-      return (kind, ms) => requests.observe({ route, kind }, ms / 1_000);
+      const observe = Object.fromEntries(answerKinds.map((kind) => [kind, requests({ route, kind })]));
+      return (kind, ms) => observe[kind]?.(ms / 1_000);
     },
     timeBatch(stage: Stage, ms: number, size: number): void {
       stages.observe({ stage }, ms / 1_000);
