@@ -1,4 +1,7 @@
-/** PostgreSQL is killed at the steps of its transactions: what was committed stays, what was not is done again, and no attempt is used up. */
+/**
+ * PostgreSQL is killed at each step of its transactions: what was committed stays, the rest is
+ * repeated, and no attempt is used up.
+ */
 import { beforeAll, expect, test } from 'vitest';
 import { serverCrashPoints } from '../crash/failpoints-table.ts';
 import { type KilledServerReport, killServerAt, pointName } from '../crash/killed-server.ts';

@@ -1,4 +1,7 @@
-/** Redis is killed at the steps of an order's way and of an inventory's rebuilding, with `appendfsync always`: nothing that was answered is lost. */
+/**
+ * Redis with `appendfsync always` is killed at each step of an order and of a rebuild: nothing that
+ * was answered is lost.
+ */
 import { beforeAll, expect, test } from 'vitest';
 import { serverCrashPoints } from '../crash/failpoints-table.ts';
 import { type KilledServerReport, killServerAt, pointName } from '../crash/killed-server.ts';

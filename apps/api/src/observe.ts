@@ -41,7 +41,7 @@ export function observeAdd(queue: Pick<OrderQueue, 'add'>, { timeBatch, tracing 
   };
 }
 
-/** The jobs of sampled orders go on from these spans. */
+/** The jobs of sampled orders continue these spans. */
 function continued(batch: OrderBatch, spans: SpanGroup): OrderBatch {
   const orders = batch.orders.map((order) => ({ ...order, traceparent: spans.traceparentOf(order.id) }));
   return { ...batch, orders };

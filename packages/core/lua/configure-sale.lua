@@ -1,5 +1,5 @@
 -- Brings a change of the window or the pause from the ledger into the inventory. An older version
--- never overwrites a newer one, in whatever order the calls arrive.
+-- never overwrites a newer one, regardless of the order of the calls.
 -- Includes: instance-id
 -- Keeps: I8, I11
 -- KEYS: inventory

@@ -12,7 +12,7 @@ local window = redis.call('HMGET', KEYS[1], 'second', 'present', 'previous')
 local present, previous = 0, 0
 if window[1] then
   local age = second - tonumber(window[1])
-  -- If the clock was set back by a moment, go on in the stored second; if further, start over.
+  -- If the clock was set back slightly, stay in the stored second; if further, start over.
   if age == 0 or age == -1 then
     second, present, previous = tonumber(window[1]), tonumber(window[2]), tonumber(window[3])
   elseif age == 1 then

@@ -31,7 +31,7 @@ export function claimDataFolder(dataFolder: string) {
     const { launcher = 'unknown', since = 'an unknown time' } = last;
     throw new Error(
       `A system already runs on ${dataFolder} (pid ${launcher}, since ${since}). Stop it with Ctrl-C there or ` +
-        `"kill ${launcher}", or run a second one beside it: DATA_DIR=.data-2 PORT=5002 npm start`,
+        `"kill ${launcher}", or run a second one alongside it: DATA_DIR=.data-2 PORT=5002 npm start`,
     );
   }
   const left = last.processes ?? {};

@@ -45,7 +45,7 @@ local function write_buckets(newer, older, buckets, kept_for, now_us)
     if age >= 0 then
       newer, older = older, newer
       newer.kept_for = 0
-      -- The older one must expire first, or it would count as the newer some day.
+      -- The older one must expire first, or it would count as the newer one later.
       redis.call('EXPIRE', older.key, math.max(kept_for, older.kept_for))
     end
   end

@@ -1,5 +1,5 @@
 /**
- * Bounds that several modules share, each with its unit and reason. Others stand beside their use;
+ * Bounds that several modules share, each with its unit and reason. Others are next to their use;
  * settings, and constants that tests shorten, in settings.ts.
  */
 

@@ -1,7 +1,7 @@
 /**
  * Every setting: type, default, meaning. `production` is the default with NODE_ENV=production (the
  * source document's production column). .env.example and the table in docs/reference.md are
- * generated from this file. Values that all shops share are constants: beside their use, or in
+ * generated from this file. Values that all shops share are constants: next to their use, or in
  * CONSTANTS.
  */
 import { type IntegerOptions, type StringOptions, Type } from '@sinclair/typebox';

@@ -1,5 +1,5 @@
 /**
- * A worker's heartbeat: without one, the API's health check reports that nobody confirms orders.
+ * A worker's heartbeat: without one, the API's health check reports that no worker is running.
  */
 
 import type { AnyRedis } from '../runtime/redis/open-redis.ts';

@@ -250,8 +250,8 @@ export function createInventory({
 
     /**
      * Reads about REAPER_SCAN_COUNT reservations and claims those that have been uncommitted for
-     * `ageMs`: nobody else gets them for as long again. Reservations that cannot be read are
-     * returned apart, so that they do not block the others.
+     * `ageMs`: no other worker gets them for the same time. Reservations that cannot be read are
+     * returned separately, so that they do not block the others.
      *
      * @param pauseMs after a pass, after which the next one may start in any case
      * @param position where the pass continues; null starts one, if it is time

@@ -27,7 +27,7 @@ export type SaleKeys = {
   readonly earlierOrders: string;
   /** String: token of the worker that rebuilds the inventory. */
   readonly rebuilder: string;
-  /** Two hashes that take turns: buyer → token bucket (lua/include/buyer-buckets.lua). */
+  /** Two hashes that are swapped: buyer → token bucket (lua/include/buyer-buckets.lua). */
   readonly buckets0: string;
   readonly buckets1: string;
 };

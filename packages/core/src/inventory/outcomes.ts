@@ -1,7 +1,7 @@
 /** What the replies of the scripts mean. */
 import type { AcceptedOrder, RejectionReason } from '../domain/order.ts';
 
-/** What one reserve call says of all its orders. */
+/** What one reserve call returns for all its orders. */
 export interface ReserveBatch {
   /** Units left after the batch. */
   readonly available: number;
@@ -36,7 +36,7 @@ const details = {
   not_enough_units: (value: string) => ({ available: Number(value) }),
   /** Units that the buyer holds. */
   over_buyer_limit: (value: string) => ({ holds: Number(value) }),
-  /** The sale has as many reservations as it may have. */
+  /** The sale has reached BACKLOG_LIMIT reservations. */
   ledger_behind: nothing,
   unknown_sale: nothing,
   /** The inventory is closed: Redis is another instance, or the inventory is being rebuilt. */
@@ -45,7 +45,7 @@ const details = {
 
 export type ReserveKind = keyof typeof details;
 
-/** What the inventory says of one order. */
+/** What a reserve call returns for one order. */
 export type ReserveOutcome = {
   [Kind in ReserveKind]: { readonly kind: Kind } & Readonly<ReturnType<(typeof details)[Kind]>>;
 }[ReserveKind];

@@ -12,7 +12,7 @@ export const ACCEPTED = 'order accepted';
 /** Message of the worker's line for each order that the ledger rejected. */
 const REJECTED = 'order rejected';
 
-/** Fields of the line, beside its message. */
+/** Fields of the line besides its message. */
 export function acceptedFields(saleId: string, order: AcceptedOrder) {
   return {
     order_id: order.id,

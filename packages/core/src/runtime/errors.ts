@@ -54,9 +54,9 @@ const postgresMessages = [
  * standby), 25P0x idle transaction ended, 40 deadlock, 53 no resources, 55P03 lock not available,
  * 57 stopped or timed out, 58 disk.
  *
- * 57014 is our own statement_timeout. It counts, because a ledger whose disk hangs says nothing
- * else, and nobody's order may be rejected for that. Statements that are slow by nature have a
- * bound of their own (REBUILD_STATEMENT_MS).
+ * 57014 is our own statement_timeout. It counts, because it is the only sign of a ledger whose disk
+ * hangs, and no order may be rejected for that. Statements that are slow by nature have their own
+ * bound (REBUILD_STATEMENT_MS).
  */
 const postgresUnavailableStates = /^(08|40|53|57|58)...$|^25(006|P02|P03)$|^55P03$/;
 const networkCodes = new Set([
@@ -100,15 +100,15 @@ export function isSilent(error: unknown, dependency: Dependency): boolean {
 
 /**
  * True if a retry cannot help: data that the ledger refuses (22, 23, P0 from a trigger), or a bug
- * of ours. Every other SQLSTATE (no rights, no table, read-only …) is a fault of the database, and
- * no order is rejected for it.
+ * in our code. Every other SQLSTATE (no rights, no table, read-only …) is a fault of the database,
+ * and no order is rejected for it.
  */
 export function isAboutTheOrder(error: unknown): boolean {
   const { code } = describe(error);
   return unavailableDependency(error) === null && (!SQLSTATE.test(code) || /^(22|23|P0)/.test(code));
 }
 
-/** True if only this row is locked by somebody else: work on other rows goes on. */
+/** True if another transaction has locked this row: work on other rows can continue. */
 export function isRowLocked(error: unknown): boolean {
   return describe(error).code === '55P03';
 }

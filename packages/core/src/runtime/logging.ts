@@ -51,7 +51,7 @@ export function createLogger(service: string, level: string, file = ''): Logger 
 
 /** Characters that are written together: PIPE_BUF, so that processes can share a pipe. */
 const CHUNK_MAX = 4_096;
-/** The same for a file that nobody else writes to. */
+/** The same for a file that only this process writes to. */
 const OWN_FILE_CHUNK_MAX = 65_536;
 
 /** Where pino writes to. */
@@ -60,7 +60,7 @@ interface LineStream {
   readonly chunkMax?: number;
 }
 
-/** Fields of a batch's line beside its message. They are not redacted: pass no secret. */
+/** Fields of a batch's line besides its message. They are not redacted: pass no secret. */
 export type LineFields = Readonly<Record<string, string | number | null | undefined>>;
 
 /**

@@ -64,7 +64,7 @@ export const API_CHECKS: readonly Check<Environment>[] = [
   ],
 ];
 
-/** As in production, whatever the mode. */
+/** As in production, regardless of NODE_ENV. */
 function checkAuth(settings: Environment): CheckResult {
   try {
     const identity = readIdentity({ ...settings, NODE_ENV: 'production' });

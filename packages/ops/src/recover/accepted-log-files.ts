@@ -19,7 +19,7 @@ export const LOST_LOOKUP_CHUNK = 1_000;
 const OF_API = /api.*\.log|^accepted-orders\.log/i;
 /** Logs of workers say which orders were rejected. */
 const OF_WORKER = /worker.*\.log/i;
-/** What `npm start` writes beside them. */
+/** What `npm start` writes next to them. */
 const OF_SERVER = /^(redis|postgres)\.log/;
 /** Suffixes of rotated files: `api-1.log.000001`, `api.log.1.gz`, `api.log-20261124`. */
 const ROTATED = /^[.-]\d/;

@@ -1,7 +1,6 @@
 /**
  * One trace of an order, from the HTTP request to the ledger. Only open-tracing.ts knows the SDK,
- * and is loaded only if tracing is on. Code on the way has null instead of a span if an order
- * is not sampled.
+ * and is loaded only if tracing is on. An order that is not sampled has null instead of a span.
  */
 
 /** As OpenTelemetry names them. */
@@ -9,9 +8,9 @@ export type SpanKind = 'server' | 'client' | 'producer' | 'consumer' | 'internal
 
 export type SpanFields = Readonly<Record<string, string | number>>;
 
-/** A section of one sampled order's way, from `begin` to `end`. No method throws or waits. */
+/** One step in the trace of a sampled order, from `begin` to `end`. No method throws or waits. */
 export interface TraceSpan {
-  /** W3C traceparent, for the process that goes on. */
+  /** W3C traceparent, for the next process. */
   readonly traceparent: string;
   begin(kind: SpanKind, name: string, fields?: SpanFields): TraceSpan;
   note(fields: SpanFields): void;
@@ -28,14 +27,14 @@ export interface Tracing {
    * @returns null if the request is not sampled
    */
   receive(name: string, traceparent: unknown, fields: SpanFields): TraceSpan | null;
-  /** Goes on with what another process began. @param traceparent of a span of ours */
+  /** Continues a trace in another process. @param traceparent of one of our spans */
   resume(traceparent: string, kind: SpanKind, name: string, fields: SpanFields): TraceSpan;
   /** Sends what has ended. Resolves within `boundMs` milliseconds, whether it was sent or not. */
   close(boundMs: number): Promise<void>;
 }
 
 /**
- * Spans of the sampled orders of a batch: the batch is worked on once, and each of their traces
+ * Spans of the sampled orders of a batch: the batch is processed once, and each of their traces
  * shows it.
  */
 export class SpanGroup {
