@@ -12,13 +12,13 @@ export interface HistogramOptions {
   readonly registry: Registry;
 }
 
-/** @returns a function that adds a series, and returns its `observe` */
+/** @returns a function that finds or adds a series, and returns its `observe` */
 export function createHistogram({ name, help, buckets, registry }: HistogramOptions) {
   const bounds = [...buckets, Number.POSITIVE_INFINITY];
-  const all: { labels: Record<string, string>; counts: number[]; sum: number }[] = [];
+  const all = new Map<string, { labels: Record<string, string>; counts: number[]; sum: number }>();
 
   function values() {
-    return all.flatMap(({ labels, counts, sum }) => {
+    return [...all.values()].flatMap(({ labels, counts, sum }) => {
       let count = 0;
       const ofBuckets = bounds.map((bound, i) => {
         count += counts[i] as number;
@@ -37,8 +37,9 @@ export function createHistogram({ name, help, buckets, registry }: HistogramOpti
   registry.registerMetric({ name, get, getForPromString: get, reset() {} } as unknown as Metric);
 
   return function series(labels: Record<string, string>): (value: number) => void {
-    const one = { labels, counts: bounds.map(() => 0), sum: 0 };
-    all.push(one);
+    const key = JSON.stringify(labels);
+    const one = all.get(key) ?? { labels, counts: bounds.map(() => 0), sum: 0 };
+    all.set(key, one);
     return (value) => {
       let i = 0;
       while (value > (bounds[i] as number)) i += 1;
