@@ -2,7 +2,7 @@
  * Places one order.
  *   1. The order gets its id.
  *   2. The reserve batcher asks lua/reserve.lua, together with the other orders of this turn.
- *   3. The first order of a batch records the batch: queue, accepted-order log, refusal cache.
+ *   3. The order of a batch that resumes first records the batch: queue, accepted-order log, refusal cache.
  *   4. The caller gets this order's outcome.
  */
 import { type AcceptedOrder, newOrderId, type OrderBatch, type OrderRequest } from '@flash-sale/core/domain/order.ts';
@@ -49,6 +49,7 @@ export function createPlaceOrder(deps: {
 
   /** Runs before any order of the batch is answered. */
   function record(batch: DecidedBatch): void {
+    batch.isRecorded = true;
     const accepted = acceptedOrders(batch);
     if (accepted.orders.length > 0) {
       enqueue.push(accepted);
@@ -86,7 +87,7 @@ export function createPlaceOrder(deps: {
       return undecided(error, orderId, requestId);
     }
     const { batch, index } = decided;
-    if (index === 0) record(batch);
+    if (!batch.isRecorded) record(batch);
     let { outcome, tokensLeft } = batch.decisions[index] as ReserveDecision;
     metrics.countDecision(outcome.kind, 'inventory');
     if (outcome.kind === 'reserved') metrics.countOrder('accepted');

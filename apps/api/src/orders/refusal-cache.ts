@@ -140,7 +140,7 @@ export function createRefusalCache(tokenMs: number, now: () => number = () => pe
       return null;
     },
 
-    learn({ saleId, requests, decisions, permits, askedAt }: DecidedBatch): void {
+    learn({ saleId, requests, decisions, permits, askedAt }: Omit<DecidedBatch, 'isRecorded'>): void {
       const isCurrent = Math.max(invalidatedAt.get(saleId) ?? Number.NEGATIVE_INFINITY, allInvalidatedAt) < askedAt;
       decisions.forEach((decision, i) => {
         learnOfBuyer(saleId, requests[i]?.buyerId ?? '', decision, askedAt);

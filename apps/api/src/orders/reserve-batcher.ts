@@ -29,6 +29,8 @@ export interface DecidedBatch {
   readonly permits: Permits;
   /** When the inventory was asked: ms of performance.now(). */
   readonly askedAt: number;
+  /** Whether its accepted orders are logged and in the queue's next add (place-order.ts). */
+  isRecorded: boolean;
 }
 
 /** The orders did not reach the inventory, so nothing was taken. */
@@ -63,7 +65,7 @@ export function createReserveBatcher(deps: {
     const requests = waiting.map(({ request }) => request);
     try {
       const { decisions, permitsLeft } = await inventory.reserve(saleId, requests, granted, bucket);
-      const batch = { saleId, requests, decisions, permits, askedAt };
+      const batch = { saleId, requests, decisions, permits, askedAt, isRecorded: false };
       waiting.forEach(({ resolve }, index) => {
         resolve({ batch, index });
       });
@@ -111,8 +113,6 @@ export function createReserveBatcher(deps: {
 
   return {
     /**
-     * Callers of one batch resume in the order of `batch.requests`.
-     *
      * @returns the decided batch, and this order's index in it
      * @throws NothingReservedError, or the error of Redis: then the order may hold units
      */
