@@ -149,7 +149,7 @@ function stopOnSignal(timeoutMs: number, log: Logger, stop: (msLeft: () => numbe
 function explain(error: unknown): string {
   const { message, stack } = error as Error;
   if (isConfiguration(error)) return message;
-  const dependency = unavailableDependency(error);
+  const dependency = isPortTaken(error) ? null : unavailableDependency(error);
   if (dependency) return `${dependency} became unavailable during the start (${message}). Start again.`;
   return stack ?? String(error);
 }
@@ -159,5 +159,6 @@ function isConfiguration(error: unknown): boolean {
 }
 
 function isPortTaken(error: unknown): boolean {
-  return ['EADDRINUSE', 'EACCES', 'EADDRNOTAVAIL'].includes((error as { code?: string }).code ?? '');
+  const { code = '', syscall } = error as NodeJS.ErrnoException;
+  return syscall === 'listen' && ['EADDRINUSE', 'EACCES', 'EADDRNOTAVAIL'].includes(code);
 }

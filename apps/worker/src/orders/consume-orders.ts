@@ -42,7 +42,7 @@ export function startOrderConsumer(options: {
   pollMs: number;
   confirm: (batch: OrderBatch) => Promise<void>;
   reject: (batch: OrderBatch) => Promise<void>;
-  /** Called if the last attempt failed because of the ledger: the reaper redelivers. */
+  /** Called if the last attempt failed, but not because of the orders: the reaper redelivers. */
   postpone: (batch: OrderBatch) => Promise<void>;
   /** Whether PostgreSQL answers. */
   ledgerAnswers: () => Promise<boolean>;
@@ -108,7 +108,7 @@ export function startOrderConsumer(options: {
       { job: job.id, attempt, orders: batch.orders.length, err: error.message },
       last ? 'the last attempt at a job failed' : 'an attempt at a job failed',
     );
-    // Never reject because PostgreSQL failed.
+    // Never reject because a server or a client library failed.
     if (last) await (isAboutTheOrder(error) ? reject(batch) : postpone(batch));
   }
 

@@ -20,6 +20,11 @@ test.each([
   ['redis', true, fault('Too many Cluster redirections')],
   ['redis', true, fault('All sentinels are unreachable and retry is disabled.')],
   ['postgres', true, fault('connect ECONNREFUSED', 'ECONNREFUSED')],
+  ['postgres', true, fault('write EPIPE', 'EPIPE')],
+  ['postgres', true, fault('connect ENETUNREACH', 'ENETUNREACH')],
+  ['postgres', true, fault('connect EMFILE', 'EMFILE')],
+  ['postgres', true, Object.assign(new Error('getaddrinfo'), { syscall: 'getaddrinfo' })],
+  ['postgres', true, new AggregateError([new Error('timeout'), fault('connect EHOSTDOWN', 'EHOSTDOWN')], 'two hosts')],
   ['postgres', true, fault('Query read timeout')],
   ['postgres', true, fault('the database system is starting up', '57P03')],
   ['postgres', true, fault('canceling statement due to statement timeout', '57014')],
@@ -54,8 +59,21 @@ test('a moving slot and a demoted or isolated master refuse a command before it 
   );
 });
 
-test('a locked row is no outage; refused data is about the order', () => {
+test('a locked row is no outage', () => {
   expect(isRowLocked(fault('canceling statement due to lock timeout', '55P03'))).toBe(true);
-  expect(isAboutTheOrder(fault('violates check constraint', '23514'))).toBe(true);
-  expect(unavailableDependency(fault('violates check constraint', '23514'))).toBeNull();
+});
+
+test.each([
+  [true, fault('violates check constraint', '23514')],
+  [true, fault('value too long', '22001')],
+  [true, fault('raised by a trigger', 'P0001')],
+  [true, new TypeError('Cannot read properties of undefined')],
+  [true, Object.assign(new TypeError('The argument must be a string'), { code: 'ERR_INVALID_ARG_TYPE' })],
+  [false, fault('permission denied for table orders', '42501')],
+  [false, fault('self-signed certificate', 'DEPTH_ZERO_SELF_SIGNED_CERT')],
+  [false, fault('The server does not support SSL connections')],
+  [false, fault('lua/commit.lua answered with an unknown word: x')],
+])('about the order: %s: %s', (isAbout, error) => {
+  expect(isAboutTheOrder(error)).toBe(isAbout);
+  expect(unavailableDependency(error)).toBeNull();
 });

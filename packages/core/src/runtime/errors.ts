@@ -59,21 +59,22 @@ const postgresMessages = [
  * bound (REBUILD_STATEMENT_MS).
  */
 const postgresUnavailableStates = /^(08|40|53|57|58)...$|^25(006|P02|P03)$|^55P03$/;
-const networkCodes = new Set([
-  'ECONNREFUSED',
-  'ECONNRESET',
-  'EPIPE',
-  'ETIMEDOUT',
-  'ENOTFOUND',
-  'EAI_AGAIN',
-  'EHOSTUNREACH',
-]);
 
-const SQLSTATE = /^[0-9A-Z]{5}$/;
+/** Of the operating system and the resolver (EMFILE, EAI_AGAIN), not Node's own ERR_… */
+const SYSTEM_CODE = /^E(?!RR_)[A-Z0-9_]+$/;
+
+/** No class of SQLSTATEs begins with E, which EPIPE does. */
+const SQLSTATE = /^(?!E)[0-9A-Z]{5}$/;
 
 function describe(error: unknown): { message: string; code: string } {
   const { message = '', code = '' } = (error ?? {}) as { message?: string; code?: string };
   return { message, code };
+}
+
+/** A call to the operating system failed. AggregateError: the calls to all addresses of a host. */
+function isSystemError(error: unknown): boolean {
+  if (error instanceof AggregateError && error.errors.some(isSystemError)) return true;
+  return SYSTEM_CODE.test(describe(error).code) || typeof (error as { syscall?: unknown } | null)?.syscall === 'string';
 }
 
 /** @returns the dependency that was unreachable or unable to work, or null for any other error */
@@ -82,8 +83,8 @@ export function unavailableDependency(error: unknown): Dependency | null {
   const { message, code } = describe(error);
   const says = (messages: readonly string[]): boolean => messages.some((text) => message.includes(text));
   if (redisRefusals.test(message) || says(redisMessages)) return 'redis';
-  // ioredis never passes a bare network error to a command; pg does.
-  if (postgresUnavailableStates.test(code) || networkCodes.has(code) || says(postgresMessages)) return 'postgres';
+  // ioredis never passes a bare system error to a command; pg does.
+  if (postgresUnavailableStates.test(code) || isSystemError(error) || says(postgresMessages)) return 'postgres';
   return null;
 }
 
@@ -100,13 +101,15 @@ export function isSilent(error: unknown, dependency: Dependency): boolean {
 
 /**
  * True if a retry cannot help: data that the ledger refuses (22, 23, P0 from a trigger), or a bug
- * in our code. Every other SQLSTATE (no rights, no table, read-only …) is a fault of the database,
- * and no order is rejected for it.
+ * in our code. No order is rejected for anything else: no rights, no table, an unknown error of a
+ * client library.
  */
 export function isAboutTheOrder(error: unknown): boolean {
-  const { code } = describe(error);
-  return unavailableDependency(error) === null && (!SQLSTATE.test(code) || /^(22|23|P0)/.test(code));
+  if (unavailableDependency(error) !== null) return false;
+  return /^(22|23|P0)...$/.test(describe(error).code) || bugs.some((bug) => error instanceof bug);
 }
+
+const bugs = [TypeError, RangeError, ReferenceError, SyntaxError];
 
 /** True if another transaction has locked this row: work on other rows can continue. */
 export function isRowLocked(error: unknown): boolean {
