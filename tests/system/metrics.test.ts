@@ -1,4 +1,6 @@
 /** Metrics of real processes over HTTP, while the ledger is unavailable and after it is back. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect } from 'vitest';
 import { openClient } from '../support/buyers.ts';
 import { ask } from '../support/fixtures.ts';
@@ -8,6 +10,7 @@ import { makeSale } from '../support/sales.ts';
 import { test } from '../support/system-test.ts';
 import { proxyBefore } from '../support/tcp-proxy.ts';
 import { eventually } from '../support/world.ts';
+import { root } from '../tidy/source-files.ts';
 
 /** The value of a series; undefined if there is none. */
 async function read(port: string, series: string): Promise<number | undefined> {
@@ -15,6 +18,27 @@ async function read(port: string, series: string): Promise<number | undefined> {
   expect([status, headers.get('content-type')]).toEqual([200, expect.stringContaining('text/plain')]);
   const line = text.split('\n').find((one) => one.startsWith(`${series} `));
   return line === undefined ? undefined : Number(line.slice(series.length));
+}
+
+/** `name{label,label}` of each of our metrics that the two processes export. */
+async function exportedLabels(...ports: string[]): Promise<string[]> {
+  const found = new Set<string>();
+  for (const port of ports) {
+    const { text } = await ask(`http://127.0.0.1:${port}/metrics`);
+    for (const [, name, labels = ''] of text.matchAll(
+      /^(flash_sale_\w+?)(?:_bucket|_sum|_count)?(?:\{(.*)\})? \S+$/gm,
+    )) {
+      const names = [...labels.matchAll(/(\w+)="/g)].map((match) => match[1]).filter((label) => label !== 'le');
+      found.add(names.length === 0 ? (name as string) : `${name}{${names.sort().join(',')}}`);
+    }
+  }
+  return [...found].sort();
+}
+
+/** The same, in docs/reference.md. */
+function documentedLabels(): string[] {
+  const page = readFileSync(join(root, 'docs/reference.md'), 'utf8');
+  return [...page.matchAll(/^\| `(flash_sale_\w+(?:\{[\w,]+\})?)/gm)].map((match) => match[1] as string).sort();
 }
 
 test('orders, refusals and the state of the breakers, which only the health probe opens and closes', async ({
@@ -48,6 +72,7 @@ test('orders, refusals and the state of the breakers, which only the health prob
     await read(workerMetrics, 'flash_sale_breaker_state{dependency="postgres"}'),
   ];
   expect(await states()).toEqual([0, 0, 0]);
+  expect(await exportedLabels(apiMetrics, workerMetrics)).toEqual(documentedLabels());
 
   const health = async () => (await ask(`${api.url}/health`)).body;
   await proxy.refuse();

@@ -2,7 +2,8 @@
  * Places one order.
  *   1. The order gets its id.
  *   2. The reserve batcher asks lua/reserve.lua, together with the other orders of this turn.
- *   3. The order of a batch that resumes first records the batch: queue, accepted-order log, refusal cache.
+ *   3. Whichever order of the batch resumes first records it: queue, accepted-order log, refusal
+ *      cache.
  *   4. The caller gets this order's outcome.
  */
 import { type AcceptedOrder, newOrderId, type OrderBatch, type OrderRequest } from '@flash-sale/core/domain/order.ts';
