@@ -75,6 +75,9 @@ describe('a sale', () => {
       per_buyer_limit: 0,
     });
     expect((await api.order(sale.product_id)).status).toBe(200);
+    const highest = '999999999.9999';
+    const id = await createSale({ original_price: highest, flash_sale_price: Number(highest) });
+    expect(await read(id)).toMatchObject({ original_price: highest, flash_sale_price: highest });
   });
 
   test('is created once by 20 calls at once, and never created again', async () => {
@@ -99,6 +102,7 @@ describe('a sale', () => {
     [{ flash_sale_price: '1.23456' }],
     [{ flash_sale_price: 0.1 + 0.2 }],
     [{ original_price: '01' }],
+    [{ original_price: '1000000000' }],
     [{ currency: 'usd' }],
     [{ starts_at: 'tomorrow' }],
     [{ starts_at: '2026-02-30T00:00:00Z' }],

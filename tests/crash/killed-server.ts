@@ -1,6 +1,7 @@
 /**
- * Kills a server at the moment that a service reaches a failpoint, under load, and starts it again: once for each failpoint
- * of a list. The same API and worker live through all of it. The test files check what is promised afterwards.
+ * Kills a server at the moment that a service reaches a failpoint, under load, and starts it again:
+ * once for each failpoint of a list. The same API and worker live through all of it. The test files
+ * check what is promised afterwards.
  */
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -11,14 +12,12 @@ import { startPrivatePostgres } from '@flash-sale/launcher/private-postgres.ts';
 import { startPrivateRedis } from '@flash-sale/launcher/private-redis.ts';
 import { ownFolder, type PrivateServer } from '@flash-sale/launcher/private-server.ts';
 import { type AuditOptions, auditSales } from '@flash-sale/ops/audit/audit-sale.ts';
-import { vi } from 'vitest';
-import { freePort } from '../support/free-port.ts';
 import { listFaults } from '../support/list-faults.ts';
 import { type ServiceProcess, startProcess } from '../support/running-system.ts';
 import { eventually, makeTemplate, openWorld, type World } from '../support/world.ts';
 import { type BusySales, keepBusy } from './busy-sales.ts';
 import type { Arm } from './die-at-failpoint.ts';
-import { type CrashPoint, type Server, type Service, timesAt } from './failpoints-table.ts';
+import { type CrashPoint, type Server, timesAt } from './failpoints-table.ts';
 
 const REACHED_WITHIN_MS = 30_000;
 const ENDED_WITHIN_MS = 30_000;
@@ -67,26 +66,13 @@ export async function killServerAt(server: Server, points: readonly CrashPoint[]
     postgres: (): Promise<PrivateServer> => startPrivatePostgres({ folder, restart: false, durable: true }),
   };
   const servers: Record<Server, PrivateServer> = { redis: await start.redis(), postgres: await start.postgres() };
-  vi.stubEnv('TEST_DATABASE_URL', servers.postgres.url);
-  const template = await makeTemplate();
-  const world = await openWorld(template.name, servers.redis.url);
-  const apiPort = await freePort();
+  let world: World | undefined;
   let busy: BusySales | undefined;
 
-  const services = new Map<Service, ServiceProcess>();
-
-  async function startService(service: Service): Promise<void> {
-    const own: Record<string, string> = service === 'api' ? { PORT: String(apiPort) } : {};
-    services.set(
-      service,
-      await startProcess(world, service, { ...SETTINGS, NODE_OPTIONS: `--import=${preload}`, ...own }),
-    );
-  }
-
-  async function killAt({ step, service }: CrashPoint): Promise<string | null> {
+  async function killAt(step: CrashPoint['step'], service: ServiceProcess): Promise<string | null> {
     const victim = servers[server].pid as number;
     const arm: Arm = { failpoint: step, times: timesAt(step), victim };
-    services.get(service)?.child.send({ arm });
+    service.child.send({ arm });
     try {
       await eventually('it is reached', REACHED_WITHIN_MS, () => servers[server].pid !== victim);
       servers[server] = await startAgain(start[server]);
@@ -99,12 +85,19 @@ export async function killServerAt(server: Server, points: readonly CrashPoint[]
   }
 
   try {
-    await Promise.all([startService('api'), startService('worker')]);
-    busy = await keepBusy(world, () => [`http://127.0.0.1:${apiPort}`]);
+    const template = await makeTemplate(servers.postgres.url);
+    world = await openWorld(template.name, { redisUrl: servers.redis.url, databaseUrl: servers.postgres.url });
+    const settings = { ...SETTINGS, NODE_OPTIONS: `--import=${preload}` };
+    const [api, worker] = await Promise.all([
+      startProcess(world, 'api', settings),
+      startProcess(world, 'worker', settings),
+    ]);
+    const services = { api, worker };
+    busy = await keepBusy(world, () => [api.url]);
     const outcomes = new Map<string, string | null>();
     const breaks: string[] = [];
     for (const [i, point] of points.entries()) {
-      outcomes.set(pointName(point), await killAt(point));
+      outcomes.set(pointName(point), await killAt(point.step, services[point.service]));
       if (i % AUDIT_EVERY !== 0) continue;
       const found = await auditNow(world, { saleIds: busy.saleIds, settleMs: 600_000 });
       breaks.push(...found.map((fault) => `after ${pointName(point)}: ${fault}`));
@@ -115,11 +108,9 @@ export async function killServerAt(server: Server, points: readonly CrashPoint[]
     breaks.push(...(await auditNow(world, {})));
     return { outcomes, breaks, unconfirmed, accepted: busy.accepted.size };
   } finally {
-    await Promise.all([...services.values()].map((service) => service.kill()));
-    await world.close();
+    await world?.close();
     await Promise.all(Object.values(servers).map((one) => one.stop()));
     rmSync(folder, { recursive: true, force: true });
-    vi.unstubAllEnvs();
   }
 }
 

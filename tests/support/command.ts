@@ -15,7 +15,8 @@ export function runScript(name: string, args: readonly string[], variables: Node
   const command = [join(root, 'scripts', `${name}.ts`), ...args];
   return new Promise((resolve) =>
     execFile(process.execPath, command, { env, maxBuffer: 1 << 26 }, (error, stdout, stderr) =>
-      resolve({ code: error ? Number(error.code) : 0, stdout, stderr }),
+      // Killed by a signal: it has no code.
+      resolve({ code: error ? Number(error.code ?? -1) : 0, stdout, stderr }),
     ),
   );
 }

@@ -74,7 +74,7 @@ export function useOwnRedis(...config: string[]): World & { server: PrivateServe
   const folder = useFolder();
   beforeAll(async () => {
     const server = await startOwnRedis(folder.path, config);
-    Object.assign(world, await openWorld(inject('template'), server.url), { server });
+    Object.assign(world, await openWorld(inject('template'), { redisUrl: server.url }), { server });
   });
   afterAll(async () => {
     await world.close();

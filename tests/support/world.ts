@@ -24,8 +24,13 @@ export interface World {
   close(): Promise<void>;
 }
 
+interface TestServers {
+  readonly redisUrl: string;
+  readonly databaseUrl: string;
+}
+
 /** Servers of this test run. @throws if it was not started by the project's own command */
-export function testServers(): { redisUrl: string; databaseUrl: string } {
+export function testServers(): TestServers {
   const { TEST_REDIS_URL: redisUrl, TEST_DATABASE_URL: databaseUrl } = process.env;
   if (!redisUrl || !databaseUrl) {
     throw new Error('TEST_REDIS_URL and TEST_DATABASE_URL are not set. Run the tests with: npm test');
@@ -34,19 +39,18 @@ export function testServers(): { redisUrl: string; databaseUrl: string } {
 }
 
 /** Makes the migrated template of all worlds. @returns its name, and how to drop it */
-export async function makeTemplate(): Promise<{ name: string; drop(): Promise<void> }> {
-  const { databaseUrl } = testServers();
+export async function makeTemplate(
+  databaseUrl = testServers().databaseUrl,
+): Promise<{ name: string; drop(): Promise<void> }> {
   const name = `template_${randomBytes(6).toString('hex')}`;
   await onServer(databaseUrl, `CREATE DATABASE ${name}`);
   await migrateLedger(withDatabase(databaseUrl, name));
   return { name, drop: () => onServer(databaseUrl, `DROP DATABASE IF EXISTS ${name} WITH (FORCE)`) };
 }
 
-/** @param ownRedisUrl a Redis that the test may stop and kill */
-export async function openWorld(template: string, ownRedisUrl?: string): Promise<World> {
-  const servers = testServers();
-  const { databaseUrl: serverUrl } = servers;
-  const redisUrl = ownRedisUrl ?? servers.redisUrl;
+/** @param own servers that the test may stop and kill */
+export async function openWorld(template: string, own: Partial<TestServers> = {}): Promise<World> {
+  const { redisUrl, databaseUrl: serverUrl } = { ...testServers(), ...own };
   const id = randomBytes(6).toString('hex');
   const database = `world_${id}`;
   await onServer(serverUrl, `CREATE DATABASE ${database} TEMPLATE ${template}`);

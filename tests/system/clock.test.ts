@@ -17,6 +17,7 @@ test.concurrent.each([5_000, -5_000])(
   async (ms) => {
     const settings = { NODE_OPTIONS: `--import=${shifted}`, CLOCK_SHIFT_MS: String(ms) };
     const client = openClient((await startProcess(world, 'api', settings)).url);
+    world.onClose(client.close);
     const opensLater = await makeSale(world, { startsAt: Date.now() + 4_000 });
     const endsSoon = await makeSale(world, { endsAt: Date.now() + 500 });
     const isOn = await makeSale(world, { startsAt: Date.now() - 1_000, endsAt: Date.now() + 60_000 });

@@ -99,7 +99,7 @@ afterAll(async () => {
   process.stdout.write(`\nThe cost of an order, and the most that it may be\n${lines.join('\n')}\n\n`);
 });
 beforeEach(async () => {
-  world = await openWorld(inject('template'), server.url);
+  world = await openWorld(inject('template'), { redisUrl: server.url });
   api = await startApi(world, SETTINGS);
   worker = await startWorkerHere(world, SETTINGS);
   sale = await makeSale(world, { units: 100_000, perBuyerLimit: 2 });

@@ -152,7 +152,7 @@ test('[trap 7] API and worker restart under load: stock is not set again, and or
   const untilAccepted = (count: number) =>
     eventually(`${count} orders are accepted`, 20_000, () => crowd.accepted.size >= count);
   await untilAccepted(100);
-  // On SIGTERM every started request is answered, and every accepted order is enqueued.
+  // On SIGTERM every accepted order is enqueued.
   expect(await Promise.all([api.stop(), worker.stop()])).toEqual([0, 0]);
   const before = crowd.accepted.size;
   await start();

@@ -122,6 +122,7 @@ test.concurrent('[trap 18] [trap 38] API and worker replace connections to Redis
   // A call that waits for a job is shorter than WORKER_SILENT_MS, as with the defaults.
   await startWorkerHere(world, { REDIS_URL, JOB_POLL_MS: 1_000, WORKER_SILENT_MS: 2_000 });
   const buyers = openClient(api.url);
+  world.onClose(buyers.close);
   const order = async (buyerId: string) => (await buyers.order(sale.id, { buyerId })).status;
   expect(await order('before')).toBe(200);
   await untilSold(world, sale.id, 1, 10_000);

@@ -22,7 +22,7 @@ beforeAll(async () => {
   const distFolder = process.env.TEST_REDIS_DIST;
   // It restarts by itself.
   server = await startPrivateRedis({ folder, ...(distFolder ? { distFolder } : {}) });
-  world = await openWorld(inject('template'), server.url);
+  world = await openWorld(inject('template'), { redisUrl: server.url });
   const { proxy, url: DATABASE_URL } = await proxyBefore(world, world.databaseUrl);
   ledger = proxy;
   api = await openApi(world, { REQUEST_TIMEOUT_MS: BUDGET_MS, DATABASE_URL });

@@ -3,14 +3,14 @@ import { once } from 'node:events';
 import { type AddressInfo, createServer } from 'node:net';
 import { newOrderId } from '@flash-sale/core/domain/order.ts';
 import { decodeJob, encodeJob } from '@flash-sale/core/queue/order-queue.ts';
-import { afterAll, beforeAll, expect, vi } from 'vitest';
+import { expect, vi } from 'vitest';
 import { openClient, type Reply } from '../support/buyers.ts';
 import { times } from '../support/fixtures.ts';
 import { freePort } from '../support/free-port.ts';
-import { type CollectedSpan, type OtlpCollector, startOtlpCollector } from '../support/otlp-collector.ts';
+import { type CollectedSpan, startOtlpCollector } from '../support/otlp-collector.ts';
 import { type ServiceProcess, startProcess } from '../support/running-system.ts';
 import { makeSale, untilSold } from '../support/sales.ts';
-import { test } from '../support/system-test.ts';
+import { test as base } from '../support/system-test.ts';
 import { eventually, type World } from '../support/world.ts';
 
 vi.setConfig({ testTimeout: 60_000 });
@@ -45,6 +45,7 @@ async function start(world: World, ofBoth: Record<string, string>, ofWorker = of
     startProcess(world, 'worker', ofWorker),
   ]);
   const client = openClient(api.url);
+  world.onClose(client.close);
   return {
     api,
     worker,
@@ -67,13 +68,13 @@ const named = (spans: readonly CollectedSpan[], name: string): CollectedSpan => 
   return found[0] as CollectedSpan;
 };
 
-let collector: OtlpCollector;
-beforeAll(async () => {
-  collector = await startOtlpCollector();
+const test = base.extend('collector', async ({ world }) => {
+  const collector = await startOtlpCollector();
+  world.onClose(() => collector.close());
+  return collector;
 });
-afterAll(() => collector.close());
 
-test('an order is one trace: the HTTP request, Redis, the job and the ledger', async ({ world }) => {
+test('an order is one trace: the HTTP request, Redis, the job and the ledger', async ({ world, collector }) => {
   const { api, worker, order } = await start(world, {
     NODE_OPTIONS: REPORT_MODULES,
     OTEL_EXPORTER_OTLP_ENDPOINT: collector.url,
@@ -147,18 +148,18 @@ test('an order is one trace: the HTTP request, Redis, the job and the ledger', a
 
 test('by default each sampled order of a batch has its own trace; a stopping process sends what has ended', async ({
   world,
+  collector,
 }) => {
   const { api, order } = await start(world, {
     OTEL_EXPORTER_OTLP_ENDPOINT: collector.url,
     OTEL_TRACES_SAMPLER_ARG: '1',
   });
   const sale = await makeSale(world, { units: 41 });
-  const from = collector.spans.length;
   const placed = await times(40, (n) => order(sale.id, `buyer-${n}`, SAMPLED));
-  const spans = () => collector.spans.slice(from);
-  const isComplete = () => spans().filter(({ name }) => name === 'commit').length === placed.length;
+  const { spans } = collector;
+  const isComplete = () => spans.filter(({ name }) => name === 'commit').length === placed.length;
   await eventually('all traces have arrived', 15_000, isComplete);
-  const byTrace = Map.groupBy(spans(), (span) => span.traceId);
+  const byTrace = Map.groupBy(spans, (span) => span.traceId);
   expect(byTrace.size).toBe(40);
   expect(byTrace.has(TRACE_ID)).toBe(false);
   for (const one of byTrace.values()) expect(one.map((span) => span.name).sort()).toEqual([...STEPS].sort());
@@ -166,23 +167,21 @@ test('by default each sampled order of a batch has its own trace; a stopping pro
     placed.map((one) => one.orderId).sort(),
   );
   // Orders of one script call carry the size of its batch.
-  const reserves = spans().filter((span) => span.name === 'reserve');
+  const reserves = spans.filter((span) => span.name === 'reserve');
   const calls = reserves.reduce((sum, span) => sum + 1 / Number(span.fields['flash_sale.batch_size']), 0);
   expect(calls).toBeCloseTo(Math.round(calls));
 
   const last = await order(sale.id, 'last');
   expect(await api.stop()).toBe(0);
-  expect(collector.spans.map((span) => span.fields['flash_sale.order_id'])).toContain(last.orderId);
+  expect(spans.map((span) => span.fields['flash_sale.order_id'])).toContain(last.orderId);
 });
 
-test.concurrent('off: nothing of the SDK is loaded, and nothing is sent', async ({ world }) => {
-  const requests = collector.requests();
+test.concurrent('off: nothing of the SDK is loaded, and no line has a trace id', async ({ world }) => {
   const off = await start(world, { NODE_OPTIONS: REPORT_MODULES, OTEL_TRACES_SAMPLER_ARG: '1' });
   const sale = await makeSale(world, { units: 1 });
   await off.order(sale.id, 'ann', SAMPLED);
   await untilSold(world, sale.id, 1);
   for (const one of [off.api, off.worker]) expect(one.output()).not.toMatch(/LOADED|trace_id/);
-  expect(collector.requests()).toBe(requests);
 });
 
 test.concurrent('a collector that is unavailable (API) or silent (worker) costs a log line and no order; both stop in time', async ({
@@ -208,8 +207,7 @@ test.concurrent('a collector that is unavailable (API) or silent (worker) costs 
   expect(warnings()).toEqual([1, 1]);
 });
 
-test.concurrent('a forged traceparent neither fails an order nor makes it sampled', async ({ world }) => {
-  const requests = collector.requests();
+test.concurrent('a forged traceparent neither fails an order nor makes it sampled', async ({ world, collector }) => {
   const { api, worker, order } = await start(world, {
     OTEL_EXPORTER_OTLP_ENDPOINT: collector.url,
     OTEL_TRACES_SAMPLER_ARG: '0',
@@ -227,7 +225,7 @@ test.concurrent('a forged traceparent neither fails an order nor makes it sample
   expect(placed.map((one) => one.code)).toEqual(forged.map(() => 'accepted'));
   await untilSold(world, sale.id, forged.length);
   expect(await Promise.all([api.stop(), worker.stop()])).toEqual([0, 0]);
-  expect(collector.requests()).toBe(requests);
+  expect(collector.requests()).toBe(0);
 });
 
 test('a job carries the contexts of sampled orders only; malformed contexts do not fail an order', () => {

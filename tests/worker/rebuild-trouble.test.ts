@@ -106,8 +106,10 @@ test('[I11] a ledger that needs longer for a large sale than a request may take 
       },
     },
   });
-  await watch.finally(() => pool.end());
-  await world.pool.query('DROP VIEW orders; ALTER TABLE orders_kept RENAME TO orders');
+  await watch.finally(async () => {
+    await pool.end();
+    await world.pool.query('DROP VIEW orders; ALTER TABLE orders_kept RENAME TO orders');
+  });
   expect(await steps.numbers(sale.id)).toEqual({ allotment: 10, available: 7, reserved: 1, sold: 2 });
   expect(await steps.order(sale.id, { key: 'k', quantity: 2 })).toEqual({ kind: 'replayed', id });
   expect((await steps.order(sale.id, { quantity: 4 })).kind).toBe('over_buyer_limit');
