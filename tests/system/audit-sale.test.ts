@@ -1,4 +1,5 @@
 /** npm run audit:sale: exit codes, output, and how it finds the running system. */
+import { connect, createServer } from 'node:net';
 import { writeSystemFile } from '@flash-sale/launcher/running-system.ts';
 import type { AuditReport } from '@flash-sale/ops/audit/audit-report.ts';
 import { connectStores } from '@flash-sale/ops/connect-stores.ts';
@@ -40,6 +41,30 @@ test('exit code 2 if no system runs or an option is unknown, 0 if all is clean, 
     clean: false,
     sales: [{ saleId: sale.id, inventory: 'open', violations: [{ code: 'UNITS_WITHOUT_OWNER' }] }],
   });
+});
+
+test('Redis is lost between the check and the connection: the command ends, and says so', async () => {
+  const { port: redisPort, href } = new URL(world.redisUrl);
+  let connections = 0;
+  const server = createServer((near) => {
+    connections += 1;
+    if (connections > 1) return void near.destroy();
+    const far = connect(Number(redisPort), '127.0.0.1');
+    near.on('error', () => far.destroy()).on('close', () => far.destroy());
+    near.pipe(far).pipe(near);
+  });
+  const port = await freePort();
+  await new Promise<void>((listening) => server.listen(port, '127.0.0.1', listening));
+  try {
+    const lost = await auditSale([], { ...addressesOf(world), REDIS_URL: href.replace(`:${redisPort}`, `:${port}`) });
+    expect(lost).toMatchObject({ code: 2, stdout: '' });
+    expect(lost.stderr).toMatch(
+      /"connection":"flash-sale-audit".*"redis does not answer".*\nConnection is closed\.\n$/s,
+    );
+    expect(connections).toBe(2);
+  } finally {
+    server.close();
+  }
 });
 
 test.each<[string, () => Promise<Partial<Parameters<typeof connectStores>[0]>>, RegExp]>([

@@ -2,7 +2,7 @@
 import { withPostgres } from '@flash-sale/core/ledger/check-postgres.ts';
 import { connectPostgres } from '@flash-sale/core/ledger/connect-postgres.ts';
 import { checkMigrated } from '@flash-sale/core/ledger/migrate.ts';
-import { createLogger } from '@flash-sale/core/runtime/logging.ts';
+import { createLogger, STDERR } from '@flash-sale/core/runtime/logging.ts';
 import { readFromRedis } from '@flash-sale/core/runtime/redis/check-redis.ts';
 import { connectForRequests } from '@flash-sale/core/runtime/redis/connect-redis.ts';
 
@@ -12,20 +12,23 @@ const ANSWER_MS = 60_000;
 
 /**
  * @param name shown by the servers: flash-sale-audit
- * @throws UnfitServerError: a sentence that says what to do
+ * @throws UnfitServerError: a sentence that says what to do; or an Error if Redis is lost meanwhile
  */
 export async function connectStores(urls: { redisUrl: string; databaseUrl: string }, name: string) {
   await readFromRedis(urls.redisUrl, CONNECT_MS, (redis) => redis.ping());
   await withPostgres(urls.databaseUrl, CONNECT_MS, () => checkMigrated(urls.databaseUrl));
-  const options = { name, timeoutMs: ANSWER_MS, log: createLogger(name, 'silent') };
-  const { redis, connect, close } = connectForRequests({ url: urls.redisUrl, ...options });
-  await connect();
+  const options = { name, timeoutMs: ANSWER_MS, log: createLogger(name, 'info', STDERR) };
   const pool = connectPostgres({ url: urls.databaseUrl, size: 2, ...options });
-  return {
-    redis,
-    pool,
-    async close(): Promise<void> {
-      await Promise.all([close(), pool.end()]);
-    },
+  const connection = connectForRequests({ url: urls.redisUrl, ...options });
+  const close = async (): Promise<void> => {
+    await Promise.all([connection.close(), pool.end()]);
   };
+  try {
+    await connection.connect();
+  } catch (error) {
+    // It would retry for ever.
+    await close();
+    throw error;
+  }
+  return { redis: connection.redis, pool, close };
 }

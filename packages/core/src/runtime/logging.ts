@@ -19,11 +19,14 @@ export const REDACTED_PATHS = [
 let lost = 0;
 export const linesLost = (): number => lost;
 
+/** Instead of a file: for commands, whose stdout is their result. */
+export const STDERR = 2;
+
 /**
  * @param service name of the process, on every line
  * @param file that the lines go to; empty: stdout
  */
-export function createLogger(service: string, level: string, file = ''): Logger {
+export function createLogger(service: string, level: string, file: string | typeof STDERR = ''): Logger {
   const options = {
     level,
     base: { service, pid: process.pid },
@@ -32,6 +35,7 @@ export function createLogger(service: string, level: string, file = ''): Logger 
     formatters: { level: (label: string) => ({ level: label }) },
   };
   if (file === '') return pino(options);
+  if (file === STDERR) return pino(options, pino.destination(STDERR));
   const rotated = openRotatedFile(file);
   let reported = lost;
   const stream: LineStream = {
