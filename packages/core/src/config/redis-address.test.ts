@@ -49,7 +49,12 @@ test('an address of sentinels names the master, a database and a login for the s
 test.each([
   ['several hosts without +cluster', 'redis://a:1,b:2'],
   ['another database', 'redis+cluster://a:1/2'],
-  ['an invalid port', 'redis+cluster://a:1,b:70000'],
+  ['a port above 65535', 'redis+cluster://a:1,b:70000'],
+  ['port 0', 'redis+cluster://a:1,b:0'],
+  ['an empty port', 'redis+sentinel://a:/m'],
+  ['a host with an invalid character', 'redis+cluster://a!b:1'],
+  ['an encoded host', 'redis+sentinel://a%20b:1/m'],
+  ['an invalid IPv6 address', 'redis+cluster://[1::2::3]:1'],
   ['an empty node', 'redis+cluster://a:1,,b:2'],
   ['no node', 'redis+cluster://u:p@'],
   ['a password with invalid encoding', 'redis+cluster://u:%zz@a:1'],

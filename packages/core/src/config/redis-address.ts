@@ -93,10 +93,15 @@ export function readRedisAddress(url: string): RedisAddress | null {
   return { kind: 'sentinel', sentinels, sentinelLogin, master, database: Number(database), ...common };
 }
 
+/** The URL's own parser also takes `h!x`, `h:` and `h:0`; it checks IPv6 and ports above 65535. */
+const HOST = /^(\[[\da-f:.]+\]|[\w.-]+)(:[1-9]\d*)?$/i;
+
 /** @returns null if a host, a port or the percent-encoding is invalid */
 function readServers(login: string, hosts: string, defaultPort: number) {
+  const places = hosts.split(',');
+  if (!places.every((place) => HOST.test(place))) return null;
   try {
-    const urls = hosts.split(',').map((host) => new URL(`redis://${login}@${host}`));
+    const urls = places.map((place) => new URL(`redis://${login}@${place}`));
     const { username = '', password = '' } = urls[0] ?? {};
     const endpoints = urls.map(({ hostname, port }) => ({
       host: hostname.replace(/^\[(.+)\]$/, '$1'),
