@@ -70,9 +70,15 @@ test('leftovers are ended when they have the folder in their arguments, and only
   expect(worksIn(2 ** 22 + 1, folder)).toBe(false);
 });
 
-test('a secret is kept, and nobody else may read it', () => {
+test('a secret is kept, nobody else may read it, and an empty file gets a new one', () => {
   const secret = keptSecret(folder, 'admin-token');
   expect(secret).toMatch(/^[\w-]{43}$/);
   expect(keptSecret(folder, 'admin-token')).toBe(secret);
-  expect(statSync(join(folder, 'secrets', 'admin-token')).mode & 0o777).toBe(0o600);
+  const secretFile = join(folder, 'secrets', 'admin-token');
+  expect(statSync(secretFile).mode & 0o777).toBe(0o600);
+  writeFileSync(secretFile, '\n');
+  const again = keptSecret(folder, 'admin-token');
+  expect(again).toMatch(/^[\w-]{43}$/);
+  expect(again).not.toBe(secret);
+  expect(keptSecret(folder, 'admin-token')).toBe(again);
 });

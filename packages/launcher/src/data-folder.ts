@@ -62,11 +62,13 @@ const SECRET_BYTES = 32;
  */
 export function keptSecret(dataFolder: string, name: string): string {
   const file = join(dataFolder, 'secrets', name);
-  if (!existsSync(file)) {
-    mkdirSync(join(dataFolder, 'secrets'), { recursive: true, mode: 0o700 });
-    writeWhole(file, `${randomBytes(SECRET_BYTES).toString('base64url')}\n`);
-  }
-  return readFileSync(file, 'utf8').trim();
+  // Empty: a machine lost power, or a disk was full.
+  const kept = existsSync(file) ? readFileSync(file, 'utf8').trim() : '';
+  if (kept !== '') return kept;
+  mkdirSync(join(dataFolder, 'secrets'), { recursive: true, mode: 0o700 });
+  const secret = randomBytes(SECRET_BYTES).toString('base64url');
+  writeWhole(file, `${secret}\n`);
+  return secret;
 }
 
 /**
@@ -88,10 +90,10 @@ function lockFile(file: string): DatabaseSync | null {
   }
 }
 
-/** Atomic: a crash leaves either the old or the new content. */
+/** Atomic: a crash, or a loss of power, leaves either the old or the new content. */
 function writeWhole(file: string, text: string): void {
   const draft = `${file}.${process.pid}`;
-  writeFileSync(draft, text, { mode: 0o600 });
+  writeFileSync(draft, text, { mode: 0o600, flush: true });
   renameSync(draft, file);
 }
 
