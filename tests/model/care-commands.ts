@@ -84,7 +84,7 @@ const passTimeCommand = command(
 );
 
 export const changeRedeliveries = (drawn: {
-  script: 'count' | 'lower';
+  script: 'count' | 'reset';
   numbers: readonly number[];
 }): InventoryCommand => {
   const method = `${drawn.script}Redeliveries` as const;
@@ -184,7 +184,7 @@ export const careCommands = [
     weight: 4,
     arbitrary: fc
       .record({
-        script: fc.constantFrom('count', 'count', 'lower'),
+        script: fc.constantFrom('count', 'count', 'reset'),
         numbers: fc.array(fc.nat({ max: 30 }), { minLength: 1, maxLength: 4 }),
       })
       .map(changeRedeliveries),

@@ -186,7 +186,7 @@ export class InventoryModel {
       if (this.reservations.has(id)) this.redeliveries.set(id, (this.redeliveries.get(id) ?? 0) + 1);
   }
 
-  lowerRedeliveries(orderIds: readonly string[]): void {
+  resetRedeliveries(orderIds: readonly string[]): void {
     for (const id of orderIds) if (this.reservations.has(id) && this.redeliveries.has(id)) this.redeliveries.set(id, 1);
   }
 

@@ -85,7 +85,7 @@ export class LedgerModel {
   }
 
   /**
-   * As apps/worker/src/recovery/rebuild.ts does it, which tests/worker tests.
+   * As apps/worker/src/recovery/rebuild-inventory.ts does it, which tests/worker tests.
    *
    * @param left reservations of orders without an outcome
    * @param decided changes that the inventory still knows

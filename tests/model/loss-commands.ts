@@ -167,7 +167,7 @@ const AFTERWARDS: Record<string, InventoryCommand[]> = {
   'a check': [checkInventory('present')],
   'the reaper': [claimOrphans({ ageMs: -1, pauseMs: 0 })],
   'the earlier jobs': [readmitOrders({ numbers: [...Array(12).keys()], strangers: [], epoch: 'present' })],
-  'the reaper, after a redelivery': [changeRedeliveries({ script: 'lower', numbers: [...Array(12).keys()] })],
+  'the reaper, after a redelivery': [changeRedeliveries({ script: 'reset', numbers: [...Array(12).keys()] })],
 };
 
 /**

@@ -7,7 +7,7 @@ import { createEpochStore } from '@flash-sale/core/ledger/epoch-store.ts';
 import { createOrderStore } from '@flash-sale/core/ledger/order-store.ts';
 import { createSaleStore } from '@flash-sale/core/ledger/sale-store.ts';
 import { type ConfirmDependencies, confirmOrders } from '@flash-sale/worker/orders/confirm-orders.ts';
-import { createInventoryWatch, type RebuildDependencies } from '@flash-sale/worker/recovery/rebuild.ts';
+import { createInventoryWatch, type WatchDependencies } from '@flash-sale/worker/recovery/watch-inventories.ts';
 import { beforeAll } from 'vitest';
 import type { World } from './world.ts';
 
@@ -40,7 +40,7 @@ export function workerSteps({ redis, pool, keys, log }: Pick<World, 'redis' | 'p
     ...dependencies,
 
     /** One run of the loop that rebuilds inventories. */
-    watchOnce: (changed: Partial<RebuildDependencies> = {}): Promise<void> =>
+    watchOnce: (changed: Partial<WatchDependencies> = {}): Promise<void> =>
       createInventoryWatch({ ...dependencies, ...changed }).runOnce(),
 
     confirm: (batch: OrderBatch, changed: Partial<ConfirmDependencies> = {}): Promise<OrderOutcome[]> =>

@@ -76,8 +76,8 @@ export async function buildApp(
     globalRateLimiter: createRateLimitLease(globalRateLimiter),
     bucket,
   });
-  const enqueue = createEnqueueOrders({ queue: observeAdd(queue, { timeBatch, tracing }), log });
-  const placeOrder = createPlaceOrder({ batcher, enqueue, refusalCache, sales: saleReader, metrics, log });
+  const enqueuer = createEnqueueOrders({ queue: observeAdd(queue, { timeBatch, tracing }), log });
+  const placeOrder = createPlaceOrder({ batcher, enqueuer, refusalCache, sales: saleReader, metrics, log });
 
   await app.register(healthRoutes, connections);
   await app.register(saleRoutes, { saleReader });
@@ -92,7 +92,7 @@ export async function buildApp(
   if (settings.ADMIN_PORT === 0) await registerOperators(app, settings, connections, { saleReader, readOrder });
 
   // After the last reply: enqueue the accepted orders before the connections close.
-  app.addHook('onClose', () => enqueue.drain());
+  app.addHook('onClose', () => enqueuer.drain());
   return app;
 }
 

@@ -26,8 +26,8 @@ import { rejectOrders } from './orders/reject-orders.ts';
 import { createClosedInventories } from './recovery/closed-inventories.ts';
 import { createLoop } from './recovery/loop.ts';
 import { createReaper } from './recovery/reaper.ts';
-import { createInventoryWatch } from './recovery/rebuild.ts';
 import { syncSales } from './recovery/sync-sales.ts';
+import { createInventoryWatch } from './recovery/watch-inventories.ts';
 
 /**
  * Milliseconds between two checks of the inventories, which is most of the downtime of a rebuild.
@@ -77,8 +77,8 @@ export async function startWorker(
     pollMs: settings.JOB_POLL_MS,
     confirm: (batch) => measures.confirmation(batch, () => confirmOrders({ ...measured, log, count }, batch)),
     reject,
-    postpone: ({ saleId, orders: left }) =>
-      inventory.lowerRedeliveries(
+    leaveToReaper: ({ saleId, orders: left }) =>
+      inventory.resetRedeliveries(
         saleId,
         left.map((order) => order.id),
       ),

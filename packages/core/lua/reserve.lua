@@ -53,13 +53,13 @@ end
 
 local now_ms_text = text_of(now_ms)
 
-local closed_word, closed_number = nil, 0
+local window_word, window_number = nil, 0
 if now_ms >= ends_at then
-  closed_word = 'ended'
+  window_word = 'ended'
 elseif paused then
-  closed_word = 'paused'
+  window_word = 'paused'
 elseif now_ms < starts_at then
-  closed_word, closed_number = 'not_open', starts_at - now_ms
+  window_word, window_number = 'not_open', starts_at - now_ms
 end
 
 -- Read buckets, buyers and keys of the whole batch, with one command for each.
@@ -125,8 +125,8 @@ for n, order in ipairs(orders) do
       buckets[buyer] = tokens
     end
     local holds = per_buyer_limit > 0 and (held[buyer] or tonumber(holdings[n] or '0')) or 0
-    if closed_word then
-      word, number = closed_word, closed_number
+    if window_word then
+      word, number = window_word, window_number
     elseif available == 0 then
       word = 'sold_out'
     elseif per_buyer_limit > 0 and holds + quantity > per_buyer_limit then

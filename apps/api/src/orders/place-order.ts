@@ -40,20 +40,20 @@ export interface PlacedOrder {
 
 export function createPlaceOrder(deps: {
   batcher: ReserveBatcher;
-  enqueue: Pick<EnqueueOrders, 'push'>;
+  enqueuer: Pick<EnqueueOrders, 'push'>;
   refusalCache: Pick<RefusalCache, 'learn'>;
   sales: Pick<SaleReader, 'find'>;
   metrics: Pick<Metrics, 'countDecision' | 'countOrder'>;
   log: Logger;
 }) {
-  const { batcher, enqueue, refusalCache, sales, metrics, log } = deps;
+  const { batcher, enqueuer, refusalCache, sales, metrics, log } = deps;
 
   /** Runs before any order of the batch is answered. */
   function record(batch: DecidedBatch): void {
     batch.isRecorded = true;
     const accepted = acceptedOrders(batch);
     if (accepted.orders.length > 0) {
-      enqueue.push(accepted);
+      enqueuer.push(accepted);
       const lines = accepted.orders.map((order) => acceptedFields(accepted.saleId, order));
       writeLines(log, ACCEPTED, lines);
       failpoint('receive-order', 'done');

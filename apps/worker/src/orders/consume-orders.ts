@@ -43,14 +43,14 @@ export function startOrderConsumer(options: {
   confirm: (batch: OrderBatch) => Promise<void>;
   reject: (batch: OrderBatch) => Promise<void>;
   /** Called if the last attempt failed, but not because of the orders: the reaper redelivers. */
-  postpone: (batch: OrderBatch) => Promise<void>;
+  leaveToReaper: (batch: OrderBatch) => Promise<void>;
   /** Whether PostgreSQL answers. */
   ledgerAnswers: () => Promise<boolean>;
   /** Runs the work on a job, and traces it. */
   trace: (job: JobInfo, batch: OrderBatch, work: () => Promise<void>) => Promise<void>;
   log: Logger;
 }) {
-  const { confirm, reject, postpone, ledgerAnswers, trace, log } = options;
+  const { confirm, reject, leaveToReaper, ledgerAnswers, trace, log } = options;
   let stopping = false;
   /** Outages that orders wait for now: one line for each outage, not for each job. */
   const outages = new Set<string>();
@@ -109,7 +109,7 @@ export function startOrderConsumer(options: {
       last ? 'the last attempt at a job failed' : 'an attempt at a job failed',
     );
     // Never reject because a server or a client library failed.
-    if (last) await (isAboutTheOrder(error) ? reject(batch) : postpone(batch));
+    if (last) await (isAboutTheOrder(error) ? reject(batch) : leaveToReaper(batch));
   }
 
   const worker = new Worker<ConfirmOrdersJob>(ORDER_QUEUE, consumeJob, {

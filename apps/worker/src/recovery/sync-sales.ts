@@ -23,7 +23,7 @@ interface SyncDependencies {
 export async function syncSales({ inventory, sales, log }: SyncDependencies): Promise<void> {
   async function sync(sale: LedgerSale): Promise<void> {
     if (sale.inventoryVersion === 0) log.info({ sale_id: sale.id }, 'the inventory of a new sale is opened');
-    // A closed inventory is rebuilt first (rebuild.ts), and synced in a later run.
+    // A closed inventory is rebuilt first (rebuild-inventory.ts), and synced in a later run.
     await syncSale({ inventory, sales }, sale);
   }
 

@@ -1,8 +1,8 @@
 /**
  * The steps of a rebuild, in Redis. Each names the epoch that it acts for: once a higher epoch has
  * closed the inventory, steps of a lower one are refused. The lease only saves two workers from
- * doing the same work. apps/worker/src/recovery/rebuild.ts calls the steps with what it reads from
- * the ledger.
+ * doing the same work. apps/worker/src/recovery/rebuild-inventory.ts calls the steps with what it
+ * reads from the ledger.
  *
  * Steps throw InventoryRecoveringError if a rebuilder of a higher epoch, or another Redis instance,
  * has taken over.

@@ -286,7 +286,7 @@ export function createInventory({
      * Sets counts of redeliveries back to 1: the last worker reported an error, so the orders do
      * not crash workers.
      */
-    async lowerRedeliveries(saleId: string, orderIds: readonly string[]): Promise<void> {
+    async resetRedeliveries(saleId: string, orderIds: readonly string[]): Promise<void> {
       await run('count-redeliveries', keys.sale(saleId), ['reset', ...orderIds]);
     },
 

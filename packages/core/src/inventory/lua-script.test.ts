@@ -71,7 +71,7 @@ describe.each(loadLuaScripts().map((script) => [script.name, script] as const))(
   test('declares exactly the words that it returns', () => {
     const answered = new Set<string>();
     for (const [, word] of own.matchAll(/(?:return|reply =) \{ '([a-z_]+)'/g)) answered.add(word as string);
-    for (const [, word] of own.matchAll(/(?:\bword|closed_word)(?:, \w+)? = '([a-z_]+)'/g))
+    for (const [, word] of own.matchAll(/(?:\bword|window_word)(?:, \w+)? = '([a-z_]+)'/g))
       answered.add(word as string);
     expect([...answered].sort()).toEqual([...new Set(script.words)].sort());
   });

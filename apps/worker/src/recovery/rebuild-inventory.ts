@@ -1,7 +1,7 @@
 /**
- * Rebuilds inventories that can no longer be trusted: Redis was restarted, failed over, restored or
- * emptied, or an inventory's records contradict each other. By then ordering has stopped by itself;
- * the rebuild resumes it.
+ * Rebuilds an inventory that can no longer be trusted: Redis was restarted, failed over, restored
+ * or emptied, or the inventory's records contradict each other. By then ordering has stopped by
+ * itself; the rebuild resumes it.
  *   1. Take the lease, so that no other worker rebuilds the same inventory, and check again.
  *   2. The ledger raises the sale's epoch above the inventory's. From here on it confirms no order
  *      of an older epoch before the inventory is open.
@@ -22,8 +22,6 @@ import type { EpochStore, InventorySource } from '@flash-sale/core/ledger/epoch-
 import type { OrderStore } from '@flash-sale/core/ledger/order-store.ts';
 import type { SaleStore } from '@flash-sale/core/ledger/sale-store.ts';
 import type { Logger } from 'pino';
-import { type ClosedInventories, createClosedInventories } from './closed-inventories.ts';
-import { forEach, RECENT_SALE_MS } from './loop.ts';
 
 /** Milliseconds; renewed while the rebuild runs. A crash delays the next rebuild by this long. */
 const REBUILD_LEASE_MS = 5_000;
@@ -33,37 +31,9 @@ export interface RebuildDependencies {
   readonly rebuild: InventoryRebuild;
   readonly epochs: EpochStore;
   readonly orders: Pick<OrderStore, 'outcomesOf' | 'reject'>;
-  readonly sales: Pick<SaleStore, 'list' | 'find'>;
+  readonly sales: Pick<SaleStore, 'find'>;
   readonly log: Logger;
   readonly leaseMs?: number;
-}
-
-/** What the loop runs: checks every inventory, and rebuilds those that are not sound. */
-export function createInventoryWatch(
-  dependencies: RebuildDependencies,
-  closed: ClosedInventories = createClosedInventories(),
-) {
-  const { inventory, sales } = dependencies;
-
-  async function watch(sale: { id: string; epoch: number }): Promise<void> {
-    const { condition } = await inventory.check(sale.id, sale.epoch);
-    const closedMs = closed.note(sale.id, condition !== 'sound');
-    if (condition === 'sound') return;
-    if (await rebuildInventory(dependencies, sale.id, closedMs)) closed.note(sale.id, false);
-  }
-
-  return {
-    /**
-     * @param all also sales that ended long ago
-     * @throws the first error, after all of them were checked
-     */
-    async runOnce(all = true): Promise<void> {
-      const listed = await sales.list({ ...(all ? {} : { endedWithinMs: RECENT_SALE_MS }), order: 'open first' });
-      // The others have never had an inventory.
-      const watched = listed.filter((sale) => sale.inventoryVersion > 0);
-      await forEach(watched, watch);
-    },
-  };
 }
 
 /**
@@ -71,7 +41,11 @@ export function createInventoryWatch(
  * @returns false if another worker rebuilds it
  * @throws InventoryRecoveringError if a newer rebuild has fenced this one off
  */
-async function rebuildInventory(dependencies: RebuildDependencies, saleId: string, closedMs: number): Promise<boolean> {
+export async function rebuildInventory(
+  dependencies: RebuildDependencies,
+  saleId: string,
+  closedMs: number,
+): Promise<boolean> {
   const { rebuild, leaseMs = REBUILD_LEASE_MS } = dependencies;
   const token = randomUUID();
   if (!(await rebuild.takeLease(saleId, token, leaseMs))) return false;
