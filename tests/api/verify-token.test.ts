@@ -91,8 +91,25 @@ test('an RSA key that is too short: 503, and one log line for all tokens', async
   expect(lines().map((line) => JSON.parse(line).err)).toEqual([expect.stringContaining('2048 bits or larger')]);
 });
 
+test.each([
+  ['after a verification', Date],
+  ['in the search for a key', performance],
+])('a bug of ours %s is no outage of the issuer', async (_, clock) => {
+  const { signer, verifier } = await hosted();
+  const [first, second] = [await signer.token(), await signer.token({ sub: 'bob' })];
+  expect((await verifier.verify(first)).kind).toBe('buyer');
+  vi.spyOn(clock, 'now').mockImplementation(() => {
+    throw new TypeError('a bug');
+  });
+  await expect(verifier.verify(second)).rejects.toThrow('a bug');
+});
+
 test('a rotated key is fetched at once, and once for a crowd', async () => {
-  const { signer: before, other: after, host, verifier } = await hosted({}, 'k2');
+  const [before, after] = [await makeSigner('ES256', 'k1'), await makeSigner('ES256', 'k2')];
+  const host = await hostOf(before);
+  const log = createLogger('test', 'silent', '');
+  const info = vi.spyOn(log, 'info');
+  const verifier = verifierOf(host.url, {}, log);
   expect((await verifier.verify(await before.token())).kind).toBe('buyer');
   host.keys = [before.publicKey, after.publicKey];
   await whenCool();
@@ -100,6 +117,7 @@ test('a rotated key is fetched at once, and once for a crowd', async () => {
   const words = await Promise.all(Array.from({ length: 50 }, async () => (await verifier.verify(token)).kind));
   expect(new Set(words)).toEqual(new Set(['buyer']));
   expect(host.asked).toBe(2);
+  expect(info.mock.calls).toEqual([1, 2].map((keys) => [expect.objectContaining({ keys }), 'token keys fetched']));
 });
 
 test('a removed key is no longer trusted, nor are cached tokens that it signed', async () => {

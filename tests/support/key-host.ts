@@ -50,6 +50,9 @@ export interface KeyHost {
 export async function startKeyHost(keys: JWK[]): Promise<KeyHost> {
   const server = createServer((request, response) => {
     host.asked += 1;
+    // Some issuers answer 406 without it.
+    if (request.headers.accept !== 'application/json, application/jwk-set+json')
+      return void response.writeHead(406).end();
     if (host.manner === 'silent') return;
     if (host.manner === 'dripping') {
       const timer = setInterval(() => response.write(' '), 100);

@@ -41,10 +41,19 @@ const TIMES: KeySetTimes = {
 /** The keys are unavailable, so the token cannot be verified. */
 export class KeysUnavailableError extends Error {}
 
+/** An RSA key is too short (RFC 7518, 3.3), or a key cannot be imported. */
+export class UnusableKeyError extends Error {}
+
+/** @param error of jose, which throws those of Node and of WebCrypto if a key is unusable */
+export function unusableKey(error: unknown): unknown {
+  const isOfKey = error instanceof TypeError || error instanceof DOMException;
+  return isOfKey ? new UnusableKeyError(error.message) : error;
+}
+
 export interface TokenKeys {
   /** Symmetric or asymmetric, never both: a public key must not be used as a secret. */
   readonly algorithms: string[];
-  /** @throws KeysUnavailableError, or a jose error if there is no such key */
+  /** @throws KeysUnavailableError, UnusableKeyError, or a jose error if there is no such key */
   readonly keyOf: JWTVerifyGetKey;
   /** Names the present keys: it changes when they do. */
   version(): string;
@@ -69,6 +78,8 @@ export function createTokenKeys(
 /** A key set as it was fetched. */
 interface Fetched {
   readonly text: string;
+  /** How many. */
+  readonly keys: number;
   readonly keyOf: JWTVerifyGetKey;
   /** Wall-clock ms when the fetch began. */
   readonly askedAtMs: number;
@@ -87,21 +98,18 @@ function createKeySet(
   let fetching: Promise<Fetched> | null = null;
 
   async function fetchKeys(): Promise<Fetched> {
-    try {
-      const found = await fetchKeySet(url, timeoutMs);
-      const isNew = fetched?.text !== found.text;
-      if (isNew && fetched !== null) onChange();
-      if (isNew || failedAt !== null) log.info({ host: url.host }, 'token keys fetched');
-      failedAt = null;
-      fetched = found;
-      return found;
-    } catch (error) {
-      const { message, cause } = error as Error;
+    const found = await fetchKeySet(url, timeoutMs).catch(({ message, cause }: Error) => {
       if (failedAt === null)
         log.warn({ host: url.host, err: (cause as Error | undefined)?.message ?? message }, 'token keys not fetched');
       failedAt = performance.now();
       throw new KeysUnavailableError();
-    }
+    });
+    const isNew = fetched?.text !== found.text;
+    if (isNew && fetched !== null) onChange();
+    if (isNew || failedAt !== null) log.info({ host: url.host, keys: found.keys }, 'token keys fetched');
+    failedAt = null;
+    fetched = found;
+    return found;
   }
 
   /**
@@ -155,7 +163,11 @@ function isOlder({ protected: header, payload, signature }: FlattenedJWSInput, {
 /** @throws if the host does not answer 200 in time, with a key set of at most KEY_SET_BYTES_MAX */
 async function fetchKeySet(url: URL, timeoutMs: number): Promise<Fetched> {
   const askedAtMs = Date.now();
-  const response = await fetch(url, { redirect: 'error', signal: AbortSignal.timeout(timeoutMs) });
+  const response = await fetch(url, {
+    headers: { accept: 'application/json, application/jwk-set+json' },
+    redirect: 'error',
+    signal: AbortSignal.timeout(timeoutMs),
+  });
   if (response.status !== 200) throw new Error(`the answer has the status ${response.status}`);
   const chunks: Uint8Array[] = [];
   let bytes = 0;
@@ -165,5 +177,10 @@ async function fetchKeySet(url: URL, timeoutMs: number): Promise<Fetched> {
     chunks.push(chunk);
   }
   const text = Buffer.concat(chunks).toString();
-  return { text, keyOf: createLocalJWKSet(JSON.parse(text)), askedAtMs, at: performance.now() };
+  const keySet = createLocalJWKSet(JSON.parse(text));
+  const keyOf: JWTVerifyGetKey = (header, token) =>
+    keySet(header, token).catch((error: unknown) => {
+      throw unusableKey(error);
+    });
+  return { text, keys: keySet.jwks().keys.length, keyOf, askedAtMs, at: performance.now() };
 }

@@ -4,11 +4,18 @@
  */
 import { hash } from 'node:crypto';
 import type { Identity } from '@flash-sale/core/config/identity.ts';
-import { errors, type JWTPayload, jwtVerify } from 'jose';
+import { errors, type JWTPayload, type JWTVerifyGetKey, jwtVerify } from 'jose';
 import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
 import { isBuyerId } from './buyer-id.ts';
-import { createTokenKeys, type KeySetTimes, KeysUnavailableError, TOKEN_CLOCK_LEEWAY_S } from './token-keys.ts';
+import {
+  createTokenKeys,
+  type KeySetTimes,
+  KeysUnavailableError,
+  TOKEN_CLOCK_LEEWAY_S,
+  UnusableKeyError,
+  unusableKey,
+} from './token-keys.ts';
 
 /**
  * Characters of a token: half of HEADER_LIMIT_BYTES. Tokens of large directories have about 4,000.
@@ -58,18 +65,34 @@ export function createTokenVerifier(
     requiredClaims: ['exp', 'sub'],
   };
 
-  /** @throws what jwtVerify throws, KeysUnavailableError */
+  /** @throws a JOSEError, KeysUnavailableError, UnusableKeyError */
+  async function verifyWith(token: string, keyOf: JWTVerifyGetKey): Promise<JWTPayload> {
+    let isKeyFound = false;
+    const find: JWTVerifyGetKey = async (header, input) => {
+      const key = await keyOf(header, input);
+      isKeyFound = true;
+      return key;
+    };
+    try {
+      return (await jwtVerify(token, find, expected)).payload;
+    } catch (error) {
+      // An error of keyOf itself would be a bug of ours.
+      throw isKeyFound ? unusableKey(error) : error;
+    }
+  }
+
   async function verifyWithAnyKey(token: string): Promise<JWTPayload> {
     try {
-      return (await jwtVerify(token, keys.keyOf, expected)).payload;
+      return await verifyWith(token, keys.keyOf);
     } catch (error) {
       if (!(error instanceof errors.JWKSMultipleMatchingKeys)) throw error;
       // The token has no key id: try each matching key.
       for await (const key of error) {
         try {
-          return (await jwtVerify(token, key, expected)).payload;
+          return await verifyWith(token, async () => key);
         } catch (fault) {
-          if (!(fault instanceof errors.JWSSignatureVerificationFailed) && !isUnusableKey(fault)) throw fault;
+          if (!(fault instanceof errors.JWSSignatureVerificationFailed || fault instanceof UnusableKeyError))
+            throw fault;
         }
       }
       throw error;
@@ -100,30 +123,25 @@ export function createTokenVerifier(
 
     async verify(token) {
       if (token.length > MAX_TOKEN_LENGTH) return INVALID;
+      let payload: JWTPayload;
       try {
-        const payload = await verifyWithSameKeys(token);
-        const buyerId = buyerOf(payload);
-        if (buyerId === null) return INVALID;
-        const expiresAt = ((payload.exp as number) + TOKEN_CLOCK_LEEWAY_S) * 1_000;
-        known.set(digest(token), { buyerId, expiresAt: Math.min(expiresAt, Date.now() + KNOWN_TOKEN_MAX_MS) });
-        return { kind: 'buyer', buyerId };
+        payload = await verifyWithSameKeys(token);
       } catch (error) {
-        if (error instanceof KeysUnavailableError) return { kind: 'keys_unavailable' };
         if (error instanceof errors.JWTExpired) return { kind: 'expired' };
         if (error instanceof errors.JOSEError) return INVALID;
-        if (!isUnusableKey(error)) throw error;
-        logUnusableKey(error);
+        if (error instanceof UnusableKeyError) logUnusableKey(error);
+        else if (!(error instanceof KeysUnavailableError)) throw error;
         return { kind: 'keys_unavailable' };
       }
+      const buyerId = buyerOf(payload);
+      if (buyerId === null) return INVALID;
+      const expiresAt = ((payload.exp as number) + TOKEN_CLOCK_LEEWAY_S) * 1_000;
+      known.set(digest(token), { buyerId, expiresAt: Math.min(expiresAt, Date.now() + KNOWN_TOKEN_MAX_MS) });
+      return { kind: 'buyer', buyerId };
     },
 
     close: () => keys.close(),
   };
-}
-
-/** Of jose or Node: an RSA key is too short (RFC 7518, 3.3), or a key cannot be imported. */
-function isUnusableKey(error: unknown): error is Error {
-  return error instanceof TypeError || error instanceof DOMException;
 }
 
 function digest(token: string): string {
