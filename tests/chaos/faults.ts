@@ -146,9 +146,9 @@ const KINDS = {
     draw: ({ random }) => ({ lastsMs: random.between(300, 3_000) }),
     async run(scene, fault) {
       const proxy = proxyOf(scene, fault);
-      await proxy.refuse();
+      proxy.refuse();
       await scene.wait(fault.lastsMs);
-      await proxy.accept();
+      proxy.accept();
     },
   },
   /** Half-open connections: the fault lasts until the process notices. */

@@ -115,7 +115,7 @@ async function run(options: ChaosOptions, { random, auditor, plan, system, signa
     over.abort();
     signal.throwIfAborted();
     await faults;
-    await Promise.all([...system.proxies.values()].map((proxy) => proxy.heal()));
+    for (const proxy of system.proxies.values()) proxy.heal();
     const upAt = performance.now();
     const watching = awaitEnds(stage, random.fork('watch'), upAt, signal, upAt);
     await pause(options.calmMs ?? CALM_MS, signal);

@@ -279,7 +279,7 @@ export class ChaosSystem {
 
   /** @returns the address of the server by way of the proxy */
   async #addProxy(from: string, to: ServerName): Promise<string> {
-    const proxy = await TcpProxy.listen(await this.#port(`${from}-to-${to}`), this.#server(to).port);
+    const proxy = await TcpProxy.listen(this.#server(to).port);
     this.proxies.set(`${from}>${to}`, proxy);
     const address = new URL(this.url(to));
     address.port = String(proxy.port);

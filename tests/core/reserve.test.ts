@@ -53,6 +53,15 @@ test('[trap 3] after 10,000 refusals stock is 0, and one returned unit makes exa
   ]);
 });
 
+test('[trap 6] an order of an unknown sale writes nothing, not even the bucket of its buyer', async () => {
+  const bucket = { capacity: 5, refillRate: 1 };
+  expect(kindsOf(await reserve('no-sale', [keyed('no-sale')], -1, bucket))).toEqual(['unknown_sale']);
+  expect(await world.redis.exists(...Object.values(world.keys.sale('no-sale')))).toBe(0);
+  const sale = await makeSale(world, { perBuyerLimit: 1 });
+  await reserve(sale.id, [keyed(sale.id)], -1, bucket);
+  expect(await world.redis.exists(...Object.values(world.keys.sale(sale.id)))).toBeGreaterThan(3);
+});
+
 test('[trap 5] scripts that Redis forgot are sent again', async () => {
   const sale = await makeSale(world);
   await reserve(sale.id, [orderRequest(sale.id)]);

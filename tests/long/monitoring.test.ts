@@ -112,12 +112,12 @@ test('during a sale every query has data; alerts for an unavailable ledger, a su
     });
   const { inventory } = world.keys.sale(sale.id);
   await untilFiring();
-  await proxy.refuse();
+  proxy.refuse();
   await world.redis.hincrby(inventory, 'available', 1);
   await untilFiring('PostgresUnavailable', 'BreakerOpen', 'ConservationBroken');
   // Figures from Redis are still there.
   expect(await prometheus.query(`flash_sale_inventory_units{sale="${sale.id}", state="allotment"}`)).toHaveLength(1);
-  await proxy.heal();
+  proxy.heal();
   await world.redis.hincrby(inventory, 'available', -1);
   await worker.kill();
   await untilFiring('NoWorker', 'TargetDown');

@@ -5,7 +5,6 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { startPrivateRedis } from '@flash-sale/launcher/private-redis.ts';
 import type { PrivateServer } from '@flash-sale/launcher/private-server.ts';
 import { Redis } from 'ioredis';
-import { freePort } from './free-port.ts';
 import type { Underway } from './sell-through.ts';
 import { TcpProxy } from './tcp-proxy.ts';
 import { eventually } from './world.ts';
@@ -38,7 +37,7 @@ export async function startLosableRedis(folder: string, appendfsync: 'always' | 
     return server;
   };
   const proxyTo = async (port: number): Promise<TcpProxy> => {
-    const proxy = await TcpProxy.listen(await freePort(), port);
+    const proxy = await TcpProxy.listen(port);
     proxies.push(proxy);
     return proxy;
   };

@@ -110,7 +110,7 @@ export async function startWatchedRedis(options: {
         return Number(port);
       },
       async cutReplicasOff() {
-        const way = await TcpProxy.listen(await freePort(), masterPort);
+        const way = await TcpProxy.listen(masterPort);
         ways.push(way);
         for (const replica of clients.slice(1, servers.length)) await replica.replicaof('127.0.0.1', way.port);
         // They continue from where they were: a partial resync.

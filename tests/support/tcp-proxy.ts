@@ -1,10 +1,10 @@
 /**
  * A TCP proxy with faults: slow, black-holed (bytes and ends are kept back), cut (RST to both
- * sides), refused, or half-open (one side is gone without FIN or RST to the other).
+ * sides), refused (reset at once; the port stays ours), or half-open (one side is gone without FIN
+ * or RST to the other).
  */
 import { once } from 'node:events';
-import { connect, createServer, type Server, type Socket } from 'node:net';
-import { freePort } from './free-port.ts';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import type { World } from './world.ts';
 
 /** As the process sees it: `up` carries what it sends to the server. */
@@ -93,32 +93,31 @@ export class TcpProxy {
   readonly #orphans = new Map<Socket, 'near' | 'far'>();
   readonly #delayMs: Record<Direction, number> = { up: 0, down: 0 };
   readonly #held: Record<Direction, boolean> = { up: false, down: false };
-  #server: Server | undefined;
-  #closed = false;
-  readonly port: number;
+  readonly #server = createServer({ allowHalfOpen: true }, (near) => this.#accept(near));
+  #refuses = false;
   /** Where the server listens, on the loopback. */
   targetPort: number;
 
-  private constructor(port: number, targetPort: number) {
-    this.port = port;
+  private constructor(targetPort: number) {
     this.targetPort = targetPort;
   }
 
-  static async listen(port: number, targetPort: number): Promise<TcpProxy> {
-    const proxy = new TcpProxy(port, targetPort);
-    await proxy.#listen();
+  static async listen(targetPort: number): Promise<TcpProxy> {
+    const proxy = new TcpProxy(targetPort);
+    proxy.#server.listen({ port: 0, host: '127.0.0.1' });
+    await once(proxy.#server, 'listening');
     return proxy;
   }
 
-  async #listen(): Promise<void> {
-    const server = createServer({ allowHalfOpen: true }, (near) => this.#accept(near));
-    server.listen({ port: this.port, host: '127.0.0.1' });
-    await once(server, 'listening');
-    server.on('error', () => {});
-    this.#server = server;
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port;
   }
 
   #accept(near: Socket): void {
+    if (this.#refuses) {
+      near.on('error', () => {}).resetAndDestroy();
+      return;
+    }
     const far = connect({ port: this.targetPort, host: '127.0.0.1', allowHalfOpen: true, noDelay: true });
     near.setNoDelay(true);
     const lanes = { up: new Lane(near, far), down: new Lane(far, near) };
@@ -202,49 +201,37 @@ export class TcpProxy {
     return this.#links.size;
   }
 
-  /** New connections are refused, existing ones cut. */
-  async refuse(): Promise<void> {
-    const server = this.#server;
-    this.#server = undefined;
-    if (!server) return;
-    const closed = new Promise((resolve) => server.close(resolve));
+  /** New connections are reset, existing ones cut. */
+  refuse(): void {
+    this.#refuses = true;
     this.cut();
-    await closed;
   }
 
-  async accept(): Promise<void> {
-    for (let attempt = 1; this.#server === undefined && !this.#closed; attempt++) {
-      try {
-        await this.#listen();
-      } catch (error) {
-        // An outgoing connection may use the port for a moment.
-        if (attempt === 100) throw error;
-        await new Promise((resolve) => setTimeout(resolve, 50));
-      }
-    }
+  accept(): void {
+    this.#refuses = false;
   }
 
   /** Ends every fault. */
-  async heal(): Promise<void> {
+  heal(): void {
     for (const direction of ['up', 'down'] as const) {
       this.delay(direction, 0);
       this.release(direction);
     }
     this.forgetOrphans();
-    await this.accept();
+    this.accept();
   }
 
   async close(): Promise<void> {
-    this.#closed = true;
-    await this.refuse();
-    this.cut();
+    const closed = new Promise((resolve) => this.#server.close(resolve));
+    this.refuse();
+    await closed;
   }
 }
 
 /** A proxy that is closed with the world. @returns it, and the server's address through it */
 export async function proxyBefore(world: World, serverUrl: string): Promise<{ proxy: TcpProxy; url: string }> {
   const url = new URL(serverUrl);
-  const proxy = await TcpProxy.listen(await freePort(), Number(url.port));
+  const proxy = await TcpProxy.listen(Number(url.port));
   world.onClose(() => proxy.close());
   url.host = `127.0.0.1:${proxy.port}`;
   return { proxy, url: url.href };

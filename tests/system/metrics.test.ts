@@ -75,7 +75,7 @@ test('orders, refusals and the state of the breakers, which only the health prob
   expect(await exportedLabels(apiMetrics, workerMetrics)).toEqual(documentedLabels());
 
   const health = async () => (await ask(`${api.url}/health`)).body;
-  await proxy.refuse();
+  proxy.refuse();
   // In the API, only /health uses the ledger.
   await eventually('/health shows the open breaker', 20_000, async () => {
     return (await health()).breakers.postgres === 'open';
@@ -87,7 +87,7 @@ test('orders, refusals and the state of the breakers, which only the health prob
     return redis === 0 && ofApi === 2 && ofWorker === 2;
   });
 
-  await proxy.heal();
+  proxy.heal();
   await eventually('all are closed again', 20_000, async () => {
     return (await health()).status === 'ok' && (await states()).every((state) => state === 0);
   });

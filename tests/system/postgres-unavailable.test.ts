@@ -45,7 +45,7 @@ test.concurrent.for(['refuses', 'is silent'] as const)(
     const sale = await makeSale(world, { units: 5_000 });
     // The API knows the sale, as during a sale.
     await api.get(`/api/flash-sales/${sale.id}`);
-    if (fault === 'refuses') await proxy.refuse();
+    if (fault === 'refuses') proxy.refuse();
     else proxy.hold('down');
     const crowd = await sendCrowd({ urls: [api.url], saleId: sale.id, buyers: 800, connections: 20 });
     expect(tallyOf(crowd)).toEqual({ '200 accepted': BACKLOG, '503 LEDGER_BEHIND': 800 - BACKLOG });
@@ -68,7 +68,7 @@ test.concurrent.for(['refuses', 'is silent'] as const)(
     expect(jobs.filter((job) => job.attemptsMade > 0)).toEqual([]);
     expect(failedAttempts(world)).toEqual([]);
 
-    await proxy.heal();
+    proxy.heal();
     await untilSold(world, sale.id, BACKLOG);
     expect((await api.order(sale.id)).status).toBe(200);
   },
@@ -92,10 +92,10 @@ test.concurrent('[trap 12] it is unavailable, then read-only: both are logged, n
     proxy.cut();
     const waits = () => world.lines.filter(({ msg }) => String(msg).includes('they wait'));
     await api.get(`/api/flash-sales/${sale.id}`);
-    await proxy.refuse();
+    proxy.refuse();
     await eventually('an order is accepted', 10_000, async () => (await api.order(sale.id)).status === 200);
     await eventually('the worker logs that orders wait', 10_000, () => waits().length > 0);
-    await proxy.heal();
+    proxy.heal();
     const isReadOnly = () => waits().some(({ err }) => String(err).includes('read-only'));
     await eventually('it logs the new reason', 10_000, isReadOnly);
     // Three times as long as the three tries of an attempt take.
@@ -135,7 +135,7 @@ test('[trap 18] the breaker refuses reads that hang at once, /health shows it, a
     parts: { redis: 'ok', postgres: 'does not answer' },
     unavailable: ['postgres'],
   });
-  await proxy.heal();
+  proxy.heal();
   await eventually('the breaker is closed', 10_000, async () => {
     const { code } = await read();
     return code === 'ORDER_NOT_FOUND' && (await health()).breakers.postgres === 'closed';

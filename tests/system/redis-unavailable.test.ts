@@ -82,7 +82,7 @@ test('an order is read within one budget: 503 if both are silent, from the ledge
       expect(answer.word, silent).toBe(word);
       expect(answer.milliseconds).toBeLessThan(BUDGET_MS + MARGIN_MS);
     } finally {
-      await ledger.heal();
+      ledger.heal();
       signal('SIGCONT');
     }
     await untilRead();

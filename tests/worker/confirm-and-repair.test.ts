@@ -208,10 +208,24 @@ describe('a worker process', () => {
     const sale = await makeSale(world, { units: 400 });
     const ids = await accepted(sale.id, 200);
     await queue.add([await batchOf(sale.id, ids)], 1);
+    // The sixth order waits in its transaction for the test.
+    const latch = await world.pool.connect();
+    await latch.query('SELECT pg_advisory_lock(1)');
+    await world.pool.query(`
+      CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NEW; END $$;
+      CREATE TRIGGER wait BEFORE INSERT ON orders FOR EACH ROW WHEN (NEW.id = '${ids[5]}') EXECUTE FUNCTION wait()`);
     const first = await startProcess(world, 'worker', { ORPHAN_AGE_MS: '60000', WORKER_CONCURRENCY: '1' });
-    await eventually('it has begun', 10_000, async () => ((await statuses()).confirmed ?? 0) > 5);
-    expect(await first.stop()).toBe(0);
-    expect((await statuses()).confirmed).toBeLessThan(200);
+    await eventually('it waits', 10_000, async () => {
+      const { rowCount } = await latch.query(`SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted`);
+      return rowCount === 1;
+    });
+    const stopped = first.stop();
+    await eventually('it is stopping', 5_000, () => first.output().includes('"stopping"'));
+    await latch.query('SELECT pg_advisory_unlock(1)');
+    latch.release();
+    expect(await stopped).toBe(0);
+    expect(await statuses()).toEqual({ confirmed: 6 });
     expect(await queue.bullQueue.getActiveCount()).toBe(0);
     await work({ ORPHAN_AGE_MS: 60_000 });
     await allEnded(sale.id);

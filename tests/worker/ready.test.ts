@@ -1,14 +1,13 @@
 /** Each worker reports whether it works itself; /health of the API reports whether any does. */
 import { createMetrics } from '@flash-sale/core/runtime/metrics.ts';
 import { inject, test } from 'vitest';
-import { freePort } from '../support/free-port.ts';
 import { startWorkerHere } from '../support/running-system.ts';
 import { TcpProxy } from '../support/tcp-proxy.ts';
 import { eventually, openWorld } from '../support/world.ts';
 
 test('a worker that does not reach Redis reports it, another one does not, and it recovers', async () => {
   const world = await openWorld(inject('template'));
-  const way = await TcpProxy.listen(await freePort(), Number(new URL(world.redisUrl).port));
+  const way = await TcpProxy.listen(Number(new URL(world.redisUrl).port));
   const cutOff = new URL(world.redisUrl);
   cutOff.host = `127.0.0.1:${way.port}`;
   const start = async (redisUrl: string) => {
@@ -27,14 +26,14 @@ test('a worker that does not reach Redis reports it, another one does not, and i
   try {
     await eventually('both work', 10_000, async () => (await cut.ready()) === 200 && (await well.ready()) === 200);
 
-    await way.refuse();
+    way.refuse();
     await eventually('the one that is cut off reports it', 10_000, async () => (await cut.ready()) === 503);
     await eventually('the other one works', 5_000, async () => (await well.ready()) === 200);
 
-    await way.heal();
+    way.heal();
     await eventually('it works again', 10_000, async () => (await cut.ready()) === 200);
   } finally {
-    await way.heal();
+    way.heal();
     await Promise.all([cut.stop(), well.stop()]);
     await way.close();
     await world.close();
