@@ -39,15 +39,6 @@ export async function insertConfirmed(
   return rows.map((row) => row.id);
 }
 
-/** I2: the guard against oversell. @returns false if the allotment has no room */
-export async function raiseSold(client: Client, saleId: string, units: number): Promise<boolean> {
-  const { rowCount } = await client.query(
-    'UPDATE sales SET sold = sold + $2 WHERE id = $1 AND sold + $2 <= allotment',
-    [saleId, units],
-  );
-  return rowCount === 1;
-}
-
 export async function insertRejected(
   client: Client,
   saleId: string,

@@ -6,11 +6,10 @@ import {
   insertConfirmed,
   insertRejected,
   type OutcomeRow,
-  raiseSold,
   SELECT_OUTCOMES,
   withEarlierOutcomes,
 } from './order-rows.ts';
-import { lockSale } from './sale-rows.ts';
+import { lockSale, raiseSold } from './sale-rows.ts';
 
 /** A finished order as its owner reads it. */
 export interface LedgerOrder {

@@ -38,3 +38,12 @@ export async function readSale(
  * @returns null if the sale is unknown
  */
 export const lockSale = (client: Client, saleId: string) => readSale(client, saleId, 'FOR NO KEY UPDATE');
+
+/** I2: the guard against oversell. @returns false if the allotment has no room */
+export async function raiseSold(client: Client, saleId: string, units: number): Promise<boolean> {
+  const { rowCount } = await client.query(
+    'UPDATE sales SET sold = sold + $2 WHERE id = $1 AND sold + $2 <= allotment',
+    [saleId, units],
+  );
+  return rowCount === 1;
+}
