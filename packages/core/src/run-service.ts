@@ -48,7 +48,7 @@ export async function runService(
     const log = createLogger(name, settings.LOG_LEVEL, settings.LOG_FILE);
     await checkServers(settings, log);
     const metrics = createMetrics();
-    metrics.watchLog(linesLost);
+    metrics.watchLog(() => linesLost(log));
     let ready = false;
     if (settings.METRICS_PORT > 0) {
       await metrics.listen({ host: settings.METRICS_HOST, port: settings.METRICS_PORT, isReady: () => ready });

@@ -1,7 +1,10 @@
 /** Log lines: JSON, with secrets redacted. */
 import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { createLogger, linesLost, writeLines } from './logging.ts';
 
 test('secrets and tokens do not reach a log', () => {
@@ -29,8 +32,29 @@ test('secrets and tokens do not reach a log', () => {
 // Skipped elsewhere: only Linux has a disk that is always full.
 test.skipIf(process.platform !== 'linux')('lines that a full disk did not take are counted', () => {
   const log = createLogger('api', 'info', '/dev/full');
-  const before = linesLost();
   log.info('one');
   writeLines(log, 'order accepted', [{ order_id: 'a' }, { order_id: 'b' }]);
-  expect(linesLost() - before).toBe(3);
+  expect(linesLost(log)).toBe(3);
+});
+
+test('a log that can be written again says how many of its own lines are lost', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'flash-sale-logging-'));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  // A file where the folder should be.
+  const [logs, file, otherFile] = [join(folder, 'logs'), join(folder, 'logs', 'api.log'), join(folder, 'other.log')];
+  writeFileSync(logs, '');
+  const log = createLogger('api', 'info', file);
+  const other = createLogger('api', 'info', otherFile);
+  log.child({ sale: 'a' }).info('one');
+  writeLines(log, 'order accepted', [{ order_id: 'a' }, { order_id: 'b' }]);
+  rmSync(logs);
+  for (const each of [log, log, other]) each.info('written');
+  const linesOf = (path: string) => readFileSync(path, 'utf8').trim().split('\n');
+  expect(linesOf(file).map((line) => JSON.parse(line))).toMatchObject([
+    { msg: 'written' },
+    { level: 'error', lines: 3, msg: 'lines of this log could not be written, and are lost' },
+    { msg: 'written' },
+  ]);
+  expect(linesOf(otherFile)).toHaveLength(1);
+  expect([linesLost(log), linesLost(other)]).toEqual([3, 0]);
 });

@@ -15,10 +15,6 @@ export const REDACTED_PATHS = [
   'DATABASE_URL',
 ];
 
-/** Lines of LOG_FILE that could not be written, since this process started. */
-let lost = 0;
-export const linesLost = (): number => lost;
-
 /** Instead of a file: for commands, whose stdout is their result. */
 export const STDERR = 2;
 
@@ -37,14 +33,15 @@ export function createLogger(service: string, level: string, file: string | type
   if (file === '') return pino(options);
   if (file === STDERR) return pino(options, pino.destination(STDERR));
   const rotated = openRotatedFile(file);
-  let reported = lost;
-  const stream: LineStream = {
+  let reported = 0;
+  const stream = {
     chunkMax: OWN_FILE_CHUNK_MAX,
+    lost: 0,
     write(lines: string): void {
-      if (!rotated.write(lines)) lost += lines.split('\n').length - 1;
-      else if (lost > reported) {
-        const since = lost - reported;
-        reported = lost;
+      if (!rotated.write(lines)) stream.lost += lines.split('\n').length - 1;
+      else if (stream.lost > reported) {
+        const since = stream.lost - reported;
+        reported = stream.lost;
         log.error({ lines: since }, 'lines of this log could not be written, and are lost');
       }
     },
@@ -62,6 +59,12 @@ const OWN_FILE_CHUNK_MAX = 65_536;
 interface LineStream {
   write(text: string): void;
   readonly chunkMax?: number;
+  readonly lost?: number;
+}
+
+/** Lines of this logger and its children that could not be written to their file. */
+export function linesLost(log: Logger): number {
+  return (log as unknown as { [symbols.streamSym]: LineStream })[symbols.streamSym].lost ?? 0;
 }
 
 /** Fields of a batch's line besides its message. They are not redacted: pass no secret. */
