@@ -33,7 +33,8 @@ export interface BusySales {
 
 /**
  * @param urls of the APIs: buyers use any of them, operators each in turn
- * @param newSales whether operators create sales now; every worker checks each of them twice a second
+ * @param newSales whether operators create sales now; every worker checks each of them twice a
+ * second
  */
 export async function keepBusy(
   world: World,
@@ -225,7 +226,10 @@ export async function keepBusy(
       // If no API answered, restore the key: the audit would report it as lost.
       else await untilDone(() => world.redis.hsetnx(orderKeys, `${buyer} ${key}`, `${first} 1`));
     },
-    /** Closes an inventory that has an order in a job, a reserved one and a confirmed one whose reservation remains. */
+    /**
+     * Closes an inventory that has an order in a job, a reserved one, and a confirmed one whose
+     * reservation remains.
+     */
     async lostInventory() {
       const sale = shaken[randomInt(shaken.length)] as (typeof shaken)[number];
       const buyer = `committed-${unique()}`;

@@ -1,7 +1,7 @@
 /**
- * Preloaded into a service (`node --import`): sends SIGKILL at the moment that a failpoint is reached.
- *   DIE_AT_FAILPOINT, DIE_AT_TIME   this process dies when the failpoint is reached for the n-th time
- *   a message { arm }               kills another process, a server; this one goes on, and can be armed again
+ * Preloaded into a service (`node --import`): sends SIGKILL when a failpoint is reached.
+ *   DIE_AT_FAILPOINT, DIE_AT_TIME   to this process, when it is reached for the n-th time
+ *   a message { arm }               to a server; this process continues, and can be armed again
  */
 import { subscribe } from 'node:diagnostics_channel';
 import { FAILPOINT_CHANNEL } from '@flash-sale/core/runtime/failpoints.ts';

@@ -1,4 +1,4 @@
-/** The table of crash points against the code: a new script or transaction cannot be left out of it in silence. */
+/** The table of crash points has every script and transaction of the code. */
 import { expect, test } from 'vitest';
 import { crashPoints, type Server, serverCrashPoints } from './failpoints-table.ts';
 

@@ -1,4 +1,7 @@
-/** Every step of packages/core/src/runtime/failpoints.ts, and which process reaches it: what the crash tests are made from. */
+/**
+ * Every step of packages/core/src/runtime/failpoints.ts, and which process reaches it. The crash
+ * tests are made from it.
+ */
 import { loadLuaScripts } from '@flash-sale/core/inventory/lua-script.ts';
 import { OTHER_FAILPOINTS, TRANSACTIONS } from '@flash-sale/core/runtime/failpoints.ts';
 
@@ -70,8 +73,9 @@ const OPERATOR =
   'One change of one row by an operator: it is there or it is not, and an operator who was not answered reads the sale.';
 
 /**
- * Where each server is killed. Redis is asked to do something by scripts and by the queue, PostgreSQL by transactions; at their beginnings
- * nothing was sent to PostgreSQL, which is then only unavailable (postgres-unavailable.test.ts).
+ * Where each server is killed: Redis at scripts and at calls of the queue, PostgreSQL at
+ * transactions. When a transaction begins, nothing was sent to PostgreSQL yet; it is only
+ * unavailable then (postgres-unavailable.test.ts).
  */
 const KILLED_AT: Readonly<Record<Server, Readonly<Record<string, Fate>>>> = {
   redis: {
@@ -117,7 +121,7 @@ function stepsOf(server: Server): string[] {
   return [...loadLuaScripts().map(({ name }) => name), ...OTHER_FAILPOINTS.map((step) => step.split(':')[0] as string)];
 }
 
-/** @throws Error where the code has a step of the server that the table does not know, or the other way round */
+/** @throws if code and table do not have the same steps of the server */
 export function serverCrashPoints(
   server: Server,
   table: Readonly<Record<string, Fate>> = KILLED_AT[server],

@@ -1,7 +1,8 @@
 /**
- * Holds manifests against the schemas of Kubernetes, KEDA and the Prometheus Operator, as the packages kubernetes-models carry them. Twice:
- *   1. The compiler, against their types: a field that there is not, or that is missing, or of another type.
- *   2. Their validators: formats, patterns, bounds and words.
+ * Checks manifests against the schemas of Kubernetes, KEDA and the Prometheus Operator, from the
+ * packages kubernetes-models, twice:
+ *   1. The compiler, by their types: an unknown or missing field, or one of another type.
+ *   2. Their validators: formats, patterns, bounds and enums.
  * Needs no cluster and no network.
  */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -41,7 +42,7 @@ export async function checkSchema(manifests: readonly Manifest[]): Promise<strin
   return known.length === 0 ? faults : [...faults, ...(await compile(known))];
 }
 
-/** Each manifest as a literal of its type: the compiler knows each field of a literal, and refuses those that the type has not. */
+/** Each manifest is a literal of its type, so that the compiler rejects fields that it lacks. */
 async function compile(manifests: readonly Manifest[]): Promise<string[]> {
   mkdirSync(join(root, '.data'), { recursive: true });
   // Below the root, from where the packages are found.

@@ -24,7 +24,10 @@ export interface Overlay {
   readonly manifests: readonly Manifest[];
 }
 
-/** @returns every overlay, production first; null without kubectl. @throws when kubectl refuses one */
+/**
+ * @returns every overlay, production first; null without kubectl
+ * @throws if kubectl refuses one
+ */
 export async function renderOverlays(): Promise<readonly Overlay[] | null> {
   if ((await runCommand('kubectl', ['version', '--client'])).failed) return null;
   return Promise.all(OVERLAYS.map(async (name) => ({ name, manifests: await render(name) })));
@@ -36,7 +39,10 @@ async function render(overlay: string): Promise<Manifest[]> {
   return parseAllDocuments(stdout).map((document) => document.toJS() as Manifest);
 }
 
-/** The alerts of deploy/monitoring/alerts in the form that the Prometheus Operator takes; kustomize cannot make it. */
+/**
+ * The alerts of deploy/monitoring/alerts in the form that the Prometheus Operator takes; kustomize
+ * cannot make it.
+ */
 export const rulesFile = join(folder, 'components/monitoring/prometheus-rules.yaml');
 
 export function renderRules(): string {

@@ -1,4 +1,4 @@
-/** The manifests, rendered by kubectl, against the schemas of what will read them. Skipped without kubectl. */
+/** The manifests, rendered by kubectl, match their readers' schemas. Skipped without kubectl. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

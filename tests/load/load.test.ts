@@ -1,4 +1,4 @@
-/** npm run load: a crowd against a real API and worker, and the comparison of the sale's numbers with the replies. */
+/** npm run load: a crowd against a real API and worker; the sale's numbers match the replies. */
 import { execFile, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';

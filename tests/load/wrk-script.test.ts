@@ -1,4 +1,7 @@
-/** k6/wrk/wrk-post-order.lua counts replies as `npm run load` reads them. Run by the Lua of Redis, on a stand-in for wrk. */
+/**
+ * k6/wrk/wrk-post-order.lua counts replies as `npm run load` reads them. Redis' Lua runs it, with a
+ * stand-in for wrk.
+ */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';

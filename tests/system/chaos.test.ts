@@ -1,5 +1,6 @@
 /**
- * A short random run (tests/chaos) from a fresh seed, and the control: the auditor finds the faults of a system that is broken on purpose.
+ * A short random run (tests/chaos) from a fresh seed, and the control: the auditor finds the faults
+ * of a system that is broken on purpose.
  * Long runs: `npm run test:long`, and `npm run test:chaos -- --minutes 10`.
  */
 import { rmSync } from 'node:fs';
@@ -53,7 +54,7 @@ test('[I1] [I2] [I3] [I4] [I6] [I7] [I10] a random run: nothing is oversold, lea
   expect(report.acceptedOrders).toBeGreaterThan(100);
 });
 
-/** Goes between the crowd and an API, and sends some orders on twice, as a careless gateway would. */
+/** Between the crowd and an API: sends some orders on twice, as a careless gateway would. */
 async function doublingFront(target: Target): Promise<Target> {
   let left = 3;
   const front = createServer(async (request, response) => {
@@ -91,7 +92,8 @@ function ownHeaders(headers: IncomingHttpHeaders): Record<string, string> {
 }
 
 test('the control: orders that are sent on twice, and a worker whose reaper is off, are found', async () => {
-  // Answers of Redis are kept back and then lost: units are taken, nobody is told, no job is made. Only the reaper would find them.
+  // Replies of Redis are held and then lost: units are taken, no buyer is told, no job is made.
+  // Only the reaper would find them.
   const lost = { kind: 'hold', lastsMs: 2_500, direction: 'down', ending: 'cut' } as const;
   const report = await run({
     totalMs: 6_000,

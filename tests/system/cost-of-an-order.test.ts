@@ -2,9 +2,10 @@
  * The cost of an order in figures that do not depend on time: commands, round trips, statements,
  * bytes, log lines. A change that makes orders more expensive fails here on any machine.
  *
- * It is stable: requests are injected, so that a burst is one turn of the event loop; the next burst
- * starts when the ledger has the last one and the worker is idle; timers (inventory checks, heartbeats)
- * are not counted. Neither are instructions: virtual machines have no counter for `perf stat`.
+ * It is stable: requests are injected, so that a burst is one turn of the event loop; the next
+ * burst starts when the ledger has the last one and the worker is idle; timers (inventory checks,
+ * heartbeats) are not counted. Neither are instructions: virtual machines have no counter for
+ * `perf stat`.
  */
 import type { Sale } from '@flash-sale/core/domain/sale.ts';
 import type { PrivateServer } from '@flash-sale/launcher/private-server.ts';

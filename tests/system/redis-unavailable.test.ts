@@ -55,7 +55,7 @@ test('[trap 18] silent: 503 within the budget, with the id of the order; the ord
   expect(await isReady()).toBe(false);
   signal('SIGCONT');
   await untilAccepted(sale.id, 5_000);
-  // [trap 11] Redis had received the request: the unit is not given back; the reaper ends the order.
+  // [trap 11] Redis had received the request: the unit is not released; the reaper ends the order.
   await eventually('the order of unknown outcome is confirmed', 10_000, async () => {
     return (await api.readOrder(unknown.body.order_id, 'meanwhile')).body.status === 'confirmed';
   });

@@ -1,6 +1,7 @@
 /**
  * A rolling update behind HAProxy while buyers order: each API process is replaced and a worker is
- * removed. No buyer notices, and no order is lost. Control: without SHUTDOWN_DRAIN_MS buyers notice.
+ * removed. No buyer notices, and no order is lost. Control: without SHUTDOWN_DRAIN_MS buyers
+ * notice.
  */
 import { expect } from 'vitest';
 import { auditHere } from '../support/audited.ts';

@@ -1,6 +1,6 @@
 /**
- * The subscription to a sentinel, over TLS with our own CA. The sentinel gets another master by hand,
- * so that only the subscription can move the connection: no server dies, and none is demoted.
+ * The subscription to a sentinel, over TLS with our own CA. The sentinel gets another master by
+ * hand, so that only the subscription can move the connection: no server dies or is demoted.
  */
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
