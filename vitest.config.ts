@@ -5,8 +5,8 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node';
 export const LONG_TESTS = ['tests/long/*.test.ts'];
 
 /**
- * Order of the files. The longest starts first, beside many short ones. Chaos, which judges times, comes
- * later, so that it does not share the cores with processes that are killed by the dozen.
+ * Order of the files. The longest starts first, beside many short ones. Chaos, which judges times,
+ * comes later, so that it does not share the cores with processes that are killed by the dozen.
  */
 const ORDER = [
   /system\/crash-points/,
@@ -29,7 +29,7 @@ export default defineConfig({
     include: ['packages/**/*.test.ts', 'apps/**/*.test.ts', 'tests/**/*.test.ts'],
     exclude: ['**/node_modules/**', ...LONG_TESTS],
     globalSetup: ['tests/support/make-template.ts'],
-    // Tests start and kill real processes; more files than cores at once would only wait for each other.
+    // Tests start and kill real processes: more files than cores would only wait for each other.
     maxWorkers: 2,
     // Each file owns its world (support/world.ts), so files can share a process and its modules.
     isolate: false,

@@ -1,7 +1,7 @@
 import { defineConfig } from 'vitest/config';
 import { LONG_TESTS } from './vitest.config.ts';
 
-/** npm run test:long: what takes minutes (failover, PgBouncer, long chaos, floods). Not part of `npm test`. */
+/** npm run test:long: what takes minutes. Not part of `npm test`. */
 export default defineConfig({
   test: {
     include: LONG_TESTS,
