@@ -1,9 +1,11 @@
 /** Commands of the docs, run in a shell; only folder and ports are changed. */
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { signalProcess, worksIn } from '@flash-sale/launcher/process-table.ts';
 import { writeSystemFile } from '@flash-sale/launcher/running-system.ts';
 import { afterEach, beforeEach, expect, onTestFinished, test } from 'vitest';
 import { ask, useWorld } from '../support/fixtures.ts';
@@ -88,3 +90,37 @@ test('without system.env nothing starts, whatever the terminal’s environment',
     expect(existsSync(join(folder, 'api-9.log')), shell).toBe(false);
   }
 });
+
+test('npm test that is told to stop again and again kills a hung vitest and its children', async () => {
+  const [hang, pids] = [join(folder, 'hang.mjs'), join(folder, 'pids')];
+  writeFileSync(
+    hang,
+    `import { spawn } from 'node:child_process';
+     import { writeFileSync } from 'node:fs';
+     if (process.argv[1].endsWith('vitest.mjs')) {
+       process.on('SIGTERM', () => {});
+       const deaf = "process.on('SIGTERM', () => {}); setInterval(() => {}, 1000)";
+       const child = spawn(process.execPath, ['-e', deaf, ${JSON.stringify(folder)}], { env: {}, stdio: 'ignore' });
+       writeFileSync(${JSON.stringify(pids)}, process.pid + ' ' + child.pid + ' ');
+       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+     }`,
+  );
+  const { redisUrl: REDIS_URL, databaseUrl: DATABASE_URL } = world;
+  const env = { PATH: process.env.PATH, NODE_OPTIONS: `--import=${hang}`, REDIS_URL, DATABASE_URL };
+  const npmTest = spawn(process.execPath, [join(root, 'scripts', 'test.ts')], { env, stdio: 'ignore' });
+  const ended = once(npmTest, 'exit');
+  await eventually('vitest hangs', 20_000, () => existsSync(pids) && readFileSync(pids, 'utf8').endsWith(' '));
+  const [vitest = 0, child = 0] = readFileSync(pids, 'utf8').split(' ').map(Number);
+  onTestFinished(() => {
+    for (const pid of [vitest, child]) signalProcess(pid, 'SIGKILL');
+  });
+  const left = () => [worksIn(vitest, join(root, 'node_modules')), worksIn(child, folder)];
+  expect(left()).toEqual([true, true]);
+  // Further apart than the repeats of one Ctrl-C, and before vitest's own time is over.
+  for (const pauseMs of [0, 700, 700]) {
+    await sleep(pauseMs);
+    npmTest.kill('SIGTERM');
+  }
+  expect((await ended)[0]).toBe(1);
+  await eventually('nothing is left', 2_000, () => !left().includes(true));
+}, 60_000);

@@ -5,6 +5,9 @@ import { startWorkerHere } from '../support/running-system.ts';
 import { TcpProxy } from '../support/tcp-proxy.ts';
 import { eventually, openWorld } from '../support/world.ts';
 
+/** Of a worker to Redis: inventory, queue, and BullMQ's own, which waits for jobs. */
+const CONNECTIONS = 3;
+
 test('a worker that does not reach Redis reports it, another one does not, and it recovers', async () => {
   const world = await openWorld(inject('template'));
   const way = await TcpProxy.listen(Number(new URL(world.redisUrl).port));
@@ -32,6 +35,8 @@ test('a worker that does not reach Redis reports it, another one does not, and i
 
     way.heal();
     await eventually('it works again', 10_000, async () => (await cut.ready()) === 200);
+    // BullMQ's close() waits for ever if its connection is between two attempts to connect.
+    await eventually('each connection is back', 10_000, () => way.connections === CONNECTIONS);
   } finally {
     way.heal();
     await Promise.all([cut.stop(), well.stop()]);
