@@ -25,11 +25,13 @@ const folder = ownFolder(mkdtempSync(join(tmpdir(), 'flash-sale-test-')));
 chmodSync(folder, 0o711);
 const stopping = new AbortController();
 const servers: PrivateServer[] = [];
+let vitest: ReturnType<typeof runCommand> | undefined;
 
 for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
 listenForStop(process, {
   onStop: () => stopping.abort(new Error('The tests were stopped.')),
   onForce: () => {
+    vitest?.kill('SIGKILL');
     for (const server of servers) server.kill();
     rmSync(folder, { recursive: true, force: true });
     process.exit(1);
@@ -88,7 +90,7 @@ async function serversFor(given: NodeJS.ProcessEnv): Promise<NodeJS.ProcessEnv> 
 async function runVitest(report: string, env: NodeJS.ProcessEnv): Promise<number> {
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
   const args = [join(root, 'node_modules', 'vitest', 'vitest.mjs'), 'run', ...reporters, ...process.argv.slice(2)];
-  const { exitCode = 1 } = await runCommand(process.execPath, args, {
+  vitest = runCommand(process.execPath, args, {
     cwd: root,
     env,
     extendEnv: false,
@@ -98,5 +100,6 @@ async function runVitest(report: string, env: NodeJS.ProcessEnv): Promise<number
     cancelSignal: stopping.signal,
     forceKillAfterDelay: VITEST_STOPS_WITHIN_MS,
   });
+  const { exitCode = 1 } = await vitest;
   return exitCode;
 }
