@@ -4,14 +4,12 @@
  * SHUTDOWN_TIMEOUT_MS. A wrong setting or an unfit server is one sentence on stderr and exit code
  * 78, which means: do not restart it unchanged.
  */
-import { existsSync, readFileSync } from 'node:fs';
-import { parseEnv } from 'node:util';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import type { Logger } from 'pino';
 import { type Environment, EnvironmentError, readEnvironment, requireSetting } from './config/environment.ts';
 import { STARTUP_WAIT_MS } from './config/limits.ts';
-import { withSettingFiles } from './config/setting-files.ts';
+import { withEnvFile } from './config/setting-files.ts';
 import { checkPostgres } from './ledger/check-postgres.ts';
 import { checkMigrated } from './ledger/migrate.ts';
 import { unavailableDependency } from './runtime/errors.ts';
@@ -72,8 +70,7 @@ export async function runService(
 
 /** From the variables, over those of the file .env. @throws EnvironmentError */
 function readSettings(variables: Record<string, string | undefined>): ServiceSettings {
-  const file = existsSync(envFile) ? parseEnv(readFileSync(envFile, 'utf8')) : {};
-  const environment = readEnvironment({ ...withSettingFiles(file), ...withSettingFiles(variables) });
+  const environment = readEnvironment(withEnvFile(envFile, variables));
   return {
     ...environment,
     REDIS_URL: requireSetting(environment, 'REDIS_URL'),

@@ -6,10 +6,9 @@
  */
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { parseEnv } from 'node:util';
 import { type Environment, EnvironmentError, readEnvironment } from '@flash-sale/core/config/environment.ts';
 import { readIdentity } from '@flash-sale/core/config/identity.ts';
-import { withSettingFiles } from '@flash-sale/core/config/setting-files.ts';
+import { withEnvFile, withSettingFiles } from '@flash-sale/core/config/setting-files.ts';
 import { SettingsSchema } from '@flash-sale/core/config/settings.ts';
 
 type Variables = Record<string, string | undefined>;
@@ -31,9 +30,7 @@ export interface Settings {
  * @throws EnvironmentError with a line for each invalid setting
  */
 export function readSettings(root: string, given: Variables): Settings {
-  const envFile = join(root, '.env');
-  const file = existsSync(envFile) ? parseEnv(readFileSync(envFile, 'utf8')) : {};
-  const taken = Object.entries({ ...withSettingFiles(file), ...withSettingFiles(given) });
+  const taken = Object.entries(withEnvFile(join(root, '.env'), given));
   const variables = Object.fromEntries(taken.flatMap(([name, value]) => (value === undefined ? [] : [[name, value]])));
   const environment = readEnvironment(variables);
   return { environment, variables, dataFolder: resolve(root, environment.DATA_DIR), ...urlsOf(environment) };

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { EnvironmentError, readEnvironment } from './environment.ts';
-import { withSettingFiles } from './setting-files.ts';
+import { withEnvFile, withSettingFiles } from './setting-files.ts';
 import { SettingsSchema } from './settings.ts';
 
 let folder: string;
@@ -29,6 +29,15 @@ test('every setting can come from a file, without the newline at its end', () =>
     PORT: 7001,
     LOG_FILE: '/tmp/log',
   });
+});
+
+test('variables go before those of .env, from a file or not', () => {
+  const [token, other] = [file('env-token', 'of-env'), file('own-token', 'of-its-own')];
+  const env = file('.env', `ADMIN_TOKEN_FILE=${token}\nPORT=7001\nHOST='::1'\n`);
+  expect(withEnvFile(env, {})).toEqual({ ADMIN_TOKEN: 'of-env', PORT: '7001', HOST: '::1' });
+  const own = { ADMIN_TOKEN_FILE: other, PORT: '7002' };
+  expect(withEnvFile(env, own)).toEqual({ ADMIN_TOKEN: 'of-its-own', PORT: '7002', HOST: '::1' });
+  expect(withEnvFile(join(folder, 'none'), own)).toEqual({ ADMIN_TOKEN: 'of-its-own', PORT: '7002' });
 });
 
 test('no setting is named as the file of another one', () => {

@@ -1,13 +1,28 @@
 /**
- * Settings from files: ADMIN_TOKEN_FILE=/run/secrets/admin_token sets ADMIN_TOKEN, and so for every
- * setting. Secret stores provide files, whose content is not visible in `docker inspect`.
+ * Settings from .env, and from files: ADMIN_TOKEN_FILE=/run/secrets/admin_token sets ADMIN_TOKEN,
+ * and so for every setting. Secret stores provide files, whose content is not visible in `docker
+ * inspect`.
  */
-import { readFileSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { parseEnv } from 'node:util';
 import { EnvironmentError } from './environment.ts';
 import { SettingsSchema } from './settings.ts';
 
 /** Bytes of a setting file; a larger one is probably the wrong file. */
 const FILE_BYTES_MAX = 65_536;
+
+/**
+ * Adds the variables of .env, if there is one, that are not given. Both may name setting files.
+ *
+ * @throws EnvironmentError with one sentence for each unusable file
+ */
+export function withEnvFile(
+  envFile: string | URL,
+  given: Record<string, string | undefined>,
+): Record<string, string | undefined> {
+  const file = existsSync(envFile) ? parseEnv(readFileSync(envFile, 'utf8')) : {};
+  return { ...withSettingFiles(file), ...withSettingFiles(given) };
+}
 
 /**
  * Replaces each NAME_FILE by NAME with the trimmed content of the file.
