@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { mkdtempSync, realpathSync, rmSync, statSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, realpathSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -95,6 +95,17 @@ test('a port is kept while it is free, outside of the range of outgoing connecti
   const other = await keptPort(file);
   expect(other).not.toBe(port);
   expect(await keptPort(file)).toBe(other);
+});
+
+test('a port file that has no port, or cannot be read, gets a new one', async () => {
+  const file = join(folder, 'port');
+  for (const text of ['', '24000.5', '70000', '-1', 'x']) {
+    writeFileSync(file, text);
+    expect(await keptPort(file), text).toBe(await keptPort(file));
+  }
+  const unreadable = join(folder, 'unreadable');
+  mkdirSync(unreadable);
+  expect(await keptPort(unreadable)).toBe(await keptPort(unreadable));
 });
 
 test('a port or an address that cannot be used: which one, and how to choose another', async () => {

@@ -1,6 +1,6 @@
 /** Starts a private Redis or PostgreSQL on a port of its own and waits until it answers. */
 import { randomInt } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -127,13 +127,25 @@ export async function requireListenable(port: number, host: string): Promise<voi
 
 /** @returns the port stored in `file` if it is free, else a new one, which is stored there */
 export async function keptPort(file: string): Promise<number> {
-  const kept = existsSync(file) ? Number(readFileSync(file, 'utf8')) : 0;
-  if (kept > 0 && kept < 65_536 && (await portState(kept)) === 'free') return kept;
+  const kept = readPort(file);
+  if (kept !== null && (await portState(kept)) === 'free') return kept;
   for (let attempt = 0; attempt < PORT_TRIES; attempt++) {
     const port = randomInt(PRIVATE_PORTS.from, PRIVATE_PORTS.below);
     if ((await portState(port)) !== 'free') continue;
+    // A file that could not be read cannot be written either.
+    rmSync(file, { recursive: true, force: true });
     writeFileSync(file, `${port}\n`);
     return port;
   }
   throw new Error(`No port from ${PRIVATE_PORTS.from} to ${PRIVATE_PORTS.below - 1} is free on 127.0.0.1.`);
+}
+
+/** @returns null if the file has no port, or cannot be read */
+function readPort(file: string): number | null {
+  try {
+    const port = Number(readFileSync(file, 'utf8'));
+    return Number.isInteger(port) && port > 0 && port < 65_536 ? port : null;
+  } catch {
+    return null;
+  }
 }

@@ -1,6 +1,6 @@
 /** What a running system writes down for commands in other terminals. */
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -60,6 +60,9 @@ test('a shell that reads system.env, and a command, have what the running proces
   expect(read.settings.environment).toMatchObject({ AUTH, JWT_ISSUER, ADMIN_TOKEN, JWT_AUDIENCE, PORT: 5964 });
   expect(read.isRunning).toBe(true);
   removeSystemFile(folder);
+  expect(findSettings(folder, { DATA_DIR: folder })).toMatchObject({ isRunning: false, changed: [] });
+  // Cannot be read as a file.
+  mkdirSync(join(folder, 'system.env'));
   expect(findSettings(folder, { DATA_DIR: folder })).toMatchObject({ isRunning: false, changed: [] });
 });
 

@@ -4,7 +4,7 @@
  * A running system writes its addresses and all settings to <data>/system.env, for commands in
  * other terminals. A shell reads it with `set -a; . .data/system.env; set +a`.
  */
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { type Environment, EnvironmentError, readEnvironment } from '@flash-sale/core/config/environment.ts';
 import { readIdentity } from '@flash-sale/core/config/identity.ts';
@@ -102,11 +102,16 @@ export function writeSystemFile(dataFolder: string, given: Variables): void {
 }
 
 /**
- * @returns name → text; {} if no system runs. Node's parseEnv cannot parse quotes within quotes.
+ * @returns name → text; {} if no system runs, or another account's. Node's parseEnv cannot parse
+ * quotes within quotes.
  */
 function readSystemFile(dataFolder: string): Record<string, string> {
-  const file = systemFile(dataFolder);
-  const text = existsSync(file) ? readFileSync(file, 'utf8') : '';
+  let text: string;
+  try {
+    text = readFileSync(systemFile(dataFolder), 'utf8');
+  } catch {
+    return {};
+  }
   const variables = [...text.matchAll(/^([A-Z][A-Z0-9_]*)='((?:[^']|'\\'')*)'$/gm)];
   return Object.fromEntries(variables.map(([, name, quoted]) => [name, quoted?.replaceAll("'\\''", "'")]));
 }
