@@ -35,7 +35,7 @@ test('a worker that does not reach Redis reports it, another one does not, and i
 
     way.heal();
     await eventually('it works again', 10_000, async () => (await cut.ready()) === 200);
-    // BullMQ's close() waits for ever if its connection is between two attempts to connect.
+    // BullMQ issue 4656: close() never resolves while its own connection waits to reconnect.
     await eventually('each connection is back', 10_000, () => way.connections === CONNECTIONS);
   } finally {
     way.heal();
