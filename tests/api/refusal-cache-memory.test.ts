@@ -1,4 +1,6 @@
 /** The refusal cache: what it keeps, how long, and which request revalidates. */
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import {
   createRefusalCache,
   REFUSAL_CACHE_MS,
@@ -146,6 +148,20 @@ test('throttled buyers are bounded, and the newest stay', () => {
   expect([9, count - THROTTLED_BUYERS_MAX / 2, count - 1].map(isCached)).toEqual([false, true, true]);
   const cached = Array.from({ length: count }, (_, n) => isCached(n)).filter(Boolean).length;
   expect(cached).toBeLessThanOrEqual(THROTTLED_BUYERS_MAX);
+});
+
+test('a throttled buyer who never stops takes no more memory', () => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  const { learn } = open();
+  const heapMb = (): number => {
+    collect();
+    return process.memoryUsage().heapUsed / 1e6;
+  };
+  const before = heapMb();
+  for (let i = 0; i < 500_000; i++) learn('s', `b${i % 10}`, throttled(1_000));
+  expect(heapMb() - before).toBeLessThan(10);
+  learn('s', 'b0', throttled(1_000));
 });
 
 test('throttled buyers are kept for their time while others come, per sale', () => {

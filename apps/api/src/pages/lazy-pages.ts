@@ -2,7 +2,13 @@
  * Web pages (queue board, API reference). Their packages take 25 MB of memory, so they are loaded
  * at the first request, into a separate Fastify instance that handles everything below one path.
  */
-import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest, LogController } from 'fastify';
+import fastify, {
+  type FastifyError,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  LogController,
+} from 'fastify';
 import { type ProblemCode, problemBody } from '../plugins/problems.ts';
 import { requestIdOf } from '../request-ids.ts';
 
@@ -60,8 +66,10 @@ function sendProblems(pages: FastifyInstance): void {
     return reply.code(body.status).type('application/problem+json').send(JSON.stringify(body));
   }
   pages.setNotFoundHandler((request, reply) => send(request, reply, 'NOT_FOUND'));
-  pages.setErrorHandler((error, request, reply) => {
-    request.log.error({ reqId: request.id, err: error }, 'a page failed');
+  pages.setErrorHandler<FastifyError>((error, request, reply) => {
+    // Such as a path that leaves the folder of static files.
+    if (error.statusCode !== undefined && error.statusCode < 500) return send(request, reply, 'NOT_FOUND');
+    request.log.error({ err: error }, 'a page failed');
     return send(request, reply, 'INTERNAL');
   });
 }
