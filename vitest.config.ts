@@ -30,7 +30,7 @@ export default defineConfig({
     exclude: ['**/node_modules/**', ...LONG_TESTS],
     globalSetup: ['tests/support/make-template.ts'],
     // Tests start and kill real processes: more files than cores would only wait for each other.
-    maxWorkers: 2,
+    maxWorkers: 3,
     // Each file owns its world (support/world.ts), so files can share a process and its modules.
     isolate: false,
     restoreMocks: true,
