@@ -118,7 +118,12 @@ test('[trap 18] the breaker refuses reads that hang at once, /health shows it, a
     return { code: body.code, milliseconds: performance.now() - startedAt };
   };
   expect((await read()).code).toBe('ORDER_NOT_FOUND');
+  const sale = await makeSale(world);
   proxy.hold('down');
+  const changedAt = performance.now();
+  expect((await api.admin('POST', `/sales/${sale.id}/pause`)).status).toBe(503);
+  // One query's bound and its grace of a second, not those of a ROLLBACK, too.
+  expect(performance.now() - changedAt).toBeLessThan(BUDGET_MS * 2 + 1_000);
   const hung = await times(8, read);
   expect(new Set(hung.map(({ code }) => code))).toEqual(new Set(['LEDGER_UNAVAILABLE']));
   // Open, or half open with one trial call.

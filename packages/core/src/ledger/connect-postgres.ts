@@ -1,6 +1,7 @@
 /** The connection pool of the ledger, and the only way to run a transaction. */
 import pg from 'pg';
 import type { Logger } from 'pino';
+import { isSilent } from '../runtime/errors.ts';
 import { failpoint, type Transaction } from '../runtime/failpoints.ts';
 
 /**
@@ -76,11 +77,10 @@ export async function inTransaction<Result>(
     if (name) failpoint(name, 'done');
     return result;
   } catch (error) {
-    // The session stays read-only as long as it lives; a new connection may reach the new primary.
-    if ((error as { code?: string }).code === '25006') broken = error as Error;
-    await client.query('ROLLBACK').catch((failure: Error) => {
-      broken = failure;
-    });
+    // A silent server would not answer a ROLLBACK either; closing the connection rolls back. A
+    // read-only session stays so as long as it lives; a new one may reach the new primary.
+    if (isSilent(error, 'postgres') || (error as { code?: string }).code === '25006') broken = error as Error;
+    else await client.query('ROLLBACK').catch((failure: Error) => (broken = failure));
     throw error;
   } finally {
     client.off('error', onError);
