@@ -1,4 +1,5 @@
 /** Health, the OpenAPI file and its page, and orders while PostgreSQL is unavailable. */
+import { PROBE_CACHE_MS } from '@flash-sale/api/health/health-routes.ts';
 import { expect, test } from 'vitest';
 import { times, useApi, useWorld, withApi } from '../support/fixtures.ts';
 import { startWorkerHere } from '../support/running-system.ts';
@@ -35,12 +36,15 @@ test('a hundred health checks at once ask each dependency once', async () => {
     asked += 1;
     return redis();
   };
+  let startedAt = 0;
   await eventually('an earlier answer is outdated', 5_000, async () => {
+    startedAt = performance.now();
     await times(100, () => api.get('/health'));
     return asked > 0;
   });
   api.connections.probes.redis = redis;
-  expect(asked).toBeLessThanOrEqual(2);
+  // Once, and again for each time that the answer becomes outdated while the hundred are served.
+  expect(asked).toBeLessThanOrEqual(1 + Math.ceil((performance.now() - startedAt) / PROBE_CACHE_MS));
 });
 
 test('while PostgreSQL is unavailable orders are taken, operators get 503, and no internals are shown', async () => {

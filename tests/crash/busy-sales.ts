@@ -9,7 +9,7 @@ import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
 import { createSaleStore } from '@flash-sale/core/ledger/sale-store.ts';
 import { createOrderQueue, encodeJob, ORDER_QUEUE } from '@flash-sale/core/queue/order-queue.ts';
 import { ADMIN_TOKEN } from '../support/running-system.ts';
-import { makeSale, reservationText } from '../support/sales.ts';
+import { makeSale, newSale, reservationText } from '../support/sales.ts';
 import type { World } from '../support/world.ts';
 
 /** The ledger refuses this buyer's orders. */
@@ -171,20 +171,7 @@ export async function keepBusy(
     },
     /** Changes that a crashed API left half done. */
     async halfDone() {
-      const id = `half-done-${unique()}`;
-      const sale = {
-        id,
-        name: 'Half done',
-        description: null,
-        originalPrice: '2',
-        flashSalePrice: '1',
-        currency: 'USD',
-        units: 5,
-        startsAt: Date.now() - 60_000,
-        endsAt: Date.now() + 3_600_000,
-        perBuyerLimit: 0,
-      };
-      if (newSales()) await sales.create(sale, operator);
+      if (newSales()) await sales.create(newSale({ id: `half-done-${unique()}` }), operator);
       const change = `change-${unique()}`;
       await sales.beginStockChange({ id: change, saleId: operated.id, delta: 1, reason: 'half done' }, operator);
       await world.pool.query(`UPDATE stock_changes SET created_at = now() - interval '1 minute' WHERE id = $1`, [

@@ -176,7 +176,7 @@ export async function sellThrough(options: Options): Promise<SaleEnd> {
 /** Sends an operator's command until it succeeds. @throws if it does not in time */
 async function operate(urls: readonly string[], saleId: string, command: 'pause' | 'resume'): Promise<void> {
   const headers = { authorization: `Bearer ${ADMIN_TOKEN}` };
-  await eventually(`the sale is told to ${command}`, SOLD_WITHIN_MS, async () => {
+  await eventually(`the operator's ${command} succeeds`, SOLD_WITHIN_MS, async () => {
     const { ok } = await fetch(`${urls[0]}/api/admin/sales/${saleId}/${command}`, { method: 'POST', headers });
     return ok;
   });

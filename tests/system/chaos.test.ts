@@ -92,7 +92,7 @@ function ownHeaders(headers: IncomingHttpHeaders): Record<string, string> {
 }
 
 test('the control: orders that are sent on twice, and a worker whose reaper is off, are found', async () => {
-  // Replies of Redis are held and then lost: units are taken, no buyer is told, no job is made.
+  // Replies of Redis are held and then lost: units are taken without a reply or a job.
   // Only the reaper would find them.
   const lost = { kind: 'hold', lastsMs: 2_500, direction: 'down', ending: 'cut' } as const;
   const report = await run({

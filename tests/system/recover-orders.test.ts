@@ -58,8 +58,10 @@ test('[I3] [trap 17] lost orders are confirmed while units last; the command is 
     redis: world.redis.duplicate({ maxRetriesPerRequest: null }),
     prefix: world.keys.queuePrefix,
   });
-  await eventually('all are enqueued', 5_000, async () => (await queue.bullQueue.getWaitingCount()) > 0);
-  await new Promise((resolve) => setTimeout(resolve, 300));
+  await eventually('all are enqueued', 5_000, async () => {
+    const enqueued = await queue.orderIdsInProgress();
+    return ids.every((id) => enqueued?.has(id));
+  });
   // As after FLUSHALL: no keys and no jobs are left.
   await queue.bullQueue.obliterate({ force: true });
   await queue.close();

@@ -168,7 +168,7 @@ test('longer headers than allowed are 431, longer bodies 413: declared, in chunk
     ],
   ];
   for (const [status, code, connection] of cases) {
-    await eventually(`${status} is told and the connection cut`, SOON_MS, () => connection.cutAfterMs !== null);
+    await eventually(`${status} is sent and the connection cut`, SOON_MS, () => connection.cutAfterMs !== null);
     expect([statusOf(connection), connection.said.includes(code)]).toEqual([status, true]);
   }
   // The longest valid body, in one piece and byte by byte.

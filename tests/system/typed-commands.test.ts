@@ -91,7 +91,7 @@ test('without system.env nothing starts, whatever the terminal’s environment',
   }
 });
 
-test('npm test that is told to stop again and again kills a hung vitest and its children', async () => {
+test('repeated stop signals make npm test kill a hung vitest and its children', async () => {
   const [hang, pids] = [join(folder, 'hang.mjs'), join(folder, 'pids')];
   writeFileSync(
     hang,

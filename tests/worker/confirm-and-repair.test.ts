@@ -231,7 +231,8 @@ describe('a worker process', () => {
     await allEnded(sale.id);
     expect(await statuses()).toEqual({ confirmed: 200 });
     expect((await inventory.read(sale.id)).numbers).toMatchObject({ sold: 200, available: 200 });
-  });
+    // More than its own bounds together: 10 s each for a process to start, to stop and to confirm.
+  }, 60_000);
 
   test('with a wrong setting, or without migrations, ends with a message and code 78', async () => {
     const refusal = (name: 'api' | 'worker', setting: Record<string, string>): Promise<string> =>

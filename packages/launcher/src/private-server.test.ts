@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, realpathSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, realpathSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -104,7 +104,7 @@ test('a port file that has no port, or cannot be read, gets a new one', async ()
     expect(await keptPort(file), text).toBe(await keptPort(file));
   }
   const unreadable = join(folder, 'unreadable');
-  mkdirSync(unreadable);
+  symlinkSync(join(folder, 'gone', 'port'), unreadable);
   expect(await keptPort(unreadable)).toBe(await keptPort(unreadable));
 });
 

@@ -133,7 +133,7 @@ export async function keptPort(file: string): Promise<number> {
     const port = randomInt(PRIVATE_PORTS.from, PRIVATE_PORTS.below);
     if ((await portState(port)) !== 'free') continue;
     // A file that could not be read cannot be written either.
-    rmSync(file, { recursive: true, force: true });
+    rmSync(file, { force: true });
     writeFileSync(file, `${port}\n`);
     return port;
   }

@@ -6,7 +6,7 @@ import { Type } from '@sinclair/typebox';
 /**
  * Milliseconds that a probe's result is reused, so that health checks cannot load the dependencies.
  */
-const PROBE_CACHE_MS = 500;
+export const PROBE_CACHE_MS = 500;
 /** Milliseconds that a dependency has to answer. */
 const PROBE_TIMEOUT_MS = 1_000;
 

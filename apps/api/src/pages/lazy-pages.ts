@@ -67,8 +67,10 @@ function sendProblems(pages: FastifyInstance): void {
   }
   pages.setNotFoundHandler((request, reply) => send(request, reply, 'NOT_FOUND'));
   pages.setErrorHandler<FastifyError>((error, request, reply) => {
-    // Such as a path that leaves the folder of static files.
-    if (error.statusCode !== undefined && error.statusCode < 500) return send(request, reply, 'NOT_FOUND');
+    const { statusCode = 500 } = error;
+    // 403: a path that leaves the folder of static files.
+    if (statusCode === 403) return send(request, reply, 'NOT_FOUND');
+    if (statusCode < 500) return send(request, reply, 'INVALID_REQUEST');
     request.log.error({ err: error }, 'a page failed');
     return send(request, reply, 'INTERNAL');
   });
