@@ -4,11 +4,13 @@
  * 1. Use REDIS_URL and DATABASE_URL if they are set, otherwise private servers in a temporary
  *    folder.
  * 2. Run vitest with the given arguments.
- * 3. Print `N passed, N failed` as the last line. Exit code 0: at least one passed and none failed.
+ * 3. Print which tests failed and why, in a line each: of a long log, often only the end is kept.
+ * 4. Print `N passed, N failed` as the last line. Exit code 0: at least one passed and none failed.
  */
 import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
+import { stripVTControlCharacters } from 'node:util';
 import { startPrivatePostgres } from '@flash-sale/launcher/private-postgres.ts';
 import { startPrivateRedis } from '@flash-sale/launcher/private-redis.ts';
 import { ownFolder, type PrivateServer } from '@flash-sale/launcher/private-server.ts';
@@ -45,8 +47,9 @@ try {
   const report = join(folder, 'report.json');
   const vitestCode = await runVitest(report, env);
   stopping.signal.throwIfAborted();
-  const { numPassedTests: passed, numFailedTests: failed } = JSON.parse(readFileSync(report, 'utf8'));
-  counts = { passed, failed };
+  const results: Report = JSON.parse(readFileSync(report, 'utf8'));
+  counts = { passed: results.numPassedTests, failed: results.numFailedTests };
+  for (const line of listFailures(results)) process.stderr.write(`${line}\n`);
   if (vitestCode !== 0 && counts.failed === 0 && counts.passed > 0) {
     process.stderr.write(
       'No test failed, but a file could not be loaded or an error was raised outside of the tests (see above). The run counts as failed.\n',
@@ -84,6 +87,32 @@ async function serversFor(given: NodeJS.ProcessEnv): Promise<NodeJS.ProcessEnv> 
   // The tests must not use the servers of a running system.
   const { REDIS_URL: _redis, DATABASE_URL: _database, ...env } = given;
   return { ...env, TEST_REDIS_URL: redisUrl, TEST_DATABASE_URL: databaseUrl, TEST_REDIS_DIST: distFolder };
+}
+
+/** What vitest's JSON reporter writes. */
+interface Report {
+  readonly numPassedTests: number;
+  readonly numFailedTests: number;
+  readonly testResults: readonly {
+    readonly name: string;
+    readonly status: 'passed' | 'failed';
+    /** Why the file failed outside of its tests, or empty. */
+    readonly message: string;
+    readonly assertionResults: readonly {
+      readonly fullName: string;
+      readonly status: string;
+      readonly failureMessages: readonly string[];
+    }[];
+  }[];
+}
+
+function listFailures({ testResults }: Report): string[] {
+  return testResults.flatMap(({ name, status, message, assertionResults }) => {
+    const failed = assertionResults.filter((test) => test.status === 'failed');
+    const reasons = failed.map((test) => `${test.fullName}: ${test.failureMessages[0] ?? 'no message'}`);
+    if (status === 'failed' && failed.length === 0) reasons.push(message);
+    return reasons.map((reason) => `FAILED ${relative(root, name)}: ${stripVTControlCharacters(reason).slice(0, 600)}`);
+  });
 }
 
 /** @returns the exit code of vitest */

@@ -69,7 +69,11 @@ export async function killServerAt(server: Server, points: readonly CrashPoint[]
   let world: World | undefined;
   let busy: BusySales | undefined;
 
+  /** @throws if the service is gone: it is to live through everything */
   async function killAt(step: CrashPoint['step'], service: ServiceProcess): Promise<string | null> {
+    const { exitCode, signalCode } = service.child;
+    if (exitCode !== null || signalCode !== null)
+      throw new Error(`before ${step}, its service ended (${exitCode ?? signalCode}):\n${service.output()}`);
     const victim = servers[server].pid as number;
     const arm: Arm = { failpoint: step, times: timesAt(step), victim };
     service.child.send({ arm });

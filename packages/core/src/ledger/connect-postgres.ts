@@ -40,7 +40,9 @@ export function connectPostgres(options: {
     idleTimeoutMillis: 30_000,
     keepAlive: true,
   });
-  // The pool replaces a broken idle connection; without a listener the error would end the process.
+  // The pool replaces broken connections, but listens only to idle ones: an error of a connection
+  // that is just being handed out would end the process.
+  pool.on('connect', (client) => client.on('error', () => {}));
   pool.on('error', (error) => options.log.warn({ err: error.message }, 'postgres closed an idle connection'));
   return pool;
 }
@@ -64,11 +66,6 @@ export async function inTransaction<Result>(
   if (name) failpoint(name, 'begins');
   const client = await pool.connect();
   let broken: Error | undefined;
-  // The pool listens only to idle connections; an error without a listener would end the process.
-  const onError = (error: Error): void => {
-    broken = error;
-  };
-  client.on('error', onError);
   try {
     await client.query(beginOf(pool));
     const result = await work(client);
@@ -83,7 +80,6 @@ export async function inTransaction<Result>(
     else await client.query('ROLLBACK').catch((failure: Error) => (broken = failure));
     throw error;
   } finally {
-    client.off('error', onError);
     client.release(broken);
   }
 }
