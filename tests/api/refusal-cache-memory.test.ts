@@ -26,7 +26,7 @@ const decisionOf = (outcome: ReserveOutcome): ReserveDecision =>
 function open(at = 0, tokenMs = TOKEN_MS) {
   const clock = { at };
   const cache = createRefusalCache(tokenMs, () => clock.at);
-  const permits = { granted: 1, second: 0, remaining: 0, waitMs: 300, secondLeftMs: 0 };
+  const permits = { granted: 1, slot: 0, remaining: 0, waitMs: 300 };
   function learn(
     saleId: string,
     buyerId: string,

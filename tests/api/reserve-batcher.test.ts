@@ -30,7 +30,7 @@ function recorded(granted: number) {
       async take(wanted) {
         asked.push(wanted);
         if (failNext) throw failNext;
-        return { granted, second: 1, remaining: 0, waitMs: 0, secondLeftMs: 0 };
+        return { granted, slot: 1, remaining: 0, waitMs: 0 };
       },
       async giveBack(_permits, unused) {
         returned.push(unused);

@@ -76,7 +76,7 @@ describe.concurrent('the model sees that a guard is removed', () => {
     async () => {
       const comment = { script: 'commit', without: 'a comment', text: '-- Usually', becomes: '-- usually' };
       expect(await check('inventory', comment, 100)).toMatchObject({ failed: false });
-      const other = { script: 'take-permits', without: 'a comment', text: '-- Permits', becomes: '-- permits' };
+      const other = { script: 'take-permits', without: 'a comment', text: '-- Slots', becomes: '-- slots' };
       expect(await check('window', other, 100)).toMatchObject({ failed: false });
     },
     TIMEOUT_MS,

@@ -2,16 +2,12 @@
 -- not use up the global limit.
 -- Keeps: I9
 -- KEYS: window
--- ARGV: second in which they were taken, unused permits
+-- ARGV: slot in which they were taken, unused permits
 -- Returns: returned
-local unused = tonumber(ARGV[2])
-local window = redis.call('HMGET', KEYS[1], 'second', 'present', 'previous')
-if window[1] then
-  local age = tonumber(window[1]) - tonumber(ARGV[1])
-  if age == 0 then
-    redis.call('HSET', KEYS[1], 'present', math.max(0, tonumber(window[2]) - unused))
-  elseif age == 1 then
-    redis.call('HSET', KEYS[1], 'previous', math.max(0, tonumber(window[3]) - unused))
-  end
+local taken, unused = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or '0'), tonumber(ARGV[2])
+if taken > unused then
+  redis.call('HINCRBY', KEYS[1], ARGV[1], -unused)
+elseif taken > 0 then
+  redis.call('HDEL', KEYS[1], ARGV[1])
 end
 return { 'returned' }

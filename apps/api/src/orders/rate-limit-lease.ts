@@ -1,8 +1,8 @@
 /**
  * Takes more permits from the global rate limiter than one turn needs, so that the next turns need
- * no round trip. Leased permits count in the window at once, so the limit is never exceeded. A
- * lease ends after RATE_LIMIT_LEASE_MS or with its second of the window; unused permits are
- * returned.
+ * no round trip. Leased permits count in the window at once. A lease ends after
+ * RATE_LIMIT_LEASE_MS, and unused permits are returned, so that at most one lease of each process
+ * passes later than it counts.
  */
 import type { GlobalRateLimiter, Permits } from '@flash-sale/core/inventory/global-rate-limiter.ts';
 
@@ -15,7 +15,7 @@ export const RATE_LIMIT_LEASE_MS = 50;
 /** Permits leased in advance per permit needed now: about eight turns share a round trip. */
 export const LEASE_FACTOR = 8;
 /** Largest share of the limit in one lease: other processes lack it if this one becomes idle. */
-const LEASE_SHARE_MAX = 1 / 50;
+const LEASE_SHARE_MAX = 1 / 100;
 
 type Limiter = Pick<GlobalRateLimiter, 'take' | 'giveBack' | 'limit'>;
 
@@ -24,7 +24,7 @@ export function createRateLimitLease(limiter: Limiter, now: () => number = () =>
   const { limit } = limiter;
   let lease: { readonly permits: Permits; left: number; readonly endsAt: number } | null = null;
 
-  /** Not awaited: permits that are not returned only lower the limit of their second. */
+  /** Not awaited: permits that are not returned only lower the limit for a second. */
   function endLease(): void {
     if (lease && lease.left > 0) limiter.giveBack(lease.permits, lease.left).catch(() => {});
     lease = null;
@@ -36,16 +36,15 @@ export function createRateLimitLease(limiter: Limiter, now: () => number = () =>
     const permits = await limiter.take(wanted + ahead);
     if (permits.granted <= wanted) return withRestOfLease(permits, wanted);
     endLease();
-    const leaseMs = Math.min(RATE_LIMIT_LEASE_MS, permits.secondLeftMs);
-    const mine = { permits, left: permits.granted - wanted, endsAt: askedAt + leaseMs };
+    const mine = { permits, left: permits.granted - wanted, endsAt: askedAt + RATE_LIMIT_LEASE_MS };
     lease = mine;
-    setTimeout(() => lease === mine && endLease(), leaseMs).unref();
+    setTimeout(() => lease === mine && endLease(), RATE_LIMIT_LEASE_MS).unref();
     return { ...permits, granted: wanted };
   }
 
   /** A concurrent turn may have leased permits that this one lacks. */
   function withRestOfLease(permits: Permits, wanted: number): Permits {
-    if (!lease || lease.permits.second !== permits.second || now() >= lease.endsAt) return permits;
+    if (!lease || now() >= lease.endsAt) return permits;
     const more = Math.min(lease.left, wanted - permits.granted);
     lease.left -= more;
     return { ...permits, granted: permits.granted + more };
@@ -67,7 +66,7 @@ export function createRateLimitLease(limiter: Limiter, now: () => number = () =>
 
     /** Returns permits to the lease while it is valid, otherwise to the window. */
     async giveBack(permits, unused) {
-      if (lease && lease.permits.second === permits.second && now() < lease.endsAt) lease.left += unused;
+      if (lease && lease.permits.slot === permits.slot && now() < lease.endsAt) lease.left += unused;
       else await limiter.giveBack(permits, unused);
     },
   };

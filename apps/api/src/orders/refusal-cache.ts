@@ -79,7 +79,7 @@ export function createRefusalCache(tokenMs: number, now: () => number = () => pe
 
   function entryOf(kind: CachedKind, waitMs: number, askedAt: number): Entry {
     const freshMs = Math.min(waitMs, kind === 'system_limited' ? RATE_LIMIT_LEASE_MS : REFUSAL_CACHE_MS);
-    // When a sale opens, or the next second begins, everybody may pass.
+    // When a sale opens, or permits come free, everybody may pass.
     const opensForAll = kind === 'not_open' || kind === 'system_limited';
     const freshUntil = askedAt + freshMs;
     return {

@@ -95,8 +95,7 @@ export function createReserveBatcher(deps: {
       }),
     );
     const left = unused.reduce((sum, count) => sum + count, 0);
-    // Not awaited and not retried: permits that are not returned only lower the limit of this
-    // second.
+    // Not awaited and not retried: permits that are not returned only lower the limit for a second.
     if (left > 0) globalRateLimiter.giveBack(permits, left).catch(() => {});
   }
 

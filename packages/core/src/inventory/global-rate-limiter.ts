@@ -1,7 +1,6 @@
 /**
  * The global rate limiter: a sliding window over the orders of all sales, in a Redis slot of its
- * own. It implements the source document's "global limit" as a sliding window counter: two counters
- * of one second each.
+ * own (lua/take-permits.lua). It implements the source document's "global limit".
  */
 
 import type { AnyRedis } from '../runtime/redis/open-redis.ts';
@@ -14,19 +13,17 @@ const GLOBAL_RATE_LIMITER_TTL_S = 5;
 export interface Permits {
   /** Orders that may pass; −1 = no limit. */
   readonly granted: number;
-  /** Second of Redis' clock for which they were granted. */
-  readonly second: number;
+  /** Slot of the window in which they count. */
+  readonly slot: number;
   /** Permits left after these. */
   readonly remaining: number;
   /** Milliseconds until a refused order may get a permit. */
   readonly waitMs: number;
-  /** Milliseconds left of `second`. */
-  readonly secondLeftMs: number;
 }
 
 export type GlobalRateLimiter = ReturnType<typeof createGlobalRateLimiter>;
 
-const UNLIMITED: Permits = { granted: -1, second: 0, remaining: 0, waitMs: 0, secondLeftMs: 0 };
+const UNLIMITED: Permits = { granted: -1, slot: 0, remaining: 0, waitMs: 0 };
 
 /** @param limit orders a second for the whole system; 0 = no limit, and Redis is not called */
 export function createGlobalRateLimiter({ redis, keys, limit }: { redis: AnyRedis; keys: Keys; limit: number }) {
@@ -39,20 +36,14 @@ export function createGlobalRateLimiter({ redis, keys, limit }: { redis: AnyRedi
     async take(wanted: number): Promise<Permits> {
       if (limit === 0) return UNLIMITED;
       const [, ...numbers] = await run('take-permits', names, [limit, wanted, GLOBAL_RATE_LIMITER_TTL_S]);
-      const [granted, second, remaining, waitMs, secondLeftMs] = numbers.map(Number) as [
-        number,
-        number,
-        number,
-        number,
-        number,
-      ];
-      return { granted, second, remaining, waitMs, secondLeftMs };
+      const [granted, slot, remaining, waitMs] = numbers.map(Number) as [number, number, number, number];
+      return { granted, slot, remaining, waitMs };
     },
 
-    /** Returns unused permits to the second in which they were taken. */
+    /** Returns unused permits to the slot in which they were taken. */
     async giveBack(permits: Permits, unused: number): Promise<void> {
       if (permits.granted < 0 || unused <= 0) return;
-      await run('return-permits', names, [permits.second, unused]);
+      await run('return-permits', names, [permits.slot, unused]);
     },
   };
 }
