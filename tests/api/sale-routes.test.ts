@@ -9,13 +9,14 @@ const api = useApi(world);
 
 const read = (saleId: string) => api.get(`/api/flash-sales/${saleId}`);
 
-test('the list has active sales with units remaining, and nothing else', async () => {
+test('the list has active sales with units remaining; `state` also lists the scheduled ones, or all', async () => {
   const now = Date.now();
   const active = await makeSale(world, { name: 'Active', description: 'Ünïcode 秒杀' });
   const soldOut = await makeSale(world, { units: 1 });
   await api.order(soldOut.id);
-  await makeSale(world, { startsAt: now + 60_000, endsAt: now + 120_000 });
-  await makeSale(world, { startsAt: now - 120_000, endsAt: now - 60_000 });
+  const scheduled = await makeSale(world, { startsAt: now + 60_000, endsAt: now + 120_000 });
+  const ended = await makeSale(world, { startsAt: now - 120_000, endsAt: now - 60_000 });
+  const longOver = await makeSale(world, { startsAt: now - 9_000_000, endsAt: now - 8_000_000 });
   const paused = await makeSale(world);
   await api.admin('POST', `/sales/${paused.id}/pause`);
   await eventually('the list is fresh', 2_000, async () => (await api.get('/api/flash-sales')).body.count === 1);
@@ -41,6 +42,18 @@ test('the list has active sales with units remaining, and nothing else', async (
     server_time: expect.any(String),
   });
   expect(Math.abs(Date.parse(body.server_time) - Date.now())).toBeLessThan(2_000);
+  const idsOf = async (state: string): Promise<string[]> => {
+    const listed = (await api.get(`/api/flash-sales?state=${state}`)).body;
+    expect(listed.count).toBe(listed.flash_sales.length);
+    return listed.flash_sales.map(({ id }: { id: string }) => id);
+  };
+  expect(await idsOf('active')).toEqual([active.id]);
+  expect(await idsOf('scheduled')).toEqual([scheduled.id]);
+  const all = await idsOf('all');
+  expect(all).toEqual(expect.arrayContaining([active, soldOut, scheduled, ended, paused].map(({ id }) => id)));
+  expect(all).not.toContain(longOver.id);
+  for (const query of ['state=over', 'state=', 'state=active&state=all'])
+    expect((await api.get(`/api/flash-sales?${query}`)).word, query).toBe('400 INVALID_REQUEST');
 });
 
 test('a sale can be read in each of its states', async () => {

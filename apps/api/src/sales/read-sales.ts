@@ -12,7 +12,7 @@ import type { SaleStore } from '@flash-sale/core/ledger/sale-store.ts';
 import type { FastifyBaseLogger } from 'fastify';
 import { LRUCache } from 'lru-cache';
 import { makeAnswer, type SaleAnswer, viewSale } from './sale-answer.ts';
-import type { SaleView } from './sale-contract.ts';
+import type { SaleView, WantedSales } from './sale-contract.ts';
 
 /** Milliseconds that a sale's numbers are cached: with the fetch, under the promised second. */
 const SALE_MEMORY_MS = 400;
@@ -107,14 +107,14 @@ export function createSaleReader(deps: {
       return makeAnswer({ product, server_time: new Date(now).toISOString() }, askedAt);
     },
   });
-  const lists = new LRUCache<'current', SaleAnswer>({
-    max: 1,
+  const lists = new LRUCache<WantedSales, SaleAnswer>({
+    max: 3,
     ...kept,
-    fetchMethod: async (_key, _stale, { options }) => {
+    fetchMethod: async (wanted, _stale, { options }) => {
       const current = await catalogues.forceFetch('current');
       const views = await Promise.all(current.map(view));
       const now = views[0]?.now ?? Date.now();
-      const products = views.flatMap(({ product }) => (product.state === 'active' ? [product] : []));
+      const products = views.flatMap(({ product }) => (wanted === 'all' || product.state === wanted ? [product] : []));
       options.ttl = keepMs(catalogues.getRemainingTTL('current'), current, now);
       return makeAnswer(
         { flash_sales: products, count: products.length, server_time: new Date(now).toISOString() },
@@ -165,9 +165,9 @@ export function createSaleReader(deps: {
       return sale && answers.forceFetch(saleId, { context: sale });
     },
 
-    /** Active sales with units remaining. */
-    async list(): Promise<SaleAnswer> {
-      return lists.get('current') ?? lists.forceFetch('current');
+    /** `active`: with units remaining. */
+    async list(wanted: WantedSales): Promise<SaleAnswer> {
+      return lists.get(wanted) ?? lists.forceFetch(wanted);
     },
 
     /**

@@ -39,7 +39,7 @@ const ServerTimeSchema = Type.String({
 
 const SaleListSchema = Type.Object(
   { flash_sales: Type.Array(SaleViewSchema), count: Type.Integer(), server_time: ServerTimeSchema },
-  { description: 'Active sales with units remaining.' },
+  { description: 'The sales, the earliest first.' },
 );
 
 const SaleReadSchema = Type.Object(
@@ -70,15 +70,28 @@ const conditional = Type.Object({
 
 const notModified = { type: 'null', description: 'The client already has this answer.', headers: sharedHeaders };
 
+const WANTED = ['active', 'scheduled', 'all'] as const;
+export type WantedSales = (typeof WANTED)[number];
+
 export const ListSalesSchema = {
   tags: ['sales'],
-  summary: 'Active sales with units remaining',
+  summary: 'Current sales',
   description,
   headers: conditional,
+  querystring: Type.Object({
+    state: Type.Optional(
+      Type.Unsafe<WantedSales>({
+        type: 'string',
+        enum: WANTED,
+        description:
+          '`active` (default): on sale, with units remaining. `scheduled`: not started. `all`: in every state, also those that ended within the last hour.',
+      }),
+    ),
+  }),
   response: {
     200: { ...SaleListSchema, headers: sharedHeaders },
     304: notModified,
-    ...problemResponses(...OF_READS),
+    ...problemResponses('INVALID_REQUEST', ...OF_READS),
   },
 };
 

@@ -17,7 +17,7 @@ const FOR_CDN = 'public, max-age=0, s-maxage=1';
 
 export const saleRoutes: FastifyPluginAsyncTypebox<{ saleReader: SaleReader }> = async (app, { saleReader }) => {
   app.get('/api/flash-sales', { schema: ListSalesSchema }, async (request, reply) =>
-    sendAnswer(request, reply, await saleReader.list()),
+    sendAnswer(request, reply, await saleReader.list(request.query.state ?? 'active')),
   );
 
   app.get('/api/flash-sales/:product_id', { schema: ReadSaleSchema }, async (request, reply) => {
