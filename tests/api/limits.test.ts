@@ -38,6 +38,17 @@ test('a buyer who floods locks out neither others nor, after a pause, themselves
   });
 });
 
+test('the sales of an event share a bucket, also in memory; another event has its own', async () => {
+  await withApi(world, { RATE_LIMIT_TOKENS: 2, TOKEN_REFILL_RATE: 1 }, async (api) => {
+    const sales = await Promise.all(['shoe.38', 'shoe.39', 'boot.38'].map((id) => makeSale(world, { id })));
+    const [small, large, boot] = sales.map(({ id }) => id) as [string, string, string];
+    const words: string[] = [];
+    for (const id of [small, large, small, large, boot]) words.push((await api.order(id)).word);
+    const limited = '429 BUYER_RATE_LIMITED';
+    expect(words).toEqual(['200 accepted', '200 accepted', limited, limited, '200 accepted']);
+  });
+});
+
 test('reading a sale takes no order tokens', async () => {
   await withApi(world, { RATE_LIMIT_TOKENS: 1, TOKEN_REFILL_RATE: 1 }, async (api) => {
     const sale = await makeSale(world);

@@ -125,3 +125,16 @@ test('a bucket is kept until it is full, even if a process with other settings n
   await order(sale.id, 'sue');
   expect(await buyersOf(sale.id)).toEqual([['sue'], ['pat', 'tom']]);
 });
+
+test('the sales of an event share a buyer’s bucket, other sales do not', async () => {
+  const [small, large, other] = await Promise.all(
+    ['shoe.38', 'shoe.39', 'shoe-40'].map((id) => makeSale(world, { id })),
+  );
+  const two = { capacity: 2, refillRate: 0.01 };
+  const kinds: (string | undefined)[] = [];
+  for (const sale of [small, large, small, large, other]) {
+    const { id } = sale as { id: string };
+    kinds.push(...kindsOf(await reserve(id, [orderRequest(id, 'eve')], -1, two)));
+  }
+  expect(kinds).toEqual(['reserved', 'reserved', 'buyer_limited', 'buyer_limited', 'reserved']);
+});

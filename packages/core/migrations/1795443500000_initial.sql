@@ -2,7 +2,7 @@
 -- The ledger: the source of truth for orders. Prices are numeric, never floats.
 
 CREATE TABLE sales (
-  id                text PRIMARY KEY CHECK (id ~ '^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$'),
+  id                text PRIMARY KEY CHECK (id ~ '^[A-Za-z0-9][A-Za-z0-9_-]{0,63}(\.[A-Za-z0-9_-]{1,32})?$'),
   name              text NOT NULL,
   description       text,
   original_price    numeric(13, 4) NOT NULL CHECK (original_price >= 0),

@@ -65,7 +65,10 @@ export const CreateSaleSchema = {
   summary: 'Create a sale',
   body: Type.Object(
     {
-      product_id: Type.String({ pattern: SALE_ID_PATTERN }),
+      product_id: Type.String({
+        pattern: SALE_ID_PATTERN,
+        description: '`event` or `event.variant`. The sales of an event share a token bucket for each buyer.',
+      }),
       name: Type.String({ minLength: 1, maxLength: 200, pattern: '^[^\\u0000]*$' }),
       description: Type.Optional(Type.String({ maxLength: 4_000, pattern: '^[^\\u0000]*$' })),
       original_price: PriceSchema,

@@ -1,13 +1,14 @@
 /**
  * Repeats refusals that are still valid from process memory, without a round trip to Redis.
  *   Per sale:   sold out, ended, paused, not open. Dropped when the sale is invalidated.
- *   Per buyer:  no token left, until the next one is due.
+ *   Per buyer:  no token left in the event's bucket, until the next one is due.
  *   Global:     the global rate limit is reached, until the next permit.
  * A refusal is fresh for at most REFUSAL_CACHE_MS from the call of the inventory. When it is stale,
  * one request revalidates it while the others still get it (stale-while-revalidate).
  * Requests with an idempotency key bypass the cache: they may be retries of an accepted order.
  */
 
+import { eventOf } from '@flash-sale/core/domain/sale.ts';
 import type { ReserveDecision, ReserveOutcome } from '@flash-sale/core/inventory/outcomes.ts';
 import { LRUCache } from 'lru-cache';
 import { SALE_MEMORY_MAX } from '../sales/read-sales.ts';
@@ -177,5 +178,5 @@ function createThrottledBuyers() {
 }
 
 function keyOf(saleId: string, buyerId: string): string {
-  return `${saleId} ${buyerId}`;
+  return `${eventOf(saleId)} ${buyerId}`;
 }

@@ -1,11 +1,13 @@
 /** Orders on their way to the ledger, and their ids. */
 import { randomFillSync } from 'node:crypto';
 import { ulid } from 'ulid';
+import { SALE_ID_PATTERN } from './sale.ts';
 
 const ULID_LENGTH = 26;
 
 /** `<sale id>-<ULID>`: the id leads to the sale, and so to the keys in Redis. */
-export const ORDER_ID_PATTERN = /^([A-Za-z0-9][A-Za-z0-9_-]{0,63})-([0-9A-HJKMNP-TV-Z]{26})$/;
+const ORDER_ID_PATTERN = /^.+-[0-9A-HJKMNP-TV-Z]{26}$/;
+const saleIdPattern = new RegExp(SALE_ID_PATTERN);
 
 /** An order that the inventory has accepted and the ledger does not have yet. */
 export interface AcceptedOrder {
@@ -85,5 +87,7 @@ export function newOrderId(saleId: string): string {
 
 /** @returns the sale's id within an order id; null if the text is not an order id */
 export function saleIdOf(orderId: string): string | null {
-  return ORDER_ID_PATTERN.test(orderId) ? orderId.slice(0, -(ULID_LENGTH + 1)) : null;
+  if (!ORDER_ID_PATTERN.test(orderId)) return null;
+  const saleId = orderId.slice(0, -(ULID_LENGTH + 1));
+  return saleIdPattern.test(saleId) ? saleId : null;
 }

@@ -1,10 +1,16 @@
 /** Sales, as every process sees them. */
 
-/** Characters of a sale's id: it is part of every key and every order id. */
-const MAX_SALE_ID_LENGTH = 64;
+/**
+ * A sale's id is the product id in URLs: `event` or `event.variant`. Short, because it is part of
+ * every key and every order id. No ":" (job ids), no braces (hash tags).
+ */
+export const SALE_ID_PATTERN = '^[A-Za-z0-9][A-Za-z0-9_-]{0,63}(\\.[A-Za-z0-9_-]{1,32})?$';
 
-/** A sale's id is the product id in URLs. No ":" (job ids), no braces (hash tags). */
-export const SALE_ID_PATTERN = `^[A-Za-z0-9][A-Za-z0-9_-]{0,${MAX_SALE_ID_LENGTH - 1}}$`;
+/** Sales of an event share a buyer's token bucket. A sale without a dot is an event of its own. */
+export function eventOf(saleId: string): string {
+  const dot = saleId.indexOf('.');
+  return dot < 0 ? saleId : saleId.slice(0, dot);
+}
 
 /**
  * Decimal text with up to 9 digits before the point and 4 after it: exact in numeric(13,4) and as a

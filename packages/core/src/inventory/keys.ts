@@ -1,8 +1,9 @@
 /**
  * The only file that spells Redis keys. docs/reference.md says who writes each and how long it
- * lives. All keys of a sale carry its hash tag, so that they share a slot of Redis Cluster; so do
+ * lives. All keys of an event carry its hash tag, so that they share a slot of Redis Cluster; so do
  * the keys of the whole system.
  */
+import { eventOf } from '../domain/sale.ts';
 
 /**
  * Keys of one sale, by the names that the headers of lua/ use. A type alias: scripts take it as a
@@ -27,7 +28,7 @@ export type SaleKeys = {
   readonly earlierOrders: string;
   /** String: token of the worker that rebuilds the inventory. */
   readonly rebuilder: string;
-  /** Two hashes that are swapped: buyer → token bucket (lua/include/buyer-buckets.lua). */
+  /** Two hashes of the event, swapped: buyer → token bucket (lua/include/buyer-buckets.lua). */
   readonly buckets0: string;
   readonly buckets1: string;
 };
@@ -52,7 +53,9 @@ export interface Keys {
 export function createKeys(prefix: string): Keys {
   return {
     sale(saleId) {
-      const sale = `${prefix}:{${saleId}}`;
+      const eventId = eventOf(saleId);
+      const event = `${prefix}:{${eventId}}`;
+      const sale = event + saleId.slice(eventId.length);
       return {
         inventory: `${sale}:inventory`,
         reservations: `${sale}:reservations`,
@@ -63,8 +66,8 @@ export function createKeys(prefix: string): Keys {
         stockChanges: `${sale}:stock-changes`,
         earlierOrders: `${sale}:earlier-orders`,
         rebuilder: `${sale}:rebuilder`,
-        buckets0: `${sale}:buckets:0`,
-        buckets1: `${sale}:buckets:1`,
+        buckets0: `${event}:buckets:0`,
+        buckets1: `${event}:buckets:1`,
       };
     },
     globalRateLimiter: `${prefix}:{system}:window`,
