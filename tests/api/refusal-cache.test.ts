@@ -80,7 +80,7 @@ describe('[trap 25] a unit that comes back can be ordered at once, also through 
 test('[trap 26] a retry of the request that won gets its order, not SOLD_OUT', async () => {
   const sale = await soldOut();
   const again = await order(sale.id, 'winner', 'k');
-  expect(again.body).toMatchObject({ status: 'accepted', order_id: sale.orderId });
+  expect(again.body).toMatchObject({ replayed: true, order_id: sale.orderId });
 });
 
 test('a sale that is not open yet opens on time', async () => {

@@ -27,6 +27,20 @@ describe('keys', () => {
     },
   );
 
+  audited('a replay that shows another status than the order had, or that says so in one place only', ({ history }) => {
+    history.order('ann', [10, 11], accepted('A', 9), { key: 'k' });
+    history.read('A', 'ann', [20, 21], 'confirmed');
+    const body = { order_id: `${SALE}-A`, product_id: SALE, quantity: 1, remaining: 9, replayed: true };
+    history.order('ann', [30, 31], { body: { ...body, status: 'confirmed' }, replayed: true }, { key: 'k' });
+    history.order('ann', [40, 41], { body: { ...body, status: 'pending' }, replayed: true }, { key: 'k' });
+    history.order('ann', [50, 51], { body: { ...body, status: 'accepted' } }, { key: 'k' });
+    expect(history.sentences()).toEqual([
+      'untrue: pending after confirmed: a status moved backwards',
+      'untrue: header and body differ in whether it repeats',
+      'untrue: the same order was accepted twice, and neither reply says that it repeats',
+    ]);
+  });
+
   audited('one order for two buyers', ({ history }) => {
     history.order('ann', [10, 11], accepted('A', 9));
     history.order('bob', [12, 13], accepted('A', 9));
@@ -111,13 +125,15 @@ describe('every reply', () => {
     },
   );
 
-  audited('503 without Retry-After, or that is no problem document', ({ history }) => {
+  audited('a refusal whose Retry-After does not fit `retryable`, or that is no problem document', ({ history }) => {
     history.auditor.faults.begin('redis', 'kill', 0)(100);
     const body = { code: 'INVENTORY_UNAVAILABLE' };
     history.order('ann', [10, 11], { status: 503, body, retryAfter: null });
+    history.order('ann', [10, 11], { status: 400, body: { code: 'BUYER_LIMIT', retryable: false } });
     history.order('ann', [10, 11], { status: 503, body, contentType: 'text/html' });
     expect(history.sentences()).toEqual([
-      'untrue: INVENTORY_UNAVAILABLE without Retry-After',
+      'untrue: INVENTORY_UNAVAILABLE with retryable true and Retry-After null',
+      'untrue: BUYER_LIMIT with retryable false and Retry-After 1',
       'untrue: INVENTORY_UNAVAILABLE as text/html',
     ]);
   });

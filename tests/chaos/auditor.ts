@@ -169,7 +169,12 @@ export class Auditor {
 
   #checkAccepted(asked: QuestionOf<'order'>, call: Call, reply: Reply, use: KeyUse | null, must: Must): void {
     const { order_id: id, status, product_id, quantity, remaining } = reply.body;
-    must(reply.status === 200 && status === 'accepted', `accepted as ${reply.status} ${String(status)}`);
+    const statuses = reply.replayed ? ['accepted', 'pending', ...TERMINAL] : ['accepted'];
+    must(
+      reply.status === 200 && statuses.includes(String(status)),
+      `${reply.replayed ? 'replayed' : 'accepted'} as ${reply.status} ${String(status)}`,
+    );
+    must(reply.replayed === (reply.body.replayed === true), 'header and body differ in whether it repeats');
     must(typeof id === 'string' && id.startsWith(`${asked.saleId}-`), `the order id ${String(id)} is not of this sale`);
     if (typeof id !== 'string') return;
     (this.attempts.get(call.n) as Attempt).orderId = id;
@@ -201,7 +206,8 @@ export class Auditor {
       use.orderId ??= id;
       use.knownAt = Math.min(use.knownAt, reply.endedAt);
     }
-    must(order.terminal?.status !== 'rejected', 'accepted, and it was rejected', id);
+    if (status === 'accepted') must(order.terminal?.status !== 'rejected', 'accepted, and it was rejected', id);
+    else this.#checkStatus(order, call, reply, must);
   }
 
   #checkRead({ orderId: id, buyerId }: QuestionOf<'read_order'>, call: Call, reply: Reply, must: Must): void {
@@ -239,11 +245,16 @@ export class Auditor {
         id,
       );
     }
-    if (status === 'rejected') must(this.rules.redisMayLose, `rejected: ${String(body.reason)}`, id);
+    this.#checkStatus(order, call, reply, must);
+  }
+
+  #checkStatus(order: KnownOrder, call: Call, { body, endedAt }: Reply, must: Must): void {
+    const status = String(body.status);
+    if (status === 'rejected') must(this.rules.redisMayLose, `rejected: ${String(body.reason)}`, order.id);
     const { terminal } = order;
     if (terminal) {
       const backwards = status !== terminal.status && (TERMINAL.has(status) || call.sentAt >= terminal.at);
-      must(!backwards, `${status} after ${terminal.status}: a status moved backwards`, id);
+      must(!backwards, `${status} after ${terminal.status}: a status moved backwards`, order.id);
     } else if (TERMINAL.has(status)) order.terminal = { status: status as 'confirmed' | 'rejected', at: endedAt };
   }
 

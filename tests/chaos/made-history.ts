@@ -37,7 +37,7 @@ export class History {
         status: how === 'replied' ? status : 0,
         body: refused ? { retryable: true, ...body } : body,
         contentType: refused ? 'application/problem+json' : 'application/json',
-        retryAfter: status === 503 ? '1' : null,
+        retryAfter: refused ? '1' : null,
         replayed: false,
         ...more,
       };
@@ -68,6 +68,7 @@ export class History {
       product_id: SALE,
       quantity,
       remaining: answer.remaining,
+      ...(answer.replayed && { replayed: true }),
     };
     return this.tell(asked, times, { body, replayed: answer.replayed ?? false });
   }

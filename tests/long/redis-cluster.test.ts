@@ -84,7 +84,7 @@ test('a repeated request gets its order again, also through the other process', 
   for (const saleId of saleIds) {
     const first = await order(saleId, 'buyer0', 'key0');
     const again = await order(saleId, 'buyer0', 'key0', other);
-    expect(again.body).toMatchObject({ status: 'accepted', order_id: first.body.order_id });
+    expect(again.body).toMatchObject({ status: 'confirmed', replayed: true, order_id: first.body.order_id });
     expect((await other.readOrder(first.body.order_id, 'buyer0')).word).toBe('200 confirmed');
   }
 });

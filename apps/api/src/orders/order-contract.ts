@@ -8,7 +8,7 @@ export const PlaceOrderSchema = {
   tags: ['orders'],
   summary: 'Order units of a sale',
   description:
-    'Accepts or refuses the order at once. `accepted` is a promise: the units are reserved, and the order will be written to the ledger. A repeated request with the same idempotency key gets the same answer. Read the status at /api/orders/{order_id}.',
+    'Accepts or refuses the order at once. `accepted` is a promise: the units are reserved, and the order will be written to the ledger. A repeated request with the same idempotency key returns the same order, with `replayed: true` and its present status. Read the status at /api/orders/{order_id}.',
   security: [{ buyer: [] }],
   params: Type.Object({ product_id: Type.String() }),
   headers: Type.Object({
@@ -28,7 +28,15 @@ export const PlaceOrderSchema = {
   response: {
     200: Type.Object({
       order_id: Type.String({ description: 'Read the order at /api/orders/{order_id}.' }),
-      status: Type.Literal('accepted'),
+      status: Type.Unsafe<'accepted' | OrderBody['status']>({
+        type: 'string',
+        enum: ['accepted', 'pending', 'confirmed', 'rejected'],
+        description:
+          'Of a new order: `accepted`. Of a replayed one: its present status; `accepted` if it cannot be read now.',
+      }),
+      replayed: Type.Optional(
+        Type.Literal(true, { description: 'The key had this order already, and no units were taken.' }),
+      ),
       product_id: Type.String(),
       quantity: Type.Integer({ description: 'Units.' }),
       remaining: Type.Integer({

@@ -3,10 +3,11 @@ import type { IncomingHttpHeaders } from 'node:http';
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { SALE_ID_PATTERN } from '@flash-sale/core/domain/sale.ts';
 import type { BuyerBucketSettings } from '@flash-sale/core/inventory/inventory.ts';
+import { unavailableDependency } from '@flash-sale/core/runtime/errors.ts';
 import type { Metrics } from '@flash-sale/core/runtime/metrics.ts';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { BODY_LIMIT_BYTES } from '../plugins/json-body.ts';
-import { PlaceOrderSchema, ReadOrderSchema } from './order-contract.ts';
+import { type OrderBody, PlaceOrderSchema, ReadOrderSchema } from './order-contract.ts';
 import type { createPlaceOrder } from './place-order.ts';
 import { createRateLimitHeaders } from './rate-limit-headers.ts';
 import type { createReadOrder, ReadOrderOutcome } from './read-order.ts';
@@ -15,6 +16,9 @@ import { refuse } from './refusals.ts';
 
 /** In characters; bounded because Redis keeps each key for as long as the sale. */
 const MAX_IDEMPOTENCY_KEY_LENGTH = 128;
+
+/** Seconds until a pending order should be read again (Retry-After). */
+const PENDING_RETRY_S = 1;
 
 interface Options {
   placeOrder: ReturnType<typeof createPlaceOrder>;
@@ -47,6 +51,15 @@ export const orderRoutes: FastifyPluginAsyncTypebox<Options> = async (app, optio
     refuse(reply, outcome, { permitInMs: waitMs, orderId: null, repeatable: false });
   }
 
+  /** Of an order that was accepted earlier; `accepted` while its status cannot be read. */
+  async function presentStatus(orderId: string, buyerId: string): Promise<OrderBody['status'] | 'accepted'> {
+    const found = await readOrder(orderId, { buyerId }).catch((error: unknown) => {
+      if (unavailableDependency(error) === null) throw error;
+      return 'unavailable' as const;
+    });
+    return typeof found === 'string' ? 'accepted' : found.status;
+  }
+
   app.addHook('onRequest', app.requireBuyer);
 
   app.post('/api/flash-sales/:product_id/order', {
@@ -77,17 +90,16 @@ export const orderRoutes: FastifyPluginAsyncTypebox<Options> = async (app, optio
         const permitInMs = permits?.waitMs ?? 0;
         return refuse(reply, outcome, { permitInMs, orderId, repeatable: idempotencyKey !== null });
       }
-      const replayed = outcome.kind === 'replayed';
-      if (replayed) reply.header('idempotency-replayed', 'true');
-      const acceptedId = replayed ? outcome.orderId : orderId;
-      trace?.note({ 'flash_sale.order_id': acceptedId });
-      return reply.send({
-        order_id: acceptedId,
-        status: 'accepted',
-        product_id: saleId,
-        quantity,
-        remaining: outcome.available,
-      });
+      const answer = { product_id: saleId, quantity, remaining: outcome.available };
+      if (outcome.kind === 'reserved') {
+        trace?.note({ 'flash_sale.order_id': orderId });
+        return reply.send({ order_id: orderId, status: 'accepted', ...answer });
+      }
+      trace?.note({ 'flash_sale.order_id': outcome.orderId });
+      const status = await presentStatus(outcome.orderId, buyerId);
+      if (status === 'pending') reply.header('retry-after', PENDING_RETRY_S);
+      reply.header('idempotency-replayed', 'true');
+      return reply.send({ order_id: outcome.orderId, status, replayed: true, ...answer });
     },
   });
 
@@ -101,6 +113,7 @@ export function sendOrder(reply: FastifyReply, found: ReadOrderOutcome): Fastify
   if (found === 'no_such_order') return reply.problem('ORDER_NOT_FOUND');
   if (found === 'inventory_unavailable') return reply.problem('INVENTORY_UNAVAILABLE');
   if (found === 'recovering') return reply.problem('SALE_RECOVERING');
+  if (found.status === 'pending') reply.header('retry-after', PENDING_RETRY_S);
   return reply.send(found);
 }
 

@@ -9,66 +9,69 @@ import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import fp from 'fastify-plugin';
 import { ANSWER_HEADERS } from './answer-headers.ts';
 
+const NEVER = null;
+
+/** Status; seconds after which the same request can succeed (Retry-After), or NEVER; sentence. */
 const table = {
-  INVALID_REQUEST: [400, false, 'The request does not match the schema of this route.'],
-  INVALID_BUYER: [400, false, 'X-User-ID must be 1 to 128 printable ASCII characters without spaces.'],
-  INVALID_IDEMPOTENCY_KEY: [400, false, 'Idempotency-Key must be 1 to 128 printable ASCII characters, quoted or bare.'],
-  SALE_NOT_OPEN: [400, true, 'The sale has not started.'],
-  SALE_PAUSED: [400, true, 'The sale is paused.'],
-  SALE_ENDED: [400, false, 'The sale has ended.'],
-  SOLD_OUT: [400, true, 'All units are taken.'],
-  NOT_ENOUGH_UNITS: [400, true, 'Fewer units are left than the order asks for. Nothing was taken.'],
-  BUYER_LIMIT: [400, false, 'The order exceeds the number of units that one buyer may hold.'],
+  INVALID_REQUEST: [400, NEVER, 'The request does not match the schema of this route.'],
+  INVALID_BUYER: [400, NEVER, 'X-User-ID must be 1 to 128 printable ASCII characters without spaces.'],
+  INVALID_IDEMPOTENCY_KEY: [400, NEVER, 'Idempotency-Key must be 1 to 128 printable ASCII characters, quoted or bare.'],
+  SALE_NOT_OPEN: [400, 1, 'The sale has not started.'],
+  SALE_PAUSED: [400, 5, 'The sale is paused.'],
+  SALE_ENDED: [400, NEVER, 'The sale has ended.'],
+  SOLD_OUT: [400, 10, 'All units are taken.'],
+  NOT_ENOUGH_UNITS: [400, 10, 'Fewer units are left than the order asks for. Nothing was taken.'],
+  BUYER_LIMIT: [400, NEVER, 'The order exceeds the number of units that one buyer may hold.'],
   BUYER_REQUIRED: [
     401,
-    false,
+    NEVER,
     'The buyer is missing: send Authorization: Bearer <token>, or X-User-ID behind a gateway.',
   ],
-  INVALID_TOKEN: [401, false, 'The token is invalid.'],
-  TOKEN_EXPIRED: [401, false, 'The token has expired. Get a new one and repeat the request.'],
+  INVALID_TOKEN: [401, NEVER, 'The token is invalid.'],
+  TOKEN_EXPIRED: [401, NEVER, 'The token has expired. Get a new one and repeat the request.'],
   OPERATOR_REQUIRED: [
     401,
-    false,
+    NEVER,
     'The operator token is missing or wrong: send Authorization: Bearer <ADMIN_TOKEN>. The queue board takes it as the password of admin.',
   ],
-  BOARD_IS_READ_ONLY: [403, false, 'The queue board is read-only.'],
-  NOT_FOUND: [404, false, 'There is nothing at this address.'],
-  SALE_NOT_FOUND: [404, false, 'There is no such sale.'],
-  ORDER_NOT_FOUND: [404, false, 'This buyer has no such order.'],
-  REQUEST_TOO_SLOW: [408, true, 'The request did not arrive in time.'],
-  SALE_EXISTS: [409, false, 'A sale with this id exists. It was not changed.'],
-  UNITS_PROMISED: [409, false, 'The change would withdraw units that buyers hold. Nothing was changed.'],
-  TOO_MANY_UNITS: [409, false, 'The sale would have more units than the system allows. Nothing was changed.'],
-  CHANGE_ID_TAKEN: [409, false, 'Another stock change has this change_id. Nothing was changed.'],
-  BODY_TOO_LARGE: [413, false, 'The body is too large.'],
-  UNSUPPORTED_MEDIA_TYPE: [415, false, 'Send the body as application/json, or send none.'],
+  BOARD_IS_READ_ONLY: [403, NEVER, 'The queue board is read-only.'],
+  NOT_FOUND: [404, NEVER, 'There is nothing at this address.'],
+  SALE_NOT_FOUND: [404, NEVER, 'There is no such sale.'],
+  ORDER_NOT_FOUND: [404, NEVER, 'This buyer has no such order.'],
+  REQUEST_TOO_SLOW: [408, 1, 'The request did not arrive in time.'],
+  SALE_EXISTS: [409, NEVER, 'A sale with this id exists. It was not changed.'],
+  UNITS_PROMISED: [409, NEVER, 'The change would withdraw units that buyers hold. Nothing was changed.'],
+  TOO_MANY_UNITS: [409, NEVER, 'The sale would have more units than the system allows. Nothing was changed.'],
+  CHANGE_ID_TAKEN: [409, NEVER, 'Another stock change has this change_id. Nothing was changed.'],
+  BODY_TOO_LARGE: [413, NEVER, 'The body is too large.'],
+  UNSUPPORTED_MEDIA_TYPE: [415, NEVER, 'Send the body as application/json, or send none.'],
   IDEMPOTENCY_KEY_REUSED: [
     422,
-    false,
+    NEVER,
     'This Idempotency-Key belongs to an order with another body. Nothing was taken.',
   ],
-  BUYER_RATE_LIMITED: [429, true, 'This buyer sends too many orders.'],
-  SYSTEM_RATE_LIMITED: [429, true, 'The system receives more orders than it accepts in a second.'],
-  ADDRESS_RATE_LIMITED: [429, true, 'This address sends too many requests.'],
-  HEADERS_TOO_LARGE: [431, false, 'The headers are too large.'],
-  INTERNAL: [500, true, 'An internal error occurred. The log has the details under the request id.'],
-  OVERLOADED: [503, true, 'The server is overloaded. Nothing was taken.'],
-  IDENTITY_UNAVAILABLE: [503, true, 'The token cannot be verified: its key is unavailable. Nothing was taken.'],
-  INVENTORY_UNAVAILABLE: [503, true, 'The inventory is unavailable.'],
-  LEDGER_BEHIND: [503, true, 'Too many orders of this sale wait for the ledger. Nothing was taken.'],
-  LEDGER_UNAVAILABLE: [503, true, 'The ledger is unavailable.'],
-  SALE_RECOVERING: [503, true, "The sale's inventory is being rebuilt."],
+  BUYER_RATE_LIMITED: [429, 1, 'This buyer sends too many orders.'],
+  SYSTEM_RATE_LIMITED: [429, 1, 'The system receives more orders than it accepts in a second.'],
+  ADDRESS_RATE_LIMITED: [429, 1, 'This address sends too many requests.'],
+  HEADERS_TOO_LARGE: [431, NEVER, 'The headers are too large.'],
+  INTERNAL: [500, 1, 'An internal error occurred. The log has the details under the request id.'],
+  OVERLOADED: [503, 1, 'The server is overloaded. Nothing was taken.'],
+  IDENTITY_UNAVAILABLE: [503, 1, 'The token cannot be verified: its key is unavailable. Nothing was taken.'],
+  INVENTORY_UNAVAILABLE: [503, 1, 'The inventory is unavailable.'],
+  LEDGER_BEHIND: [503, 1, 'Too many orders of this sale wait for the ledger. Nothing was taken.'],
+  LEDGER_UNAVAILABLE: [503, 1, 'The ledger is unavailable.'],
+  SALE_RECOVERING: [503, 1, "The sale's inventory is being rebuilt."],
   STOCK_CHANGE_PENDING: [
     503,
-    false,
+    NEVER,
     'The change is recorded and will be applied within seconds of the inventory being back. Repeat it only with its change_id.',
   ],
   OUTCOME_UNKNOWN: [
     503,
-    false,
+    NEVER,
     'The inventory did not answer in time: the order may have been taken. Read it by its order_id before ordering again.',
   ],
-} as const satisfies Record<string, readonly [number, boolean, string]>;
+} as const satisfies Record<string, readonly [number, number | null, string]>;
 
 export type ProblemCode = keyof typeof table;
 
@@ -140,19 +143,20 @@ declare module 'fastify' {
   interface FastifyReply {
     /** Code of the problem that was sent. */
     problemCode: ProblemCode | null;
-    /** Sends a problem, with Retry-After on 429 and 503, and counts the refusal. */
+    /** Sends a problem, with Retry-After exactly if it is retryable, and counts the refusal. */
     problem(code: ProblemCode, fields?: ProblemFields): FastifyReply;
   }
 }
 
 function problem(this: FastifyReply, code: ProblemCode, fields: ProblemFields = {}): FastifyReply {
-  const [status] = table[code];
+  const [status, retryAfterS] = table[code];
   this.request.server.countRefusal(code);
   this.problemCode = code;
   this.request.trace?.fail(code);
-  if (fields.retry_after_ms !== undefined)
-    this.header('retry-after', Math.max(1, Math.ceil(fields.retry_after_ms / 1000)));
-  else if (status === 429 || status === 503) this.header('retry-after', 1);
+  if (fields.retryable ?? retryAfterS !== NEVER) {
+    const seconds = fields.retry_after_ms === undefined ? (retryAfterS ?? 1) : fields.retry_after_ms / 1_000;
+    this.header('retry-after', Math.max(1, Math.ceil(seconds)));
+  }
   if (status === 401) this.header('www-authenticate', challengeOf(code, this.request.url));
   return this.code(status)
     .type('application/problem+json')
@@ -168,14 +172,14 @@ function challengeOf(code: ProblemCode, url: string): string {
 }
 
 export function problemBody(code: ProblemCode, requestId: string, fields: ProblemFields): Static<typeof ProblemSchema> {
-  const [status, retryable, detail] = table[code];
+  const [status, retryAfterS, detail] = table[code];
   return {
     type: `urn:flash-sale:problem:${code}`,
     title: STATUS_CODES[status] ?? '',
     status,
     code,
     detail,
-    retryable,
+    retryable: retryAfterS !== NEVER,
     request_id: requestId,
     ...fields,
   };
