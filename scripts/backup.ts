@@ -25,6 +25,7 @@ await runScript(import.meta.url, 1, { options, allowPositionals: true }, async (
   const { DATABASE_URL: databaseUrl } = environment;
   const into = resolve(positionals[0] ?? join(dataFolder, 'backups'));
   // Sorts by time, and is valid on every file system.
+  // biome-ignore lint/plugin/wall-time: the folder's name
   const folder = join(into, new Date().toISOString().replaceAll(':', '-'));
   const logs = values.logs ?? ownLogs(join(dataFolder, 'logs'));
   // Fail before anything is written.

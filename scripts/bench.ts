@@ -45,7 +45,7 @@ for (const code of codes)
   if (!existsSync(join(code, 'node_modules'))) stop(`${code} is not a checkout with installed packages.`);
 if (process.platform !== 'linux') stop('The bench reads CPU times from /proc, which only Linux has.');
 
-const startedAt = Date.now();
+const startedAt = performance.now();
 const samples: Samples[] = codes.map(() => new Map());
 let capacity = 0;
 for (let start = 1; start <= starts; start++) {
@@ -107,7 +107,7 @@ function count(option: string, text: string): number {
 }
 
 function progress(line: string): void {
-  process.stderr.write(`${((Date.now() - startedAt) / 1_000).toFixed(0).padStart(5)} s  ${line}\n`);
+  process.stderr.write(`${((performance.now() - startedAt) / 1_000).toFixed(0).padStart(5)} s  ${line}\n`);
 }
 
 function stop(sentence: string): never {

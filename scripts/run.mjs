@@ -71,14 +71,14 @@ function nodeBinary() {
 async function install() {
   const { packageManager } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
   const [pnpm] = packageManager.split('+');
-  const startedAt = Date.now();
+  const startedAt = performance.now();
   process.stdout.write(`Installing packages with ${pnpm} (once; some 300 MB, takes a minute or so) …\n`);
   const { how, output } = await runInstall(pnpm);
   if (how !== 0) stop(`${output}\nThe packages could not be installed (${pnpm} install: ${how}). Its output is above.`);
   if (!existsSync(nodeBinary()))
     stop(`The packages are installed, but ${nodeBinary()} is missing. Remove node_modules and try again.`);
   writeFileSync(stampFile, wantedStamp());
-  process.stdout.write(`Packages installed in ${((Date.now() - startedAt) / 1000).toFixed(1)} s.\n`);
+  process.stdout.write(`Packages installed in ${((performance.now() - startedAt) / 1000).toFixed(1)} s.\n`);
 }
 
 /**

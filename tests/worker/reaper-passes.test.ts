@@ -3,7 +3,7 @@ import type { AcceptedOrder } from '@flash-sale/core/domain/order.ts';
 import { createInventory, type Inventory, REAPER_SCAN_COUNT } from '@flash-sale/core/inventory/inventory.ts';
 import { createOrderStore } from '@flash-sale/core/ledger/order-store.ts';
 import { createSaleStore } from '@flash-sale/core/ledger/sale-store.ts';
-import { createOrderQueue, type OrderQueue } from '@flash-sale/core/queue/order-queue.ts';
+import { createOrderQueue, encodeJob, type OrderQueue } from '@flash-sale/core/queue/order-queue.ts';
 import { createReaper, REDELIVERIES_MAX } from '@flash-sale/worker/recovery/reaper.ts';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { useWorldPerTest } from '../support/fixtures.ts';
@@ -161,6 +161,22 @@ test('[I3] while the queue is too long to be read, outcomes of the ledger are st
     sold: count - 1,
   });
   expect(await redelivered()).toEqual([]);
+});
+
+test('[I3] a job that a clock set back has delayed for an hour is due at once, and no order is redelivered', async () => {
+  const sale = await makeSale(world, { units: 10 });
+  const [ids, soon] = [await reserve(sale.id, 1), await reserve(sale.id, 1)];
+  for (const [[id], delay] of [
+    [ids, 3_600_000],
+    [soon, 8_000],
+  ] as const) {
+    const order = (await inventory.findReservation(sale.id, id as string)) as AcceptedOrder;
+    const batch = { saleId: sale.id, epoch: 1, orders: [order] };
+    await queue.bullQueue.add('confirm-orders', encodeJob(batch), { delay });
+  }
+  await reaperOf({}).runOnce();
+  expect(await queue.bullQueue.getJobCounts('waiting', 'delayed')).toEqual({ waiting: 1, delayed: 1 });
+  expect(await redelivered()).toEqual([...ids, ...soon].sort());
 });
 
 test('[I11] a closed inventory is visited again in the next run', async () => {

@@ -36,6 +36,7 @@ export function claimDataFolder(dataFolder: string) {
   }
   const left = last.processes ?? {};
   // Keep the old processes in the record, in case this start is killed before it has stopped them.
+  // biome-ignore lint/plugin/wall-time: when it was started
   const record: RunRecord = { launcher: process.pid, since: new Date().toISOString(), processes: { ...left } };
   const write = () => writeWhole(file, `${JSON.stringify(record, null, 2)}\n`);
   write();

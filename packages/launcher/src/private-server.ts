@@ -68,11 +68,11 @@ export async function startPrivateServer(
 
 /** @throws the last error of the check after READY_WITHIN_MS, or once `over` is aborted */
 export async function untilAnswers<Answer>(check: () => Promise<Answer>, over: AbortSignal): Promise<Answer> {
-  for (const deadline = Date.now() + READY_WITHIN_MS; ; await sleep(POLL_MS)) {
+  for (const deadline = performance.now() + READY_WITHIN_MS; ; await sleep(POLL_MS)) {
     try {
       return await check();
     } catch (error) {
-      if (over.aborted || Date.now() >= deadline) throw error;
+      if (over.aborted || performance.now() >= deadline) throw error;
     }
   }
 }

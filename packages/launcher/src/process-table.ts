@@ -55,7 +55,8 @@ export async function endLeftovers(
     const stopSignal = name === 'postgres' ? 'SIGINT' : 'SIGTERM';
     for (const [signal, withinMs] of [[stopSignal, timeoutMs] as const, ['SIGKILL', KILLED_WITHIN_MS] as const]) {
       if (worksIn(pid, folder)) signalProcess(pid, signal);
-      for (const until = Date.now() + withinMs; worksIn(pid, folder) && Date.now() < until; ) await sleep(POLL_MS);
+      for (const until = performance.now() + withinMs; worksIn(pid, folder) && performance.now() < until; )
+        await sleep(POLL_MS);
     }
   };
   const ours = Object.entries(processes).filter(([, pid]) => worksIn(pid, folder));

@@ -73,6 +73,7 @@ export const adminRoutes: FastifyPluginAsyncTypebox<Options> = async (app, { man
     const sales = (await manageSales.list()).map((sale) => ({
       product_id: sale.id,
       name: sale.name,
+      // biome-ignore lint/plugin/wall-time: compared with the sale's window
       state: saleState(sale, Date.now()),
       starts_at: new Date(sale.startsAt).toISOString(),
       ends_at: new Date(sale.endsAt).toISOString(),

@@ -162,6 +162,7 @@ function isOlder({ protected: header, payload, signature }: FlattenedJWSInput, {
 
 /** @throws if the host does not answer 200 in time, with a key set of at most KEY_SET_BYTES_MAX */
 async function fetchKeySet(url: URL, timeoutMs: number): Promise<Fetched> {
+  // biome-ignore lint/plugin/wall-time: compared with the claim iat
   const askedAtMs = Date.now();
   const response = await fetch(url, {
     headers: { accept: 'application/json, application/jwk-set+json' },

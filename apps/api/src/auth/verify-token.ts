@@ -53,7 +53,10 @@ export function createTokenVerifier(
   options: { log: Logger; times?: Partial<KeySetTimes> },
 ): TokenVerifier {
   /** By digest, so that a memory dump contains no usable token. */
-  const known = new LRUCache<string, { buyerId: string; expiresAt: number }>({ max: KNOWN_TOKENS_MAX });
+  const known = new LRUCache<string, { buyerId: string; expiresAt: number }>({
+    max: KNOWN_TOKENS_MAX,
+    ttl: KNOWN_TOKEN_MAX_MS,
+  });
   const keys = createTokenKeys(identity.keys, { ...options, onChange: () => known.clear() });
   /** The key set whose unusable key was logged. */
   let loggedOf: string | null = null;
@@ -118,6 +121,7 @@ export function createTokenVerifier(
     recall(token) {
       if (token.length > MAX_TOKEN_LENGTH || !keys.areTrusted()) return null;
       const found = known.get(digest(token));
+      // biome-ignore lint/plugin/wall-time: a claim is a date
       return found !== undefined && Date.now() < found.expiresAt ? found.buyerId : null;
     },
 
@@ -136,7 +140,7 @@ export function createTokenVerifier(
       const buyerId = buyerOf(payload);
       if (buyerId === null) return INVALID;
       const expiresAt = ((payload.exp as number) + TOKEN_CLOCK_LEEWAY_S) * 1_000;
-      known.set(digest(token), { buyerId, expiresAt: Math.min(expiresAt, Date.now() + KNOWN_TOKEN_MAX_MS) });
+      known.set(digest(token), { buyerId, expiresAt });
       return { kind: 'buyer', buyerId };
     },
 
@@ -150,6 +154,7 @@ function digest(token: string): string {
 
 /** @returns null if the subject is no valid buyer id, or the token was issued in the future */
 function buyerOf({ sub, iat }: JWTPayload): string | null {
+  // biome-ignore lint/plugin/wall-time: a claim is a date
   if (iat !== undefined && iat > Date.now() / 1_000 + TOKEN_CLOCK_LEEWAY_S) return null;
   return isBuyerId(sub) ? sub : null;
 }

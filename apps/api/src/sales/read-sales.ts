@@ -113,6 +113,7 @@ export function createSaleReader(deps: {
     fetchMethod: async (wanted, _stale, { options }) => {
       const current = await catalogues.forceFetch('current');
       const views = await Promise.all(current.map(view));
+      // biome-ignore lint/plugin/wall-time: no sale, so no clock of Redis was read
       const now = views[0]?.now ?? Date.now();
       const products = views.flatMap(({ product }) => (wanted === 'all' || product.state === wanted ? [product] : []));
       options.ttl = keepMs(catalogues.getRemainingTTL('current'), current, now);

@@ -57,6 +57,7 @@ export function createSystemReader(stores: {
       queue.readLoad(),
       Promise.all(known.map(async ({ id }) => [id, await askSale(id)] as const)),
     ]);
+    // biome-ignore lint/plugin/wall-time: the producer stored the date
     const oldestS = load.oldestAddedAt === null ? 0 : secondsBetween(load.oldestAddedAt, Date.now());
     return { workerAlive, queue: { jobs: load.jobs, oldestS }, sales: new Map(ofSales) };
   });

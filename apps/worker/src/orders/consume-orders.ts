@@ -78,6 +78,7 @@ export function startOrderConsumer(options: {
       } catch (error) {
         const dependency = unavailableDependency(error);
         if (isOnlyThisSale(error) || (dependency !== null && stopping)) {
+          // biome-ignore lint/plugin/wall-time: BullMQ stores the date
           await job.moveToDelayed(Date.now() + SALE_RETRY_MS, token);
           throw new DelayedError();
         }

@@ -69,6 +69,7 @@ export function createOrderInstrumentation(time: TimeBatch, tracing: Tracing | n
     async confirmation(batch: OrderBatch, confirm: () => Promise<OrderOutcome[]>): Promise<void> {
       const outcomes = await confirm();
       const oldest = batch.orders.reduce((least, order) => Math.min(least, order.reservedAt), Number.POSITIVE_INFINITY);
+      // biome-ignore lint/plugin/wall-time: reserved by the clock of Redis
       time('end_to_end', Math.max(0, Date.now() - oldest), batch.orders.length);
       const spans = jobSpans.getStore();
       if (!spans) return;

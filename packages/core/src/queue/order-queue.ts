@@ -16,6 +16,12 @@ export const CONFIRM_ATTEMPTS = 5;
 /** Milliseconds before the second attempt, doubled for each further one. */
 const CONFIRM_BACKOFF_MS = 1_000;
 
+/** Milliseconds: longer than any delay of a job. */
+const DELAY_MAX_MS = 15_000;
+
+/** BullMQ orders delayed jobs by the ms since 1970 at which they are due, times this. */
+const SCORES_PER_MS = 0x1000;
+
 /** Completed jobs kept for the queue board: 18 MB of Redis at most. The ledger is the record. */
 const KEEP_COMPLETED_JOBS = 200;
 
@@ -133,10 +139,20 @@ export function createOrderQueue({ redis, prefix }: { redis: AnyRedis; prefix: s
     },
 
     /**
+     * Makes jobs that were delayed before a clock was set back due now.
+     *
      * @returns ids of the orders in jobs that are not done; null if there are more jobs than
      * REAPER_QUEUE_SCAN_MAX: too many to read
      */
     async orderIdsInProgress(): Promise<Set<string> | null> {
+      // biome-ignore lint/plugin/wall-time: BullMQ stores the date
+      const latest = (Date.now() + DELAY_MAX_MS) * SCORES_PER_MS;
+      // Not if it cannot be read, or another worker was first.
+      for (const id of await redis.zrangebyscore(keyOf(prefix, 'delayed'), latest, '+inf', 'LIMIT', 0, READ_JOBS))
+        await queue
+          .getJob(id)
+          .then((job) => job?.promote())
+          .catch(() => {});
       const counts = await queue.getJobCounts(...OPEN_STATES);
       if (Object.values(counts).reduce((sum, count) => sum + count, 0) > REAPER_QUEUE_SCAN_MAX) return null;
       const jobs = await readOpenJobs(redis, prefix);

@@ -80,6 +80,7 @@ export function writeLines(log: Logger, message: string, batch: readonly LineFie
     [symbols.streamSym]: LineStream;
     [symbols.chindingsSym]: string;
   };
+  // biome-ignore lint/plugin/wall-time: the time of a log line
   const begin = `{"level":"info","time":"${new Date().toISOString()}"${bindings},`;
   const end = `,"msg":${JSON.stringify(message)}}\n`;
   const { chunkMax = CHUNK_MAX } = stream;

@@ -15,13 +15,13 @@ export class UnfitServerError extends Error {
 
 /** @param waitMs milliseconds for which a server that does not answer is retried; 0 = one try */
 export async function untilFit<Result>(waitMs: number, check: () => Promise<Result>): Promise<Result> {
-  const deadline = Date.now() + waitMs;
+  const deadline = performance.now() + waitMs;
   for (;;) {
     try {
       return await check();
     } catch (error) {
       const retry = error instanceof UnfitServerError ? error.retry : 'never';
-      if (retry === 'never' || (retry === 'maybe' && Date.now() >= deadline)) throw error;
+      if (retry === 'never' || (retry === 'maybe' && performance.now() >= deadline)) throw error;
     }
     await sleep(200);
   }

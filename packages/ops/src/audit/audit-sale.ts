@@ -37,6 +37,7 @@ const DEFAULTS = { snapshots: 3, pauseMs: 250, settleMs: 30_000, closedMs: 30_00
 export async function auditSales(options: AuditOptions): Promise<AuditReport> {
   const { redis, pool, keys, saleIds, ...given } = options;
   const bounds = { ...DEFAULTS, ...given };
+  // biome-ignore lint/plugin/wall-time: when it was made
   const at = new Date().toISOString();
   let jobs = await readJobs(redis, keys);
   const queue = createSuspects(bounds.snapshots);

@@ -130,6 +130,7 @@ function flushFolder(folder: string): void {
  * @returns the folders removed
  */
 export function removeUnfinished(into: string): string[] {
+  // biome-ignore lint/plugin/wall-time: compared with the time of a file
   const isOld = (path: string): boolean => statSync(path).mtimeMs < Date.now() - COPY_STATEMENT_MS;
   const drafts = readdirSync(into).filter((name) => /^\d{4}-\d\d-\d\dT[\d.-]+Z\.unfinished$/.test(name));
   const old = drafts

@@ -9,6 +9,7 @@ export interface ClockReading {
 
 /** @param readTime returns the other machine's time in ms since 1970 */
 export async function readClock(readTime: () => Promise<number>): Promise<ClockReading> {
+  // biome-ignore lint/plugin/wall-time: compared with the clock of a server
   const sentAt = Date.now();
   const started = performance.now();
   const theirs = await readTime();

@@ -51,6 +51,7 @@ export function wrong(found: string, fix: string): CheckResult {
 export function reportOf(findings: readonly Finding[]): DoctorReport {
   const outcomes = new Set(findings.map(({ outcome }) => outcome));
   const outcome = outcomes.has('wrong') ? 'wrong' : outcomes.has('warning') ? 'warning' : 'ok';
+  // biome-ignore lint/plugin/wall-time: when it was made
   return { at: new Date().toISOString(), outcome, findings };
 }
 

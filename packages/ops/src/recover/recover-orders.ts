@@ -136,7 +136,7 @@ async function waitForEnds(
 ): Promise<boolean> {
   let waiting = lost.flatMap((batch) => batch.orders.map((order) => order.id));
   const outcomes: OrderOutcome[] = [];
-  for (let deadline = Date.now() + NO_PROGRESS_MS; waiting.length > 0 && Date.now() < deadline; ) {
+  for (let deadline = performance.now() + NO_PROGRESS_MS; waiting.length > 0 && performance.now() < deadline; ) {
     await new Promise((resolve) => setTimeout(resolve, 200));
     const before = outcomes.length;
     // Workers take them in order, so the ended ones are at the front.
@@ -148,7 +148,7 @@ async function waitForEnds(
     if (outcomes.length === before) continue;
     const ended = new Set(outcomes.slice(before).map(({ id }) => id));
     waiting = waiting.filter((id) => !ended.has(id));
-    deadline = Date.now() + NO_PROGRESS_MS;
+    deadline = performance.now() + NO_PROGRESS_MS;
   }
   const byEnd = Map.groupBy(outcomes, (one) => (one.status === 'confirmed' ? 'confirmed' : `rejected (${one.reason})`));
   for (const [end, ended] of byEnd) say(`${ended.length} ${end}`);

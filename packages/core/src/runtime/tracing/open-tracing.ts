@@ -68,6 +68,7 @@ export function openTracing(
   function begin(traceparent: unknown, kind: Kind, name: string, fields: SpanFields): TraceSpan {
     const parent = typeof traceparent === 'string' ? parseTraceParent(traceparent) : null;
     const context = parent ? trace.setSpanContext(ROOT_CONTEXT, { ...parent, isRemote: true }) : ROOT_CONTEXT;
+    // biome-ignore lint/plugin/wall-time: spans have dates
     return startSpan({ tracer, context, origin: Date.now() - performance.now() }, kind, name, fields);
   }
 
