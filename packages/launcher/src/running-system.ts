@@ -42,8 +42,8 @@ function urlsOf({ HOST, PORT, ADMIN_HOST, ADMIN_PORT }: Environment): { apiUrl: 
 }
 
 /**
- * Checks the settings that the API requires in production, so that `npm start` reports all that are
- * missing before it starts anything.
+ * Checks the settings that the API requires in production, and those that `npm start` sets itself,
+ * so that it reports all faults before it starts anything.
  *
  * @throws EnvironmentError with a line for each
  */
@@ -52,6 +52,8 @@ export function requireChosen(environment: Environment): void {
   if (environment.NODE_ENV === 'production' && environment.ADMIN_TOKEN === undefined) {
     faults.push('ADMIN_TOKEN is not set. Production has no default: set it to a secret of at least 16 characters.');
   }
+  if (environment.LOG_FILE !== '')
+    faults.push('LOG_FILE has no effect on npm start, which keeps a log for each process in DATA_DIR. Remove it.');
   try {
     readIdentity(environment);
   } catch (error) {

@@ -29,6 +29,7 @@ test('production names at once all that must be chosen', () => {
   ]);
   const halfChosen = refusalOf({ NODE_ENV: 'production', AUTH: 'jwt', JWT_SECRET: 'x'.repeat(32) });
   expect(halfChosen.match(/^\w+(?= is not set)/gm)).toEqual(['ADMIN_TOKEN', 'JWT_ISSUER', 'JWT_AUDIENCE']);
+  expect(refusalOf({ LOG_FILE: '/var/log/sale.log' })).toMatch(/^LOG_FILE has no effect on npm start/);
   const short = refusalOf({ NODE_ENV: 'production', AUTH: 'header', ADMIN_TOKEN: 'short' });
   expect(short).toMatch(/^ADMIN_TOKEN has a value that does not fit\. .* 16 to 512 .*Required in production;/);
 });

@@ -35,8 +35,8 @@ test('proxies are addresses, ranges and names', () => {
   }
 });
 
-test('an empty text counts as unset, and unknown names are ignored', () => {
-  expect(readEnvironment({ PORT: '', ADMIN_TOKEN: ' ', PATH: '/bin' })).toMatchObject({ PORT: 5001 });
+test('an empty text counts as unset', () => {
+  expect(readEnvironment({ PORT: '', ADMIN_TOKEN: ' ' })).toMatchObject({ PORT: 5001 });
 });
 
 test('a share is a plain decimal number', () => {
@@ -45,7 +45,8 @@ test('a share is a plain decimal number', () => {
     ['0.25', 0.25],
     ['1', 1],
   ] as const) {
-    expect(readEnvironment({ OTEL_TRACES_SAMPLER_ARG: text }).OTEL_TRACES_SAMPLER_ARG).toBe(share);
+    const given = { OTEL_TRACES_SAMPLER_ARG: text, OTEL_EXPORTER_OTLP_ENDPOINT: 'http://localhost:4318' };
+    expect(readEnvironment(given).OTEL_TRACES_SAMPLER_ARG).toBe(share);
   }
   for (const text of ['1.5', '-0.1', '1e-3', '.5', '10%'])
     expect(() => readEnvironment({ OTEL_TRACES_SAMPLER_ARG: text })).toThrow(
@@ -82,6 +83,28 @@ test.each([
 ])('%s=%s is refused with a sentence', (name, value, sentence) => {
   expect(() => readEnvironment({ [name]: value })).toThrow(EnvironmentError);
   expect(() => readEnvironment({ [name]: value })).toThrow(sentence);
+});
+
+test.each([
+  ['JWT_SECRET', 'sT4-kq9ZxW7mPv2LrB8nYc5HdF1jGa6E', {}, { AUTH: 'jwt' }],
+  ['JWT_JWKS_URL', 'https://id.example/keys', { AUTH: 'header' }, { AUTH: 'jwt' }],
+  ['JWT_ISSUER', 'https://id.example', {}, { AUTH: 'jwt' }],
+  ['JWT_AUDIENCE', 'shop', {}, { AUTH: 'jwt' }],
+  ['ADMIN_HOST', '10.0.0.4', {}, { ADMIN_PORT: '5002' }],
+  ['METRICS_HOST', '10.0.0.4', {}, { METRICS_PORT: '9100' }],
+  ['TOKEN_REFILL_RATE', '5', { RATE_LIMIT_TOKENS: '0' }, { RATE_LIMIT_TOKENS: '10' }],
+  ['OTEL_TRACES_SAMPLER_ARG', '0.5', {}, { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://localhost:4318' }],
+])('%s is refused while it has no effect, unless its value is the default', (name, value, without, needed) => {
+  const [other = ''] = Object.keys(needed);
+  const refusal = `${name} has no effect without ${other}`;
+  expect(() => readEnvironment({ [name]: value, ...without })).toThrow(EnvironmentError);
+  expect(() => readEnvironment({ [name]: value, ...without })).toThrow(refusal);
+  expect(String(readEnvironment({ [name]: value, ...needed })[name as 'JWT_ISSUER'])).toBe(value);
+});
+
+test('defaults of settings without effect are fine: system.env names every setting', () => {
+  const defaults = { ADMIN_PORT: '0', ADMIN_HOST: '127.0.0.1', RATE_LIMIT_TOKENS: '0', TOKEN_REFILL_RATE: '20' };
+  expect(readEnvironment(defaults)).toMatchObject({ ADMIN_HOST: '127.0.0.1', TOKEN_REFILL_RATE: 20 });
 });
 
 test('each wrong setting is named once, and no secret is shown', () => {

@@ -19,6 +19,7 @@ export class EnvironmentError extends Error {
 }
 
 type SettingName = keyof typeof SettingsSchema.properties;
+type Settings = Static<typeof SettingsSchema>;
 type Variables = Record<string, string | undefined>;
 
 /** Checks that a pattern cannot express. */
@@ -50,9 +51,36 @@ export function readEnvironment(variables: Variables): Environment {
     if (!Value.Check(schema, given[name]) || checks[name]?.(text) === false) sentences.push(sentence(name, text));
   }
   if (sentences.length > 0) throw new EnvironmentError(sentences.join('\n'));
-  const settings = given as Static<typeof SettingsSchema>;
+  const settings = given as Settings;
+  refuseIneffective(settings);
   refuseSharedPort(settings);
   return { ...settings, ...(settings.NODE_ENV === 'test' ? testConstants(variables) : CONSTANTS) };
+}
+
+/** Settings that only work with another one. A value that is the default harms nobody. */
+const NEEDS: readonly { names: readonly SettingName[]; needed: string; isMet: (settings: Settings) => boolean }[] = [
+  {
+    names: ['JWT_SECRET', 'JWT_JWKS_URL', 'JWT_ISSUER', 'JWT_AUDIENCE'],
+    needed: 'AUTH=jwt',
+    isMet: ({ AUTH }) => AUTH === 'jwt',
+  },
+  { names: ['ADMIN_HOST'], needed: 'ADMIN_PORT', isMet: ({ ADMIN_PORT }) => ADMIN_PORT > 0 },
+  { names: ['METRICS_HOST'], needed: 'METRICS_PORT', isMet: ({ METRICS_PORT }) => METRICS_PORT > 0 },
+  { names: ['TOKEN_REFILL_RATE'], needed: 'RATE_LIMIT_TOKENS', isMet: (settings) => settings.RATE_LIMIT_TOKENS > 0 },
+  {
+    names: ['OTEL_TRACES_SAMPLER', 'OTEL_TRACES_SAMPLER_ARG'],
+    needed: 'OTEL_EXPORTER_OTLP_ENDPOINT',
+    isMet: (settings) => settings.OTEL_EXPORTER_OTLP_ENDPOINT !== undefined,
+  },
+];
+
+function refuseIneffective(settings: Settings): void {
+  const faults = NEEDS.filter(({ isMet }) => !isMet(settings)).flatMap(({ names, needed }) =>
+    names
+      .filter((name) => settings[name] !== SettingsSchema.properties[name].default)
+      .map((name) => `${name} has no effect without ${needed}. Set ${needed}, or remove ${name}.`),
+  );
+  if (faults.length > 0) throw new EnvironmentError(faults.join('\n'));
 }
 
 /** @throws EnvironmentError when a setting that this process needs is not set */
@@ -79,7 +107,7 @@ function testConstants(variables: Variables): typeof CONSTANTS {
  * With SO_REUSEPORT on a shared port, the kernel would send buyers' connections to the operators'
  * server.
  */
-function refuseSharedPort({ HOST, PORT, ADMIN_HOST, ADMIN_PORT }: Static<typeof SettingsSchema>): void {
+function refuseSharedPort({ HOST, PORT, ADMIN_HOST, ADMIN_PORT }: Settings): void {
   const isAny = (host: string): boolean => host === '0.0.0.0' || host === '::';
   const meet = HOST === ADMIN_HOST || [HOST, ADMIN_HOST].some((host) => isAny(host) || isIP(host) === 0);
   if (ADMIN_PORT === PORT && meet)

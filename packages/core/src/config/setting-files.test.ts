@@ -1,12 +1,14 @@
 /** Settings from files: their content, and the message for each unusable file. */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { EnvironmentError, readEnvironment } from './environment.ts';
 import { withEnvFile, withSettingFiles } from './setting-files.ts';
 import { SettingsSchema } from './settings.ts';
+
+const root = join(import.meta.dirname, '..', '..', '..', '..');
 
 let folder: string;
 beforeAll(() => {
@@ -40,6 +42,54 @@ test('variables go before those of .env, from a file or not', () => {
   expect(withEnvFile(join(folder, 'none'), own)).toEqual({ ADMIN_TOKEN: 'of-its-own', PORT: '7002' });
 });
 
+test('a byte order mark at the beginning of a file is not part of its first name or value', () => {
+  const token = file('bom-token', '\ufeffof-a-file');
+  const env = file('bom', `\ufeffAUTH=header\r\nADMIN_TOKEN_FILE=${token}\r\n`);
+  expect(withEnvFile(env, {})).toEqual({ AUTH: 'header', ADMIN_TOKEN: 'of-a-file' });
+});
+
+test.each([
+  ['UTF-16', Buffer.from('\ufeffAUTH=jwt\n', 'utf16le'), '.env is not a text file in UTF-8.'],
+  ['NUL bytes', 'AUTH=jwt\0\n', '.env is not a text file in UTF-8.'],
+  ['Latin-1', Buffer.from('JWT_ISSUER=K\xf6ln\n', 'latin1'), '.env is not a text file in UTF-8.'],
+  ['no "="', 'PORT=1\n  AUTH: jwt\n', 'AUTH in .env has no "=".'],
+  ['swapped letters', 'AUHT=jwt\n', 'AUHT in .env is not a setting. Did you mean AUTH?'],
+  ['lower case', 'auth=jwt\n', 'auth in .env is not a setting. Did you mean AUTH?'],
+  ['a dash', 'ADMIN-TOKEN=x\n', 'ADMIN-TOKEN in .env is not a setting. Did you mean ADMIN_TOKEN?'],
+  ['a file', 'ADMIN_TOKN_FILE=/x\n', 'ADMIN_TOKN_FILE in .env is not a setting. Did you mean ADMIN_TOKEN?'],
+  ['an unknown name', 'MAX_ORDERS=1\n', 'MAX_ORDERS in .env is not a setting. Remove it, or set it in the environment'],
+])('.env with %s is refused with a sentence', (_, text, sentence) => {
+  const path = join(folder, 'odd.env');
+  writeFileSync(path, text);
+  expect(() => withEnvFile(path, {})).toThrow(EnvironmentError);
+  expect(() => withEnvFile(path, {})).toThrow(sentence);
+});
+
+test('in the environment, which has the names of other programs, only a misspelt setting is refused', () => {
+  const foreign = { PATH: '/bin', HOSTNAME: 'x', REDIS_TLS: '1', DATABASE_USER: 'x', PORTS: '1', API_PORT: 'x' };
+  expect(withEnvFile(join(folder, 'none'), foreign)).toEqual(foreign);
+  for (const [name, meant] of [
+    ['REDIS_URI', 'REDIS_URL'],
+    ['GLOBAL_RATELIMIT', 'GLOBAL_RATE_LIMIT'],
+    ['JWT_SECERT', 'JWT_SECRET'],
+    ['auth', 'AUTH'],
+  ] as const) {
+    const refusal = `${name} in the environment is not a setting. Did you mean ${meant}?`;
+    expect(() => withEnvFile(join(folder, 'none'), { [name]: 'x' })).toThrow(refusal);
+    expect(withEnvFile(join(folder, 'none'), { [name]: 'x', [meant]: 'y' })).toHaveProperty(name, 'x');
+  }
+});
+
+test('.env may have the variables of compose and of Node', () => {
+  const composed = ['compose.yaml', 'compose.secrets.yaml'].flatMap((path) =>
+    [...readFileSync(join(root, path), 'utf8').matchAll(/(?<!\$)\$\{([A-Z0-9_]+)/g)].map(([, name = '']) => name),
+  );
+  const names = [...new Set([...composed, 'COMPOSE_FILE', 'NODE_EXTRA_CA_CERTS', 'PGSSLROOTCERT', 'HTTPS_PROXY'])];
+  expect(names).toContain('REDIS_PASSWORD');
+  const env = file('composed', names.map((name) => `${name}=\n`).join(''));
+  expect(Object.keys(withEnvFile(env, {})).sort()).toEqual(names.sort());
+});
+
 test('no setting is named as the file of another one', () => {
   const names = Object.keys(SettingsSchema.properties);
   expect(names.filter((name) => names.includes(`${name}_FILE`))).toEqual([]);
@@ -68,6 +118,7 @@ test('the message for an unusable file shows nothing of its content', () => {
   expect(refused({ ADMIN_TOKEN_FILE: missing })).toContain(`ADMIN_TOKEN_FILE names ${missing}, which does not exist.`);
   expect(refused({ ADMIN_TOKEN_FILE: file('empty', ' \n') })).toContain('which is empty. Write the value into it');
   expect(refused({ ADMIN_TOKEN_FILE: join(folder, 'made-by-docker') })).toContain('which is a folder.');
+  expect(refused({ ADMIN_TOKEN_FILE: file('nul', 'a\0b') })).toContain('which is not a text file in UTF-8.');
   expect(refused({ ADMIN_TOKEN_FILE: file('large', 'x'.repeat(65_537)) })).toContain('larger than 65536 bytes');
   // A read of either would not end: /dev/zero has no end, and the pipe has no writer.
   execFileSync('mkfifo', [join(folder, 'pipe')]);

@@ -6,6 +6,7 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { parseEnv } from 'node:util';
 import { EnvironmentError } from './environment.ts';
+import { likelySetting, mayStandInEnvFile } from './setting-names.ts';
 import { SettingsSchema } from './settings.ts';
 
 /** Bytes of a setting file; a larger one is probably the wrong file. */
@@ -14,14 +15,51 @@ const FILE_BYTES_MAX = 65_536;
 /**
  * Adds the variables of .env, if there is one, that are not given. Both may name setting files.
  *
- * @throws EnvironmentError with one sentence for each unusable file
+ * @throws EnvironmentError with one sentence for each unusable file and each name that is probably
+ * a misspelt setting
  */
 export function withEnvFile(
   envFile: string | URL,
   given: Record<string, string | undefined>,
 ): Record<string, string | undefined> {
-  const file = existsSync(envFile) ? parseEnv(readFileSync(envFile, 'utf8')) : {};
-  return { ...withSettingFiles(file), ...withSettingFiles(given) };
+  const file = existsSync(envFile) ? readEnvFile(envFile) : {};
+  const settings = { ...withSettingFiles(file), ...withSettingFiles(given) };
+  const faults = [
+    ...Object.keys(file)
+      .filter((name) => !mayStandInEnvFile(name))
+      .map((name) => [name, '.env', likelySetting(name)] as const),
+    // The environment is shared with other programs: a name counts only if its setting is missing.
+    ...Object.keys(given).flatMap((name) => {
+      const meant = likelySetting(name);
+      return meant && !settings[meant]?.trim() ? [[name, 'the environment', meant] as const] : [];
+    }),
+  ].map(([name, where, meant]) => `${name} in ${where} is not a setting. ${meant ? `Did you mean ${meant}?` : REMOVE}`);
+  if (faults.length > 0) throw new EnvironmentError(faults.join('\n'));
+  return settings;
+}
+
+const REMOVE = 'Remove it, or set it in the environment if another program needs it.';
+
+/** @throws EnvironmentError if a setting in it would be skipped in silence */
+function readEnvFile(envFile: string | URL): Record<string, string | undefined> {
+  const text = decode(readFileSync(envFile));
+  if (text === null) throw new EnvironmentError('.env is not a text file in UTF-8. Save it as UTF-8.');
+  const file = parseEnv(text);
+  const unread = [...text.matchAll(/^[ \t]*(?:export[ \t]+)?([A-Z_]+)\b/gm)]
+    .map(([, name = '']) => name)
+    .filter((name) => name in SettingsSchema.properties && !(name in file));
+  if (unread.length > 0) throw new EnvironmentError(unread.map((name) => `${name} in .env has no "=".`).join('\n'));
+  return file;
+}
+
+/** @returns the text without its byte order mark; null if it is not UTF-8, or has NUL bytes */
+function decode(bytes: Buffer): string | null {
+  try {
+    const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+    return text.includes('\0') ? null : text;
+  } catch {
+    return null;
+  }
 }
 
 /**
@@ -58,7 +96,8 @@ function readSettingFile(path: string): { text?: string; fault?: string } {
     if (!stats.isFile() && !stats.isDirectory()) return { fault: 'is a pipe or a device. Use a regular file.' };
     if (stats.isFile() && stats.size > FILE_BYTES_MAX)
       return { fault: `is larger than ${FILE_BYTES_MAX} bytes. Is it the right file?` };
-    const text = readFileSync(path, 'utf8').trim();
+    const text = decode(readFileSync(path))?.trim();
+    if (text === undefined) return { fault: 'is not a text file in UTF-8. Save it as UTF-8.' };
     return text === '' ? { fault: 'is empty. Write the value into it.' } : { text };
   } catch (error) {
     const { code = 'UNKNOWN' } = error as NodeJS.ErrnoException;
