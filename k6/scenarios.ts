@@ -66,6 +66,7 @@ export function setup(): { saleId: string; run: string } {
     name: `Load: ${name}`,
     original_price: '2.00',
     flash_sale_price: '1.00',
+    currency: 'USD',
     units: Number(__ENV.UNITS || 1000),
     starts_at: new Date(now - 60_000).toISOString(),
     ends_at: new Date(now + 30 * 60_000).toISOString(),

@@ -34,6 +34,7 @@ export async function createSale(operator: Operator, name: string, units: number
     name: `Load: ${name}`,
     original_price: '2.00',
     flash_sale_price: '1.00',
+    currency: 'USD',
     units,
     per_buyer_limit: perBuyerLimit,
     // A minute ago, because this machine's clock may be ahead of Redis's clock.

@@ -14,6 +14,7 @@ const newSale = (changed: Record<string, unknown> = {}) => ({
   name: 'Thing',
   original_price: 199.99,
   flash_sale_price: '0.30',
+  currency: 'USD',
   units: 10,
   starts_at: at(-1_000),
   ends_at: at(60_000),
@@ -65,7 +66,7 @@ describe('a sale', () => {
     expect(made.status).toBe(201);
     expect(made.body).toMatchObject({
       original_price: '199.99',
-      flash_sale_price: '0.3',
+      flash_sale_price: '0.30',
       currency: 'USD',
       allotment: 10,
       available: 10,
@@ -75,8 +76,8 @@ describe('a sale', () => {
       per_buyer_limit: 0,
     });
     expect((await api.order(sale.product_id)).status).toBe(200);
-    const highest = '999999999.9999';
-    const id = await createSale({ original_price: highest, flash_sale_price: Number(highest) });
+    const [highest, exotic] = ['999999999.9999', { currency: 'CLF', allow: ['unknown_currency'] }];
+    const id = await createSale({ ...exotic, original_price: highest, flash_sale_price: Number(highest) });
     expect(await read(id)).toMatchObject({ original_price: highest, flash_sale_price: highest });
   });
 
@@ -110,6 +111,8 @@ describe('a sale', () => {
     [{ per_buyer_limit: -1 }],
     [{ name: '' }],
     [{ name: 'a\u0000b' }],
+    [{ name: ' \u00a0\u200b\u3000' }],
+    [{ currency: undefined }],
     [{ stock: 5 }],
   ])('with %j is refused', async (changed) => {
     expect((await api.admin('POST', '/sales', newSale(changed))).word).toBe('400 INVALID_REQUEST');
@@ -149,7 +152,7 @@ describe('a sale', () => {
       ['GET', '/sales/%00', undefined],
       ['POST', '/sales/a%7Cb/pause', undefined],
       ['POST', '/sales/nope/stock', { delta: 1, reason: 'x' }],
-      ['POST', '/sales/nope/window', { starts_at: '2026-01-01T00:00:00Z', ends_at: '2026-01-02T00:00:00Z' }],
+      ['POST', '/sales/nope/window', { starts_at: '2126-01-01T00:00:00Z', ends_at: '2126-01-02T00:00:00Z' }],
     ] as const)
       expect((await api.admin(method, path, body)).word, path).toBe('404 SALE_NOT_FOUND');
   });
@@ -178,6 +181,7 @@ describe('stock', () => {
     { delta: 0, reason: 'x' },
     { delta: 1 },
     { delta: 1, reason: '' },
+    { delta: 1, reason: ' \t' },
     { delta: 1.5, reason: 'x' },
     { delta: 9e9, reason: 'x' },
   ])('the change %j is refused', async (body) => {

@@ -92,7 +92,7 @@ export class Client {
       case 'resume':
         return post(`${admin}/${asked.kind}`, headers);
       case 'move_window':
-        return post(`${admin}/window`, headers, windowOf(asked));
+        return post(`${admin}/window`, headers, { ...windowOf(asked), allow: ['window_over'] });
       case 'change_stock':
         return post(`${admin}/stock`, headers, { delta: asked.delta, change_id: asked.changeId, reason: 'chaos' });
       case 'make_sale': {
@@ -102,6 +102,7 @@ export class Client {
           name: asked.saleId,
           original_price: price,
           flash_sale_price: price,
+          currency: 'USD',
           units: asked.units,
           per_buyer_limit: asked.cap,
           ...windowOf(asked),

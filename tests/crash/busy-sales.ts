@@ -157,6 +157,7 @@ export async function keepBusy(
         name: 'Made',
         original_price: '2',
         flash_sale_price: '1',
+        currency: 'USD',
         units: 5,
         starts_at: startsAt,
         ends_at: endsAt,

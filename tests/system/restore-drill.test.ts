@@ -105,6 +105,7 @@ const sale = () => ({
   name: 'The drill',
   original_price: '199.99',
   flash_sale_price: '99.99',
+  currency: 'USD',
   units: UNITS - ADDED,
   per_buyer_limit: 1,
   starts_at: new Date(Date.now() - 1_000).toISOString(),

@@ -2,8 +2,15 @@
 import { MAX_ALLOTMENT, MAX_QUANTITY } from '@flash-sale/core/config/limits.ts';
 import { PRICE_PATTERN, SALE_ID_PATTERN } from '@flash-sale/core/domain/sale.ts';
 import { Type } from '@sinclair/typebox';
-import { OrderSchema } from '../orders/order-contract.ts';
+import { AnyOrderSchema, DecimalSchema } from '../orders/order-contract.ts';
 import { problemResponses } from '../plugins/problems.ts';
+import { DOUBTS, type Doubt } from './sale-values.ts';
+
+/** In Unicode code points. */
+const MAX_NAME_LENGTH = 200;
+const MAX_DESCRIPTION_LENGTH = 4_000;
+/** Bytes of a new sale whose code points are all written as a pair of escapes (\ud83d\ude00). */
+export const SALE_BODY_LIMIT_BYTES = 12 * (MAX_NAME_LENGTH + MAX_DESCRIPTION_LENGTH) + 2_048;
 
 const PriceSchema = Type.Union(
   [
@@ -11,17 +18,27 @@ const PriceSchema = Type.Union(
     // A JSON number of at most 13 significant digits converts to decimal text without loss.
     Type.Number({ minimum: 0, exclusiveMaximum: 1_000_000_000 }),
   ],
-  { description: 'Decimal string ("199.99") or number, up to 4 decimal places; stored without rounding.' },
+  { description: 'Decimal string ("199.90") or number; a string is shown as it was sent.' },
 );
 
-const InstantSchema = Type.String({ format: 'date-time', description: 'ISO 8601 with a time zone.' });
+const InstantSchema = Type.String({
+  format: 'date-time',
+  description: 'RFC 3339 with any offset, at most milliseconds, of the years 1970 to 9999 in UTC. Shown in UTC.',
+});
+
+const allowOf = <Allowed extends Doubt>(...doubts: Allowed[]) =>
+  Type.Optional(
+    Type.Array(Type.Unsafe<Allowed>({ type: 'string', enum: doubts }), {
+      description: 'Values that look like a mistake and are meant. Without it they are refused.',
+    }),
+  );
 
 const AdminSaleSchema = Type.Object({
   product_id: Type.String(),
   name: Type.String(),
   description: Type.Union([Type.String(), Type.Null()]),
-  original_price: Type.String({ description: 'Decimal string.' }),
-  flash_sale_price: Type.String({ description: 'Decimal string.' }),
+  original_price: DecimalSchema,
+  flash_sale_price: DecimalSchema,
   currency: Type.String(),
   per_buyer_limit: Type.Integer(),
   starts_at: InstantSchema,
@@ -55,7 +72,7 @@ export const ReadAnyOrderSchema = {
   summary: 'Read any order',
   params: Type.Object({ order_id: Type.String() }),
   response: {
-    200: Type.Object({ ...OrderSchema.properties, buyer_id: Type.String({ description: 'The buyer.' }) }),
+    200: AnyOrderSchema,
     ...problemResponses('ORDER_NOT_FOUND', ...failures),
   },
 };
@@ -69,11 +86,11 @@ export const CreateSaleSchema = {
         pattern: SALE_ID_PATTERN,
         description: '`event` or `event.variant`. The sales of an event share a token bucket for each buyer.',
       }),
-      name: Type.String({ minLength: 1, maxLength: 200, pattern: '^[^\\u0000]*$' }),
-      description: Type.Optional(Type.String({ maxLength: 4_000, pattern: '^[^\\u0000]*$' })),
+      name: Type.String({ minLength: 1, maxLength: MAX_NAME_LENGTH, description: 'Not blank.' }),
+      description: Type.Optional(Type.String({ maxLength: MAX_DESCRIPTION_LENGTH })),
       original_price: PriceSchema,
       flash_sale_price: PriceSchema,
-      currency: Type.Optional(Type.String({ pattern: '^[A-Z]{3}$', description: 'ISO 4217. Default: USD.' })),
+      currency: Type.String({ pattern: '^[A-Z]{3}$', description: 'ISO 4217.' }),
       units: Type.Integer({ minimum: 1, maximum: MAX_ALLOTMENT }),
       starts_at: InstantSchema,
       ends_at: InstantSchema,
@@ -84,6 +101,7 @@ export const CreateSaleSchema = {
           description: 'Units that one buyer may hold. Default: 0 = no cap.',
         }),
       ),
+      allow: allowOf(...DOUBTS),
     },
     { additionalProperties: false },
   ),
@@ -126,7 +144,10 @@ export const ChangeWindowSchema = {
   ...common,
   summary: 'Change start and end',
   params: SaleParams,
-  body: Type.Object({ starts_at: InstantSchema, ends_at: InstantSchema }, { additionalProperties: false }),
+  body: Type.Object(
+    { starts_at: InstantSchema, ends_at: InstantSchema, allow: allowOf('window_over') },
+    { additionalProperties: false },
+  ),
   response: { 200: AdminSaleSchema, ...problemResponses('INVALID_REQUEST', 'SALE_NOT_FOUND', ...failures) },
 };
 
@@ -150,8 +171,7 @@ export const ChangeStockSchema = {
       reason: Type.String({
         minLength: 1,
         maxLength: 500,
-        pattern: '^[^\\u0000]*$',
-        description: 'Reason, stored with the change.',
+        description: 'Reason, stored with the change. Not blank.',
       }),
     },
     { additionalProperties: false },

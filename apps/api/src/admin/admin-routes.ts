@@ -16,8 +16,10 @@ import {
   ReadAdminSaleSchema,
   ReadAnyOrderSchema,
   ResumeSaleSchema,
+  SALE_BODY_LIMIT_BYTES,
 } from './admin-contract.ts';
 import type { createManageSales, Managed, SaleNumbers } from './manage-sales.ts';
+import { isBlank, priceDoubts, readWindow, refusedDoubts, windowDoubts } from './sale-values.ts';
 
 const pricePattern = new RegExp(PRICE_PATTERN);
 const saleIdPattern = new RegExp(SALE_ID_PATTERN);
@@ -38,36 +40,39 @@ export const adminRoutes: FastifyPluginAsyncTypebox<Options> = async (app, { man
     sendOrder(reply, await readOrder(request.params.order_id, 'operator')),
   );
 
-  app.post('/api/admin/sales', { schema: CreateSaleSchema }, async (request, reply) => {
-    const { body } = request;
-    const problem = windowProblem(body);
-    if (problem) return reply.problem('INVALID_REQUEST', { detail: problem });
-    const [originalPrice, flashSalePrice] = [String(body.original_price), String(body.flash_sale_price)];
-    for (const [name, price] of Object.entries({ original_price: originalPrice, flash_sale_price: flashSalePrice })) {
-      if (!pricePattern.test(price)) {
-        return reply.problem('INVALID_REQUEST', {
-          detail: `body/${name} must have at most 4 decimal places.`,
-        });
-      }
-    }
-    const made = await manageSales.create(
-      {
-        id: body.product_id,
-        name: body.name,
-        description: body.description ?? null,
-        originalPrice,
-        flashSalePrice,
-        currency: body.currency ?? 'USD',
-        units: body.units,
-        startsAt: Date.parse(body.starts_at),
-        endsAt: Date.parse(body.ends_at),
-        perBuyerLimit: body.per_buyer_limit ?? 0,
-      },
-      operatorOf(request),
-    );
-    if (made === 'exists') return reply.problem('SALE_EXISTS');
-    return answer(reply.code(201), made);
-  });
+  app.post(
+    '/api/admin/sales',
+    { schema: CreateSaleSchema, bodyLimit: SALE_BODY_LIMIT_BYTES },
+    async (request, reply) => {
+      const { body } = request;
+      const window = readWindow(body);
+      if (typeof window === 'string') return reply.problem('INVALID_REQUEST', { detail: window });
+      const prices = { original_price: String(body.original_price), flash_sale_price: String(body.flash_sale_price) };
+      for (const [name, price] of Object.entries(prices))
+        if (!pricePattern.test(price))
+          return reply.problem('INVALID_REQUEST', { detail: `body/${name} must have at most 4 decimal places.` });
+      if (isBlank(body.name)) return reply.problem('INVALID_REQUEST', { detail: 'body/name must not be blank.' });
+      const doubts = { ...windowDoubts(window), ...priceDoubts(prices, body.currency) };
+      const refused = refusedDoubts(doubts, body.allow);
+      if (refused) return reply.problem('INVALID_REQUEST', { detail: refused });
+      const made = await manageSales.create(
+        {
+          id: body.product_id,
+          name: body.name,
+          description: body.description ?? null,
+          originalPrice: prices.original_price,
+          flashSalePrice: prices.flash_sale_price,
+          currency: body.currency,
+          units: body.units,
+          ...window,
+          perBuyerLimit: body.per_buyer_limit ?? 0,
+        },
+        operatorOf(request),
+      );
+      if (made === 'exists') return reply.problem('SALE_EXISTS');
+      return answer(reply.code(201), made);
+    },
+  );
 
   app.get('/api/admin/sales', { schema: ListAdminSalesSchema }, async (_request, reply) => {
     const sales = (await manageSales.list()).map((sale) => ({
@@ -97,16 +102,19 @@ export const adminRoutes: FastifyPluginAsyncTypebox<Options> = async (app, { man
   );
 
   app.post('/api/admin/sales/:product_id/window', { schema: ChangeWindowSchema }, async (request, reply) => {
+    const window = readWindow(request.body);
+    if (typeof window === 'string') return reply.problem('INVALID_REQUEST', { detail: window });
+    const refused = refusedDoubts(windowDoubts(window), request.body.allow);
+    if (refused) return reply.problem('INVALID_REQUEST', { detail: refused });
+    const { startsAt, endsAt } = window;
     const { product_id: saleId } = request.params;
-    const problem = windowProblem(request.body);
-    if (problem) return reply.problem('INVALID_REQUEST', { detail: problem });
-    const [startsAt, endsAt] = [Date.parse(request.body.starts_at), Date.parse(request.body.ends_at)];
     return answer(reply, await manageSales.changeWindow(saleId, startsAt, endsAt, operatorOf(request)));
   });
 
   app.post('/api/admin/sales/:product_id/stock', { schema: ChangeStockSchema }, async (request, reply) => {
     const { delta, reason, change_id: id = newUlid() } = request.body;
     if (delta === 0) return reply.problem('INVALID_REQUEST', { detail: 'body/delta must not be 0.' });
+    if (isBlank(reason)) return reply.problem('INVALID_REQUEST', { detail: 'body/reason must not be blank.' });
     const changed = await manageSales.changeStock(
       { id, saleId: request.params.product_id, delta, reason },
       operatorOf(request),
@@ -123,13 +131,6 @@ export const adminRoutes: FastifyPluginAsyncTypebox<Options> = async (app, { man
 
 function operatorOf(request: FastifyRequest): Operator {
   return { actor: request.operator, requestId: request.id };
-}
-
-/** @returns what is wrong with the window, or null */
-function windowProblem(window: { starts_at: string; ends_at: string }): string | null {
-  const [startsAt, endsAt] = [Date.parse(window.starts_at), Date.parse(window.ends_at)];
-  if (Number.isNaN(startsAt) || Number.isNaN(endsAt)) return 'body/starts_at and body/ends_at must be valid instants.';
-  return endsAt > startsAt ? null : 'body/ends_at must be after body/starts_at.';
 }
 
 function answer(reply: FastifyReply, managed: Managed) {

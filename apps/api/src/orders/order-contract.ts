@@ -1,8 +1,11 @@
 /** Schemas of the order routes. */
 import { MAX_QUANTITY } from '@flash-sale/core/config/limits.ts';
-import { type Static, Type } from '@sinclair/typebox';
+import { REJECTION_REASONS, type RejectionReason } from '@flash-sale/core/domain/order.ts';
+import { type Static, type TProperties, type TSchema, Type } from '@sinclair/typebox';
 import { OF_BUYERS, OF_READS, problemResponses } from '../plugins/problems.ts';
 import { refusalCodes } from './refusals.ts';
+
+export const DecimalSchema = Type.String({ description: 'Decimal text: exact.' });
 
 export const PlaceOrderSchema = {
   tags: ['orders'],
@@ -55,24 +58,45 @@ export const PlaceOrderSchema = {
   },
 };
 
-export const OrderSchema = Type.Object({
-  order_id: Type.String(),
-  status: Type.Union([Type.Literal('pending'), Type.Literal('confirmed'), Type.Literal('rejected')], {
-    description: '`pending` becomes `confirmed` or `rejected`, which are final.',
-  }),
-  product_id: Type.String(),
-  quantity: Type.Integer({ description: 'Units.' }),
-  created_at: Type.String({ format: 'date-time', description: 'When the units were taken.' }),
-  finished_at: Type.Optional(
-    Type.String({ format: 'date-time', description: 'When the ledger confirmed or rejected it.' }),
-  ),
-  unit_price: Type.Optional(Type.Number()),
-  amount: Type.Optional(Type.Number({ description: "quantity × the sale's price." })),
-  currency: Type.Optional(Type.String()),
-  reason: Type.Optional(Type.String({ description: 'Why the order was rejected.' })),
-});
+/** A union by status, so that a client has `amount` exactly if the order is confirmed. */
+function orderSchema<Price extends TSchema, More extends TProperties>(price: Price, more: More) {
+  const fields = {
+    order_id: Type.String(),
+    product_id: Type.String(),
+    quantity: Type.Integer({ description: 'Units.' }),
+    created_at: Type.String({ format: 'date-time', description: 'When the units were taken.' }),
+    ...more,
+  };
+  const finished = { ...fields, finished_at: Type.String({ format: 'date-time', description: 'When it ended.' }) };
+  const pending = Type.Object(
+    { ...fields, status: Type.Literal('pending') },
+    { description: 'Accepted; it will be confirmed or rejected. Retry-After suggests when to read it again.' },
+  );
+  const confirmed = Type.Object(
+    {
+      ...finished,
+      status: Type.Literal('confirmed'),
+      unit_price: price,
+      amount: price,
+      currency: Type.String({ description: 'ISO 4217.' }),
+    },
+    { description: "Final: it is in the ledger. `amount` is quantity × the sale's price." },
+  );
+  const reason = Type.Unsafe<RejectionReason>({ type: 'string', enum: REJECTION_REASONS });
+  const rejected = Type.Object(
+    { ...finished, status: Type.Literal('rejected'), reason },
+    { description: 'Final: its units were given back.' },
+  );
+  return Type.Union([pending, confirmed, rejected], { description: 'The order.' });
+}
+
+const OrderSchema = orderSchema(Type.Number(), {});
+
+/** For operators: prices as exact decimal text. */
+export const AnyOrderSchema = orderSchema(DecimalSchema, { buyer_id: Type.String({ description: 'The buyer.' }) });
 
 export type OrderBody = Static<typeof OrderSchema>;
+export type AnyOrderBody = Static<typeof AnyOrderSchema>;
 
 export const ReadOrderSchema = {
   tags: ['orders'],

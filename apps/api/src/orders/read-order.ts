@@ -9,10 +9,9 @@ import type { LedgerOrder, OrderStore } from '@flash-sale/core/ledger/order-stor
 import { startDeadline } from '@flash-sale/core/runtime/deadline.ts';
 import { unavailableDependency } from '@flash-sale/core/runtime/errors.ts';
 import type { SaleReader } from '../sales/read-sales.ts';
-import type { OrderBody } from './order-contract.ts';
+import type { AnyOrderBody, OrderBody } from './order-contract.ts';
 
-/** `buyer_id` is for operators only. */
-type OrderView = OrderBody & { readonly buyer_id?: string };
+type OrderView = OrderBody | AnyOrderBody;
 
 /** Buyers read their own orders, operators all of them. */
 export type OrderReader = { readonly buyerId: string } | 'operator';
@@ -69,23 +68,23 @@ function mayRead(reader: OrderReader, buyerId: string): boolean {
   return reader === 'operator' || reader.buyerId === buyerId;
 }
 
-function buyerFor(reader: OrderReader, buyerId: string): Pick<OrderView, 'buyer_id'> {
+function buyerFor(reader: OrderReader, buyerId: string): { buyer_id?: string } {
   return reader === 'operator' ? { buyer_id: buyerId } : {};
 }
 
 function viewFinished(order: LedgerOrder, reader: OrderReader): OrderView {
-  return {
+  const fields = {
     order_id: order.id,
-    status: order.status,
     product_id: order.saleId,
     quantity: order.quantity,
     created_at: order.createdAt.toISOString(),
     finished_at: order.finishedAt.toISOString(),
-    ...(order.reason === null ? {} : { reason: order.reason }),
-    // A JSON number is exact up to 15 significant digits: every amount below 100,000,000,000.
-    ...(order.unitPrice === null ? {} : { unit_price: Number(order.unitPrice) }),
-    ...(order.amount === null ? {} : { amount: Number(order.amount) }),
-    ...(order.currency === null ? {} : { currency: order.currency }),
     ...buyerFor(reader, order.buyerId),
   };
+  if (order.status === 'rejected') return { ...fields, status: 'rejected', reason: order.reason };
+  const { unitPrice, amount, currency } = order;
+  const view = { ...fields, status: 'confirmed', currency } as const;
+  if (reader === 'operator') return { ...view, buyer_id: order.buyerId, unit_price: unitPrice, amount };
+  // A JSON number is exact up to 15 significant digits: every amount below 100,000,000,000.
+  return { ...view, unit_price: Number(unitPrice), amount: Number(amount) };
 }

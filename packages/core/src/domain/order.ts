@@ -39,24 +39,27 @@ export interface OrderBatch {
 /**
  * Why an accepted order ended as `rejected`. Stable: stored in the ledger and shown to the buyer.
  */
-export type RejectionReason =
+export const REJECTION_REASONS = [
   /** By the ledger's count the allotment is sold: the inventory was wrong. */
-  | 'LEDGER_SOLD_OUT'
+  'LEDGER_SOLD_OUT',
   /** The ledger has no such sale. */
-  | 'LEDGER_UNKNOWN_SALE'
+  'LEDGER_UNKNOWN_SALE',
   /**
    * The ledger has another order of this buyer under the same idempotency key, which Redis had
    * lost.
    */
-  | 'DUPLICATE_REQUEST'
+  'DUPLICATE_REQUEST',
   /** Redis lost the order, and no unit was left when it was readmitted. */
-  | 'NO_ROOM_AFTER_LOSS'
+  'NO_ROOM_AFTER_LOSS',
   /** Redis lost the order, and the buyer has ordered again since, up to the cap. */
-  | 'OVER_CAP_AFTER_LOSS'
+  'OVER_CAP_AFTER_LOSS',
   /** The ledger refused this row. */
-  | 'LEDGER_REFUSED'
+  'LEDGER_REFUSED',
   /** Every attempt failed although PostgreSQL was available. */
-  | 'UNCONFIRMABLE';
+  'UNCONFIRMABLE',
+] as const;
+
+export type RejectionReason = (typeof REJECTION_REASONS)[number];
 
 /** What the ledger decided for an order. `fresh`: in this transaction, not before. */
 export type OrderOutcome =

@@ -13,7 +13,7 @@ export function eventOf(saleId: string): string {
 }
 
 /**
- * Decimal text with up to 9 digits before the point and 4 after it: exact in numeric(13,4) and as a
+ * Decimal text with up to 9 digits before the point and 4 after it: exact in the ledger, and as a
  * JSON number.
  */
 export const PRICE_PATTERN = '^(0|[1-9][0-9]{0,8})(\\.[0-9]{1,4})?$';

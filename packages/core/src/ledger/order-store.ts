@@ -11,21 +11,18 @@ import {
 } from './order-rows.ts';
 import { lockSale, raiseSold } from './sale-rows.ts';
 
-/** A finished order as its owner reads it. */
-export interface LedgerOrder {
+/** A finished order as its owner reads it. Prices are exact decimal text. */
+export type LedgerOrder = {
   readonly id: string;
   readonly saleId: string;
   readonly buyerId: string;
   readonly quantity: number;
-  /** Exact decimal text; null for a rejected order. */
-  readonly unitPrice: string | null;
-  readonly amount: string | null;
-  readonly currency: string | null;
-  readonly status: 'confirmed' | 'rejected';
-  readonly reason: RejectionReason | null;
   readonly createdAt: Date;
   readonly finishedAt: Date;
-}
+} & (
+  | { readonly status: 'confirmed'; readonly unitPrice: string; readonly amount: string; readonly currency: string }
+  | { readonly status: 'rejected'; readonly reason: RejectionReason }
+);
 
 /** Idempotency keys are scoped to their buyer. */
 interface BuyersKey {
@@ -133,8 +130,8 @@ export function createOrderStore(pool: Pool) {
 
     async find(orderId: string): Promise<LedgerOrder | null> {
       const { rows } = await pool.query<LedgerOrder>(
-        `SELECT id, sale_id AS "saleId", buyer_id AS "buyerId", quantity, trim_scale(unit_price)::text AS "unitPrice",
-                trim_scale(amount)::text AS amount, currency, status, reason,
+        `SELECT id, sale_id AS "saleId", buyer_id AS "buyerId", quantity, unit_price::text AS "unitPrice",
+                amount::text AS amount, currency, status, reason,
                 created_at AS "createdAt", finished_at AS "finishedAt"
            FROM orders WHERE id = $1`,
         [orderId],

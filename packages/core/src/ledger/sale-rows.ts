@@ -10,8 +10,8 @@ export interface LedgerSale extends Sale {
 
 export type SaleRow = Omit<LedgerSale, 'startsAt' | 'endsAt'> & { startsAt: Date; endsAt: Date };
 
-export const SALE_COLUMNS = `id, name, description, trim_scale(original_price)::text AS "originalPrice",
-  trim_scale(flash_sale_price)::text AS "flashSalePrice", currency, allotment, sold,
+export const SALE_COLUMNS = `id, name, description, original_price::text AS "originalPrice",
+  flash_sale_price::text AS "flashSalePrice", currency, allotment, sold,
   per_buyer_limit AS "perBuyerLimit", starts_at AS "startsAt", ends_at AS "endsAt", paused, version,
   inventory_version AS "inventoryVersion", epoch`;
 

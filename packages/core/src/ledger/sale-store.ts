@@ -53,7 +53,7 @@ export function createSaleStore(pool: Pool) {
         const { rows } = await client.query<SaleRow>(
           `INSERT INTO sales (id, name, description, original_price, flash_sale_price, currency, allotment,
                               per_buyer_limit, starts_at, ends_at)
-           VALUES ($1, $2, $3, $4::numeric, $5::numeric, $6, $7, $8, to_timestamp($9 / 1000.0), to_timestamp($10 / 1000.0))
+           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::timestamptz, $10::timestamptz)
            ON CONFLICT (id) DO NOTHING RETURNING ${SALE_COLUMNS}`,
           [
             sale.id,
@@ -64,8 +64,8 @@ export function createSaleStore(pool: Pool) {
             sale.currency,
             sale.units,
             sale.perBuyerLimit,
-            sale.startsAt,
-            sale.endsAt,
+            instantText(sale.startsAt),
+            instantText(sale.endsAt),
           ],
         );
         const made = rows[0] ? toSale(rows[0]) : null;
@@ -132,9 +132,9 @@ export function createSaleStore(pool: Pool) {
     async changeWindow(saleId: string, startsAt: number, endsAt: number, operator: Operator): Promise<Sale | null> {
       return changeSale(pool, saleId, operator, 'change_window', (client) =>
         client.query<SaleRow>(
-          `UPDATE sales SET starts_at = to_timestamp($2 / 1000.0), ends_at = to_timestamp($3 / 1000.0), version = version + 1
+          `UPDATE sales SET starts_at = $2::timestamptz, ends_at = $3::timestamptz, version = version + 1
             WHERE id = $1 RETURNING ${SALE_COLUMNS}`,
-          [saleId, startsAt, endsAt],
+          [saleId, instantText(startsAt), instantText(endsAt)],
         ),
       );
     },
@@ -213,6 +213,9 @@ export function createSaleStore(pool: Pool) {
     },
   };
 }
+
+/** Exact: to_timestamp() takes a double, which has no milliseconds after the year 2255. */
+const instantText = (ms: number): string => new Date(ms).toISOString();
 
 async function addToAllotment(client: Client, { saleId, delta }: Pick<StockChange, 'saleId' | 'delta'>): Promise<void> {
   await client.query('UPDATE sales SET allotment = allotment + $2 WHERE id = $1', [saleId, delta]);

@@ -1,0 +1,73 @@
+/** Checks of a sale's values that a schema cannot express. */
+
+/** First and last instant: four digits of a year, none before the epoch. ms since 1970. */
+const FIRST_INSTANT = 0;
+const LAST_INSTANT = Date.parse('9999-12-31T23:59:59.999Z');
+/** RFC 3339 with at most milliseconds: what was sent can be shown. */
+const INSTANT = /^(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,3})0*)?([Zz]|[+-]\d\d:\d\d)$/;
+
+const currencies = new Set(Intl.supportedValuesOf('currency'));
+
+/** Milliseconds since 1970. */
+interface Window {
+  readonly startsAt: number;
+  readonly endsAt: number;
+}
+
+/** Values that are possible and probably a mistake; `allow` names those that are meant. */
+export const DOUBTS = ['window_over', 'unknown_currency', 'price_decimals', 'price_above_original', 'free'] as const;
+export type Doubt = (typeof DOUBTS)[number];
+
+/** @returns NaN if the text is no instant that can be shown as it was sent */
+function readInstant(text: string): number {
+  const [, date, time, fraction = '0', zone] = INSTANT.exec(text) ?? [];
+  const instant = Date.parse(`${date}T${time}.${fraction}${zone?.toUpperCase()}`);
+  return instant >= FIRST_INSTANT && instant <= LAST_INSTANT ? instant : Number.NaN;
+}
+
+/** @returns the window, or what is wrong with it */
+export function readWindow(body: { starts_at: string; ends_at: string }): Window | string {
+  const [startsAt, endsAt] = [readInstant(body.starts_at), readInstant(body.ends_at)];
+  for (const [name, instant] of Object.entries({ starts_at: startsAt, ends_at: endsAt }))
+    if (Number.isNaN(instant))
+      return `body/${name} must be RFC 3339 with at most milliseconds, of the years 1970 to 9999 in UTC.`;
+  return endsAt > startsAt ? { startsAt, endsAt } : 'body/ends_at must be after body/starts_at.';
+}
+
+/** Whether nothing in the text is visible. */
+export function isBlank(text: string): boolean {
+  return !/[\p{L}\p{N}\p{P}\p{S}]/u.test(text);
+}
+
+export function windowDoubts({ endsAt }: Window): Partial<Record<Doubt, string>> {
+  // biome-ignore lint/plugin/wall-time: the date of an operator's request
+  return endsAt <= Date.now() ? { window_over: 'body/ends_at is over.' } : {};
+}
+
+/** @param prices exact decimal text by field */
+export function priceDoubts(
+  prices: { original_price: string; flash_sale_price: string },
+  currency: string,
+): Partial<Record<Doubt, string>> {
+  const doubts: Partial<Record<Doubt, string>> = {};
+  if (!currencies.has(currency)) doubts.unknown_currency = `body/currency ${currency} is not in ISO 4217.`;
+  else {
+    const format = new Intl.NumberFormat('en', { style: 'currency', currency });
+    const decimals = format.resolvedOptions().maximumFractionDigits ?? 0;
+    const wrong = Object.entries(prices).find(([, price]) => (price.split('.')[1] ?? '').length > decimals);
+    if (wrong) doubts.price_decimals = `body/${wrong[0]} has more decimals than ${currency}, which has ${decimals}.`;
+  }
+  const flashSalePrice = Number(prices.flash_sale_price);
+  if (flashSalePrice > Number(prices.original_price))
+    doubts.price_above_original = 'body/flash_sale_price is above body/original_price.';
+  if (flashSalePrice === 0) doubts.free = 'body/flash_sale_price is 0.';
+  return doubts;
+}
+
+/** @returns a sentence about the doubts that are not allowed, or null */
+export function refusedDoubts(doubts: Partial<Record<Doubt, string>>, allow: readonly Doubt[] = []): string | null {
+  const refused = DOUBTS.filter((doubt) => doubts[doubt] !== undefined && !allow.includes(doubt));
+  if (refused.length === 0) return null;
+  const sentences = refused.map((doubt) => doubts[doubt]).join(' ');
+  return `${sentences} If it is meant, add "allow": ${JSON.stringify([...new Set([...allow, ...refused])])}.`;
+}
