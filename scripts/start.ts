@@ -56,8 +56,8 @@ function explain(error: unknown): string {
 try {
   if (reopen) {
     const { adminUrl, environment } = findSystem(root, process.env, 'ADMIN_TOKEN');
-    const { ADMIN_TOKEN: adminToken, NODE_ENV } = environment;
-    if (NODE_ENV === 'production') throw new Error('Production has no demo sales: --reopen is for development.');
+    const { ADMIN_TOKEN: adminToken, DEMO_SALES } = environment;
+    if (DEMO_SALES === 'off') throw new Error('This system has no demo sales to reopen (DEMO_SALES=off).');
     for (const line of await reopenDemoSales({ adminUrl, adminToken })) say(line);
     process.exit(0);
   }

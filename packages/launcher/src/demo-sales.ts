@@ -31,7 +31,7 @@ const DEMO_SALES = [
 
 interface FoundDemoSale {
   readonly sale: (typeof DEMO_SALES)[number];
-  /** Whether this call created it. */
+  /** Whether this start created it. */
   readonly isNew: boolean;
   /** scheduled, active, paused, ended, or unknown while its inventory is rebuilt. */
   readonly state: string;
@@ -39,14 +39,24 @@ interface FoundDemoSale {
   readonly available: number;
 }
 
-/** Creates those that do not exist. @returns the current state of each */
-export async function makeDemoSales(operator: Operator): Promise<FoundDemoSale[]> {
-  const found: FoundDemoSale[] = [];
+/** Creates those that do not exist. @returns their ids */
+export async function createDemoSales(operator: Operator): Promise<string[]> {
+  const created: string[] = [];
   for (const sale of DEMO_SALES) {
     const { status } = await callOperatorApi(operator, '', [201, 409], { ...sale, ...dayFromNow() });
+    if (status === 201) created.push(sale.product_id);
+  }
+  return created;
+}
+
+/** @returns the current state of each */
+export async function findDemoSales(operator: Operator, created: readonly string[]): Promise<FoundDemoSale[]> {
+  const found: FoundDemoSale[] = [];
+  for (const sale of DEMO_SALES) {
     const { body } = await callOperatorApi(operator, `/${sale.product_id}`, [200, 503]);
     const { state = 'unknown', available = 0 } = body;
-    found.push({ sale, isNew: status === 201, state: String(state), available: Number(available) });
+    const isNew = created.includes(sale.product_id);
+    found.push({ sale, isNew, state: String(state), available: Number(available) });
   }
   return found;
 }
@@ -70,7 +80,7 @@ export function isOpen({ state, available }: FoundDemoSale): boolean {
  */
 export async function reopenDemoSales(operator: Operator): Promise<string[]> {
   const lines: string[] = [];
-  for (const { sale, isNew, available } of await makeDemoSales(operator)) {
+  for (const { sale, isNew, available } of await findDemoSales(operator, await createDemoSales(operator))) {
     const { product_id: id, units, per_buyer_limit: cap } = sale;
     const delta = Math.max(units - available, 0);
     if (!isNew) {

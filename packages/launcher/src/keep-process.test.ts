@@ -53,10 +53,36 @@ test('a child that exits is restarted, and a line says why, when and where to lo
   expect(readFileSync(child.logFile, 'utf8').match(/life/g)?.length).toBeGreaterThanOrEqual(2);
 });
 
-test('after a life that was long enough the pause begins at its shortest again', async () => {
-  keep('setTimeout(() => process.exit(1), 150);', { backoff: { firstMs: 20, mostMs: 10_000, steadyMs: 100 } });
-  await vi.waitFor(() => expect(lines.length).toBeGreaterThanOrEqual(3), 5_000);
-  expect(lines.every((line) => line.includes('restarts in 0.02 s'))).toBe(true);
+test.each<{ what: string; script: string; kind: KeepOptions['kind']; restarts: string[] }>([
+  {
+    what: 'an app that was ready for long enough, however often it is killed: at once',
+    script: `process.send({ ready: true }); setTimeout(() => process.exit(1), 150);`,
+    kind: 'app',
+    restarts: ['at once', 'at once', 'at once'],
+  },
+  {
+    what: 'a server that ran long enough: at once',
+    script: 'setTimeout(() => process.exit(1), 150);',
+    kind: 'server',
+    restarts: ['at once', 'at once', 'at once'],
+  },
+  {
+    what: 'an app that ends as soon as it is ready: later each time',
+    script: `process.send({ ready: true }, () => process.exit(1));`,
+    kind: 'app',
+    restarts: ['in 0.02 s', 'in 0.04 s', 'in 0.08 s'],
+  },
+  {
+    what: 'an app that was never ready, however long it tried: later each time',
+    script: 'setTimeout(() => process.exit(1), 150);',
+    kind: 'app',
+    restarts: ['in 0.02 s', 'in 0.04 s', 'in 0.08 s'],
+  },
+])('restarts of $what', async ({ script, kind, restarts }) => {
+  const child = keep(script, { kind, backoff: { firstMs: 20, mostMs: 10_000, steadyMs: 100 } });
+  if (kind === 'server') child.markReady();
+  await vi.waitFor(() => expect(lines.length).toBeGreaterThanOrEqual(3), 8_000);
+  expect(lines.slice(0, 3).map((line) => /restarts (.*)\. Log/.exec(line)?.[1])).toEqual(restarts);
 });
 
 test.each<{ what: string; script?: string; more?: Partial<KeepOptions>; sentence: string }>([

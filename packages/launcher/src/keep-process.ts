@@ -3,7 +3,7 @@
  *
  * 1. It runs in its own process group, so that Ctrl-C reaches only the launcher, which stops its
  *    children in the right order.
- * 2. When it exits it is restarted with exponential backoff.
+ * 2. When it exits it is restarted: at once if it had run well, otherwise with exponential backoff.
  * 3. It fails if a restart cannot help: before it was ever ready, an app exits with EX_CONFIG, or a
  *    server or a process that is not to be restarted exits with any code.
  */
@@ -22,8 +22,11 @@ const LAST_LINES = 20;
 /** Rotated log files kept for a server. Apps rotate their own files (rotated-file.ts). */
 const SERVER_LOGS_MAX = 1;
 
-/** Milliseconds: first and longest backoff, and the uptime after which the backoff is reset. */
-const BACKOFF = { firstMs: 250, mostMs: 10_000, steadyMs: 30_000 };
+/**
+ * Milliseconds: first and longest backoff, and how long a process has run well: an app since it was
+ * ready, a server since its start. The last also bounds how often a process is restarted at once.
+ */
+const BACKOFF = { firstMs: 250, mostMs: 10_000, steadyMs: 1_000 };
 
 export interface KeepOptions {
   /** api-1, redis */
@@ -63,6 +66,8 @@ export class KeptProcess {
   readonly #ended: Promise<void>;
   #child: Pick<ResultPromise, 'pid' | 'kill'> | undefined;
   #isReady = false;
+  /** Of its present life; Infinity before it is ready. */
+  #runsWellSince = Number.POSITIVE_INFINITY;
   #lastLines: string[] = [];
 
   constructor(options: KeepOptions) {
@@ -83,6 +88,7 @@ export class KeptProcess {
 
   markReady(): void {
     this.#isReady = true;
+    this.#runsWellSince = Math.min(this.#runsWellSince, performance.now());
     this.#ready.resolve();
   }
 
@@ -103,7 +109,7 @@ export class KeptProcess {
     const { kind, restart = true, backoff = BACKOFF, say } = this.#options;
     const { signal } = this.#stopping;
     for (let exits = 0; !signal.aborted; ) {
-      const startedAt = performance.now();
+      this.#runsWellSince = kind === 'server' ? performance.now() : Number.POSITIVE_INFINITY;
       const { exitCode, how } = await this.#run();
       if (signal.aborted) return;
       if (!this.#isReady && (kind === 'server' || exitCode === EX_CONFIG || !restart)) {
@@ -113,10 +119,11 @@ export class KeptProcess {
         );
       }
       if (!restart) return;
-      exits = performance.now() - startedAt >= backoff.steadyMs ? 1 : exits + 1;
-      const delay = Math.min(backoff.firstMs * 2 ** (exits - 1), backoff.mostMs);
-      say?.(`${this.name} exited (${how}); restarts in ${delay / 1000} s. Log: ${this.logFile}`);
-      await sleep(delay, undefined, { signal }).catch(() => {});
+      exits = performance.now() - this.#runsWellSince >= backoff.steadyMs ? 0 : exits + 1;
+      const delay = exits === 0 ? 0 : Math.min(backoff.firstMs * 2 ** (exits - 1), backoff.mostMs);
+      const when = exits === 0 ? 'at once' : `in ${delay / 1000} s`;
+      say?.(`${this.name} exited (${how}); restarts ${when}. Log: ${this.logFile}`);
+      if (delay > 0) await sleep(delay, undefined, { signal }).catch(() => {});
     }
   }
 

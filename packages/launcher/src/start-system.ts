@@ -4,8 +4,9 @@
  * 1. Validate the settings before anything is started.
  * 2. Claim the data folder, and stop processes that a killed start left.
  * 3. Connect to the given Redis and PostgreSQL, or start private ones. Migrate the ledger.
- * 4. Start workers and API processes and keep them running, until the API is healthy.
- * 5. Create the demo sales and print the addresses.
+ * 4. Start API processes, create the demo sales, start workers; keep all running. The API reports
+ *    healthy only once there is a worker, so a client that waits for it finds the demo sales.
+ * 5. Print the addresses.
  *
  * It stops in reverse order: API, workers, servers.
  */
@@ -14,11 +15,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Environment } from '@flash-sale/core/config/environment.ts';
 import { SERVICE_NODE_ARGS } from '@flash-sale/core/config/node-args.ts';
 import { hostsOf } from '@flash-sale/core/config/redis-address.ts';
+import { API_SECRETS } from '@flash-sale/core/config/settings.ts';
 import { checkPostgres } from '@flash-sale/core/ledger/check-postgres.ts';
 import { migrateLedger } from '@flash-sale/core/ledger/migrate.ts';
 import { checkRedis } from '@flash-sale/core/runtime/redis/check-redis.ts';
 import { claimDataFolder, type DataFolderClaim, keptSecret } from './data-folder.ts';
-import { describeDemoSale, isOpen, makeDemoSales } from './demo-sales.ts';
+import { createDemoSales, describeDemoSale, findDemoSales, isOpen } from './demo-sales.ts';
 import { KeptProcess } from './keep-process.ts';
 import { startPrivatePostgres } from './private-postgres.ts';
 import { startPrivateRedis } from './private-redis.ts';
@@ -116,22 +118,22 @@ export class System {
     const adminToken = environment.ADMIN_TOKEN ?? keptSecret(this.#dataFolder, 'admin-token');
     const given = { ...variables, ...servers, ADMIN_TOKEN: adminToken };
     signal.throwIfAborted();
-    const workers = this.#startApps('worker', environment.WORKER_PROCESSES, given);
     const apis = this.#startApps('api', environment.API_PROCESSES, given);
-    // Together, so that the first one that fails ends the start.
-    await Promise.all([
-      this.#step('worker', () => whenReady(workers)),
-      this.#step('api', async () => {
-        const what = await whenReady(apis);
-        await untilAnswers(() => checkHealth(`${apiUrl}/health`), signal);
-        return `${what}, port ${environment.PORT}`;
-      }),
-    ]);
+    await this.#step('api', async () => `${await whenReady(apis)}, port ${environment.PORT}`);
+    const operator = { adminUrl, adminToken };
+    const created = environment.DEMO_SALES === 'on' ? await createDemoSales(operator) : [];
+    const withoutSecrets = Object.fromEntries(API_SECRETS.map((name) => [name, '']));
+    const workers = this.#startApps('worker', environment.WORKER_PROCESSES, { ...given, ...withoutSecrets });
+    await this.#step('worker', async () => {
+      const what = await whenReady(workers);
+      await untilAnswers(() => checkHealth(`${apiUrl}/health`), signal);
+      return what;
+    });
     writeSystemFile(this.#dataFolder, given);
     let demo: WelcomeFacts['demo'] = 'none';
-    if (environment.DEMO_SALES === 'on' && environment.NODE_ENV !== 'production') {
+    if (environment.DEMO_SALES === 'on') {
       await this.#step('demo sales', async () => {
-        const sales = await makeDemoSales({ adminUrl, adminToken });
+        const sales = await findDemoSales(operator, created);
         demo = sales.every(isOpen) ? 'open' : 'closed';
         return sales.map(describeDemoSale).join(', ');
       });

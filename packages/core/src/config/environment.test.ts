@@ -20,7 +20,9 @@ test('production has defaults of its own, which a variable overrides', () => {
     GLOBAL_RATE_LIMIT: 5_000,
     DATABASE_POOL_SIZE: 50,
     REQUEST_TIMEOUT_MS: 2_000,
+    DEMO_SALES: 'off',
   });
+  expect(readEnvironment({ NODE_ENV: 'production', DEMO_SALES: 'on' }).DEMO_SALES).toBe('on');
   expect(readEnvironment({ NODE_ENV: 'production', GLOBAL_RATE_LIMIT: '7' }).GLOBAL_RATE_LIMIT).toBe(7);
 });
 

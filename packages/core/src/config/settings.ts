@@ -27,7 +27,7 @@ const port = (description: string, options: { default: number; minimum: 0 | 1 })
 const PROCESS = {
   NODE_ENV: oneOf(
     ['development', 'production', 'test'],
-    'development, production or test. Production has defaults of its own, requires AUTH and ADMIN_TOKEN, and creates no demo sales.',
+    'development, production or test. Production has defaults of its own, and requires AUTH and ADMIN_TOKEN.',
     { default: 'development' },
   ),
   HOST: text('Address that the API listens on; 0.0.0.0 for all.', { default: '127.0.0.1', minLength: 1 }),
@@ -46,7 +46,10 @@ const PROCESS = {
     default: '.data',
     minLength: 1,
   }),
-  DEMO_SALES: oneOf(['on', 'off'], 'on: `npm start` creates two demo sales, never in production.', { default: 'on' }),
+  DEMO_SALES: oneOf(['on', 'off'], 'on: `npm start` and `docker compose up` create two demo sales.', {
+    default: 'on',
+    production: 'off',
+  }),
 };
 
 const STORES = {
@@ -198,6 +201,9 @@ const OBSERVABILITY = {
     description: 'Share of requests that are traced, from 0 to 1.',
   }),
 };
+
+/** Secrets that only the API needs: every other process gets them empty, also from .env. */
+export const API_SECRETS = ['ADMIN_TOKEN', 'JWT_SECRET'] as const;
 
 /** Settings by group; .env.example has a heading for each. */
 export const SETTING_GROUPS = {
