@@ -182,6 +182,7 @@ test.concurrent('from first order to stop: stock survives restarts, killed proce
   const startedAt = Date.now();
   await whenStarted(second);
   expect(Date.now() - startedAt).toBeLessThan(20_000);
+  expect(second.output()).toMatch(/product1 kept \(\d+ left\), product2 kept/);
   await eventually('stock is as it was', 3_000, async () => (await here.remaining()) === remaining);
   expect(await isConfirmed(placed)).toBe(true);
 

@@ -33,7 +33,7 @@ interface FoundDemoSale {
   readonly sale: (typeof DEMO_SALES)[number];
   /** Whether this start created it. */
   readonly isNew: boolean;
-  /** scheduled, active, paused, ended, or unknown while its inventory is rebuilt. */
+  /** scheduled, active, paused or ended. */
   readonly state: string;
   /** Units. */
   readonly available: number;
@@ -49,14 +49,13 @@ export async function createDemoSales(operator: Operator): Promise<string[]> {
   return created;
 }
 
-/** @returns the current state of each */
+/** @returns the current state of each @throws Error while an inventory is rebuilt */
 export async function findDemoSales(operator: Operator, created: readonly string[]): Promise<FoundDemoSale[]> {
   const found: FoundDemoSale[] = [];
   for (const sale of DEMO_SALES) {
-    const { body } = await callOperatorApi(operator, `/${sale.product_id}`, [200, 503]);
-    const { state = 'unknown', available = 0 } = body;
+    const { body } = await callOperatorApi(operator, `/${sale.product_id}`, [200]);
     const isNew = created.includes(sale.product_id);
-    found.push({ sale, isNew, state: String(state), available: Number(available) });
+    found.push({ sale, isNew, state: String(body.state), available: Number(body.available) });
   }
   return found;
 }
@@ -68,9 +67,8 @@ export function describeDemoSale({ sale: { product_id: id }, isNew, state, avail
   return `${id} kept (${available === 0 ? 'sold out' : `${available} left`})`;
 }
 
-/** While its inventory is rebuilt, its state is unknown and it counts as open. */
 export function isOpen({ state, available }: FoundDemoSale): boolean {
-  return state === 'unknown' || (state === 'active' && available > 0);
+  return state === 'active' && available > 0;
 }
 
 /**

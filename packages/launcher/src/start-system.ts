@@ -133,7 +133,7 @@ export class System {
     let demo: WelcomeFacts['demo'] = 'none';
     if (environment.DEMO_SALES === 'on') {
       await this.#step('demo sales', async () => {
-        const sales = await findDemoSales(operator, created);
+        const sales = await untilAnswers(() => findDemoSales(operator, created), signal);
         demo = sales.every(isOpen) ? 'open' : 'closed';
         return sales.map(describeDemoSale).join(', ');
       });
