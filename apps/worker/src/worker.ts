@@ -26,6 +26,7 @@ import { rejectOrders } from './orders/reject-orders.ts';
 import { createClosedInventories } from './recovery/closed-inventories.ts';
 import { createLoop } from './recovery/loop.ts';
 import { createReaper } from './recovery/reaper.ts';
+import { createSaleSlices } from './recovery/sale-slices.ts';
 import { syncSales } from './recovery/sync-sales.ts';
 import { createInventoryWatch } from './recovery/watch-inventories.ts';
 
@@ -97,6 +98,7 @@ export async function startWorker(
   const watch = createInventoryWatch({ inventory, rebuild, epochs, orders, sales, log }, closed);
   const reaper = createReaper({ inventory, orders, sales, queue, reject, orphanAgeMs: settings.ORPHAN_AGE_MS, log });
   const intervalMs = settings.REAPER_INTERVAL_MS;
+  const toSync = createSaleSlices(sales);
   let beatAt = Number.NEGATIVE_INFINITY;
   async function beat(): Promise<void> {
     if (!consumer.isRunning()) return;
@@ -112,7 +114,7 @@ export async function startWorker(
       log,
     }),
     createLoop({ name: 'reap orphans', intervalMs, allEvery: REAP_ALL_EVERY, runOnce: reaper.runOnce, log }),
-    createLoop({ name: 'sync sales', intervalMs, runOnce: () => syncSales({ inventory, sales, log }), log }),
+    createLoop({ name: 'sync sales', intervalMs, runOnce: () => syncSales({ inventory, sales, log }, toSync), log }),
     createLoop({ name: 'heartbeat', intervalMs: settings.WORKER_ALIVE_MS / 3, runOnce: beat, log }),
   ];
   for (const loop of loops) loop.start();

@@ -24,6 +24,9 @@ CREATE TABLE sales (
 )
 -- Every batch updates its sale's row; free space on the page keeps those updates off the index.
 WITH (fillfactor = 50);
+-- What loops look for twice a second, among all sales ever.
+CREATE INDEX sales_by_end ON sales (ends_at);
+CREATE INDEX sales_unsynced ON sales (id) WHERE inventory_version < version;
 
 -- No foreign key to sales: an order of an unknown sale must still end in a row, as rejected.
 CREATE TABLE orders (

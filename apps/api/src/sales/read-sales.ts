@@ -68,7 +68,7 @@ export function createSaleReader(deps: {
       if (cached?.fresh) return cached.sales;
       let current: readonly Sale[];
       try {
-        current = await sales.list({ endedWithinMs: KEPT_AFTER_END_MS });
+        current = await sales.list({ endedWithinMs: KEPT_AFTER_END_MS, order: 'earliest first' });
       } catch (error) {
         if (cached) return cached.sales;
         throw error;

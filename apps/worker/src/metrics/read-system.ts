@@ -27,7 +27,7 @@ export type SystemSnapshot = Awaited<ReturnType<ReturnType<typeof createSystemRe
 
 /** @returns a function that reads a snapshot and never throws */
 export function createSystemReader(stores: {
-  sales: Pick<SaleStore, 'list'>;
+  sales: Pick<SaleStore, 'list' | 'versions'>;
   epochs: Pick<EpochStore, 'closedSeconds'>;
   inventory: Pick<Inventory, 'read'>;
   reservations: OpenReservations;
@@ -41,12 +41,11 @@ export function createSystemReader(stores: {
   let closedBefore: ReadonlyMap<string, number> = new Map();
 
   const askLedger = oneAtATime(async () => {
-    const all = (await sales.list({ endedWithinMs: RECENT_SALE_MS, order: 'open first' })).filter(
-      (sale) => sale.inventoryVersion > 0,
-    );
-    const found = all.slice(0, SALES_MAX);
+    const recent = { endedWithinMs: RECENT_SALE_MS };
+    const first = await sales.list({ ...recent, order: 'open first', limit: SALES_MAX });
+    const found = first.filter((sale) => sale.inventoryVersion > 0);
     closedBefore = await epochs.closedSeconds(found.map((sale) => sale.id));
-    unmonitoredSales = all.length - found.length;
+    unmonitoredSales = first.length < SALES_MAX ? 0 : (await sales.versions(recent)).size - SALES_MAX;
     known = found;
     return true;
   });

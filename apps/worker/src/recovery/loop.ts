@@ -57,12 +57,22 @@ export function createLoop(options: {
 }
 
 /**
- * Calls `work` for each item, one after another. A failure does not stop the others.
+ * Calls `work` for each item, in this order and `atOnce` at a time. A failure does not stop the
+ * others.
  *
  * @throws at the end: an error that means an outage if there was one, otherwise the first error
  */
-export async function forEach<Item>(items: Iterable<Item>, work: (item: Item) => Promise<unknown>): Promise<void> {
+export async function forEach<Item>(
+  items: Iterable<Item>,
+  work: (item: Item) => Promise<unknown>,
+  atOnce = 1,
+): Promise<void> {
   const errors: unknown[] = [];
-  for (const item of items) await work(item).catch((error: unknown) => errors.push(error));
+  const left = items[Symbol.iterator]();
+  async function workOn(): Promise<void> {
+    for (let next = left.next(); !next.done; next = left.next())
+      await work(next.value).catch((error: unknown) => errors.push(error));
+  }
+  await Promise.all(Array.from({ length: atOnce }, workOn));
   if (errors.length > 0) throw errors.find((error) => unavailableDependency(error) !== null) ?? errors[0];
 }

@@ -42,9 +42,12 @@ export const REDELIVERIES_MAX = 8;
 const REAPED_AFTER_END_MS = 3_600_000;
 
 export interface ReaperDependencies {
-  readonly inventory: Pick<Inventory, 'claimOrphans' | 'commit' | 'release' | 'pointKey' | 'countRedeliveries'>;
+  readonly inventory: Pick<
+    Inventory,
+    'withReservations' | 'claimOrphans' | 'commit' | 'release' | 'pointKey' | 'countRedeliveries'
+  >;
   readonly orders: Pick<OrderStore, 'outcomesOf' | 'findByKeys'>;
-  readonly sales: Pick<SaleStore, 'list'>;
+  readonly sales: Pick<SaleStore, 'versions'>;
   readonly queue: Pick<OrderQueue, 'add' | 'orderIdsInProgress'>;
   readonly reject: (batch: OrderBatch) => Promise<void>;
   readonly orphanAgeMs: number;
@@ -130,9 +133,10 @@ export function createReaper(dependencies: ReaperDependencies) {
      */
     async runOnce(all = true): Promise<void> {
       queuedThisRun = null;
-      const listed = await sales.list(all ? {} : { endedWithinMs: REAPED_AFTER_END_MS });
+      const listed = await sales.versions(all ? {} : { endedWithinMs: REAPED_AFTER_END_MS });
+      const reserved = await inventory.withReservations([...listed.keys()]);
       // A pass that has begun continues, even if its sale has ended meanwhile.
-      await forEach(new Set([...listed.map((sale) => sale.id), ...passes.keys()]), reapSale);
+      await forEach(new Set([...reserved, ...passes.keys()]), reapSale);
     },
   };
 }

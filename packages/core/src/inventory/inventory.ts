@@ -15,6 +15,7 @@ import type { AnyRedis } from '../runtime/redis/open-redis.ts';
 import { publishInvalidation } from './invalidations.ts';
 import type { Keys } from './keys.ts';
 import { defineScripts } from './lua-script.ts';
+import { salesWithReservations } from './open-reservations.ts';
 import {
   type InventoryCheck,
   InventoryRecoveringError,
@@ -188,6 +189,9 @@ export function createInventory({
       const texts = await redis.hmget(keys.sale(saleId).reservations, ...orderIds);
       return new Set(orderIds.filter((_, i) => texts[i] !== null));
     },
+
+    /** @returns those of the sales that have reservations */
+    withReservations: (saleIds: readonly string[]) => salesWithReservations({ redis, keys }, saleIds),
 
     /**
      * Creates the inventory of a sale that never had one.
