@@ -21,11 +21,11 @@ await runScript(import.meta.url, 2, { options, allowPositionals: true }, async (
     return 0;
   }
   const { environment } = findSystem(root, process.env, 'REDIS_URL', 'DATABASE_URL');
-  const { REDIS_URL: redisUrl, DATABASE_URL: databaseUrl, KEY_PREFIX } = environment;
-  const { redis, pool, close } = await connectStores({ redisUrl, databaseUrl }, 'flash-sale-audit');
+  const { REDIS_URL: redisUrl, DATABASE_URL: databaseUrl, KEY_PREFIX: prefix } = environment;
+  const { redis, pool, close } = await connectStores({ redisUrl, databaseUrl, prefix }, 'flash-sale-audit');
   try {
     const asked = positionals.length > 0 ? { saleIds: positionals } : {};
-    const report = await auditSales({ redis, pool, keys: createKeys(KEY_PREFIX), ...asked });
+    const report = await auditSales({ redis, pool, keys: createKeys(prefix), ...asked });
     process.stdout.write(values.json ? `${JSON.stringify(report, null, 2)}\n` : printAudit(report));
     return exitCodeOf(report);
   } finally {

@@ -14,7 +14,7 @@ const apart = useApi(world, () => APART);
 let admin: { url: string; close(): Promise<void> };
 
 beforeAll(async () => {
-  const app = await buildAdminApp(settingsFor(world, APART), apart.connections, world.log);
+  const app = await buildAdminApp(await settingsFor(world, APART), apart.connections, world.log);
   admin = { url: await app.listen({ host: '127.0.0.1', port: 0 }), close: () => app.close() };
 });
 afterAll(() => admin.close());

@@ -44,7 +44,7 @@ export async function nothingIsReserved(system: ChaosSystem, saleIds: readonly s
 
 /** @returns a line for each violation of the audit, and each sale that it could not check */
 export async function auditViolations(system: ChaosSystem): Promise<string[]> {
-  const urls = { redisUrl: system.url('redis'), databaseUrl: system.url('postgres') };
+  const urls = { redisUrl: system.url('redis'), databaseUrl: system.url('postgres'), prefix: KEY_PREFIX };
   const { redis, pool, close } = await connectStores(urls, 'flash-sale-audit');
   try {
     return listFaults(await auditSales({ redis, pool, keys }));

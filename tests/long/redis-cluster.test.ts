@@ -122,7 +122,7 @@ test('health asks every master, and the audit finds nothing', async () => {
   const jobs = await api.get('/admin/queues/api/queues?activeQueue=confirm-orders&status=completed', LOGIN);
   expect(jobs.text).toContain('confirm-orders');
   const { redis, pool, close } = await connectStores(
-    { redisUrl: cluster.url, databaseUrl: world.databaseUrl },
+    { redisUrl: cluster.url, databaseUrl: world.databaseUrl, prefix: world.prefix },
     'flash-sale-audit',
   );
   try {

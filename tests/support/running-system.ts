@@ -6,6 +6,8 @@ import { buildApp } from '@flash-sale/api/app.ts';
 import { connect } from '@flash-sale/api/connect.ts';
 import { type Environment, readEnvironment } from '@flash-sale/core/config/environment.ts';
 import { SERVICE_NODE_ARGS } from '@flash-sale/core/config/node-args.ts';
+import { identifyLedger } from '@flash-sale/core/ledger/identify-ledger.ts';
+import type { ServiceSettings } from '@flash-sale/core/run-service.ts';
 import { createMetrics } from '@flash-sale/core/runtime/metrics.ts';
 import { startWorker } from '@flash-sale/worker/worker.ts';
 import { freePort } from './free-port.ts';
@@ -21,9 +23,9 @@ export interface RunningApi {
   close(): Promise<void>;
 }
 
-type Settings = Environment & { REDIS_URL: string; DATABASE_URL: string; ADMIN_TOKEN: string };
+type Settings = ServiceSettings & { ADMIN_TOKEN: string };
 
-export function settingsFor(world: World, changed: Partial<Environment>): Settings {
+export async function settingsFor(world: World, changed: Partial<Environment>): Promise<Settings> {
   const { prefix, redisUrl, databaseUrl } = world;
   return {
     ...readEnvironment({ NODE_ENV: 'test', KEY_PREFIX: prefix }),
@@ -38,12 +40,13 @@ export function settingsFor(world: World, changed: Partial<Environment>): Settin
     REDIS_URL: changed.REDIS_URL ?? redisUrl,
     DATABASE_URL: changed.DATABASE_URL ?? databaseUrl,
     ADMIN_TOKEN,
+    ledgerId: await identifyLedger(world.pool, async () => {}),
   };
 }
 
 /** An API in this process. It is closed with its world, if not before. */
 export async function startApi(world: World, changed: Partial<Environment> = {}): Promise<RunningApi> {
-  const settings = settingsFor(world, changed);
+  const settings = await settingsFor(world, changed);
   const connections = await connect(settings, world.log);
   const app = await buildApp(settings, connections, world.log);
   const url = await app.listen({ host: '127.0.0.1', port: 0 });
@@ -61,7 +64,7 @@ export async function startWorkerHere(
   changed: Partial<Environment> = {},
   metrics = createMetrics(),
 ): Promise<{ stop(): Promise<void> }> {
-  const worker = await startWorker(settingsFor(world, changed), world.log, metrics);
+  const worker = await startWorker(await settingsFor(world, changed), world.log, metrics);
   const stop = once(() => worker.stop());
   world.onClose(stop);
   return { stop };

@@ -206,8 +206,8 @@ async function recoverOrders(servers: Servers, apis: readonly ServiceProcess[], 
 }
 
 /** @returns violations of the audit, over the addresses of the processes */
-async function audit({ redisUrl, databaseUrl }: Servers, { keys }: World, saleId: string): Promise<string[]> {
-  const { redis, pool, close } = await connectStores({ redisUrl, databaseUrl }, 'flash-sale-audit');
+async function audit({ redisUrl, databaseUrl }: Servers, { keys, prefix }: World, saleId: string): Promise<string[]> {
+  const { redis, pool, close } = await connectStores({ redisUrl, databaseUrl, prefix }, 'flash-sale-audit');
   try {
     const report = await auditSales({ redis, pool, keys, saleIds: [saleId] });
     return listFaults(report).map((fault) => JSON.stringify(fault));

@@ -7,6 +7,7 @@ import { createEpochStore } from '@flash-sale/core/ledger/epoch-store.ts';
 import { createOrderStore } from '@flash-sale/core/ledger/order-store.ts';
 import { createSaleStore } from '@flash-sale/core/ledger/sale-store.ts';
 import { type ConfirmDependencies, confirmOrders } from '@flash-sale/worker/orders/confirm-orders.ts';
+import { stopUnknownSale } from '@flash-sale/worker/recovery/stop-unknown-sales.ts';
 import { createInventoryWatch, type WatchDependencies } from '@flash-sale/worker/recovery/watch-inventories.ts';
 import { beforeAll } from 'vitest';
 import type { World } from './world.ts';
@@ -25,7 +26,10 @@ export function useWorkerSteps(world: World): WorkerSteps {
 }
 
 /** @param world its ledger and its Redis may be of different worlds */
-export function workerSteps({ redis, pool, keys, log }: Pick<World, 'redis' | 'pool' | 'keys' | 'log'>) {
+export function workerSteps(
+  { redis, pool, keys, log }: Pick<World, 'redis' | 'pool' | 'keys' | 'log'>,
+  proveLedger = async (): Promise<void> => {},
+) {
   const inventory = createInventory({ redis, keys });
   const dependencies = {
     inventory,
@@ -35,16 +39,19 @@ export function workerSteps({ redis, pool, keys, log }: Pick<World, 'redis' | 'p
     sales: createSaleStore(pool),
     log,
     count: () => {},
+    proveLedger,
   };
+  const stop = (batch: OrderBatch) => stopUnknownSale(dependencies, batch);
   return {
     ...dependencies,
+    stopUnknownSale: stop,
 
     /** One run of the loop that rebuilds inventories. */
     watchOnce: (changed: Partial<WatchDependencies> = {}): Promise<void> =>
       createInventoryWatch({ ...dependencies, ...changed }).runOnce(),
 
     confirm: (batch: OrderBatch, changed: Partial<ConfirmDependencies> = {}): Promise<OrderOutcome[]> =>
-      confirmOrders({ ...dependencies, ...changed }, batch),
+      confirmOrders({ ...dependencies, stopUnknownSale: stop, ...changed }, batch),
 
     numbers: async (saleId: string): Promise<StockNumbers | null> => (await inventory.read(saleId)).numbers,
 

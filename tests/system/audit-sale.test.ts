@@ -87,8 +87,8 @@ test.each<[string, () => Promise<Partial<Parameters<typeof connectStores>[0]>>, 
     /not up to date.*npm run migrate/,
   ],
 ])('a sentence if %s', async (_, urls, sentence) => {
-  const { redisUrl, databaseUrl } = world;
-  const given = { redisUrl, databaseUrl, ...(await urls()) };
+  const { redisUrl, databaseUrl, prefix } = world;
+  const given = { redisUrl, databaseUrl, prefix, ...(await urls()) };
   const error = await connectStores(given, 'flash-sale-audit').catch((fault: Error) => fault);
   expect((error as Error).message).toMatch(sentence);
   expect((error as Error).message).not.toContain('secret');

@@ -2,6 +2,9 @@
 import { join } from 'node:path';
 import { createInventory, type Inventory } from '@flash-sale/core/inventory/inventory.ts';
 import { syncSale } from '@flash-sale/core/inventory/sync-sale.ts';
+import { identifyLedger } from '@flash-sale/core/ledger/identify-ledger.ts';
+import { readLedgerId } from '@flash-sale/core/ledger/ledger-id.ts';
+import { migrateLedger } from '@flash-sale/core/ledger/migrate.ts';
 import { createSaleStore } from '@flash-sale/core/ledger/sale-store.ts';
 import { backUpLedger } from '@flash-sale/ops/backup/back-up-ledger.ts';
 import { restoreLedger } from '@flash-sale/ops/backup/restore-ledger.ts';
@@ -34,7 +37,8 @@ afterEach(async () => {
   }
 });
 
-async function restored(): Promise<Ledger> {
+/** @param prepare what happens to the empty database before */
+async function restored(prepare?: (ledger: Ledger) => Promise<unknown>): Promise<Ledger> {
   const url = new URL(world.databaseUrl);
   const database = `${url.pathname.slice(1)}_${restoredPools.length + 1}`;
   await world.pool.query(`CREATE DATABASE ${database} TEMPLATE template0`);
@@ -42,6 +46,7 @@ async function restored(): Promise<Ledger> {
   const pool = new pg.Pool({ connectionString: url.href, database, max: 4 });
   pool.on('error', () => {});
   restoredPools.push(pool);
+  await prepare?.({ pool, databaseUrl: url.href });
   await restoreLedger({ databaseUrl: url.href, folder: backup });
   return { pool, databaseUrl: url.href };
 }
@@ -120,3 +125,18 @@ test.each(['open', 'closed'] as const)(
     expect(codesOf(await auditOf(world, sale.id))).toEqual([]);
   },
 );
+
+test('a restored ledger has the identity of the backup; one that services have started on keeps its own', async () => {
+  const identify = ({ pool }: Ledger): Promise<string> => identifyLedger(pool, async () => {});
+  const id = await identify(world);
+  await backUpLedger({ databaseUrl: world.databaseUrl, folder: backup, accepted: null });
+  expect(await readLedgerId((await restored()).pool)).toBe(id);
+
+  let own = '';
+  const running = await restored(async (ledger) => {
+    await migrateLedger(ledger.databaseUrl);
+    own = await identify(ledger);
+  });
+  expect(await readLedgerId(running.pool)).toBe(own);
+  expect(own).not.toBe(id);
+});

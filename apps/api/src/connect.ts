@@ -8,13 +8,14 @@ import { createHeartbeat } from '@flash-sale/core/inventory/heartbeat.ts';
 import { subscribeToInvalidations } from '@flash-sale/core/inventory/invalidations.ts';
 import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
 import { createKeys } from '@flash-sale/core/inventory/keys.ts';
+import { claimRedis } from '@flash-sale/core/inventory/ledger-claim.ts';
 import { reserveKinds } from '@flash-sale/core/inventory/outcomes.ts';
 import { connectPostgres, ping } from '@flash-sale/core/ledger/connect-postgres.ts';
 import { createOrderStore } from '@flash-sale/core/ledger/order-store.ts';
 import { createSaleStore } from '@flash-sale/core/ledger/sale-store.ts';
 import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
 import type { ServiceSettings } from '@flash-sale/core/run-service.ts';
-import { behindBreaker, createBreaker } from '@flash-sale/core/runtime/circuit-breaker.ts';
+import { type Breaker, behindBreaker, createBreaker } from '@flash-sale/core/runtime/circuit-breaker.ts';
 import { createMetrics } from '@flash-sale/core/runtime/metrics.ts';
 import { connectForRequests, connectForSubscription } from '@flash-sale/core/runtime/redis/connect-redis.ts';
 import type { Logger } from 'pino';
@@ -42,10 +43,16 @@ export async function connect(settings: ServiceSettings, log: Logger, metrics = 
   const subscriber = connectForSubscription({ url: settings.REDIS_URL, name: 'api-subscriber', log });
   await subscriber.connect();
   const { redis } = forRequests;
+  const { ledgerId } = settings;
+  const claim = await claimRedis({ connections: [redis, forQueue.redis], keys, ledgerId, log });
   const breakers = { redis: createBreaker('redis', log), postgres: createBreaker('postgres', log) };
   for (const breaker of Object.values(breakers)) metrics.watchBreaker(breaker);
   metrics.watchPool(pool);
   metrics.expectDecisions(reserveKinds);
+  /** Without a detour once the claim is proven. */
+  const atRedis: Pick<Breaker, 'call'> = {
+    call: (work) => breakers.redis.call(claim.isProven() ? work : () => claim.call(work)),
+  };
   const queue = createOrderQueue({ redis: forQueue.redis, prefix: keys.queuePrefix });
   const heartbeat = createHeartbeat({ redis, keys });
   const inventory = createInventory({ redis, keys, backlogLimit: settings.BACKLOG_LIMIT });
@@ -54,12 +61,12 @@ export async function connect(settings: ServiceSettings, log: Logger, metrics = 
 
   return {
     tokenVerifier,
-    inventory: behindBreaker(breakers.redis, inventory),
-    globalRateLimiter: behindBreaker(breakers.redis, globalRateLimiter),
-    catalogueCache: behindBreaker(breakers.redis, createCatalogueCache({ redis, keys })),
+    inventory: behindBreaker(atRedis, inventory),
+    globalRateLimiter: behindBreaker(atRedis, globalRateLimiter),
+    catalogueCache: behindBreaker(atRedis, createCatalogueCache({ redis, keys })),
     orders: behindBreaker(breakers.postgres, createOrderStore(pool)),
     sales: behindBreaker(breakers.postgres, createSaleStore(pool)),
-    queue,
+    queue: behindBreaker(claim, queue),
     /** @param onInvalidation see core/inventory/invalidations.ts */
     subscribeToInvalidations: (onInvalidation: (saleId: string | null) => void) =>
       subscribeToInvalidations({ redis: subscriber.redis, keys }, onInvalidation),
@@ -70,7 +77,7 @@ export async function connect(settings: ServiceSettings, log: Logger, metrics = 
      * breaker.
      */
     probes: {
-      redis: (): Promise<void> => breakers.redis.call(() => forRequests.ping()),
+      redis: (): Promise<void> => breakers.redis.call(() => claim.verify().then(forRequests.ping)),
       postgres: (): Promise<void> => breakers.postgres.call(() => ping(pool)),
       worker: async (): Promise<void> => {
         if (!(await heartbeat.isFresh())) throw new Error('no worker has sent a heartbeat');

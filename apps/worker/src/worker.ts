@@ -5,6 +5,7 @@ import { createHeartbeat } from '@flash-sale/core/inventory/heartbeat.ts';
 import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
 import { createInventoryRebuild } from '@flash-sale/core/inventory/inventory-rebuild.ts';
 import { createKeys } from '@flash-sale/core/inventory/keys.ts';
+import { claimRedis } from '@flash-sale/core/inventory/ledger-claim.ts';
 import { createOpenReservations } from '@flash-sale/core/inventory/open-reservations.ts';
 import { connectPostgres, ping } from '@flash-sale/core/ledger/connect-postgres.ts';
 import { createEpochStore } from '@flash-sale/core/ledger/epoch-store.ts';
@@ -27,6 +28,7 @@ import { createClosedInventories } from './recovery/closed-inventories.ts';
 import { createLoop } from './recovery/loop.ts';
 import { createReaper } from './recovery/reaper.ts';
 import { createSaleSlices } from './recovery/sale-slices.ts';
+import { stopUnknownSale } from './recovery/stop-unknown-sales.ts';
 import { syncSales } from './recovery/sync-sales.ts';
 import { createInventoryWatch } from './recovery/watch-inventories.ts';
 
@@ -57,6 +59,9 @@ export async function startWorker(
     name: 'flash-sale-worker',
     log,
   });
+  const { ledgerId } = settings;
+  const claim = await claimRedis({ connections: [atInventory.redis, atQueue.redis], keys, ledgerId, log });
+  const proveLedger = claim.verify;
   const breaker = createBreaker('postgres', log);
   const orders = behindBreaker(breaker, createOrderStore(pool));
   const sales = behindBreaker(breaker, createSaleStore(pool));
@@ -69,14 +74,20 @@ export async function startWorker(
   const measures = createOrderInstrumentation(metrics.timeBatch, tracing);
   const measured = { inventory: measures.inventory(inventory), orders: measures.ledger(orders) };
   const count = metrics.countOrder;
-  const reject = (batch: OrderBatch) => rejectOrders({ inventory, orders, log, count }, batch);
+  const reject = async (batch: OrderBatch) => {
+    await proveLedger();
+    await rejectOrders({ inventory, orders, log, count }, batch);
+  };
+  const stopping = { inventory, rebuild, orders, sales, proveLedger, log, count };
+  const stop = (batch: OrderBatch) => stopUnknownSale(stopping, batch);
+  const confirming = { ...measured, stopUnknownSale: stop, log, count };
   const consumer = startOrderConsumer({
     redis: atQueue.redis,
     prefix: keys.queuePrefix,
     concurrency: settings.WORKER_CONCURRENCY,
     jobLockMs: settings.JOB_LOCK_MS,
     pollMs: settings.JOB_POLL_MS,
-    confirm: (batch) => measures.confirmation(batch, () => confirmOrders({ ...measured, log, count }, batch)),
+    confirm: (batch) => claim.call(() => measures.confirmation(batch, () => confirmOrders(confirming, batch))),
     reject,
     leaveToReaper: ({ saleId, orders: left }) =>
       inventory.resetRedeliveries(
@@ -95,26 +106,30 @@ export async function startWorker(
   });
 
   const closed = createClosedInventories();
-  const watch = createInventoryWatch({ inventory, rebuild, epochs, orders, sales, log }, closed);
+  const watch = createInventoryWatch({ ...stopping, epochs }, closed);
   const reaper = createReaper({ inventory, orders, sales, queue, reject, orphanAgeMs: settings.ORPHAN_AGE_MS, log });
   const intervalMs = settings.REAPER_INTERVAL_MS;
   const toSync = createSaleSlices(sales);
   let beatAt = Number.NEGATIVE_INFINITY;
   async function beat(): Promise<void> {
     if (!consumer.isRunning()) return;
+    // Also writes the ledger's id to a Redis that was emptied.
+    await proveLedger();
     await heartbeat.give(settings.WORKER_ALIVE_MS);
     beatAt = performance.now();
   }
+  const reap = (all: boolean) => claim.call(() => reaper.runOnce(all));
+  const sync = () => claim.call(() => syncSales({ inventory, sales, log }, toSync));
   const loops = [
     createLoop({
       name: 'watch inventories',
       intervalMs: INVENTORY_WATCH_MS,
       allEvery: WATCH_ALL_EVERY,
-      runOnce: watch.runOnce,
+      runOnce: (all) => claim.call(() => watch.runOnce(all)),
       log,
     }),
-    createLoop({ name: 'reap orphans', intervalMs, allEvery: REAP_ALL_EVERY, runOnce: reaper.runOnce, log }),
-    createLoop({ name: 'sync sales', intervalMs, runOnce: () => syncSales({ inventory, sales, log }, toSync), log }),
+    createLoop({ name: 'reap orphans', intervalMs, allEvery: REAP_ALL_EVERY, runOnce: reap, log }),
+    createLoop({ name: 'sync sales', intervalMs, runOnce: sync, log }),
     createLoop({ name: 'heartbeat', intervalMs: settings.WORKER_ALIVE_MS / 3, runOnce: beat, log }),
   ];
   for (const loop of loops) loop.start();

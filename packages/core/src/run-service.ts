@@ -10,16 +10,27 @@ import type { Logger } from 'pino';
 import { type Environment, EnvironmentError, readEnvironment, requireSetting } from './config/environment.ts';
 import { STARTUP_WAIT_MS } from './config/limits.ts';
 import { withEnvFile } from './config/setting-files.ts';
-import { checkPostgres } from './ledger/check-postgres.ts';
+import { createKeys } from './inventory/keys.ts';
+import { compareLedger } from './inventory/ledger-claim.ts';
+import { checkPostgres, withPostgres } from './ledger/check-postgres.ts';
+import { identifyLedger } from './ledger/identify-ledger.ts';
 import { checkMigrated } from './ledger/migrate.ts';
 import { unavailableDependency } from './runtime/errors.ts';
 import { createLogger, linesLost } from './runtime/logging.ts';
 import { createMetrics, type Metrics } from './runtime/metrics.ts';
-import { checkRedis } from './runtime/redis/check-redis.ts';
+import { checkRedis, readFromRedis } from './runtime/redis/check-redis.ts';
 import type { Tracing } from './runtime/tracing/tracing.ts';
 import { UnfitServerError } from './runtime/unfit-server.ts';
 
-export type ServiceSettings = Environment & { REDIS_URL: string; DATABASE_URL: string };
+type Settings = Environment & { REDIS_URL: string; DATABASE_URL: string };
+
+export type ServiceSettings = Settings & {
+  /** Identity of the ledger at DATABASE_URL. */
+  ledgerId: string;
+};
+
+/** Milliseconds for a connection, and then for an answer, when Redis and ledger are compared. */
+const ANSWER_MS = 3_000;
 
 /** EX_CONFIG of sysexits.h. */
 const EXIT_CONFIGURATION = 78;
@@ -45,6 +56,7 @@ export async function runService(
     const settings = readSettings(variables);
     const log = createLogger(name, settings.LOG_LEVEL, settings.LOG_FILE);
     await checkServers(settings, log);
+    const ledgerId = await compareServers(settings);
     const metrics = createMetrics();
     metrics.watchLog(() => linesLost(log));
     let ready = false;
@@ -52,7 +64,7 @@ export async function runService(
       await metrics.listen({ host: settings.METRICS_HOST, port: settings.METRICS_PORT, isReady: () => ready });
     }
     const tracing = await loadTracing(name, settings, log);
-    const service = await start(settings, log, metrics, tracing);
+    const service = await start({ ...settings, ledgerId }, log, metrics, tracing);
     stopOnSignal(settings.SHUTDOWN_DRAIN_MS + settings.SHUTDOWN_TIMEOUT_MS, log, async (msLeft) => {
       ready = false;
       await service.stop();
@@ -69,7 +81,7 @@ export async function runService(
 }
 
 /** From the variables, over those of the file .env. @throws EnvironmentError */
-function readSettings(variables: Record<string, string | undefined>): ServiceSettings {
+function readSettings(variables: Record<string, string | undefined>): Settings {
   const environment = readEnvironment(withEnvFile(envFile, variables));
   return {
     ...environment,
@@ -79,7 +91,7 @@ function readSettings(variables: Record<string, string | undefined>): ServiceSet
 }
 
 /** @throws UnfitServerError */
-async function checkServers(settings: ServiceSettings, log: Logger): Promise<void> {
+async function checkServers(settings: Settings, log: Logger): Promise<void> {
   const [redis] = await Promise.all([
     checkRedis(settings.REDIS_URL, STARTUP_WAIT_MS),
     checkPostgres(settings.DATABASE_URL, STARTUP_WAIT_MS),
@@ -92,8 +104,16 @@ async function checkServers(settings: ServiceSettings, log: Logger): Promise<voi
     );
 }
 
+/** @returns the ledger's id. @throws UnfitServerError if Redis belongs to another ledger */
+async function compareServers({ REDIS_URL, DATABASE_URL, KEY_PREFIX }: Settings): Promise<string> {
+  const keys = createKeys(KEY_PREFIX);
+  return withPostgres(DATABASE_URL, ANSWER_MS, (client) =>
+    identifyLedger(client, (id) => readFromRedis(REDIS_URL, ANSWER_MS, (redis) => compareLedger(redis, keys, id))),
+  );
+}
+
 /** Loads the SDK only if tracing is on: it takes a third of a second and 40 MB. */
-async function loadTracing(name: string, settings: ServiceSettings, log: Logger): Promise<Tracing | null> {
+async function loadTracing(name: string, settings: Settings, log: Logger): Promise<Tracing | null> {
   const { OTEL_EXPORTER_OTLP_ENDPOINT: url, OTEL_TRACES_SAMPLER_ARG: sample, OTEL_TRACES_SAMPLER: sampler } = settings;
   if (url === undefined) return null;
   const { openTracing } = await import('./runtime/tracing/open-tracing.ts');

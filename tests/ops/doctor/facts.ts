@@ -52,6 +52,7 @@ export const infoOf = (fields: object): string =>
 export const node: RedisNode = {
   host: 'redis.example',
   port: 6379,
+  owner: 'ledger-1',
   named: 'server',
   weakness: null,
   info: infoOf(INFO),
@@ -76,6 +77,7 @@ const PG_SETTINGS = {
 };
 export const postgres: SeenPostgres = {
   host: 'db.example',
+  ledgerId: 'ledger-1',
   weakness: null,
   settings: new Map(Object.entries(PG_SETTINGS)),
   isOpen: false,

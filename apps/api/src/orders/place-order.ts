@@ -70,6 +70,11 @@ export function createPlaceOrder(deps: {
     return { orderId, outcome: { kind: 'outcome_unknown' }, tokensLeft: -1, permits: null };
   }
 
+  async function isKnown(saleId: string, kind: 'unknown_sale' | 'recovering'): Promise<boolean> {
+    const found = sales.find(saleId).then((sale) => sale !== null);
+    return kind === 'recovering' ? found.catch(() => true) : found;
+  }
+
   return async function placeOrder(order: PlaceOrder): Promise<PlacedOrder> {
     const { saleId, buyerId, quantity, requestId, idempotencyKey, traceparent } = order;
     const orderId = newOrderId(saleId);
@@ -93,8 +98,10 @@ export function createPlaceOrder(deps: {
     metrics.countDecision(outcome.kind, 'inventory');
     if (outcome.kind === 'reserved') metrics.countOrder('accepted');
     if (outcome.kind === 'replayed') metrics.countOrder('replayed');
-    // The sale may exist in the ledger while its inventory is being created or rebuilt.
-    if (outcome.kind === 'unknown_sale' && (await sales.find(saleId))) outcome = { kind: 'recovering' };
+    // The ledger decides whether the sale exists: its inventory may be in the making, or closed
+    // because the ledger does not know the sale.
+    if (outcome.kind === 'unknown_sale' || outcome.kind === 'recovering')
+      outcome = { kind: (await isKnown(saleId, outcome.kind)) ? 'recovering' : 'unknown_sale' };
     return { orderId, outcome, tokensLeft, permits: batch.permits };
   };
 }

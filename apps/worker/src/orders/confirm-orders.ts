@@ -1,13 +1,14 @@
 /**
  * Confirms a batch of accepted orders.
- *   1. The ledger decides each order, for good: confirmed or rejected.
+ *   1. The ledger decides each order, for good: confirmed or rejected. If it does not know the
+ *      sale, all are rejected, once it is proven to be the ledger of this Redis.
  *   2. The inventory applies the outcomes (apply-outcomes.ts).
  * After a crash between the two the batch is confirmed again: that changes nothing in the ledger
  * and repairs the inventory.
  */
 import type { OrderBatch, OrderOutcome } from '@flash-sale/core/domain/order.ts';
 import type { Inventory } from '@flash-sale/core/inventory/inventory.ts';
-import type { OrderStore } from '@flash-sale/core/ledger/order-store.ts';
+import { type Confirmation, type OrderStore, UnknownSaleError } from '@flash-sale/core/ledger/order-store.ts';
 import { writeLines } from '@flash-sale/core/runtime/logging.ts';
 import { traceIdOf } from '@flash-sale/core/runtime/tracing/tracing.ts';
 import type { Logger } from 'pino';
@@ -16,6 +17,8 @@ import { type ApplyDependencies, applyOutcomes } from './apply-outcomes.ts';
 export interface ConfirmDependencies {
   readonly inventory: ApplyDependencies['inventory'] & Pick<Inventory, 'readmit'>;
   readonly orders: ApplyDependencies['orders'] & Pick<OrderStore, 'confirm'>;
+  /** For a sale that the ledger does not know (recovery/stop-unknown-sales.ts). */
+  readonly stopUnknownSale: (batch: OrderBatch) => Promise<OrderOutcome[]>;
   readonly log: Logger;
   /** Called once for each order that the ledger decides. */
   readonly count: CountOrder;
@@ -25,10 +28,17 @@ type CountOrder = (status: OrderOutcome['status']) => void;
 
 /** @throws if ledger or inventory cannot be reached: confirm the whole batch again */
 export async function confirmOrders(
-  { inventory, orders, log, count }: ConfirmDependencies,
+  { inventory, orders, stopUnknownSale, log, count }: ConfirmDependencies,
   batch: OrderBatch,
 ): Promise<OrderOutcome[]> {
-  const { outcomes, epoch } = await orders.confirm(batch, inventory.readmit);
+  let confirmation: Confirmation;
+  try {
+    confirmation = await orders.confirm(batch, inventory.readmit);
+  } catch (error) {
+    if (error instanceof UnknownSaleError) return stopUnknownSale(batch);
+    throw error;
+  }
+  const { outcomes, epoch } = confirmation;
   reportOutcomes({ log, count }, batch, outcomes);
   await applyOutcomes({ inventory, orders }, { ...batch, epoch }, outcomes);
   return outcomes;

@@ -2,7 +2,8 @@
  * Rebuilds an inventory that can no longer be trusted: Redis was restarted, failed over, restored
  * or emptied, or the inventory's records contradict each other. By then ordering has stopped by
  * itself; the rebuild resumes it.
- *   1. Take the lease, so that no other worker rebuilds the same inventory, and check again.
+ *   1. Take the lease, so that no other worker rebuilds the same inventory, and check again, also
+ *      that Redis belongs to this ledger.
  *   2. The ledger raises the sale's epoch above the inventory's. From here on it confirms no order
  *      of an older epoch before the inventory is open.
  *   3. Close the inventory in the new epoch. From here on only this rebuild writes to it.
@@ -32,6 +33,8 @@ export interface RebuildDependencies {
   readonly epochs: EpochStore;
   readonly orders: Pick<OrderStore, 'outcomesOf' | 'reject'>;
   readonly sales: Pick<SaleStore, 'find'>;
+  /** @throws if Redis may belong to another ledger */
+  readonly proveLedger: () => Promise<void>;
   readonly log: Logger;
   readonly leaseMs?: number;
 }
@@ -61,7 +64,8 @@ export async function rebuildInventory(
 }
 
 async function rebuildUnderLease(dependencies: RebuildDependencies, saleId: string, closedMs: number): Promise<void> {
-  const { inventory, rebuild, epochs, sales, log } = dependencies;
+  const { inventory, rebuild, epochs, sales, proveLedger, log } = dependencies;
+  await proveLedger();
   const sale = await sales.find(saleId);
   if (sale === null) return;
   // Another worker may have rebuilt it before we took the lease.

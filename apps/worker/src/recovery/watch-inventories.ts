@@ -1,7 +1,8 @@
 /**
  * Checks inventories, and rebuilds those that are not sound (rebuild-inventory.ts). A run checks
  * the next slice of the sales. If it finds a newly closed inventory, Redis may have lost them all,
- * so it checks every sale. Sales with reservations are rebuilt first, then those that are open.
+ * so it checks every sale. Sales with reservations are rebuilt first, then those that are open. Now
+ * and then it stops those that the ledger does not know (stop-unknown-sales.ts).
  */
 import type { Inventory } from '@flash-sale/core/inventory/inventory.ts';
 import type { LedgerSale } from '@flash-sale/core/ledger/sale-rows.ts';
@@ -10,6 +11,7 @@ import { type ClosedInventories, createClosedInventories } from './closed-invent
 import { forEach, RECENT_SALE_MS } from './loop.ts';
 import { type RebuildDependencies, rebuildInventory } from './rebuild-inventory.ts';
 import { createSaleSlices } from './sale-slices.ts';
+import { type StopDependencies, stopUnknownSales } from './stop-unknown-sales.ts';
 
 /** Checks that are sent to Redis together: they block it for 2 ms. */
 const CHECKS_AT_ONCE = 100;
@@ -20,9 +22,11 @@ const REBUILDS_AT_ONCE = 3;
 /** Milliseconds of rebuilding after which all sales are checked again: Redis may be lost again. */
 const REBUILD_RUN_MS = 2_000;
 
-export interface WatchDependencies extends RebuildDependencies {
-  readonly inventory: Pick<Inventory, 'check' | 'withReservations'>;
-  readonly sales: Pick<SaleStore, 'list' | 'find'>;
+export interface WatchDependencies extends RebuildDependencies, StopDependencies {
+  readonly inventory: Pick<Inventory, 'check' | 'withReservations' | 'list'>;
+  readonly rebuild: RebuildDependencies['rebuild'];
+  readonly orders: RebuildDependencies['orders'];
+  readonly sales: Pick<SaleStore, 'list' | 'find' | 'unknownAmong'>;
   readonly sliceMax?: number;
 }
 
@@ -84,12 +88,13 @@ export function createInventoryWatch(
 
   return {
     /**
-     * @param all every sale, also those that ended long ago
+     * @param all every sale, also those that ended long ago, and those that the ledger lacks
      * @throws the first error, after all of them were checked
      */
     async runOnce(all = true): Promise<void> {
       const checks = all || isUnfinished ? () => checkAll(all ? {} : { endedWithinMs: RECENT_SALE_MS }) : checkSome;
-      await forEach([checks, rebuildUnsound], (step) => step());
+      const stop = () => stopUnknownSales(dependencies);
+      await forEach([checks, rebuildUnsound, ...(all ? [stop] : [])], (step) => step());
     },
   };
 }

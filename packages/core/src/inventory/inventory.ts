@@ -14,6 +14,7 @@ import type { Sale, StockNumbers } from '../domain/sale.ts';
 import type { AnyRedis } from '../runtime/redis/open-redis.ts';
 import { publishInvalidation } from './invalidations.ts';
 import type { Keys } from './keys.ts';
+import { listInventories } from './list-inventories.ts';
 import { defineScripts } from './lua-script.ts';
 import { salesWithReservations } from './open-reservations.ts';
 import {
@@ -245,6 +246,9 @@ export function createInventory({
       const [allotment, available, reserved, sold] = units.map(Number) as [number, number, number, number];
       return { now: Number(now), numbers: { allotment, available, reserved, sold }, exists: true };
     },
+
+    /** Ids of the sales that have an inventory, open or closed. Scans all keys, page by page. */
+    list: (): Promise<Set<string>> => listInventories(redis, keys),
 
     /** Whether the inventory can be trusted. @param epoch of the ledger's row */
     async check(saleId: string, epoch: number): Promise<InventoryCheck> {

@@ -35,6 +35,8 @@ export type SaleKeys = {
 
 export interface Keys {
   sale(saleId: string): SaleKeys;
+  /** Pattern of SCAN: the inventories of all sales. */
+  readonly inventoryPattern: string;
   /** Hash: the window of the global rate limiter. */
   readonly globalRateLimiter: string;
   /** Channel: refusals of this sale may be outdated. The message is the sale's id. */
@@ -45,6 +47,8 @@ export interface Keys {
   readonly catalogue: string;
   /** String: a worker's heartbeat. */
   readonly workerAlive: string;
+  /** String: id of the ledger that these keys belong to (ledger-claim.ts). */
+  readonly ledger: string;
   /** BullMQ's prefix; the braces keep all its keys in one slot. */
   readonly queuePrefix: string;
 }
@@ -70,11 +74,13 @@ export function createKeys(prefix: string): Keys {
         buckets1: `${event}:buckets:1`,
       };
     },
+    inventoryPattern: `${prefix}:{*}:inventory`,
     globalRateLimiter: `${prefix}:{system}:window`,
     invalidationChannel: (saleId) => `${prefix}:{${saleId}}:invalidation`,
     invalidationPattern: `${prefix}:{*}:invalidation`,
     catalogue: `${prefix}:{system}:catalogue`,
     workerAlive: `${prefix}:{system}:worker-alive`,
+    ledger: `${prefix}:{system}:ledger`,
     queuePrefix: `{${prefix}}`,
   };
 }

@@ -3,6 +3,7 @@ import pg from 'pg';
 import type { Logger } from 'pino';
 import { isSilent } from '../runtime/errors.ts';
 import { failpoint, type Transaction } from '../runtime/failpoints.ts';
+import { refuseOtherLedger } from './ledger-id.ts';
 
 /**
  * Milliseconds that a transaction waits for a sale's row, at most half of its statement timeout.
@@ -39,6 +40,7 @@ export function connectPostgres(options: {
     idle_in_transaction_session_timeout: options.timeoutMs,
     idleTimeoutMillis: 30_000,
     keepAlive: true,
+    verify: refuseOtherLedger(),
   });
   // The pool replaces broken connections, but listens only to idle ones: an error of a connection
   // that is just being handed out would end the process.

@@ -58,6 +58,7 @@ export function createOrderStore(pool: Pool) {
      * and rejected; the others are confirmed. A row that cannot even be written as rejected gets no
      * outcome. Orders of an earlier epoch must be readmitted first.
      *
+     * @throws UnknownSaleError if the ledger has no such sale; nothing is decided
      * @throws if the ledger cannot be reached or the outcome is unknown; then no units may be
      * released
      */
@@ -141,7 +142,12 @@ export function createOrderStore(pool: Pool) {
   };
 }
 
-/** The sale is unknown, or has no room for the whole batch: its orders are decided one by one. */
+/** Redis accepted orders of a sale that the ledger has not. */
+export class UnknownSaleError extends Error {
+  override name = 'UnknownSaleError';
+}
+
+/** The sale has no room for the whole batch: its orders are decided one by one. */
 class NotAsAWhole extends Error {}
 
 /**
@@ -171,13 +177,19 @@ async function confirmWhole(client: Client, batch: OrderBatch, readmit: Readmit)
 
 /**
  * @returns the epoch
- * @throws NotAsAWhole if the sale is unknown, or one of the orders cannot be readmitted
+ * @throws NotAsAWhole if one of the orders cannot be readmitted
  */
 async function lockForAll(client: Client, batch: OrderBatch, readmit: Readmit): Promise<number> {
-  const epoch = (await lockSale(client, batch.saleId))?.epoch ?? null;
-  if (epoch === null) throw new NotAsAWhole();
+  const epoch = await lockEpoch(client, batch.saleId);
   if (epoch > batch.epoch && (await readmitMissing(client, batch, epoch, readmit)).size > 0) throw new NotAsAWhole();
   return epoch;
+}
+
+/** @throws UnknownSaleError */
+async function lockEpoch(client: Client, saleId: string): Promise<number> {
+  const sale = await lockSale(client, saleId);
+  if (sale === null) throw new UnknownSaleError(`the ledger does not know the sale ${saleId}`);
+  return sale.epoch;
 }
 
 /** @throws NotAsAWhole if the allotment has no room for all of them */
@@ -191,21 +203,18 @@ function unitsOf(orders: readonly AcceptedOrder[]): number {
 
 async function confirmOneByOne(client: Client, batch: OrderBatch, readmit: Readmit): Promise<Confirmation> {
   const { saleId, orders } = batch;
-  const epoch = (await lockSale(client, saleId))?.epoch ?? null;
+  const epoch = await lockEpoch(client, saleId);
   const refused =
-    epoch !== null && epoch > batch.epoch
-      ? await readmitMissing(client, batch, epoch, readmit)
-      : new Map<string, RejectionReason>();
+    epoch > batch.epoch ? await readmitMissing(client, batch, epoch, readmit) : new Map<string, RejectionReason>();
   const fresh: OrderOutcome[] = [];
   for (const order of orders) {
-    const reason =
-      refused.get(order.id) ?? (epoch === null ? 'LEDGER_UNKNOWN_SALE' : await tryOne(client, saleId, order));
+    const reason = refused.get(order.id) ?? (await tryOne(client, saleId, order));
     if (reason === 'written') fresh.push(confirmed(order.id));
     else if (reason !== 'known')
       for (const id of await tryToReject(client, saleId, order, reason))
         fresh.push({ id, status: 'rejected', reason, fresh: true });
   }
-  return { outcomes: await withEarlierOutcomes(client, orders, fresh), epoch: epoch ?? batch.epoch };
+  return { outcomes: await withEarlierOutcomes(client, orders, fresh), epoch };
 }
 
 /**

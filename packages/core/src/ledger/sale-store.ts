@@ -78,6 +78,15 @@ export function createSaleStore(pool: Pool) {
       });
     },
 
+    /** @returns those of the ids that no sale has */
+    async unknownAmong(saleIds: readonly string[]): Promise<string[]> {
+      const { rows } = await pool.query<{ id: string }>(
+        'SELECT id FROM unnest($1::text[]) AS given (id) WHERE NOT EXISTS (SELECT FROM sales WHERE sales.id = given.id)',
+        [saleIds],
+      );
+      return rows.map((row) => row.id);
+    },
+
     find: (saleId: string): Promise<LedgerSale | null> => readSale(pool, saleId),
 
     async list({ endedWithinMs, unsynced, ids, after, order, limit }: SaleFilter = {}): Promise<LedgerSale[]> {

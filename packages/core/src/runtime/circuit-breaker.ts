@@ -57,7 +57,7 @@ export function createBreaker(dependency: Dependency, log: Pick<Logger, 'warn' |
 }
 
 /** The same object, with each of its methods behind the breaker. */
-export function behindBreaker<Target extends object>(breaker: Breaker, target: Target): Target {
+export function behindBreaker<Target extends object>(breaker: Pick<Breaker, 'call'>, target: Target): Target {
   const guarded = Object.entries(target).map(([name, value]) => [
     name,
     typeof value === 'function' ? (...args: unknown[]) => breaker.call(() => value(...args)) : value,

@@ -1,5 +1,6 @@
 /** Why Redis or PostgreSQL cannot be used, and what to do about it. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Dependency } from './errors.ts';
 
 /** A server is unavailable or unfit; the message says what to do. */
 export class UnfitServerError extends Error {
@@ -10,6 +11,16 @@ export class UnfitServerError extends Error {
   constructor(message: string, retry: 'never' | 'maybe' | 'always' = 'never') {
     super(message);
     this.retry = retry;
+  }
+}
+
+/** Redis and PostgreSQL belong to different systems. A running process waits, as in an outage. */
+export class OtherLedgerError extends UnfitServerError {
+  override name = 'OtherLedgerError';
+  readonly dependency: Dependency;
+  constructor(dependency: Dependency, message: string) {
+    super(message);
+    this.dependency = dependency;
   }
 }
 

@@ -4,6 +4,7 @@
  * several snapshots in a row contain it.
  */
 import type { Keys } from '@flash-sale/core/inventory/keys.ts';
+import { listInventories } from '@flash-sale/core/inventory/list-inventories.ts';
 import { readOpenJobs } from '@flash-sale/core/queue/order-queue.ts';
 import type { AnyRedis } from '@flash-sale/core/runtime/redis/open-redis.ts';
 import type { Pool } from 'pg';
@@ -17,7 +18,7 @@ export interface AuditOptions {
   readonly redis: AnyRedis;
   readonly pool: Pool;
   readonly keys: Keys;
-  /** Every sale that the ledger or a job knows, if left out. */
+  /** Every sale that the ledger, Redis or a job has, if left out. */
   readonly saleIds?: readonly string[];
   /** Snapshots in a row that must contain a violation. */
   readonly snapshots?: number;
@@ -41,7 +42,9 @@ export async function auditSales(options: AuditOptions): Promise<AuditReport> {
   const at = new Date().toISOString();
   let jobs = await readJobs(redis, keys);
   const queue = createSuspects(bounds.snapshots);
-  const ids = saleIds ?? [...(await listSaleIds(pool)), ...jobs.bySale.keys()];
+  // Read first: a sale is in the ledger before it has an inventory.
+  const inRedis = saleIds ? [] : await listInventories(redis, keys);
+  const ids = saleIds ?? [...(await listSaleIds(pool)), ...inRedis, ...jobs.bySale.keys()];
   const audits = new Map(
     ids.map((saleId) => [saleId, startAudit({ redis, pool, saleKeys: keys.sale(saleId), saleId }, bounds)]),
   );

@@ -6,6 +6,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
+import { IDENTITY_TABLE, readLedgerId } from '@flash-sale/core/ledger/ledger-id.ts';
 import { listApplied, listMigrations, migrateLedger } from '@flash-sale/core/ledger/migrate.ts';
 import { Value } from '@sinclair/typebox/value';
 import type pg from 'pg';
@@ -59,7 +60,10 @@ export async function restoreLedger(options: { databaseUrl: string; folder: stri
     }
     await client.query(`LOCK TABLE ${tables.map(({ table }) => table).join(', ')} IN ACCESS EXCLUSIVE MODE`);
     await refuseRows(client, tables);
-    for (const table of manifest.tables) await fillTable(client, folder, table);
+    // A ledger that services run on keeps its identity: their Redis has it.
+    const isIdentified = (await readLedgerId(client)) !== null;
+    for (const table of manifest.tables)
+      if (table.table !== IDENTITY_TABLE || !isIdentified) await fillTable(client, folder, table);
     for (const { table } of tables) await raiseIdentities(client, table);
     await client.query('ANALYZE');
     return closeInventories(client);
@@ -140,6 +144,7 @@ async function checkEmpty(client: pg.Client, { migrations }: Manifest): Promise<
 
 async function refuseRows(client: pg.Client, tables: readonly LedgerTable[]): Promise<void> {
   for (const { table } of tables) {
+    if (table === IDENTITY_TABLE) continue;
     const { rowCount } = await client.query(`SELECT FROM ${table} LIMIT 1`);
     if (rowCount === 0) continue;
     throw new BackupUnfitError(`The database is not empty: ${table} has rows. Restore into an empty database.`);

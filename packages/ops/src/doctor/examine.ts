@@ -3,17 +3,30 @@ import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Environment } from '@flash-sale/core/config/environment.ts';
 import { isLoopback } from '@flash-sale/core/config/loopback.ts';
+import { createKeys } from '@flash-sale/core/inventory/keys.ts';
 import { CLOCKS_CHECK, DISK_CHECK, type Disk, OPEN_FILES_CHECK, readDisks, readOpenFiles } from './machine.ts';
 import { POSTGRES_CHECKS, readPostgres, type SeenPostgres } from './postgres.ts';
 import { mergeMasters, REDIS_CHECKS, type RedisNode, readRedis } from './redis.ts';
 import { type Check, type CheckResult, type Finding, ok, type Scope, wrong } from './report.ts';
 import { API_CHECKS, SERVICE_CHECKS } from './settings.ts';
 
+/** The one check of both servers. */
+const LEDGER_CHECK: Check<{ owner: string | null; ledgerId: string | null | undefined }> = [
+  'LEDGER_OF_REDIS',
+  "Two ledgers on one Redis would reject each other's orders.",
+  ({ owner, ledgerId }, { KEY_PREFIX }) => {
+    if (ledgerId === undefined) return ok('not compared: our role may not read the tables of the ledger');
+    if (owner === null) return ok('Redis belongs to no ledger yet: the first start decides');
+    const fix = `Set another KEY_PREFIX, or correct REDIS_URL or DATABASE_URL; if that ledger is gone for good, DEL '${createKeys(KEY_PREFIX).ledger}'`;
+    return owner === ledgerId ? ok(`ledger ${owner}`) : wrong(`Redis belongs to another ledger (${owner})`, fix);
+  },
+];
+
 /** Every code, with why it matters. `npm run doctor -- --list` prints this table. */
 export const CODES: ReadonlyMap<string, string> = new Map([
   ['SETTINGS', 'A process with an invalid setting does not start.'],
   ...[...API_CHECKS, ...SERVICE_CHECKS, OPEN_FILES_CHECK, DISK_CHECK, CLOCKS_CHECK].map(whyOf),
-  ...[...REDIS_CHECKS, ...POSTGRES_CHECKS].map(whyOf),
+  ...[...REDIS_CHECKS, ...POSTGRES_CHECKS, LEDGER_CHECK].map(whyOf),
 ]);
 
 function whyOf([code, why]: readonly [string, string, unknown]): [string, string] {
@@ -45,9 +58,9 @@ export async function readFacts(options: {
   roundTrips: number;
 }): Promise<Facts> {
   const { settings, timeoutMs, roundTrips } = options;
-  const { REDIS_URL, DATABASE_URL, LOG_FILE } = settings;
+  const { REDIS_URL, DATABASE_URL, KEY_PREFIX, LOG_FILE } = settings;
   const [redis, postgres, openFiles] = await Promise.all([
-    within(timeoutMs, 'REDIS_URL', REDIS_URL, (url) => readRedis(url, timeoutMs, roundTrips)),
+    within(timeoutMs, 'REDIS_URL', REDIS_URL, (url) => readRedis(url, KEY_PREFIX, timeoutMs, roundTrips)),
     within(timeoutMs, 'DATABASE_URL', DATABASE_URL, (url) => readPostgres(url, timeoutMs)),
     readOpenFiles(),
   ]);
@@ -97,6 +110,9 @@ export function checkFacts(facts: Facts, scope: Scope): Finding[] {
       ? unread('REDIS_ANSWERS', redis, 'REDIS_URL')
       : mergeMasters(redis.map((node) => ({ node, findings: run(REDIS_CHECKS, node) })))),
     ...('unread' in postgres ? unread('POSTGRES_ANSWERS', postgres, 'DATABASE_URL') : run(POSTGRES_CHECKS, postgres)),
+    ...('unread' in redis || 'unread' in postgres
+      ? []
+      : run([LEDGER_CHECK], { owner: redis[0]?.owner ?? null, ledgerId: postgres.ledgerId })),
   ];
 }
 

@@ -1,8 +1,9 @@
-/** PostgreSQL: reads the server and our connection, and checks both. It reads none of our rows. */
+/** PostgreSQL: reads the server and our connection, and checks both. It reads one of our rows. */
 import type { Environment } from '@flash-sale/core/config/environment.ts';
 import { POSTGRES_MAJOR_MIN, WORKER_LOOP_CONNECTIONS } from '@flash-sale/core/config/limits.ts';
 import { isLoopback } from '@flash-sale/core/config/loopback.ts';
 import { withPostgres } from '@flash-sale/core/ledger/check-postgres.ts';
+import { readLedgerId } from '@flash-sale/core/ledger/ledger-id.ts';
 import { checkMigrated } from '@flash-sale/core/ledger/migrate.ts';
 import type pg from 'pg';
 import { readClock } from './read-clock.ts';
@@ -27,6 +28,8 @@ export function readPostgres(url: string, timeoutMs: number) {
     const settings = new Map(rows.map(({ name, setting }) => [name, setting]));
     return {
       host: client.host,
+      /** null: no service has started on it yet; undefined: our role may not read it. */
+      ledgerId: await readLedgerId(client).catch(() => undefined),
       /** Why our password is weak; null: it is not. */
       weakness: weaknessOfAddress(url),
       /** Of our session. Without data_directory if our role may not see it. */

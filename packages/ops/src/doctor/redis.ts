@@ -1,8 +1,9 @@
-/** Redis: reads the server, or every master of a cluster, and checks it. It reads no keys. */
+/** Redis: reads the server, or every master of a cluster, and checks it. It reads one key. */
 import type { Environment } from '@flash-sale/core/config/environment.ts';
 import { REDIS_MAJOR_MIN } from '@flash-sale/core/config/limits.ts';
 import { isLoopback } from '@flash-sale/core/config/loopback.ts';
 import { readRedisAddress } from '@flash-sale/core/config/redis-address.ts';
+import { createKeys } from '@flash-sale/core/inventory/keys.ts';
 import { fieldOf, readFromRedis } from '@flash-sale/core/runtime/redis/check-redis.ts';
 import { endpointOf, mastersOf } from '@flash-sale/core/runtime/redis/open-redis.ts';
 import type { Redis } from 'ioredis';
@@ -27,14 +28,17 @@ const SLOTS = 16_384;
 export type RedisNode = Awaited<ReturnType<typeof readRedis>>[number];
 
 /**
+ * @param prefix KEY_PREFIX
  * @param timeoutMs milliseconds for the connection, and then for each answer
  * @throws UnfitServerError if it does not answer, or refuses the login
  */
-export function readRedis(url: string, timeoutMs: number, roundTrips: number) {
-  const read = async (node: Redis) => {
+export function readRedis(url: string, prefix: string, timeoutMs: number, roundTrips: number) {
+  const read = async (node: Redis, owner: string | null) => {
     const info = await node.info();
     return {
       ...endpointOf(node),
+      /** Id of the ledger that the keys belong to; null: of none yet. */
+      owner,
       /** As REDIS_URL names it. */
       named: readRedisAddress(url)?.kind ?? ('server' as const),
       /** Why one of our passwords is weak; null: none is. */
@@ -57,7 +61,10 @@ export function readRedis(url: string, timeoutMs: number, roundTrips: number) {
       cluster: fieldOf(info, 'cluster_enabled') === '1' ? String(await node.cluster('INFO')) : null,
     };
   };
-  return readFromRedis(url, timeoutMs, (redis) => Promise.all(mastersOf(redis).map(read)));
+  return readFromRedis(url, timeoutMs, async (redis) => {
+    const owner = await redis.get(createKeys(prefix).ledger);
+    return Promise.all(mastersOf(redis).map((node) => read(node, owner)));
+  });
 }
 
 /** Settings that make orders faster, with the smallest or only value that is fine. */

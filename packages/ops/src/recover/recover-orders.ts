@@ -35,8 +35,9 @@ type Stores = { inventory: Inventory; orders: OrderStore; sales: SaleStore };
  */
 export async function recoverOrders(recovery: Recovery): Promise<boolean> {
   const { redisUrl, databaseUrl, settings, files, dryRun, say } = recovery;
-  const keys = createKeys(settings.KEY_PREFIX);
-  const { redis, pool, close } = await connectStores({ redisUrl, databaseUrl }, 'flash-sale-recover');
+  const { KEY_PREFIX: prefix } = settings;
+  const keys = createKeys(prefix);
+  const { redis, pool, close } = await connectStores({ redisUrl, databaseUrl, prefix }, 'flash-sale-recover');
   try {
     const orders = createOrderStore(pool);
     const stores = { inventory: createInventory({ redis, keys }), orders, sales: createSaleStore(pool) };

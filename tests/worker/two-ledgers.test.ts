@@ -1,0 +1,137 @@
+/** Redis and ledger that do not belong together, and a sale that only Redis has. */
+import { connectPostgres } from '@flash-sale/core/ledger/connect-postgres.ts';
+import { readLedgerId } from '@flash-sale/core/ledger/ledger-id.ts';
+import { OtherLedgerError } from '@flash-sale/core/runtime/unfit-server.ts';
+import { connectStores } from '@flash-sale/ops/connect-stores.ts';
+import { expect, inject, test } from 'vitest';
+import { auditHere, codesOf } from '../support/audited.ts';
+import { openApi, useWorldPerTest } from '../support/fixtures.ts';
+import { startApi, startProcess, startWorkerHere } from '../support/running-system.ts';
+import { makeSale } from '../support/sales.ts';
+import { workerSteps } from '../support/worker-steps.ts';
+import { eventually, openWorld, type World } from '../support/world.ts';
+
+const world = useWorldPerTest();
+const SENTENCE = /belongs to another ledger .*Set another KEY_PREFIX.*DEL 'test-\w+:\{system\}:ledger'/;
+
+/** Another ledger with the Redis and the prefix of this one. */
+async function withOtherLedger(work: (other: World) => Promise<void>): Promise<void> {
+  const own = await openWorld(inject('template'), { redisUrl: world.redisUrl });
+  const { prefix, keys } = world;
+  try {
+    await work({ ...own, prefix, keys });
+  } finally {
+    await own.close();
+  }
+}
+
+/** As if a failover or a wrong address had led all connections to the Redis of another system. */
+async function leadElsewhere(owner: string): Promise<void> {
+  await world.redis.set(world.keys.ledger, owner);
+  const clients = String(await world.redis.client('LIST'));
+  for (const [, id, name] of clients.matchAll(/^id=(\d+) .*? name=(\S*)/gm))
+    if (/^(api|worker)-/.test(name ?? '')) await world.redis.client('KILL', 'ID', String(id)).catch(() => {});
+}
+
+const reports = (): number =>
+  world.lines.filter(({ msg }) => String(msg).startsWith('redis belongs to another ledger')).length;
+
+test.each<[string, (other: World) => Promise<unknown>]>([
+  ['API', (other) => startProcess(other, 'api')],
+  ['worker', (other) => startProcess(other, 'worker')],
+  ['audit and recovery', (other) => connectStores(other, 'flash-sale-audit')],
+])('the %s of a second ledger refuses to start on the same keys', async (_, start) => {
+  await startApi(world);
+  await withOtherLedger(async (other) => {
+    await expect(start(other)).rejects.toThrow(SENTENCE);
+    expect(await readLedgerId(other.pool), 'a backup may still bring the right one').toBeNull();
+  });
+});
+
+test('after a reconnect to the Redis of another ledger, nothing is sold, confirmed or rebuilt until it is ours again', async () => {
+  const sale = await makeSale(world, { units: 10 });
+  const api = await openApi(world);
+  const steps = workerSteps(world);
+  expect((await api.order(sale.id)).word).toBe('200 accepted');
+  const own = (await readLedgerId(world.pool)) as string;
+
+  await leadElsewhere('another');
+  await eventually('the API notices', 5_000, () => reports() === 1);
+  expect((await api.order(sale.id)).word).toBe('503 INVENTORY_UNAVAILABLE');
+  expect((await api.get('/health/ready')).status).toBe(503);
+  expect(reports()).toBe(1);
+  await expect(startWorkerHere(world)).rejects.toThrow(SENTENCE);
+
+  await world.redis.set(world.keys.ledger, own);
+  await startWorkerHere(world);
+  await eventually('orders again', 5_000, async () => (await api.order(sale.id)).word === '200 accepted');
+  await eventually('both are confirmed', 5_000, async () => (await steps.numbers(sale.id))?.sold === 2);
+
+  await leadElsewhere('another');
+  await eventually('API and worker notice', 5_000, () => reports() === 3);
+  await steps.otherInstance(sale.id);
+  const failing = { loop: 'watch inventories', msg: 'the loop fails and keeps retrying' };
+  await eventually('the watch stops', 5_000, () =>
+    world.lines.some(({ loop, msg }) => loop === failing.loop && msg === failing.msg),
+  );
+  expect(await steps.epochsOf(sale.id)).toEqual([]);
+  await world.redis.set(world.keys.ledger, own);
+  await eventually('rebuilt', 5_000, async () => (await steps.epochsOf(sale.id)).length === 1);
+});
+
+test('an emptied Redis gets the identity of its ledger again', async () => {
+  await startWorkerHere(world, { WORKER_ALIVE_MS: 300 });
+  const id = await readLedgerId(world.pool);
+  expect(await world.redis.get(world.keys.ledger)).toBe(id);
+  await world.redis.del(world.keys.ledger);
+  await eventually('written again', 5_000, async () => (await world.redis.get(world.keys.ledger)) === id);
+});
+
+test('a new connection to another ledger is refused', async () => {
+  await startApi(world);
+  await withOtherLedger(async (other) => {
+    await world.pool.query('UPDATE ledger_identity SET id = gen_random_uuid()');
+    const pool = connectPostgres({ url: other.databaseUrl, size: 2, timeoutMs: 2_000, name: 'two', log: world.log });
+    await other.pool.query('INSERT INTO ledger_identity DEFAULT VALUES');
+    const first = await pool.connect();
+    await other.pool.query('UPDATE ledger_identity SET id = gen_random_uuid()');
+    await expect(pool.connect()).rejects.toThrow(OtherLedgerError);
+    first.release();
+    await pool.end();
+  });
+});
+
+test('an unknown sale is no reason to reject as long as it is not proven that Redis belongs to the ledger', async () => {
+  const sale = await makeSale(world, { units: 10 });
+  let isProven = false;
+  const steps = workerSteps(world, async () => {
+    if (!isProven) throw new OtherLedgerError('redis', 'not proven');
+  });
+  const { id } = await steps.order(sale.id);
+  const batch = await steps.batchOf(sale.id, id);
+  await world.pool.query('DELETE FROM sales WHERE id = $1', [sale.id]);
+  await expect(steps.confirm(batch)).rejects.toThrow('not proven');
+  await expect(steps.watchOnce()).rejects.toThrow('not proven');
+  expect(await steps.outcomeOf(id)).toBeUndefined();
+  isProven = true;
+  await steps.confirm(batch);
+  expect(await steps.outcomeOf(id)).toEqual({ status: 'rejected', reason: 'LEDGER_UNKNOWN_SALE' });
+});
+
+test.each(['one of its orders', 'the watch'])('[I3] a sale that only Redis has is stopped by %s', async (by) => {
+  const sale = await makeSale(world, { units: 10 });
+  const api = await openApi(world);
+  const steps = workerSteps(world);
+  const [first, second] = [await steps.order(sale.id), await steps.order(sale.id)];
+  const batch = await steps.batchOf(sale.id, first.id);
+  await world.pool.query('DELETE FROM sales WHERE id = $1', [sale.id]);
+
+  expect(codesOf(await auditHere(world)), 'the whole audit sees it').toContain('SALE_NOT_IN_LEDGER');
+  if (by === 'the watch') await steps.watchOnce();
+  else await steps.confirm(batch);
+  await steps.watchOnce();
+  expect((await api.order(sale.id)).word).toBe('404 SALE_NOT_FOUND');
+  const rejected = { status: 'rejected', reason: 'LEDGER_UNKNOWN_SALE' };
+  for (const { id } of [first, second]) expect(await steps.outcomeOf(id)).toEqual(rejected);
+  expect(await world.redis.hlen(world.keys.sale(sale.id).reservations)).toBe(0);
+});
