@@ -15,9 +15,10 @@ if [ -z "${ADMIN_TOKEN:-}${ADMIN_TOKEN_FILE:-}" ]; then
   echo "ADMIN_TOKEN is not set. Show the generated one: docker compose exec api cat $file" >&2
 fi
 # AUTH=header trusts X-User-ID, so it is the default only if the proxy is published on loopback.
-if [ -z "${AUTH:-}" ]; then
-  case "${PUBLISHED_ON:-}" in
+if [ -z "${AUTH:-}" ] && [ -n "${PUBLISHED_ON:-}" ]; then
+  case "$PUBLISHED_ON" in
     127.* | localhost | ::1 | '[::1]') export AUTH=header ;;
+    *) echo "AUTH is not set, and HOST=$PUBLISHED_ON is open to others. Set AUTH=jwt, or AUTH=header behind a gateway that sets X-User-ID." >&2; exit 78 ;;
   esac
 fi
 exec "$@"

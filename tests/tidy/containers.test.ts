@@ -1,7 +1,7 @@
 /** compose.yaml and Dockerfile: limits, hardening, and that the files they name exist. */
 import { existsSync, readFileSync } from 'node:fs';
 import { join, posix } from 'node:path';
-import { SettingsSchema } from '@flash-sale/core/config/settings.ts';
+import { API_SECRETS, SettingsSchema } from '@flash-sale/core/config/settings.ts';
 import { expect, test } from 'vitest';
 import { parse } from 'yaml';
 import type { AnyJson } from '../support/any-json.ts';
@@ -13,7 +13,7 @@ const readYaml = (path: string): AnyJson => parse(read(path), { merge: true });
 const compose = readYaml('compose.yaml');
 const services: [string, AnyJson][] = Object.entries(compose.services);
 /** Services that exit by themselves. */
-const ONCE = ['migrate', 'k6'];
+const ONCE = ['migrate', 'demo-sales', 'k6'];
 
 /** Targets of the Dockerfile with the last USER of each. */
 const targets = new Map(
@@ -121,6 +121,37 @@ test('mounted and copied files exist', () => {
     (path) => !existsSync(join(root, path)),
   );
   expect(missing).toEqual([]);
+});
+
+/** Secrets of .env that compose.yaml itself uses, for its servers. */
+const COMPOSE_SECRETS = ['REDIS_PASSWORD', 'POSTGRES_PASSWORD', 'GRAFANA_PASSWORD'];
+const SECRETS_OF: Record<string, readonly string[]> = { api: API_SECRETS, 'demo-sales': ['ADMIN_TOKEN'] };
+
+test.each(services.filter(([, { env_file: file }]) => file))(
+  '%s, which gets all of .env, gets only its own secrets',
+  (name, { environment }) => {
+    const own = SECRETS_OF[name] ?? [];
+    const others = API_SECRETS.filter((secret) => !own.includes(secret));
+    for (const secret of [...COMPOSE_SECRETS, ...others.flatMap((one) => [one, `${one}_FILE`])])
+      expect(environment, secret).toHaveProperty([secret], '');
+  },
+);
+
+test('compose.yaml is the trial, with demo sales before the first request; compose.production.yaml is production', () => {
+  const over = readYaml('compose.production.yaml').services;
+  const ofImage = services.filter(([name, { build }]) => build && name !== 'proxy');
+  expect(ofImage.map(([name]) => name).sort()).toEqual(Object.keys(over).sort());
+  for (const [name, { environment }] of ofImage) {
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: compose fills it in
+    expect(environment.NODE_ENV).toBe('${NODE_ENV:-development}');
+    expect(over[name].environment.NODE_ENV).toBe('production');
+  }
+  expect(over.api.environment.AUTH).toMatch(/^\$\{AUTH:\?/);
+  expect(compose.services.proxy.depends_on).toEqual({
+    api: { condition: 'service_healthy' },
+    worker: { condition: 'service_healthy' },
+    'demo-sales': { condition: 'service_completed_successfully' },
+  });
 });
 
 /** Variables that the image's own program reads. */
