@@ -3,6 +3,9 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { type ParseArgsConfig, parseArgs } from 'node:util';
 
+// A closed terminal or pipe (npm run doctor | head) must not end a command before its work is done.
+for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
+
 /** The project's folder. */
 export const root = fileURLToPath(new URL('..', import.meta.url));
 

@@ -2,23 +2,18 @@
  * npm run migrate: applies all pending migrations to the ledger at DATABASE_URL. Idempotent, and
  * safe to run from several machines at once.
  */
-// By path: the images contain the services' packages, not those of the project's root.
-import { EnvironmentError, readEnvironment, requireSetting } from '../packages/core/src/config/environment.ts';
-import { STARTUP_WAIT_MS } from '../packages/core/src/config/limits.ts';
-import { withEnvFile } from '../packages/core/src/config/setting-files.ts';
-import { checkPostgres } from '../packages/core/src/ledger/check-postgres.ts';
-import { migrateLedger } from '../packages/core/src/ledger/migrate.ts';
-import { UnfitServerError } from '../packages/core/src/runtime/unfit-server.ts';
+import { readEnvironment, requireSetting } from '@flash-sale/core/config/environment.ts';
+import { STARTUP_WAIT_MS } from '@flash-sale/core/config/limits.ts';
+import { withEnvFile } from '@flash-sale/core/config/setting-files.ts';
+import { checkPostgres } from '@flash-sale/core/ledger/check-postgres.ts';
+import { migrateLedger } from '@flash-sale/core/ledger/migrate.ts';
+import { runScript, say } from './command.ts';
 
-const envFile = new URL('../.env', import.meta.url);
-
-try {
-  const databaseUrl = requireSetting(readEnvironment(withEnvFile(envFile, process.env)), 'DATABASE_URL');
+await runScript(import.meta.url, 1, {}, async () => {
+  const settings = readEnvironment(withEnvFile(new URL('../.env', import.meta.url), process.env));
+  const databaseUrl = requireSetting(settings, 'DATABASE_URL');
   await checkPostgres(databaseUrl, STARTUP_WAIT_MS);
-  const done = await migrateLedger(databaseUrl, console.log);
-  console.log(done.length === 0 ? 'The ledger is up to date.' : `${done.length} migration(s) applied.`);
-} catch (error) {
-  const expected = error instanceof EnvironmentError || error instanceof UnfitServerError;
-  console.error(expected ? error.message : ((error as Error).stack ?? String(error)));
-  process.exitCode = 1;
-}
+  const done = await migrateLedger(databaseUrl, say);
+  say(done.length === 0 ? 'The ledger is up to date.' : `${done.length} migration(s) applied.`);
+  return 0;
+});

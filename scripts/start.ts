@@ -15,8 +15,6 @@ import { readArguments, root, say } from './command.ts';
 
 const options = { watch: { type: 'boolean', default: false }, reopen: { type: 'boolean', default: false } } as const;
 const { watch, reopen } = readArguments(import.meta.url, 1, { options }).values;
-// A closed terminal or pipe (npm start | head) must not end this process before its children stop.
-for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
 
 let system: System | undefined;
 const stopping = new AbortController();

@@ -27,7 +27,6 @@ if (!(Number(minutes) > 0 && Number.isFinite(Number(minutes)))) {
   process.exit(2);
 }
 const stopping = new AbortController();
-for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
 listenForStop(process, { onStop: () => stopping.abort(new Error('The run was stopped.')), onForce: () => {} });
 const command = `npm run test:chaos -- --seed ${seed} --minutes ${minutes}${loseRedis ? ' --lose-redis' : ''}`;
 say(`seed ${seed}; to replay: ${command}`);

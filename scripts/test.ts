@@ -1,11 +1,15 @@
 /**
- * npm test: every test, against a real Redis and PostgreSQL.
+ * npm test -- [path …] [option of vitest …]
+ *
+ * Runs every test, or those whose path contains one of the given, against a real Redis and
+ * PostgreSQL.
  *
  * 1. Use REDIS_URL and DATABASE_URL if they are set, otherwise private servers in a temporary
  *    folder.
  * 2. Run vitest with the given arguments.
  * 3. Print which tests failed and why, in a line each: of a long log, often only the end is kept.
- * 4. Print `N passed, N failed` as the last line. Exit code 0: at least one passed and none failed.
+ * 4. Print `N passed, N failed` as the last line, or that the run was interrupted. Exit code 0: at
+ *    least one passed and none failed.
  */
 import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -16,11 +20,12 @@ import { startPrivateRedis } from '@flash-sale/launcher/private-redis.ts';
 import { ownFolder, type PrivateServer } from '@flash-sale/launcher/private-server.ts';
 import { runCommand } from '@flash-sale/launcher/run-command.ts';
 import { listenForStop } from '@flash-sale/launcher/stop-requests.ts';
-import { root, say } from './command.ts';
+import { readArguments, root, say } from './command.ts';
 
 /** Milliseconds that vitest has to stop its workers after a stop request. */
 const VITEST_STOPS_WITHIN_MS = 5_000;
 
+readArguments(import.meta.url, 1, { strict: false });
 const folder = ownFolder(mkdtempSync(join(tmpdir(), 'flash-sale-test-')));
 // If the tests run as root, PostgreSQL runs under another account, which needs access. Secrets are
 // in a private folder.
@@ -29,13 +34,13 @@ const stopping = new AbortController();
 const servers: PrivateServer[] = [];
 let vitest: ReturnType<typeof runCommand> | undefined;
 
-for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
 listenForStop(process, {
-  onStop: () => stopping.abort(new Error('The tests were stopped.')),
+  onStop: (reason) => stopping.abort(new Error(`The run was interrupted (${reason}): there is no result.`)),
   onForce: () => {
     vitest?.kill('SIGKILL');
     for (const server of servers) server.kill();
     rmSync(folder, { recursive: true, force: true });
+    say((stopping.signal.reason as Error).message);
     process.exit(1);
   },
 });
@@ -59,12 +64,13 @@ try {
   if (counts.passed + counts.failed === 0) process.stderr.write('No test ran.\n');
   exitCode = counts.failed === 0 && counts.passed > 0 ? 0 : 1;
 } catch (error) {
-  process.stderr.write(`${(error as Error).message}\n`);
+  if (!stopping.signal.aborted) process.stderr.write(`${(error as Error).message}\n`);
 } finally {
   await Promise.all(servers.map((server) => server.stop()));
   rmSync(folder, { recursive: true, force: true });
 }
-say(`${counts.passed} passed, ${counts.failed} failed`);
+const { aborted, reason } = stopping.signal;
+say(aborted ? (reason as Error).message : `${counts.passed} passed, ${counts.failed} failed`);
 process.exit(exitCode);
 
 /** @returns the environment for vitest: TEST_REDIS_URL, and TEST_DATABASE_URL with CREATEDB */

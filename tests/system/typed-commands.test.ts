@@ -91,7 +91,7 @@ test('without system.env nothing starts, whatever the terminal’s environment',
   }
 });
 
-test('repeated stop signals make npm test kill a hung vitest and its children', async () => {
+test('repeated stop signals make npm test kill a hung vitest and its children, and say that it was interrupted', async () => {
   const [hang, pids] = [join(folder, 'hang.mjs'), join(folder, 'pids')];
   writeFileSync(
     hang,
@@ -107,7 +107,12 @@ test('repeated stop signals make npm test kill a hung vitest and its children', 
   );
   const { redisUrl: REDIS_URL, databaseUrl: DATABASE_URL } = world;
   const env = { PATH: process.env.PATH, NODE_OPTIONS: `--import=${hang}`, REDIS_URL, DATABASE_URL };
-  const npmTest = spawn(process.execPath, [join(root, 'scripts', 'test.ts')], { env, stdio: 'ignore' });
+  const npmTest = spawn(process.execPath, [join(root, 'scripts', 'test.ts')], {
+    env,
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  let output = '';
+  npmTest.stdout.on('data', (chunk) => (output += chunk));
   const ended = once(npmTest, 'exit');
   await eventually('vitest hangs', 20_000, () => existsSync(pids) && readFileSync(pids, 'utf8').endsWith(' '));
   const [vitest = 0, child = 0] = readFileSync(pids, 'utf8').split(' ').map(Number);
@@ -122,5 +127,6 @@ test('repeated stop signals make npm test kill a hung vitest and its children', 
     npmTest.kill('SIGTERM');
   }
   expect((await ended)[0]).toBe(1);
+  expect(output.trimEnd().split('\n').at(-1)).toBe('The run was interrupted (SIGTERM): there is no result.');
   await eventually('nothing is left', 2_000, () => !left().includes(true));
 }, 60_000);
