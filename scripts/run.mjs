@@ -82,30 +82,38 @@ async function install() {
 }
 
 /**
- * @returns {Promise<{ how: number | string, output: string }>} exit code, signal or error; output
- * if it is not a TTY
+ * A terminal shows the last line of the output.
+ *
+ * @returns {Promise<{ how: number | string, output: string }>} exit code, signal or error
  */
 function runInstall(pnpm) {
   // With CI set, pnpm has other defaults and would remove packages installed without it.
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => name !== 'CI'));
-  const { isTTY } = process.stdout;
+  const show = (line) => {
+    const { isTTY, columns = 80 } = process.stdout;
+    if (isTTY) process.stdout.write(`\r${line.slice(0, columns - 1)}\x1b[K`);
+  };
   const install = [
     '-y',
     pnpm,
     'install',
     '--frozen-lockfile',
-    `--reporter=${isTTY ? 'default' : 'append-only'}`,
+    // The other one repeats its progress line where that is wider than the terminal.
+    '--reporter=append-only',
     '--config.confirmModulesPurge=false',
     // npx already runs the pinned version; pnpm 12 would try to add itself to the frozen lock file.
     '--config.pmOnFail=ignore',
   ];
   return new Promise((resolve) => {
-    const stdio = isTTY ? 'inherit' : ['ignore', 'pipe', 'pipe'];
     // Its own process group, so that a signal ends pnpm and everything it started.
-    const child = spawn('npx', install, { cwd: root, env, detached: true, stdio });
+    const child = spawn('npx', install, { cwd: root, env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
     let output = '';
-    for (const stream of [child.stdout, child.stderr])
-      stream?.setEncoding('utf8').on('data', (text) => (output += text));
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.setEncoding('utf8').on('data', (text) => {
+        output += text;
+        show(output.trimEnd().split('\n').at(-1));
+      });
+    }
     const quit = (signal) => {
       try {
         process.kill(-child.pid, 'SIGTERM');
@@ -117,6 +125,7 @@ function runInstall(pnpm) {
     };
     for (const signal of Object.keys(SIGNAL_NUMBERS)) process.once(signal, quit);
     const finish = (how) => {
+      show('');
       for (const signal of Object.keys(SIGNAL_NUMBERS)) process.off(signal, quit);
       resolve({ how, output });
     };
