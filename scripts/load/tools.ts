@@ -1,4 +1,4 @@
-/** The tools that send a crowd: k6 with k6/scenarios.ts, wrk with k6/wrk/wrk-post-order.lua. */
+/** The tools that send a crowd: k6 with k6/scenarios.ts, wrk with k6/wrk-post-order.lua. */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -50,7 +50,7 @@ const wrk: CrowdTool = {
   isInstalled: async () => (await runCommand('wrk', ['--version'])).code !== 'ENOENT',
 
   async run({ root, scenario, saleId, baseUrl, signal }) {
-    const script = join(root, 'k6', 'wrk', 'wrk-post-order.lua');
+    const script = join(root, 'k6', 'wrk-post-order.lua');
     const url = `${baseUrl}/api/flash-sales/${saleId}/order`;
     const args = [...scenario.wrk, `-d${scenario.seconds}s`, '-s', script, url];
     const bounds = { cancelSignal: signal, timeout: scenario.seconds * 1000 + GRACE_MS };

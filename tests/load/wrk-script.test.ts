@@ -1,5 +1,5 @@
 /**
- * k6/wrk/wrk-post-order.lua counts replies as `npm run load` reads them. Redis' Lua runs it, with a
+ * k6/wrk-post-order.lua counts replies as `npm run load` reads them. Redis' Lua runs it, with a
  * stand-in for wrk.
  */
 import { readFileSync } from 'node:fs';
@@ -10,7 +10,7 @@ import type { Crowd } from '../../scripts/load/crowd.ts';
 import { openWorld } from '../support/world.ts';
 import { root } from '../tidy/source-files.ts';
 
-const script = readFileSync(join(root, 'k6', 'wrk', 'wrk-post-order.lua'), 'utf8');
+const script = readFileSync(join(root, 'k6', 'wrk-post-order.lua'), 'utf8');
 
 /** Redis lets no script set a global; so what the script and wrk share are locals around it. */
 const played = `

@@ -1,4 +1,5 @@
 /** npm run doctor on real servers: suitable ones, and ones with one wrong setting each. */
+import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdirSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
@@ -16,6 +17,7 @@ import { runScript, type Said } from '../support/command.ts';
 import { startOwnRedis, useFolder } from '../support/fixtures.ts';
 import { freePort } from '../support/free-port.ts';
 import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.ts';
+import { root } from '../tidy/source-files.ts';
 
 vi.setConfig({ testTimeout: 60_000 });
 
@@ -111,6 +113,20 @@ test.concurrent('exit code 1 for an invalid setting, 2 for warnings only; an unk
     stdout: '',
     stderr: expect.stringContaining('Usage: npm run doctor -- [--json'),
   });
+});
+
+test('scripts/check_redis.sh shows the checks of Redis, and fails if it does not answer', async () => {
+  const check = (changed: Record<string, string>) => {
+    const env = { PATH: process.env.PATH, ...healthy(), ...changed };
+    return spawnSync(join(root, 'scripts', 'check_redis.sh'), { env, encoding: 'utf8' });
+  };
+  const answers = check({});
+  expect(answers.stdout).toMatch(/^ {2}ok +REDIS_ANSWERS/m);
+  expect(answers.stdout).not.toContain('POSTGRES_');
+  expect(answers.status).toBe(0);
+  const dead = check({ REDIS_URL: 'redis://127.0.0.1:9' });
+  expect(dead.stdout).toContain('No Redis answers at redis://127.0.0.1:9');
+  expect(dead.status).toBe(1);
 });
 
 test('the settings of the running system are found and checked', async () => {

@@ -1,12 +1,8 @@
 -- Orders one unit with each request, each as another buyer:
 --   url=http://localhost:5001/api/flash-sales/product1/order
---   wrk <options> -s k6/wrk/wrk-post-order.lua $url
--- Options of the source document's scenarios:
---   -t2 -c10 -d30s
---   -t50 -c50 -d60s
---   -t200 -c500 -d90s --timeout 1s
--- `npm run load -- <scenario> --with wrk` runs them on a new sale and compares its numbers with the
--- replies.
+--   wrk <options> -s k6/wrk-post-order.lua $url
+-- docs/source-document.md has the options of the source document's scenarios. `npm run load --
+-- <scenario> --with wrk` runs them on a new sale and compares its numbers with the replies.
 --
 -- At its end wrk cuts off orders in progress. They may have taken units without a read reply: they
 -- are counted as `unanswered`.
