@@ -42,6 +42,44 @@ test('a page of an allowed origin may order, and can read refusals and Retry-Aft
   }
 });
 
+test('a page can read every header that an answer has', async () => {
+  const sale = await makeSale(world, { units: 3 });
+  const limits = { CORS_ORIGINS: SHOP, IP_RATE_LIMIT: 1_000, RATE_LIMIT_TOKENS: 2, TOKEN_REFILL_RATE: 1 };
+  await withApi(world, { ...limits, GLOBAL_RATE_LIMIT: 500 }, async (shop) => {
+    const headers = { origin: SHOP };
+    const order = () => shop.order(sale.id, { key: 'k', headers });
+    const answers = [await order(), await order(), await shop.order(sale.id, { headers })];
+    answers.push(await shop.order(sale.id, { headers }), await shop.order(sale.id, { buyer: '', headers }));
+    const list = await shop.get('/api/flash-sales', headers);
+    answers.push(list, await shop.get('/api/flash-sales', { ...headers, 'if-none-match': '*' }));
+    answers.push(await shop.ask('/api/flash-sales', { method: 'PUT', headers }));
+    expect(answers.map(({ status }) => status)).toEqual([200, 200, 200, 429, 401, 200, 304, 405]);
+    const exposed = (list.headers.get('access-control-expose-headers') ?? '').split(', ');
+    const safelisted = ['cache-control', 'content-language', 'content-length', 'content-type', 'expires', 'pragma'];
+    const ofConnection = ['connection', 'keep-alive', 'transfer-encoding', 'vary', 'x-content-type-options'];
+    const sent = new Set(answers.flatMap((answer) => [...answer.headers.keys()]));
+    const hidden = [...sent].filter((name) => ![...exposed, ...safelisted, ...ofConnection].includes(name));
+    expect(hidden.filter((name) => !name.startsWith('access-control-'))).toEqual([]);
+    for (const name of ['age', 'date', 'allow', 'retry-after']) expect([...sent]).toContain(name);
+  });
+});
+
+test.each([
+  ['PUT', '/api/flash-sales', 'GET, HEAD'],
+  ['GET', '/api/flash-sales/x/order', 'POST'],
+  ['DELETE', '/api/flash-sales/x', 'GET, HEAD'],
+  ['OPTIONS', '/api/orders/x', 'GET, HEAD'],
+  ['PROPFIND', '/health', 'GET, HEAD'],
+  ['DELETE', '/api/admin/sales', 'GET, HEAD, POST'],
+  ['POST', '/api/admin/sales/x', 'GET, HEAD'],
+  ['POST', '/docs', 'GET, HEAD'],
+  ['POST', '/nowhere', null],
+])('%s %s: 405 and what the path allows; 404 where there is no path', async (method, path, allow) => {
+  const { word, headers } = await api.ask(path, { method, headers: BEARER });
+  expect([word, headers.get('allow')]).toEqual([allow ? '405 METHOD_NOT_ALLOWED' : '404 NOT_FOUND', allow]);
+  expect(headers.get('content-type')).toBe('application/problem+json; charset=utf-8');
+});
+
 test.each([
   'https://evil.example',
   'https://shop.example.evil.example',
@@ -84,7 +122,7 @@ test('without ADMIN_PORT, pages of an allowed origin reach the routes of buyers 
         method: 'OPTIONS',
         headers: { origin: SHOP, 'access-control-request-method': 'POST' },
       });
-      expect(asked.status, path).toBe(404);
+      expect(asked.status, path).toBe(path === '/nowhere' ? 404 : 405);
       const read = await one.get(path, { ...(path.startsWith('/admin') ? LOGIN : BEARER), origin: SHOP });
       expect([...corsHeaders(asked), ...corsHeaders(read)], path).toEqual([]);
     }
@@ -94,7 +132,7 @@ test('without ADMIN_PORT, pages of an allowed origin reach the routes of buyers 
 
 test('without allowed origins no CORS header is sent', async () => {
   const asked = await preflight(SHOP, api);
-  expect(asked.status).toBe(404);
+  expect(asked.status).toBe(405);
   expect([...corsHeaders(asked), ...corsHeaders(await api.get('/api/flash-sales', { origin: SHOP }))]).toEqual([]);
 });
 

@@ -37,6 +37,23 @@ test('asks a browser to log in, and shows what each job carries', async () => {
 });
 
 test.each([
+  ['404 NOT_FOUND', '/admin/queues/api/queues/none'],
+  ['404 NOT_FOUND', '/admin/queues/api/queues/none/pause'],
+  ['404 NOT_FOUND', '/admin/queues/api/queues/confirm-orders/none'],
+  ['404 NOT_FOUND', '/admin/queues/static/none.js'],
+  ['400 INVALID_REQUEST', '/admin/queues/api/queues?activeQueue=confirm-orders&status=none'],
+  ['500 INTERNAL', '/admin/queues/api/queues?activeQueue=confirm-orders&status=completed'],
+])('an error of the board is a problem: %s %s', async (word, path) => {
+  const { getJobs } = api.connections.queue.bullQueue;
+  api.connections.queue.bullQueue.getJobs = () => Promise.reject(new Error('secret-word'));
+  const answer = await api.get(path, LOGIN);
+  api.connections.queue.bullQueue.getJobs = getJobs;
+  expect([answer.word, answer.headers.get('content-type')]).toEqual([word, 'application/problem+json; charset=utf-8']);
+  expect(answer.body.request_id).toEqual(expect.any(String));
+  expect(answer.text).not.toContain('secret-word');
+});
+
+test.each([
   ['POST', 'confirm-orders/add'],
   ['PATCH', 'confirm-orders/job-1/update-data'],
   ['PUT', 'confirm-orders/obliterate'],

@@ -184,5 +184,5 @@ test('unavailable keys: 503, retryable, and nothing is taken', async () => {
 
 test('the API reference names how buyers are identified', async () => {
   const { body: reference } = await api.get('/docs/json');
-  expect(reference.components.securitySchemes.buyer).toMatchObject({ type: 'http', scheme: 'bearer' });
+  expect(reference.components.securitySchemes.buyer_token).toMatchObject({ type: 'http', scheme: 'bearer' });
 });

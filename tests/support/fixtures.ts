@@ -7,6 +7,7 @@ import { startPrivateRedis } from '@flash-sale/launcher/private-redis.ts';
 import type { PrivateServer } from '@flash-sale/launcher/private-server.ts';
 import { afterAll, afterEach, beforeAll, beforeEach, inject } from 'vitest';
 import type { AnyJson } from './any-json.ts';
+import { contractFaults } from './contract.ts';
 import { ADMIN_TOKEN, type RunningApi, startApi, startWorkerHere } from './running-system.ts';
 import { openWorld, type World } from './world.ts';
 
@@ -116,8 +117,10 @@ export async function ask(url: string, { method = 'GET', headers = {}, body }: A
   const text = await response.text();
   const isJson = text !== '' && response.headers.get('content-type')?.includes('json');
   const parsed: AnyJson = isJson ? JSON.parse(text) : {};
-  const { status } = response;
-  return { status, word: `${status} ${parsed.code ?? parsed.status}`, headers: response.headers, text, body: parsed };
+  const { status, headers: received } = response;
+  const faults = contractFaults(method, url, { status, headers: received, body: parsed });
+  if (faults.length > 0) throw new Error(faults.join('\n'));
+  return { status, word: `${status} ${parsed.code ?? parsed.status}`, headers: received, text, body: parsed };
 }
 
 export type TestApi = Awaited<ReturnType<typeof openApi>>;

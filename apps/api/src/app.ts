@@ -31,6 +31,7 @@ import { sendConnectionError } from './plugins/connection-errors.ts';
 import crossOrigin from './plugins/cross-origin.ts';
 import drain from './plugins/drain.ts';
 import jsonBody, { BODY_LIMIT_BYTES } from './plugins/json-body.ts';
+import notFound from './plugins/not-found.ts';
 import overload from './plugins/overload.ts';
 import problems, { sendFrameworkError } from './plugins/problems.ts';
 import refusalCount from './plugins/refusal-count.ts';
@@ -65,7 +66,7 @@ export async function buildApp(
   const { inventory, globalRateLimiter, queue, metrics, tokenVerifier } = connections;
   const { timeBatch } = metrics;
   await app.register(buyerIdentity, { tokenVerifier });
-  await app.register(apiReference, { buyers: tokenVerifier === null ? 'header' : 'jwt' });
+  await app.register(apiReference);
 
   const bucket = { capacity: settings.RATE_LIMIT_TOKENS, refillRate: settings.TOKEN_REFILL_RATE };
   const { saleReader, readOrder } = createReaders(settings, connections, log);
@@ -99,7 +100,7 @@ export async function buildApp(
 /** The operators' routes, the queue board, health and the API reference on ADMIN_PORT. */
 export async function buildAdminApp(settings: ApiSettings, connections: Connections, log: Logger) {
   const app = await createServer(settings, connections, log, { tracing: null, isPublic: false });
-  await app.register(apiReference, { buyers: connections.tokenVerifier === null ? 'header' : 'jwt' });
+  await app.register(apiReference);
   await app.register(healthRoutes, connections);
   await registerOperators(app, settings, connections, createReaders(settings, connections, log));
   return app;
@@ -127,7 +128,7 @@ async function createServer(
   const [inFlight, loopDelayMs] = isPublic ? [settings.OVERLOAD_IN_FLIGHT, settings.OVERLOAD_LOOP_DELAY_MS] : [0, 0];
   await app.register(overload, { inFlight, loopDelayMs });
   await app.register(addressLimit, { perSecond: settings.IP_RATE_LIMIT });
-  app.setNotFoundHandler((_request, reply) => void reply.problem('NOT_FOUND'));
+  await app.register(notFound);
   await app.register(jsonBody);
   return app;
 }

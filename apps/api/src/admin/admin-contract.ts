@@ -1,9 +1,9 @@
 /** Schemas of the operators' routes. */
 import { MAX_ALLOTMENT, MAX_QUANTITY } from '@flash-sale/core/config/limits.ts';
-import { PRICE_PATTERN, SALE_ID_PATTERN } from '@flash-sale/core/domain/sale.ts';
+import { PRICE_PATTERN, SALE_ID_PATTERN, SALE_STATES, type SaleState } from '@flash-sale/core/domain/sale.ts';
 import { Type } from '@sinclair/typebox';
-import { AnyOrderSchema, DecimalSchema } from '../orders/order-contract.ts';
-import { problemResponses } from '../plugins/problems.ts';
+import { AnyOrderSchema, DecimalSchema, PENDING } from '../orders/order-contract.ts';
+import { OF_BODIES, problemResponses } from '../plugins/problems.ts';
 import { DOUBTS, type Doubt } from './sale-values.ts';
 
 /** In Unicode code points. */
@@ -33,46 +33,50 @@ const allowOf = <Allowed extends Doubt>(...doubts: Allowed[]) =>
     }),
   );
 
-const AdminSaleSchema = Type.Object({
-  product_id: Type.String(),
-  name: Type.String(),
-  description: Type.Union([Type.String(), Type.Null()]),
-  original_price: DecimalSchema,
-  flash_sale_price: DecimalSchema,
-  currency: Type.String(),
-  per_buyer_limit: Type.Integer(),
-  starts_at: InstantSchema,
-  ends_at: InstantSchema,
-  state: Type.String({ description: 'scheduled, active, paused or ended.' }),
-  allotment: Type.Integer({ description: 'Units given to the sale, in the inventory.' }),
-  available: Type.Integer({ description: 'Units that are free.' }),
-  reserved: Type.Integer({ description: 'Units of orders that the ledger does not have yet.' }),
-  sold: Type.Integer({ description: 'Units of confirmed orders, in the inventory.' }),
-  ledger: Type.Object(
-    { allotment: Type.Integer(), sold: Type.Integer() },
-    {
-      description: 'The same numbers in the ledger, which is ahead of the inventory while outcomes are being applied.',
-    },
-  ),
-  server_time: InstantSchema,
+const StateSchema = Type.Unsafe<SaleState>({
+  type: 'string',
+  enum: SALE_STATES,
+  description: 'By the clock of Redis; in the list, by the clock of the API.',
 });
+
+const AdminSaleSchema = Type.Object(
+  {
+    product_id: Type.String(),
+    name: Type.String(),
+    description: Type.Union([Type.String(), Type.Null()]),
+    original_price: DecimalSchema,
+    flash_sale_price: DecimalSchema,
+    currency: Type.String(),
+    per_buyer_limit: Type.Integer(),
+    starts_at: InstantSchema,
+    ends_at: InstantSchema,
+    state: StateSchema,
+    allotment: Type.Integer({ description: 'Units given to the sale, in the inventory.' }),
+    available: Type.Integer({ description: 'Units that are free.' }),
+    reserved: Type.Integer({ description: 'Units of orders that the ledger does not have yet.' }),
+    sold: Type.Integer({ description: 'Units of confirmed orders, in the inventory.' }),
+    ledger: Type.Object(
+      { allotment: Type.Integer(), sold: Type.Integer() },
+      {
+        description:
+          'The same numbers in the ledger, which is ahead of the inventory while outcomes are being applied.',
+      },
+    ),
+    server_time: InstantSchema,
+  },
+  { description: 'The sale.' },
+);
 
 const common = { tags: ['admin'], security: [{ operator: [] }] };
 const SaleParams = Type.Object({ product_id: Type.String() });
-const failures = [
-  'OPERATOR_REQUIRED',
-  'ADDRESS_RATE_LIMITED',
-  'INVENTORY_UNAVAILABLE',
-  'LEDGER_UNAVAILABLE',
-  'SALE_RECOVERING',
-] as const;
+const failures = ['OPERATOR_REQUIRED', 'INVENTORY_UNAVAILABLE', 'LEDGER_UNAVAILABLE', 'SALE_RECOVERING'] as const;
 
 export const ReadAnyOrderSchema = {
   ...common,
   summary: 'Read any order',
   params: Type.Object({ order_id: Type.String() }),
   response: {
-    200: AnyOrderSchema,
+    200: { ...AnyOrderSchema, headers: PENDING },
     ...problemResponses('ORDER_NOT_FOUND', ...failures),
   },
 };
@@ -105,28 +109,31 @@ export const CreateSaleSchema = {
     },
     { additionalProperties: false },
   ),
-  response: { 201: AdminSaleSchema, ...problemResponses('INVALID_REQUEST', 'SALE_EXISTS', ...failures) },
+  response: { 201: AdminSaleSchema, ...problemResponses('SALE_EXISTS', ...OF_BODIES, ...failures) },
 };
 
 export const ListAdminSalesSchema = {
   ...common,
   summary: 'The newest 200 sales, in every state',
   response: {
-    200: Type.Object({
-      sales: Type.Array(
-        Type.Object({
-          product_id: Type.String(),
-          name: Type.String(),
-          state: Type.String({ description: 'scheduled, active, paused or ended, by the clock of the API.' }),
-          starts_at: InstantSchema,
-          ends_at: InstantSchema,
-          allotment: Type.Integer({ description: 'In the ledger.' }),
-          sold: Type.Integer({ description: 'In the ledger.' }),
-        }),
-      ),
-      count: Type.Integer(),
-    }),
-    ...problemResponses('OPERATOR_REQUIRED', 'ADDRESS_RATE_LIMITED', 'LEDGER_UNAVAILABLE'),
+    200: Type.Object(
+      {
+        sales: Type.Array(
+          Type.Object({
+            product_id: Type.String(),
+            name: Type.String(),
+            state: StateSchema,
+            starts_at: InstantSchema,
+            ends_at: InstantSchema,
+            allotment: Type.Integer({ description: 'In the ledger.' }),
+            sold: Type.Integer({ description: 'In the ledger.' }),
+          }),
+        ),
+        count: Type.Integer(),
+      },
+      { description: 'The sales.' },
+    ),
+    ...problemResponses('OPERATOR_REQUIRED', 'LEDGER_UNAVAILABLE'),
   },
 };
 
@@ -137,8 +144,12 @@ export const ReadAdminSaleSchema = {
   response: { 200: AdminSaleSchema, ...problemResponses('SALE_NOT_FOUND', ...failures) },
 };
 
-export const PauseSaleSchema = { ...ReadAdminSaleSchema, summary: 'Pause a sale: orders are refused until it resumes' };
-export const ResumeSaleSchema = { ...ReadAdminSaleSchema, summary: 'Resume a sale' };
+const withoutBody = {
+  ...ReadAdminSaleSchema,
+  response: { 200: AdminSaleSchema, ...problemResponses('SALE_NOT_FOUND', ...OF_BODIES, ...failures) },
+};
+export const PauseSaleSchema = { ...withoutBody, summary: 'Pause a sale: orders are refused until it resumes' };
+export const ResumeSaleSchema = { ...withoutBody, summary: 'Resume a sale' };
 
 export const ChangeWindowSchema = {
   ...common,
@@ -148,7 +159,7 @@ export const ChangeWindowSchema = {
     { starts_at: InstantSchema, ends_at: InstantSchema, allow: allowOf('window_over') },
     { additionalProperties: false },
   ),
-  response: { 200: AdminSaleSchema, ...problemResponses('INVALID_REQUEST', 'SALE_NOT_FOUND', ...failures) },
+  response: { 200: AdminSaleSchema, ...problemResponses('SALE_NOT_FOUND', ...OF_BODIES, ...failures) },
 };
 
 export const ChangeStockSchema = {
@@ -179,12 +190,12 @@ export const ChangeStockSchema = {
   response: {
     200: AdminSaleSchema,
     ...problemResponses(
-      'INVALID_REQUEST',
       'SALE_NOT_FOUND',
       'UNITS_PROMISED',
       'TOO_MANY_UNITS',
       'CHANGE_ID_TAKEN',
       'STOCK_CHANGE_PENDING',
+      ...OF_BODIES,
       ...failures,
     ),
   },

@@ -2,6 +2,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import type { Breaker } from '@flash-sale/core/runtime/circuit-breaker.ts';
 import { Type } from '@sinclair/typebox';
+import { problemResponses } from '../plugins/problems.ts';
 
 /**
  * Milliseconds that a probe's result is reused, so that health checks cannot load the dependencies.
@@ -14,19 +15,30 @@ type Probes = Record<'redis' | 'postgres' | 'worker', () => Promise<void>>;
 
 const DependencySchema = Type.Union([Type.Literal('ok'), Type.Literal('does not answer')]);
 const BreakerSchema = Type.Union([Type.Literal('closed'), Type.Literal('open'), Type.Literal('half_open')]);
-const StatusSchema = Type.Object({ status: Type.Union([Type.Literal('ok'), Type.Literal('unavailable')]) });
-const HealthSchema = Type.Object({
-  status: Type.Union([Type.Literal('ok'), Type.Literal('unavailable')]),
-  parts: Type.Object({ redis: DependencySchema, postgres: DependencySchema, worker: DependencySchema }),
-  breakers: Type.Object(
-    { redis: BreakerSchema, postgres: BreakerSchema },
-    { description: 'Circuit breakers of this process. open: calls fail at once until the dependency answers again.' },
-  ),
-  unavailable: Type.Array(Type.String(), { description: 'Names of the dependencies that do not answer.' }),
-});
+const StatusSchema = Type.Object(
+  { status: Type.Union([Type.Literal('ok'), Type.Literal('unavailable')]) },
+  { description: '200: ok. 503: unavailable.' },
+);
+const HealthSchema = Type.Object(
+  {
+    status: Type.Union([Type.Literal('ok'), Type.Literal('unavailable')]),
+    parts: Type.Object({ redis: DependencySchema, postgres: DependencySchema, worker: DependencySchema }),
+    breakers: Type.Object(
+      { redis: BreakerSchema, postgres: BreakerSchema },
+      { description: 'Circuit breakers of this process. open: calls fail at once until the dependency answers again.' },
+    ),
+    unavailable: Type.Array(Type.String(), { description: 'Names of the dependencies that do not answer.' }),
+  },
+  { description: '200: ok. 503: unavailable.' },
+);
 
 const describe = (summary: string, response: object, description?: string) => ({
-  schema: { tags: ['health'], summary, ...(description && { description }), response },
+  schema: {
+    tags: ['health'],
+    summary,
+    ...(description && { description }),
+    response: { ...problemResponses(), ...response },
+  },
 });
 
 export const healthRoutes: FastifyPluginAsyncTypebox<{

@@ -2,17 +2,22 @@
 import { MAX_QUANTITY } from '@flash-sale/core/config/limits.ts';
 import { REJECTION_REASONS, type RejectionReason } from '@flash-sale/core/domain/order.ts';
 import { type Static, type TProperties, type TSchema, Type } from '@sinclair/typebox';
-import { OF_BUYERS, OF_READS, problemResponses } from '../plugins/problems.ts';
+import { OF_BODIES, OF_BUYERS, OF_READS, problemResponses, retryAfter } from '../plugins/problems.ts';
 import { refusalCodes } from './refusals.ts';
 
 export const DecimalSchema = Type.String({ description: 'Decimal text: exact.' });
+
+export const PENDING = retryAfter('while the order is pending');
+
+/** Which of them is believed depends on AUTH. */
+const BUYERS = [{ buyer: [] }, { buyer_token: [] }];
 
 export const PlaceOrderSchema = {
   tags: ['orders'],
   summary: 'Order units of a sale',
   description:
     'Accepts or refuses the order at once. `accepted` is a promise: the units are reserved, and the order will be written to the ledger. A repeated request with the same idempotency key returns the same order, with `replayed: true` and its present status. Read the status at /api/orders/{order_id}.',
-  security: [{ buyer: [] }],
+  security: BUYERS,
   params: Type.Object({ product_id: Type.String() }),
   headers: Type.Object({
     'idempotency-key': Type.Optional(
@@ -29,32 +34,30 @@ export const PlaceOrderSchema = {
     { additionalProperties: false, description: 'Optional: without a body, one unit.' },
   ),
   response: {
-    200: Type.Object({
-      order_id: Type.String({ description: 'Read the order at /api/orders/{order_id}.' }),
-      status: Type.Unsafe<'accepted' | OrderBody['status']>({
-        type: 'string',
-        enum: ['accepted', 'pending', 'confirmed', 'rejected'],
-        description:
-          'Of a new order: `accepted`. Of a replayed one: its present status; `accepted` if it cannot be read now.',
-      }),
-      replayed: Type.Optional(
-        Type.Literal(true, { description: 'The key had this order already, and no units were taken.' }),
+    200: {
+      ...Type.Object(
+        {
+          order_id: Type.String({ description: 'Read the order at /api/orders/{order_id}.' }),
+          status: Type.Unsafe<'accepted' | OrderBody['status']>({
+            type: 'string',
+            enum: ['accepted', 'pending', 'confirmed', 'rejected'],
+            description:
+              'Of a new order: `accepted`. Of a replayed one: its present status; `accepted` if it cannot be read now.',
+          }),
+          replayed: Type.Optional(
+            Type.Literal(true, { description: 'The key had this order already, and no units were taken.' }),
+          ),
+          product_id: Type.String(),
+          quantity: Type.Integer({ description: 'Units.' }),
+          remaining: Type.Integer({
+            description: 'Free units after this order and the others of its batch.',
+          }),
+        },
+        { description: 'Accepted, or replayed.' },
       ),
-      product_id: Type.String(),
-      quantity: Type.Integer({ description: 'Units.' }),
-      remaining: Type.Integer({
-        description: 'Free units after this order and the others of its batch.',
-      }),
-    }),
-    ...problemResponses(
-      ...refusalCodes,
-      ...OF_BUYERS,
-      ...OF_READS,
-      'INVALID_REQUEST',
-      'INVALID_IDEMPOTENCY_KEY',
-      'BODY_TOO_LARGE',
-      'UNSUPPORTED_MEDIA_TYPE',
-    ),
+      headers: { ...PENDING, 'Idempotency-Replayed': { type: 'string', description: '`true`, if it is a replay.' } },
+    },
+    ...problemResponses(...refusalCodes, ...OF_BUYERS, ...OF_READS, ...OF_BODIES, 'INVALID_IDEMPOTENCY_KEY'),
   },
 };
 
@@ -101,10 +104,10 @@ export type AnyOrderBody = Static<typeof AnyOrderSchema>;
 export const ReadOrderSchema = {
   tags: ['orders'],
   summary: 'Read your own order',
-  security: [{ buyer: [] }],
+  security: BUYERS,
   params: Type.Object({ order_id: Type.String() }),
   response: {
-    200: OrderSchema,
+    200: { ...OrderSchema, headers: PENDING },
     ...problemResponses('ORDER_NOT_FOUND', 'SALE_RECOVERING', ...OF_BUYERS, ...OF_READS),
   },
 };

@@ -6,31 +6,32 @@ import { lazyPages } from './lazy-pages.ts';
 
 const REFERENCE_PATH = '/docs';
 
-const buyerSchemes = {
-  header: {
+const securitySchemes = {
+  buyer: {
     type: 'apiKey',
     in: 'header',
     name: 'X-User-ID',
-    description:
-      'The buyer, set by a gateway (AUTH=header). With AUTH=jwt, a bearer token instead; its subject is the buyer.',
+    description: 'The buyer, set by a gateway. Believed with AUTH=header, and only then.',
   },
-  jwt: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: 'Its subject is the buyer.' },
+  buyer_token: {
+    type: 'http',
+    scheme: 'bearer',
+    bearerFormat: 'JWT',
+    description: 'Its subject is the buyer. Believed with AUTH=jwt, and only then.',
+  },
+  operator: { type: 'http', scheme: 'bearer', description: 'ADMIN_TOKEN.' },
 } as const;
 
-/**
- * Must be registered before the routes that it describes.
- *
- * @param options.buyers how a buyer is identified here
- */
-export default fp<{ buyers: 'jwt' | 'header' }>(
-  async (app, { buyers }) => {
+/** Must be registered before the routes that it describes. */
+export default fp(
+  async (app) => {
     const described: Pick<RouteOptions, 'method' | 'url' | 'schema'>[] = [];
     app.addHook('onRoute', ({ method, url, schema }) => {
       if (method !== 'HEAD' && !schema?.hide) described.push({ method, url, ...(schema && { schema }) });
     });
     await app.register(async (scope) => {
       lazyPages(scope, REFERENCE_PATH, async (pages) => {
-        await describeApi(pages, buyers);
+        await describeApi(pages);
         for (const route of described) pages.route({ ...route, handler: async () => null });
       });
     });
@@ -38,7 +39,7 @@ export default fp<{ buyers: 'jwt' | 'header' }>(
   { name: 'api-reference' },
 );
 
-async function describeApi(pages: FastifyInstance, buyers: keyof typeof buyerSchemes): Promise<void> {
+async function describeApi(pages: FastifyInstance): Promise<void> {
   const [{ default: swagger }, { default: swaggerUi }] = await Promise.all([
     import('@fastify/swagger'),
     import('@fastify/swagger-ui'),
@@ -60,12 +61,19 @@ async function describeApi(pages: FastifyInstance, buyers: keyof typeof buyerSch
         { name: 'admin', description: 'Managing sales, for operators.' },
         { name: 'health', description: 'Whether the process and its dependencies work.' },
       ],
-      components: {
-        securitySchemes: {
-          buyer: buyerSchemes[buyers],
-          operator: { type: 'http', scheme: 'bearer', description: 'ADMIN_TOKEN.' },
-        },
-      },
+      components: { securitySchemes },
+    },
+    transformObject: (document) => {
+      if (!('openapiObject' in document)) return document.swaggerObject;
+      // The plugin calls every body required; one without required fields may be left out.
+      for (const path of Object.values(document.openapiObject.paths ?? {})) {
+        const body = path?.post?.requestBody;
+        if (body && 'content' in body) {
+          const schema = body.content['application/json']?.schema;
+          body.required = schema !== undefined && 'required' in schema;
+        }
+      }
+      return document.openapiObject;
     },
     refResolver: { buildLocalReference: (schema, _base, _fragment, i) => String(schema.$id ?? `def-${i}`) },
   });

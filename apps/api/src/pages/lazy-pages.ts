@@ -2,14 +2,8 @@
  * Web pages (queue board, API reference). Their packages take 25 MB of memory, so they are loaded
  * at the first request, into a separate Fastify instance that handles everything below one path.
  */
-import fastify, {
-  type FastifyError,
-  type FastifyInstance,
-  type FastifyReply,
-  type FastifyRequest,
-  LogController,
-} from 'fastify';
-import { type ProblemCode, problemBody } from '../plugins/problems.ts';
+import fastify, { type FastifyError, type FastifyInstance, LogController } from 'fastify';
+import { problemBody } from '../plugins/problems.ts';
 import { requestIdOf } from '../request-ids.ts';
 
 /** Requests for pages at a time: enough for a dozen browsers. Each may hold an open file. */
@@ -59,20 +53,23 @@ export function lazyPages(app: FastifyInstance, path: string, build: (pages: Fas
   app.addHook('onClose', async () => (await building?.catch(() => undefined))?.close());
 }
 
-/** Pages report errors as problem+json, like the API. */
+/** Pages report errors as problem+json, like the API, also those that their packages answer. */
 function sendProblems(pages: FastifyInstance): void {
-  function send(request: FastifyRequest, reply: FastifyReply, code: ProblemCode): FastifyReply {
-    const body = problemBody(code, request.id, {});
-    return reply.code(body.status).type('application/problem+json').send(JSON.stringify(body));
-  }
-  pages.setNotFoundHandler((request, reply) => send(request, reply, 'NOT_FOUND'));
   pages.setErrorHandler<FastifyError>((error, request, reply) => {
     const { statusCode = 500 } = error;
+    if (statusCode >= 500) request.log.error({ err: error }, 'a page failed');
+    return reply.code(statusCode).send('');
+  });
+  pages.addHook('onSend', async (request, reply, payload) => {
+    const { statusCode } = reply;
+    if (statusCode < 400) return payload;
     // 403: a path that leaves the folder of static files.
-    if (statusCode === 403) return send(request, reply, 'NOT_FOUND');
-    if (statusCode < 500) return send(request, reply, 'INVALID_REQUEST');
-    request.log.error({ err: error }, 'a page failed');
-    return send(request, reply, 'INTERNAL');
+    const isUnknown = statusCode === 403 || statusCode === 404;
+    const code = statusCode >= 500 ? 'INTERNAL' : isUnknown ? 'NOT_FOUND' : 'INVALID_REQUEST';
+    const body = problemBody(code, request.id, {});
+    reply.code(body.status).type('application/problem+json; charset=utf-8').removeHeader('content-length');
+    if (body.retryable) reply.header('retry-after', 1);
+    return JSON.stringify(body);
   });
 }
 

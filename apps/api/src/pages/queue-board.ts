@@ -21,6 +21,10 @@ export const queueBoard: FastifyPluginAsync<{ queue: Pick<OrderQueue, 'bullQueue
       serverAdapter: board,
       options: { uiConfig: { boardTitle: 'Flash sale' } },
     });
+    // To the error handler of all pages: its own sends the stack.
+    board.setErrorHandler((error) => {
+      throw error;
+    });
     await pages.register(board.registerPlugin(), { prefix: BOARD_PATH });
   });
   // Against CSRF: browsers send the login automatically, also for requests of other sites.

@@ -9,6 +9,21 @@ import fp from 'fastify-plugin';
 
 /** Seconds that a browser may cache a preflight: Chromium's maximum. */
 const PREFLIGHT_MAX_AGE_S = 7_200;
+/** Besides those that every page may read (content-type, cache-control and the like). */
+const EXPOSED = [
+  'retry-after',
+  'ratelimit',
+  'ratelimit-policy',
+  'x-ratelimit-limit',
+  'x-ratelimit-remaining',
+  'x-ratelimit-reset',
+  'idempotency-replayed',
+  'etag',
+  'age',
+  'date',
+  'allow',
+  'www-authenticate',
+];
 /** Prefixes of the raw URL; percent-encoded variants (%61pi) get no CORS headers. */
 const BUYERS_PATHS = ['/api/flash-sales', '/api/orders/'];
 
@@ -20,7 +35,7 @@ export default fp<{ origins: string[]; buyerHeader: string }>(
       origin: origins,
       methods: ['GET', 'HEAD', 'POST'],
       allowedHeaders: [buyerHeader, 'content-type', 'idempotency-key', 'x-request-id', 'if-none-match', 'traceparent'],
-      exposedHeaders: ['retry-after', 'ratelimit', 'ratelimit-policy', 'idempotency-replayed', 'etag'],
+      exposedHeaders: EXPOSED,
       credentials: false,
       maxAge: PREFLIGHT_MAX_AGE_S,
       preflightContinue: true,

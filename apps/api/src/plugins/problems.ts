@@ -38,13 +38,16 @@ const table = {
   NOT_FOUND: [404, NEVER, 'There is nothing at this address.'],
   SALE_NOT_FOUND: [404, NEVER, 'There is no such sale.'],
   ORDER_NOT_FOUND: [404, NEVER, 'This buyer has no such order.'],
+  METHOD_NOT_ALLOWED: [405, NEVER, 'This address has other methods: see the header Allow.'],
   REQUEST_TOO_SLOW: [408, 1, 'The request did not arrive in time.'],
   SALE_EXISTS: [409, NEVER, 'A sale with this id exists. It was not changed.'],
   UNITS_PROMISED: [409, NEVER, 'The change would withdraw units that buyers hold. Nothing was changed.'],
   TOO_MANY_UNITS: [409, NEVER, 'The sale would have more units than the system allows. Nothing was changed.'],
   CHANGE_ID_TAKEN: [409, NEVER, 'Another stock change has this change_id. Nothing was changed.'],
   BODY_TOO_LARGE: [413, NEVER, 'The body is too large.'],
-  UNSUPPORTED_MEDIA_TYPE: [415, NEVER, 'Send the body as application/json, or send none.'],
+  URI_TOO_LONG: [414, NEVER, 'The address is too long.'],
+  UNSUPPORTED_MEDIA_TYPE: [415, NEVER, 'Send the body as plain application/json in UTF-8, or send none.'],
+  EXPECTATION_FAILED: [417, NEVER, 'No expectation but 100-continue is supported.'],
   IDEMPOTENCY_KEY_REUSED: [
     422,
     NEVER,
@@ -71,21 +74,38 @@ const table = {
     NEVER,
     'The inventory did not answer in time: the order may have been taken. Read it by its order_id before ordering again.',
   ],
+  // Sent by the proxy in front (deploy/docker/haproxy.cfg).
+  API_CONNECTION_LOST: [
+    502,
+    NEVER,
+    'The connection to the API was lost. The request may have been carried out: repeat it with the same Idempotency-Key, or change_id.',
+  ],
+  API_UNAVAILABLE: [503, 1, 'No API can be reached. Nothing was changed.'],
+  API_TIMEOUT: [
+    504,
+    NEVER,
+    'The API did not answer in time. The request may have been carried out: repeat it with the same Idempotency-Key, or change_id.',
+  ],
 } as const satisfies Record<string, readonly [number, number | null, string]>;
 
 export type ProblemCode = keyof typeof table;
 
 export const problemCodes = Object.keys(table) as ProblemCode[];
 
+const codeSchema = (codes: readonly ProblemCode[]) =>
+  Type.Unsafe<ProblemCode>({ type: 'string', enum: codes, description: 'Stable code for programs.' });
+
 export const ProblemSchema = Type.Object(
   {
     type: Type.String({ description: 'URN of the code.' }),
     title: Type.String({ description: 'Name of the status.' }),
     status: Type.Integer(),
-    code: Type.String({ description: 'Stable code for programs.' }),
+    code: codeSchema(problemCodes),
     detail: Type.String({ description: 'Message for people.' }),
     retryable: Type.Boolean({ description: 'Whether the same request can succeed later.' }),
-    request_id: Type.String({ description: 'Identifies the request in the logs.' }),
+    request_id: Type.Optional(
+      Type.String({ description: 'Identifies the request in the logs. Absent if the proxy in front refused it.' }),
+    ),
     order_id: Type.Optional(Type.String({ description: 'The order that may have been taken.' })),
     change_id: Type.Optional(Type.String({ description: 'The stock change that was requested.' })),
     available: Type.Optional(Type.Integer({ description: 'Units that are left.' })),
@@ -103,8 +123,24 @@ export type ProblemFields = Partial<
   >
 >;
 
+/** Codes that every request may get, from plugins, Node's parser or the proxy in front. */
+const OF_ALL = [
+  'INVALID_REQUEST',
+  'NOT_FOUND',
+  'REQUEST_TOO_SLOW',
+  'URI_TOO_LONG',
+  'EXPECTATION_FAILED',
+  'ADDRESS_RATE_LIMITED',
+  'HEADERS_TOO_LARGE',
+  'INTERNAL',
+  'API_CONNECTION_LOST',
+  'API_UNAVAILABLE',
+  'API_TIMEOUT',
+] as const;
+/** Codes of routes with a body. */
+export const OF_BODIES = ['BODY_TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE'] as const;
 /** Codes that every route may answer that asks inventory and ledger: for buyers, also shedding. */
-export const OF_READS = ['ADDRESS_RATE_LIMITED', 'OVERLOADED', 'INVENTORY_UNAVAILABLE', 'LEDGER_UNAVAILABLE'] as const;
+export const OF_READS = ['OVERLOADED', 'INVENTORY_UNAVAILABLE', 'LEDGER_UNAVAILABLE'] as const;
 /** Codes of routes that identify the buyer. */
 export const OF_BUYERS = [
   'INVALID_BUYER',
@@ -114,15 +150,25 @@ export const OF_BUYERS = [
   'IDENTITY_UNAVAILABLE',
 ] as const;
 
-/** @returns response schemas for the statuses of these codes, and for INTERNAL */
+/** The header in a response schema. */
+export const retryAfter = (when: string) => ({
+  'Retry-After': { type: 'integer', description: `Seconds after which to ask again; ${when}.` },
+});
+
+/** @returns response schemas for the statuses of these codes, and of OF_ALL */
 export function problemResponses(...codes: ProblemCode[]): Record<number, object> {
-  const byStatus = Map.groupBy(new Set<ProblemCode>([...codes, 'INTERNAL']), (code) => table[code][0]);
+  const byStatus = Map.groupBy(new Set<ProblemCode>([...codes, ...OF_ALL]), (code) => table[code][0]);
   return Object.fromEntries(
     Array.from(byStatus, ([status, found]) => [
       status,
       {
         description: found.map((code) => `\`${code}\`: ${table[code][2]}`).join(' '),
-        content: { 'application/problem+json': { schema: Type.Ref('Problem') } },
+        ...(found.some((code) => table[code][1] !== NEVER) && { headers: retryAfter('if `retryable` is true') }),
+        content: {
+          'application/problem+json': {
+            schema: { allOf: [Type.Ref('Problem'), Type.Object({ code: codeSchema(found) })] },
+          },
+        },
       },
     ]),
   );

@@ -91,7 +91,7 @@ export const ListSalesSchema = {
   response: {
     200: { ...SaleListSchema, headers: sharedHeaders },
     304: notModified,
-    ...problemResponses('INVALID_REQUEST', ...OF_READS),
+    ...problemResponses(...OF_READS),
   },
 };
 

@@ -79,7 +79,8 @@ export interface StockNumbers {
   readonly sold: number;
 }
 
-export type SaleState = 'scheduled' | 'active' | 'paused' | 'ended';
+export const SALE_STATES = ['scheduled', 'active', 'paused', 'ended'] as const;
+export type SaleState = (typeof SALE_STATES)[number];
 
 /** @param now milliseconds since 1970 */
 export function saleState(sale: Pick<Sale, 'paused' | 'startsAt' | 'endsAt'>, now: number): SaleState {
