@@ -147,7 +147,7 @@ test.concurrent('servers that are unavailable or silent are reported within seco
   const server = createServer(() => {});
   await new Promise<void>((resolve) => server.listen(silent, '127.0.0.1', resolve));
   const at = (port: number) => ({
-    REDIS_URL: `redis://u:topsecret@127.0.0.1:${port}?password=topsecret`,
+    REDIS_URL: `redis://u:topsecret@127.0.0.1:${port}`,
     DATABASE_URL: `postgres://u:topsecret@127.0.0.1:${port}/d`,
   });
   try {

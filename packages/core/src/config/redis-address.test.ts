@@ -48,6 +48,13 @@ test('an address of sentinels names the master, a database and a login for the s
 
 test.each([
   ['several hosts without +cluster', 'redis://a:1,b:2'],
+  ...['-1', '1.5', 'abc', '1/2', '1e1', '0x1', '%31', '123456'].map((database) => [
+    `database ${database}`,
+    `redis://a:1/${database}`,
+  ]),
+  ['a database in the options', 'redis://a:1?db=3'],
+  ['another option of ioredis', 'redis://a:1/0?keyPrefix=x'],
+  ['a port of one server above 65535', 'redis://a:70000'],
   ['another database', 'redis+cluster://a:1/2'],
   ['a port above 65535', 'redis+cluster://a:1,b:70000'],
   ['port 0', 'redis+cluster://a:1,b:0'],

@@ -47,11 +47,15 @@ export type RedisAddress = ServerAddress | ClusterAddress | SentinelAddress;
 const REDIS_PORT = 6_379;
 const SENTINEL_PORT = 26_379;
 
+/** None, or a number: ioredis would make 0 of anything else, or a database that no Redis has. */
+const DATABASE = /^(\/\d{0,5})?$/;
+
 /** TLS, kind, login, hosts, path, query. */
 const FORM = /^redis(s?)(?:\+(cluster|sentinel))?:\/\/(?:([^/?#]*)@)?([^/?#@]+)([^?#]*)(?:\?([^#]*))?$/s;
 
 /**
- * - `redis://…` and `rediss://…` are one server, as ioredis parses them.
+ * - `redis://user:password@host:port/database` and `rediss://…` are one server. `?family=6` is
+ *   passed to ioredis, which would also take any other option from there.
  * - `redis+cluster://user:password@host1:port1,host2:port2` and `rediss+cluster://…` are a cluster;
  *   one reachable node is enough to find the others.
  * - `redis+sentinel://user:password@host1:port1,host2:port2/master-name/database` and
@@ -61,8 +65,8 @@ const FORM = /^redis(s?)(?:\+(cluster|sentinel))?:\/\/(?:([^/?#]*)@)?([^/?#@]+)(
  * With TLS, `?ca_file=/path/ca.pem` names the CA of the certificates.
  *
  * @returns null if the address is invalid: several hosts without `+cluster` or `+sentinel`, an
- * invalid host or port, a database other than 0 in a cluster, sentinels without the name of a
- * master, a ca_file without TLS
+ * invalid host or port, a database that is no number, or other than 0 in a cluster, sentinels
+ * without the name of a master, a ca_file without TLS, another option
  */
 export function readRedisAddress(url: string): RedisAddress | null {
   const parts = FORM.exec(url);
@@ -75,7 +79,8 @@ export function readRedisAddress(url: string): RedisAddress | null {
   if (caFile === '' || (caFile !== null && !tls)) return null;
   const ofCa = caFile === null ? {} : { caFile };
   if (!kind) {
-    if (hosts.includes(',')) return null;
+    const isValid = HOST.test(hosts) && URL.canParse(url) && DATABASE.test(path);
+    if (!isValid || [...options.keys()].some((name) => name !== 'family')) return null;
     const withoutCa = `${url.slice(0, url.indexOf('?'))}${options.size === 0 ? '' : `?${options}`}`;
     return { kind: 'server', url: caFile === null ? url : withoutCa, ...ofCa };
   }

@@ -144,6 +144,8 @@ function mistakeIn(url: string, failure: string): string | null {
     if (isRefused && failure.includes('sentinel'))
       return `${who} refuse the login (${failure}). Check ?sentinel_username=…&sentinel_password=… at the end of REDIS_URL.`;
   }
+  if (/DB index|not allowed in cluster mode|'select' command/.test(failure))
+    return `Redis at ${where} refuses the database (${failure}). Correct the number at the end of REDIS_URL, or leave it out.`;
   if (isRefused)
     return `Redis at ${where} refuses the login (${failure}). Check the user and the password in REDIS_URL.`;
   if (/cluster support disabled/i.test(failure))

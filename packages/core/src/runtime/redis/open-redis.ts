@@ -57,8 +57,22 @@ export function openRedis(url: string, { reconnectNodes = true, ...options }: Op
   const address = readRedisAddress(url);
   if (!address) throw new Error('REDIS_URL is not an address of Redis');
   if (address.kind === 'server')
-    return new Redis(address.url, { ...options, ...trustOf(address.caFile), lazyConnect: true });
-  return address.kind === 'cluster' ? openCluster(address, options, reconnectNodes) : openMaster(address, options);
+    return inItsDatabase(new Redis(address.url, { ...options, ...trustOf(address.caFile), lazyConnect: true }));
+  if (address.kind === 'cluster') return openCluster(address, options, reconnectNodes);
+  return inItsDatabase(openMaster(address, options));
+}
+
+/**
+ * ioredis reports a refused database as an error and goes on in database 0. Closes the connection
+ * instead, before it is ready, and so for each that BullMQ makes from it. ioredis itself closes it
+ * if the login is refused.
+ */
+function inItsDatabase(redis: Redis): Redis {
+  redis.on('error', ({ command }: Error & { command?: { name: string } }) => {
+    if (command?.name === 'select') redis.disconnect(true);
+  });
+  const duplicate = redis.duplicate.bind(redis) as (override?: Partial<RedisOptions>) => Redis;
+  return Object.assign(redis, { duplicate: (override?: Partial<RedisOptions>) => inItsDatabase(duplicate(override)) });
 }
 
 /** One connection to the present master; reconnects when another server becomes the master. */
