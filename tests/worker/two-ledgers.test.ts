@@ -119,7 +119,7 @@ test('an unknown sale is no reason to reject as long as it is not proven that Re
 });
 
 test.each(['one of its orders', 'the watch'])('[I3] a sale that only Redis has is stopped by %s', async (by) => {
-  const sale = await makeSale(world, { units: 10 });
+  const sale = await makeSale(world, { id: 'tea.green', units: 10 });
   const api = await openApi(world);
   const steps = workerSteps(world);
   const [first, second] = [await steps.order(sale.id), await steps.order(sale.id)];

@@ -37,6 +37,8 @@ export interface Keys {
   sale(saleId: string): SaleKeys;
   /** Pattern of SCAN: the inventories of all sales. */
   readonly inventoryPattern: string;
+  /** The sale of a key that matches it. */
+  saleOfInventory(key: string): string;
   /** Hash: the window of the global rate limiter. */
   readonly globalRateLimiter: string;
   /** Channel: refusals of this sale may be outdated. The message is the sale's id. */
@@ -74,7 +76,8 @@ export function createKeys(prefix: string): Keys {
         buckets1: `${event}:buckets:1`,
       };
     },
-    inventoryPattern: `${prefix}:{*}:inventory`,
+    inventoryPattern: `${prefix}:{*}*:inventory`,
+    saleOfInventory: (key) => key.slice(prefix.length + 2, -':inventory'.length).replace('}', ''),
     globalRateLimiter: `${prefix}:{system}:window`,
     invalidationChannel: (saleId) => `${prefix}:{${saleId}}:invalidation`,
     invalidationPattern: `${prefix}:{*}:invalidation`,

@@ -12,7 +12,7 @@ export async function listInventories(redis: AnyRedis, keys: Keys): Promise<Set<
     let cursor = '0';
     do {
       const [next, found] = await node.scan(cursor, 'MATCH', keys.inventoryPattern, 'COUNT', SCAN_COUNT);
-      for (const key of found) saleIds.add(key.slice(key.indexOf('{') + 1, key.indexOf('}')));
+      for (const key of found) saleIds.add(keys.saleOfInventory(key));
       cursor = next;
     } while (cursor !== '0');
   }
