@@ -181,22 +181,19 @@ describe('headers', () => {
     expect(await available()).toBe(before - VALUES.filter(isBuyer).length);
   });
 
-  test('a malformed or repeated Idempotency-Key is a key or a 400', async () => {
+  test('a malformed Idempotency-Key is a key or a 400', async () => {
     const keyed = byName([...VALUES, '"', '"a', '"a\\b"'], (value) =>
       place('X-User-ID: keyed', `Idempotency-Key: ${value}`),
     );
-    const twice = place('X-User-ID: keyed', 'Idempotency-Key: a1', 'Idempotency-Key: a2');
-    expect(await sendAll({ ...keyed, twice }, isOneOf(200, 400))).toEqual({});
+    expect(await sendAll(keyed, isOneOf(200, 400))).toEqual({});
   });
 
-  test.each(['traceparent', 'X-Request-Id'])('a malformed or repeated %s refuses no order', async (name) => {
+  test.each(['traceparent', 'X-Request-Id'])('a malformed %s refuses no order', async (name) => {
     const trace = [
       '00-00000000000000000000000000000000-0000000000000000-01',
       'ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01',
     ];
-    const traced = byName([...VALUES, ...trace], (value) =>
-      place('X-User-ID: traced', `${name}: ${value}`, `${name}: again`),
-    );
+    const traced = byName([...VALUES, ...trace], (value) => place('X-User-ID: traced', `${name}: ${value}`));
     // 400: Node refuses control characters.
     expect(await sendAll(traced, isOneOf(200, 400))).toEqual({});
   });

@@ -9,7 +9,7 @@ import { connect } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { setTimeout as pause } from 'node:timers/promises';
 import { CONNECTION_CHECK_MS } from '@flash-sale/api/app.ts';
-import { CONNECTION_LINGER_MS } from '@flash-sale/api/plugins/connection-errors.ts';
+import { CONNECTION_LINGER_MS } from '@flash-sale/api/plugins/connection-state.ts';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { auditHere } from '../support/audited.ts';
 import { openClient, type Reply, withCode } from '../support/buyers.ts';

@@ -1,4 +1,4 @@
-/** A TCP connection for what no HTTP client would send. It never closes its own half. */
+/** A TCP connection for what no HTTP client would send. It never closes its own half first. */
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 
@@ -10,14 +10,19 @@ export interface RawConnection {
   isClosed: boolean;
 }
 
-/** @param text sent as Latin-1, byte by byte */
-export function openRaw(port: number, text = ''): RawConnection {
+/**
+ * @param text sent as Latin-1, byte by byte
+ *
+ * @param atEnd whether the client also closes when the server has closed its half
+ */
+export function openRaw(port: number, text = '', atEnd: 'closes' | 'stays open' = 'closes'): RawConnection {
   const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
   const connection: RawConnection = { socket, received: '', isClosed: false };
   socket.on('data', (data) => {
     if (connection.received.length < 200_000) connection.received += data.toString('latin1');
   });
   socket.on('end', () => {
+    if (atEnd === 'stays open') return;
     connection.isClosed = true;
     socket.destroy();
   });

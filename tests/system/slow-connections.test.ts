@@ -4,7 +4,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { CONNECTION_CHECK_MS } from '@flash-sale/api/app.ts';
 import { PIPELINED_MAX } from '@flash-sale/api/plugins/connection-bounds.ts';
-import { CONNECTION_LINGER_MS } from '@flash-sale/api/plugins/connection-errors.ts';
+import { CONNECTION_LINGER_MS } from '@flash-sale/api/plugins/connection-state.ts';
 import { BODY_LIMIT_BYTES } from '@flash-sale/api/plugins/json-body.ts';
 import { expect, vi } from 'vitest';
 import { startProcess } from '../support/running-system.ts';
@@ -156,7 +156,7 @@ test('longer headers than allowed are 431, longer bodies 413: declared, in chunk
   const endless = 'x'.repeat(1_000_000);
   const cases: [number, string, Connection][] = [
     [431, 'HEADERS_TOO_LARGE', open(`GET /health/live HTTP/1.1\r\nHost: x\r\nX-Long: ${long}\r\n\r\n`)],
-    [431, 'HEADERS_TOO_LARGE', open(`GET /${long} HTTP/1.1\r\nHost: x\r\n\r\n`)],
+    [414, 'URI_TOO_LONG', open(`GET /${long} HTTP/1.1\r\nHost: x\r\n\r\n`)],
     [431, 'HEADERS_TOO_LARGE', open(`GET /health/live HTTP/1.1\r\nHost: x\r\n${'A: b\r\n'.repeat(200_000)}`)],
     [413, 'BODY_TOO_LARGE', open(`${orderLine}${headers}Content-Length: 10000000000\r\n\r\n`)],
     [413, 'BODY_TOO_LARGE', open(`${orderLine}${headers}Content-Length: ${BODY_LIMIT_BYTES + 1}\r\n\r\n${long}`)],

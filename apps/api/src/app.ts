@@ -122,8 +122,8 @@ async function createServer(
   // Before overload and rate limits: otherwise a browser hides their refusals from the page.
   const origins = isPublic ? originsOf(settings.CORS_ORIGINS) : [];
   await app.register(crossOrigin, { origins, buyerHeader: settings.AUTH === 'jwt' ? 'authorization' : 'x-user-id' });
-  await app.register(connectionBounds, { most: settings.MAX_CONNECTIONS });
   await app.register(drain);
+  await app.register(connectionBounds, { most: settings.MAX_CONNECTIONS });
   // Operators are never shed.
   const [inFlight, loopDelayMs] = isPublic ? [settings.OVERLOAD_IN_FLIGHT, settings.OVERLOAD_LOOP_DELAY_MS] : [0, 0];
   await app.register(overload, { inFlight, loopDelayMs });
@@ -179,6 +179,8 @@ function serverOptions(settings: ApiSettings, log: FastifyBaseLogger): FastifyHt
       requestTimeout: settings.RECEIVE_TIMEOUT_MS,
       connectionsCheckingInterval: CONNECTION_CHECK_MS,
       maxHeaderSize: HEADER_LIMIT_BYTES,
+      // Checked with the other faults of framing (plugins/framing.ts).
+      requireHostHeader: false,
       highWaterMark: CONNECTION_BUFFER_BYTES,
     },
   };

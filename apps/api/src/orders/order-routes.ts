@@ -66,7 +66,8 @@ export const orderRoutes: FastifyPluginAsyncTypebox<Options> = async (app, optio
     schema: PlaceOrderSchema,
     onRequest: refuseFromCache,
     preValidation: (request, _reply, next) => {
-      request.body ??= {};
+      // null is no object, and refused.
+      if (request.body === undefined) request.body = {};
       next();
     },
     handler: async (request, reply) => {

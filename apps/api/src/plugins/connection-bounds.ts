@@ -1,10 +1,14 @@
 /**
- * Limits the number of connections, and of pipelined requests on each of them. Timeouts and header
- * sizes are in the server options (app.ts).
+ * Limits the number of connections, and of pipelined requests on each of them, and decides which
+ * request of a connection is the last: a later one is not run, because its answer could not be
+ * sent. Timeouts and header sizes are in the server options (app.ts).
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import fp from 'fastify-plugin';
+import { sendConnectionError, sendRawProblem } from './connection-errors.ts';
+import { type Connection, endConnection, takeNoMore } from './connection-state.ts';
+import { checkFraming } from './framing.ts';
 
 /**
  * Pipelined requests per connection. Browsers and proxies wait for each response. A thousand small
@@ -12,31 +16,13 @@ import fp from 'fastify-plugin';
  */
 export const PIPELINED_MAX = 32;
 
-/** Number of unanswered requests of this connection. */
-const unanswered = Symbol('unanswered');
-/** Response to the last request, until both are complete. */
-const latest = Symbol('latest');
-interface Connection extends Socket {
-  [unanswered]?: number;
-  [latest]?: ServerResponse | undefined;
-}
-
-/**
- * Whether a response sent now belongs to the bytes that cannot be parsed: no earlier request waits
- * for a response, and theirs has none. Otherwise a proxy could pass the extra response to another
- * client (response desynchronisation).
- */
-export function canAnswer(socket: Socket): boolean {
-  const { [unanswered]: waiting = 0, [latest]: last } = socket as Connection;
-  if (last === undefined || last.req.complete) return waiting === 0;
-  return waiting === 1 && !last.headersSent;
-}
-
 /** @param options.most connections of this process */
 export default fp<{ most: number }>(
   async (app, { most }) => {
     app.server.maxConnections = most;
     app.server.on('drop', () => app.countRefusal('CONNECTION_DROPPED'));
+    // A client that closes its half after sending still gets its answers.
+    Object.assign(app.server, { httpAllowHalfOpen: true });
 
     let closing = false;
     app.addHook('preClose', async () => {
@@ -46,32 +32,55 @@ export default fp<{ most: number }>(
     /** One function for all responses, because a closure per request costs CPU time. */
     function countAnswer(this: ServerResponse): void {
       const connection: Connection = this.req.socket;
-      const left = (connection[unanswered] ?? 1) - 1;
-      connection[unanswered] = left;
-      if (this.req.complete && connection[latest] === this) connection[latest] = undefined;
+      const left = (connection.unanswered ?? 1) - 1;
+      connection.unanswered = left;
+      if (this.req.complete && connection.latest === this) connection.latest = undefined;
       // On close, Node closes idle connections only; a busy one would stay for
       // KEEP_ALIVE_TIMEOUT_MS.
-      if (closing && left === 0) connection.end();
+      if (left === 0 && (closing || connection.isEnding)) endConnection(connection);
     }
 
     // In front of the router: one read may contain 1,400 requests, and routing them delays other
     // clients.
     const [route] = app.server.listeners('request') as [(request: IncomingMessage, response: ServerResponse) => void];
     app.server.removeListener('request', route);
-    app.server.on('request', (request, response) => {
+    function admit(request: IncomingMessage, response: ServerResponse): void {
       const connection: Connection = request.socket;
-      if (connection.destroyed) return;
-      const count = (connection[unanswered] ?? 0) + 1;
+      if (connection.isEnding || !connection.writable) return;
+      const count = (connection.unanswered ?? 0) + 1;
       if (count > PIPELINED_MAX) {
         app.countRefusal('CONNECTION_FLOODED');
-        connection.destroy();
+        takeNoMore(connection);
         return;
       }
-      connection[unanswered] = count;
-      connection[latest] = response;
+      connection.unanswered = count;
+      connection.latest = response;
       response.on('finish', countAnswer);
-      route.call(app.server, request, response);
+      const fault = checkFraming(request);
+      const { upgrade, expect } = request.headers;
+      // Node drops what it has read behind an upgrade. Behind Expect, a body may follow or not.
+      if (fault !== null || upgrade !== undefined || expect !== undefined || app.isDraining()) {
+        connection.isEnding = true;
+        response.setHeader('connection', 'close');
+      }
+      if (fault === null) return void route.call(app.server, request, response);
+      app.countRefusal(fault.code);
+      sendRawProblem(response, fault);
+    }
+    app.server.on('request', admit);
+    app.server.on('checkContinue', (request, response) => {
+      // Once the body is wanted: not in front of a 401.
+      request.once('resume', () => {
+        if (!response.headersSent) response.writeContinue();
+      });
+      admit(request, response);
+    });
+    app.server.on('checkExpectation', admit);
+    app.server.on('connect', (_request, socket: Socket) => {
+      // Node has removed its listeners.
+      socket.on('error', () => socket.destroy()).resume();
+      sendConnectionError(new Error('CONNECT'), socket);
     });
   },
-  { name: 'connection-bounds', dependencies: ['refusal-count'] },
+  { name: 'connection-bounds', dependencies: ['refusal-count', 'drain'] },
 );

@@ -1,51 +1,63 @@
 /** Responds to malformed requests: unparsable bytes, headers that are too long or too slow. */
-import { STATUS_CODES } from 'node:http';
-import type { Socket } from 'node:net';
+import { type ServerResponse, STATUS_CODES } from 'node:http';
 import { newRequestId } from '../request-ids.ts';
 import { ANSWER_HEADERS } from './answer-headers.ts';
-import { canAnswer } from './connection-bounds.ts';
-import { problemBody } from './problems.ts';
+import { type Connection, endConnection, failBody, takeNoMore } from './connection-state.ts';
+import type { Fault } from './framing.ts';
+import { type ProblemCode, ProblemError, problemBody } from './problems.ts';
 
-/** Milliseconds that a connection stays open after the response, so that the response arrives. */
-export const CONNECTION_LINGER_MS = 500;
-
-/** Connections that got their response and will be destroyed. */
-const lingering = new WeakSet<Socket>();
+/** Of Node's parser, with the bytes that it read last. */
+type ParserError = Error & { code?: string | undefined; rawPacket?: unknown };
 
 /**
- * Sends a problem if the client can match it to these bytes (canAnswer), then closes the
- * connection.
+ * Sends a problem if the client can match it to these bytes: no earlier request waits for a
+ * response, and theirs has none. Otherwise a proxy could pass the extra response to another client
+ * (response desynchronisation). Then ends the connection, after the responses that are due.
  */
-export function sendConnectionError(error: Error & { code?: string }, socket: Socket): void {
-  // Discard what follows: it belongs to the same bad request.
-  if (lingering.has(socket)) return;
-  if (error.code === 'ECONNRESET' || socket.destroyed || !socket.writable) {
-    socket.destroy();
+export function sendConnectionError(error: ParserError, connection: Connection): void {
+  const { latest, unanswered = 0 } = connection;
+  if (error.code === 'ECONNRESET' || (!connection.writable && !connection.isEnding)) {
+    connection.destroy();
     return;
   }
-  socket.end(canAnswer(socket) ? rawProblem(error.code) : '');
-  // Destroy it later: the client may keep its half open, and Node reports a slow connection only
-  // once.
-  lingering.add(socket);
-  const cut = setTimeout(() => socket.destroy(), CONNECTION_LINGER_MS).unref();
-  socket.once('close', () => clearTimeout(cut));
+  /** The bytes belong to its body. */
+  const request = latest?.req.complete === false ? latest.req : null;
+  if (unanswered > 0) {
+    takeNoMore(connection);
+    if (request !== null) failBody(request, new ProblemError(codeOf(error)));
+  } else if (!connection.isEnding) endConnection(connection, request === null ? rawProblem(codeOf(error)) : '');
 }
 
 const codes = {
   HPE_HEADER_OVERFLOW: 'HEADERS_TOO_LARGE',
+  HPE_CHUNK_EXTENSIONS_OVERFLOW: 'BODY_TOO_LARGE',
   ERR_HTTP_REQUEST_TIMEOUT: 'REQUEST_TOO_SLOW',
-} as const;
+} as const satisfies Record<string, ProblemCode>;
 
-const rawHeaders = Object.entries(ANSWER_HEADERS)
-  .map(([name, value]) => `${name}: ${value}\r\n`)
-  .join('');
+function codeOf({ code, rawPacket }: ParserError): ProblemCode {
+  const found = codes[code as keyof typeof codes] ?? 'INVALID_REQUEST';
+  // The parser does not say what was too long.
+  const isUri = found === 'HEADERS_TOO_LARGE' && /^[A-Z]+ \S{8000}/.test(String(rawPacket));
+  return isUri ? 'URI_TOO_LONG' : found;
+}
+
+const rawHeaders = Object.entries({
+  'content-type': 'application/problem+json',
+  ...ANSWER_HEADERS,
+  connection: 'close',
+});
 
 /** @returns a whole HTTP response */
-function rawProblem(error: string | undefined): string {
-  const body = problemBody(codes[error as keyof typeof codes] ?? 'INVALID_REQUEST', newRequestId(), {});
+function rawProblem(code: ProblemCode): string {
+  const body = problemBody(code, newRequestId(), {});
   const text = JSON.stringify(body);
-  return (
-    `HTTP/1.1 ${body.status} ${STATUS_CODES[body.status]}\r\nContent-Type: application/problem+json\r\n${rawHeaders}` +
-    `Content-Length: ${Buffer.byteLength(text)}\r\nConnection: close\r\n\r\n${text}`
-  );
+  const headers = [...rawHeaders, ['content-length', Buffer.byteLength(text)]];
+  const lines = headers.map(([name, value]) => `${name}: ${value}\r\n`).join('');
+  return `HTTP/1.1 ${body.status} ${STATUS_CODES[body.status]}\r\n${lines}\r\n${text}`;
+}
+
+/** Answers a request that is not routed. */
+export function sendRawProblem(response: ServerResponse, { code, ...fields }: Fault): void {
+  const body = problemBody(code, newRequestId(), fields);
+  response.writeHead(body.status, Object.fromEntries(rawHeaders)).end(JSON.stringify(body));
 }

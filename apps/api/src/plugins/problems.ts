@@ -8,6 +8,7 @@ import { type Static, Type } from '@sinclair/typebox';
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import fp from 'fastify-plugin';
 import { ANSWER_HEADERS } from './answer-headers.ts';
+import { takeNoMore } from './connection-state.ts';
 
 const NEVER = null;
 
@@ -253,6 +254,12 @@ const frameworkCodes: Record<string, ProblemCode> = {
 
 /** Maps an error to a problem. Details of a fault go to the log only. */
 function sendError(error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
+  // Fastify ends the connection after a body that was refused. That is right while more of it may
+  // arrive; behind a complete body, other requests may wait for their responses.
+  if (reply.hasHeader('connection')) {
+    if (request.raw.complete) reply.removeHeader('connection');
+    else takeNoMore(request.raw.socket);
+  }
   if (error instanceof ProblemError) {
     reply.problem(error.code, error.fields);
     return;
