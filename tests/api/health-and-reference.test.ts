@@ -1,5 +1,6 @@
 /** Health, the OpenAPI file and its page, and orders while PostgreSQL is unavailable. */
 import { PROBE_CACHE_MS } from '@flash-sale/api/health/health-routes.ts';
+import openapiTypes from 'openapi-typescript';
 import { expect, test } from 'vitest';
 import { times, useApi, useWorld, withApi } from '../support/fixtures.ts';
 import { startWorkerHere } from '../support/running-system.ts';
@@ -60,9 +61,11 @@ test('while PostgreSQL is unavailable orders are taken, operators get 503, and n
   });
 });
 
-test('docs/openapi.json is that of the routes (`npm run generate` writes it)', async () => {
+test('docs/openapi.json and openapi.d.ts are those of the routes (`npm run generate` writes them)', async () => {
   const served = (await api.get('/docs/json')).body;
   await expect(`${JSON.stringify(served, null, 2)}\n`).toMatchFileSnapshot('../../docs/openapi.json');
+  const types = `/** Generated from openapi.json, for a TypeScript client. */\n${await openapiTypes(served)}`;
+  await expect(types).toMatchFileSnapshot('../../docs/openapi.d.ts');
   expect(served.openapi).toBe('3.1.0');
   expect(Object.keys(served.paths).sort()).toEqual([
     '/api/admin/orders/{order_id}',

@@ -12,7 +12,11 @@ const routes = Object.entries<AnyJson>(contract.paths).map(([path, methods]) => 
 
 /** @returns the codes that a response of the contract may have */
 export const codesOf = (response: AnyJson): string[] =>
-  response?.content?.['application/problem+json']?.schema.allOf[1].properties.code.enum ?? [];
+  resolve(response)?.content?.['application/problem+json']?.schema.allOf[1].properties.code.enum ?? [];
+
+/** @returns the response itself, or that of the components that it refers to */
+export const resolve = (response: AnyJson): AnyJson =>
+  response?.$ref === undefined ? response : contract.components.responses[response.$ref.split('/').at(-1)];
 
 interface Seen {
   readonly status: number;

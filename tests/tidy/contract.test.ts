@@ -5,7 +5,7 @@ import { refusalCodes } from '@flash-sale/api/orders/refusals.ts';
 import { type ProblemCode, problemBody, problemCodes } from '@flash-sale/api/plugins/problems.ts';
 import { expect, test } from 'vitest';
 import type { AnyJson } from '../support/any-json.ts';
-import { codesOf, contract } from '../support/contract.ts';
+import { codesOf, contract, resolve } from '../support/contract.ts';
 import { root } from './source-files.ts';
 
 const operations = Object.entries<AnyJson>(contract.paths).flatMap(([path, methods]) =>
@@ -34,7 +34,8 @@ test('an order may be refused with every code of the refusals', () => {
 
 test('every response says what it is, and every route what any request may get', () => {
   for (const { name, responses, requestBody } of operations) {
-    for (const { description } of Object.values<AnyJson>(responses)) expect(description, name).toMatch(/^\S.*\.$/s);
+    for (const response of Object.values<AnyJson>(responses))
+      expect(resolve(response).description, name).toMatch(/^\S.*\.$/s);
     for (const status of [400, 408, 414, 417, 429, 431, 500, 502, 504])
       expect(codesOf(responses[status]).length, `${name} ${status}`).toBeGreaterThan(0);
     for (const status of name.startsWith('post ') ? [413, 415] : [])

@@ -133,7 +133,7 @@ test('every test that SECURITY.md names exists', () => {
 
 test('pages that the code names exist', () => {
   const named = sourceFiles('.ts', '.mjs', '.lua', '.sql', '.yml', '.yaml').flatMap(({ path, text }) =>
-    [...text.matchAll(/(?<![\w./])docs\/[\w/-]+\.\w+/g)].map(([page]) => ({ path, page })),
+    [...text.matchAll(/(?<![\w./])docs\/[\w/-]+(?:\.\w+)+/g)].map(([page]) => ({ path, page })),
   );
   expect(named.length).toBeGreaterThan(10);
   expect(named.filter(({ page }) => !existsSync(join(root, page)))).toEqual([]);

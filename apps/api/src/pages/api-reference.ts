@@ -65,17 +65,35 @@ async function describeApi(pages: FastifyInstance): Promise<void> {
     },
     transformObject: (document) => {
       if (!('openapiObject' in document)) return document.swaggerObject;
-      // The plugin calls every body required; one without required fields may be left out.
-      for (const path of Object.values(document.openapiObject.paths ?? {})) {
-        const body = path?.post?.requestBody;
-        if (body && 'content' in body) {
-          const schema = body.content['application/json']?.schema;
-          body.required = schema !== undefined && 'required' in schema;
-        }
-      }
+      complete(document.openapiObject as unknown as Document);
       return document.openapiObject;
     },
     refResolver: { buildLocalReference: (schema, _base, _fragment, i) => String(schema.$id ?? `def-${i}`) },
   });
   await pages.register(swaggerUi, { routePrefix: REFERENCE_PATH });
+}
+
+interface Operation {
+  readonly requestBody?: { required: boolean; readonly content: Record<string, { schema: object }> };
+  readonly responses: Record<string, { readonly description: string } | { readonly $ref: string }>;
+}
+interface Document {
+  readonly paths: Record<string, Record<string, Operation>>;
+  readonly components: { responses?: Operation['responses'] };
+}
+
+/** What the plugin lacks: bodies that may be left out, and responses that several routes share. */
+function complete({ paths, components }: Document): void {
+  const shared: Operation['responses'] = {};
+  for (const { requestBody, responses } of Object.values(paths).flatMap((path) => Object.values(path))) {
+    if (requestBody) requestBody.required = 'required' in (requestBody.content['application/json']?.schema ?? {});
+    for (const [status, response] of Object.entries(responses)) {
+      // Of a single code.
+      const [, code] = ('description' in response && /^`([A-Z_]+)`: [^`]*$/.exec(response.description)) || [];
+      if (code === undefined) continue;
+      shared[code] = response;
+      responses[status] = { $ref: `#/components/responses/${code}` };
+    }
+  }
+  components.responses = shared;
 }
