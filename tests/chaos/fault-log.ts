@@ -18,7 +18,7 @@ export interface FaultTime {
 const GRACE_MS = { default: 5_000, SALE_RECOVERING: 10_000, STOCK_CHANGE_PENDING: 10_000 } as const;
 
 /** Faults that no client notices. */
-const WITHOUT_EXCUSE = new Set(['flush_scripts']);
+const WITHOUT_EXCUSE = new Set(['flush_scripts', 'clock_step']);
 
 export class FaultLog {
   readonly entries: FaultTime[] = [];

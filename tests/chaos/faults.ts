@@ -19,6 +19,8 @@ export interface PlannedFault {
   readonly lastsMs: number;
   readonly direction?: 'up' | 'down' | 'both';
   readonly delayMs?: number;
+  /** Of a process's clock; below 0: back. */
+  readonly clockStepMs?: number;
   /** How a hold ends: held bytes arrive, or the connections are cut. */
   readonly ending?: 'release' | 'cut';
   readonly stays?: 'near' | 'far';
@@ -162,6 +164,15 @@ const KINDS = {
         while (proxy.orphans > 0 && !scene.over.aborted) await scene.wait(100);
       };
     },
+  },
+  /** Redis's clock, by which everything is decided, is not touched. */
+  clock_step: {
+    everyMs: 6_000,
+    draw: ({ random, service }) => ({
+      target: service,
+      clockStepMs: random.pick([-1, 1]) * random.pick([500, 5_000, 60_000, 3_600_000]),
+    }),
+    run: async ({ system }, { target, clockStepMs = 0 }) => system.stepClock(target, clockStepMs),
   },
   flush_scripts: { everyMs: 9_000, draw: onRedis, run: tellRedis('SCRIPT', 'FLUSH') },
   kill_clients: {

@@ -92,6 +92,11 @@ class ServiceProcess {
     });
   }
 
+  /** By this much, ahead or back; not in effect before the process is there. */
+  stepClock(clockStepMs: number): void {
+    this.#child?.send({ clockStepMs }, () => {});
+  }
+
   /** SIGKILL of its group; it stays dead until start(). Resolves when it is gone. */
   async kill(): Promise<void> {
     this.#wanted = false;
@@ -205,6 +210,11 @@ export class ChaosSystem {
     if (pid !== undefined) signalProcess(pid, signal);
   }
 
+  /** @param name of an API or a worker */
+  stepClock(name: string, ms: number): void {
+    this.#service(name).stepClock(ms);
+  }
+
   /** One command, past the proxies. @throws if Redis does not answer */
   async askRedis(...command: [string, ...string[]]): Promise<unknown> {
     const log = createLogger('chaos', 'silent');
@@ -240,6 +250,7 @@ export class ChaosSystem {
     const env: NodeJS.ProcessEnv = {
       PATH: process.env.PATH,
       NODE_COMPILE_CACHE: COMPILE_CACHE,
+      NODE_OPTIONS: `--import=${join(root, 'tests', 'support', 'shifted-clock.ts')}`,
       NODE_ENV: 'test',
       AUTH: 'header',
       HOST: '127.0.0.1',

@@ -36,7 +36,7 @@ test.concurrent.each([5_000, -5_000])(
 
 test('clocks that step back and ahead: readiness, limits, caches, heartbeat and orders go on', async () => {
   const steps = [-3_600_000, 7_200_000];
-  const settings = { NODE_OPTIONS: `--import=${shifted}`, CLOCK_STEPS_MS: steps.join() };
+  const settings = { NODE_OPTIONS: `--import=${shifted}` };
   const services = await Promise.all([
     startProcess(own, 'api', { ...settings, IP_RATE_LIMIT: '60' }),
     startProcess(own, 'worker', { ...settings, WORKER_ALIVE_MS: '1500' }),
@@ -53,7 +53,7 @@ test('clocks that step back and ahead: readiness, limits, caches, heartbeat and 
     expect((await times(100, () => get('/health/live'))).some(({ status }) => status === 429)).toBe(true);
     process.kill(own.server.pid as number, 'SIGSTOP');
     await eventually('the API is not ready', 10_000, async () => (await get('/health/ready')).status === 503);
-    for (const { child } of services) child.kill('SIGUSR2');
+    for (const { child } of services) child.send({ clockStepMs: step });
     process.kill(own.server.pid as number, 'SIGCONT');
     await eventually(`ready after ${step} ms`, 5_000, async () => (await get('/health/ready')).status === 200);
 
