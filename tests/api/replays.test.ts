@@ -32,6 +32,12 @@ test.each(['confirmed', 'rejected'] as const)('a replay says so, with the presen
   const again = await order();
   expect(toldBy(again)).toEqual([200, status, true, 'true', null]);
   expect(again.body).toMatchObject({ order_id: id, product_id: sale.id, quantity: 1, remaining: 9 });
+  // A loop of retries costs the ledger one read.
+  const { orders } = api.connections;
+  const { find } = orders;
+  orders.find = () => Promise.reject(new Error('asked again'));
+  expect(toldBy(await order())).toEqual([200, status, true, 'true', null]);
+  orders.find = find;
 });
 
 test('a replay whose status cannot be read is accepted, as the first request was', async () => {

@@ -108,6 +108,7 @@ test.concurrent('silent connections, slow headers and slow bodies get 408 and ar
   await eventually('all are cut', mostMs + MARGIN_MS, () => slow.every((one) => one.cutAfterMs !== null));
   expect(new Set(slow.map(statusOf))).toEqual(new Set([408]));
   expect(new Set(slow.map((one) => /"code":"(\w+)"/.exec(one.said)?.[1]))).toEqual(new Set(['REQUEST_TOO_SLOW']));
+  expect(slow.filter((one) => !/^retry-after: 1\r$/m.test(one.said))).toEqual([]);
   expect(Math.max(...slow.map((one) => one.cutAfterMs as number))).toBeLessThan(mostMs);
   await expectServed();
 });

@@ -6,6 +6,7 @@ import type { BuyerBucketSettings } from '@flash-sale/core/inventory/inventory.t
 import { unavailableDependency } from '@flash-sale/core/runtime/errors.ts';
 import type { Metrics } from '@flash-sale/core/runtime/metrics.ts';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import { LRUCache } from 'lru-cache';
 import { BODY_LIMIT_BYTES } from '../plugins/json-body.ts';
 import { type OrderBody, PlaceOrderSchema, ReadOrderSchema } from './order-contract.ts';
 import type { createPlaceOrder } from './place-order.ts';
@@ -16,6 +17,9 @@ import { refuse } from './refusals.ts';
 
 /** In characters; bounded because Redis keeps each key for as long as the sale. */
 const MAX_IDEMPOTENCY_KEY_LENGTH = 128;
+
+/** Replayed orders whose final status is in memory, so that a loop of retries reads it once. */
+const FINISHED_MAX = 10_000;
 
 /** Seconds until a pending order should be read again (Retry-After). */
 const PENDING_RETRY_S = 1;
@@ -51,13 +55,19 @@ export const orderRoutes: FastifyPluginAsyncTypebox<Options> = async (app, optio
     refuse(reply, outcome, { permitInMs: waitMs, orderId: null, repeatable: false });
   }
 
+  const finished = new LRUCache<string, OrderBody['status']>({ max: FINISHED_MAX });
+
   /** Of an order that was accepted earlier; `accepted` while its status cannot be read. */
   async function presentStatus(orderId: string, buyerId: string): Promise<OrderBody['status'] | 'accepted'> {
+    const known = finished.get(orderId);
+    if (known !== undefined) return known;
     const found = await readOrder(orderId, { buyerId }).catch((error: unknown) => {
       if (unavailableDependency(error) === null) throw error;
       return 'unavailable' as const;
     });
-    return typeof found === 'string' ? 'accepted' : found.status;
+    if (typeof found === 'string') return 'accepted';
+    if (found.status !== 'pending') finished.set(orderId, found.status);
+    return found.status;
   }
 
   app.addHook('onRequest', app.requireBuyer);

@@ -52,6 +52,7 @@ function rawProblem(code: ProblemCode): string {
   const body = problemBody(code, newRequestId(), {});
   const text = JSON.stringify(body);
   const headers = [...rawHeaders, ['content-length', Buffer.byteLength(text)]];
+  if (body.retryable) headers.push(['retry-after', 1]);
   const lines = headers.map(([name, value]) => `${name}: ${value}\r\n`).join('');
   return `HTTP/1.1 ${body.status} ${STATUS_CODES[body.status]}\r\n${lines}\r\n${text}`;
 }
