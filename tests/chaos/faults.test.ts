@@ -1,7 +1,8 @@
 /** Fault plans are reproducible from their seed and have enough faults of each kind. */
 import { CONSTANTS } from '@flash-sale/core/config/settings.ts';
 import { expect, test } from 'vitest';
-import { planFaults, USUAL_KINDS } from './faults.ts';
+import { USUAL_KINDS } from './faults.ts';
+import { planFaults } from './plan-faults.ts';
 import { freshSeed, Random } from './seeded-random.ts';
 
 const plan = (seed: string, minutes: number) =>

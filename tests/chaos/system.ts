@@ -3,7 +3,6 @@
  * connection between them. Both servers fsync before they reply, so that replies outlive a SIGKILL.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { chmodSync, closeSync, mkdirSync, mkdtempSync, openSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -21,15 +20,13 @@ import { ADMIN_TOKEN, COMPILE_CACHE } from '../support/running-system.ts';
 import { TcpProxy } from '../support/tcp-proxy.ts';
 import { eventually } from '../support/world.ts';
 import { root } from '../tidy/source-files.ts';
+import { RESTART_AFTER_MS, ServiceProcess } from './service-process.ts';
 
 export const KEY_PREFIX = 'chaos';
 export const REQUEST_TIMEOUT_MS = 2_000;
 
-const RESTART_AFTER_MS = 250;
 /** PostgreSQL's children may hold its memory for a moment after a kill. */
 const SERVER_STARTS_MAX = 40;
-/** EX_CONFIG: the process did not find its servers. */
-const EX_CONFIG = 78;
 
 export type ServerName = 'redis' | 'postgres';
 
@@ -43,75 +40,6 @@ export interface SystemOptions {
   /** A process ended by itself. */
   readonly onExit: (name: string, how: string, wasReady: boolean) => void;
   readonly signal?: AbortSignal;
-}
-
-/**
- * An API or a worker that is kept running: one that exits with 78 before it was ready is started
- * again, as a supervisor would.
- */
-class ServiceProcess {
-  readonly #start: () => ChildProcess;
-  readonly #onExit: (how: string, wasReady: boolean) => void;
-  #child: ChildProcess | undefined;
-  #wanted = false;
-  #ready = Promise.withResolvers<void>();
-
-  constructor(start: () => ChildProcess, onExit: (how: string, wasReady: boolean) => void) {
-    this.#start = start;
-    this.#onExit = onExit;
-  }
-
-  get pid(): number | undefined {
-    return this.#child?.pid;
-  }
-
-  /** Resolves once it is ready, after any number of starts. */
-  start(): Promise<void> {
-    this.#wanted = true;
-    if (this.#child === undefined) this.#spawn();
-    return this.#ready.promise;
-  }
-
-  #spawn(): void {
-    const child = this.#start();
-    this.#child = child;
-    let wasReady = false;
-    child.on('message', () => {
-      wasReady = true;
-      this.#ready.resolve();
-    });
-    child.on('error', () => {});
-    child.once('exit', (code, signal) => {
-      this.#child = undefined;
-      if (wasReady) this.#ready = Promise.withResolvers();
-      if (!this.#wanted) return;
-      if (wasReady || code !== EX_CONFIG) this.#onExit(signal ?? `exit code ${code}`, wasReady);
-      setTimeout(() => {
-        if (this.#wanted && this.#child === undefined) this.#spawn();
-      }, RESTART_AFTER_MS);
-    });
-  }
-
-  /** By this much, ahead or back; not in effect before the process is there. */
-  stepClock(clockStepMs: number): void {
-    this.#child?.send({ clockStepMs }, () => {});
-  }
-
-  /** SIGKILL of its group; it stays dead until start(). Resolves when it is gone. */
-  async kill(): Promise<void> {
-    this.#wanted = false;
-    const child = this.#child;
-    if (child?.pid === undefined) return;
-    const gone = once(child, 'exit');
-    signalProcess(-child.pid, 'SIGKILL');
-    await gone;
-  }
-
-  /** SIGKILL for good; pending start() calls resolve. */
-  async end(): Promise<void> {
-    await this.kill();
-    this.#ready.resolve();
-  }
 }
 
 export class ChaosSystem {

@@ -1,6 +1,6 @@
 /**
- * Loaded with `node --import`: shifts this process's clock by CLOCK_SHIFT_MS, and by `clockStepMs` of
- * each message from its parent.
+ * Loaded with `node --import`: shifts this process's clock by CLOCK_SHIFT_MS, and by `clockStepMs`
+ * of each message from its parent.
  */
 let shiftMs = Number(process.env.CLOCK_SHIFT_MS ?? 0);
 const trueNow = Date.now;

@@ -52,7 +52,9 @@ test.each([
   ['UTF-16', Buffer.from('\ufeffAUTH=jwt\n', 'utf16le'), '.env is not a text file in UTF-8.'],
   ['NUL bytes', 'AUTH=jwt\0\n', '.env is not a text file in UTF-8.'],
   ['Latin-1', Buffer.from('JWT_ISSUER=K\xf6ln\n', 'latin1'), '.env is not a text file in UTF-8.'],
-  ['no "="', 'PORT=1\n  AUTH: jwt\n', 'AUTH in .env has no "=".'],
+  ['no "="', 'PORT=1\n  AUTH: jwt\n', 'AUTH in .env has no "=", or'],
+  ['an open quote', 'KEY_PREFIX="a\nAUTH=jwt\nHOST="b"\n', 'AUTH in .env has no "=", or stands behind a quote'],
+  ['a setting twice', 'AUTH=jwt\nPORT=1\nAUTH=header\n', 'AUTH is in .env twice.'],
   ['swapped letters', 'AUHT=jwt\n', 'AUHT in .env is not a setting. Did you mean AUTH?'],
   ['lower case', 'auth=jwt\n', 'auth in .env is not a setting. Did you mean AUTH?'],
   ['a dash', 'ADMIN-TOKEN=x\n', 'ADMIN-TOKEN in .env is not a setting. Did you mean ADMIN_TOKEN?'],
@@ -63,6 +65,11 @@ test.each([
   writeFileSync(path, text);
   expect(() => withEnvFile(path, {})).toThrow(EnvironmentError);
   expect(() => withEnvFile(path, {})).toThrow(sentence);
+});
+
+test('.env that is a folder is refused with a sentence', () => {
+  expect(() => withEnvFile(folder, {})).toThrow(EnvironmentError);
+  expect(() => withEnvFile(folder, {})).toThrow('.env is a folder. Docker creates a folder');
 });
 
 test('in the environment, which has the names of other programs, only a misspelt setting is refused', () => {

@@ -42,23 +42,27 @@ const REMOVE = 'Remove it, or set it in the environment if another program needs
 
 /** @throws EnvironmentError if a setting in it would be skipped in silence */
 function readEnvFile(envFile: string | URL): Record<string, string | undefined> {
-  const text = decode(readFileSync(envFile));
-  if (text === null) throw new EnvironmentError('.env is not a text file in UTF-8. Save it as UTF-8.');
+  const { text, fault } = readTextFile(envFile);
+  if (fault !== undefined) throw new EnvironmentError(`.env ${fault}`);
   const file = parseEnv(text);
-  const unread = [...text.matchAll(/^[ \t]*(?:export[ \t]+)?([A-Z_]+)\b/gm)]
+  const names = [...text.matchAll(/^[ \t]*(?:export[ \t]+)?([A-Z_]+)\b/gm)]
     .map(([, name = '']) => name)
-    .filter((name) => name in SettingsSchema.properties && !(name in file));
-  if (unread.length > 0) throw new EnvironmentError(unread.map((name) => `${name} in .env has no "=".`).join('\n'));
+    .filter((name) => name in SettingsSchema.properties);
+  const faults = names.flatMap((name, i) => {
+    if (!(name in file)) return [`${name} in .env has no "=", or stands behind a quote that is not closed.`];
+    return names.indexOf(name) < i ? [`${name} is in .env twice. Remove one of the lines.`] : [];
+  });
+  if (faults.length > 0) throw new EnvironmentError(faults.join('\n'));
   return file;
 }
 
-/** @returns the text without its byte order mark; null if it is not UTF-8, or has NUL bytes */
-function decode(bytes: Buffer): string | null {
+/** @returns the text without its byte order mark; undefined if it is not UTF-8, or has NUL bytes */
+function decode(bytes: Buffer): string | undefined {
   try {
     const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-    return text.includes('\0') ? null : text;
+    return text.includes('\0') ? undefined : text;
   } catch {
-    return null;
+    return undefined;
   }
 }
 
@@ -79,7 +83,7 @@ export function withSettingFiles(variables: Record<string, string | undefined>):
     if (!path) continue;
     if (variables[name]?.trim()) faults.push(`${name} and ${fileName} are both set. Remove one of them.`);
     else {
-      const { text, fault } = readSettingFile(path);
+      const { text, fault = text === '' ? 'is empty. Write the value into it.' : undefined } = readTextFile(path);
       taken[name] = text;
       if (fault) faults.push(`${fileName} names ${path}, which ${fault}`);
     }
@@ -89,7 +93,7 @@ export function withSettingFiles(variables: Record<string, string | undefined>):
 }
 
 /** @returns the trimmed content, or what is wrong with the file */
-function readSettingFile(path: string): { text?: string; fault?: string } {
+function readTextFile(path: string | URL): { text: string; fault?: undefined } | { text?: undefined; fault: string } {
   try {
     const stats = statSync(path);
     // Not opened: /dev/zero and a pipe without a writer have no end.
@@ -97,8 +101,7 @@ function readSettingFile(path: string): { text?: string; fault?: string } {
     if (stats.isFile() && stats.size > FILE_BYTES_MAX)
       return { fault: `is larger than ${FILE_BYTES_MAX} bytes. Is it the right file?` };
     const text = decode(readFileSync(path))?.trim();
-    if (text === undefined) return { fault: 'is not a text file in UTF-8. Save it as UTF-8.' };
-    return text === '' ? { fault: 'is empty. Write the value into it.' } : { text };
+    return text === undefined ? { fault: 'is not a text file in UTF-8. Save it as UTF-8.' } : { text };
   } catch (error) {
     const { code = 'UNKNOWN' } = error as NodeJS.ErrnoException;
     return { fault: FAULTS[code] ?? `cannot be read (${code}).` };
