@@ -294,7 +294,6 @@ export function sendFrameworkError(error: FastifyError, request: FastifyRequest,
 
 export default fp(
   async (app) => {
-    app.addSchema(ProblemSchema);
     app.decorateReply('problem', problem);
     app.decorateReply('problemCode', null);
     app.setErrorHandler(sendError);
