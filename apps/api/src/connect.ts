@@ -77,7 +77,7 @@ export async function connect(settings: ServiceSettings, log: Logger, metrics = 
      * breaker.
      */
     probes: {
-      redis: (): Promise<void> => breakers.redis.call(() => claim.verify().then(forRequests.ping)),
+      redis: (): Promise<void> => breakers.redis.call(() => claim.verify().then(forRequests.tryWrite)),
       postgres: (): Promise<void> => breakers.postgres.call(() => ping(pool)),
       worker: async (): Promise<void> => {
         if (!(await heartbeat.isFresh())) throw new Error('no worker has sent a heartbeat');

@@ -16,6 +16,7 @@ import type { ServiceSettings } from '@flash-sale/core/run-service.ts';
 import { behindBreaker, createBreaker } from '@flash-sale/core/runtime/circuit-breaker.ts';
 import { createMetrics } from '@flash-sale/core/runtime/metrics.ts';
 import { connectForWork } from '@flash-sale/core/runtime/redis/connect-redis.ts';
+import { consumeWhenFull } from '@flash-sale/core/runtime/redis/full-redis.ts';
 import type { Tracing } from '@flash-sale/core/runtime/tracing/tracing.ts';
 import type { Logger } from 'pino';
 import { createSystemReader } from './metrics/read-system.ts';
@@ -51,6 +52,7 @@ export async function startWorker(
   const silentMs = settings.WORKER_SILENT_MS;
   const atInventory = connectForWork({ url: settings.REDIS_URL, name: 'worker-inventory', log, silentMs });
   const atQueue = connectForWork({ url: settings.REDIS_URL, name: 'worker-queue', log, silentMs });
+  consumeWhenFull(atQueue.redis);
   await Promise.all([atInventory.connect(), atQueue.connect()]);
   const pool = connectPostgres({
     url: settings.DATABASE_URL,

@@ -1,6 +1,7 @@
 -- Adds units to a sale, or withdraws units that no order holds. Each change id is decided once; a
 -- repeated call returns the first decision.
 -- Includes: instance-id
+-- Runs: while Redis is full
 -- Keeps: I1, I2, I11
 -- KEYS: inventory, stockChanges
 -- ARGV: change id, delta (units; negative withdraws)

@@ -3,6 +3,7 @@
 -- dies, another one claims it later. Pages follow each other in a pass over all reservations. At
 -- its end a pass stores when the next one can find something; until then no worker starts a pass.
 -- Includes: instance-id, reservation
+-- Runs: while Redis is full
 -- Keeps: I3, I11
 -- KEYS: inventory, reservations, claims, redeliveries
 -- ARGV

@@ -2,6 +2,7 @@
 -- rebuilder. Deletes what the rebuild recreates. Stores the Redis instance: reopen-inventory fails
 -- in another one.
 -- Includes: instance-id
+-- Runs: while Redis is full
 -- Keeps: I11
 -- KEYS: inventory, claims, redeliveries, buyers, orderKeys, earlierOrders
 -- ARGV: epoch of the rebuilder

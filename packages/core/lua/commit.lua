@@ -2,6 +2,7 @@
 -- reservations. Idempotent: an order without a reservation was committed or released before. Writes
 -- nothing in another epoch: that inventory is rebuilt from a ledger that has these orders.
 -- Includes: instance-id, reservation
+-- Runs: while Redis is full
 -- Keeps: I1, I7, I11
 -- KEYS: inventory, reservations, claims, redeliveries
 -- ARGV: epoch of the caller, order ids …

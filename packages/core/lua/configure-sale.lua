@@ -1,6 +1,7 @@
 -- Brings a change of the window or the pause from the ledger into the inventory. An older version
 -- never overwrites a newer one, regardless of the order of the calls.
 -- Includes: instance-id
+-- Runs: while Redis is full
 -- Keeps: I8, I11
 -- KEYS: inventory
 -- ARGV: version of the ledger's row, paused (1 or 0), starts at ms, ends at ms

@@ -1,5 +1,6 @@
 -- Counts redeliveries of orders, or sets existing counts back to 1. The reaper rejects an order
 -- with too many. Skips orders that have ended: nothing would delete their counts.
+-- Runs: while Redis is full
 -- Keeps: I3
 -- KEYS: reservations, redeliveries
 -- ARGV: change (add = one more; reset = back to 1 if there is a count), order ids …

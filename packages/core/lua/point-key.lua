@@ -1,5 +1,6 @@
 -- Makes an idempotency key return the order that the ledger has under it, after Redis lost the key.
 -- Includes: instance-id
+-- Runs: while Redis is full
 -- Keeps: I4, I11
 -- KEYS: inventory, orderKeys
 -- ARGV: epoch of the caller, field of the key, order id and quantity

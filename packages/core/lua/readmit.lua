@@ -3,6 +3,7 @@
 -- now, so the inventory keeps the ids of earlier orders that it has had: one of them without a
 -- reservation has ended.
 -- Includes: instance-id, reservation
+-- Runs: while Redis is full
 -- Keeps: I1, I2, I4, I6, I11
 -- KEYS: inventory, reservations, buyers, orderKeys, earlierOrders
 -- ARGV

@@ -1,5 +1,6 @@
 -- A step of a rebuild, between close-inventory and reopen-inventory: one write to one of the sale's
 -- keys. Idempotent: the values are absolute.
+-- Runs: while Redis is full
 -- Keeps: I11
 -- KEYS: inventory, target
 -- ARGV: epoch of the rebuilder, command (HSET | HDEL | SADD), its arguments after the key …

@@ -1,6 +1,7 @@
 -- Returns the units of orders to the sale and deletes their reservations. Idempotent: an order
 -- without a reservation was committed or released before. Writes nothing in another epoch.
 -- Includes: instance-id, reservation
+-- Runs: while Redis is full
 -- Keeps: I1, I5, I6, I11
 -- KEYS: inventory, reservations, claims, redeliveries, buyers
 -- ARGV: epoch of the caller, order ids …

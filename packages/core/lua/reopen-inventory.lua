@@ -2,6 +2,7 @@
 -- Fails if Redis is not the instance in which the inventory was closed, or if the reservations are
 -- not those that the rebuilder counted: then the rebuild starts over.
 -- Includes: instance-id
+-- Runs: while Redis is full
 -- Keeps: I1, I2, I11
 -- KEYS: inventory, reservations, redeliveries
 -- ARGV: epoch of the rebuilder, allotment, sold, reserved, orders (reservations), starts at ms,

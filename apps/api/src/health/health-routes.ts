@@ -83,7 +83,7 @@ export const healthRoutes: FastifyPluginAsyncTypebox<{
   app.get('/health/live', describe('The process runs', { 200: StatusSchema }), async () => status(true));
 
   const readiness =
-    'Checks Redis only: while PostgreSQL or the workers are unavailable, orders are accepted and confirmed later. 503 also while the process drains.';
+    'Checks only that Redis takes orders: while PostgreSQL or the workers are unavailable, orders are accepted and confirmed later. 503 also while the process drains.';
   app.get(
     '/health/ready',
     describe('This process can take orders', { 200: StatusSchema, 503: StatusSchema }, readiness),

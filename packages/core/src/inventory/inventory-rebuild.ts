@@ -11,6 +11,7 @@
 import { REBUILD_CHUNK } from '../config/limits.ts';
 import type { AcceptedOrder } from '../domain/order.ts';
 import type { Sale } from '../domain/sale.ts';
+import { WHEN_FULL } from '../runtime/redis/full-redis.ts';
 import type { AnyRedis } from '../runtime/redis/open-redis.ts';
 import { hashPages } from './hash-pages.ts';
 import { publishInvalidation } from './invalidations.ts';
@@ -18,6 +19,9 @@ import type { Keys } from './keys.ts';
 import { defineScripts } from './lua-script.ts';
 import { InventoryRecoveringError } from './outcomes.ts';
 import { decodeReservation } from './reservation.ts';
+
+/** SET alone is refused while Redis is full. */
+const TAKE_LEASE = `${WHEN_FULL}return redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2], 'NX')`;
 
 export type InventoryRebuild = ReturnType<typeof createInventoryRebuild>;
 
@@ -49,7 +53,7 @@ export function createInventoryRebuild({ redis, keys }: { redis: AnyRedis; keys:
   return {
     /** @returns false if another worker has the lease; it expires after `leaseMs` */
     async takeLease(saleId: string, token: string, leaseMs: number): Promise<boolean> {
-      return (await redis.set(keys.sale(saleId).rebuilder, token, 'PX', leaseMs, 'NX')) === 'OK';
+      return (await redis.eval(TAKE_LEASE, 1, keys.sale(saleId).rebuilder, token, leaseMs)) === 'OK';
     },
 
     async renewLease(saleId: string, leaseMs: number): Promise<void> {

@@ -1,6 +1,7 @@
 /** The header of each lua/*.lua is a declaration; these tests compare it with the body. */
 import { readdirSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
+import { WHEN_FULL } from '../runtime/redis/full-redis.ts';
 import { createKeys } from './keys.ts';
 import { includeText, type LuaScript, loadLuaScripts, parseLuaScript } from './lua-script.ts';
 import { reserveKinds } from './outcomes.ts';
@@ -36,8 +37,9 @@ function readArguments({ argumentLines: lines }: LuaScript): {
 }
 
 describe.each(loadLuaScripts().map((script) => [script.name, script] as const))('%s.lua', (_name, script) => {
-  const body = withoutComments(script.source);
-  const own = script.source.slice(script.includes.map((name) => `${includeText(name)}\n`).join('').length);
+  const source = script.source.replace(WHEN_FULL, '');
+  const body = withoutComments(source);
+  const own = source.slice(script.includes.map((name) => `${includeText(name)}\n`).join('').length);
 
   test('declares exactly the includes that it uses', () => {
     const names = withoutComments(own).replaceAll(/'[^']*'/g, '');

@@ -4,6 +4,7 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { failpoint } from '../runtime/failpoints.ts';
+import { WHEN_FULL } from '../runtime/redis/full-redis.ts';
 import type { AnyRedis } from '../runtime/redis/open-redis.ts';
 
 export interface LuaScript {
@@ -19,12 +20,12 @@ export interface LuaScript {
   readonly argumentLines: readonly string[];
   /** First words of the replies and, for batches, of each item. */
   readonly words: readonly string[];
-  /** What Redis is sent: the includes and the script. */
+  /** What Redis is sent: flags, the includes and the script. */
   readonly source: string;
 }
 
 const folder = new URL('../../lua/', import.meta.url);
-const HEADING = /^-- (Includes|Keeps|KEYS|ARGV|Returns)(?:: (.+))?$/;
+const HEADING = /^-- (Includes|Runs|Keeps|KEYS|ARGV|Returns)(?:: (.+))?$/;
 
 /** @throws Error if the header lacks a section */
 export function parseLuaScript(name: string, text: string, readInclude = includeText): LuaScript {
@@ -43,6 +44,7 @@ export function parseLuaScript(name: string, text: string, readInclude = include
     if (!found || found.length === 0) throw new Error(`${name}.lua: its header has no section "${heading}"`);
     return found;
   };
+  const first = sections.get('Runs')?.[0] === 'while Redis is full' ? WHEN_FULL : '';
   const includes = sections.get('Includes')?.join(' ').split(', ') ?? [];
   return {
     name,
@@ -51,7 +53,7 @@ export function parseLuaScript(name: string, text: string, readInclude = include
     keys: required('KEYS').join(' ').split(', '),
     argumentLines: sections.get('ARGV') ?? [],
     words: required('Returns').flatMap((reply) => reply.split(' | ').map((word) => /^[a-z_]*/.exec(word)?.[0] ?? '')),
-    source: [...includes.map(readInclude), text].join('\n'),
+    source: first + [...includes.map(readInclude), text].join('\n'),
   };
 }
 

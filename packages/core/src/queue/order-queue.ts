@@ -44,6 +44,17 @@ const OPEN_STATES = ['waiting', 'active', 'delayed', 'prioritized'] as const;
 const OPEN_LISTS = ['wait', 'active', 'paused'] as const;
 const OPEN_SORTED_SETS = ['delayed', 'prioritized'] as const;
 
+/** Ids at one instant. A MULTI would be refused while Redis is full. ARGV: how many are lists. */
+const LIST_OPEN_JOBS = `#!lua flags=no-writes
+local ids = {}
+for i, key in ipairs(KEYS) do
+  local command = i <= tonumber(ARGV[1]) and 'LRANGE' or 'ZRANGE'
+  for _, id in ipairs(redis.call(command, key, 0, -1)) do
+    ids[#ids + 1] = id
+  end
+end
+return ids`;
+
 const COLUMNS = 'id, buyer, quantity, ms after reserved_at, request id, idempotency key if any';
 
 /** Of an order, without the sale's id and the hyphen in front. */
@@ -134,7 +145,8 @@ export function createOrderQueue({ redis, prefix }: { redis: AnyRedis; prefix: s
       });
       if (jobs.length === 0) return;
       failpoint('add-jobs', 'begins');
-      await queue.addBulk(jobs);
+      // Not addBulk: its MULTI would be refused while Redis is full, and costs two commands more.
+      await Promise.all(jobs.map(({ name, data, opts }) => queue.add(name, data, opts)));
       failpoint('add-jobs', 'done');
     },
 
@@ -187,11 +199,9 @@ export interface OpenJob {
 
 /** Reads the jobs that are not done. It writes nothing; creating a BullMQ queue does. */
 export async function readOpenJobs(redis: AnyRedis, prefix: string): Promise<OpenJob[]> {
-  const multi = redis.multi();
-  for (const list of OPEN_LISTS) multi.lrange(keyOf(prefix, list), 0, -1);
-  for (const set of OPEN_SORTED_SETS) multi.zrange(keyOf(prefix, set), '0', '-1');
-  const replies = (await multi.exec()) ?? [];
-  const ids = [...new Set(replies.flatMap(([error, found]) => (error ? fail(error) : (found as string[]))))];
+  const keys = [...OPEN_LISTS, ...OPEN_SORTED_SETS].map((name) => keyOf(prefix, name));
+  const listed = (await redis.eval(LIST_OPEN_JOBS, keys.length, ...keys, OPEN_LISTS.length)) as string[];
+  const ids = [...new Set(listed)];
   const found = await readOfJobs(redis, prefix, ids, 'data');
   return ids.flatMap((id, i) => {
     const data = found[i];

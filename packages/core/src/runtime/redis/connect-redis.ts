@@ -99,9 +99,14 @@ function managed(redis: AnyRedis, { name, log }: ConnectOptions) {
     redis,
     /** @throws if Redis is unreachable; the connection still retries until close() */
     connect: (): Promise<void> => connectRedis(redis),
-    /** @throws if the server, or a master of the cluster, does not answer */
-    async ping(): Promise<void> {
-      await Promise.all(mastersOf(redis).map((node) => node.ping()));
+    /**
+     * Writes nothing: Redis checks a script with flags before it runs it.
+     *
+     * @throws if the server, or a master of the cluster, does not answer, or would refuse an order
+     * because it is full, read-only, or lacks replicas or its disk
+     */
+    async tryWrite(): Promise<void> {
+      await Promise.all(mastersOf(redis).map((node) => node.eval('#!lua\nreturn 1', 0)));
     },
     async close(): Promise<void> {
       // A silent server must not delay a stop.
