@@ -92,7 +92,7 @@ export interface paths {
   "/health/ready": {
     /**
      * This process can take orders
-     * @description Checks Redis only: while PostgreSQL or the workers are unavailable, orders are accepted and confirmed later. 503 also while the process drains.
+     * @description Checks only that Redis takes orders: while PostgreSQL or the workers are unavailable, orders are accepted and confirmed later. 503 also while the process drains.
      */
     get: {
       responses: {
