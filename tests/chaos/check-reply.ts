@@ -69,14 +69,13 @@ const isOperators = (kind: Question['kind']): boolean =>
  * a sale waits for Redis, then for a connection to PostgreSQL, then for its reply; an operator's
  * change does that for several steps in a row.
  */
-function budgetMs(kind: Question['kind'], word: string, isReplay: boolean, rules: Rules): number {
+function budgetMs(kind: Question['kind'], word: string, rules: Rules): number {
   const { requestTimeoutMs: limit, slackMs } = rules;
   const ledger = 2 * limit + 1_000;
   if (kind === 'order') {
-    // A sale that the inventory lacks is looked up in the catalogue and the ledger; the order of a
-    // replay is read.
+    // A sale that the inventory lacks is looked up in the catalogue and the ledger.
     const looked = ['SALE_NOT_FOUND', 'SALE_RECOVERING', 'LEDGER_UNAVAILABLE'].includes(word);
-    return (looked ? 2 * limit + ledger : isReplay ? 2 * limit : limit) + slackMs;
+    return (looked ? 2 * limit + ledger : limit) + slackMs;
   }
   if (kind === 'read_order') return limit + slackMs;
   if (kind === 'read_sale') return 2 * limit + ledger + slackMs;
@@ -89,7 +88,7 @@ export function checkReply(call: Call, reply: Reply, faults: FaultLog, rules: Ru
   const { kind } = call.asked;
   const word = wordOf(reply);
   const took = reply.endedAt - call.sentAt;
-  const allowed = budgetMs(kind, word, reply.replayed, rules);
+  const allowed = budgetMs(kind, word, rules);
   if (took > allowed && took - faults.stoodStill(call.api, call.sentAt, reply.endedAt) > allowed) {
     wrong.push(`late: ${word} after ${took.toFixed(0)} ms, and ${allowed} ms are allowed`);
   }

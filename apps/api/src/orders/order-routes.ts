@@ -24,6 +24,9 @@ const FINISHED_MAX = 10_000;
 /** Seconds until a pending order should be read again (Retry-After). */
 const PENDING_RETRY_S = 1;
 
+/** Milliseconds that a replay waits for the present status of its order. */
+const REPLAY_STATUS_MS = 500;
+
 interface Options {
   placeOrder: ReturnType<typeof createPlaceOrder>;
   refusalCache: Pick<RefusalCache, 'find'>;
@@ -61,7 +64,7 @@ export const orderRoutes: FastifyPluginAsyncTypebox<Options> = async (app, optio
   async function presentStatus(orderId: string, buyerId: string): Promise<OrderBody['status'] | 'accepted'> {
     const known = finished.get(orderId);
     if (known !== undefined) return known;
-    const found = await readOrder(orderId, { buyerId }).catch((error: unknown) => {
+    const found = await readOrder(orderId, { buyerId }, REPLAY_STATUS_MS).catch((error: unknown) => {
       if (unavailableDependency(error) === null) throw error;
       return 'unavailable' as const;
     });
