@@ -24,7 +24,7 @@ import { createRefusalCache } from './orders/refusal-cache.ts';
 import { createReserveBatcher } from './orders/reserve-batcher.ts';
 import apiReference from './pages/api-reference.ts';
 import { queueBoard } from './pages/queue-board.ts';
-import addressLimit from './plugins/address-limit.ts';
+import addressLimit, { removePorts } from './plugins/address-limit.ts';
 import answerHeaders from './plugins/answer-headers.ts';
 import connectionBounds from './plugins/connection-bounds.ts';
 import { sendConnectionError } from './plugins/connection-errors.ts';
@@ -114,6 +114,7 @@ async function createServer(
   { tracing, isPublic }: { tracing: Tracing | null; isPublic: boolean },
 ) {
   const app = fastify(serverOptions(settings, log));
+  if (settings.TRUST_PROXY !== '') app.addHook('onRequest', removePorts);
   await app.register(requestTrace, { tracing });
   await app.register(answerHeaders);
   await app.register(refusalCount, metrics);
@@ -147,8 +148,12 @@ async function registerOperators(
   { saleReader, readOrder }: ReturnType<typeof createReaders>,
 ): Promise<void> {
   await app.register(operatorIdentity, { token: settings.ADMIN_TOKEN });
-  await app.register(adminRoutes, { manageSales: createManageSales({ inventory, sales, saleReader }), readOrder });
-  await app.register(queueBoard, { queue });
+  await app.register(async (operators) => {
+    operators.addHook('onRequest', operators.limitOperators);
+    const manageSales = createManageSales({ inventory, sales, saleReader });
+    await operators.register(adminRoutes, { manageSales, readOrder });
+    await operators.register(queueBoard, { queue });
+  });
 }
 
 function serverOptions(settings: ApiSettings, log: FastifyBaseLogger): FastifyHttpOptions<Server> {

@@ -1,5 +1,9 @@
-/** Limits requests per second and address, on every route. Each API process counts separately. */
+/**
+ * Limits requests per second and address: on operators' routes and pages always, on every route by
+ * a setting, because many buyers may share an address. Each API process counts separately.
+ */
 import rateLimit, { type FastifyRateLimitStore } from '@fastify/rate-limit';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import fp from 'fastify-plugin';
 import { LRUCache } from 'lru-cache';
 import { ProblemError } from './problems.ts';
@@ -25,9 +29,19 @@ class AddressCounts implements FastifyRateLimitStore {
   }
 }
 
+/** Of operators' routes and pages, which are heavy, and whose tokens may be guessed. */
+export const OPERATORS_PER_SECOND = 200;
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** onRequest hook of operators' routes and pages; must run before authentication. */
+    limitOperators(request: FastifyRequest): Promise<void>;
+  }
+}
+
+/** @param options.perSecond on every route; 0 = no limit */
 export default fp<{ perSecond: number }>(
   async (app, { perSecond }) => {
-    if (perSecond === 0) return;
     await app.register(rateLimit, {
       global: false,
       max: perSecond,
@@ -37,7 +51,23 @@ export default fp<{ perSecond: number }>(
     });
     // An app-level hook also covers unknown paths and runs before authentication, which slows down
     // token guessing. The plugin's global mode would run after authentication.
-    app.addHook('onRequest', app.rateLimit());
+    if (perSecond > 0) app.addHook('onRequest', app.rateLimit());
+    const count = app.createRateLimit({ max: OPERATORS_PER_SECOND });
+    app.decorate('limitOperators', async (request: FastifyRequest) => {
+      const counted = await count(request);
+      if (counted.isAllowed || !counted.isExceeded) return;
+      throw new ProblemError('ADDRESS_RATE_LIMITED', { retry_after_ms: counted.ttl });
+    });
   },
   { name: 'address-limit', dependencies: ['problems'] },
 );
+
+/** An IPv4 address or an IPv6 address in brackets, as proxies write them (RFC 7239). */
+const WITH_PORT = /"?(?:\[([^\][]{1,64})\]|(\d{1,3}(?:\.\d{1,3}){3}))(?::\d{1,5})?"?/g;
+
+/** onRequest hook: a port in X-Forwarded-For is new with each connection, so it is removed. */
+export function removePorts({ raw }: FastifyRequest, _reply: FastifyReply, next: () => void): void {
+  const forwarded = raw.headers['x-forwarded-for'];
+  if (typeof forwarded === 'string') raw.headers['x-forwarded-for'] = forwarded.replaceAll(WITH_PORT, '$1$2');
+  next();
+}
