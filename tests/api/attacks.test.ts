@@ -1,9 +1,8 @@
 /** What an attacker who reaches the port may try: framing, headers, paths, floods. */
 import { beforeAll, describe, expect, test } from 'vitest';
-import { ask, BEARER, useApi, useWorld, withApi } from '../support/fixtures.ts';
-import { openRaw, request, sendRaw, statusesOf } from '../support/raw-connection.ts';
+import { BEARER, useApi, useWorld, withApi } from '../support/fixtures.ts';
+import { request, sendRaw, statusesOf } from '../support/raw-connection.ts';
 import { makeSale } from '../support/sales.ts';
-import { eventually } from '../support/world.ts';
 
 const world = useWorld();
 const api = useApi(world);
@@ -285,18 +284,4 @@ describe('paths', () => {
     expect(await sendAll(requests, check)).toEqual({});
     expect(await available()).toBe(before);
   });
-});
-
-test('unread responses are bounded, and other clients are served', async () => {
-  const text = request('GET /docs/static/swagger-ui-bundle.js').repeat(20);
-  const unread = Array.from({ length: 20 }, () => openRaw(port, text));
-  for (const { socket } of unread) socket.pause();
-  const status = async (path: string) => (await ask(api.url + path)).status;
-  try {
-    await eventually('no more are taken', 10_000, async () => (await status('/docs/static/index.html')) === 503);
-    expect(await status('/api/flash-sales')).toBe(200);
-  } finally {
-    for (const { socket } of unread) socket.destroy();
-  }
-  await eventually('their places are free', 10_000, async () => (await status('/docs/static/index.html')) === 200);
 });

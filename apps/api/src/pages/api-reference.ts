@@ -33,16 +33,21 @@ export default fp(
       if (schema) route.schema = { ...schema, response: withoutProblems(schema.response) };
     });
     await app.register(async (scope) => {
-      lazyPages(scope, REFERENCE_PATH, async (pages) => {
-        // Its routes only describe.
-        pages.setValidatorCompiler(() => () => true);
-        pages.setSerializerCompiler(() => JSON.stringify);
-        await describeApi(pages);
-        for (const route of described) pages.route({ ...route, handler: async () => null });
+      scope.addHook('onRequest', scope.limitOperators);
+      lazyPages(scope, {
+        path: REFERENCE_PATH,
+        files: REFERENCE_PATH,
+        async build(pages) {
+          // Its routes only describe.
+          pages.setValidatorCompiler(() => () => true);
+          pages.setSerializerCompiler(() => JSON.stringify);
+          await describeApi(pages);
+          for (const route of described) pages.route({ ...route, handler: async () => null });
+        },
       });
     });
   },
-  { name: 'api-reference' },
+  { name: 'api-reference', dependencies: ['address-limit'] },
 );
 
 function withoutProblems(responses: unknown): unknown {

@@ -1,6 +1,6 @@
 /** Bull Board at /admin/queues: the queue and its jobs, read-only, behind the operator's login. */
 import type { OrderQueue } from '@flash-sale/core/queue/order-queue.ts';
-import type { FastifyPluginAsync } from 'fastify';
+import type { FastifyInstance, FastifyPluginAsync } from 'fastify';
 import { lazyPages } from './lazy-pages.ts';
 
 const BOARD_PATH = '/admin/queues';
@@ -8,7 +8,8 @@ const BOARD_PATH = '/admin/queues';
 export const queueBoard: FastifyPluginAsync<{ queue: Pick<OrderQueue, 'bullQueue'> }> = async (app, { queue }) => {
   // Before the limit of lazyPages, so that unauthenticated requests do not count in it.
   app.addHook('onRequest', app.requireOperatorOrLogin);
-  lazyPages(app, BOARD_PATH, async (pages) => {
+  lazyPages(app, { path: BOARD_PATH, files: `${BOARD_PATH}/static/`, build });
+  async function build(pages: FastifyInstance): Promise<void> {
     const [{ createBullBoard }, { BullMQAdapter }, { FastifyAdapter }] = await Promise.all([
       import('@bull-board/api'),
       import('@bull-board/api/bullMQAdapter'),
@@ -26,7 +27,7 @@ export const queueBoard: FastifyPluginAsync<{ queue: Pick<OrderQueue, 'bullQueue
       throw error;
     });
     await pages.register(board.registerPlugin(), { prefix: BOARD_PATH });
-  });
+  }
   // Against CSRF: browsers send the login automatically, also for requests of other sites.
   app.route({
     method: ['POST', 'PUT', 'PATCH', 'DELETE'],

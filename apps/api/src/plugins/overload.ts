@@ -3,7 +3,7 @@
  * fast.
  *   In flight:   above the limit of concurrent requests, the next one gets 503 at once.
  *   Event loop:  while it lags, the limit is lower.
- * Health, operators' routes and pages are never shed.
+ * Health and operators' routes are never shed.
  */
 import underPressure from '@fastify/under-pressure';
 import type { FastifyReply, FastifyRequest } from 'fastify';
@@ -19,7 +19,7 @@ const LATE_IN_FLIGHT_MAX = 1_000;
 const RETRY_MIN_MS = 500;
 const RETRY_MAX_MS = 3_000;
 
-const NEVER_SHED = ['/api/admin', '/admin', '/health', '/docs'];
+const NEVER_SHED = ['/api/admin', '/admin', '/health'];
 
 declare module 'fastify' {
   interface FastifyRequest {
