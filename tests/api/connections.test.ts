@@ -89,7 +89,9 @@ for (const halfCloses of [false, true]) {
       const counted = await countTaken(api, async (order) => {
         const connection = openRaw(portOf(api), text(order));
         if (halfCloses) connection.socket.end();
-        else connection.socket.setTimeout(300, () => connection.socket.destroy());
+        const isOver = () => connection.isClosed || (expected > 0 && accepted(connection) >= expected);
+        await eventually('what is expected has come', 10_000, isOver);
+        if (!halfCloses) connection.socket.destroy();
         return connection;
       });
       expect(counted).toEqual({ accepted: expected, taken: expected });
