@@ -6,7 +6,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Auditor } from './auditor.ts';
 import { isOutcomeOpen, type QuestionOf, type Reply, wordOf } from './calls.ts';
-import type { Client, Target } from './client.ts';
+import type { Client, Manners, Target } from './client.ts';
 import type { KnownOrder } from './known-orders.ts';
 import type { Random } from './seeded-random.ts';
 
@@ -35,6 +35,7 @@ const BUYER_STEP = {
   key_again: 5,
   key_with_other_quantity: 4,
   hang_up: 4,
+  half_close: 4,
   read_page: 6,
   read_foreign: 3,
   read_made_up: 1,
@@ -103,7 +104,12 @@ export class Buyers {
         );
         return;
       case 'hang_up':
-        await this.#ask(random, random.chance(0.5) ? order : { ...order, key }, random.exponential(6));
+        await this.#ask(random, random.chance(0.5) ? order : { ...order, key }, {
+          hangUpAfterMs: random.exponential(6),
+        });
+        return;
+      case 'half_close':
+        await this.#ask(random, random.chance(0.5) ? order : { ...order, key }, { halfCloses: true });
         return;
       case 'key_again':
       case 'key_with_other_quantity': {
@@ -148,9 +154,9 @@ export class Buyers {
     }
   }
 
-  async #ask(random: Random, asked: OrderQuestion, hangUpAfterMs?: number): Promise<Reply> {
+  async #ask(random: Random, asked: OrderQuestion, manners?: Manners): Promise<Reply> {
     const { client, targets } = this.#stage;
-    const reply = await client.ask(random.pick(targets), asked, hangUpAfterMs);
+    const reply = await client.ask(random.pick(targets), asked, manners);
     const id = reply.body.order_id;
     if (typeof id !== 'string') return reply;
     const accepted = wordOf(reply) === 'ok';

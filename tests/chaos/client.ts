@@ -19,6 +19,13 @@ interface HttpQuestion {
 const PATIENCE_MS: Partial<Record<Question['kind'], number>> = { order: 8_000, read_order: 10_000, read_sale: 12_000 };
 const OPERATORS_PATIENCE_MS = 25_000;
 
+/** How a client leaves its connection. */
+export interface Manners {
+  readonly hangUpAfterMs?: number;
+  /** It sends FIN with its request, and waits for the reply. */
+  readonly halfCloses?: boolean;
+}
+
 interface Listener {
   begun(call: Call): void;
   ended(call: Call, reply: Reply): void;
@@ -40,8 +47,9 @@ export class Client {
     return this.#n;
   }
 
-  /** @param hangUpAfterMs the client hangs up after this, answered or not */
-  async ask(target: Target, asked: Question, hangUpAfterMs?: number): Promise<Reply> {
+  /** @param manners.hangUpAfterMs the client hangs up after this, answered or not */
+  async ask(target: Target, asked: Question, manners: Manners = {}): Promise<Reply> {
+    const { hangUpAfterMs, halfCloses = false } = manners;
     const call: Call = { n: ++this.#n, api: target.name, asked, sentAt: performance.now() };
     const { path, headers, ...sent } = this.#asHttp(asked);
     this.#listener.begun(call);
@@ -54,6 +62,7 @@ export class Client {
       ...sent,
       agent: this.#agent,
       headers: { ...headers, 'x-request-id': `call-${call.n}` },
+      halfCloses,
       timeoutMs: hangUpAfterMs ?? PATIENCE_MS[asked.kind] ?? OPERATORS_PATIENCE_MS,
     });
     const reply: Reply = {

@@ -1,4 +1,4 @@
-/** One request over node:http, whose client may hang up, and how it ended. */
+/** One request over node:http, whose client may hang up or half-close, and how it ended. */
 import { once } from 'node:events';
 import { type Agent, type IncomingHttpHeaders, type IncomingMessage, request } from 'node:http';
 
@@ -11,16 +11,29 @@ export interface Exchange {
   readonly body: Record<string, unknown>;
 }
 
-/** @param timeoutMs after which the client hangs up */
+/**
+ * @param asked.timeoutMs after which the client hangs up
+ * @param asked.halfCloses the client sends FIN after its request, and waits for the reply
+ */
 export async function exchange(
   url: string,
-  asked: { agent: Agent; method: string; headers: Record<string, string>; body: string | null; timeoutMs: number },
+  asked: {
+    agent: Agent;
+    method: string;
+    headers: Record<string, string>;
+    body: string | null;
+    timeoutMs: number;
+    halfCloses?: boolean;
+  },
 ): Promise<Exchange> {
-  const { agent, method, body, timeoutMs } = asked;
+  const { method, body, timeoutMs, halfCloses = false } = asked;
+  // A half-closed connection is not used again.
+  const agent = halfCloses ? false : asked.agent;
   const length = body === null ? {} : { 'content-length': String(Buffer.byteLength(body)) };
   const type = body === null ? {} : { 'content-type': 'application/json' };
   const sent = request(url, { agent, method, headers: { ...type, ...length, ...asked.headers } });
   sent.on('error', () => {});
+  if (halfCloses) sent.once('finish', () => sent.socket?.end());
   let late = false;
   const timer = setTimeout(() => {
     late = true;
