@@ -135,6 +135,10 @@ export interface paths {
         query?: {
           /** @description `active` (default): on sale, with units remaining. `scheduled`: not started. `all`: in every state, also those that ended within the last hour. */
           state?: "active" | "scheduled" | "all";
+          /** @description Most sales in the page: 1 to 100 (default). */
+          limit?: string;
+          /** @description The `next_cursor` of the page before. */
+          cursor?: string;
         };
         header?: {
           /** @description Entity tags that the client has, or `*`: 304 if one matches. */
@@ -177,7 +181,10 @@ export interface paths {
                   /** @description Units that one buyer may hold; 0 = no cap. */
                   per_buyer_limit: number;
                 })[];
+              /** @description Sales in this page. */
               count: number;
+              /** @description Send it as `cursor` to get the next page; null: this is the last one. A page may have fewer sales than `limit`, even none, and still not be the last. */
+              next_cursor: string | null;
               /**
                * Format: date-time
                * @description Clock of Redis when this answer was created, up to half a second before it is sent. See also the header Age.
@@ -796,7 +803,10 @@ export interface paths {
         504: components["responses"]["API_TIMEOUT"];
       };
     };
-    /** Create a sale */
+    /**
+     * Create a sale
+     * @description At most 10,000 sales that have not ended.
+     */
     post: {
       requestBody: {
         content: {
@@ -884,7 +894,18 @@ export interface paths {
         401: components["responses"]["OPERATOR_REQUIRED"];
         404: components["responses"]["NOT_FOUND"];
         408: components["responses"]["REQUEST_TOO_SLOW"];
-        409: components["responses"]["SALE_EXISTS"];
+        /** @description `SALE_EXISTS`: A sale with this id exists. It was not changed. `TOO_MANY_SALES`: The system has as many sales that have not ended as it allows. Nothing was changed; end one first. */
+        409: {
+          content: {
+            "application/problem+json": components["schemas"]["Problem"] & ({
+              /**
+               * @description Stable code for programs.
+               * @enum {string}
+               */
+              code: "SALE_EXISTS" | "TOO_MANY_SALES";
+            });
+          };
+        };
         413: components["responses"]["BODY_TOO_LARGE"];
         414: components["responses"]["URI_TOO_LONG"];
         415: components["responses"]["UNSUPPORTED_MEDIA_TYPE"];
@@ -1305,6 +1326,7 @@ export interface paths {
           };
         };
         408: components["responses"]["REQUEST_TOO_SLOW"];
+        409: components["responses"]["TOO_MANY_SALES"];
         413: components["responses"]["BODY_TOO_LARGE"];
         414: components["responses"]["URI_TOO_LONG"];
         415: components["responses"]["UNSUPPORTED_MEDIA_TYPE"];
@@ -1475,7 +1497,7 @@ export interface components {
        * @description Stable code for programs.
        * @enum {string}
        */
-      code: "INVALID_REQUEST" | "INVALID_BUYER" | "INVALID_IDEMPOTENCY_KEY" | "SALE_NOT_OPEN" | "SALE_PAUSED" | "SALE_ENDED" | "SOLD_OUT" | "NOT_ENOUGH_UNITS" | "BUYER_LIMIT" | "BUYER_REQUIRED" | "INVALID_TOKEN" | "TOKEN_EXPIRED" | "OPERATOR_REQUIRED" | "BOARD_IS_READ_ONLY" | "NOT_FOUND" | "SALE_NOT_FOUND" | "ORDER_NOT_FOUND" | "METHOD_NOT_ALLOWED" | "REQUEST_TOO_SLOW" | "SALE_EXISTS" | "UNITS_PROMISED" | "TOO_MANY_UNITS" | "CHANGE_ID_TAKEN" | "BODY_TOO_LARGE" | "URI_TOO_LONG" | "UNSUPPORTED_MEDIA_TYPE" | "EXPECTATION_FAILED" | "IDEMPOTENCY_KEY_REUSED" | "BUYER_RATE_LIMITED" | "SYSTEM_RATE_LIMITED" | "ADDRESS_RATE_LIMITED" | "HEADERS_TOO_LARGE" | "INTERNAL" | "OVERLOADED" | "IDENTITY_UNAVAILABLE" | "INVENTORY_UNAVAILABLE" | "LEDGER_BEHIND" | "LEDGER_UNAVAILABLE" | "SALE_RECOVERING" | "STOCK_CHANGE_PENDING" | "OUTCOME_UNKNOWN" | "API_CONNECTION_LOST" | "API_UNAVAILABLE" | "API_TIMEOUT";
+      code: "INVALID_REQUEST" | "INVALID_BUYER" | "INVALID_IDEMPOTENCY_KEY" | "SALE_NOT_OPEN" | "SALE_PAUSED" | "SALE_ENDED" | "SOLD_OUT" | "NOT_ENOUGH_UNITS" | "BUYER_LIMIT" | "BUYER_REQUIRED" | "INVALID_TOKEN" | "TOKEN_EXPIRED" | "OPERATOR_REQUIRED" | "BOARD_IS_READ_ONLY" | "NOT_FOUND" | "SALE_NOT_FOUND" | "ORDER_NOT_FOUND" | "METHOD_NOT_ALLOWED" | "REQUEST_TOO_SLOW" | "SALE_EXISTS" | "UNITS_PROMISED" | "TOO_MANY_UNITS" | "TOO_MANY_SALES" | "CHANGE_ID_TAKEN" | "BODY_TOO_LARGE" | "URI_TOO_LONG" | "UNSUPPORTED_MEDIA_TYPE" | "EXPECTATION_FAILED" | "IDEMPOTENCY_KEY_REUSED" | "BUYER_RATE_LIMITED" | "SYSTEM_RATE_LIMITED" | "ADDRESS_RATE_LIMITED" | "HEADERS_TOO_LARGE" | "INTERNAL" | "OVERLOADED" | "IDENTITY_UNAVAILABLE" | "INVENTORY_UNAVAILABLE" | "LEDGER_BEHIND" | "LEDGER_UNAVAILABLE" | "SALE_RECOVERING" | "STOCK_CHANGE_PENDING" | "OUTCOME_UNKNOWN" | "API_CONNECTION_LOST" | "API_UNAVAILABLE" | "API_TIMEOUT";
       /** @description Message for people. */
       detail: string;
       /** @description Whether the same request can succeed later. */
@@ -1691,15 +1713,15 @@ export interface components {
         };
       };
     };
-    /** @description `SALE_EXISTS`: A sale with this id exists. It was not changed. */
-    SALE_EXISTS: {
+    /** @description `TOO_MANY_SALES`: The system has as many sales that have not ended as it allows. Nothing was changed; end one first. */
+    TOO_MANY_SALES: {
       content: {
         "application/problem+json": components["schemas"]["Problem"] & {
           /**
            * @description Stable code for programs.
            * @enum {string}
            */
-          code: "SALE_EXISTS";
+          code: "TOO_MANY_SALES";
         };
       };
     };

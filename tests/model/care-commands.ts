@@ -159,7 +159,7 @@ export const checkInventory = (drawn: EpochChoice): InventoryCommand =>
     predict: ({ inventory }, epoch) => inventory.check(epoch),
   });
 
-const readCommand = command('read-sale', fc.nat({ max: 30 }), (drawn) => ({
+const readCommand = command('read-numbers', fc.nat({ max: 30 }), (drawn) => ({
   plan: (world) => pick(world.accepted, [drawn])[0]?.id ?? 'unknown order',
   async act({ id, inventories: { generous } }, orderId) {
     const [{ now, ...sale }, order] = await Promise.all([generous.read(id), generous.findReservation(id, orderId)]);

@@ -85,8 +85,9 @@ export async function createInventoryUnderTest(
   mutation?: Mutation,
 ): Promise<{ sale(): Promise<SaleUnderTest> }> {
   const inventories = {
-    generous: createInventory({ redis, keys }),
-    tight: createInventory({ redis, keys, backlogLimit: TIGHT_BACKLOG }),
+    // One sale a call: each sequence has its own clock.
+    generous: createInventory({ redis, keys, readsMax: 1 }),
+    tight: createInventory({ redis, keys, readsMax: 1, backlogLimit: TIGHT_BACKLOG }),
   };
   const rebuild = createInventoryRebuild({ redis, keys });
   useTestClock(redis, mutation);

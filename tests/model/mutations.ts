@@ -155,7 +155,7 @@ const care = [
     'if tonumber(ARGV[1]) < tonumber(inventory[2]) then',
   ]),
   ...of('create-inventory', never('asking whether it exists', "if redis.call('EXISTS', KEYS[1]) == 1 then")),
-  ...of('read-sale', ...needsOpen('inventory[5]')),
+  ...of('read-numbers', ...needsOpen('inventory[5]')),
 ];
 
 const rebuilding = [

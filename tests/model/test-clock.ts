@@ -27,7 +27,7 @@ const scripts = new Map(loadLuaScripts().map((script) => [script.name, script]))
  * @throws if the script does not have the mutation's text exactly once
  */
 export function useTestClock(redis: Redis, mutation?: Mutation): void {
-  for (const { name, source, keys } of scripts.values()) {
+  for (const { name, source } of scripts.values()) {
     let lua = source;
     if (name === mutation?.script) {
       if (source.split(mutation.text).length !== 2)
@@ -35,7 +35,7 @@ export function useTestClock(redis: Redis, mutation?: Mutation): void {
       lua = source.replace(mutation.text, () => mutation.becomes);
     }
     lua = lua.replace("redis.call('TIME')", "redis.call('HMGET', KEYS[1] .. ':clock', 'seconds', 'microseconds')");
-    redis.defineCommand(name, { lua, numberOfKeys: keys.length });
+    redis.defineCommand(name, { lua });
   }
 }
 

@@ -4,7 +4,7 @@ import type { World } from './world.ts';
 
 const [event, variant] = SALE_ID_PATTERN.replace(/^\^|\$$/g, '').split(/(?=\()/);
 const OF_SALE = 'inventory|reservations|claims|redeliveries|buyers|order-keys|stock-changes|earlier-orders|rebuilder';
-const OF_SYSTEM = 'window|catalogue|worker-alive|ledger';
+const OF_SYSTEM = 'window|worker-alive|ledger';
 /** BullMQ's names for the queue, its lists and its jobs. */
 const OF_QUEUE = '[a-z-]+(:[a-zA-Z0-9_.-]+){1,2}';
 

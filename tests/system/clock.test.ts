@@ -69,7 +69,7 @@ test('clocks that step back and ahead: readiness, limits, caches, heartbeat and 
     await own.redis.del(own.keys.workerAlive);
     await eventually('the heart beats', 5_000, async () => (await get('/health')).status === 200);
     await eventually('numbers are fresh', 3_000, async () => (await seen())?.remaining === 9);
-    await own.pool.query('UPDATE sales SET paused = true WHERE id = $1', [sale.id]);
+    await own.pool.query('UPDATE sales SET paused = true, version = version + 1 WHERE id = $1', [sale.id]);
     await eventually('settings are fresh', 8_000, async () => (await seen())?.state === 'paused');
   }
 }, 60_000);

@@ -19,7 +19,7 @@ test('process.env is read by mains, and by the launcher, which is one', () => {
 test('Redis keys are spelled in keys.ts', () => {
   expect(
     offenders(
-      /[`'"][^`'"\n]*:\{|:(inventory|reservations|claims|buyers|buckets|redeliveries|stock-changes|window|catalogue)\b[:`'"]/,
+      /[`'"][^`'"\n]*:\{|:(inventory|reservations|claims|buyers|buckets|redeliveries|stock-changes|window)\b[:`'"]/,
       /inventory\/keys\.ts$/,
     ),
   ).toEqual([]);
@@ -45,12 +45,12 @@ test('[trap 33] nothing asks Redis for all keys, or for a whole hash, list or se
 });
 
 test('every write is a step at which a crash is tried: a script, a named transaction, or a call of the queue', () => {
-  // What is not about orders or stock: reads of the queue, copies of the catalogue and of the
-  // ledger's id, the heartbeat, the rebuilder's lease.
+  // What is not about orders or stock: reads of the queue, the copy of the ledger's id, the
+  // heartbeat, the rebuilder's lease.
   expect(
     offenders(
       /\b(redis|atInventory|client)\.(set|hset|hdel|hincrby|del|unlink|zadd|zrem|incr|pexpire|expire|eval|pipeline)\(/,
-      /inventory\/(catalogue-cache|heartbeat|inventory-rebuild|ledger-claim)\.ts$|queue\/order-queue\.ts$|ops\/src\/audit\//,
+      /inventory\/(heartbeat|inventory-rebuild|ledger-claim)\.ts$|queue\/order-queue\.ts$|ops\/src\/audit\//,
     ),
   ).toEqual([]);
   // A full Redis refuses even a MULTI that reads.

@@ -71,7 +71,10 @@ export async function buildApp(
   const bucket = { capacity: settings.RATE_LIMIT_TOKENS, refillRate: settings.TOKEN_REFILL_RATE };
   const { saleReader, readOrder } = createReaders(settings, connections, log);
   const refusalCache = createRefusalCache(1_000 / bucket.refillRate);
-  await connections.subscribeToInvalidations(refusalCache.invalidate);
+  await connections.subscribeToInvalidations((saleId) => {
+    refusalCache.invalidate(saleId);
+    saleReader.invalidate(saleId);
+  });
   const batcher = createReserveBatcher({
     inventory: observeReserve(inventory, { timeBatch, tracing }),
     globalRateLimiter: createRateLimitLease(globalRateLimiter),
@@ -92,6 +95,7 @@ export async function buildApp(
   });
   if (settings.ADMIN_PORT === 0) await registerOperators(app, settings, connections, { saleReader, readOrder });
 
+  app.addHook('onReady', () => saleReader.load().then(() => {}));
   // After the last reply: enqueue the accepted orders before the connections close.
   app.addHook('onClose', () => enqueuer.drain());
   return app;
@@ -135,8 +139,8 @@ async function createServer(
 }
 
 function createReaders(settings: ApiSettings, connections: Connections, log: Logger) {
-  const { inventory, catalogueCache, sales, orders } = connections;
-  const saleReader = createSaleReader({ inventory, catalogueCache, sales, log });
+  const { inventory, sales, orders } = connections;
+  const saleReader = createSaleReader({ inventory, sales, log });
   const readOrder = createReadOrder({ inventory, orders, sales: saleReader, timeoutMs: settings.REQUEST_TIMEOUT_MS });
   return { saleReader, readOrder };
 }

@@ -2,7 +2,6 @@
  * Connections of the API: Redis for requests, the queue and invalidations, and a PostgreSQL pool.
  */
 import { type Identity, readIdentity } from '@flash-sale/core/config/identity.ts';
-import { createCatalogueCache } from '@flash-sale/core/inventory/catalogue-cache.ts';
 import { createGlobalRateLimiter } from '@flash-sale/core/inventory/global-rate-limiter.ts';
 import { createHeartbeat } from '@flash-sale/core/inventory/heartbeat.ts';
 import { subscribeToInvalidations } from '@flash-sale/core/inventory/invalidations.ts';
@@ -63,7 +62,6 @@ export async function connect(settings: ServiceSettings, log: Logger, metrics = 
     tokenVerifier,
     inventory: behindBreaker(atRedis, inventory),
     globalRateLimiter: behindBreaker(atRedis, globalRateLimiter),
-    catalogueCache: behindBreaker(atRedis, createCatalogueCache({ redis, keys })),
     orders: behindBreaker(breakers.postgres, createOrderStore(pool)),
     sales: behindBreaker(breakers.postgres, createSaleStore(pool)),
     queue: behindBreaker(claim, queue),

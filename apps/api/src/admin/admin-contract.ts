@@ -1,7 +1,10 @@
 /** Schemas of the operators' routes. */
-import { MAX_ALLOTMENT, MAX_QUANTITY } from '@flash-sale/core/config/limits.ts';
+
+import { MAX_ALLOTMENT, MAX_CURRENT_SALES, MAX_QUANTITY } from '@flash-sale/core/config/limits.ts';
 import { PRICE_PATTERN, SALE_ID_PATTERN, SALE_STATES, type SaleState } from '@flash-sale/core/domain/sale.ts';
+
 import { Type } from '@sinclair/typebox';
+
 import { AnyOrderSchema, DecimalSchema, PENDING } from '../orders/order-contract.ts';
 import { OF_BODIES, problemResponses } from '../plugins/problems.ts';
 import { DOUBTS, type Doubt } from './sale-values.ts';
@@ -84,6 +87,7 @@ export const ReadAnyOrderSchema = {
 export const CreateSaleSchema = {
   ...common,
   summary: 'Create a sale',
+  description: `At most ${MAX_CURRENT_SALES.toLocaleString('en')} sales that have not ended.`,
   body: Type.Object(
     {
       product_id: Type.String({
@@ -109,7 +113,7 @@ export const CreateSaleSchema = {
     },
     { additionalProperties: false },
   ),
-  response: { 201: AdminSaleSchema, ...problemResponses('SALE_EXISTS', ...OF_BODIES, ...failures) },
+  response: { 201: AdminSaleSchema, ...problemResponses('SALE_EXISTS', 'TOO_MANY_SALES', ...OF_BODIES, ...failures) },
 };
 
 export const ListAdminSalesSchema = {
@@ -159,7 +163,10 @@ export const ChangeWindowSchema = {
     { starts_at: InstantSchema, ends_at: InstantSchema, allow: allowOf('window_over') },
     { additionalProperties: false },
   ),
-  response: { 200: AdminSaleSchema, ...problemResponses('SALE_NOT_FOUND', ...OF_BODIES, ...failures) },
+  response: {
+    200: AdminSaleSchema,
+    ...problemResponses('SALE_NOT_FOUND', 'TOO_MANY_SALES', ...OF_BODIES, ...failures),
+  },
 };
 
 export const ChangeStockSchema = {

@@ -136,6 +136,7 @@ function operatorOf(request: FastifyRequest): Operator {
 function answer(reply: FastifyReply, managed: Managed) {
   if (managed === 'no_such_sale') return reply.problem('SALE_NOT_FOUND');
   if (managed === 'recovering') return reply.problem('SALE_RECOVERING');
+  if (managed === 'too_many_sales') return reply.problem('TOO_MANY_SALES');
   reply.header('cache-control', 'no-store');
   return reply.send(toBody(managed));
 }

@@ -3,6 +3,7 @@
  * loop completes changes that a crash interrupted. A withdrawal of units changes the inventory
  * first, because only the inventory knows which units are free.
  */
+import { MAX_CURRENT_SALES } from '@flash-sale/core/config/limits.ts';
 import type { Sale, StockNumbers } from '@flash-sale/core/domain/sale.ts';
 import type { Inventory } from '@flash-sale/core/inventory/inventory.ts';
 import { syncSale, syncStockChange } from '@flash-sale/core/inventory/sync-sale.ts';
@@ -21,7 +22,7 @@ export interface SaleNumbers {
   readonly now: number;
 }
 
-export type Managed = SaleNumbers | 'no_such_sale' | 'recovering';
+export type Managed = SaleNumbers | 'no_such_sale' | 'recovering' | 'too_many_sales';
 
 export function createManageSales(deps: {
   inventory: Inventory;
@@ -40,8 +41,14 @@ export function createManageSales(deps: {
   async function sync(sale: Sale | null): Promise<Managed> {
     if (!sale) return 'no_such_sale';
     const synced = await syncSale({ inventory, sales }, sale);
-    await saleReader.forget(sale.id);
+    saleReader.forget(sale.id);
     return synced ? read(sale.id) : 'recovering';
+  }
+
+  /** Not exact under concurrent calls: a few more sales do no harm. */
+  async function hasRoomFor(saleId: string): Promise<boolean> {
+    const current = await sales.versions({ endedWithinMs: 0 });
+    return current.has(saleId) || current.size < MAX_CURRENT_SALES;
   }
 
   return {
@@ -51,6 +58,7 @@ export function createManageSales(deps: {
     list: (): Promise<LedgerSale[]> => sales.list({ order: 'newest first', limit: LIST_MAX }),
 
     async create(sale: NewSale, operator: Operator): Promise<Managed | 'exists'> {
+      if (!(await hasRoomFor(sale.id))) return 'too_many_sales';
       const made = await sales.create(sale, operator);
       return made ? sync(made) : 'exists';
     },
@@ -60,6 +68,7 @@ export function createManageSales(deps: {
     },
 
     async changeWindow(saleId: string, startsAt: number, endsAt: number, operator: Operator): Promise<Managed> {
+      if (!(await hasRoomFor(saleId)) && (await sales.find(saleId))) return 'too_many_sales';
       return sync(await sales.changeWindow(saleId, startsAt, endsAt, operator));
     },
 
@@ -88,7 +97,7 @@ export function createManageSales(deps: {
       let decided: Awaited<ReturnType<typeof syncStockChange>>;
       try {
         decided = await syncStockChange({ inventory, sales }, begun);
-        await saleReader.forget(change.saleId);
+        saleReader.forget(change.saleId);
       } catch (error) {
         if (unavailableDependency(error) === null) throw error;
         return 'pending';

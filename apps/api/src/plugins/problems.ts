@@ -44,6 +44,11 @@ const table = {
   SALE_EXISTS: [409, NEVER, 'A sale with this id exists. It was not changed.'],
   UNITS_PROMISED: [409, NEVER, 'The change would withdraw units that buyers hold. Nothing was changed.'],
   TOO_MANY_UNITS: [409, NEVER, 'The sale would have more units than the system allows. Nothing was changed.'],
+  TOO_MANY_SALES: [
+    409,
+    NEVER,
+    'The system has as many sales that have not ended as it allows. Nothing was changed; end one first.',
+  ],
   CHANGE_ID_TAKEN: [409, NEVER, 'Another stock change has this change_id. Nothing was changed.'],
   BODY_TOO_LARGE: [413, NEVER, 'The body is too large.'],
   URI_TOO_LONG: [414, NEVER, 'The address is too long.'],

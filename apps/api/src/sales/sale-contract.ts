@@ -1,4 +1,5 @@
 /** Schemas of the sale routes. */
+import { SALE_ID_PATTERN } from '@flash-sale/core/domain/sale.ts';
 import { type Static, Type } from '@sinclair/typebox';
 import { OF_READS, problemResponses } from '../plugins/problems.ts';
 
@@ -38,7 +39,15 @@ const ServerTimeSchema = Type.String({
 });
 
 const SaleListSchema = Type.Object(
-  { flash_sales: Type.Array(SaleViewSchema), count: Type.Integer(), server_time: ServerTimeSchema },
+  {
+    flash_sales: Type.Array(SaleViewSchema),
+    count: Type.Integer({ description: 'Sales in this page.' }),
+    next_cursor: Type.Union([Type.String(), Type.Null()], {
+      description:
+        'Send it as `cursor` to get the next page; null: this is the last one. A page may have fewer sales than `limit`, even none, and still not be the last.',
+    }),
+    server_time: ServerTimeSchema,
+  },
   { description: 'The sales, the earliest first.' },
 );
 
@@ -73,6 +82,9 @@ const notModified = { type: 'null', description: 'The client already has this an
 const WANTED = ['active', 'scheduled', 'all'] as const;
 export type WantedSales = (typeof WANTED)[number];
 
+/** Most sales in a page, and the default. */
+export const PAGE_MAX = 100;
+
 export const ListSalesSchema = {
   tags: ['sales'],
   summary: 'Current sales',
@@ -85,6 +97,15 @@ export const ListSalesSchema = {
         enum: WANTED,
         description:
           '`active` (default): on sale, with units remaining. `scheduled`: not started. `all`: in every state, also those that ended within the last hour.',
+      }),
+    ),
+    limit: Type.Optional(
+      Type.String({ pattern: '^([1-9][0-9]?|100)$', description: 'Most sales in the page: 1 to 100 (default).' }),
+    ),
+    cursor: Type.Optional(
+      Type.String({
+        pattern: `^-?[0-9]{1,16}~${SALE_ID_PATTERN.slice(1)}`,
+        description: 'The `next_cursor` of the page before.',
       }),
     ),
   }),

@@ -4,9 +4,9 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { SALE_ID_PATTERN } from '@flash-sale/core/domain/sale.ts';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import fresh from 'fresh';
-import type { SaleReader } from './read-sales.ts';
+import { readCursor, type SaleReader } from './read-sales.ts';
 import type { SaleAnswer } from './sale-answer.ts';
-import { ListSalesSchema, ReadSaleSchema } from './sale-contract.ts';
+import { ListSalesSchema, PAGE_MAX, ReadSaleSchema } from './sale-contract.ts';
 
 const saleIdPattern = new RegExp(SALE_ID_PATTERN);
 
@@ -16,9 +16,11 @@ const saleIdPattern = new RegExp(SALE_ID_PATTERN);
 const FOR_CDN = 'public, max-age=0, s-maxage=1';
 
 export const saleRoutes: FastifyPluginAsyncTypebox<{ saleReader: SaleReader }> = async (app, { saleReader }) => {
-  app.get('/api/flash-sales', { schema: ListSalesSchema }, async (request, reply) =>
-    sendAnswer(request, reply, await saleReader.list(request.query.state ?? 'active')),
-  );
+  app.get('/api/flash-sales', { schema: ListSalesSchema }, async (request, reply) => {
+    const { state = 'active', limit = PAGE_MAX, cursor } = request.query;
+    const after = cursor === undefined ? null : readCursor(cursor);
+    return sendAnswer(request, reply, await saleReader.list({ state, limit: Number(limit), after }));
+  });
 
   app.get('/api/flash-sales/:product_id', { schema: ReadSaleSchema }, async (request, reply) => {
     const { product_id: saleId } = request.params;

@@ -12,6 +12,12 @@ export const MAX_QUANTITY = 1_000;
 /** Units per sale: a thousandth of the ledger's integer leaves room for every sum. */
 export const MAX_ALLOTMENT = 2_000_000;
 
+/**
+ * Sales that have not ended: each process has their settings in memory, and after a loss of Redis a
+ * worker rebuilds them all.
+ */
+export const MAX_CURRENT_SALES = 10_000;
+
 /** Connections to PostgreSQL that a worker needs besides one per job: for its loops and metrics. */
 export const WORKER_LOOP_CONNECTIONS = 5;
 

@@ -10,7 +10,7 @@
  */
 
 import type { AcceptedOrder, OrderBatch, OrderRequest, RejectionReason } from '../domain/order.ts';
-import type { Sale, StockNumbers } from '../domain/sale.ts';
+import type { Sale } from '../domain/sale.ts';
 import type { AnyRedis } from '../runtime/redis/open-redis.ts';
 import { publishInvalidation } from './invalidations.ts';
 import type { Keys } from './keys.ts';
@@ -28,6 +28,7 @@ import {
   readmitReasons,
   readOutcome,
 } from './outcomes.ts';
+import { createNumbersReader, READS_MAX } from './read-numbers.ts';
 import { decodeReservation, orderKeyField, orderKeyValue } from './reservation.ts';
 
 /** Seconds until a buyer's unused bucket expires (source document). */
@@ -54,17 +55,24 @@ const NO_BACKLOG_LIMIT = 2 ** 40;
 
 export type Inventory = ReturnType<typeof createInventory>;
 
-/** @param backlogLimit reservations that one sale may have at a time; default: no limit */
+/**
+ * @param backlogLimit reservations that one sale may have at a time; default: no limit
+ * @param readsMax sales whose numbers one call reads
+ */
 export function createInventory({
   redis,
   keys,
   backlogLimit = NO_BACKLOG_LIMIT,
+  // A command of a cluster has keys of one sale.
+  readsMax = redis.isCluster ? 1 : READS_MAX,
 }: {
   redis: AnyRedis;
   keys: Keys;
   backlogLimit?: number;
+  readsMax?: number;
 }) {
   const run = defineScripts(redis);
+  const readNumbers = createNumbersReader({ run, keys }, readsMax);
   const invalidate = (saleId: string): void => publishInvalidation({ redis, keys }, saleId);
 
   return {
@@ -180,8 +188,7 @@ export function createInventory({
       const sale = keys.sale(saleId);
       const text = await redis.hget(sale.reservations, orderId);
       if (text !== null) return decodeReservation(orderId, text);
-      const [kind] = await run('read-sale', sale);
-      return kind === 'numbers' ? null : 'recovering';
+      return (await readNumbers(saleId)).numbers ? null : 'recovering';
     },
 
     /** @returns those of the orders that hold units */
@@ -203,6 +210,7 @@ export function createInventory({
       const { allotment, startsAt, endsAt, perBuyerLimit, paused, version, epoch } = sale;
       const args = [allotment, startsAt, endsAt, perBuyerLimit, paused ? 1 : 0, version, epoch];
       const [kind] = await run('create-inventory', keys.sale(sale.id), args);
+      if (kind === 'opened') invalidate(sale.id);
       return kind === 'opened';
     },
 
@@ -236,16 +244,7 @@ export function createInventory({
       return { kind, available: Number(available), epoch: Number(epoch) };
     },
 
-    /**
-     * The numbers at one instant, null if there is no open inventory, and Redis' clock (ms since
-     * 1970).
-     */
-    async read(saleId: string): Promise<{ now: number; numbers: StockNumbers | null; exists: boolean }> {
-      const [kind, now, ...units] = await run('read-sale', keys.sale(saleId));
-      if (kind !== 'numbers') return { now: Number(now), numbers: null, exists: kind === 'recovering' };
-      const [allotment, available, reserved, sold] = units.map(Number) as [number, number, number, number];
-      return { now: Number(now), numbers: { allotment, available, reserved, sold }, exists: true };
-    },
+    read: readNumbers,
 
     /** Ids of the sales that have an inventory, open or closed. Scans all keys, page by page. */
     list: (): Promise<Set<string>> => listInventories(redis, keys),

@@ -45,8 +45,6 @@ export interface Keys {
   invalidationChannel(saleId: string): string;
   /** Pattern of the channels of all sales. */
   readonly invalidationPattern: string;
-  /** String: the catalogue as JSON. */
-  readonly catalogue: string;
   /** String: a worker's heartbeat. */
   readonly workerAlive: string;
   /** String: id of the ledger that these keys belong to (ledger-claim.ts). */
@@ -81,7 +79,6 @@ export function createKeys(prefix: string): Keys {
     globalRateLimiter: `${prefix}:{system}:window`,
     invalidationChannel: (saleId) => `${prefix}:{${saleId}}:invalidation`,
     invalidationPattern: `${prefix}:{*}:invalidation`,
-    catalogue: `${prefix}:{system}:catalogue`,
     workerAlive: `${prefix}:{system}:worker-alive`,
     ledger: `${prefix}:{system}:ledger`,
     queuePrefix: `{${prefix}}`,

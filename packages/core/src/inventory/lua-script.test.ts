@@ -49,7 +49,8 @@ describe.each(loadLuaScripts().map((script) => [script.name, script] as const))(
 
   test('declares exactly the keys and arguments that it reads', () => {
     const numbers = (names: readonly string[]): number[] => names.map((_, i) => i + 1);
-    expect(indexes(body, 'KEYS')).toEqual(numbers(script.keys));
+    expect(indexes(body, 'KEYS')).toEqual(numbers(script.keysRepeat ? script.keys.slice(0, -1) : script.keys));
+    expect(/ipairs\(KEYS\)/.test(body)).toBe(script.keysRepeat);
     const { fixedArguments, argumentsRepeat } = readArguments(script);
     expect(indexes(body, 'ARGV')).toEqual(numbers(fixedArguments));
     // Repeated arguments are read by a computed index or unpacked.
@@ -98,11 +99,13 @@ test('a header is parsed; a missing section, a gap in its numbers or an unknown 
   expect(parse(whole)).toMatchObject({
     includes: ['one'],
     keys: ['a', 'b'],
+    keysRepeat: false,
     argumentLines: ['c ms, d …'],
     words: ['ok', 'not_ok'],
     source: `-- include one\n${whole}`,
   });
   expect(readArguments(parse(whole))).toEqual({ fixedArguments: ['c ms'], argumentsRepeat: true });
+  expect(parse(whole.replace('a, b', 'a, b …'))).toMatchObject({ keys: ['a', 'b'], keysRepeat: true });
   const numbered = whole.replace(': c ms, d …', '\n--   1 c   ms\n--   2 d');
   expect(readArguments(parse(numbered)).fixedArguments).toHaveLength(2);
   expect(() => readArguments(parse(numbered.replace('2 d', '3 d')))).toThrow('cannot read');

@@ -16,6 +16,8 @@ export interface LuaScript {
   readonly keeps: string;
   /** Names of keys, as in SaleKeys. */
   readonly keys: readonly string[];
+  /** Whether the last key stands for any number of them. */
+  readonly keysRepeat: boolean;
   /** Lines of the section ARGV. */
   readonly argumentLines: readonly string[];
   /** First words of the replies and, for batches, of each item. */
@@ -45,12 +47,14 @@ export function parseLuaScript(name: string, text: string, readInclude = include
     return found;
   };
   const first = sections.get('Runs')?.[0] === 'while Redis is full' ? WHEN_FULL : '';
+  const keys = required('KEYS').join(' ');
   const includes = sections.get('Includes')?.join(' ').split(', ') ?? [];
   return {
     name,
     includes,
     keeps: required('Keeps').join(' '),
-    keys: required('KEYS').join(' ').split(', '),
+    keys: keys.replace(/ …$/, '').split(', '),
+    keysRepeat: keys.endsWith(' …'),
     argumentLines: sections.get('ARGV') ?? [],
     words: required('Returns').flatMap((reply) => reply.split(' | ').map((word) => /^[a-z_]*/.exec(word)?.[0] ?? '')),
     source: first + [...includes.map(readInclude), text].join('\n'),
@@ -77,7 +81,7 @@ export function loadLuaScripts(): LuaScript[] {
  */
 export type RunScript = (
   name: string,
-  keys: Readonly<Record<string, string>>,
+  keys: Readonly<Record<string, string | readonly string[]>>,
   args?: readonly (string | number)[],
 ) => Promise<unknown[]>;
 
@@ -86,20 +90,19 @@ type Command = (...args: (string | number)[]) => Promise<unknown[]>;
 /** Defines every script on the connection. */
 export function defineScripts(redis: AnyRedis): RunScript {
   const scripts = new Map(loadLuaScripts().map((script) => [script.name, script]));
-  for (const { name, keys, source } of scripts.values()) {
-    redis.defineCommand(name, { lua: source, numberOfKeys: keys.length });
-  }
+  // Without a number of keys, it is the first argument.
+  for (const { name, source } of scripts.values()) redis.defineCommand(name, { lua: source });
   const commands = redis as unknown as Record<string, Command>;
   return async (name, keys, args = []) => {
     const script = scripts.get(name);
     if (!script) throw new Error(`no script lua/${name}.lua`);
-    const keyNames = script.keys.map((key) => {
+    const keyNames = script.keys.flatMap((key) => {
       const found = keys[key];
       if (found === undefined) throw new Error(`lua/${name}.lua needs the key ${key}`);
       return found;
     });
     failpoint(name, 'begins');
-    const reply = await (commands[name] as Command).call(redis, ...keyNames, ...args);
+    const reply = await (commands[name] as Command).call(redis, keyNames.length, ...keyNames, ...args);
     failpoint(name, 'done');
     if (!script.words.includes(String(reply[0]))) {
       throw new Error(`lua/${name}.lua answered with an unknown word: ${String(reply[0])}`);

@@ -1,0 +1,105 @@
+/**
+ * The settings of all current sales in process memory, so that a crowd's reads cost no query. Only
+ * what changed is read again: sales that a message named, and every COMPARE_MS those whose version
+ * differs. While PostgreSQL is unavailable, what was read last stays.
+ */
+import type { Sale } from '@flash-sale/core/domain/sale.ts';
+import type { SaleStore } from '@flash-sale/core/ledger/sale-store.ts';
+import type { FastifyBaseLogger } from 'fastify';
+
+/** Milliseconds until a change is seen whose message was lost. */
+const COMPARE_MS = 5_000;
+/** Sales that are read together: 5 ms of the event loop. */
+const READ_MAX = 500;
+/** A sale stays for an hour after its end, so that late readers cost no query. */
+const CURRENT = { endedWithinMs: 3_600_000 };
+
+export interface Catalogue {
+  /** The earliest first. */
+  readonly sales: readonly Sale[];
+  readonly byId: ReadonlyMap<string, Sale>;
+}
+
+type Place = Pick<Sale, 'startsAt' | 'id'>;
+
+/** The earliest first. */
+export const compareSales = (a: Place, b: Place): number =>
+  a.startsAt - b.startsAt || Number(a.id > b.id) - Number(a.id < b.id);
+
+export function createCatalogue({
+  sales,
+  log,
+}: {
+  sales: Pick<SaleStore, 'list' | 'versions'>;
+  log: Pick<FastifyBaseLogger, 'debug'>;
+}) {
+  const byId = new Map<string, Sale>();
+  /** Null before the first read. */
+  let ordered: readonly Sale[] | null = null;
+  let isOutdated = true;
+  /** The last refresh: the next one begins after it. */
+  let refreshing: Promise<unknown> = Promise.resolve();
+  /** Ids of sales to read. */
+  const changed = new Set<string>();
+  let comparedAt = Number.NEGATIVE_INFINITY;
+
+  async function compare(): Promise<void> {
+    const askedAt = performance.now();
+    const versions = await sales.versions(CURRENT);
+    for (const [id, version] of versions) if (byId.get(id)?.version !== version) changed.add(id);
+    for (const id of byId.keys()) if (!versions.has(id)) changed.add(id);
+    comparedAt = askedAt;
+  }
+
+  async function readChanged(): Promise<void> {
+    while (changed.size > 0) {
+      const ids = [...changed].slice(0, READ_MAX);
+      // Before the read: a change during it is read again.
+      for (const id of ids) changed.delete(id);
+      try {
+        const found = new Map((await sales.list({ ...CURRENT, ids })).map((sale) => [sale.id, sale]));
+        for (const id of ids) keep(id, found.get(id));
+      } catch (error) {
+        for (const id of ids) changed.add(id);
+        throw error;
+      }
+    }
+    if (isOutdated) ordered = [...byId.values()].sort(compareSales);
+    isOutdated = false;
+  }
+
+  function keep(id: string, sale: Sale | undefined): void {
+    const known = byId.get(id);
+    // A read that took longer may have an older version.
+    if (sale && known && sale.version <= known.version) return;
+    if (sale) byId.set(id, sale);
+    else byId.delete(id);
+    isOutdated ||= sale !== known;
+  }
+
+  async function refreshNow(): Promise<Catalogue> {
+    try {
+      if (performance.now() - comparedAt > COMPARE_MS) await compare();
+      await readChanged();
+    } catch (error) {
+      if (ordered === null) throw error;
+      log.debug({ err: (error as Error).message }, 'the catalogue is not refreshed');
+    }
+    return { sales: ordered ?? [], byId };
+  }
+
+  return {
+    /** @throws if PostgreSQL has not answered yet */
+    refresh(): Promise<Catalogue> {
+      const next = refreshing.then(refreshNow);
+      refreshing = next.catch(() => {});
+      return next;
+    },
+
+    /** @param saleId null: messages may have been missed */
+    invalidate(saleId: string | null): void {
+      if (saleId === null) comparedAt = Number.NEGATIVE_INFINITY;
+      else changed.add(saleId);
+    },
+  };
+}

@@ -1,0 +1,119 @@
+/** The list with many sales: bounded pages, and few reads of the inventory for each. */
+import { beforeEach, expect, test } from 'vitest';
+import { openApi, type TestApi, times, useWorldPerTest, withApi } from '../support/fixtures.ts';
+import { makeSale } from '../support/sales.ts';
+import { eventually } from '../support/world.ts';
+
+const HOUR = 3_600_000;
+
+const world = useWorldPerTest();
+const INSERT = `INSERT INTO sales (id, name, original_price, flash_sale_price, currency, allotment, starts_at, ends_at)
+  SELECT 'lost' || i, 'x', 1, 1, 'USD', 1, now() - interval '2 d', now() + interval '1 d'`;
+
+let api: TestApi;
+/** Sales whose numbers were read. */
+let read: Set<string>;
+
+beforeEach(() => {
+  read = new Set();
+});
+
+async function open(): Promise<void> {
+  api = await openApi(world);
+  const { inventory } = api.connections;
+  const readInventory = inventory.read;
+  inventory.read = (saleId) => {
+    read.add(saleId);
+    return readInventory(saleId);
+  };
+}
+
+/** @returns ids of all pages, and the size of each page */
+async function walk(query: string): Promise<{ ids: string[]; sizes: number[] }> {
+  const [ids, sizes]: [string[], number[]] = [[], []];
+  for (let cursor: string | null = ''; cursor !== null; ) {
+    const { status, body } = await api.get(`/api/flash-sales?${query}${cursor && `&cursor=${cursor}`}`);
+    expect([status, body.count]).toEqual([200, body.flash_sales.length]);
+    ids.push(...body.flash_sales.map(({ id }: { id: string }) => id));
+    sizes.push(body.count);
+    cursor = body.next_cursor;
+  }
+  return { ids, sizes };
+}
+
+test('pages follow each other by start and id; a default page has at most 100 sales', async () => {
+  const start = Date.now() - HOUR;
+  // Some start together.
+  const sales = await times(105, (i) => makeSale(world, { startsAt: start + Math.floor(i / 3) }));
+  const byStart = sales.toSorted((a, b) => a.startsAt - b.startsAt || (a.id < b.id ? -1 : 1)).map(({ id }) => id);
+  await open();
+  expect(await walk('')).toEqual({ ids: byStart, sizes: [100, 5] });
+  expect(await walk('state=active&limit=40')).toEqual({ ids: byStart, sizes: [40, 40, 25] });
+  expect((await walk('state=all&limit=1')).ids).toEqual(byStart);
+  // A sale that ends between two pages does not shift the others.
+  const { next_cursor: cursor } = (await api.get('/api/flash-sales?limit=10')).body;
+  expect((await api.admin('POST', `/sales/${byStart[2]}/pause`)).status).toBe(200);
+  const second = (await api.get(`/api/flash-sales?limit=10&cursor=${cursor}`)).body;
+  expect(second.flash_sales[0].id).toBe(byStart[10]);
+  for (const wrong of [
+    'limit=0',
+    'limit=101',
+    'limit=1.5',
+    'limit=',
+    'cursor=',
+    'cursor=made-up',
+    'cursor=1~',
+    'page=2',
+  ])
+    expect([wrong, (await api.get(`/api/flash-sales?${wrong}`)).status]).toEqual([
+      wrong,
+      wrong === 'page=2' ? 200 : 400,
+    ]);
+});
+
+test('numbers are read of sales that the page may show, and of at most 300', async () => {
+  const now = Date.now();
+  // As good as sold out: without an inventory they are not active.
+  await world.pool.query(`${INSERT} FROM generate_series(1, 650) i`);
+  const active = await makeSale(world);
+  const scheduled = await makeSale(world, { startsAt: now + HOUR, endsAt: now + 2 * HOUR });
+  const ended = await makeSale(world, { startsAt: now - HOUR, endsAt: now - 1 });
+  await open();
+  const page = (await api.get('/api/flash-sales')).body;
+  expect([page.count, typeof page.next_cursor, read.size]).toEqual([0, 'string', 300]);
+  expect(await walk('')).toEqual({ ids: [active.id], sizes: [0, 0, 1] });
+  expect(read.has(scheduled.id) || read.has(ended.id)).toBe(false);
+});
+
+test('a change through one process is in the list of another within a second or two', async () => {
+  const sale = await makeSale(world);
+  await open();
+  await withApi(world, {}, async (other) => {
+    const listed = async () => (await other.get('/api/flash-sales')).body.count;
+    expect(await listed()).toBe(1);
+    expect((await api.admin('POST', `/sales/${sale.id}/pause`)).status).toBe(200);
+    await eventually('it is gone', 2_000, async () => (await listed()) === 0);
+    await makeSale(world);
+    await eventually('a new one is there', 2_000, async () => (await listed()) === 1);
+  });
+});
+
+test('10,000 sales that have not ended are the most; a longer window of one that is over counts, too', async () => {
+  await open();
+  const over = await makeSale(world, { startsAt: Date.now() - HOUR, endsAt: Date.now() - 1 });
+  await world.pool.query(`${INSERT} FROM generate_series(1, 10000) i`);
+  const instant = (afterMs: number) => new Date(Date.now() + afterMs).toISOString();
+  const window = { starts_at: instant(-HOUR), ends_at: instant(HOUR) };
+  const create = () =>
+    api.admin('POST', '/sales', {
+      ...{ product_id: 'one-more', name: 'x', original_price: '2', flash_sale_price: '1', currency: 'USD', units: 1 },
+      ...window,
+    });
+  const reopen = (id: string) => api.admin('POST', `/sales/${id}/window`, window);
+  expect((await create()).word).toBe('409 TOO_MANY_SALES');
+  expect((await reopen(over.id)).word).toBe('409 TOO_MANY_SALES');
+  expect((await reopen('unknown')).word).toBe('404 SALE_NOT_FOUND');
+  await world.pool.query(`UPDATE sales SET ends_at = now() WHERE id = 'lost1'`);
+  expect((await create()).status).toBe(201);
+  expect((await create()).word).toBe('409 SALE_EXISTS');
+});
