@@ -130,7 +130,8 @@ test.each(['one of its orders', 'the watch'])('[I3] a sale that only Redis has i
   if (by === 'the watch') await steps.watchOnce();
   else await steps.confirm(batch);
   await steps.watchOnce();
-  expect((await api.order(sale.id)).word).toBe('404 SALE_NOT_FOUND');
+  // Sooner than the API would look by itself.
+  await eventually('404', 2_000, async () => (await api.order(sale.id)).word === '404 SALE_NOT_FOUND');
   const rejected = { status: 'rejected', reason: 'LEDGER_UNKNOWN_SALE' };
   for (const { id } of [first, second]) expect(await steps.outcomeOf(id)).toEqual(rejected);
   expect(await world.redis.hlen(world.keys.sale(sale.id).reservations)).toBe(0);

@@ -70,6 +70,7 @@ export function createInventoryRebuild({ redis, keys }: { redis: AnyRedis; keys:
     /** Closes the inventory and deletes what is recreated from ledger and reservations. */
     async close(saleId: string, epoch: number): Promise<void> {
       await step(saleId, 'close-inventory', keys.sale(saleId), [epoch]);
+      publishInvalidation({ redis, keys }, saleId);
     },
 
     /**

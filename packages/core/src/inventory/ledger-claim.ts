@@ -19,7 +19,7 @@ function describe(keys: Keys, owner: string, ledgerId: string | null): string {
   return (
     `REDIS_URL with this KEY_PREFIX belongs to another ledger (${owner}) than the one at DATABASE_URL ` +
     `(${ledgerId ?? 'a new one'}). Set another KEY_PREFIX, or correct REDIS_URL or DATABASE_URL. If that ledger ` +
-    `is gone for good and this one takes its place, run: redis-cli -u "$REDIS_URL" DEL '${keys.ledger}'`
+    `is lost, restore its backup here first. If there is none, and this one takes its place, run: redis-cli -u "$REDIS_URL" DEL '${keys.ledger}'`
   );
 }
 

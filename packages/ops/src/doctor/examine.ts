@@ -17,7 +17,7 @@ const LEDGER_CHECK: Check<{ owner: string | null; ledgerId: string | null | unde
   ({ owner, ledgerId }, { KEY_PREFIX }) => {
     if (ledgerId === undefined) return ok('not compared: our role may not read the tables of the ledger');
     if (owner === null) return ok('Redis belongs to no ledger yet: the first start decides');
-    const fix = `Set another KEY_PREFIX, or correct REDIS_URL or DATABASE_URL; if that ledger is gone for good, DEL '${createKeys(KEY_PREFIX).ledger}'`;
+    const fix = `Set another KEY_PREFIX, or correct REDIS_URL or DATABASE_URL; if that ledger is lost, restore its backup here; without one, DEL '${createKeys(KEY_PREFIX).ledger}'`;
     return owner === ledgerId ? ok(`ledger ${owner}`) : wrong(`Redis belongs to another ledger (${owner})`, fix);
   },
 ];
