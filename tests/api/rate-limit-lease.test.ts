@@ -88,14 +88,14 @@ describe('a lease', () => {
 
 const world = useWorld();
 
-/** Most in any 1,000 ms. @param passed ms and orders, by time */
-function mostInASecond(passed: readonly (readonly [atMs: number, orders: number])[]): number {
+/** Most in any so many ms. @param passed ms and orders, by time */
+function mostIn(ms: number, passed: readonly (readonly [atMs: number, orders: number])[]): number {
   let most = 0;
   let from = 0;
   let sum = 0;
   for (const [at, orders] of passed) {
     sum += orders;
-    while ((passed[from] as [number, number])[0] <= at - 1_000) sum -= (passed[from++] as [number, number])[1];
+    while ((passed[from] as [number, number])[0] <= at - ms) sum -= (passed[from++] as [number, number])[1];
     most = Math.max(most, sum);
   }
   return most;
@@ -110,14 +110,18 @@ test('[I9] a crowd that comes after silence, at any time of a second, gets the l
   const passed: [number, number][] = [];
   const startedAt = performance.now();
   let at = startedAt;
+  let longestTurnMs = 0;
   while (at < startedAt + 3_100) {
+    const turnAt = performance.now();
     for (const { granted } of await Promise.all(leases.map((lease) => lease.take(5)))) {
       at = performance.now();
       passed.push([at, granted]);
     }
+    longestTurnMs = Math.max(longestTurnMs, at - turnAt);
     await pause(1);
   }
-  expect(mostInASecond(passed)).toBeLessThanOrEqual(1.05 * limit);
+  // An order passed in its turn: on a busy machine, that much before it is counted.
+  expect(mostIn(1_000 - longestTurnMs, passed)).toBeLessThanOrEqual(1.05 * limit);
   // Of 3.1 s, in which the window may be used up four times.
   const all = passed.reduce((sum, [, orders]) => sum + orders, 0);
   expect(all).toBeGreaterThan(0.95 * 3 * limit);
