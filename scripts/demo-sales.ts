@@ -1,6 +1,6 @@
 /**
- * Creates the two demo sales of a running system, unless they exist or DEMO_SALES=off: a service of
- * compose.yaml.
+ * npm run demo:sales: creates the two demo sales of the running system, unless they exist or
+ * DEMO_SALES=off. `npm start` and `docker compose up` do so, too.
  */
 import { createDemoSales } from '@flash-sale/launcher/demo-sales.ts';
 import { findSystem } from '@flash-sale/launcher/running-system.ts';
