@@ -8,7 +8,7 @@ import { expect, test } from 'vitest';
 import { useWorld } from '../support/fixtures.ts';
 import { inventoryProperty } from './inventory-commands.ts';
 import { createInventoryUnderTest } from './inventory-under-test.ts';
-import { useTestClock } from './test-clock.ts';
+import { clockKey, START_US, setClock, useTestClock } from './test-clock.ts';
 import { createWindowUnderTest, windowProperty } from './window-commands.ts';
 
 const world = useWorld();
@@ -39,3 +39,19 @@ test("[I9] 1,000 random sequences change the global rate limiter's record as its
     return windowProperty(real);
   });
 }, 60_000);
+
+test('[I9] a steady flood gets at least 0.95 of the limit', async () => {
+  const limit = 1_000;
+  const { redis, key, limiters } = createWindowUnderTest(world.redis, `${world.prefix}:flood`);
+  useTestClock(redis);
+  let granted = 0;
+  for (let ms = 0; ms < 12_000; ms += 4) {
+    await setClock(redis, key, START_US + ms * 1_000);
+    const permits = await limiters.get(limit)?.take(100);
+    // Ten seconds, after the burst of the first two.
+    if (ms >= 2_000) granted += permits?.granted ?? 0;
+  }
+  await redis.del(key, clockKey(key));
+  expect(granted).toBeGreaterThanOrEqual(0.95 * 10 * limit);
+  expect(granted).toBeLessThanOrEqual(10 * limit);
+});

@@ -12,13 +12,14 @@ import { eventOf } from '@flash-sale/core/domain/sale.ts';
 import type { ReserveDecision, ReserveOutcome } from '@flash-sale/core/inventory/outcomes.ts';
 import { LRUCache } from 'lru-cache';
 import { SALE_MEMORY_MAX } from '../sales/read-sales.ts';
-import { RATE_LIMIT_LEASE_MS } from './rate-limit-lease.ts';
 import type { DecidedBatch } from './reserve-batcher.ts';
 
 /**
  * Together with a round trip this is below the promised second, even if an invalidation is lost.
  */
 export const REFUSAL_CACHE_MS = 400;
+/** Milliseconds that a process without permits refuses orders without a call to Redis. */
+const SYSTEM_LIMITED_MS = 50;
 /** Milliseconds that the other requests still get a stale refusal while one revalidates it. */
 export const REFUSAL_REVALIDATE_MS = 20;
 /** Milliseconds that a stale refusal is used at most, even if Redis does not answer. */
@@ -79,7 +80,7 @@ export function createRefusalCache(tokenMs: number, now: () => number = () => pe
   }
 
   function entryOf(kind: CachedKind, waitMs: number, askedAt: number): Entry {
-    const freshMs = Math.min(waitMs, kind === 'system_limited' ? RATE_LIMIT_LEASE_MS : REFUSAL_CACHE_MS);
+    const freshMs = Math.min(waitMs, kind === 'system_limited' ? SYSTEM_LIMITED_MS : REFUSAL_CACHE_MS);
     // When a sale opens, or permits come free, everybody may pass.
     const opensForAll = kind === 'not_open' || kind === 'system_limited';
     const freshUntil = askedAt + freshMs;
