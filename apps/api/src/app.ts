@@ -153,7 +153,6 @@ async function registerOperators(
 ): Promise<void> {
   await app.register(operatorIdentity, { token: settings.ADMIN_TOKEN });
   await app.register(async (operators) => {
-    operators.addHook('onRequest', operators.limitOperators);
     const manageSales = createManageSales({ inventory, sales, saleReader });
     await operators.register(adminRoutes, { manageSales, readOrder });
     await operators.register(queueBoard, { queue });

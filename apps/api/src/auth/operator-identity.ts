@@ -25,6 +25,7 @@ const digest = (text: string): Buffer => createHash('sha256').update(text).diges
 export default fp<{ token: string }>(
   async (app, { token }) => {
     const expected = digest(token);
+    const limitGuesses = app.createAddressLimit();
     // Digests have equal length, so the comparison takes constant time.
     const isToken = (text: string): boolean => timingSafeEqual(digest(text), expected);
 
@@ -33,7 +34,11 @@ export default fp<{ token: string }>(
       const login = acceptsLogin && scheme === 'basic' ? Buffer.from(secret, 'base64').toString() : `:${secret}`;
       const colon = login.indexOf(':');
       const isAccepted = scheme === 'bearer' || (acceptsLogin && scheme === 'basic' && colon >= 0);
-      if (!isAccepted || !isToken(login.slice(colon + 1))) return reply.problem('OPERATOR_REQUIRED');
+      if (!isAccepted || !isToken(login.slice(colon + 1))) {
+        // Only now: others at this address must not lock the operator out.
+        await limitGuesses(request);
+        return reply.problem('OPERATOR_REQUIRED');
+      }
       request.operator = `${login.slice(0, colon) || 'admin'} from ${address(request)}`;
       return undefined;
     };
@@ -42,7 +47,7 @@ export default fp<{ token: string }>(
     app.decorate('requireOperator', requireToken(false));
     app.decorate('requireOperatorOrLogin', requireToken(true));
   },
-  { name: 'operator-identity', dependencies: ['problems'] },
+  { name: 'operator-identity', dependencies: ['problems', 'address-limit'] },
 );
 
 /**

@@ -33,7 +33,7 @@ export default fp(
       if (schema) route.schema = { ...schema, response: withoutProblems(schema.response) };
     });
     await app.register(async (scope) => {
-      scope.addHook('onRequest', scope.limitOperators);
+      scope.addHook('onRequest', scope.createAddressLimit());
       lazyPages(scope, {
         path: REFERENCE_PATH,
         files: REFERENCE_PATH,

@@ -1,6 +1,6 @@
 /**
- * Limits requests per second and address: on operators' routes and pages always, on every route by
- * a setting, because many buyers may share an address. Each API process counts separately.
+ * Limits requests per second and address: operators' wrong tokens and pages always, every route by a
+ * setting, because many buyers may share an address. Each API process counts separately.
  */
 import rateLimit, { type FastifyRateLimitStore } from '@fastify/rate-limit';
 import type { FastifyReply, FastifyRequest } from 'fastify';
@@ -29,13 +29,13 @@ class AddressCounts implements FastifyRateLimitStore {
   }
 }
 
-/** Of operators' routes and pages, which are heavy, and whose tokens may be guessed. */
-export const OPERATORS_PER_SECOND = 200;
+/** Of tokens, which may be guessed, and of pages, which are heavy. */
+export const ADDRESS_PER_SECOND = 200;
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** onRequest hook of operators' routes and pages; must run before authentication. */
-    limitOperators(request: FastifyRequest): Promise<void>;
+    /** @returns an onRequest hook that refuses above ADDRESS_PER_SECOND; each counts separately */
+    createAddressLimit(): (request: FastifyRequest) => Promise<void>;
   }
 }
 
@@ -49,20 +49,21 @@ export default fp<{ perSecond: number }>(
       store: AddressCounts,
       errorResponseBuilder: (_request, { ttl }) => new ProblemError('ADDRESS_RATE_LIMITED', { retry_after_ms: ttl }),
     });
-    // An app-level hook also covers unknown paths and runs before authentication, which slows down
-    // token guessing. The plugin's global mode would run after authentication.
+    // An app-level hook also covers unknown paths, and runs before authentication.
     if (perSecond > 0) app.addHook('onRequest', app.rateLimit());
-    const count = app.createRateLimit({ max: OPERATORS_PER_SECOND });
-    app.decorate('limitOperators', async (request: FastifyRequest) => {
-      const counted = await count(request);
-      if (counted.isAllowed || !counted.isExceeded) return;
-      throw new ProblemError('ADDRESS_RATE_LIMITED', { retry_after_ms: counted.ttl });
+    app.decorate('createAddressLimit', () => {
+      const count = app.createRateLimit({ max: ADDRESS_PER_SECOND });
+      return async (request: FastifyRequest) => {
+        const counted = await count(request);
+        if (counted.isAllowed || !counted.isExceeded) return;
+        throw new ProblemError('ADDRESS_RATE_LIMITED', { retry_after_ms: counted.ttl });
+      };
     });
   },
   { name: 'address-limit', dependencies: ['problems'] },
 );
 
-/** An IPv4 address or an IPv6 address in brackets, as proxies write them (RFC 7239). */
+/** An IPv4 address or an IPv6 address in brackets, as proxies write them. */
 const WITH_PORT = /"?(?:\[([^\][]{1,64})\]|(\d{1,3}(?:\.\d{1,3}){3}))(?::\d{1,5})?"?/g;
 
 /** onRequest hook: a port in X-Forwarded-For is new with each connection, so it is removed. */
