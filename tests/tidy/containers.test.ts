@@ -1,6 +1,8 @@
 /** compose.yaml and Dockerfile: limits, hardening, and that the files they name exist. */
 import { existsSync, readFileSync } from 'node:fs';
 import { join, posix } from 'node:path';
+import { readEnvironment } from '@flash-sale/core/config/environment.ts';
+import { readIdentity } from '@flash-sale/core/config/identity.ts';
 import { API_SECRETS, SettingsSchema } from '@flash-sale/core/config/settings.ts';
 import { expect, test } from 'vitest';
 import { parse } from 'yaml';
@@ -153,6 +155,18 @@ test('compose.yaml is the trial, with demo sales before the first request; compo
     'demo-sales': { condition: 'service_completed_successfully' },
   });
 });
+
+test.each(services.filter(([, { env_file: file }]) => file))(
+  '%s starts with AUTH=jwt in the shell and the JWT_* settings in .env',
+  (_name, { environment }) => {
+    const shell: Record<string, string> = { AUTH: 'jwt', JWT_ISSUER: 'https://id.example', JWT_AUDIENCE: 'shop' };
+    const env: Record<string, string> = { ...shell, JWT_SECRET: 'sT4-kq9ZxW7mPv2LrB8nYc5HdF1jGa6E', AUTH: '' };
+    for (const [name, value] of Object.entries(environment))
+      env[name] = String(value).replace(/\$\{(\w+):-([^}]*)\}/g, (_, of, unset) => shell[of] || unset);
+    const settings = readEnvironment(env);
+    if (settings.AUTH === 'jwt') expect(readIdentity(settings)).toMatchObject({ kind: 'jwt' });
+  },
+);
 
 /** Variables that the image's own program reads. */
 const READ_BY_IMAGE = ['DATA_SOURCE_PASS_FILE'];

@@ -52,35 +52,8 @@ export function readEnvironment(variables: Variables): Environment {
   }
   if (sentences.length > 0) throw new EnvironmentError(sentences.join('\n'));
   const settings = given as Settings;
-  refuseIneffective(settings);
   refuseSharedPort(settings);
   return { ...settings, ...(settings.NODE_ENV === 'test' ? testConstants(variables) : CONSTANTS) };
-}
-
-/** Settings that only work with another one. A value that is the default harms nobody. */
-const NEEDS: readonly { names: readonly SettingName[]; needed: string; isMet: (settings: Settings) => boolean }[] = [
-  {
-    names: ['JWT_SECRET', 'JWT_JWKS_URL', 'JWT_ISSUER', 'JWT_AUDIENCE'],
-    needed: 'AUTH=jwt',
-    isMet: ({ AUTH }) => AUTH === 'jwt',
-  },
-  { names: ['ADMIN_HOST'], needed: 'ADMIN_PORT', isMet: ({ ADMIN_PORT }) => ADMIN_PORT > 0 },
-  { names: ['METRICS_HOST'], needed: 'METRICS_PORT', isMet: ({ METRICS_PORT }) => METRICS_PORT > 0 },
-  { names: ['TOKEN_REFILL_RATE'], needed: 'RATE_LIMIT_TOKENS', isMet: (settings) => settings.RATE_LIMIT_TOKENS > 0 },
-  {
-    names: ['OTEL_TRACES_SAMPLER', 'OTEL_TRACES_SAMPLER_ARG'],
-    needed: 'OTEL_EXPORTER_OTLP_ENDPOINT',
-    isMet: (settings) => settings.OTEL_EXPORTER_OTLP_ENDPOINT !== undefined,
-  },
-];
-
-function refuseIneffective(settings: Settings): void {
-  const faults = NEEDS.filter(({ isMet }) => !isMet(settings)).flatMap(({ names, needed }) =>
-    names
-      .filter((name) => settings[name] !== SettingsSchema.properties[name].default)
-      .map((name) => `${name} has no effect without ${needed}. Set ${needed}, or remove ${name}.`),
-  );
-  if (faults.length > 0) throw new EnvironmentError(faults.join('\n'));
 }
 
 /** @throws EnvironmentError when a setting that this process needs is not set */

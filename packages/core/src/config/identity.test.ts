@@ -34,6 +34,13 @@ test.each<[string, Record<string, string>, RegExp]>([
     { ...OURS, NODE_ENV: 'production', JWT_JWKS_URL: 'http://id.example/' },
     /Production needs https/,
   ],
+  ...Object.entries({ ...OURS, ...SECRET, ...KEYS })
+    .filter(([name]) => name !== 'AUTH')
+    .map(([name, value]): [string, Record<string, string>, RegExp] => [
+      `${name} without AUTH=jwt`,
+      { [name]: value },
+      new RegExp(`^${name} has no effect without AUTH=jwt`),
+    ]),
 ])('%s is refused with a sentence', (_what, variables, sentence) => {
   expect(() => read(variables)).toThrow(EnvironmentError);
   expect(() => read(variables)).toThrow(sentence);

@@ -19,8 +19,8 @@ export type Identity =
 type Settings = Pick<Environment, 'NODE_ENV' | 'AUTH' | 'JWT_SECRET' | 'JWT_JWKS_URL' | 'JWT_ISSUER' | 'JWT_AUDIENCE'>;
 
 /**
- * @throws EnvironmentError with a sentence for each setting that is missing or refused in
- * production
+ * @throws EnvironmentError with a sentence for each setting that is missing, without effect, or
+ * refused in production
  */
 export function readIdentity(settings: Settings): Identity {
   const { NODE_ENV, AUTH, JWT_SECRET: secret, JWT_JWKS_URL, JWT_ISSUER: issuer, JWT_AUDIENCE: audience } = settings;
@@ -30,7 +30,13 @@ export function readIdentity(settings: Settings): Identity {
         'or AUTH=header behind a gateway that authenticates buyers and sets X-User-ID.',
     );
   }
-  if (AUTH !== 'jwt') return { kind: 'header' };
+  if (AUTH !== 'jwt') {
+    const ineffective = Object.entries({ JWT_SECRET: secret, JWT_JWKS_URL, JWT_ISSUER: issuer, JWT_AUDIENCE: audience })
+      .filter(([, value]) => value !== undefined)
+      .map(([name]) => `${name} has no effect without AUTH=jwt. Set AUTH=jwt, or remove ${name}.`);
+    if (ineffective.length > 0) throw new EnvironmentError(ineffective.join('\n'));
+    return { kind: 'header' };
+  }
   const url = JWT_JWKS_URL === undefined ? undefined : readKeySetAddress(JWT_JWKS_URL, NODE_ENV);
   const faults = [
     ...(secret === undefined && url === undefined
