@@ -107,9 +107,22 @@ test('a crowd that reads known and made-up sales costs a few commands of Redis a
   expect(queries).toBeLessThanOrEqual(periods);
 });
 
+test('a ledger that lost its last changes is read, although its versions are lower', async () => {
+  const sale = await makeSale(world);
+  const has = (state: string) =>
+    eventually(state, 2_000, async () => (await read(sale.id)).body.product?.state === state);
+  await has('active');
+  expect((await api.admin('POST', `/sales/${sale.id}/pause`)).status).toBe(200);
+  await has('paused');
+  await world.pool.query('UPDATE sales SET paused = false, version = version - 1 WHERE id = $1', [sale.id]);
+  await world.redis.publish(world.keys.invalidationChannel(sale.id), sale.id);
+  await has('active');
+});
+
 test('without PostgreSQL, the current sales can still be read', async () => {
   const sale = await makeSale(world);
-  await eventually('the catalogue has it', 2_000, async () => (await read(sale.id)).status === 200);
+  const listed = async () => (await api.get('/api/flash-sales')).text.includes(`"${sale.id}"`);
+  await eventually('the catalogue has it', 2_000, listed);
   const { sales } = api.connections;
   const { find, list, versions } = sales;
   let refused = 0;

@@ -58,7 +58,13 @@ export function createCatalogue({
       for (const id of ids) changed.delete(id);
       try {
         const found = new Map((await sales.list({ ...CURRENT, ids })).map((sale) => [sale.id, sale]));
-        for (const id of ids) keep(id, found.get(id));
+        // Of any version: after a failover or a restore, the ledger's may be lower.
+        for (const id of ids) {
+          const sale = found.get(id);
+          if (sale) byId.set(id, sale);
+          else byId.delete(id);
+        }
+        isOutdated = true;
       } catch (error) {
         for (const id of ids) changed.add(id);
         throw error;
@@ -66,15 +72,6 @@ export function createCatalogue({
     }
     if (isOutdated) ordered = [...byId.values()].sort(compareSales);
     isOutdated = false;
-  }
-
-  function keep(id: string, sale: Sale | undefined): void {
-    const known = byId.get(id);
-    // A read that took longer may have an older version.
-    if (sale && known && sale.version <= known.version) return;
-    if (sale) byId.set(id, sale);
-    else byId.delete(id);
-    isOutdated ||= sale !== known;
   }
 
   async function refreshNow(): Promise<Catalogue> {
