@@ -3,6 +3,7 @@ import { connectPostgres } from '@flash-sale/core/ledger/connect-postgres.ts';
 import { readLedgerId } from '@flash-sale/core/ledger/ledger-id.ts';
 import { OtherLedgerError } from '@flash-sale/core/runtime/unfit-server.ts';
 import { connectStores } from '@flash-sale/ops/connect-stores.ts';
+import type { Redis } from 'ioredis';
 import { expect, inject, test } from 'vitest';
 import { auditHere, codesOf } from '../support/audited.ts';
 import { openApi, useWorldPerTest } from '../support/fixtures.ts';
@@ -33,8 +34,11 @@ async function leadElsewhere(owner: string): Promise<void> {
     if (/^(api|worker)-/.test(name ?? '')) await world.redis.client('KILL', 'ID', String(id)).catch(() => {});
 }
 
-const reports = (): number =>
-  world.lines.filter(({ msg }) => String(msg).startsWith('redis belongs to another ledger')).length;
+/** Names of the connections that were reported, once each. */
+const reported = (): string[] => {
+  const lines = world.lines.filter(({ msg }) => String(msg).startsWith('redis belongs to another ledger'));
+  return lines.map(({ connection }) => String(connection)).sort();
+};
 
 test.each<[string, (other: World) => Promise<unknown>]>([
   ['API', (other) => startProcess(other, 'api')],
@@ -56,10 +60,10 @@ test('after a reconnect to the Redis of another ledger, nothing is sold, confirm
   const own = (await readLedgerId(world.pool)) as string;
 
   await leadElsewhere('another');
-  await eventually('the API notices', 5_000, () => reports() === 1);
+  await eventually('the API notices', 5_000, () => reported().length === 2);
   expect((await api.order(sale.id)).word).toBe('503 INVENTORY_UNAVAILABLE');
   expect((await api.get('/health/ready')).status).toBe(503);
-  expect(reports()).toBe(1);
+  expect(reported()).toEqual(['api-inventory', 'api-queue']);
   await expect(startWorkerHere(world)).rejects.toThrow(SENTENCE);
 
   await world.redis.set(world.keys.ledger, own);
@@ -68,7 +72,7 @@ test('after a reconnect to the Redis of another ledger, nothing is sold, confirm
   await eventually('both are confirmed', 5_000, async () => (await steps.numbers(sale.id))?.sold === 2);
 
   await leadElsewhere('another');
-  await eventually('API and worker notice', 5_000, () => reports() === 3);
+  await eventually('API and worker notice', 5_000, () => reported().length >= 6);
   await steps.otherInstance(sale.id);
   const failing = { loop: 'watch inventories', msg: 'the loop fails and keeps retrying' };
   await eventually('the watch stops', 5_000, () =>
@@ -77,6 +81,17 @@ test('after a reconnect to the Redis of another ledger, nothing is sold, confirm
   expect(await steps.epochsOf(sale.id)).toEqual([]);
   await world.redis.set(world.keys.ledger, own);
   await eventually('rebuilt', 5_000, async () => (await steps.epochsOf(sale.id)).length === 1);
+});
+
+test('without its queue connection an API takes orders, which the reaper delivers, and stops', async () => {
+  const sale = await makeSale(world, { units: 10 });
+  const api = await openApi(world);
+  const steps = workerSteps(world);
+  (api.connections.queue.bullQueue.opts.connection as Redis).disconnect();
+  await startWorkerHere(world);
+  expect((await api.order(sale.id)).word).toBe('200 accepted');
+  await eventually('it is confirmed', 10_000, async () => (await steps.numbers(sale.id))?.sold === 1);
+  await api.close();
 });
 
 test('an emptied Redis gets the identity of its ledger again', async () => {

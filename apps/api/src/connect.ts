@@ -43,7 +43,10 @@ export async function connect(settings: ServiceSettings, log: Logger, metrics = 
   await subscriber.connect();
   const { redis } = forRequests;
   const { ledgerId } = settings;
-  const claim = await claimRedis({ connections: [redis, forQueue.redis], keys, ledgerId, log });
+  const [claim, queueClaim] = await Promise.all([
+    claimRedis({ connection: forRequests, keys, ledgerId, log }),
+    claimRedis({ connection: forQueue, keys, ledgerId, log }),
+  ]);
   const breakers = { redis: createBreaker('redis', log), postgres: createBreaker('postgres', log) };
   for (const breaker of Object.values(breakers)) metrics.watchBreaker(breaker);
   metrics.watchPool(pool);
@@ -64,7 +67,7 @@ export async function connect(settings: ServiceSettings, log: Logger, metrics = 
     globalRateLimiter: behindBreaker(atRedis, globalRateLimiter),
     orders: behindBreaker(breakers.postgres, createOrderStore(pool)),
     sales: behindBreaker(breakers.postgres, createSaleStore(pool)),
-    queue: behindBreaker(claim, queue),
+    queue: { ...queue, add: (...args: Parameters<typeof queue.add>) => queueClaim.call(() => queue.add(...args)) },
     /** @param onInvalidation see core/inventory/invalidations.ts */
     subscribeToInvalidations: (onInvalidation: (saleId: string | null) => void) =>
       subscribeToInvalidations({ redis: subscriber.redis, keys }, onInvalidation),

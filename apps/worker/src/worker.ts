@@ -62,8 +62,14 @@ export async function startWorker(
     log,
   });
   const { ledgerId } = settings;
-  const claim = await claimRedis({ connections: [atInventory.redis, atQueue.redis], keys, ledgerId, log });
-  const proveLedger = claim.verify;
+  const [claim, queueClaim] = await Promise.all([
+    claimRedis({ connection: atInventory, keys, ledgerId, log }),
+    claimRedis({ connection: atQueue, keys, ledgerId, log }),
+  ]);
+  const withQueue = <Result>(work: () => Promise<Result>) => claim.call(() => queueClaim.call(work));
+  const proveLedger = async (): Promise<void> => {
+    await Promise.all([claim.verify(), queueClaim.verify()]);
+  };
   const breaker = createBreaker('postgres', log);
   const orders = behindBreaker(breaker, createOrderStore(pool));
   const sales = behindBreaker(breaker, createSaleStore(pool));
@@ -89,7 +95,7 @@ export async function startWorker(
     concurrency: settings.WORKER_CONCURRENCY,
     jobLockMs: settings.JOB_LOCK_MS,
     pollMs: settings.JOB_POLL_MS,
-    confirm: (batch) => claim.call(() => measures.confirmation(batch, () => confirmOrders(confirming, batch))),
+    confirm: (batch) => withQueue(() => measures.confirmation(batch, () => confirmOrders(confirming, batch))),
     reject,
     leaveToReaper: ({ saleId, orders: left }) =>
       inventory.resetRedeliveries(
@@ -116,11 +122,11 @@ export async function startWorker(
   async function beat(): Promise<void> {
     if (!consumer.isRunning()) return;
     // Also writes the ledger's id to a Redis that was emptied.
-    await proveLedger();
+    await claim.verify();
     await heartbeat.give(settings.WORKER_ALIVE_MS);
     beatAt = performance.now();
   }
-  const reap = (all: boolean) => claim.call(() => reaper.runOnce(all));
+  const reap = (all: boolean) => withQueue(() => reaper.runOnce(all));
   const sync = () => claim.call(() => syncSales({ inventory, sales, log }, toSync));
   const loops = [
     createLoop({

@@ -3,8 +3,10 @@
  * process compares it at start, after each reconnect, and before what cannot be undone. On a Redis
  * of another ledger nothing is sold, confirmed or rebuilt.
  */
-import { Cluster, type Redis } from 'ioredis';
+import { Cluster } from 'ioredis';
 import type { Logger } from 'pino';
+import { DependencyUnavailableError, nothingHappenedInRedis } from '../runtime/errors.ts';
+import type { RedisConnection } from '../runtime/redis/connect-redis.ts';
 import type { AnyRedis } from '../runtime/redis/open-redis.ts';
 import { OtherLedgerError } from '../runtime/unfit-server.ts';
 import type { Keys } from './keys.ts';
@@ -24,62 +26,79 @@ function describe(keys: Keys, owner: string, ledgerId: string | null): string {
 }
 
 /**
- * @param connections each is compared when it is ready again, and not trusted before
- * @throws OtherLedgerError, or what a connection throws
+ * The claim of one connection, which is compared when it is ready again, and not trusted before.
+ *
+ * @throws OtherLedgerError, or what the connection throws
  */
 export async function claimRedis(options: {
-  connections: readonly AnyRedis[];
+  connection: Pick<RedisConnection, 'redis' | 'name'>;
   keys: Keys;
   ledgerId: string;
   log: Logger;
 }) {
-  const { connections, keys, ledgerId, log } = options;
-  const trusted = new Set<AnyRedis>();
+  const { keys, ledgerId, log } = options;
+  const { redis, name: connection } = options.connection;
+  let isProven = false;
   let isReported = false;
+  let comparing: Promise<void> | null = null;
 
-  /** An emptied Redis gets the id again. */
-  async function compare(redis: AnyRedis): Promise<void> {
+  async function compare(): Promise<void> {
     try {
+      // An emptied Redis gets the id again.
       if ((await redis.get(keys.ledger)) === null) await redis.set(keys.ledger, ledgerId, 'NX');
       await compareLedger(redis, keys, ledgerId);
-      trusted.add(redis);
-    } catch (error) {
-      trusted.delete(redis);
-      throw error;
-    }
-  }
-
-  async function verify(): Promise<void> {
-    try {
-      await Promise.all(connections.map(compare));
-      if (isReported) log.info('redis belongs to this ledger again');
+      if (isReported) log.info({ connection }, 'redis belongs to this ledger again');
       isReported = false;
+      isProven = true;
     } catch (error) {
+      isProven = false;
       if (error instanceof OtherLedgerError && !isReported) {
-        log.error({ err: error.message }, 'redis belongs to another ledger: orders are neither taken nor confirmed');
+        log.error(
+          { connection, err: error.message },
+          'redis belongs to another ledger: orders are neither taken nor confirmed',
+        );
         isReported = true;
       }
       throw error;
     }
   }
 
-  await Promise.all(connections.map(compare));
-  for (const redis of connections) {
-    const again = (): void => void verify().catch(() => {});
-    redis.on('close', () => trusted.delete(redis));
-    redis.on('ready', again);
-    if (redis instanceof Cluster) redis.on('+node', (node: Redis) => node.on('ready', again));
+  function verify(): Promise<void> {
+    comparing ??= compare().finally(() => {
+      comparing = null;
+    });
+    return comparing;
   }
 
-  const isProven = (): boolean => trusted.size === connections.length;
+  function watch(node: AnyRedis): void {
+    node.on('close', () => {
+      isProven = false;
+    });
+    node.on('ready', () => void verify().catch(() => {}));
+  }
+
+  await verify();
+  watch(redis);
+  if (redis instanceof Cluster) {
+    redis.nodes().forEach(watch);
+    redis.on('+node', watch);
+  }
+
   return {
     /** False from the end of a connection until it was compared again. */
-    isProven,
-    /** Compares now. @throws OtherLedgerError, or what a connection throws */
+    isProven: (): boolean => isProven,
+    /** Compares now. @throws OtherLedgerError, or what the connection throws */
     verify,
-    /** Runs `work` if it is proven, after comparing if it is not. */
-    call: async <Result>(work: () => Promise<Result>): Promise<Result> => {
-      if (!isProven()) await verify();
+    /**
+     * Runs `work` if it is proven, after comparing if it is not.
+     *
+     * @throws an error that says so if `work` was not run (nothingHappenedInRedis)
+     */
+    async call<Result>(work: () => Promise<Result>): Promise<Result> {
+      if (!isProven)
+        await verify().catch((error: unknown) => {
+          throw nothingHappenedInRedis(error) ? error : new DependencyUnavailableError('redis');
+        });
       return work();
     },
   };

@@ -97,6 +97,7 @@ function managed(redis: AnyRedis, { name, log }: ConnectOptions) {
   }
   return {
     redis,
+    name,
     /** @throws if Redis is unreachable; the connection still retries until close() */
     connect: (): Promise<void> => connectRedis(redis),
     /**
