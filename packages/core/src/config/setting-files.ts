@@ -6,7 +6,7 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { parseEnv } from 'node:util';
 import { EnvironmentError } from './environment.ts';
-import { likelySetting, mayStandInEnvFile } from './setting-names.ts';
+import { isSpeltAlike, likelySetting } from './setting-names.ts';
 import { SettingsSchema } from './settings.ts';
 
 /** Bytes of a setting file; a larger one is probably the wrong file. */
@@ -24,36 +24,23 @@ export function withEnvFile(
 ): Record<string, string | undefined> {
   const file = existsSync(envFile) ? readEnvFile(envFile) : {};
   const settings = { ...withSettingFiles(file), ...withSettingFiles(given) };
-  const faults = [
-    ...Object.keys(file)
-      .filter((name) => !mayStandInEnvFile(name))
-      .map((name) => [name, '.env', likelySetting(name)] as const),
-    // The environment is shared with other programs: a name counts only if its setting is missing.
-    ...Object.keys(given).flatMap((name) => {
-      const meant = likelySetting(name);
-      return meant && !settings[meant]?.trim() ? [[name, 'the environment', meant] as const] : [];
-    }),
-  ].map(([name, where, meant]) => `${name} in ${where} is not a setting. ${meant ? `Did you mean ${meant}?` : REMOVE}`);
+  const faults = Object.keys({ ...file, ...given }).flatMap((name) => {
+    const meant = likelySetting(name);
+    if (meant === undefined) return [];
+    const inFile = name in file;
+    // The environment has names of other programs, like LOGLEVEL.
+    if (!inFile && (isSpeltAlike(name, meant) || settings[meant]?.trim())) return [];
+    return [`${name} in ${inFile ? '.env' : 'the environment'} is not a setting. Did you mean ${meant}?`];
+  });
   if (faults.length > 0) throw new EnvironmentError(faults.join('\n'));
   return settings;
 }
 
-const REMOVE = 'Remove it, or set it in the environment if another program needs it.';
-
-/** @throws EnvironmentError if a setting in it would be skipped in silence */
+/** @throws EnvironmentError if it cannot be read */
 function readEnvFile(envFile: string | URL): Record<string, string | undefined> {
   const { text, fault } = readTextFile(envFile);
   if (fault !== undefined) throw new EnvironmentError(`.env ${fault}`);
-  const file = parseEnv(text);
-  const names = [...text.matchAll(/^[ \t]*(?:export[ \t]+)?([A-Z_]+)\b/gm)]
-    .map(([, name = '']) => name)
-    .filter((name) => name in SettingsSchema.properties);
-  const faults = names.flatMap((name, i) => {
-    if (!(name in file)) return [`${name} in .env has no "=", or stands behind a quote that is not closed.`];
-    return names.indexOf(name) < i ? [`${name} is in .env twice. Remove one of the lines.`] : [];
-  });
-  if (faults.length > 0) throw new EnvironmentError(faults.join('\n'));
-  return file;
+  return parseEnv(text);
 }
 
 /** @returns the text without its byte order mark; undefined if it is not UTF-8, or has NUL bytes */
