@@ -35,6 +35,25 @@ test('several callers at once: one applies all migrations, the others none; late
   expect(await migrateLedger(databaseUrl)).toEqual([]);
 });
 
+test('a ledger of an earlier version gets what a new one has, and its prices read as before', async () => {
+  await migrateLedger(databaseUrl, () => {}, 1);
+  const insert = (id: string, price: string) =>
+    client.query(
+      `INSERT INTO sales (id, name, original_price, flash_sale_price, currency, allotment, starts_at, ends_at)
+       VALUES ($1, 'A', $2, $2, 'EUR', 1, now(), now() + interval '1 hour')`,
+      [id, price],
+    );
+  await insert('shoe', '12.50');
+  await expect(insert('shoe.38', '0.30'), 'an applied migration is never edited').rejects.toThrow('sales_id_check');
+  await migrateLedger(databaseUrl);
+  await insert('shoe.38', '0.30');
+  const { rows } = await client.query('SELECT id, original_price::text, flash_sale_price::text FROM sales ORDER BY id');
+  expect(rows.map(Object.values)).toEqual([
+    ['shoe', '12.5', '12.5'],
+    ['shoe.38', '0.30', '0.30'],
+  ]);
+});
+
 test('a migration that fails says why, and has changed nothing', async () => {
   await client.query('CREATE TABLE operator_actions (id integer)');
   await expect(migrateLedger(databaseUrl)).rejects.toThrow(/"operator_actions" already exists/);

@@ -1,13 +1,12 @@
 -- Up Migration
--- The ledger: the source of truth for orders. Prices are numeric, never floats, with the decimals
--- that were sent: 0.30 stays 0.30.
+-- The ledger: the source of truth for orders. Prices are numeric, never floats.
 
 CREATE TABLE sales (
-  id                text PRIMARY KEY CHECK (id ~ '^[A-Za-z0-9][A-Za-z0-9_-]{0,63}(\.[A-Za-z0-9_-]{1,32})?$'),
+  id                text PRIMARY KEY CHECK (id ~ '^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$'),
   name              text NOT NULL,
   description       text,
-  original_price    numeric NOT NULL CHECK (original_price >= 0 AND original_price < 1000000000),
-  flash_sale_price  numeric NOT NULL CHECK (flash_sale_price >= 0 AND flash_sale_price < 1000000000),
+  original_price    numeric(13, 4) NOT NULL CHECK (original_price >= 0),
+  flash_sale_price  numeric(13, 4) NOT NULL CHECK (flash_sale_price >= 0),
   currency          text NOT NULL CHECK (currency ~ '^[A-Z]{3}$'),
   allotment         integer NOT NULL,
   sold              integer NOT NULL DEFAULT 0,
@@ -24,9 +23,6 @@ CREATE TABLE sales (
 )
 -- Every batch updates its sale's row; free space on the page keeps those updates off the index.
 WITH (fillfactor = 50);
--- What loops look for twice a second, among all sales ever.
-CREATE INDEX sales_by_end ON sales (ends_at);
-CREATE INDEX sales_unsynced ON sales (id) WHERE inventory_version < version;
 
 -- No foreign key to sales: an order of an unknown sale must still end in a row, as rejected.
 CREATE TABLE orders (
@@ -36,8 +32,8 @@ CREATE TABLE orders (
   sale_id         text NOT NULL,
   buyer_id        text NOT NULL,
   quantity        integer NOT NULL CHECK (quantity > 0),
-  unit_price      numeric, -- the sale's price when the order was confirmed; null for a rejected order
-  amount          numeric, -- quantity × unit_price
+  unit_price      numeric(13, 4), -- the sale's price when the order was confirmed; null for a rejected order
+  amount          numeric(17, 4), -- quantity × unit_price
   currency        text,
   status          text NOT NULL CHECK (status IN ('confirmed', 'rejected')),
   reason          text CHECK ((status = 'rejected') = (reason IS NOT NULL)),
