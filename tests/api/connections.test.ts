@@ -66,6 +66,10 @@ const writes: Record<string, [accepted: number, text: (order: Order) => string]>
     0,
     (order) => order(['X-User-ID: bob', 'Expect: 100-continue']) + order(),
   ],
+  'an order behind one that does not wait to continue': [
+    2,
+    (order) => order([JSON_TYPE, 'Expect: 100-continue', 'Content-Length: 2'], '{}') + order(),
+  ],
   'an order behind broken JSON': [
     1,
     (order) => order([JSON_TYPE, 'Content-Length: 1'], '{') + order(['Connection: close']),
@@ -120,6 +124,15 @@ const states: Record<string, [accepted: number, talk: (order: Order, to: TestApi
     },
   ],
   'pipelined orders while the server closes': [2, (order, to) => whileClosing(order, to, order().repeat(3))],
+  'an order behind one that has waited to continue': [
+    2,
+    async (order, to) => {
+      const connection = openRaw(portOf(to), order([JSON_TYPE, 'Expect: 100-continue', 'Content-Length: 2']));
+      await eventually('the body is wanted', 5_000, () => connection.received.startsWith('HTTP/1.1 100 '));
+      connection.socket.write(`{}${order(['Connection: close'])}`);
+      return connection;
+    },
+  ],
   'an order on a connection that the closing server has ended': [
     1,
     async (order, to) => {

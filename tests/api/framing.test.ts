@@ -17,7 +17,9 @@ const JSON_TYPE = 'Content-Type: application/json';
 const order = (headers: readonly string[], body = '') =>
   request(`POST /api/flash-sales/${saleId}/order`, ['X-User-ID: ann', ...headers], body);
 const sized = (body: string) => `Content-Length: ${Buffer.byteLength(body, 'latin1')}`;
-const send = (text: string) => sendRaw(Number(new URL(api.url).port), text, 300);
+/** Answered behind every request that does not end its connection. */
+const LAST = request('GET /health/live', ['Connection: close']);
+const send = (text: string) => sendRaw(Number(new URL(api.url).port), text + LAST, 10_000);
 
 /** Status and code of each response, and whether its connection ends. */
 async function answersTo(text: string): Promise<string> {
@@ -27,6 +29,7 @@ async function answersTo(text: string): Promise<string> {
     if (status !== '200' && status !== '100') expect(rest, text).toContain('content-type: application/problem+json');
     return [status, /"code":"(\w+)"/.exec(rest)?.[1], /connection: close/i.test(rest) ? 'close' : null];
   });
+  if (received.endsWith('{"status":"ok"}')) answers.pop();
   return answers.map((parts) => parts.filter(Boolean).join(' ')).join(', ');
 }
 
@@ -42,10 +45,7 @@ describe('framing', () => {
     'HTTP/1.0 with chunked': [REFUSED, () => order([CHUNKED], '0\r\n\r\n').replace('HTTP/1.1', 'HTTP/1.0')],
     'HTTP/2.0 in text': [REFUSED, () => order([]).replace('HTTP/1.1', 'HTTP/2.0')],
     'an unknown expectation': ['417 EXPECTATION_FAILED close', () => order(['Expect: lunch'])],
-    'an expectation of a buyer': [
-      '100, 200 close',
-      () => order(['Expect: 100-continue', JSON_TYPE, sized(BODY)], BODY),
-    ],
+    'an expectation of a buyer': ['100, 200', () => order(['Expect: 100-continue', JSON_TYPE, sized(BODY)], BODY)],
     'an expectation of nobody': [
       '401 BUYER_REQUIRED close',
       () => request('POST /api/flash-sales/x/order', ['Expect: 100-continue', JSON_TYPE, sized(BODY)]),
@@ -106,7 +106,6 @@ describe('a header with one value', () => {
     'Idempotency-Key: k1',
     'If-Modified-Since: Thu, 01 Jan 2026 00:00:00 GMT',
     'Origin: https://shop.example',
-    'traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01',
     'Transfer-Encoding: chunked',
     'X-Request-Id: r1',
     'X-User-ID: ann',
@@ -122,7 +121,9 @@ describe('a header with one value', () => {
   });
 
   test('may stand beside lists that are repeated', async () => {
-    const lists = ['Accept', 'Cookie', 'X-Forwarded-For', 'Via', 'X-Anything'].map((name) => `${name}: a`);
+    // More than one traceparent counts as none (W3C Trace Context).
+    const names = ['Accept', 'Cookie', 'X-Forwarded-For', 'Via', 'X-Anything', 'traceparent'];
+    const lists = names.map((name) => `${name}: a`);
     expect(await answersTo(order([...lists, ...lists]))).toBe('200');
   });
 });

@@ -37,7 +37,7 @@ export default fp<{ most: number }>(
       if (this.req.complete && connection.latest === this) connection.latest = undefined;
       // On close, Node closes idle connections only; a busy one would stay for
       // KEEP_ALIVE_TIMEOUT_MS.
-      if (left === 0 && (closing || connection.isEnding)) endConnection(connection);
+      if (left === 0 && (closing || connection.isEnding || connection.isExpecting)) endConnection(connection);
     }
 
     // In front of the router: one read may contain 1,400 requests, and routing them delays other
@@ -46,7 +46,7 @@ export default fp<{ most: number }>(
     app.server.removeListener('request', route);
     function admit(request: IncomingMessage, response: ServerResponse): void {
       const connection: Connection = request.socket;
-      if (connection.isEnding || !connection.writable) return;
+      if (connection.isEnding || connection.isExpecting || !connection.writable) return;
       const count = (connection.unanswered ?? 0) + 1;
       if (count > PIPELINED_MAX) {
         app.countRefusal('CONNECTION_FLOODED');
@@ -58,11 +58,11 @@ export default fp<{ most: number }>(
       response.on('finish', countAnswer);
       const fault = checkFraming(request);
       const { upgrade, expect } = request.headers;
-      // Node drops what it has read behind an upgrade. Behind Expect, a body may follow or not.
-      if (fault !== null || upgrade !== undefined || expect !== undefined || app.isDraining()) {
-        connection.isEnding = true;
-        response.setHeader('connection', 'close');
-      }
+      // Node drops what it has read behind an upgrade.
+      connection.isEnding = fault !== null || upgrade !== undefined || app.isDraining();
+      // Unless the body is asked for, it may follow or not.
+      connection.isExpecting = expect !== undefined;
+      if (connection.isEnding || connection.isExpecting) response.setHeader('connection', 'close');
       if (fault === null) return void route.call(app.server, request, response);
       app.countRefusal(fault.code);
       sendRawProblem(response, fault);
@@ -71,7 +71,13 @@ export default fp<{ most: number }>(
     app.server.on('checkContinue', (request, response) => {
       // Once the body is wanted: not in front of a 401.
       request.once('resume', () => {
-        if (!response.headersSent) response.writeContinue();
+        if (response.headersSent) return;
+        response.writeContinue();
+        const connection: Connection = request.socket;
+        // A request behind a complete one may have been dropped.
+        if (request.complete || connection.isEnding) return;
+        connection.isExpecting = false;
+        response.removeHeader('connection');
       });
       admit(request, response);
     });

@@ -12,6 +12,8 @@ export interface Connection extends Socket {
   latest?: ServerResponse | undefined;
   /** No further request is run. */
   isEnding?: boolean;
+  /** The same, unless the client is told to continue. */
+  isExpecting?: boolean;
 }
 
 /** Bodies that could not be received, and why. */
