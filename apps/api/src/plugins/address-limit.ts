@@ -1,6 +1,6 @@
 /**
- * Limits requests per second and address: operators' wrong tokens and pages always, every route by a
- * setting, because many buyers may share an address. Each API process counts separately.
+ * Limits requests per second and address: operators' wrong tokens and pages always, every route by
+ * a setting, because many buyers may share an address. Each API process counts separately.
  */
 import rateLimit, { type FastifyRateLimitStore } from '@fastify/rate-limit';
 import type { FastifyReply, FastifyRequest } from 'fastify';
