@@ -41,7 +41,7 @@ export function createManageSales(deps: {
   async function sync(sale: Sale | null): Promise<Managed> {
     if (!sale) return 'no_such_sale';
     const synced = await syncSale({ inventory, sales }, sale);
-    saleReader.forget(sale.id);
+    await saleReader.forget(sale.id);
     return synced ? read(sale.id) : 'recovering';
   }
 
@@ -97,7 +97,7 @@ export function createManageSales(deps: {
       let decided: Awaited<ReturnType<typeof syncStockChange>>;
       try {
         decided = await syncStockChange({ inventory, sales }, begun);
-        saleReader.forget(change.saleId);
+        await saleReader.forget(change.saleId);
       } catch (error) {
         if (unavailableDependency(error) === null) throw error;
         return 'pending';

@@ -1,14 +1,17 @@
 /**
  * The settings of all current sales in process memory, so that a crowd's reads cost no query. Only
  * what changed is read again: sales that a message named, and every COMPARE_MS those whose version
- * differs. While PostgreSQL is unavailable, what was read last stays.
+ * differs. While PostgreSQL is unavailable or slow, what was read last stays.
  */
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Sale } from '@flash-sale/core/domain/sale.ts';
 import type { SaleStore } from '@flash-sale/core/ledger/sale-store.ts';
 import type { FastifyBaseLogger } from 'fastify';
 
 /** Milliseconds until a change is seen whose message was lost. */
 const COMPARE_MS = 5_000;
+/** Milliseconds that a read waits for PostgreSQL. */
+const WAIT_MS = 50;
 /** Sales that are read together: 5 ms of the event loop. */
 const READ_MAX = 500;
 /** A sale stays for an hour after its end, so that late readers cost no query. */
@@ -37,8 +40,7 @@ export function createCatalogue({
   /** Null before the first read. */
   let ordered: readonly Sale[] | null = null;
   let isOutdated = true;
-  /** The last refresh: the next one begins after it. */
-  let refreshing: Promise<unknown> = Promise.resolve();
+  let refreshing: Promise<void> | null = null;
   /** Ids of sales to read. */
   const changed = new Set<string>();
   let comparedAt = Number.NEGATIVE_INFINITY;
@@ -74,7 +76,7 @@ export function createCatalogue({
     isOutdated = false;
   }
 
-  async function refreshNow(): Promise<Catalogue> {
+  async function refreshNow(): Promise<void> {
     try {
       if (performance.now() - comparedAt > COMPARE_MS) await compare();
       await readChanged();
@@ -82,15 +84,29 @@ export function createCatalogue({
       if (ordered === null) throw error;
       log.debug({ err: (error as Error).message }, 'the catalogue is not refreshed');
     }
-    return { sales: ordered ?? [], byId };
+  }
+
+  function refresh(): Promise<void> {
+    refreshing ??= refreshNow().finally(() => {
+      refreshing = null;
+    });
+    return refreshing;
   }
 
   return {
     /** @throws if PostgreSQL has not answered yet */
-    refresh(): Promise<Catalogue> {
-      const next = refreshing.then(refreshNow);
-      refreshing = next.catch(() => {});
-      return next;
+    async read(): Promise<Catalogue> {
+      const refreshed = refresh();
+      await (ordered === null ? refreshed : Promise.race([refreshed, pause(WAIT_MS)]));
+      return { sales: ordered ?? [], byId };
+    },
+
+    /** Resolves when the next read has the sale's last change, or PostgreSQL does not answer. */
+    async reread(saleId: string): Promise<void> {
+      changed.add(saleId);
+      // That one may have read the sale before the change.
+      await refreshing?.catch(() => {});
+      if (ordered !== null) await refresh();
     },
 
     /** @param saleId null: messages may have been missed */

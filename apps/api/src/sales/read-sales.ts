@@ -74,7 +74,7 @@ export function createSaleReader(deps: {
 
   // A fetch that is invalidated still answers its callers, and is not kept.
   const kept = { ttl: SALE_MEMORY_MS, ignoreFetchAbort: true } as const;
-  const catalogues = new LRUCache<'current', Catalogue>({ max: 1, ...kept, fetchMethod: catalogue.refresh });
+  const catalogues = new LRUCache<'current', Catalogue>({ max: 1, ...kept, fetchMethod: catalogue.read });
   const others = new LRUCache<string, { sale: Sale | null }>({
     max: SALE_MEMORY_MAX,
     ...kept,
@@ -201,8 +201,8 @@ export function createSaleReader(deps: {
     invalidate: catalogue.invalidate,
 
     /** After an operator's change: the next read has it. */
-    forget(saleId: string): void {
-      catalogue.invalidate(saleId);
+    async forget(saleId: string): Promise<void> {
+      await catalogue.reread(saleId);
       catalogues.clear();
       others.delete(saleId);
       live.delete(saleId);
