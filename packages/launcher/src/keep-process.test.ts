@@ -56,13 +56,13 @@ test('a child that exits is restarted, and a line says why, when and where to lo
 test.each<{ what: string; script: string; kind: KeepOptions['kind']; restarts: string[] }>([
   {
     what: 'an app that was ready for long enough, however often it is killed: at once',
-    script: `process.send({ ready: true }); setTimeout(() => process.exit(1), 150);`,
+    script: `process.send({ ready: true }); setTimeout(() => process.exit(1), 500);`,
     kind: 'app',
     restarts: ['at once', 'at once', 'at once'],
   },
   {
     what: 'a server that ran long enough: at once',
-    script: 'setTimeout(() => process.exit(1), 150);',
+    script: 'setTimeout(() => process.exit(1), 500);',
     kind: 'server',
     restarts: ['at once', 'at once', 'at once'],
   },
@@ -74,7 +74,7 @@ test.each<{ what: string; script: string; kind: KeepOptions['kind']; restarts: s
   },
   {
     what: 'an app that was never ready, however long it tried: later each time',
-    script: 'setTimeout(() => process.exit(1), 150);',
+    script: 'setTimeout(() => process.exit(1), 500);',
     kind: 'app',
     restarts: ['in 0.02 s', 'in 0.04 s', 'in 0.08 s'],
   },
