@@ -4,10 +4,11 @@ import type { StockNumbers } from '@flash-sale/core/domain/sale.ts';
 import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
 import { createInventoryRebuild } from '@flash-sale/core/inventory/inventory-rebuild.ts';
 import { createEpochStore } from '@flash-sale/core/ledger/epoch-store.ts';
+import { identifyLedger } from '@flash-sale/core/ledger/identify-ledger.ts';
 import { createOrderStore } from '@flash-sale/core/ledger/order-store.ts';
 import { createSaleStore } from '@flash-sale/core/ledger/sale-store.ts';
 import { type ConfirmDependencies, confirmOrders } from '@flash-sale/worker/orders/confirm-orders.ts';
-import { stopUnknownSale } from '@flash-sale/worker/recovery/stop-unknown-sales.ts';
+import { rejectOrdersOfUnknownSale } from '@flash-sale/worker/orders/reject-orders.ts';
 import { createInventoryWatch, type WatchDependencies } from '@flash-sale/worker/recovery/watch-inventories.ts';
 import { beforeAll } from 'vitest';
 import type { World } from './world.ts';
@@ -28,7 +29,7 @@ export function useWorkerSteps(world: World): WorkerSteps {
 /** @param world its ledger and its Redis may be of different worlds */
 export function workerSteps(
   { redis, pool, keys, log }: Pick<World, 'redis' | 'pool' | 'keys' | 'log'>,
-  proveLedger = async (): Promise<void> => {},
+  proveLedger = (): Promise<string> => identifyLedger(pool, async () => {}),
 ) {
   const inventory = createInventory({ redis, keys });
   const dependencies = {
@@ -41,17 +42,17 @@ export function workerSteps(
     count: () => {},
     proveLedger,
   };
-  const stop = (batch: OrderBatch) => stopUnknownSale(dependencies, batch);
+  const rejectUnknown = (batch: OrderBatch) => rejectOrdersOfUnknownSale(dependencies, batch);
   return {
     ...dependencies,
-    stopUnknownSale: stop,
+    rejectUnknown,
 
     /** One run of the loop that rebuilds inventories. */
     watchOnce: (changed: Partial<WatchDependencies> = {}): Promise<void> =>
       createInventoryWatch({ ...dependencies, ...changed }).runOnce(),
 
     confirm: (batch: OrderBatch, changed: Partial<ConfirmDependencies> = {}): Promise<OrderOutcome[]> =>
-      confirmOrders({ ...dependencies, stopUnknownSale: stop, ...changed }, batch),
+      confirmOrders({ ...dependencies, rejectUnknown, ...changed }, batch),
 
     numbers: async (saleId: string): Promise<StockNumbers | null> => (await inventory.read(saleId)).numbers,
 

@@ -29,7 +29,7 @@ test('committing fails once: the order is counted and logged once, and both trie
   const dependencies = {
     inventory: measures.inventory(failsOnce),
     orders: measures.ledger(steps.orders),
-    stopUnknownSale: steps.stopUnknownSale,
+    rejectUnknown: steps.rejectUnknown,
     log: world.log,
     count: (status: string) => void counted.push(status),
   };

@@ -1,7 +1,7 @@
 /** An inventory that Redis lost is rebuilt from the ledger and the remaining reservations. */
 import { setTimeout as pause } from 'node:timers/promises';
 import { InventoryRecoveringError } from '@flash-sale/core/inventory/outcomes.ts';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { useWorld } from '../support/fixtures.ts';
 import { makeSale, orderRequest } from '../support/sales.ts';
 import { OPERATOR, useWorkerSteps, type WorkerSteps } from '../support/worker-steps.ts';
@@ -25,7 +25,10 @@ test('[I11] [trap 6] a lost inventory accepts nothing, and is rebuilt with what 
   await confirmed(sale.id, { quantity: 3 });
   await steps.lose(sale.id);
   expect((await steps.order(sale.id)).kind).toBe('unknown_sale');
+  const publish = vi.spyOn(world.redis, 'publish');
   await steps.watchOnce();
+  expect(publish, 'once it is open').toHaveBeenCalledOnce();
+  publish.mockRestore();
   expect(await steps.numbers(sale.id)).toEqual({ allotment: 10, available: 7, reserved: 0, sold: 3 });
   expect(await steps.epochsOf(sale.id)).toMatchObject([{ epoch: 2, reason: 'missing', opened_at: expect.any(Date) }]);
   expect((await steps.order(sale.id)).kind).toBe('reserved');

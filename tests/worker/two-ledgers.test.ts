@@ -1,5 +1,6 @@
 /** Redis and ledger that do not belong together, and a sale that only Redis has. */
 import { connectPostgres } from '@flash-sale/core/ledger/connect-postgres.ts';
+import { identifyLedger } from '@flash-sale/core/ledger/identify-ledger.ts';
 import { readLedgerId } from '@flash-sale/core/ledger/ledger-id.ts';
 import { OtherLedgerError } from '@flash-sale/core/runtime/unfit-server.ts';
 import { connectStores } from '@flash-sale/ops/connect-stores.ts';
@@ -116,21 +117,48 @@ test('a new connection to another ledger is refused', async () => {
   });
 });
 
-test('an unknown sale is no reason to reject as long as it is not proven that Redis belongs to the ledger', async () => {
+test.each<[string, string, string]>([
+  ['Redis is proven to be its own', '', ''],
+  ['it has its identity', 'DELETE FROM ledger_identity', 'INSERT INTO ledger_identity (id) VALUES ($1)'],
+  ['that is its own', 'UPDATE ledger_identity SET id = gen_random_uuid()', 'UPDATE ledger_identity SET id = $1'],
+  [
+    'the tables are restored',
+    'ALTER TABLE sales DROP CONSTRAINT sales_pkey CASCADE',
+    'ALTER TABLE sales ADD PRIMARY KEY (id)',
+  ],
+])('a sale that the ledger lacks is no reason to reject before %s', async (_, spoil, mend) => {
   const sale = await makeSale(world, { units: 10 });
-  let isProven = false;
+  const ledgerId = await identifyLedger(world.pool, async () => {});
+  let isProven = spoil !== '';
   const steps = workerSteps(world, async () => {
     if (!isProven) throw new OtherLedgerError('redis', 'not proven');
+    return ledgerId;
   });
   const { id } = await steps.order(sale.id);
   const batch = await steps.batchOf(sale.id, id);
   await world.pool.query('DELETE FROM sales WHERE id = $1', [sale.id]);
-  await expect(steps.confirm(batch)).rejects.toThrow('not proven');
-  await expect(steps.watchOnce()).rejects.toThrow('not proven');
+  if (spoil) await world.pool.query(spoil);
+  await expect(steps.confirm(batch)).rejects.toThrow(OtherLedgerError);
+  await expect(steps.watchOnce()).rejects.toThrow(OtherLedgerError);
   expect(await steps.outcomeOf(id)).toBeUndefined();
+  expect((await steps.inventory.check(sale.id, sale.epoch)).condition).toBe('sound');
+  if (mend) await world.pool.query(mend, mend.includes('$1') ? [ledgerId] : []);
   isProven = true;
   await steps.confirm(batch);
   expect(await steps.outcomeOf(id)).toEqual({ status: 'rejected', reason: 'LEDGER_UNKNOWN_SALE' });
+});
+
+test('an unknown sale that cannot be stopped keeps none behind it open', async () => {
+  const sales = await Promise.all(['a', 'b', 'c'].map((id) => makeSale(world, { id })));
+  const steps = workerSteps(world);
+  await world.pool.query('DELETE FROM sales');
+  const close: typeof steps.rebuild.close = async (saleId, epoch) => {
+    if (saleId === 'b') throw new Error('b fails');
+    await steps.rebuild.close(saleId, epoch);
+  };
+  await expect(steps.watchOnce({ rebuild: { ...steps.rebuild, close } })).rejects.toThrow('b fails');
+  const found = await Promise.all(sales.map(({ id }) => steps.inventory.check(id, 0)));
+  expect(found.map(({ condition }) => condition)).toEqual(['closed', 'ahead', 'closed']);
 });
 
 test.each(['one of its orders', 'the watch'])('[I3] a sale that only Redis has is stopped by %s', async (by) => {

@@ -24,12 +24,11 @@ import { registerSystemMetrics } from './metrics/system-metrics.ts';
 import { confirmOrders } from './orders/confirm-orders.ts';
 import { startOrderConsumer } from './orders/consume-orders.ts';
 import { createOrderInstrumentation } from './orders/measure-orders.ts';
-import { rejectOrders } from './orders/reject-orders.ts';
+import { rejectOrders, rejectOrdersOfUnknownSale } from './orders/reject-orders.ts';
 import { createClosedInventories } from './recovery/closed-inventories.ts';
 import { createLoop } from './recovery/loop.ts';
 import { createReaper } from './recovery/reaper.ts';
 import { createSaleSlices } from './recovery/sale-slices.ts';
-import { stopUnknownSale } from './recovery/stop-unknown-sales.ts';
 import { syncSales } from './recovery/sync-sales.ts';
 import { createInventoryWatch } from './recovery/watch-inventories.ts';
 
@@ -67,8 +66,9 @@ export async function startWorker(
     claimRedis({ connection: atQueue, keys, ledgerId, log }),
   ]);
   const withQueue = <Result>(work: () => Promise<Result>) => claim.call(() => queueClaim.call(work));
-  const proveLedger = async (): Promise<void> => {
+  const proveLedger = async (): Promise<string> => {
     await Promise.all([claim.verify(), queueClaim.verify()]);
+    return ledgerId;
   };
   const breaker = createBreaker('postgres', log);
   const orders = behindBreaker(breaker, createOrderStore(pool));
@@ -86,9 +86,14 @@ export async function startWorker(
     await proveLedger();
     await rejectOrders({ inventory, orders, log, count }, batch);
   };
-  const stopping = { inventory, rebuild, orders, sales, proveLedger, log, count };
-  const stop = (batch: OrderBatch) => stopUnknownSale(stopping, batch);
-  const confirming = { ...measured, stopUnknownSale: stop, log, count };
+  const closed = createClosedInventories();
+  const repairing = { inventory, rebuild, epochs, orders, sales, proveLedger, log, count };
+  const watch = createInventoryWatch(repairing, closed);
+  const rejectUnknown = (batch: OrderBatch) => {
+    watch.suspect(batch.saleId);
+    return rejectOrdersOfUnknownSale(repairing, batch);
+  };
+  const confirming = { ...measured, rejectUnknown, log, count };
   const consumer = startOrderConsumer({
     redis: atQueue.redis,
     prefix: keys.queuePrefix,
@@ -113,8 +118,6 @@ export async function startWorker(
     log,
   });
 
-  const closed = createClosedInventories();
-  const watch = createInventoryWatch({ ...stopping, epochs }, closed);
   const reaper = createReaper({ inventory, orders, sales, queue, reject, orphanAgeMs: settings.ORPHAN_AGE_MS, log });
   const intervalMs = settings.REAPER_INTERVAL_MS;
   const toSync = createSaleSlices(sales);

@@ -17,8 +17,8 @@ import { type ApplyDependencies, applyOutcomes } from './apply-outcomes.ts';
 export interface ConfirmDependencies {
   readonly inventory: ApplyDependencies['inventory'] & Pick<Inventory, 'readmit'>;
   readonly orders: ApplyDependencies['orders'] & Pick<OrderStore, 'confirm'>;
-  /** For a sale that the ledger does not know (recovery/stop-unknown-sales.ts). */
-  readonly stopUnknownSale: (batch: OrderBatch) => Promise<OrderOutcome[]>;
+  /** For a sale that the ledger does not know (rejectOrdersOfUnknownSale). */
+  readonly rejectUnknown: (batch: OrderBatch) => Promise<OrderOutcome[]>;
   readonly log: Logger;
   /** Called once for each order that the ledger decides. */
   readonly count: CountOrder;
@@ -28,14 +28,14 @@ type CountOrder = (status: OrderOutcome['status']) => void;
 
 /** @throws if ledger or inventory cannot be reached: confirm the whole batch again */
 export async function confirmOrders(
-  { inventory, orders, stopUnknownSale, log, count }: ConfirmDependencies,
+  { inventory, orders, rejectUnknown, log, count }: ConfirmDependencies,
   batch: OrderBatch,
 ): Promise<OrderOutcome[]> {
   let confirmation: Confirmation;
   try {
     confirmation = await orders.confirm(batch, inventory.readmit);
   } catch (error) {
-    if (error instanceof UnknownSaleError) return stopUnknownSale(batch);
+    if (error instanceof UnknownSaleError) return rejectUnknown(batch);
     throw error;
   }
   const { outcomes, epoch } = confirmation;

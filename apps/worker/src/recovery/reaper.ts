@@ -49,7 +49,7 @@ export interface ReaperDependencies {
   readonly orders: Pick<OrderStore, 'outcomesOf' | 'findByKeys'>;
   readonly sales: Pick<SaleStore, 'versions'>;
   readonly queue: Pick<OrderQueue, 'add' | 'orderIdsInProgress'>;
-  readonly reject: (batch: OrderBatch) => Promise<void>;
+  readonly reject: (batch: OrderBatch) => Promise<unknown>;
   readonly orphanAgeMs: number;
   readonly log: Logger;
   readonly pauseMs?: number;

@@ -12,30 +12,31 @@
  *      reservations.
  *   6. Open the inventory with the ledger's numbers.
  * If the worker dies, the rebuild is repeated in a higher epoch. If it is paused, it is fenced off.
+ * The inventory of a sale that the ledger does not have is closed, and its orders are rejected:
+ * somebody deleted the sale, or the ledger was restored from a backup before it.
  */
 import { randomUUID } from 'node:crypto';
 import { REBUILD_CHUNK } from '@flash-sale/core/config/limits.ts';
-import type { AcceptedOrder } from '@flash-sale/core/domain/order.ts';
+import type { AcceptedOrder, RejectionReason } from '@flash-sale/core/domain/order.ts';
 import type { Inventory } from '@flash-sale/core/inventory/inventory.ts';
 import type { InventoryRebuild } from '@flash-sale/core/inventory/inventory-rebuild.ts';
 import { orderKeyField, orderKeyValue } from '@flash-sale/core/inventory/reservation.ts';
 import type { EpochStore, InventorySource } from '@flash-sale/core/ledger/epoch-store.ts';
 import type { OrderStore } from '@flash-sale/core/ledger/order-store.ts';
 import type { SaleStore } from '@flash-sale/core/ledger/sale-store.ts';
-import type { Logger } from 'pino';
+import { type ConfirmDependencies, reportOutcomes } from '../orders/confirm-orders.ts';
+import type { UnknownSaleDependencies } from '../orders/reject-orders.ts';
 
 /** Milliseconds; renewed while the rebuild runs. A crash delays the next rebuild by this long. */
 const REBUILD_LEASE_MS = 5_000;
 
-export interface RebuildDependencies {
+export interface RebuildDependencies extends Pick<ConfirmDependencies, 'log' | 'count'> {
   readonly inventory: Pick<Inventory, 'check'>;
   readonly rebuild: InventoryRebuild;
   readonly epochs: EpochStore;
   readonly orders: Pick<OrderStore, 'outcomesOf' | 'reject'>;
-  readonly sales: Pick<SaleStore, 'find'>;
-  /** @throws if Redis may belong to another ledger */
-  readonly proveLedger: () => Promise<void>;
-  readonly log: Logger;
+  readonly sales: Pick<SaleStore, 'find' | 'unknownAmong'>;
+  readonly proveLedger: UnknownSaleDependencies['proveLedger'];
   readonly leaseMs?: number;
 }
 
@@ -65,9 +66,9 @@ export async function rebuildInventory(
 
 async function rebuildUnderLease(dependencies: RebuildDependencies, saleId: string, closedMs: number): Promise<void> {
   const { inventory, rebuild, epochs, sales, proveLedger, log } = dependencies;
-  await proveLedger();
+  const ledgerId = await proveLedger();
   const sale = await sales.find(saleId);
-  if (sale === null) return;
+  if (sale === null) return stopUnknownSale(dependencies, saleId, ledgerId);
   // Another worker may have rebuilt it before we took the lease.
   const { condition, epoch: inventoryEpoch } = await inventory.check(saleId, sale.epoch);
   if (condition === 'sound') return;
@@ -80,6 +81,18 @@ async function rebuildUnderLease(dependencies: RebuildDependencies, saleId: stri
   if (result === null) return;
   await epochs.finish(saleId, epoch, result);
   log.warn({ sale_id: saleId, epoch, reason: condition, ...result }, 'the inventory is open again');
+}
+
+async function stopUnknownSale(dependencies: RebuildDependencies, saleId: string, ledgerId: string): Promise<void> {
+  const { inventory, rebuild, sales, log } = dependencies;
+  const { condition, epoch } = await inventory.check(saleId, 0);
+  if (condition === 'missing' || (await sales.unknownAmong([saleId], ledgerId)).length === 0) return;
+  const ownEpoch = condition === 'closed' ? epoch : epoch + 1;
+  if (condition !== 'closed') log.error({ sale_id: saleId }, 'the ledger does not know this sale: it is stopped');
+  await rebuild.close(saleId, ownEpoch);
+  rebuild.invalidate(saleId);
+  for await (const { orders } of rebuild.reservations(saleId))
+    await rejectAndDrop(dependencies, saleId, ownEpoch, orders, 'LEDGER_UNKNOWN_SALE');
 }
 
 /** @returns the reservations that the ledger has not decided, by order id */
@@ -113,7 +126,7 @@ async function restoreInventory(
   const { sale } = source;
   const allotment = await restoreStockChanges(dependencies, source, epoch);
   const surplus = takeSurplus(pending, allotment - sale.sold);
-  await rejectSurplus(dependencies, sale.id, epoch, surplus);
+  await rejectAndDrop(dependencies, sale.id, epoch, surplus, 'NO_ROOM_AFTER_LOSS');
   const kept = [...pending.values()];
   const reserved = unitsOf(kept);
   await rebuild.remember(
@@ -179,24 +192,29 @@ function takeSurplus(pending: Map<string, AcceptedOrder>, units: number): Accept
 }
 
 /** An order that cannot even be stored as rejected is dropped, so that the sale can open. */
-async function rejectSurplus(
-  { rebuild, orders, log }: RebuildDependencies,
+async function rejectAndDrop(
+  { rebuild, orders, log, count }: RebuildDependencies,
   saleId: string,
   epoch: number,
-  surplus: readonly AcceptedOrder[],
+  rejected: readonly AcceptedOrder[],
+  reason: RejectionReason,
 ): Promise<void> {
-  const reason = 'NO_ROOM_AFTER_LOSS';
-  for (let at = 0; at < surplus.length; at += REBUILD_CHUNK) {
-    const chunk = surplus.slice(at, at + REBUILD_CHUNK);
-    const ids = chunk.map((order) => order.id);
-    const rejected = new Set((await orders.reject(saleId, chunk, reason)).map((outcome) => outcome.id));
-    await rebuild.drop(saleId, epoch, ids);
-    for (const id of ids) {
-      const line = { order_id: id, sale_id: saleId, reason };
-      if (rejected.has(id)) log.warn(line, 'order rejected');
-      else
-        log.error(line, 'an order beyond the allotment cannot be stored as rejected, and its reservation is dropped');
-    }
+  for (let at = 0; at < rejected.length; at += REBUILD_CHUNK) {
+    const chunk = rejected.slice(at, at + REBUILD_CHUNK);
+    const outcomes = await orders.reject(saleId, chunk, reason);
+    reportOutcomes({ log, count }, { saleId, epoch, orders: chunk }, outcomes);
+    const decided = new Set(outcomes.map((outcome) => outcome.id));
+    for (const { id } of chunk)
+      if (!decided.has(id))
+        log.error(
+          { order_id: id, sale_id: saleId, reason },
+          'an order cannot be stored as rejected, and its reservation is dropped',
+        );
+    await rebuild.drop(
+      saleId,
+      epoch,
+      chunk.map((order) => order.id),
+    );
   }
 }
 

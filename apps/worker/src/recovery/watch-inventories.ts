@@ -2,7 +2,7 @@
  * Checks inventories, and rebuilds those that are not sound (rebuild-inventory.ts). A run checks
  * the next slice of the sales. If it finds a newly closed inventory, Redis may have lost them all,
  * so it checks every sale. Sales with reservations are rebuilt first, then those that are open. Now
- * and then it stops those that the ledger does not know (stop-unknown-sales.ts).
+ * and then it looks for sales that Redis has and the ledger has not.
  */
 import type { Inventory } from '@flash-sale/core/inventory/inventory.ts';
 import type { LedgerSale } from '@flash-sale/core/ledger/sale-rows.ts';
@@ -11,7 +11,6 @@ import { type ClosedInventories, createClosedInventories } from './closed-invent
 import { forEach, RECENT_SALE_MS } from './loop.ts';
 import { type RebuildDependencies, rebuildInventory } from './rebuild-inventory.ts';
 import { createSaleSlices } from './sale-slices.ts';
-import { type StopDependencies, stopUnknownSales } from './stop-unknown-sales.ts';
 
 /** Checks that are sent to Redis together: they block it for 2 ms. */
 const CHECKS_AT_ONCE = 100;
@@ -22,10 +21,8 @@ const REBUILDS_AT_ONCE = 3;
 /** Milliseconds of rebuilding after which all sales are checked again: Redis may be lost again. */
 const REBUILD_RUN_MS = 2_000;
 
-export interface WatchDependencies extends RebuildDependencies, StopDependencies {
+export interface WatchDependencies extends RebuildDependencies {
   readonly inventory: Pick<Inventory, 'check' | 'withReservations' | 'list'>;
-  readonly rebuild: RebuildDependencies['rebuild'];
-  readonly orders: RebuildDependencies['orders'];
   readonly sales: Pick<SaleStore, 'list' | 'find' | 'unknownAmong'>;
   readonly sliceMax?: number;
 }
@@ -34,10 +31,10 @@ export function createInventoryWatch(
   dependencies: WatchDependencies,
   closed: ClosedInventories = createClosedInventories(),
 ) {
-  const { inventory, sales, sliceMax } = dependencies;
+  const { inventory, sales, proveLedger, sliceMax } = dependencies;
   const slices = createSaleSlices(sales, sliceMax);
-  /** Not sound when they were checked last, by sale id. */
-  const unsound = new Map<string, LedgerSale>();
+  /** Not sound when they were checked last, by sale id; null: the ledger has no such sale. */
+  const unsound = new Map<string, LedgerSale | null>();
   let isUnfinished = false;
 
   /** @returns whether one of them is newly closed */
@@ -67,17 +64,23 @@ export function createInventoryWatch(
     for await (const slice of slices.all(filter)) await check(slice);
   }
 
+  /** A sale is in the ledger before it has an inventory. */
+  async function findUnknown(): Promise<void> {
+    const inRedis = await inventory.list();
+    for (const id of await sales.unknownAmong([...inRedis], await proveLedger())) unsound.set(id, null);
+  }
+
   async function rebuildUnsound(): Promise<void> {
     const until = performance.now() + REBUILD_RUN_MS;
     const reserved = new Set(await inventory.withReservations([...unsound.keys()]));
     // biome-ignore lint/plugin/wall-time: compared with the sale's window
     const now = Date.now();
     const isOpen = ({ startsAt, endsAt }: LedgerSale): boolean => startsAt <= now && now < endsAt;
-    const rank = (sale: LedgerSale): number =>
-      4 * Number(reserved.has(sale.id)) + 2 * Number(isOpen(sale)) + Number(sale.sold > 0);
-    const sorted = [...unsound.values()].sort((a, b) => rank(b) - rank(a));
+    const rank = ([id, sale]: [string, LedgerSale | null]): number =>
+      4 * Number(reserved.has(id)) + 2 * Number(sale && isOpen(sale)) + Number(sale && sale.sold > 0);
+    const sorted = [...unsound].sort((a, b) => rank(b) - rank(a));
     isUnfinished = false;
-    async function rebuildOne({ id }: LedgerSale): Promise<void> {
+    async function rebuildOne([id]: [string, unknown]): Promise<void> {
       isUnfinished ||= performance.now() > until;
       if (isUnfinished || !(await rebuildInventory(dependencies, id, closed.note(id, true)))) return;
       unsound.delete(id);
@@ -87,14 +90,16 @@ export function createInventoryWatch(
   }
 
   return {
+    /** The next run stops this sale, if the ledger still has none of this id. */
+    suspect: (saleId: string): void => void unsound.set(saleId, null),
+
     /**
      * @param all every sale, also those that ended long ago, and those that the ledger lacks
      * @throws the first error, after all of them were checked
      */
     async runOnce(all = true): Promise<void> {
       const checks = all || isUnfinished ? () => checkAll(all ? {} : { endedWithinMs: RECENT_SALE_MS }) : checkSome;
-      const stop = () => stopUnknownSales(dependencies);
-      await forEach([checks, rebuildUnsound, ...(all ? [stop] : [])], (step) => step());
+      await forEach([checks, ...(all ? [findUnknown] : []), rebuildUnsound], (step) => step());
     },
   };
 }

@@ -70,8 +70,10 @@ export function createInventoryRebuild({ redis, keys }: { redis: AnyRedis; keys:
     /** Closes the inventory and deletes what is recreated from ledger and reservations. */
     async close(saleId: string, epoch: number): Promise<void> {
       await step(saleId, 'close-inventory', keys.sale(saleId), [epoch]);
-      publishInvalidation({ redis, keys }, saleId);
     },
+
+    /** Lets the API look at the sale again. */
+    invalidate: (saleId: string): void => publishInvalidation({ redis, keys }, saleId),
 
     /**
      * Pages through the reservations that Redis still has; `unreadable` are ids of those that

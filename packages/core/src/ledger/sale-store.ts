@@ -4,7 +4,9 @@
  */
 import { MAX_ALLOTMENT } from '../config/limits.ts';
 import type { Sale, StockChange, StockDecision } from '../domain/sale.ts';
+import { OtherLedgerError } from '../runtime/unfit-server.ts';
 import { type Client, inTransaction, type Pool } from './connect-postgres.ts';
+import { IDENTITY_TABLE } from './ledger-id.ts';
 import {
   CHANGE_COLUMNS,
   type LedgerSale,
@@ -78,13 +80,22 @@ export function createSaleStore(pool: Pool) {
       });
     },
 
-    /** @returns those of the ids that no sale has */
-    async unknownAmong(saleIds: readonly string[]): Promise<string[]> {
-      const { rows } = await pool.query<{ id: string }>(
-        'SELECT id FROM unnest($1::text[]) AS given (id) WHERE NOT EXISTS (SELECT FROM sales WHERE sales.id = given.id)',
-        [saleIds],
+    /**
+     * @param ledgerId compared in the same statement: tables are empty for a moment while other
+     * tools restore the ledger, and get their primary keys only when they are full
+     * @returns those of the ids that no sale has
+     * @throws OtherLedgerError if it is another ledger, or not all of it is there
+     */
+    async unknownAmong(saleIds: readonly string[], ledgerId: string): Promise<string[]> {
+      const { rows } = await pool.query<{ unknown: string[]; isWhole: boolean }>(
+        `SELECT ARRAY(SELECT id FROM unnest($1::text[]) AS given (id)
+                       WHERE NOT EXISTS (SELECT FROM sales WHERE sales.id = given.id)) AS unknown,
+                EXISTS (SELECT FROM ${IDENTITY_TABLE} WHERE id = $2)
+                AND EXISTS (SELECT FROM pg_index WHERE indrelid = 'sales'::regclass AND indisprimary) AS "isWhole"`,
+        [saleIds, ledgerId],
       );
-      return rows.map((row) => row.id);
+      if (!rows[0]?.isWhole) throw new OtherLedgerError('postgres', 'the ledger is another one, or is being restored');
+      return rows[0].unknown;
     },
 
     find: (saleId: string): Promise<LedgerSale | null> => readSale(pool, saleId),
