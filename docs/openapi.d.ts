@@ -183,7 +183,7 @@ export interface paths {
                 })[];
               /** @description Sales in this page. */
               count: number;
-              /** @description Send it as `cursor` to get the next page; null: this is the last one. A page may have fewer sales than `limit`, even none, and still not be the last. */
+              /** @description Send it as `cursor` to get the next page; null: this is the last one. Only the last page may have fewer sales than `limit`, even none. */
               next_cursor: string | null;
               /**
                * Format: date-time

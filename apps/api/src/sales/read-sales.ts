@@ -5,7 +5,7 @@
  *   numbers    from the inventory, at most SALE_MEMORY_MS old, plus the time of the read
  * Callers that miss a cache at the same moment share one fetch.
  */
-import { type Sale, type StockNumbers, saleState } from '@flash-sale/core/domain/sale.ts';
+import { type Sale, type SaleState, type StockNumbers, saleState } from '@flash-sale/core/domain/sale.ts';
 import type { Inventory } from '@flash-sale/core/inventory/inventory.ts';
 import type { SaleStore } from '@flash-sale/core/ledger/sale-store.ts';
 import type { FastifyBaseLogger } from 'fastify';
@@ -31,8 +31,8 @@ const ANSWERS_MAX = 1_000;
 const PAGES_MAX = 8_000_000;
 /** Sales whose numbers are read together: one call of a script. */
 const READS_AT_ONCE = 100;
-/** Sales whose numbers one page reads: where most are sold out, it has fewer than its limit. */
-const PAGE_READS_MAX = 300;
+/** Sold-out sales that are read again every SALE_MEMORY_MS, for a lost message. */
+const SOLD_OUT_READS_MAX = 300;
 
 export interface WantedPage {
   readonly state: WantedSales;
@@ -51,6 +51,8 @@ interface LiveNumbers {
   readonly askedAt: number;
   readonly readAt: number;
   readonly numbers: StockNumbers | null;
+  /** A message came during the read: units may be back. */
+  readonly isOutdated: boolean;
 }
 
 interface LiveView {
@@ -59,6 +61,14 @@ interface LiveView {
   readonly now: number;
   readonly askedAt: number;
 }
+
+/** What pages are cut from. */
+type Lists = Readonly<Record<WantedSales, readonly Sale[]>> & {
+  /** Redis's clock, ms since 1970. */
+  readonly now: number;
+  /** When the next sale starts or ends. */
+  readonly turnsAt: number;
+};
 
 export type SaleReader = ReturnType<typeof createSaleReader>;
 
@@ -71,6 +81,8 @@ export function createSaleReader(deps: {
   const catalogue = createCatalogue(deps);
   /** Redis's clock when it was read last, by performance.now(). */
   let clock: Pick<LiveNumbers, 'now' | 'readAt'> | null = null;
+  /** Ids of sales that were sold out or recovering when they were read, the oldest read first. */
+  const soldOut = new Set<string>();
 
   // A fetch that is invalidated still answers its callers, and is not kept.
   const kept = { ttl: SALE_MEMORY_MS, ignoreFetchAbort: true } as const;
@@ -83,14 +95,14 @@ export function createSaleReader(deps: {
   const live = new LRUCache<string, LiveNumbers>({
     max: SALE_MEMORY_MAX,
     ...kept,
-    fetchMethod: async (saleId, _stale, { options }) => {
+    fetchMethod: async (saleId, _stale, { options, signal }) => {
       const askedAt = performance.now();
       const found = await inventory.read(saleId);
       const readAt = performance.now();
       clock = { now: found.now, readAt };
       // The numbers age while a slow inventory answers.
       options.ttl = Math.max(1, SALE_MEMORY_MS - Math.ceil(readAt - askedAt));
-      return { ...found, askedAt, readAt };
+      return { ...found, askedAt, readAt, isOutdated: signal.aborted };
     },
   });
   const answers = new LRUCache<string, SaleAnswer, Sale>({
@@ -100,7 +112,7 @@ export function createSaleReader(deps: {
       const { product, now, askedAt } = await view(sale);
       const listed = catalogues.peek('current')?.byId.has(saleId);
       const settingsMs = listed ? catalogues.getRemainingTTL('current') : others.getRemainingTTL(saleId);
-      options.ttl = keepMs(settingsMs, [sale], [sale], now);
+      options.ttl = keepMs(settingsMs, [sale], nextTurn([sale], now) - now);
       return makeAnswer({ product, server_time: new Date(now).toISOString() }, askedAt);
     },
   });
@@ -109,8 +121,8 @@ export function createSaleReader(deps: {
     sizeCalculation: ({ body }) => body.length,
     ...kept,
     fetchMethod: async (_key, _stale, { options, context }) => {
-      const { current, found, read, next, now } = await readPage(context);
-      options.ttl = keepMs(catalogues.getRemainingTTL('current'), read, current, now);
+      const { found, read, next, now, turnsAt } = await readPage(context);
+      options.ttl = keepMs(lists.getRemainingTTL('current'), read, turnsAt - now);
       return makeAnswer(
         {
           flash_sales: found.map(({ product }) => product),
@@ -123,39 +135,54 @@ export function createSaleReader(deps: {
     },
   });
 
-  /** Reads numbers only of sales that may be in the page. */
+  const lists = new LRUCache<'current', Lists>({
+    max: 1,
+    ...kept,
+    fetchMethod: async (_key, _stale, { options }) => {
+      const { sales: all, byId } = await catalogues.forceFetch('current');
+      const again = [...soldOut].slice(0, SOLD_OUT_READS_MAX);
+      for (const id of again) if (!byId.has(id)) soldOut.delete(id);
+      const first = clock ? [] : all.slice(0, 1);
+      await Promise.all([...first, ...again.flatMap((id) => byId.get(id) ?? [])].map(view));
+      // biome-ignore lint/plugin/wall-time: no sale, so no clock of Redis was read
+      const now = clock ? timeAt(clock) : Date.now();
+      const turnsAt = nextTurn(all, now);
+      options.ttl = Math.max(1, Math.min(SALE_MEMORY_MS, catalogues.getRemainingTTL('current'), turnsAt - now));
+      const inState = (state: SaleState) =>
+        all.filter((sale) => !soldOut.has(sale.id) && saleState(sale, now) === state);
+      return { all, active: inState('active'), scheduled: inState('scheduled'), now, turnsAt };
+    },
+  });
+
+  /** Full, unless it is the last one. */
   async function readPage({ state, limit, after }: WantedPage) {
-    const { sales: current } = await catalogues.forceFetch('current');
-    if (!clock && current[0]) await view(current[0]);
-    // biome-ignore lint/plugin/wall-time: no sale, so no clock of Redis was read
-    let now = clock ? timeAt(clock) : Date.now();
+    const { [state]: listed, turnsAt, ...rest } = await lists.forceFetch('current');
+    let { now } = rest;
     const found: LiveView[] = [];
     const read: Sale[] = [];
-    const maybe = current.filter(
-      (sale) => (!after || compareSales(sale, after) > 0) && (state === 'all' || saleState(sale, now) === state),
-    );
-    while (read.length < maybe.length && found.length < limit && read.length < PAGE_READS_MAX) {
-      const some = maybe.slice(read.length, read.length + READS_AT_ONCE);
+    const begin = after === null ? 0 : firstAfter(listed, after);
+    let at = begin;
+    while (at < listed.length && found.length < limit) {
+      const some = listed.slice(at, at + (at === begin ? limit : READS_AT_ONCE));
       for (const [i, one] of (await Promise.all(some.map(view))).entries()) {
         if (found.length === limit) break;
         now = one.now;
+        at += 1;
         read.push(some[i] as Sale);
         if (state === 'all' || one.product.state === state) found.push(one);
       }
     }
-    return { current, found, read, next: read.length < maybe.length ? (read.at(-1) as Sale) : null, now };
+    return { found, read, next: at < listed.length ? (read.at(-1) as Sale) : null, now, turnsAt };
   }
 
   /**
-   * Milliseconds that an answer is kept: until its data expires, or one of `turning` starts or
-   * ends.
+   * Milliseconds that an answer is kept: until its data expires, or a sale starts or ends in
+   * `turnMs`.
    */
-  function keepMs(settingsMs: number, read: readonly Sale[], turning: readonly Sale[], now: number): number {
+  function keepMs(settingsMs: number, read: readonly Sale[], turnMs: number): number {
     const numbersMs = Math.min(...read.map(({ id }) => live.getRemainingTTL(id)));
-    let keep = Math.max(ANSWER_MS_MIN, Math.min(settingsMs, numbersMs));
-    for (const { startsAt, endsAt } of turning)
-      for (const at of [startsAt, endsAt]) if (at > now) keep = Math.min(keep, at - now);
-    return Math.max(1, Math.ceil(keep));
+    const keep = Math.max(ANSWER_MS_MIN, Math.min(settingsMs, numbersMs));
+    return Math.max(1, Math.ceil(Math.min(keep, turnMs)));
   }
 
   async function find(saleId: string): Promise<Sale | null> {
@@ -167,9 +194,12 @@ export function createSaleReader(deps: {
   }
 
   async function view(sale: Sale): Promise<LiveView> {
-    const { numbers, askedAt, ...read } = await live.forceFetch(sale.id);
+    const read = await live.forceFetch(sale.id);
     const now = timeAt(read);
-    return { product: viewSale(sale, numbers, now), now, askedAt };
+    const product = viewSale(sale, read.numbers, now);
+    soldOut.delete(sale.id);
+    if (!read.isOutdated && (product.state === 'sold_out' || product.state === 'recovering')) soldOut.add(sale.id);
+    return { product, now, askedAt: read.askedAt };
   }
 
   return {
@@ -197,13 +227,20 @@ export function createSaleReader(deps: {
       return pages.get(key) ?? pages.forceFetch(key, { context: wanted });
     },
 
-    /** @param saleId whose window or pause may have changed; null: of any */
-    invalidate: catalogue.invalidate,
+    /** @param saleId whose window, pause or units may have changed; null: of any */
+    invalidate(saleId: string | null): void {
+      catalogue.invalidate(saleId);
+      if (saleId === null) return;
+      live.delete(saleId);
+      soldOut.delete(saleId);
+    },
 
     /** After an operator's change: the next read has it. */
     async forget(saleId: string): Promise<void> {
       await catalogue.reread(saleId);
       catalogues.clear();
+      lists.clear();
+      soldOut.delete(saleId);
       others.delete(saleId);
       live.delete(saleId);
       answers.delete(saleId);
@@ -215,6 +252,24 @@ export function createSaleReader(deps: {
 /** Redis's clock, advanced by the age of its read. */
 const timeAt = ({ now, readAt }: Pick<LiveNumbers, 'now' | 'readAt'>): number =>
   now + Math.floor(performance.now() - readAt);
+
+/** When the first of them starts or ends after `now`; Infinity: none does. */
+const nextTurn = (sales: readonly Sale[], now: number): number =>
+  sales.reduce(
+    (turn, { startsAt, endsAt }) => Math.min(turn, startsAt > now ? startsAt : endsAt > now ? endsAt : turn),
+    Number.POSITIVE_INFINITY,
+  );
+
+/** Index of the first sale after that place. */
+function firstAfter(sales: readonly Sale[], place: Pick<Sale, 'startsAt' | 'id'>): number {
+  let [low, high] = [0, sales.length];
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (compareSales(sales[middle] as Sale, place) > 0) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}
 
 const cursorOf = ({ startsAt, id }: Pick<Sale, 'startsAt' | 'id'>): string => `${startsAt}~${id}`;
 

@@ -44,7 +44,7 @@ const SaleListSchema = Type.Object(
     count: Type.Integer({ description: 'Sales in this page.' }),
     next_cursor: Type.Union([Type.String(), Type.Null()], {
       description:
-        'Send it as `cursor` to get the next page; null: this is the last one. A page may have fewer sales than `limit`, even none, and still not be the last.',
+        'Send it as `cursor` to get the next page; null: this is the last one. Only the last page may have fewer sales than `limit`, even none.',
     }),
     server_time: ServerTimeSchema,
   },
