@@ -6,7 +6,7 @@ import { buildApp } from '@flash-sale/api/app.ts';
 import { connect } from '@flash-sale/api/connect.ts';
 import { type Environment, readEnvironment } from '@flash-sale/core/config/environment.ts';
 import { SERVICE_NODE_ARGS } from '@flash-sale/core/config/node-args.ts';
-import { identifyLedger } from '@flash-sale/core/ledger/identify-ledger.ts';
+import { identifyLedger } from '@flash-sale/core/ledger/ledger-id.ts';
 import type { ServiceSettings } from '@flash-sale/core/run-service.ts';
 import { createMetrics } from '@flash-sale/core/runtime/metrics.ts';
 import { startWorker } from '@flash-sale/worker/worker.ts';
@@ -40,7 +40,7 @@ export async function settingsFor(world: World, changed: Partial<Environment>): 
     REDIS_URL: changed.REDIS_URL ?? redisUrl,
     DATABASE_URL: changed.DATABASE_URL ?? databaseUrl,
     ADMIN_TOKEN,
-    ledgerId: await identifyLedger(world.pool, async () => {}),
+    ledgerId: await identifyLedger(world.pool),
   };
 }
 

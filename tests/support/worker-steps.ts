@@ -4,7 +4,7 @@ import type { StockNumbers } from '@flash-sale/core/domain/sale.ts';
 import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
 import { createInventoryRebuild } from '@flash-sale/core/inventory/inventory-rebuild.ts';
 import { createEpochStore } from '@flash-sale/core/ledger/epoch-store.ts';
-import { identifyLedger } from '@flash-sale/core/ledger/identify-ledger.ts';
+import { identifyLedger } from '@flash-sale/core/ledger/ledger-id.ts';
 import { createOrderStore } from '@flash-sale/core/ledger/order-store.ts';
 import { createSaleStore } from '@flash-sale/core/ledger/sale-store.ts';
 import { type ConfirmDependencies, confirmOrders } from '@flash-sale/worker/orders/confirm-orders.ts';
@@ -29,7 +29,7 @@ export function useWorkerSteps(world: World): WorkerSteps {
 /** @param world its ledger and its Redis may be of different worlds */
 export function workerSteps(
   { redis, pool, keys, log }: Pick<World, 'redis' | 'pool' | 'keys' | 'log'>,
-  proveLedger = (): Promise<string> => identifyLedger(pool, async () => {}),
+  proveLedger = (): Promise<string> => identifyLedger(pool),
 ) {
   const inventory = createInventory({ redis, keys });
   const dependencies = {

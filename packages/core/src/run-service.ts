@@ -10,15 +10,13 @@ import type { Logger } from 'pino';
 import { type Environment, EnvironmentError, readEnvironment, requireSetting } from './config/environment.ts';
 import { STARTUP_WAIT_MS } from './config/limits.ts';
 import { withEnvFile } from './config/setting-files.ts';
-import { createKeys } from './inventory/keys.ts';
-import { compareLedger } from './inventory/ledger-claim.ts';
 import { checkPostgres, withPostgres } from './ledger/check-postgres.ts';
-import { identifyLedger } from './ledger/identify-ledger.ts';
+import { identifyLedger } from './ledger/ledger-id.ts';
 import { checkMigrated } from './ledger/migrate.ts';
 import { unavailableDependency } from './runtime/errors.ts';
 import { createLogger, linesLost } from './runtime/logging.ts';
 import { createMetrics, type Metrics } from './runtime/metrics.ts';
-import { checkRedis, readFromRedis } from './runtime/redis/check-redis.ts';
+import { checkRedis } from './runtime/redis/check-redis.ts';
 import type { Tracing } from './runtime/tracing/tracing.ts';
 import { UnfitServerError } from './runtime/unfit-server.ts';
 
@@ -29,7 +27,7 @@ export type ServiceSettings = Settings & {
   ledgerId: string;
 };
 
-/** Milliseconds for a connection, and then for an answer, when Redis and ledger are compared. */
+/** Milliseconds for a connection, and then for an answer, when the ledger's id is read. */
 const ANSWER_MS = 3_000;
 
 /** EX_CONFIG of sysexits.h. */
@@ -56,7 +54,7 @@ export async function runService(
     const settings = readSettings(variables);
     const log = createLogger(name, settings.LOG_LEVEL, settings.LOG_FILE);
     await checkServers(settings, log);
-    const ledgerId = await compareServers(settings);
+    const ledgerId = await withPostgres(settings.DATABASE_URL, ANSWER_MS, identifyLedger);
     const metrics = createMetrics();
     metrics.watchLog(() => linesLost(log));
     let ready = false;
@@ -102,14 +100,6 @@ async function checkServers(settings: Settings, log: Logger): Promise<void> {
     log.warn(
       'redis keeps no append-only file: accepted orders that are not in the ledger yet are lost with it. Set "appendonly yes".',
     );
-}
-
-/** @returns the ledger's id. @throws UnfitServerError if Redis belongs to another ledger */
-async function compareServers({ REDIS_URL, DATABASE_URL, KEY_PREFIX }: Settings): Promise<string> {
-  const keys = createKeys(KEY_PREFIX);
-  return withPostgres(DATABASE_URL, ANSWER_MS, (client) =>
-    identifyLedger(client, (id) => readFromRedis(REDIS_URL, ANSWER_MS, (redis) => compareLedger(redis, keys, id))),
-  );
 }
 
 /** Loads the SDK only if tracing is on: it takes a third of a second and 40 MB. */

@@ -18,6 +18,14 @@ export async function readLedgerId(client: Pick<pg.ClientBase, 'query'>): Promis
   }
 }
 
+/** @returns the ledger's id, which is made now if it has none */
+export async function identifyLedger(client: Pick<pg.ClientBase, 'query'>): Promise<string> {
+  const known = await readLedgerId(client);
+  if (known !== null) return known;
+  await client.query(`INSERT INTO ${IDENTITY_TABLE} DEFAULT VALUES ON CONFLICT DO NOTHING`);
+  return (await readLedgerId(client)) as string;
+}
+
 /** @returns for a pool: each new connection must lead to the same ledger as the first one */
 export function refuseOtherLedger(): NonNullable<pg.PoolConfig['verify']> {
   let first: string | null = null;

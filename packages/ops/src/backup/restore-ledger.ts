@@ -6,7 +6,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
-import { IDENTITY_TABLE, readLedgerId } from '@flash-sale/core/ledger/ledger-id.ts';
+import { IDENTITY_TABLE } from '@flash-sale/core/ledger/ledger-id.ts';
 import { listApplied, listMigrations, migrateLedger } from '@flash-sale/core/ledger/migrate.ts';
 import { Value } from '@sinclair/typebox/value';
 import type pg from 'pg';
@@ -60,10 +60,11 @@ export async function restoreLedger(options: { databaseUrl: string; folder: stri
     }
     await client.query(`LOCK TABLE ${tables.map(({ table }) => table).join(', ')} IN ACCESS EXCLUSIVE MODE`);
     await refuseRows(client, tables);
-    // A ledger that services run on keeps its identity: their Redis has it.
-    const isIdentified = (await readLedgerId(client)) !== null;
-    for (const table of manifest.tables)
-      if (table.table !== IDENTITY_TABLE || !isIdentified) await fillTable(client, folder, table);
+    for (const table of manifest.tables) {
+      // Redis has the backup's identity, not one that a service has made since.
+      if (table.table === IDENTITY_TABLE) await client.query(`DELETE FROM ${IDENTITY_TABLE}`);
+      await fillTable(client, folder, table);
+    }
     for (const { table } of tables) await raiseIdentities(client, table);
     await client.query('ANALYZE');
     return closeInventories(client);
