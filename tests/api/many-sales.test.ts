@@ -128,9 +128,12 @@ test('10,000 sales that have not ended are the most; a longer window of one that
       ...window,
     });
   const reopen = (id: string) => api.admin('POST', `/sales/${id}/window`, window);
+  const past = { starts_at: instant(-3 * HOUR), ends_at: instant(-2 * HOUR), allow: ['window_over'] };
   expect((await create()).word).toBe('409 TOO_MANY_SALES');
   expect((await reopen(over.id)).word).toBe('409 TOO_MANY_SALES');
   expect((await reopen('unknown')).word).toBe('404 SALE_NOT_FOUND');
+  const moved = await api.admin('POST', `/sales/${over.id}/window`, past);
+  expect([moved.status, moved.body.ends_at]).toEqual([200, past.ends_at]);
   await world.pool.query(`UPDATE sales SET ends_at = now() WHERE id = 'lost1'`);
   expect((await create()).status).toBe(201);
   expect((await create()).word).toBe('409 SALE_EXISTS');

@@ -3,7 +3,6 @@
  * loop completes changes that a crash interrupted. A withdrawal of units changes the inventory
  * first, because only the inventory knows which units are free.
  */
-import { MAX_CURRENT_SALES } from '@flash-sale/core/config/limits.ts';
 import type { Sale, StockNumbers } from '@flash-sale/core/domain/sale.ts';
 import type { Inventory } from '@flash-sale/core/inventory/inventory.ts';
 import { syncSale, syncStockChange } from '@flash-sale/core/inventory/sync-sale.ts';
@@ -45,12 +44,6 @@ export function createManageSales(deps: {
     return synced ? read(sale.id) : 'recovering';
   }
 
-  /** Not exact under concurrent calls: a few more sales do no harm. */
-  async function hasRoomFor(saleId: string): Promise<boolean> {
-    const current = await sales.versions({ endedWithinMs: 0 });
-    return current.has(saleId) || current.size < MAX_CURRENT_SALES;
-  }
-
   return {
     read,
 
@@ -58,9 +51,9 @@ export function createManageSales(deps: {
     list: (): Promise<LedgerSale[]> => sales.list({ order: 'newest first', limit: LIST_MAX }),
 
     async create(sale: NewSale, operator: Operator): Promise<Managed | 'exists'> {
-      if (!(await hasRoomFor(sale.id))) return 'too_many_sales';
       const made = await sales.create(sale, operator);
-      return made ? sync(made) : 'exists';
+      if (made) return sync(made);
+      return (await sales.find(sale.id)) ? 'exists' : 'too_many_sales';
     },
 
     async setPaused(saleId: string, paused: boolean, operator: Operator): Promise<Managed> {
@@ -68,8 +61,8 @@ export function createManageSales(deps: {
     },
 
     async changeWindow(saleId: string, startsAt: number, endsAt: number, operator: Operator): Promise<Managed> {
-      if (!(await hasRoomFor(saleId)) && (await sales.find(saleId))) return 'too_many_sales';
-      return sync(await sales.changeWindow(saleId, startsAt, endsAt, operator));
+      const sale = await sales.changeWindow(saleId, startsAt, endsAt, operator);
+      return sale && sale.endsAt !== endsAt ? 'too_many_sales' : sync(sale);
     },
 
     /**

@@ -2,7 +2,7 @@
  * Sales in the ledger: settings, allotment, units sold, and what operators did to them. Each change
  * and its record in operator_actions are one transaction.
  */
-import { MAX_ALLOTMENT } from '../config/limits.ts';
+import { MAX_ALLOTMENT, MAX_CURRENT_SALES } from '../config/limits.ts';
 import type { Sale, StockChange, StockDecision } from '../domain/sale.ts';
 import { OtherLedgerError } from '../runtime/unfit-server.ts';
 import { type Client, inTransaction, type Pool } from './connect-postgres.ts';
@@ -53,13 +53,14 @@ export type SaleStore = ReturnType<typeof createSaleStore>;
 
 export function createSaleStore(pool: Pool) {
   return {
-    /** @returns null if a sale of this id exists */
+    /** @returns null if a sale of this id exists, or there is no room for it */
     async create(sale: NewSale, operator: Operator): Promise<Sale | null> {
       return inTransaction(pool, 'create-sale', async (client) => {
         const { rows } = await client.query<SaleRow>(
           `INSERT INTO sales (id, name, description, original_price, flash_sale_price, currency, allotment,
                               per_buyer_limit, starts_at, ends_at)
-           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::timestamptz, $10::timestamptz)
+           SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9::timestamptz, $10::timestamptz
+            WHERE $10::timestamptz <= now() OR ${HAS_ROOM}
            ON CONFLICT (id) DO NOTHING RETURNING ${SALE_COLUMNS}`,
           [
             sale.id,
@@ -171,13 +172,13 @@ export function createSaleStore(pool: Pool) {
 
     /**
      * @param startsAt @param endsAt milliseconds since 1970
-     * @returns null if the sale is unknown
+     * @returns null if the sale is unknown; as it was if it has ended and there is no room for it
      */
     async changeWindow(saleId: string, startsAt: number, endsAt: number, operator: Operator): Promise<Sale | null> {
       return changeSale(pool, saleId, operator, 'change_window', (client) =>
         client.query<SaleRow>(
           `UPDATE sales SET starts_at = $2::timestamptz, ends_at = $3::timestamptz, version = version + 1
-            WHERE id = $1 RETURNING ${SALE_COLUMNS}`,
+            WHERE id = $1 AND ($3::timestamptz <= now() OR ends_at > now() OR ${HAS_ROOM}) RETURNING ${SALE_COLUMNS}`,
           [saleId, instantText(startsAt), instantText(endsAt)],
         ),
       );
@@ -258,6 +259,9 @@ export function createSaleStore(pool: Pool) {
   };
 }
 
+/** Not exact under concurrent changes: a few more sales do no harm. */
+const HAS_ROOM = `(SELECT count(*) FROM sales WHERE ends_at > now()) < ${MAX_CURRENT_SALES}`;
+
 /** Exact: to_timestamp() takes a double, which has no milliseconds after the year 2255. */
 const instantText = (ms: number): string => new Date(ms).toISOString();
 
@@ -276,9 +280,9 @@ async function changeSale(
   return inTransaction(pool, names[action], async (client) => {
     const before = await lockSale(client, saleId);
     if (!before) return null;
-    const changed = await update(client, before);
-    if (!changed) return before;
-    const after = toSale(changed.rows[0] as SaleRow);
+    const row = (await update(client, before))?.rows[0];
+    if (!row) return before;
+    const after = toSale(row);
     await record(client, operator, { action, saleId, before, after });
     return after;
   });
