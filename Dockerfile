@@ -1,5 +1,5 @@
 # The images of the system: docker build --target api -t flash-sale-api .      (worker, proxy)
-#   api       the API, and the commands migrate, demo-sales, doctor, audit-sale, recover-orders, backup and restore
+#   api       the API, and the commands migrate, doctor, audit-sale, recover-orders, backup and restore
 #   worker    the worker
 #   proxy     one port in front of several APIs
 # No build step: Node 24 runs TypeScript, but not inside node_modules. So the workspace keeps its layout in the image,

@@ -2,6 +2,7 @@
 import { listApplied, listMigrations, migrateLedger } from '@flash-sale/core/ledger/migrate.ts';
 import pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, inject, test } from 'vitest';
+import { runScript } from '../support/command.ts';
 import { eventually, openWorld, type World } from '../support/world.ts';
 
 let world: World;
@@ -34,6 +35,20 @@ test('several callers at once: one applies all migrations, the others none; late
   expect(await listApplied(client)).toEqual(listMigrations());
   expect(await migrateLedger(databaseUrl)).toEqual([]);
 });
+
+test('the command creates the demo sales once, if it is asked to and DEMO_SALES is on', async () => {
+  const migrate = async (changed: Record<string, string>, ...options: string[]): Promise<string[]> => {
+    const { code } = await runScript('migrate', options, { DATABASE_URL: databaseUrl, ...changed });
+    expect(code).toBe(0);
+    const { rows } = await client.query<{ id: string }>('SELECT id FROM sales ORDER BY id');
+    return rows.map((row) => row.id);
+  };
+  expect(await migrate({ DEMO_SALES: 'on' })).toEqual([]);
+  expect(await migrate({ NODE_ENV: 'production' }, '--demo-sales')).toEqual([]);
+  const wanted = { NODE_ENV: 'production', DEMO_SALES: 'on' };
+  expect(await migrate(wanted, '--demo-sales')).toEqual(['product1', 'product2']);
+  expect(await migrate(wanted, '--demo-sales')).toEqual(['product1', 'product2']);
+}, 20_000);
 
 test('a ledger of an earlier version gets what a new one has, and its prices read as before', async () => {
   await migrateLedger(databaseUrl, () => {}, 1);

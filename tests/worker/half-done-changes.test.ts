@@ -5,6 +5,7 @@ import { syncStockChange } from '@flash-sale/core/inventory/sync-sale.ts';
 import { syncSales } from '@flash-sale/worker/recovery/sync-sales.ts';
 import { expect, test } from 'vitest';
 import { useWorld } from '../support/fixtures.ts';
+import { startWorkerHere } from '../support/running-system.ts';
 import { makeSale, newSale } from '../support/sales.ts';
 import { OPERATOR, useWorkerSteps } from '../support/worker-steps.ts';
 
@@ -29,6 +30,13 @@ test('a sale without an inventory gets it, and orders can be placed', async () =
   await sync();
   expect(await steps.numbers('half')).toMatchObject({ available: 5 });
   expect((await steps.order('half')).kind).toBe('reserved');
+});
+
+test('a worker has opened such sales before it counts as alive', async () => {
+  await steps.sales.create(newSale({ id: 'before', units: 5 }), OPERATOR);
+  const worker = await startWorkerHere(world);
+  expect(await steps.numbers('before')).toMatchObject({ available: 5 });
+  await worker.stop();
 });
 
 test('a pause that did not reach the inventory is applied', async () => {

@@ -143,6 +143,8 @@ export async function startWorker(
     createLoop({ name: 'sync sales', intervalMs, runOnce: sync, log }),
     createLoop({ name: 'heartbeat', intervalMs: settings.WORKER_ALIVE_MS / 3, runOnce: beat, log }),
   ];
+  // Before the first heartbeat: once the API is healthy, sales that have no inventory yet are open.
+  await sync().catch(() => {});
   for (const loop of loops) loop.start();
 
   metrics.watchBreaker(breaker);

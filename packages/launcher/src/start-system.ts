@@ -4,8 +4,9 @@
  * 1. Validate the settings before anything is started.
  * 2. Claim the data folder, and stop processes that a killed start left.
  * 3. Connect to the given Redis and PostgreSQL, or start private ones. Migrate the ledger.
- * 4. Start API processes, create the demo sales, start workers; keep all running. The API reports
- *    healthy only once there is a worker, so a client that waits for it finds the demo sales.
+ *    Write the demo sales into it.
+ * 4. Start API processes and workers; keep all running. The API reports healthy only once there is
+ *    a worker, which has opened the demo sales by then, so a client that waits for it finds them.
  * 5. Print the addresses.
  *
  * It stops in reverse order: API, workers, servers.
@@ -115,17 +116,19 @@ export class System {
       const done = await migrateLedger(servers.DATABASE_URL, () => {});
       return done.length === 0 ? 'up to date' : `migrations applied: ${done.length}`;
     });
+    const created = environment.DEMO_SALES === 'on' ? await createDemoSales(servers.DATABASE_URL) : [];
     const adminToken = environment.ADMIN_TOKEN ?? keptSecret(this.#dataFolder, 'admin-token');
     const given = { ...variables, ...servers, ADMIN_TOKEN: adminToken };
     signal.throwIfAborted();
     const apis = this.#startApps('api', environment.API_PROCESSES, given);
-    await this.#step('api', async () => `${await whenReady(apis)}, port ${environment.PORT}`);
-    const operator = { adminUrl, adminToken };
-    const created = environment.DEMO_SALES === 'on' ? await createDemoSales(operator) : [];
     const withoutSecrets = Object.fromEntries(API_SECRETS.map((name) => [name, '']));
     const workers = this.#startApps('worker', environment.WORKER_PROCESSES, { ...given, ...withoutSecrets });
+    const workersReady = whenReady(workers);
+    // Awaited below, unless the API fails first.
+    workersReady.catch(() => {});
+    await this.#step('api', async () => `${await whenReady(apis)}, port ${environment.PORT}`);
     await this.#step('worker', async () => {
-      const what = await whenReady(workers);
+      const what = await workersReady;
       await untilAnswers(() => checkHealth(`${apiUrl}/health`), signal);
       return what;
     });
@@ -133,7 +136,7 @@ export class System {
     let demo: WelcomeFacts['demo'] = 'none';
     if (environment.DEMO_SALES === 'on') {
       await this.#step('demo sales', async () => {
-        const sales = await untilAnswers(() => findDemoSales(operator, created), signal);
+        const sales = await untilAnswers(() => findDemoSales({ adminUrl, adminToken }, created), signal);
         demo = sales.every(isOpen) ? 'open' : 'closed';
         return sales.map(describeDemoSale).join(', ');
       });
