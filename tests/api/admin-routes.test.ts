@@ -173,6 +173,7 @@ describe('stock', () => {
     await api.order(id);
     const refused = await changeStock(id, -3);
     expect([refused.word, refused.body.available]).toEqual(['409 UNITS_PROMISED', 2]);
+    expect(refused.body.detail).toBe('The change would withdraw 3 units, and 2 were free. Nothing was changed.');
     expect((await changeStock(id, -2)).body).toMatchObject({ allotment: 1, available: 0 });
     expect((await changeStock(id, 2_000_000)).word).toBe('409 TOO_MANY_UNITS');
   });

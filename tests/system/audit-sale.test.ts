@@ -28,7 +28,7 @@ test('exit code 2 if no system runs or an option is unknown, 0 if all is clean, 
   writeSystemFile(folder.path, addresses);
   const clean = await auditSale([sale.id], {});
   expect(clean).toMatchObject({ code: 0, stderr: '' });
-  expect(clean.stdout).toContain('10 = 6 available + 1 reserved + 0 held + 3 sold   holds');
+  expect(clean.stdout).toContain('10 = 6 available + 1 reserved + 0 held + 3 sold   balances');
   expect(clean.stdout).toMatch(/: clean\n$/);
 
   await sale.move({ available: -1, sold: 1 });

@@ -13,7 +13,8 @@ import { workerSteps } from '../support/worker-steps.ts';
 import { eventually, openWorld, type World } from '../support/world.ts';
 
 const world = useWorldPerTest();
-const SENTENCE = /belongs to another ledger .*Set another KEY_PREFIX.*DEL 'test-\w+:\{system\}:ledger'/;
+const SENTENCE =
+  /belongs to another ledger .*DATABASE_URL of that system too, or another KEY_PREFIX.*stop.*delete the key test-\w+:\{system\}:ledger/;
 
 /** Another ledger with the Redis and the prefix of this one. */
 async function withOtherLedger(work: (other: World) => Promise<void>): Promise<void> {

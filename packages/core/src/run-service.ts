@@ -18,7 +18,7 @@ import { createLogger, linesLost } from './runtime/logging.ts';
 import { createMetrics, type Metrics } from './runtime/metrics.ts';
 import { checkRedis } from './runtime/redis/check-redis.ts';
 import type { Tracing } from './runtime/tracing/tracing.ts';
-import { UnfitServerError } from './runtime/unfit-server.ts';
+import { listenFault, UnfitServerError } from './runtime/unfit-server.ts';
 
 type Settings = Environment & { REDIS_URL: string; DATABASE_URL: string };
 
@@ -50,8 +50,9 @@ export async function runService(
     tracing: Tracing | null,
   ) => Promise<{ stop(): Promise<void> }>,
 ): Promise<void> {
+  let settings: Settings | undefined;
   try {
-    const settings = readSettings(variables);
+    settings = readSettings(variables);
     const log = createLogger(name, settings.LOG_LEVEL, settings.LOG_FILE);
     await checkServers(settings, log);
     const ledgerId = await withPostgres(settings.DATABASE_URL, ANSWER_MS, identifyLedger);
@@ -73,8 +74,8 @@ export async function runService(
     log.info('ready');
     process.send?.({ ready: true });
   } catch (error) {
-    process.stderr.write(`${name}: ${explain(error)}\n`);
-    process.exit(isConfiguration(error) || isPortTaken(error) ? EXIT_CONFIGURATION : 1);
+    process.stderr.write(`${name}: ${(settings && portFault(error, settings)) ?? explain(error)}\n`);
+    process.exit(isConfiguration(error) || isOfPort(error) ? EXIT_CONFIGURATION : 1);
   }
 }
 
@@ -156,7 +157,7 @@ function stopOnSignal(timeoutMs: number, log: Logger, stop: (msLeft: () => numbe
 function explain(error: unknown): string {
   const { message, stack } = error as Error;
   if (isConfiguration(error)) return message;
-  const dependency = isPortTaken(error) ? null : unavailableDependency(error);
+  const dependency = unavailableDependency(error);
   if (dependency) return `${dependency} became unavailable during the start (${message}). Start again.`;
   return stack ?? String(error);
 }
@@ -165,7 +166,18 @@ function isConfiguration(error: unknown): boolean {
   return error instanceof EnvironmentError || error instanceof UnfitServerError;
 }
 
-function isPortTaken(error: unknown): boolean {
+function isOfPort(error: unknown): error is NodeJS.ErrnoException & { code: string; port: number } {
   const { code = '', syscall } = error as NodeJS.ErrnoException;
   return syscall === 'listen' && ['EADDRINUSE', 'EACCES', 'EADDRNOTAVAIL'].includes(code);
+}
+
+/** @returns which setting names a port that cannot be listened on, and how to choose another */
+function portFault(error: unknown, settings: Settings): string | null {
+  if (!isOfPort(error)) return null;
+  // In the order of listening.
+  const names = ['METRICS_PORT', 'ADMIN_PORT', 'PORT'] as const;
+  const name = names.find((setting) => settings[setting] === error.port);
+  if (name === undefined) return null;
+  const host = settings[name.replace('PORT', 'HOST') as 'HOST' | 'ADMIN_HOST' | 'METRICS_HOST'];
+  return listenFault(name, { port: error.port, host }, error.code);
 }

@@ -61,7 +61,7 @@ export async function unpackDebianProgram(options: UnpackOptions): Promise<Unpac
   async function unpack(): Promise<UnpackedProgram | string> {
     const packages = await findPackages();
     if (packages.length === 0) return `apt knows no ${program.called} or newer`;
-    say(`downloads ${packages.join(', ')} with apt-get (nothing is installed)`);
+    say(`downloads ${packages.join(', ')} with apt-get (into DATA_DIR, not system-wide)`);
     const draft = `${folder}.new-${process.pid}`;
     const downloads = join(draft, 'packages');
     try {

@@ -111,8 +111,10 @@ test('a port file that has no port, or cannot be read, gets a new one', async ()
 test('a port or an address that cannot be used: which one, and how to choose another', async () => {
   const port = await keptPort(join(folder, 'port'));
   await listen(port);
-  await expect(requireListenable(port, '127.0.0.1')).rejects.toThrow(
-    `Port ${port} on 127.0.0.1 is taken by another program. Stop that program, or choose another port: PORT=`,
+  await expect(requireListenable('ADMIN_PORT', port, '127.0.0.1')).rejects.toThrow(
+    `Port ${port} on 127.0.0.1 (ADMIN_PORT) is taken by another program. Stop that program, or choose another port: ADMIN_PORT=${port + 1}`,
   );
-  await expect(requireListenable(25_999, '192.0.2.1')).rejects.toThrow('192.0.2.1 is not an address of this machine');
+  await expect(requireListenable('ADMIN_PORT', 25_999, '192.0.2.1')).rejects.toThrow(
+    'ADMIN_HOST=192.0.2.1 is not an address of this machine',
+  );
 });

@@ -4,6 +4,7 @@ import { mkdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'no
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { listenFault } from '@flash-sale/core/runtime/unfit-server.ts';
 import { type KeepOptions, KeptProcess } from './keep-process.ts';
 
 export interface PrivateServerOptions extends Pick<KeepOptions, 'say' | 'restart' | 'stopTimeoutMs' | 'onStarted'> {
@@ -111,18 +112,9 @@ function portState(port: number, host = '127.0.0.1'): Promise<string> {
 }
 
 /** @throws Error that says why the port cannot be used, and how to choose another */
-export async function requireListenable(port: number, host: string): Promise<void> {
+export async function requireListenable(setting: string, port: number, host: string): Promise<void> {
   const state = await portState(port, host);
-  if (state === 'free') return;
-  const another = `PORT=${port === 5_001 ? 5_002 : 5_001} npm start`;
-  const sentences: Record<string, string> = {
-    EADDRINUSE: `Port ${port} on ${host} is taken by another program. Stop that program, or choose another port: ${another}`,
-    EACCES: `Port ${port} may not be used by this account. Choose one above 1023: ${another}`,
-  };
-  throw new Error(
-    sentences[state] ??
-      `HOST=${host} is not an address of this machine (${state}). Use HOST=127.0.0.1, or HOST=0.0.0.0 for every address.`,
-  );
+  if (state !== 'free') throw new Error(listenFault(setting, { port, host }, state));
 }
 
 /** @returns the port stored in `file` if it is free, else a new one, which is stored there */

@@ -91,8 +91,8 @@ export class System {
     this.#claim = claimDataFolder(this.#dataFolder);
     const sayLeft = (line: string) => say(stepLine('leftover', line));
     await endLeftovers(this.#claim.left, this.#dataFolder, SHUTDOWN_TIMEOUT_MS, sayLeft);
-    await requireListenable(PORT, HOST);
-    if (ADMIN_PORT > 0) await requireListenable(ADMIN_PORT, ADMIN_HOST);
+    await requireListenable('PORT', PORT, HOST);
+    if (ADMIN_PORT > 0) await requireListenable('ADMIN_PORT', ADMIN_PORT, ADMIN_HOST);
     // Not raced against the signal: stop() must know the servers that it starts.
     const servers = await this.#startServers();
     await Promise.race([this.#startOnServers(servers), rejectWhenAborted(signal)]);

@@ -43,7 +43,7 @@ describe('a sale without violations', () => {
     ]);
     expect(printAudit(report).split('\n')).toEqual([
       `${sale.id}   inventory open   epoch 1`,
-      '  inventory  10 = 6 available + 1 reserved + 0 held + 3 sold   holds',
+      '  inventory  10 = 6 available + 1 reserved + 0 held + 3 sold   balances',
       '  ledger     3 of 10 sold, 2 orders confirmed, 1 rejected',
       '',
       '1 sale, 1 snapshot: clean',

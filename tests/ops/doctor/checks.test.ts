@@ -171,8 +171,20 @@ const cases: Case[] = [
   ['POSTGRES_CONNECTIONS', 'wrong', 'of 40', pg({ limitOfLogin: 40 }), /DATABASE_POOL_SIZE/],
   ['POSTGRES_CONNECTIONS', 'warning', 'others 60', pg({ others: 60 }), /max_connections/],
   ['POSTGRES_CONNECTIONS', 'warning', 'hold 90, others 10, of 97', pg({ ours: 90, others: 10 }), / = 143/],
-  ['LEDGER_OF_REDIS', 'wrong', 'another ledger (ledger-2)', redis({ owner: 'ledger-2' }), /KEY_PREFIX.*DEL '/],
-  ['LEDGER_OF_REDIS', 'wrong', 'another ledger (ledger-1)', pg({ ledgerId: null }), /KEY_PREFIX.*DEL '/],
+  [
+    'LEDGER_OF_REDIS',
+    'wrong',
+    'another ledger (ledger-2)',
+    redis({ owner: 'ledger-2' }),
+    /DATABASE_URL.*KEY_PREFIX.*stop.*delete the key/,
+  ],
+  [
+    'LEDGER_OF_REDIS',
+    'wrong',
+    'another ledger (ledger-1)',
+    pg({ ledgerId: null }),
+    /DATABASE_URL.*KEY_PREFIX.*stop.*delete the key/,
+  ],
   ['POSTGRES_MIGRATIONS', 'wrong', 'missing: x', pg({ outdated: 'missing: x' }), /npm run migrate/],
 ];
 

@@ -123,7 +123,9 @@ export const adminRoutes: FastifyPluginAsyncTypebox<Options> = async (app, { man
     if (changed === 'pending') return reply.problem('STOCK_CHANGE_PENDING', { change_id: id });
     if (changed === 'too_many') return reply.problem('TOO_MANY_UNITS');
     if (typeof changed === 'object' && 'refused' in changed) {
-      return reply.problem('UNITS_PROMISED', { available: changed.available });
+      const { available } = changed;
+      const detail = `The change would withdraw ${-delta} units, and ${available} were free. Nothing was changed.`;
+      return reply.problem('UNITS_PROMISED', { available, detail });
     }
     return answer(reply, changed);
   });

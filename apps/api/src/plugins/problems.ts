@@ -42,7 +42,7 @@ const table = {
   METHOD_NOT_ALLOWED: [405, NEVER, 'This address has other methods: see the header Allow.'],
   REQUEST_TOO_SLOW: [408, 1, 'The request did not arrive in time.'],
   SALE_EXISTS: [409, NEVER, 'A sale with this id exists. It was not changed.'],
-  UNITS_PROMISED: [409, NEVER, 'The change would withdraw units that buyers hold. Nothing was changed.'],
+  UNITS_PROMISED: [409, NEVER, 'The change would withdraw more units than are free. Nothing was changed.'],
   TOO_MANY_UNITS: [409, NEVER, 'The sale would have more units than the system allows. Nothing was changed.'],
   TOO_MANY_SALES: [
     409,

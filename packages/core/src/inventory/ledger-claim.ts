@@ -20,8 +20,14 @@ export async function compareLedger(redis: AnyRedis, keys: Keys, ledgerId: strin
 function describe(keys: Keys, owner: string, ledgerId: string | null): string {
   return (
     `REDIS_URL with this KEY_PREFIX belongs to another ledger (${owner}) than the one at DATABASE_URL ` +
-    `(${ledgerId ?? 'a new one'}). Set another KEY_PREFIX, or correct REDIS_URL or DATABASE_URL. If that ledger ` +
-    `is lost, restore its backup here first. If there is none, and this one takes its place, run: redis-cli -u "$REDIS_URL" DEL '${keys.ledger}'`
+    `(${ledgerId ?? 'a new one'}). ${otherLedgerFix(keys)}`
+  );
+}
+
+export function otherLedgerFix(keys: Keys): string {
+  return (
+    'Set the DATABASE_URL of that system too, or another KEY_PREFIX. If its ledger is lost, restore its backup here. ' +
+    `If it is given up, stop its processes first, then delete the key ${keys.ledger} from Redis.`
   );
 }
 

@@ -38,6 +38,18 @@ export async function untilFit<Result>(waitMs: number, check: () => Promise<Resu
   }
 }
 
+/**
+ * @param setting PORT, ADMIN_PORT or METRICS_PORT
+ * @param code of the error of listen(): EADDRINUSE, EACCES, EADDRNOTAVAIL
+ */
+export function listenFault(setting: string, { port, host }: { port: number; host: string }, code: string): string {
+  if (code === 'EADDRINUSE')
+    return `Port ${port} on ${host} (${setting}) is taken by another program. Stop that program, or choose another port: ${setting}=${port === 65_535 ? port - 1 : port + 1}`;
+  if (code === 'EACCES') return `Port ${port} (${setting}) may not be used by this account. Choose one above 1023.`;
+  const hostSetting = setting.replace('PORT', 'HOST');
+  return `${hostSetting}=${host} is not an address of this machine (${code}). Use ${hostSetting}=127.0.0.1, or ${hostSetting}=0.0.0.0 for every address.`;
+}
+
 /** Error codes of Node's tls, of X.509 verification and of OpenSSL. */
 const UNKNOWN_SIGNER =
   /^(UNABLE_TO_(VERIFY_LEAF_SIGNATURE|GET_ISSUER_CERT(_LOCALLY)?)|(DEPTH_ZERO_SELF_SIGNED|SELF_SIGNED)_CERT(_IN_CHAIN)?|CERT_(SIGNATURE_FAILURE|UNTRUSTED))$/;

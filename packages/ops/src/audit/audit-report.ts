@@ -140,7 +140,7 @@ function printSale({ saleId, epoch, inventory, equation, ledger, live, unchecked
 
 function printEquation({ allotment, available, reserved, held, sold, holds }: Equation): string {
   const sum = `${available} available + ${reserved} reserved + ${held} held + ${sold} sold`;
-  return `${allotment} ${holds ? '=' : '≠'} ${sum}   ${holds ? 'holds' : 'BROKEN'}`;
+  return `${allotment} ${holds ? '=' : '≠'} ${sum}   ${holds ? 'balances' : 'BROKEN'}`;
 }
 
 /** Ids come from clients: control characters must not reach the terminal. */

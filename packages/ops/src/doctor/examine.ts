@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Environment } from '@flash-sale/core/config/environment.ts';
 import { isLoopback } from '@flash-sale/core/config/loopback.ts';
 import { createKeys } from '@flash-sale/core/inventory/keys.ts';
+import { otherLedgerFix } from '@flash-sale/core/inventory/ledger-claim.ts';
 import { CLOCKS_CHECK, DISK_CHECK, type Disk, OPEN_FILES_CHECK, readDisks, readOpenFiles } from './machine.ts';
 import { POSTGRES_CHECKS, readPostgres, type SeenPostgres } from './postgres.ts';
 import { mergeMasters, REDIS_CHECKS, type RedisNode, readRedis } from './redis.ts';
@@ -17,7 +18,7 @@ const LEDGER_CHECK: Check<{ owner: string | null; ledgerId: string | null | unde
   ({ owner, ledgerId }, { KEY_PREFIX }) => {
     if (ledgerId === undefined) return ok('not compared: our role may not read the tables of the ledger');
     if (owner === null) return ok('Redis belongs to no ledger yet: the first start decides');
-    const fix = `Set another KEY_PREFIX, or correct REDIS_URL or DATABASE_URL; if that ledger is lost, restore its backup here; without one, DEL '${createKeys(KEY_PREFIX).ledger}'`;
+    const fix = otherLedgerFix(createKeys(KEY_PREFIX));
     return owner === ledgerId ? ok(`ledger ${owner}`) : wrong(`Redis belongs to another ledger (${owner})`, fix);
   },
 ];
