@@ -1440,7 +1440,7 @@ export interface paths {
           };
         };
         408: components["responses"]["REQUEST_TOO_SLOW"];
-        /** @description `UNITS_PROMISED`: The change would withdraw units that buyers hold. Nothing was changed. `TOO_MANY_UNITS`: The sale would have more units than the system allows. Nothing was changed. `CHANGE_ID_TAKEN`: Another stock change has this change_id. Nothing was changed. */
+        /** @description `UNITS_PROMISED`: The change would withdraw more units than are free. Nothing was changed. `TOO_MANY_UNITS`: The sale would have more units than the system allows. Nothing was changed. `CHANGE_ID_TAKEN`: Another stock change has this change_id. Nothing was changed. */
         409: {
           content: {
             "application/problem+json": components["schemas"]["Problem"] & ({
