@@ -1557,7 +1557,7 @@ export interface components {
         };
       };
     };
-    /** @description `URI_TOO_LONG`: The address is too long. */
+    /** @description `URI_TOO_LONG`: The URI is too long. */
     URI_TOO_LONG: {
       content: {
         "application/problem+json": components["schemas"]["Problem"] & {

@@ -33,13 +33,13 @@ describe('values that look like a mistake', () => {
     ['price_decimals', { currency: 'JPY', original_price: '200', flash_sale_price: '100.0' }],
     ['price_decimals', { original_price: '199.999' }],
     ['window_over', { starts_at: at(-60_000), ends_at: at(-1) }],
-  ])('%s: refused with %j, and created if it is allowed', async (doubt, changed) => {
+  ])('%s: refused with %j, and created if it is allowed', async (warning, changed) => {
     const refused = await create(changed);
     expect(refused.word).toBe('400 INVALID_REQUEST');
     expect(refused.body.detail).toMatch(/^body\/\w+ .*\. If it is meant, add "allow": \["\w+"\]\.$/);
-    const other = doubt === 'free' ? 'window_over' : 'free';
+    const other = warning === 'free' ? 'window_over' : 'free';
     expect((await create({ ...changed, allow: [other] })).word).toBe('400 INVALID_REQUEST');
-    expect((await create({ ...changed, allow: [doubt] })).status).toBe(201);
+    expect((await create({ ...changed, allow: [warning] })).status).toBe(201);
   });
 
   test('are all named at once', async () => {

@@ -6,14 +6,17 @@ import { PRICE_PATTERN, SALE_ID_PATTERN, SALE_STATES, type SaleState } from '@fl
 import { Type } from '@sinclair/typebox';
 
 import { AnyOrderSchema, DecimalSchema, PENDING } from '../orders/order-contract.ts';
-import { OF_BODIES, problemResponses } from '../plugins/problems.ts';
-import { DOUBTS, type Doubt } from './sale-values.ts';
+import { bodyCodes, problemResponses } from '../plugins/problems.ts';
+import { WARNINGS, type Warning } from './sale-values.ts';
 
 /** In Unicode code points. */
 const MAX_NAME_LENGTH = 200;
 const MAX_DESCRIPTION_LENGTH = 4_000;
 /** Bytes of a new sale whose code points are all written as a pair of escapes (\ud83d\ude00). */
 export const SALE_BODY_LIMIT_BYTES = 12 * (MAX_NAME_LENGTH + MAX_DESCRIPTION_LENGTH) + 2_048;
+
+/** No text that PostgreSQL cannot store, or stores as another one: NUL, half a surrogate pair. */
+const STORABLE = '^[^\\u0000\\p{Cs}]*$';
 
 const PriceSchema = Type.Union(
   [
@@ -29,9 +32,9 @@ const InstantSchema = Type.String({
   description: 'RFC 3339 with any offset, at most milliseconds, of the years 1970 to 9999 in UTC. Shown in UTC.',
 });
 
-const allowOf = <Allowed extends Doubt>(...doubts: Allowed[]) =>
+const allowOf = <Allowed extends Warning>(...warnings: Allowed[]) =>
   Type.Optional(
-    Type.Array(Type.Unsafe<Allowed>({ type: 'string', enum: doubts }), {
+    Type.Array(Type.Unsafe<Allowed>({ type: 'string', enum: warnings }), {
       description: 'Values that look like a mistake and are meant. Without it they are refused.',
     }),
   );
@@ -94,8 +97,8 @@ export const CreateSaleSchema = {
         pattern: SALE_ID_PATTERN,
         description: '`event` or `event.variant`. The sales of an event share a token bucket for each buyer.',
       }),
-      name: Type.String({ minLength: 1, maxLength: MAX_NAME_LENGTH, description: 'Not blank.' }),
-      description: Type.Optional(Type.String({ maxLength: MAX_DESCRIPTION_LENGTH })),
+      name: Type.String({ minLength: 1, maxLength: MAX_NAME_LENGTH, pattern: STORABLE, description: 'Not blank.' }),
+      description: Type.Optional(Type.String({ maxLength: MAX_DESCRIPTION_LENGTH, pattern: STORABLE })),
       original_price: PriceSchema,
       flash_sale_price: PriceSchema,
       currency: Type.String({ pattern: '^[A-Z]{3}$', description: 'ISO 4217.' }),
@@ -109,11 +112,11 @@ export const CreateSaleSchema = {
           description: 'Units that one buyer may hold. Default: 0 = no cap.',
         }),
       ),
-      allow: allowOf(...DOUBTS),
+      allow: allowOf(...WARNINGS),
     },
     { additionalProperties: false },
   ),
-  response: { 201: AdminSaleSchema, ...problemResponses('SALE_EXISTS', 'TOO_MANY_SALES', ...OF_BODIES, ...failures) },
+  response: { 201: AdminSaleSchema, ...problemResponses('SALE_EXISTS', 'TOO_MANY_SALES', ...bodyCodes, ...failures) },
 };
 
 export const ListAdminSalesSchema = {
@@ -150,7 +153,7 @@ export const ReadAdminSaleSchema = {
 
 const withoutBody = {
   ...ReadAdminSaleSchema,
-  response: { 200: AdminSaleSchema, ...problemResponses('SALE_NOT_FOUND', ...OF_BODIES, ...failures) },
+  response: { 200: AdminSaleSchema, ...problemResponses('SALE_NOT_FOUND', ...bodyCodes, ...failures) },
 };
 export const PauseSaleSchema = { ...withoutBody, summary: 'Pause a sale: orders are refused until it resumes' };
 export const ResumeSaleSchema = { ...withoutBody, summary: 'Resume a sale' };
@@ -165,7 +168,7 @@ export const ChangeWindowSchema = {
   ),
   response: {
     200: AdminSaleSchema,
-    ...problemResponses('SALE_NOT_FOUND', 'TOO_MANY_SALES', ...OF_BODIES, ...failures),
+    ...problemResponses('SALE_NOT_FOUND', 'TOO_MANY_SALES', ...bodyCodes, ...failures),
   },
 };
 
@@ -189,6 +192,7 @@ export const ChangeStockSchema = {
       reason: Type.String({
         minLength: 1,
         maxLength: 500,
+        pattern: STORABLE,
         description: 'Reason, stored with the change. Not blank.',
       }),
     },
@@ -202,7 +206,7 @@ export const ChangeStockSchema = {
       'TOO_MANY_UNITS',
       'CHANGE_ID_TAKEN',
       'STOCK_CHANGE_PENDING',
-      ...OF_BODIES,
+      ...bodyCodes,
       ...failures,
     ),
   },

@@ -19,7 +19,7 @@ import {
   SALE_BODY_LIMIT_BYTES,
 } from './admin-contract.ts';
 import type { createManageSales, Managed, SaleNumbers } from './manage-sales.ts';
-import { isBlank, priceDoubts, readWindow, refusedDoubts, windowDoubts } from './sale-values.ts';
+import { isBlank, priceWarnings, readWindow, refusedWarnings, windowWarnings } from './sale-values.ts';
 
 const pricePattern = new RegExp(PRICE_PATTERN);
 const saleIdPattern = new RegExp(SALE_ID_PATTERN);
@@ -52,8 +52,8 @@ export const adminRoutes: FastifyPluginAsyncTypebox<Options> = async (app, { man
         if (!pricePattern.test(price))
           return reply.problem('INVALID_REQUEST', { detail: `body/${name} must have at most 4 decimal places.` });
       if (isBlank(body.name)) return reply.problem('INVALID_REQUEST', { detail: 'body/name must not be blank.' });
-      const doubts = { ...windowDoubts(window), ...priceDoubts(prices, body.currency) };
-      const refused = refusedDoubts(doubts, body.allow);
+      const warnings = { ...windowWarnings(window), ...priceWarnings(prices, body.currency) };
+      const refused = refusedWarnings(warnings, body.allow);
       if (refused) return reply.problem('INVALID_REQUEST', { detail: refused });
       const made = await manageSales.create(
         {
@@ -104,7 +104,7 @@ export const adminRoutes: FastifyPluginAsyncTypebox<Options> = async (app, { man
   app.post('/api/admin/sales/:product_id/window', { schema: ChangeWindowSchema }, async (request, reply) => {
     const window = readWindow(request.body);
     if (typeof window === 'string') return reply.problem('INVALID_REQUEST', { detail: window });
-    const refused = refusedDoubts(windowDoubts(window), request.body.allow);
+    const refused = refusedWarnings(windowWarnings(window), request.body.allow);
     if (refused) return reply.problem('INVALID_REQUEST', { detail: refused });
     const { startsAt, endsAt } = window;
     const { product_id: saleId } = request.params;

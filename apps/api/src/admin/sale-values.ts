@@ -15,8 +15,8 @@ interface Window {
 }
 
 /** Values that are possible and probably a mistake; `allow` names those that are meant. */
-export const DOUBTS = ['window_over', 'unknown_currency', 'price_decimals', 'price_above_original', 'free'] as const;
-export type Doubt = (typeof DOUBTS)[number];
+export const WARNINGS = ['window_over', 'unknown_currency', 'price_decimals', 'price_above_original', 'free'] as const;
+export type Warning = (typeof WARNINGS)[number];
 
 /** @returns NaN if the text is no instant that can be shown as it was sent */
 function readInstant(text: string): number {
@@ -39,35 +39,38 @@ export function isBlank(text: string): boolean {
   return !/[\p{L}\p{N}\p{P}\p{S}]/u.test(text);
 }
 
-export function windowDoubts({ endsAt }: Window): Partial<Record<Doubt, string>> {
+export function windowWarnings({ endsAt }: Window): Partial<Record<Warning, string>> {
   // biome-ignore lint/plugin/wall-time: the date of an operator's request
   return endsAt <= Date.now() ? { window_over: 'body/ends_at is over.' } : {};
 }
 
 /** @param prices exact decimal text by field */
-export function priceDoubts(
+export function priceWarnings(
   prices: { original_price: string; flash_sale_price: string },
   currency: string,
-): Partial<Record<Doubt, string>> {
-  const doubts: Partial<Record<Doubt, string>> = {};
-  if (!currencies.has(currency)) doubts.unknown_currency = `body/currency ${currency} is not in ISO 4217.`;
+): Partial<Record<Warning, string>> {
+  const warnings: Partial<Record<Warning, string>> = {};
+  if (!currencies.has(currency)) warnings.unknown_currency = `body/currency ${currency} is not in ISO 4217.`;
   else {
     const format = new Intl.NumberFormat('en', { style: 'currency', currency });
     const decimals = format.resolvedOptions().maximumFractionDigits ?? 0;
     const wrong = Object.entries(prices).find(([, price]) => (price.split('.')[1] ?? '').length > decimals);
-    if (wrong) doubts.price_decimals = `body/${wrong[0]} has more decimals than ${currency}, which has ${decimals}.`;
+    if (wrong) warnings.price_decimals = `body/${wrong[0]} has more decimals than ${currency}, which has ${decimals}.`;
   }
   const flashSalePrice = Number(prices.flash_sale_price);
   if (flashSalePrice > Number(prices.original_price))
-    doubts.price_above_original = 'body/flash_sale_price is above body/original_price.';
-  if (flashSalePrice === 0) doubts.free = 'body/flash_sale_price is 0.';
-  return doubts;
+    warnings.price_above_original = 'body/flash_sale_price is above body/original_price.';
+  if (flashSalePrice === 0) warnings.free = 'body/flash_sale_price is 0.';
+  return warnings;
 }
 
-/** @returns a sentence about the doubts that are not allowed, or null */
-export function refusedDoubts(doubts: Partial<Record<Doubt, string>>, allow: readonly Doubt[] = []): string | null {
-  const refused = DOUBTS.filter((doubt) => doubts[doubt] !== undefined && !allow.includes(doubt));
+/** @returns a sentence about the warnings that are not allowed, or null */
+export function refusedWarnings(
+  warnings: Partial<Record<Warning, string>>,
+  allow: readonly Warning[] = [],
+): string | null {
+  const refused = WARNINGS.filter((warning) => warnings[warning] !== undefined && !allow.includes(warning));
   if (refused.length === 0) return null;
-  const sentences = refused.map((doubt) => doubts[doubt]).join(' ');
+  const sentences = refused.map((warning) => warnings[warning]).join(' ');
   return `${sentences} If it is meant, add "allow": ${JSON.stringify([...new Set([...allow, ...refused])])}.`;
 }

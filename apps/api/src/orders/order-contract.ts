@@ -2,7 +2,7 @@
 import { MAX_QUANTITY } from '@flash-sale/core/config/limits.ts';
 import { REJECTION_REASONS, type RejectionReason } from '@flash-sale/core/domain/order.ts';
 import { type Static, type TProperties, type TSchema, Type } from '@sinclair/typebox';
-import { OF_BODIES, OF_BUYERS, OF_READS, problemResponses, retryAfter } from '../plugins/problems.ts';
+import { bodyCodes, buyerCodes, problemResponses, readCodes, retryAfter } from '../plugins/problems.ts';
 import { refusalCodes } from './refusals.ts';
 
 export const DecimalSchema = Type.String({ description: 'Decimal text: exact.' });
@@ -57,7 +57,7 @@ export const PlaceOrderSchema = {
       ),
       headers: { ...PENDING, 'Idempotency-Replayed': { type: 'string', description: '`true`, if it is a replay.' } },
     },
-    ...problemResponses(...refusalCodes, ...OF_BUYERS, ...OF_READS, ...OF_BODIES, 'INVALID_IDEMPOTENCY_KEY'),
+    ...problemResponses(...refusalCodes, ...buyerCodes, ...readCodes, ...bodyCodes, 'INVALID_IDEMPOTENCY_KEY'),
   },
 };
 
@@ -108,6 +108,6 @@ export const ReadOrderSchema = {
   params: Type.Object({ order_id: Type.String() }),
   response: {
     200: { ...OrderSchema, headers: PENDING },
-    ...problemResponses('ORDER_NOT_FOUND', 'SALE_RECOVERING', ...OF_BUYERS, ...OF_READS),
+    ...problemResponses('ORDER_NOT_FOUND', 'SALE_RECOVERING', ...buyerCodes, ...readCodes),
   },
 };

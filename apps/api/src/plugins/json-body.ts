@@ -1,8 +1,8 @@
 /**
- * JSON bodies. An empty body is none, whatever type or coding it has: the source document's wrk
- * script sends a content type without a body, and proxies add a coding. All pieces of a body go
- * into one buffer: kept apart, as Fastify's parser does, 16 KiB that are sent byte by byte take
- * megabytes.
+ * JSON bodies. An empty body counts as no body, whatever type or coding it has: the source
+ * document's wrk script sends a content type without a body, and proxies add a coding. All pieces
+ * of a body go into one buffer: kept apart, as Fastify's parser does, 16 KiB that are sent byte by
+ * byte take megabytes.
  */
 import { isUtf8 } from 'node:buffer';
 import type { IncomingMessage } from 'node:http';
@@ -13,9 +13,6 @@ import { ProblemError } from './problems.ts';
 
 /** Bytes of a body, unless its route has another `bodyLimit`. */
 export const BODY_LIMIT_BYTES = 16 * 1024;
-
-/** Text that PostgreSQL cannot store, or that it stores as another text. */
-const UNSTORABLE = /[\0\p{Cs}]/u;
 
 type Done = (error: Error | null, body?: unknown) => void;
 
@@ -39,13 +36,11 @@ export default fp(
           );
         const end = (): void => {
           const bytes = body.subarray(0, size);
-          const text = bytes.toString();
           if (size === 0) finish(null);
           else if (!isUtf8(bytes)) fail(new Error('The body is not UTF-8.'));
-          else if (!isStorable(text)) fail(new Error('The body has a NUL, or half of a surrogate pair.'));
           else {
             detach();
-            parse(request, text, done);
+            parse(request, bytes.toString(), done);
           }
         };
         const add = (piece: Buffer): void => {
@@ -73,15 +68,6 @@ export default fp(
   },
   { name: 'json-body', dependencies: ['problems'] },
 );
-
-/** Whether each string and name in the JSON text can be stored as it is; JSON escapes a NUL. */
-function isStorable(text: string): boolean {
-  if (!text.includes('\\u')) return true;
-  const escaped = text.replaceAll(/\\(u[0-9a-f]{4}|.)/gis, (_all, code: string) =>
-    code.length === 5 ? String.fromCharCode(Number.parseInt(code.slice(1), 16)) : '-',
-  );
-  return !UNSTORABLE.test(escaped);
-}
 
 /** Read as JSON in UTF-8, other bytes could be a valid order too. */
 function isPlainUtf8({ headers }: FastifyRequest): boolean {

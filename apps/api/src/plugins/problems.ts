@@ -39,7 +39,7 @@ const table = {
   NOT_FOUND: [404, NEVER, 'There is nothing at this address.'],
   SALE_NOT_FOUND: [404, NEVER, 'There is no such sale.'],
   ORDER_NOT_FOUND: [404, NEVER, 'This buyer has no such order.'],
-  METHOD_NOT_ALLOWED: [405, NEVER, 'This address has other methods: see the header Allow.'],
+  METHOD_NOT_ALLOWED: [405, NEVER, 'The method is not allowed; Allow lists those that are.'],
   REQUEST_TOO_SLOW: [408, 1, 'The request did not arrive in time.'],
   SALE_EXISTS: [409, NEVER, 'A sale with this id exists. It was not changed.'],
   UNITS_PROMISED: [409, NEVER, 'The change would withdraw more units than are free. Nothing was changed.'],
@@ -51,7 +51,7 @@ const table = {
   ],
   CHANGE_ID_TAKEN: [409, NEVER, 'Another stock change has this change_id. Nothing was changed.'],
   BODY_TOO_LARGE: [413, NEVER, 'The body is too large.'],
-  URI_TOO_LONG: [414, NEVER, 'The address is too long.'],
+  URI_TOO_LONG: [414, NEVER, 'The URI is too long.'],
   UNSUPPORTED_MEDIA_TYPE: [415, NEVER, 'Send the body as plain application/json in UTF-8, or send none.'],
   EXPECTATION_FAILED: [417, NEVER, 'No expectation but 100-continue is supported.'],
   IDEMPOTENCY_KEY_REUSED: [
@@ -130,7 +130,7 @@ export type ProblemFields = Partial<
 >;
 
 /** Codes that every request may get, from plugins, Node's parser or the proxy in front. */
-const OF_ALL = [
+const commonCodes = [
   'INVALID_REQUEST',
   'NOT_FOUND',
   'REQUEST_TOO_SLOW',
@@ -144,11 +144,11 @@ const OF_ALL = [
   'API_TIMEOUT',
 ] as const;
 /** Codes of routes with a body. */
-export const OF_BODIES = ['BODY_TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE'] as const;
+export const bodyCodes = ['BODY_TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE'] as const;
 /** Codes that every route may answer that asks inventory and ledger: for buyers, also shedding. */
-export const OF_READS = ['OVERLOADED', 'INVENTORY_UNAVAILABLE', 'LEDGER_UNAVAILABLE'] as const;
+export const readCodes = ['OVERLOADED', 'INVENTORY_UNAVAILABLE', 'LEDGER_UNAVAILABLE'] as const;
 /** Codes of routes that identify the buyer. */
-export const OF_BUYERS = [
+export const buyerCodes = [
   'INVALID_BUYER',
   'BUYER_REQUIRED',
   'INVALID_TOKEN',
@@ -161,9 +161,9 @@ export const retryAfter = (when: string) => ({
   'Retry-After': { type: 'integer', description: `Seconds after which to ask again; ${when}.` },
 });
 
-/** @returns response schemas for the statuses of these codes, and of OF_ALL */
+/** @returns response schemas for the statuses of these codes, and of commonCodes */
 export function problemResponses(...codes: ProblemCode[]): Record<number, object> {
-  const byStatus = Map.groupBy(new Set<ProblemCode>([...codes, ...OF_ALL]), (code) => table[code][0]);
+  const byStatus = Map.groupBy(new Set<ProblemCode>([...codes, ...commonCodes]), (code) => table[code][0]);
   return Object.fromEntries(
     Array.from(byStatus, ([status, found]) => [
       status,

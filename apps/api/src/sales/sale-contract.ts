@@ -1,7 +1,7 @@
 /** Schemas of the sale routes. */
 import { SALE_ID_PATTERN } from '@flash-sale/core/domain/sale.ts';
 import { type Static, Type } from '@sinclair/typebox';
-import { OF_READS, problemResponses } from '../plugins/problems.ts';
+import { problemResponses, readCodes } from '../plugins/problems.ts';
 
 const STATES = ['scheduled', 'active', 'paused', 'sold_out', 'ended', 'recovering'] as const;
 
@@ -112,7 +112,7 @@ export const ListSalesSchema = {
   response: {
     200: { ...SaleListSchema, headers: sharedHeaders },
     304: notModified,
-    ...problemResponses(...OF_READS),
+    ...problemResponses(...readCodes),
   },
 };
 
@@ -125,6 +125,6 @@ export const ReadSaleSchema = {
   response: {
     200: { ...SaleReadSchema, headers: sharedHeaders },
     304: notModified,
-    ...problemResponses('SALE_NOT_FOUND', ...OF_READS),
+    ...problemResponses('SALE_NOT_FOUND', ...readCodes),
   },
 };
