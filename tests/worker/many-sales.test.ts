@@ -1,6 +1,6 @@
 /** What a worker does with many sales: an idle run costs the same, and the live ones come first. */
 import { createReaper } from '@flash-sale/worker/recovery/reaper.ts';
-import { createSaleSlices } from '@flash-sale/worker/recovery/sale-slices.ts';
+import { createSalePages } from '@flash-sale/worker/recovery/sale-pages.ts';
 import { syncSales } from '@flash-sale/worker/recovery/sync-sales.ts';
 import { createInventoryWatch } from '@flash-sale/worker/recovery/watch-inventories.ts';
 import { beforeEach, expect, test } from 'vitest';
@@ -9,8 +9,8 @@ import { makeSale } from '../support/sales.ts';
 import { OPERATOR, type WorkerSteps, workerSteps } from '../support/worker-steps.ts';
 
 const SALES = 10;
-/** Sales in a slice. */
-const SLICE = 4;
+/** Sales in a page. */
+const PAGE = 4;
 
 const world = useWorldPerTest();
 let steps: WorkerSteps;
@@ -36,7 +36,7 @@ const askedSince = (): string[] => asked.splice(0).sort();
 
 function watchOf() {
   const inventory = { ...steps.inventory, check: asking(steps.inventory.check) };
-  return createInventoryWatch({ ...steps, inventory, sliceMax: SLICE });
+  return createInventoryWatch({ ...steps, inventory, pageMax: PAGE });
 }
 
 const openIn = async (epoch: number): Promise<string[]> => {
@@ -46,7 +46,7 @@ const openIn = async (epoch: number): Promise<string[]> => {
   return ids.filter((_, i) => found[i]?.[0] === String(epoch) && found[i]?.[1] !== '');
 };
 
-test('an idle run checks a slice of the inventories, and every one within a few runs', async () => {
+test('an idle run checks a page of the inventories, and every one within a few runs', async () => {
   const watch = watchOf();
   for (const [from, to] of [
     [0, 4],
@@ -59,15 +59,16 @@ test('an idle run checks a slice of the inventories, and every one within a few 
   }
 });
 
-test('[I11] one closed inventory in a slice: all are checked, and rebuilt in the same run', async () => {
+test('[I11] one closed inventory in a page: all are checked, and rebuilt in the same run', async () => {
   const watch = watchOf();
-  await Promise.all(ids.map((id) => steps.otherInstance(id)));
+  const closed = [ids[1], ids[8]] as string[];
+  await Promise.all(closed.map((id) => steps.otherInstance(id)));
   await watch.runOnce(false);
   expect(new Set(asked)).toEqual(new Set(ids));
-  expect(await openIn(2)).toEqual(ids);
+  expect(await openIn(2)).toEqual(closed);
   askedSince();
   await watch.runOnce(false);
-  expect(askedSince()).toHaveLength(SLICE);
+  expect(askedSince()).toHaveLength(PAGE);
 });
 
 test('[I11] sales with reservations are rebuilt first, then those that are open, and several at once', async () => {
@@ -116,10 +117,10 @@ test('a synced sale is synced again within a few runs, a changed one in the next
       return steps.inventory.configure(sale);
     },
   };
-  const slices = createSaleSlices(steps.sales, SLICE);
+  const pages = createSalePages(steps.sales, PAGE);
   const changed = ids[9] as string;
   await steps.sales.setPaused(changed, true, OPERATOR);
-  const run = () => syncSales({ ...steps, inventory }, slices);
+  const run = () => syncSales({ ...steps, inventory }, pages);
   await run();
   expect(askedSince()).toEqual([...ids.slice(0, 4), changed]);
   await run();

@@ -28,7 +28,7 @@ import { rejectOrders, rejectOrdersOfUnknownSale } from './orders/reject-orders.
 import { createClosedInventories } from './recovery/closed-inventories.ts';
 import { createLoop } from './recovery/loop.ts';
 import { createReaper } from './recovery/reaper.ts';
-import { createSaleSlices } from './recovery/sale-slices.ts';
+import { createSalePages } from './recovery/sale-pages.ts';
 import { syncSales } from './recovery/sync-sales.ts';
 import { createInventoryWatch } from './recovery/watch-inventories.ts';
 
@@ -120,7 +120,7 @@ export async function startWorker(
 
   const reaper = createReaper({ inventory, orders, sales, queue, reject, orphanAgeMs: settings.ORPHAN_AGE_MS, log });
   const intervalMs = settings.REAPER_INTERVAL_MS;
-  const toSync = createSaleSlices(sales);
+  const toSync = createSalePages(sales);
   let beatAt = Number.NEGATIVE_INFINITY;
   async function beat(): Promise<void> {
     if (!consumer.isRunning()) return;

@@ -9,7 +9,7 @@ import type { LedgerSale } from '@flash-sale/core/ledger/sale-rows.ts';
 import type { SaleStore } from '@flash-sale/core/ledger/sale-store.ts';
 import type { Logger } from 'pino';
 import { forEach, RECENT_SALE_MS } from './loop.ts';
-import { createSaleSlices, type SaleSlices } from './sale-slices.ts';
+import { createSalePages, type SalePages } from './sale-pages.ts';
 
 /** Age in milliseconds from which an unfinished stock change is finished here. */
 const STOCK_CHANGE_REPAIR_MS = 5_000;
@@ -23,7 +23,7 @@ interface SyncDependencies {
 /** @throws the first error, after all sales and stock changes were tried */
 export async function syncSales(
   { inventory, sales, log }: SyncDependencies,
-  slices: SaleSlices = createSaleSlices(sales),
+  pages: SalePages = createSalePages(sales),
 ): Promise<void> {
   async function sync(sale: LedgerSale): Promise<void> {
     if (sale.inventoryVersion === 0) log.info({ sale_id: sale.id }, 'the inventory of a new sale is opened');
@@ -41,7 +41,7 @@ export async function syncSales(
     [
       async () => forEach(await sales.list({ unsynced: true }), sync),
       // Includes synced sales: a Redis that lost its last second of writes has an older state.
-      async () => forEach(await slices.next({ endedWithinMs: RECENT_SALE_MS }), sync),
+      async () => forEach(await pages.next({ endedWithinMs: RECENT_SALE_MS }), sync),
       async () => forEach(await sales.listUnfinishedStockChanges(STOCK_CHANGE_REPAIR_MS), finish),
     ],
     (step) => step(),

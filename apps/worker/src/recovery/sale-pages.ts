@@ -5,12 +5,12 @@
 import type { LedgerSale } from '@flash-sale/core/ledger/sale-rows.ts';
 import type { SaleFilter, SaleStore } from '@flash-sale/core/ledger/sale-store.ts';
 
-/** Sales in a slice: 500 checks of inventories take 20 ms. */
-const SLICE_MAX = 500;
+/** Sales in a page: 500 checks of inventories take 20 ms. */
+const PAGE_MAX = 500;
 
-export type SaleSlices = ReturnType<typeof createSaleSlices>;
+export type SalePages = ReturnType<typeof createSalePages>;
 
-export function createSaleSlices(sales: Pick<SaleStore, 'list'>, size = SLICE_MAX) {
+export function createSalePages(sales: Pick<SaleStore, 'list'>, size = PAGE_MAX) {
   let after = '';
   return {
     /** The next sales by id; after the last ones it begins again. */
@@ -18,13 +18,6 @@ export function createSaleSlices(sales: Pick<SaleStore, 'list'>, size = SLICE_MA
       const found = await sales.list({ ...filter, after, limit: size });
       after = found.length < size ? '' : (found.at(-1) as LedgerSale).id;
       return found;
-    },
-
-    /** All of them, slice by slice. */
-    async *all(filter: SaleFilter): AsyncGenerator<LedgerSale[]> {
-      const slices = createSaleSlices(sales, size);
-      do yield await slices.next(filter);
-      while (!slices.isAtStart());
     },
 
     isAtStart: (): boolean => after === '',
