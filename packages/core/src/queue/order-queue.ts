@@ -39,21 +39,8 @@ const REAPER_QUEUE_SCAN_MAX = 2_000;
 /** Jobs that are read together; a full one is about 90 KB. */
 const READ_JOBS = 100;
 
-/** States of jobs that are not done, and the keys in which BullMQ has their ids. */
+/** States of jobs that are not done. */
 const OPEN_STATES = ['waiting', 'active', 'delayed', 'prioritized'] as const;
-const OPEN_LISTS = ['wait', 'active', 'paused'] as const;
-const OPEN_SORTED_SETS = ['delayed', 'prioritized'] as const;
-
-/** Ids at one instant. A MULTI would be refused while Redis is full. ARGV: how many are lists. */
-const LIST_OPEN_JOBS = `#!lua flags=no-writes
-local ids = {}
-for i, key in ipairs(KEYS) do
-  local command = i <= tonumber(ARGV[1]) and 'LRANGE' or 'ZRANGE'
-  for _, id in ipairs(redis.call(command, key, 0, -1)) do
-    ids[#ids + 1] = id
-  end
-end
-return ids`;
 
 const COLUMNS = 'id, buyer, quantity, ms after reserved_at, request id, idempotency key if any';
 
@@ -151,23 +138,15 @@ export function createOrderQueue({ redis, prefix }: { redis: AnyRedis; prefix: s
     },
 
     /**
-     * Makes jobs that were delayed before a clock was set back due now.
-     *
      * @returns ids of the orders in jobs that are not done; null if there are more jobs than
-     * REAPER_QUEUE_SCAN_MAX: too many to read
+     * REAPER_QUEUE_SCAN_MAX: too many to read. Jobs that were delayed before a clock was set back
+     * do not count: their orders would wait for hours.
      */
     async orderIdsInProgress(): Promise<Set<string> | null> {
-      // biome-ignore lint/plugin/wall-time: BullMQ stores the date
-      const latest = (Date.now() + DELAY_MAX_MS) * SCORES_PER_MS;
-      // Not if it cannot be read, or another worker was first.
-      for (const id of await redis.zrangebyscore(keyOf(prefix, 'delayed'), latest, '+inf', 'LIMIT', 0, READ_JOBS))
-        await queue
-          .getJob(id)
-          .then((job) => job?.promote())
-          .catch(() => {});
       const counts = await queue.getJobCounts(...OPEN_STATES);
       if (Object.values(counts).reduce((sum, count) => sum + count, 0) > REAPER_QUEUE_SCAN_MAX) return null;
-      const jobs = await readOpenJobs(redis, prefix);
+      // biome-ignore lint/plugin/wall-time: BullMQ stores the date
+      const jobs = await readOpenJobs(redis, prefix, String((Date.now() + DELAY_MAX_MS) * SCORES_PER_MS));
       return new Set(jobs.flatMap(({ batch }) => batch?.orders.map(({ id }) => id) ?? []));
     },
 
@@ -197,11 +176,19 @@ export interface OpenJob {
   readonly batch: OrderBatch | null;
 }
 
-/** Reads the jobs that are not done. It writes nothing; creating a BullMQ queue does. */
-export async function readOpenJobs(redis: AnyRedis, prefix: string): Promise<OpenJob[]> {
-  const keys = [...OPEN_LISTS, ...OPEN_SORTED_SETS].map((name) => keyOf(prefix, name));
-  const listed = (await redis.eval(LIST_OPEN_JOBS, keys.length, ...keys, OPEN_LISTS.length)) as string[];
-  const ids = [...new Set(listed)];
+/**
+ * Reads the jobs that are not done. It writes nothing; creating a BullMQ queue does.
+ *
+ * @param latest score; jobs that are delayed for longer are left out
+ */
+export async function readOpenJobs(redis: AnyRedis, prefix: string, latest = '+inf'): Promise<OpenJob[]> {
+  const delayed = () => redis.zrangebyscore(keyOf(prefix, 'delayed'), '-inf', latest);
+  const list = (name: string) => redis.lrange(keyOf(prefix, name), 0, -1);
+  // In the order of a job's states, so that one that moves on is read. A MULTI would be refused
+  // while Redis is full.
+  const prioritized = () => redis.zrange(keyOf(prefix, 'prioritized'), '0', '-1');
+  const reads = [delayed(), list('paused'), prioritized(), list('wait'), list('active'), delayed()];
+  const ids = [...new Set((await Promise.all(reads)).flat())];
   const found = await readOfJobs(redis, prefix, ids, 'data');
   return ids.flatMap((id, i) => {
     const data = found[i];
