@@ -37,22 +37,22 @@ export function createOpenReservations({ redis, keys }: { redis: AnyRedis; keys:
   };
 }
 
-/** Keys that one EXISTS asks for: it blocks Redis for 0.1 ms. */
-const EXISTS_MAX = 512;
+/** Sales that are asked for together: it blocks Redis for 0.1 ms if none has reservations. */
+const SALES_AT_ONCE = 512;
 
-/** @returns those of the sales that have reservations. Most have none: it halves what has some. */
+/** @returns those of the sales that have reservations, which most have not */
 export async function salesWithReservations(
-  at: { redis: AnyRedis; keys: Keys },
+  { redis, keys }: { redis: AnyRedis; keys: Keys },
   saleIds: readonly string[],
-  // A command of a cluster has keys of one sale.
-  size = at.redis.isCluster ? 1 : EXISTS_MAX,
 ): Promise<readonly string[]> {
-  const found: Promise<readonly string[]>[] = [];
-  for (let from = 0; from < saleIds.length; from += size) found.push(among(saleIds.slice(from, from + size)));
-  return (await Promise.all(found)).flat();
-
-  async function among(some: readonly string[]): Promise<readonly string[]> {
-    if ((await at.redis.exists(...some.map((id) => at.keys.sale(id).reservations))) === 0) return [];
-    return some.length === 1 ? some : salesWithReservations(at, some, Math.ceil(some.length / 2));
+  const found: string[] = [];
+  for (let from = 0; from < saleIds.length; from += SALES_AT_ONCE) {
+    const some = saleIds.slice(from, from + SALES_AT_ONCE);
+    const names = some.map((id) => keys.sale(id).reservations);
+    // A command of a cluster has keys of one sale.
+    if (!redis.isCluster && (await redis.exists(...names)) === 0) continue;
+    const exist = await Promise.all(names.map((name) => redis.exists(name)));
+    found.push(...some.filter((_, i) => exist[i] === 1));
   }
+  return found;
 }
