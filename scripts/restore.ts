@@ -8,8 +8,11 @@
  * Exit code 0: restored; otherwise 1.
  */
 import { resolve } from 'node:path';
+import type { Environment } from '@flash-sale/core/config/environment.ts';
 import { STARTUP_WAIT_MS } from '@flash-sale/core/config/limits.ts';
+import { createKeys } from '@flash-sale/core/inventory/keys.ts';
 import { checkPostgres } from '@flash-sale/core/ledger/check-postgres.ts';
+import { readFromRedis } from '@flash-sale/core/runtime/redis/check-redis.ts';
 import { findSystem } from '@flash-sale/launcher/running-system.ts';
 import { afterRestore, restoreLedger } from '@flash-sale/ops/backup/restore-ledger.ts';
 import { root, runScript, say, usageOf } from './command.ts';
@@ -19,16 +22,23 @@ const options = { after: { type: 'boolean', default: false } } as const;
 await runScript(import.meta.url, 1, { options, allowPositionals: true }, async ({ values, positionals }) => {
   const [folder] = positionals;
   if (positionals.length > 1 || (folder === undefined) !== values.after) throw new Error(usageOf(import.meta.url));
-  const { DATABASE_URL: databaseUrl } = findSystem(root, process.env, 'DATABASE_URL').environment;
+  const { environment } = findSystem(root, process.env, 'DATABASE_URL');
+  const { DATABASE_URL: databaseUrl } = environment;
   await checkPostgres(databaseUrl, STARTUP_WAIT_MS);
   if (folder === undefined) sayNext(await afterRestore(databaseUrl), '');
-  else await restore(databaseUrl, resolve(folder));
+  else await restore(databaseUrl, resolve(folder), await readOwner(environment));
   return 0;
 });
 
-async function restore(databaseUrl: string, folder: string): Promise<void> {
+/** @returns the ledger that Redis belongs to; null also if Redis does not answer: it may be lost */
+async function readOwner({ REDIS_URL, KEY_PREFIX }: Environment): Promise<string | null> {
+  if (REDIS_URL === undefined) return null;
+  return readFromRedis(REDIS_URL, 3_000, (redis) => redis.get(createKeys(KEY_PREFIX).ledger)).catch(() => null);
+}
+
+async function restore(databaseUrl: string, folder: string, owner: string | null): Promise<void> {
   const startedAt = performance.now();
-  const { manifest, paused } = await restoreLedger({ databaseUrl, folder });
+  const { manifest, paused } = await restoreLedger({ databaseUrl, folder, owner });
   const rows = manifest.tables.map(({ table, rows }) => `${rows} ${table.replaceAll('_', ' ')}`).join(', ');
   say(`ledger of ${manifest.at}: ${rows}; ${((performance.now() - startedAt) / 1_000).toFixed(2)} s`);
   sayNext(paused, manifest.missingOrders ? `${quoted(folder)} ` : '');

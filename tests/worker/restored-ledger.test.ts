@@ -36,8 +36,8 @@ afterEach(async () => {
   }
 });
 
-/** @param prepare what happens to the empty database before */
-async function restored(prepare?: (ledger: Ledger) => Promise<unknown>): Promise<Ledger> {
+/** @param prepare what happens to the empty database before; @param owner of Redis */
+async function restored(prepare?: (ledger: Ledger) => Promise<unknown>, owner?: () => string): Promise<Ledger> {
   const url = new URL(world.databaseUrl);
   const database = `${url.pathname.slice(1)}_${restoredPools.length + 1}`;
   await world.pool.query(`CREATE DATABASE ${database} TEMPLATE template0`);
@@ -46,7 +46,7 @@ async function restored(prepare?: (ledger: Ledger) => Promise<unknown>): Promise
   pool.on('error', () => {});
   restoredPools.push(pool);
   await prepare?.({ pool, databaseUrl: url.href });
-  await restoreLedger({ databaseUrl: url.href, folder: backup });
+  await restoreLedger({ databaseUrl: url.href, folder: backup, owner: owner?.() ?? null });
   return { pool, databaseUrl: url.href };
 }
 
@@ -135,4 +135,14 @@ test('a restored ledger has the identity of the backup, even if a service has st
     expect(await identifyLedger(ledger.pool)).not.toBe(id);
   });
   expect(await readLedgerId(started.pool)).toBe(id);
+
+  let ofNewRedis = '';
+  const onNewRedis = await restored(
+    async (ledger) => {
+      await migrateLedger(ledger.databaseUrl);
+      ofNewRedis = await identifyLedger(ledger.pool);
+    },
+    () => ofNewRedis,
+  );
+  expect(await readLedgerId(onNewRedis.pool)).toBe(ofNewRedis);
 });

@@ -6,7 +6,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
-import { IDENTITY_TABLE } from '@flash-sale/core/ledger/ledger-id.ts';
+import { IDENTITY_TABLE, readLedgerId } from '@flash-sale/core/ledger/ledger-id.ts';
 import { listApplied, listMigrations, migrateLedger } from '@flash-sale/core/ledger/migrate.ts';
 import { Value } from '@sinclair/typebox/value';
 import type pg from 'pg';
@@ -34,9 +34,16 @@ export interface Restored {
   readonly paused: string[];
 }
 
-/** @throws BackupUnfitError; then nothing was changed, but empty tables may have been created */
-export async function restoreLedger(options: { databaseUrl: string; folder: string }): Promise<Restored> {
-  const { databaseUrl, folder } = options;
+/**
+ * @param options.owner id of the ledger that Redis belongs to, if it is known
+ * @throws BackupUnfitError; then nothing was changed, but empty tables may have been created
+ */
+export async function restoreLedger(options: {
+  databaseUrl: string;
+  folder: string;
+  owner?: string | null;
+}): Promise<Restored> {
+  const { databaseUrl, folder, owner = null } = options;
   const manifest = await readManifest(folder);
   const known = listMigrations();
   const unknown = manifest.migrations.filter((name, at) => name !== known[at]);
@@ -60,9 +67,13 @@ export async function restoreLedger(options: { databaseUrl: string; folder: stri
     }
     await client.query(`LOCK TABLE ${tables.map(({ table }) => table).join(', ')} IN ACCESS EXCLUSIVE MODE`);
     await refuseRows(client, tables);
+    // A surviving Redis has the backup's identity; a new one may have that of the services on it.
+    const keepsIdentity = owner !== null && (await readLedgerId(client)) === owner;
     for (const table of manifest.tables) {
-      // Redis has the backup's identity, not one that a service has made since.
-      if (table.table === IDENTITY_TABLE) await client.query(`DELETE FROM ${IDENTITY_TABLE}`);
+      if (table.table === IDENTITY_TABLE) {
+        if (keepsIdentity) continue;
+        await client.query(`DELETE FROM ${IDENTITY_TABLE}`);
+      }
       await fillTable(client, folder, table);
     }
     for (const { table } of tables) await raiseIdentities(client, table);
