@@ -4,7 +4,12 @@ import { fileURLToPath } from 'node:url';
 import { type ParseArgsConfig, parseArgs } from 'node:util';
 
 // A closed terminal or pipe (npm run doctor | head) must not end a command before its work is done.
-for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
+for (const stream of [process.stdout, process.stderr])
+  stream.on('error', ({ code, message }: NodeJS.ErrnoException) => {
+    if (code === 'EPIPE' || code === 'EIO') return;
+    process.stderr.write(`The output could not be written (${message}).\n`);
+    process.exit(1);
+  });
 
 /** The project's folder. */
 export const root = fileURLToPath(new URL('..', import.meta.url));

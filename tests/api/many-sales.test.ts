@@ -138,3 +138,19 @@ test('10,000 sales that have not ended are the most; a longer window of one that
   expect((await create()).status).toBe(201);
   expect((await create()).word).toBe('409 SALE_EXISTS');
 });
+
+test('the list follows a clock of Redis that is set ahead, also if no active sale is read', async () => {
+  const sale = await makeSale(world, { startsAt: Date.now() + HOUR / 2, endsAt: Date.now() + 3 * HOUR });
+  await open();
+  const { inventory } = api.connections;
+  const readInventory = inventory.read;
+  let aheadMs = 0;
+  inventory.read = async (saleId) => {
+    const found = await readInventory(saleId);
+    return { ...found, now: found.now + aheadMs };
+  };
+  const ids = async () => (await api.get('/api/flash-sales')).body.flash_sales.map(({ id }: { id: string }) => id);
+  expect(await ids()).toEqual([]);
+  aheadMs = HOUR;
+  await eventually('it is listed', 3_000, async () => (await ids())[0] === sale.id);
+});

@@ -111,7 +111,9 @@ export function packagesIn(plan: string, name: string, { majorMin, carriesCode }
   const lines = [...plan.matchAll(/^Inst (\S+) (\[\S+\] )?\((?:\d+:)?(\d+)/gm)];
   const isNewEnough = lines.some(([, one, , major]) => one === name && Number(major) >= majorMin);
   const others = lines.flatMap(([, one = '', upgrade]) => (!upgrade && carriesCode.test(one) ? [one] : []));
-  return isNewEnough ? [...new Set([name, ...others])] : [];
+  // Debian's redis-server is a link into redis-tools, which may be installed already.
+  const tools = name.replace(/-server$/, '-tools');
+  return isNewEnough ? [...new Set([name, tools, ...others])] : [];
 }
 
 /** @returns all folders with shared libraries, as LD_LIBRARY_PATH */

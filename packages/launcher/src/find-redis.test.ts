@@ -36,8 +36,14 @@ test('nothing anywhere, then an old one, then Docker, then one on PATH that is n
 });
 
 test.each([
-  ['(5:7.0.15-1~deb12u10 Debian-Security:12/oldstable-security [amd64])', ['redis-server', 'libjemalloc2']],
-  ['[5:6.0.16-1] (5:7.0.15-1~deb12u10 Debian:12.15/oldstable [amd64])', ['redis-server', 'libjemalloc2']],
+  [
+    '(5:7.0.15-1~deb12u10 Debian-Security:12/oldstable-security [amd64])',
+    ['redis-server', 'redis-tools', 'libjemalloc2'],
+  ],
+  [
+    '[5:6.0.16-1] (5:7.0.15-1~deb12u10 Debian:12.15/oldstable [amd64])',
+    ['redis-server', 'redis-tools', 'libjemalloc2'],
+  ],
   ['(5:6.0.16-1ubuntu1 Ubuntu:22.04/jammy [amd64])', []],
 ])('apt-get install --simulate: what carries code and is new, if redis-server is %s', (version, packages) => {
   const plan = [

@@ -17,6 +17,9 @@ import type { SaleView, WantedSales } from './sale-contract.ts';
 /** Milliseconds that a sale's numbers are cached: with the fetch, under the promised second. */
 const SALE_MEMORY_MS = 400;
 
+/** Milliseconds that Redis's clock is extrapolated: it can be set, or be that of another Redis. */
+const CLOCK_MS = 1_000;
+
 /** Sales cached in process memory, known and unknown ids together. */
 export const SALE_MEMORY_MAX = 10_000;
 
@@ -142,7 +145,8 @@ export function createSaleReader(deps: {
       const { sales: all, byId } = await catalogues.forceFetch('current');
       const again = [...soldOut].slice(0, SOLD_OUT_READS_MAX);
       for (const id of again) if (!byId.has(id)) soldOut.delete(id);
-      const first = clock ? [] : all.slice(0, 1);
+      const isClockRead = clock !== null && performance.now() - clock.readAt < CLOCK_MS;
+      const first = isClockRead ? [] : all.slice(0, 1);
       await Promise.all([...first, ...again.flatMap((id) => byId.get(id) ?? [])].map(view));
       // biome-ignore lint/plugin/wall-time: no sale, so no clock of Redis was read
       const now = clock ? timeAt(clock) : Date.now();
