@@ -28,7 +28,7 @@ type Parsed<T extends ParseArgsConfig> = ReturnType<typeof parseArgs<T>>;
 export async function runScript<const T extends ParseArgsConfig>(
   script: string,
   failed: number,
-  config: T & { usage?: string },
+  config: T & { help?: string },
   work: (given: Parsed<T>) => Promise<number>,
 ): Promise<void> {
   const given = readArguments(script, failed, config);
@@ -44,22 +44,22 @@ export async function runScript<const T extends ParseArgsConfig>(
  * Parses the arguments. `--help` prints the comment at the top of the script. Exits after it, and
  * if an option is unknown or has no value.
  *
- * @param config.usage "Usage: …", if the comment does not list all arguments
+ * @param config.help what --help adds to the comment
  */
 export function readArguments<const T extends ParseArgsConfig>(
   script: string,
   wrong: number,
-  { usage, ...config }: T & { usage?: string },
+  { help, ...config }: T & { help?: string },
 ): Parsed<T> {
   try {
     // Before parseArgs, which throws if another option is wrong.
     if (process.argv.includes('--help') || process.argv.includes('-h')) {
-      say([commentOf(script), ...(usage ? [usage] : [])].join('\n\n'));
+      say([commentOf(script), ...(help ? [help] : [])].join('\n\n'));
       process.exit(0);
     }
     return parseArgs(config as unknown as T);
   } catch (error) {
-    process.stderr.write(`${(error as Error).message}\n${usage ?? usageOf(script)}\n`);
+    process.stderr.write(`${(error as Error).message}\n${usageOf(script)}\n`);
     process.exit(wrong);
   }
 }

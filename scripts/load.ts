@@ -22,8 +22,13 @@ import { tools } from './load/tools.ts';
 
 const LOOPBACK = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/;
 
+const DEFAULT = 'spike';
 const scenarios = readScenarios(join(root, 'k6', 'scenarios.json'));
-const usage = `Usage: npm run load -- [${[...scenarios.keys()].join('|')}] [--with k6|wrk] [--url http://…] [--units N] [--seconds N]`;
+const listed = [...scenarios].map(
+  ([name, { users, seconds }]) =>
+    `  ${name.padEnd(10)} ${users} users, ${seconds} s${name === DEFAULT ? ' (default)' : ''}`,
+);
+const help = ['Scenarios:', ...listed].join('\n');
 
 const stopping = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
@@ -37,11 +42,11 @@ const options = {
   seconds: { type: 'string' },
 } as const;
 
-await runScript(import.meta.url, 1, { options, allowPositionals: true, usage }, async ({ values, positionals }) => {
-  const [name = 'spike', ...more] = positionals;
+await runScript(import.meta.url, 1, { options, allowPositionals: true, help }, async ({ values, positionals }) => {
+  const [name = DEFAULT, ...more] = positionals;
   const scenario = scenarios.get(name);
-  if (!scenario || more.length > 0) throw new Error(`There is no scenario "${positionals.join(' ')}".\n${usage}`);
-  if (values.with !== undefined && !tools[values.with]) throw new Error(`--with ${values.with}: k6 or wrk.\n${usage}`);
+  if (!scenario || more.length > 0) throw new Error(`There is no scenario "${positionals.join(' ')}".\n${help}`);
+  if (values.with !== undefined && !tools[values.with]) throw new Error(`--with ${values.with}: k6 or wrk.`);
   const seconds = values.seconds && { seconds: wholeNumber('--seconds', values.seconds), orders: undefined };
   const units = wholeNumber('--units', values.units);
   const operator = operatorOf(values.url?.replace(/\/+$/, ''));
@@ -59,7 +64,7 @@ function operatorOf(url: string | undefined): Operator {
   const { adminUrl, environment } = findSystem(root, process.env, 'ADMIN_TOKEN');
   if (environment.AUTH === 'jwt' || environment.ADMIN_PORT > 0)
     throw new Error(
-      "The load test needs X-User-ID, and the operators' routes on PORT. Start the system with AUTH=header and without ADMIN_PORT.",
+      "The load test needs X-User-ID, and the operators' routes on PORT. Rehearse on a staging system with AUTH=header and without ADMIN_PORT.",
     );
   const baseUrl = url ?? adminUrl;
   if (!URL.canParse(baseUrl)) throw new Error(`--url ${baseUrl} is not an address. Expected: http://127.0.0.1:5001`);

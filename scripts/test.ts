@@ -2,7 +2,9 @@
  * npm test -- [path …] [option of vitest …]
  *
  * Runs every test, or those whose path contains one of the given, against a real Redis and
- * PostgreSQL.
+ * PostgreSQL. `npm run test:long` runs the tests of tests/long instead. `npm run generate` runs two
+ * test files and rewrites what they compare: docs/openapi.json, docs/openapi.d.ts, .env.example and
+ * the settings in docs/reference.md.
  *
  * 1. Use REDIS_URL and DATABASE_URL if they are set, otherwise private servers in a temporary
  *    folder.

@@ -55,6 +55,9 @@ test('the list has active sales with units remaining; `state` also lists the sch
   expect(all).not.toContain(longOver.id);
   for (const query of ['state=over', 'state=', 'state=active&state=all'])
     expect((await api.get(`/api/flash-sales?${query}`)).word, query).toBe('400 INVALID_REQUEST');
+  expect((await api.get('/api/flash-sales?state=over')).body.detail).toBe(
+    'querystring/state must be equal to one of the allowed values: active, scheduled, all.',
+  );
 });
 
 test('a sale can be read in each of its states', async () => {

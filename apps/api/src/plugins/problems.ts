@@ -257,6 +257,12 @@ const frameworkCodes: Record<string, ProblemCode> = {
   FST_ERR_CTP_BODY_TOO_LARGE: 'BODY_TOO_LARGE',
 };
 
+/** @returns the values of a list, if the value is not one of them */
+function allowedBy({ validation = [] }: FastifyError): string {
+  const allowed = validation[0]?.params.allowedValues;
+  return Array.isArray(allowed) ? `: ${allowed.join(', ')}` : '';
+}
+
 /** Maps an error to a problem. Details of a fault go to the log only. */
 function sendError(error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
   // Fastify ends the connection after a body that was refused. That is right while more of it may
@@ -271,7 +277,7 @@ function sendError(error: FastifyError, request: FastifyRequest, reply: FastifyR
   }
   const known = frameworkCodes[error.code];
   if (known) reply.problem(known);
-  else if (error.validation) reply.problem('INVALID_REQUEST', { detail: `${error.message}.` });
+  else if (error.validation) reply.problem('INVALID_REQUEST', { detail: `${error.message}${allowedBy(error)}.` });
   else if (error.statusCode !== undefined && error.statusCode >= 400 && error.statusCode < 500) {
     reply.problem('INVALID_REQUEST', { detail: error.message });
   } else if (unavailableDependency(error) !== null) {
