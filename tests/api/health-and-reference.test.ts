@@ -61,6 +61,17 @@ test('while PostgreSQL is unavailable orders are taken, operators get 503, and n
   });
 });
 
+test('a PostgreSQL that is read-only is named; orders can be placed and read', async () => {
+  const sale = await makeSale(world);
+  const readOnly = `${world.databaseUrl}?options=-c%20default_transaction_read_only%3Don`;
+  await withApi(world, { DATABASE_URL: readOnly }, async (reading) => {
+    const { body } = await reading.order(sale.id, { buyer: 'ann' });
+    expect((await reading.get('/health')).body.unavailable).toContain('postgres');
+    const order = await reading.get(`/api/orders/${body.order_id}`, { 'x-user-id': 'ann' });
+    expect(order.body.status).toBe('pending');
+  });
+});
+
 test('docs/openapi.json and openapi.d.ts are those of the routes (`npm run generate` writes them)', async () => {
   const served = (await api.get('/docs/json')).body;
   await expect(`${JSON.stringify(served, null, 2)}\n`).toMatchFileSnapshot('../../docs/openapi.json');

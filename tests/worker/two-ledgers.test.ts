@@ -94,6 +94,16 @@ test('without its queue connection an API takes orders, which the reaper deliver
   await api.close();
 });
 
+test('keys that are moved under an open connection are noticed', async () => {
+  const sale = await makeSale(world, { units: 10_000 });
+  const api = await openApi(world);
+  const own = (await world.redis.getset(world.keys.ledger, 'another')) as string;
+  const word = async () => (await api.order(sale.id)).word;
+  await eventually('refused', 5_000, async () => (await word()) === '503 INVENTORY_UNAVAILABLE');
+  await world.redis.set(world.keys.ledger, own);
+  await eventually('orders again', 5_000, async () => (await word()) === '200 accepted');
+});
+
 test('an emptied Redis gets the identity of its ledger again', async () => {
   await startWorkerHere(world, { WORKER_ALIVE_MS: 300 });
   const id = await readLedgerId(world.pool);

@@ -32,6 +32,12 @@ export function otherLedgerFix(keys: Keys): string {
 }
 
 /**
+ * Milliseconds between two comparisons of a connection that stays open: keys can be moved under it
+ * (SWAPDB, a restored file).
+ */
+const COMPARE_EVERY_MS = 1_000;
+
+/**
  * The claim of one connection, which is compared when it is ready again, and not trusted before.
  *
  * @throws OtherLedgerError, or what the connection throws
@@ -85,6 +91,8 @@ export async function claimRedis(options: {
 
   await verify();
   watch(redis);
+  const timer = setInterval(() => void verify().catch(() => {}), COMPARE_EVERY_MS).unref();
+  redis.on('end', () => clearInterval(timer));
   if (redis instanceof Cluster) {
     redis.nodes().forEach(watch);
     redis.on('+node', watch);
