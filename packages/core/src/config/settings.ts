@@ -78,7 +78,8 @@ const STORES = {
     default: 5_000,
     production: 2_000,
     minimum: 100,
-    maximum: 60_000,
+    // Below SHUTDOWN_TIMEOUT_MS: a stopping process answers the requests that it has.
+    maximum: 9_000,
   }),
 };
 
