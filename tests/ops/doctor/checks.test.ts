@@ -78,7 +78,6 @@ const cases: Case[] = [
   ['RATE_LIMITS', 'warning', 'off: IP_RATE_LIMIT', env({ IP_RATE_LIMIT: '0' }), /IP_RATE_LIMIT=200/],
   ['RATE_LIMITS', 'warning', 'shared', env({ HOST: 'localhost', TRUST_PROXY: '' }), /TRUST_PROXY=loopback/],
   ['BACKLOG', 'warning', 'LEDGER_BEHIND', env({ BACKLOG_LIMIT: '1999', GLOBAL_RATE_LIMIT: '2000' }), /LIMIT=20000/],
-  ['TIMEOUTS', 'warning', 'cuts off', env({ REQUEST_TIMEOUT_MS: '10000' }), /REQUEST_TIMEOUT_MS=2000/],
   ['TIMEOUTS', 'warning', 'a process that stops', env({ SHUTDOWN_DRAIN_MS: '0' }), /SHUTDOWN_DRAIN_MS=5000/],
   ['CORS', 'warning', 'http://shop.example', env({ CORS_ORIGINS: 'http://shop.example' }), /https:/],
   ...['0.0.0.0', '::0', '0', '::ffff:0.0.0.0'].map(

@@ -158,10 +158,6 @@ function checkBacklog({ BACKLOG_LIMIT: backlog, GLOBAL_RATE_LIMIT: rate }: Envir
 
 function checkTimeouts(settings: Environment): CheckResult {
   const { REQUEST_TIMEOUT_MS: request, SHUTDOWN_TIMEOUT_MS: stop, SHUTDOWN_DRAIN_MS: drain, TRUST_PROXY } = settings;
-  if (stop <= request) {
-    const found = `REQUEST_TIMEOUT_MS=${request}: a stop takes at most ${stop} ms and cuts off longer requests`;
-    return warning(found, 'REQUEST_TIMEOUT_MS=2000');
-  }
   if (TRUST_PROXY !== '' && drain === 0) {
     const fix = 'SHUTDOWN_DRAIN_MS=5000 (longer than the load balancer takes to notice)';
     return warning('SHUTDOWN_DRAIN_MS=0 behind a load balancer: it sends requests to a process that stops', fix);
