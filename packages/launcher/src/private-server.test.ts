@@ -54,6 +54,8 @@ test('Redis: append-only, known by its folder, at the same address after a stop;
   expect((await redis()).url).toBe(first.url);
   expect(statSync(join(folder, 'secrets', 'redis-password')).mode & 0o777).toBe(0o600);
   await expect(checkRedis(first.url.replace(/:[^:@]+@/, ':wrong@'))).rejects.toThrow('refuses the login');
+  for (const login of ['', 'default@'])
+    await expect(checkRedis(first.url.replace(/[^/]+@/, login))).rejects.toThrow('and REDIS_URL has none');
 });
 
 test('Redis: killed, it is back at the same address with another pid', async () => {

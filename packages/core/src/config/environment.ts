@@ -5,7 +5,7 @@
 import { isIP } from 'node:net';
 import { KindGuard, type Static, type TSchema } from '@sinclair/typebox';
 import { Value } from '@sinclair/typebox/value';
-import { readRedisAddress } from './redis-address.ts';
+import { redisAddressFault } from './redis-address.ts';
 import { CONSTANTS, SettingsSchema } from './settings.ts';
 
 export type Environment = Static<typeof SettingsSchema> & typeof CONSTANTS;
@@ -22,10 +22,10 @@ type SettingName = keyof typeof SettingsSchema.properties;
 type Settings = Static<typeof SettingsSchema>;
 type Variables = Record<string, string | undefined>;
 
-/** Checks that a pattern cannot express. */
-const checks: Partial<Record<SettingName, (text: string) => boolean>> = {
+/** Checks that a pattern cannot express: false, or what is wrong. */
+const checks: Partial<Record<SettingName, (text: string) => boolean | string>> = {
   TRUST_PROXY: isProxyList,
-  REDIS_URL: (text) => readRedisAddress(text) !== null,
+  REDIS_URL: (text) => redisAddressFault(text) ?? true,
   CORS_ORIGINS: (text) => originsOf(text).every(isOrigin),
 };
 
@@ -48,7 +48,12 @@ export function readEnvironment(variables: Variables): Environment {
       continue;
     }
     given[name] = asDeclared(schema, text);
-    if (!Value.Check(schema, given[name]) || checks[name]?.(text) === false) sentences.push(sentence(name, text));
+    const found = checks[name]?.(text) ?? true;
+    if (typeof found === 'string')
+      sentences.push(
+        `${name} does not fit: ${found}. Expected: ${schema.examples[0]}, or another form of .env.example.`,
+      );
+    else if (!Value.Check(schema, given[name]) || !found) sentences.push(sentence(name, text));
   }
   if (sentences.length > 0) throw new EnvironmentError(sentences.join('\n'));
   const settings = given as Settings;

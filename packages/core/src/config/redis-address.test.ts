@@ -99,10 +99,10 @@ test('ca_file names the CA of servers with TLS, and is not passed to the client 
     caFile: '/etc/ca.pem',
   });
   expect(readRedisAddress('rediss+cluster://a:1,b:2?ca_file=/ca.pem')).toMatchObject({ tls: true, caFile: '/ca.pem' });
-  expect(readRedisAddress('rediss+sentinel://a:1,b:2/m?ca_file=/ca.pem&sentinel_password=x')).toMatchObject({
+  expect(readRedisAddress('rediss+sentinel://a:1,b:2/m?ca_file=/ca@1.pem&sentinel_password=x@y')).toMatchObject({
     tls: true,
-    caFile: '/ca.pem',
-    sentinelLogin: { password: 'x' },
+    caFile: '/ca@1.pem',
+    sentinelLogin: { password: 'x@y' },
   });
   for (const url of ['redis://a:1?ca_file=/ca.pem', 'redis+cluster://a:1?ca_file=/ca.pem', 'rediss://a:1?ca_file='])
     expect(readRedisAddress(url), url).toBeNull();

@@ -50,6 +50,10 @@ const SENTINEL_PORT = 26_379;
 /** None, or a number: ioredis would make 0 of anything else, or a database that no Redis has. */
 const DATABASE = /^(\/\d{0,5})?$/;
 
+const WRONG_HOST = 'a host, a port or the percent-encoding is invalid';
+const WRONG_LOGIN = 'a host is missing, or / ? # @ in user or password are not percent-encoded';
+const WRONG_OPTION = 'it has an unknown option behind "?"';
+
 /** TLS, kind, login, hosts, path, query. */
 const FORM = /^redis(s?)(?:\+(cluster|sentinel))?:\/\/(?:([^/?#]*)@)?([^/?#@]+)([^?#]*)(?:\?([^#]*))?$/s;
 
@@ -64,36 +68,53 @@ const FORM = /^redis(s?)(?:\+(cluster|sentinel))?:\/\/(?:([^/?#]*)@)?([^/?#@]+)(
  *
  * With TLS, `?ca_file=/path/ca.pem` names the CA of the certificates.
  *
- * @returns null if the address is invalid: several hosts without `+cluster` or `+sentinel`, an
- * invalid host or port, a database that is no number, or other than 0 in a cluster, sentinels
- * without the name of a master, a ca_file without TLS, another option
+ * @returns null if the address is invalid; redisAddressFault() says why
  */
 export function readRedisAddress(url: string): RedisAddress | null {
+  const address = parse(url);
+  return typeof address === 'string' ? null : address;
+}
+
+/** @returns what is wrong with the address, without any part of a password; null if it is valid */
+export function redisAddressFault(url: string): string | null {
+  const address = parse(url);
+  return typeof address === 'string' ? address : null;
+}
+
+function parse(url: string): RedisAddress | string {
+  if (!/^rediss?(\+(cluster|sentinel))?:\/\//.test(url)) return 'it does not begin with redis:// or rediss://';
   const parts = FORM.exec(url);
-  if (!parts) return null;
+  if (!parts || parts[5]?.includes('@')) return WRONG_LOGIN;
   const [, secure, kind, login = '', hosts = '', path = '', query = ''] = parts;
   const tls = secure === 's';
   const options = new URLSearchParams(query);
   const caFile = options.get('ca_file');
   options.delete('ca_file');
-  if (caFile === '' || (caFile !== null && !tls)) return null;
+  if (caFile === '' || (caFile !== null && !tls)) return 'ca_file needs a path, and rediss://';
   const ofCa = caFile === null ? {} : { caFile };
   if (!kind) {
-    const isValid = HOST.test(hosts) && URL.canParse(url) && DATABASE.test(path);
-    if (!isValid || [...options.keys()].some((name) => name !== 'family')) return null;
+    if (hosts.includes(',')) return 'several hosts need redis+cluster:// or redis+sentinel://';
+    if (!HOST.test(hosts) || !URL.canParse(url)) return WRONG_HOST;
+    // With a "/" in the login, the path is part of a password.
+    if (!DATABASE.test(path) && query.includes('@')) return WRONG_LOGIN;
+    if (!DATABASE.test(path)) return `the database number ${path.slice(1)} is not a whole number of at most 5 digits`;
+    if ([...options.keys()].some((name) => name !== 'family')) return WRONG_OPTION;
     const withoutCa = `${url.slice(0, url.indexOf('?'))}${options.size === 0 ? '' : `?${options}`}`;
     return { kind: 'server', url: caFile === null ? url : withoutCa, ...ofCa };
   }
   const servers = readServers(login, hosts, kind === 'cluster' ? REDIS_PORT : SENTINEL_PORT);
-  if (servers === null) return null;
+  if (servers === null) return WRONG_HOST;
   const common = { login: servers.login, tls, ...ofCa };
-  if (kind === 'cluster')
-    return /^(\/0?)?$/.test(path) && options.size === 0 ? { kind, nodes: servers.endpoints, ...common } : null;
+  if (kind === 'cluster') {
+    if (options.size > 0) return WRONG_OPTION;
+    return /^(\/0?)?$/.test(path) ? { kind, nodes: servers.endpoints, ...common } : 'a cluster has database 0 only';
+  }
   const [, master, database = 0] = /^\/([A-Za-z0-9._-]+)(?:\/(\d{1,3})?)?$/.exec(path) ?? [];
   const sentinelLogin = loginOf(options.get('sentinel_username'), options.get('sentinel_password'));
   options.delete('sentinel_username');
   options.delete('sentinel_password');
-  if (master === undefined || options.size > 0) return null;
+  if (master === undefined) return "behind the sentinels, it needs the master's name: /name or /name/database";
+  if (options.size > 0) return WRONG_OPTION;
   const sentinels = servers.endpoints;
   return { kind: 'sentinel', sentinels, sentinelLogin, master, database: Number(database), ...common };
 }

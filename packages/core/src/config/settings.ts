@@ -56,7 +56,7 @@ const STORES = {
   REDIS_URL: Type.Optional(
     text(
       'redis:// or rediss:// address of Redis 7 or newer (host:port, or host:port/database number); redis+cluster:// or rediss+cluster:// with nodes of a cluster (host:port,host:port; database 0 only); redis+sentinel:// or rediss+sentinel:// with sentinels and the name of the master (host:port,host:port/name). Unset: `npm start` runs a private server.',
-      { pattern: '^rediss?(\\+(cluster|sentinel))?://.+' },
+      { examples: ['redis://user:password@host:6379/0'] },
     ),
   ),
   DATABASE_URL: Type.Optional(

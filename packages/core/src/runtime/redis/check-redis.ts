@@ -3,7 +3,7 @@
  */
 
 import { REDIS_MAJOR_MIN } from '../../config/limits.ts';
-import { hostsOf, readRedisAddress, withoutPassword } from '../../config/redis-address.ts';
+import { hostsOf, passwordsOf, readRedisAddress, withoutPassword } from '../../config/redis-address.ts';
 import { certificateFault, UnfitServerError, untilFit } from '../unfit-server.ts';
 import { type AnyRedis, connectRedis, endpointOf, mastersOf, openRedis } from './open-redis.ts';
 
@@ -146,6 +146,8 @@ function mistakeIn(url: string, failure: string): string | null {
   }
   if (/DB index|not allowed in cluster mode|'select' command/.test(failure))
     return `Redis at ${where} refuses the database (${failure}). Correct the number at the end of REDIS_URL, or leave it out.`;
+  if (/NOAUTH|WRONGPASS/.test(failure) && passwordsOf(url).length === 0)
+    return `Redis at ${where} needs a password, and REDIS_URL has none. Write redis://:password@host:port`;
   if (isRefused)
     return `Redis at ${where} refuses the login (${failure}). Check the user and the password in REDIS_URL.`;
   if (/cluster support disabled/i.test(failure))
