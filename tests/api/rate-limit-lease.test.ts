@@ -27,10 +27,19 @@ function played({ free = 2_000, limit = 2_000 } = {}) {
     },
     () => clock.at,
   );
+  // From the second turn on, turns are close enough for a lease.
+  void lease.take(0);
+  asked.length = 0;
   return { lease, asked, returned, clock };
 }
 
 describe('a lease', () => {
+  test('is not made for a turn that comes alone', async () => {
+    const { lease, asked, returned, clock } = played();
+    for (clock.at = LEASE_MS; clock.at < 10 * LEASE_MS; clock.at += LEASE_MS) await lease.take(1);
+    expect([new Set(asked), returned]).toEqual([new Set([1]), []]);
+  });
+
   test('lets the next turns through without asking', async () => {
     const { lease, asked } = played();
     for (let i = 0; i <= LEASE_FACTOR; i++) expect((await lease.take(2)).granted).toBe(2);

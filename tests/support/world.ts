@@ -59,6 +59,8 @@ export async function openWorld(template: string, own: Partial<TestServers> = {}
   const redis = new Redis(redisUrl, { maxRetriesPerRequest: 2 });
   redis.on('error', () => {});
   const pool = new pg.Pool({ connectionString: databaseUrl, max: 12 });
+  // A test may kill this server while a connection is handed out.
+  pool.on('connect', (client) => client.on('error', () => {}));
   pool.on('error', () => {});
   const lines: Record<string, unknown>[] = [];
   const closers: (() => unknown)[] = [];

@@ -20,6 +20,9 @@ export function createRateLimitLease(limiter: Limiter, now: () => number = () =>
   const { limit } = limiter;
   let lease: { readonly permits: Permits; left: number; readonly endsAt: number } | null = null;
 
+  /** When permits were wanted last, ms. */
+  let wantedAt = Number.NEGATIVE_INFINITY;
+
   const isValid = (): boolean => lease !== null && now() < lease.endsAt;
 
   /** Not awaited: permits that are not returned only lower the limit for a second. */
@@ -41,13 +44,16 @@ export function createRateLimitLease(limiter: Limiter, now: () => number = () =>
 
     async take(wanted) {
       if (limit === 0) return limiter.take(wanted);
+      const askedAt = now();
+      // A lease that the next turn comes too late for would only cost its return.
+      const isBusy = askedAt - wantedAt < LEASE_MS;
+      wantedAt = askedAt;
       const first = takeFromLease(wanted);
       if (lease && first === wanted)
         return { ...lease.permits, granted: wanted, remaining: lease.permits.remaining + lease.left };
       endLease();
       const needed = wanted - first;
-      const ahead = Math.floor(Math.min(wanted * LEASE_FACTOR, limit * LEASE_SHARE_MAX));
-      const askedAt = now();
+      const ahead = isBusy ? Math.floor(Math.min(wanted * LEASE_FACTOR, limit * LEASE_SHARE_MAX)) : 0;
       const permits = await limiter.take(needed + ahead);
       if (permits.granted <= needed) {
         // A concurrent turn may have leased permits that this one lacks.
