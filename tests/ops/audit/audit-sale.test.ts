@@ -136,14 +136,15 @@ describe('a closed inventory', () => {
     await sale.move({ available: 1 });
     await close();
     // So many snapshots that the open inventory is not decided before it closes again.
-    const audited = audit(sale.id, { snapshots: 1_000, closedMs: 600 });
-    await rest(300);
+    // Each time is half of what is allowed, all together are more.
+    const audited = audit(sale.id, { snapshots: 1_000, closedMs: 1_600 });
+    await rest(800);
     await open();
     await rest(100);
     await close();
-    await rest(300);
+    await rest(800);
     await world.pool.query('UPDATE sales SET epoch = 2 WHERE id = $1', [sale.id]);
-    await rest(400);
+    await rest(800);
     await sale.set({ epoch: '2' });
     await sale.move({ available: -1 });
     await open();
