@@ -1,4 +1,4 @@
-/** What a buyer is told who repeats a request, and who reads a pending order. No worker runs. */
+/** Answers to a repeated request and to reads of a pending order. No worker runs. */
 import { expect, test } from 'vitest';
 import { type Answer, useApi, useWorld } from '../support/fixtures.ts';
 import { makeSale } from '../support/sales.ts';

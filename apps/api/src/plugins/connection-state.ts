@@ -12,7 +12,7 @@ export interface Connection extends Socket {
   latest?: ServerResponse | undefined;
   /** No further request is run. */
   isEnding?: boolean;
-  /** The same, unless the client is told to continue. */
+  /** The same, unless 100 Continue is sent. */
   isExpecting?: boolean;
 }
 
