@@ -51,7 +51,7 @@ test('clocks that step back and ahead: readiness, limits, caches, heartbeat and 
     await eventually('the sale is cached', 10_000, async () => (await seen())?.remaining === 10);
     // Before the step: a full address and an open breaker.
     await eventually('the address is full', 10_000, async () =>
-      (await times(100, () => get('/health/live'))).some(({ status }) => status === 429),
+      (await times(100, () => get('/nope'))).some(({ status }) => status === 429),
     );
     process.kill(own.server.pid as number, 'SIGSTOP');
     await eventually('the API is not ready', 10_000, async () => (await get('/health/ready')).status === 503);

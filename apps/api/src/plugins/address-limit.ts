@@ -5,27 +5,43 @@
 import rateLimit, { type FastifyRateLimitStore } from '@fastify/rate-limit';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import fp from 'fastify-plugin';
-import { LRUCache } from 'lru-cache';
 import { ProblemError } from './problems.ts';
 
-/** Addresses that are counted at a time, as in the plugin. */
-const ADDRESSES_MAX = 5_000;
+type Counted = (error: null, counted: { current: number; ttl: number }) => void;
+
+/** Never limited: all probes come from one address. */
+const HEALTH_ROUTES = new Set(['/health', '/health/live', '/health/ready']);
 
 /**
- * Requests by address, each for one time window. The plugin's own store goes by the wall clock:
- * set back, it locks an address out until the old time comes again.
+ * When requests passed, by address: no time window of that length has more than the limit. The
+ * plugin's own store starts a window with the first request, so that twice the limit passes around
+ * its end; and it goes by the wall clock.
  */
-class AddressCounts implements FastifyRateLimitStore {
-  readonly #counts = new LRUCache<string, number>({ max: ADDRESSES_MAX, ttl: 1, ttlResolution: 0, noUpdateTTL: true });
+class PassedRequests implements FastifyRateLimitStore {
+  /** Milliseconds of performance.now(); the address that passed last is the last one. */
+  readonly #times = new Map<string, number[]>();
 
-  incr(address: string, done: (error: null, counted: { current: number; ttl: number }) => void, windowMs: number) {
-    const current = (this.#counts.get(address) ?? 0) + 1;
-    this.#counts.set(address, current, { ttl: windowMs });
-    done(null, { current, ttl: Math.ceil(this.#counts.getRemainingTTL(address)) });
+  incr(address: string, done: Counted, windowMs: number, max: number): void {
+    const now = performance.now();
+    const isOver = (time: number | undefined): boolean => time !== undefined && time <= now - windowMs;
+    for (const [other, times] of this.#times) {
+      if (!isOver(times.at(-1))) break;
+      this.#times.delete(other);
+    }
+    const times = this.#times.get(address) ?? [];
+    while (isOver(times[0])) times.shift();
+    const current = times.length + 1;
+    // A refused request does not count: those who go on asking get the limit.
+    if (current <= max) {
+      times.push(now);
+      this.#times.delete(address);
+      this.#times.set(address, times);
+    }
+    done(null, { current, ttl: Math.ceil((times[0] ?? now) + windowMs - now) });
   }
 
-  child(): AddressCounts {
-    return new AddressCounts();
+  child(): PassedRequests {
+    return new PassedRequests();
   }
 }
 
@@ -46,7 +62,8 @@ export default fp<{ perSecond: number }>(
       global: false,
       max: perSecond,
       timeWindow: 1_000,
-      store: AddressCounts,
+      store: PassedRequests,
+      allowList: ({ routeOptions }) => HEALTH_ROUTES.has(routeOptions.url ?? ''),
       errorResponseBuilder: (_request, { ttl }) => new ProblemError('ADDRESS_RATE_LIMITED', { retry_after_ms: ttl }),
     });
     // An app-level hook also covers unknown paths, and runs before authentication.

@@ -101,7 +101,7 @@ const LIMITS = {
     minimum: 1,
     maximum: 1_000_000,
   }),
-  IP_RATE_LIMIT: integer('Requests a second per address and API process, on any route; 0 = no limit.', {
+  IP_RATE_LIMIT: integer('Requests a second per address and API process, on any route but health; 0 = no limit.', {
     default: 0,
     minimum: 0,
     maximum: 10_000_000,
