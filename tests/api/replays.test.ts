@@ -1,5 +1,5 @@
 /** Answers to a repeated request and to reads of a pending order. No worker runs. */
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { type Answer, useApi, useWorld } from '../support/fixtures.ts';
 import { makeSale } from '../support/sales.ts';
 
@@ -33,21 +33,36 @@ test.each(['confirmed', 'rejected'] as const)('a replay says so, with the presen
   expect(toldBy(again)).toEqual([200, status, true, 'true', null]);
   expect(again.body).toMatchObject({ order_id: id, product_id: sale.id, quantity: 1, remaining: 9 });
   // A loop of retries costs the ledger one read.
-  const { orders } = api.connections;
-  const { find } = orders;
-  orders.find = () => Promise.reject(new Error('asked again'));
+  vi.spyOn(api.connections.orders, 'outcomesOf').mockRejectedValue(new Error('asked again'));
   expect(toldBy(await order())).toEqual([200, status, true, 'true', null]);
-  orders.find = find;
+});
+
+test('a storm of replays asks the ledger once at a time, and each is told its own status', async () => {
+  const sale = await makeSale(world, { units: 100 });
+  const keys = Array.from({ length: 100 }, (_, i) => `k${i}`);
+  const order = (key: string) => api.order(sale.id, { buyer: key, key });
+  const firsts = await Promise.all(keys.map(order));
+  await Promise.all(firsts.slice(0, 50).map(({ body }) => end(body.order_id, sale.id, 'confirmed')));
+  const { outcomesOf } = api.connections.orders;
+  let [queries, running, most] = [0, 0, 0];
+  vi.spyOn(api.connections.orders, 'outcomesOf').mockImplementation(async (ids) => {
+    queries++;
+    most = Math.max(most, ++running);
+    return outcomesOf(ids).finally(() => running--);
+  });
+  const replays = await Promise.all(keys.map(order));
+  expect(replays.map(({ body }) => body.order_id)).toEqual(firsts.map(({ body }) => body.order_id));
+  expect(replays.map(({ body }) => body.status)).toEqual(keys.map((_, i) => (i < 50 ? 'confirmed' : 'pending')));
+  expect(most).toBe(1);
+  expect(queries).toBeLessThan(50);
 });
 
 test('a replay whose status cannot be read is accepted, as the first request was', async () => {
   const sale = await makeSale(world);
   const { order_id: id } = (await api.order(sale.id, { key: 'k' })).body;
-  const { orders } = api.connections;
-  const { find } = orders;
-  orders.find = () => Promise.reject(Object.assign(new Error('connect ECONNREFUSED'), { code: 'ECONNREFUSED' }));
+  const refused = Object.assign(new Error('connect ECONNREFUSED'), { code: 'ECONNREFUSED' });
+  vi.spyOn(api.connections.orders, 'outcomesOf').mockRejectedValue(refused);
   const again = await api.order(sale.id, { key: 'k' });
-  orders.find = find;
   expect(toldBy(again)).toEqual([200, 'accepted', true, 'true', null]);
   expect(again.body.order_id).toBe(id);
 });

@@ -21,6 +21,7 @@ import { createPlaceOrder } from './orders/place-order.ts';
 import { createRateLimitLease } from './orders/rate-limit-lease.ts';
 import { createReadOrder } from './orders/read-order.ts';
 import { createRefusalCache } from './orders/refusal-cache.ts';
+import { createReplayStatus } from './orders/replay-status.ts';
 import { createReserveBatcher } from './orders/reserve-batcher.ts';
 import apiReference from './pages/api-reference.ts';
 import { queueBoard } from './pages/queue-board.ts';
@@ -87,6 +88,7 @@ export async function buildApp(
   await app.register(saleRoutes, { saleReader });
   await app.register(orderRoutes, {
     placeOrder,
+    replayStatus: createReplayStatus(connections),
     refusalCache,
     readOrder,
     metrics,

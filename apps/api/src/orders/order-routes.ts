@@ -3,32 +3,26 @@ import type { IncomingHttpHeaders } from 'node:http';
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { SALE_ID_PATTERN } from '@flash-sale/core/domain/sale.ts';
 import type { BuyerBucketSettings } from '@flash-sale/core/inventory/inventory.ts';
-import { unavailableDependency } from '@flash-sale/core/runtime/errors.ts';
 import type { Metrics } from '@flash-sale/core/runtime/metrics.ts';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { LRUCache } from 'lru-cache';
 import { BODY_LIMIT_BYTES } from '../plugins/json-body.ts';
-import { type OrderBody, PlaceOrderSchema, ReadOrderSchema } from './order-contract.ts';
+import { PlaceOrderSchema, ReadOrderSchema } from './order-contract.ts';
 import type { createPlaceOrder } from './place-order.ts';
 import { createRateLimitHeaders } from './rate-limit-headers.ts';
 import type { createReadOrder, ReadOrderOutcome } from './read-order.ts';
 import type { RefusalCache } from './refusal-cache.ts';
 import { refuse } from './refusals.ts';
+import type { createReplayStatus } from './replay-status.ts';
 
 /** In characters; bounded because Redis keeps each key for as long as the sale. */
 const MAX_IDEMPOTENCY_KEY_LENGTH = 128;
 
-/** Replayed orders whose final status is in memory, so that a loop of retries reads it once. */
-const FINISHED_MAX = 10_000;
-
 /** Seconds until a pending order should be read again (Retry-After). */
 const PENDING_RETRY_S = 1;
 
-/** Milliseconds that a replay waits for the present status of its order. */
-const REPLAY_STATUS_MS = 500;
-
 interface Options {
   placeOrder: ReturnType<typeof createPlaceOrder>;
+  replayStatus: ReturnType<typeof createReplayStatus>;
   refusalCache: Pick<RefusalCache, 'find'>;
   readOrder: ReturnType<typeof createReadOrder>;
   metrics: Pick<Metrics, 'countDecision'>;
@@ -41,7 +35,7 @@ const saleIdPattern = new RegExp(SALE_ID_PATTERN);
 const keyPattern = new RegExp(`^[\\x20-\\x7e]{1,${MAX_IDEMPOTENCY_KEY_LENGTH}}$`);
 
 export const orderRoutes: FastifyPluginAsyncTypebox<Options> = async (app, options) => {
-  const { placeOrder, refusalCache, readOrder, metrics, bucket, systemLimit } = options;
+  const { placeOrder, replayStatus, refusalCache, readOrder, metrics, bucket, systemLimit } = options;
   const setRateLimitHeaders = createRateLimitHeaders(bucket, systemLimit);
 
   /** Runs before the body is read. */
@@ -56,21 +50,6 @@ export const orderRoutes: FastifyPluginAsyncTypebox<Options> = async (app, optio
     if (outcome.kind === 'buyer_limited')
       setRateLimitHeaders(reply, { tokensLeft: 0, tokenInMs: outcome.waitMs, permits: null });
     refuse(reply, outcome, { permitInMs: waitMs, orderId: null, repeatable: false });
-  }
-
-  const finished = new LRUCache<string, OrderBody['status']>({ max: FINISHED_MAX });
-
-  /** Of an order that was accepted earlier; `accepted` while its status cannot be read. */
-  async function presentStatus(orderId: string, buyerId: string): Promise<OrderBody['status'] | 'accepted'> {
-    const known = finished.get(orderId);
-    if (known !== undefined) return known;
-    const found = await readOrder(orderId, { buyerId }, REPLAY_STATUS_MS).catch((error: unknown) => {
-      if (unavailableDependency(error) === null) throw error;
-      return 'unavailable' as const;
-    });
-    if (typeof found === 'string') return 'accepted';
-    if (found.status !== 'pending') finished.set(orderId, found.status);
-    return found.status;
   }
 
   app.addHook('onRequest', app.requireBuyer);
@@ -110,7 +89,7 @@ export const orderRoutes: FastifyPluginAsyncTypebox<Options> = async (app, optio
         return reply.send({ order_id: orderId, status: 'accepted', ...answer });
       }
       trace?.note({ 'flash_sale.order_id': outcome.orderId });
-      const status = await presentStatus(outcome.orderId, buyerId);
+      const status = await replayStatus(outcome.orderId);
       if (status === 'pending') reply.header('retry-after', PENDING_RETRY_S);
       reply.header('idempotency-replayed', 'true');
       return reply.send({ order_id: outcome.orderId, status, replayed: true, ...answer });

@@ -36,14 +36,10 @@ export function createReadOrder(deps: {
    *
    * @throws if the ledger is unavailable: a finished order must not be reported as pending
    */
-  return async function readOrder(
-    orderId: string,
-    reader: OrderReader,
-    timeoutMs = deps.timeoutMs,
-  ): Promise<ReadOrderOutcome> {
+  return async function readOrder(orderId: string, reader: OrderReader): Promise<ReadOrderOutcome> {
     const saleId = saleIdOf(orderId);
     if (saleId === null) return 'no_such_order';
-    const { within } = startDeadline(timeoutMs);
+    const { within } = startDeadline(deps.timeoutMs);
     const askInventory = () => deps.inventory.findReservation(saleId, orderId);
     const reservation = await within('redis', askInventory, INVENTORY_SHARE).catch((error: unknown) => {
       if (unavailableDependency(error) !== 'redis') throw error;
