@@ -69,6 +69,50 @@ test.each([
   expect(() => withEnvFile(path, {})).toThrow(sentence);
 });
 
+/** Lines that Node's parser reads, and what it makes of them. */
+test.each<[line: string, expected: Record<string, string>]>([
+  ['A=x # a comment', { A: 'x' }],
+  ['A=x\t# a comment', { A: 'x' }],
+  ['A= # a comment', { A: '' }],
+  ['A=', { A: '' }],
+  [' A = b c ', { A: 'b c' }],
+  ['export A=b', { A: 'b' }],
+  ['A="x#y" # "a comment"', { A: 'x#y' }],
+  ["A='x#y'", { A: 'x#y' }],
+  ['A=`x"#\'y`', { A: 'x"#\'y' }],
+  ["A=it's=b", { A: "it's=b" }],
+  ['\t# A="x\n  # A=y#z\n\nB=1\n#A=1', { B: '1' }],
+  ['A=x\rB=y\r\nC=z', { A: 'x', B: 'y', C: 'z' }],
+])('.env with %j is read as it stands', (line, expected) => {
+  expect(withEnvFile(file('.env', `${line}\n`), {})).toEqual(expected);
+});
+
+test.each<[why: string, line: string]>([
+  ['# in a value', 'ADMIN_TOKEN=hunter2#def'],
+  ['# in an address', 'DATABASE_URL=postgres://u:hunter2#w@h/d'],
+  ['# at the beginning of a value', 'ADMIN_TOKEN=#hunter2'],
+  ['# in quotes within a value', 'ADMIN_TOKEN=x"hunter2#z"'],
+  ['an escaped #', 'ADMIN_TOKEN=hunter2\\#z'],
+  ['a quote that is not closed', 'ADMIN_TOKEN="hunter2'],
+  ['a quote that is closed by a later setting', 'ADMIN_TOKEN="hunter2\nAUTH="jwt"'],
+  ['a value of several lines', 'ADMIN_TOKEN="hunter2\nAUTH=jwt"'],
+  ['text after a closing quote', "ADMIN_TOKEN='hunter2'def'"],
+  ['an escaped quote', 'ADMIN_TOKEN="hunter2\\"def"'],
+  ['# after a closing quote', 'ADMIN_TOKEN="hunter2"#def'],
+  ['no =', 'ADMIN_TOKEN hunter2'],
+  ['a colon instead of =', 'ADMIN_TOKEN: hunter2'],
+  ['a tab after export', 'export\tADMIN_TOKEN=hunter2'],
+  ['another word in front', 'set ADMIN_TOKEN=hunter2'],
+  ['a quoted name', '"ADMIN_TOKEN"=hunter2'],
+])('.env with %s is refused with a sentence that does not show the value', (_, line) => {
+  const refused = () => withEnvFile(file('.env', `PORT=7001\n${line}\n`), {});
+  expect(refused).toThrow(EnvironmentError);
+  expect(refused).toThrow(
+    /^Line 2 of \.env would be read as something else\. Write NAME='value' on one line; a value with # or quotes/m,
+  );
+  expect(refused).not.toThrow('hunter2');
+});
+
 test('.env that is a folder is refused with a sentence', () => {
   expect(() => withEnvFile(folder, {})).toThrow(EnvironmentError);
   expect(() => withEnvFile(folder, {})).toThrow('.env is a folder. Docker creates a folder');

@@ -36,12 +36,23 @@ export function withEnvFile(
   return settings;
 }
 
-/** @throws EnvironmentError if it cannot be read */
+/** Nothing, or NAME=value, and a comment. Of other lines Node's parser drops a part in silence. */
+const ENV_LINE =
+  /^\s*((export +)?[^\s=#"'`]+\s*=\s*("[^"]*"|'[^']*'|`[^`]*`|[^\s#"'`]([^#]*[^\s#])?)?\s*)?((?<=^|\s)#.*)?$/s;
+
+/** @throws EnvironmentError if it cannot be read, or not as it stands; it never shows a value */
 function readEnvFile(envFile: string | URL): Record<string, string | undefined> {
   const { text, fault } = readTextFile(envFile);
   if (fault !== undefined) throw new EnvironmentError(`.env ${fault}`);
-  return parseEnv(text);
+  const lines = text.split(/\r\n?|\n/);
+  const faults = lines.flatMap((line, at) => (ENV_LINE.test(line) ? [] : [oddLine(at + 1)]));
+  if (faults.length > 0) throw new EnvironmentError(faults.join('\n'));
+  return Object.assign({}, ...lines.filter((line) => !/^\s*#/.test(line)).map((line) => parseEnv(line)));
 }
+
+const oddLine = (number: number): string =>
+  `Line ${number} of .env would be read as something else. Write NAME='value' on one line; ` +
+  'a value with # or quotes in it needs other quotes around it.';
 
 /** @returns the text without its byte order mark; undefined if it is not UTF-8, or has NUL bytes */
 function decode(bytes: Buffer): string | undefined {
