@@ -101,6 +101,40 @@ test.each(
   expect(await api.available(sale.id)).toBe(10);
 });
 
+const SALE = { name: 'x', original_price: 1, flash_sale_price: 1, currency: 'USD', units: 1 };
+const WINDOW = { starts_at: '2026-01-01T00:00:00Z', ends_at: '2999-01-01T00:00:00Z' };
+
+test.each([
+  ['order', '{"quantity":1,"quantity":2}', 'twice'],
+  ['order', '{"quantity":1,"quantity":1}', 'twice'],
+  ['order', '{ "quantity" : 1 ,\n"quantit\\u0079"\t: 2 }', 'twice'],
+  ['order', '[{"a":":","b":{"b":[{"c":0},{"c":1,"d":"\\"","c":2}]}}]', 'twice'],
+  ['order', '{"__proto__":1,"__proto__":2}', 'twice'],
+  ['order', '{"quantity":1,"__proto__":{"quantity":2}}', '__proto__'],
+  ['order', '{"__proto__":null}', '__proto__'],
+  ['order', '{"quantity":1,"constructor":{"prototype":{}}}', 'constructor'],
+  ['sales', JSON.stringify({ ...SALE, ...WINDOW }).replace('{', '{"product_id":"a1","units":5,'), 'twice'],
+  ['window', JSON.stringify(WINDOW).replace('{', '{"ends_at":"2998-01-01T00:00:00Z",'), 'twice'],
+  ['stock', '{"delta":5,"reason":"x","delta":50}', 'twice'],
+  ['stock', '{"delta":5,"reason":"x","__proto__":1}', '__proto__'],
+])('a name that stands twice, or that is reserved, is refused and named: %s %s', async (route, body, word) => {
+  const { id } = await makeSale(world);
+  const path = route === 'sales' ? '/sales' : `/sales/${id}/${route}`;
+  const refused = route === 'order' ? await api.order(id, { body }) : await api.admin('POST', path, body);
+  expect([refused.word, refused.body.detail]).toEqual(['400 INVALID_REQUEST', expect.stringContaining(word)]);
+  expect(await api.available(id)).toBe(10);
+});
+
+test('names of different objects and texts that look like names are no names that stand twice', async () => {
+  const name = '","units":1,"units":2,"\\';
+  const sale = { ...SALE, ...WINDOW, product_id: 'a2', name, description: '"name":"name":\\"', allow: ['free'] };
+  const made = await api.admin('POST', '/sales', JSON.stringify(sale, null, 2));
+  expect([made.status, made.body.name]).toEqual([201, name]);
+  // The schema refuses these, not the names.
+  const { body } = await api.order('a2', { body: '[{"a":1},{"a":{"a":[]}},"a",":"]' });
+  expect(body.detail).toBe('body must be object.');
+});
+
 test('content types other than JSON are refused; a query changes no quantity', async () => {
   const sale = await makeSale(world);
   for (const type of [

@@ -18,7 +18,8 @@ type Done = (error: Error | null, body?: unknown) => void;
 
 export default fp(
   async (app: FastifyInstance) => {
-    const parse = app.getDefaultJsonParser('error', 'error');
+    // Names such as __proto__ are members here; schemas refuse them like any other unknown one.
+    const parse = app.getDefaultJsonParser('ignore', 'ignore');
 
     function receive(isJson: boolean) {
       return (request: FastifyRequest, payload: IncomingMessage, done: Done): void => {
@@ -26,9 +27,9 @@ export default fp(
         let body: Buffer = Buffer.alloc(0);
         let size = 0;
         const detach = () => payload.off('data', add).off('end', end).off('error', fail);
-        const finish = (error: Error | null): void => {
+        const finish = (error: Error | null, value?: unknown): void => {
           detach();
-          done(error);
+          done(error, value);
         };
         const fail = (error: Error): void =>
           finish(
@@ -39,8 +40,11 @@ export default fp(
           if (size === 0) finish(null);
           else if (!isUtf8(bytes)) fail(new Error('The body is not UTF-8.'));
           else {
-            detach();
-            parse(request, bytes.toString(), done);
+            const text = bytes.toString();
+            parse(request, text, (error, value) => {
+              if (!error && hasDuplicates(text, value)) fail(new Error('The body has a name twice in an object.'));
+              else finish(error, value);
+            });
           }
         };
         const add = (piece: Buffer): void => {
@@ -74,4 +78,23 @@ function isPlainUtf8({ headers }: FastifyRequest): boolean {
   const { 'content-type': type = '', 'content-encoding': coding = 'identity' } = headers;
   const charset = /;\s*charset\s*=\s*"?([^\s;"]*)/i.exec(type)?.[1] ?? 'utf-8';
   return coding.toLowerCase() === 'identity' && /^(utf-?8|us-ascii)$/i.test(charset);
+}
+
+/** A string of JSON text, and the colon behind it if it is a name. */
+const STRING = /"(?:[^"\\]|\\.)*"(\s*:)?/g;
+
+/** JSON.parse takes the last of several members of a name, and other readers the first. */
+function hasDuplicates(text: string, value: unknown): boolean {
+  // Most bodies have one member.
+  if (text.indexOf(':') === text.lastIndexOf(':')) return false;
+  let namesLeft = 0;
+  for (const [, colon] of text.matchAll(STRING)) if (colon) namesLeft += 1;
+  const values = [value];
+  for (const one of values) {
+    if (typeof one !== 'object' || one === null) continue;
+    const members = Object.values(one);
+    if (!Array.isArray(one)) namesLeft -= members.length;
+    values.push(...members);
+  }
+  return namesLeft > 0;
 }

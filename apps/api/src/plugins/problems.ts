@@ -257,10 +257,11 @@ const frameworkCodes: Record<string, ProblemCode> = {
   FST_ERR_CTP_BODY_TOO_LARGE: 'BODY_TOO_LARGE',
 };
 
-/** @returns the values of a list, if the value is not one of them */
-function allowedBy({ validation = [] }: FastifyError): string {
-  const allowed = validation[0]?.params.allowedValues;
-  return Array.isArray(allowed) ? `: ${allowed.join(', ')}` : '';
+/** @returns the values of a list, if the value is not one of them; the name of an unknown member */
+function explain({ validation = [] }: FastifyError): string {
+  const { allowedValues, additionalProperty } = validation[0]?.params ?? {};
+  const words = Array.isArray(allowedValues) ? allowedValues.join(', ') : additionalProperty;
+  return words === undefined ? '' : `: ${words}`;
 }
 
 /** Maps an error to a problem. Details of a fault go to the log only. */
@@ -277,7 +278,7 @@ function sendError(error: FastifyError, request: FastifyRequest, reply: FastifyR
   }
   const known = frameworkCodes[error.code];
   if (known) reply.problem(known);
-  else if (error.validation) reply.problem('INVALID_REQUEST', { detail: `${error.message}${allowedBy(error)}.` });
+  else if (error.validation) reply.problem('INVALID_REQUEST', { detail: `${error.message}${explain(error)}.` });
   else if (error.statusCode !== undefined && error.statusCode >= 400 && error.statusCode < 500) {
     reply.problem('INVALID_REQUEST', { detail: error.message });
   } else if (unavailableDependency(error) !== null) {
