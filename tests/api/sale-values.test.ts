@@ -165,6 +165,27 @@ describe('text', () => {
     },
   );
 
+  const BLANK = [
+    '',
+    ' ',
+    '\t\r\n',
+    '\u00a0\u3000',
+    '\u200b\u200c\u200d\u2060\ufeff',
+    '\u00ad\u034f',
+    '\u0301',
+    '\u202e',
+  ];
+  const BLANK_LETTERS = ['\u115f\u1160', '\u3164', '\uffa0', '\u2800', '\u{1d159}', '\u{e0041}', '\ufe0f'];
+  test.each([...BLANK, ...BLANK_LETTERS].map((text) => [encodeURI(text), text]))(
+    'that shows nothing is no name and no reason: %s',
+    async (_, text) => {
+      expect((await create({ name: text })).word).toBe('400 INVALID_REQUEST');
+      const { product_id: id } = (await create({ name: `${text}-${text}` })).body;
+      const change = { delta: 1, reason: text };
+      expect((await api.admin('POST', `/sales/${id}/stock`, change)).word).toBe('400 INVALID_REQUEST');
+    },
+  );
+
   test('that looks like an escape is stored, and a change with it is repeated', async () => {
     const { product_id: id } = (await create({})).body;
     const change = { delta: 1, change_id: `text-${id}`, reason: 'a \\ud800 and \u{1f600} and \\\\u0000' };

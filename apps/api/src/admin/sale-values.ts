@@ -34,10 +34,11 @@ export function readWindow(body: { starts_at: string; ends_at: string }): Window
   return endsAt > startsAt ? { startsAt, endsAt } : 'body/ends_at must be after body/starts_at.';
 }
 
+/** Fillers have no ink: some are letters, and two are symbols. */
+const VISIBLE = /[[\p{L}\p{N}\p{P}\p{S}]--[\p{Default_Ignorable_Code_Point}\u2800\u{1d159}]]/v;
+
 /** Whether nothing in the text is visible. */
-export function isBlank(text: string): boolean {
-  return !/[\p{L}\p{N}\p{P}\p{S}]/u.test(text);
-}
+export const isBlank = (text: string): boolean => !VISIBLE.test(text);
 
 export function windowWarnings({ endsAt }: Window): Partial<Record<Warning, string>> {
   // biome-ignore lint/plugin/wall-time: the date of an operator's request
