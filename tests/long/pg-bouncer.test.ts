@@ -84,7 +84,7 @@ test('migrations of several processes go through one connection to the server, a
 });
 
 test('the doctor reads the server behind it; if it refuses our parameters, the start says what to configure', async () => {
-  expect(await readPostgres(bouncer.by(world.databaseUrl), 5_000)).toMatchObject({ standby: false });
+  expect(await readPostgres(bouncer.by(world.databaseUrl), 5_000)).toMatchObject({ writeFault: null });
   await withBouncer({ letPass: 'extra_float_digits' }, async (strict) => {
     await expect(checkPostgres(strict.by(world.databaseUrl))).rejects.toThrow('ignore_startup_parameters =');
   });

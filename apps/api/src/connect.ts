@@ -9,7 +9,8 @@ import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
 import { createKeys } from '@flash-sale/core/inventory/keys.ts';
 import { claimRedis } from '@flash-sale/core/inventory/ledger-claim.ts';
 import { reserveKinds } from '@flash-sale/core/inventory/outcomes.ts';
-import { connectPostgres, isWritable } from '@flash-sale/core/ledger/connect-postgres.ts';
+import { writeFault } from '@flash-sale/core/ledger/check-postgres.ts';
+import { connectPostgres } from '@flash-sale/core/ledger/connect-postgres.ts';
 import { createOrderStore } from '@flash-sale/core/ledger/order-store.ts';
 import { createSaleStore } from '@flash-sale/core/ledger/sale-store.ts';
 import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
@@ -79,9 +80,10 @@ export async function connect(settings: ServiceSettings, log: Logger, metrics = 
      */
     probes: {
       redis: (): Promise<void> => breakers.redis.call(() => claim.verify().then(forRequests.tryWrite)),
-      /** Orders can still be read from one that is read-only: its breaker stays closed. */
+      /** Orders can still be read from one that takes no writes: its breaker stays closed. */
       postgres: async (): Promise<void> => {
-        if (!(await breakers.postgres.call(() => isWritable(pool)))) throw new Error('postgres is read-only');
+        const fault = await breakers.postgres.call(() => writeFault(pool));
+        if (fault) throw new Error(`postgres ${fault.found}`);
       },
       worker: async (): Promise<void> => {
         if (!(await heartbeat.isFresh())) throw new Error('no worker has sent a heartbeat');

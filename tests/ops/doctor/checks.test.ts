@@ -154,8 +154,13 @@ const cases: Case[] = [
   ['POSTGRES_LOGIN', 'warning', 'a well-known word', pg({ weakness: 'a well-known word' }), /password/],
   ['POSTGRES_TLS', 'warning', 'another machine', pg({ tls: 'none' }), /sslmode=verify-full/],
   ['POSTGRES_TLS', 'warning', 'not verified', pg({ tls: 'unverified' }), /sslmode=verify-full/],
-  ['POSTGRES_WRITABLE', 'wrong', 'standby', pg({ standby: true }), /primary/],
-  ['POSTGRES_WRITABLE', 'wrong', 'read_only', pgSet({ default_transaction_read_only: 'on' }), /read_only = off/],
+  [
+    'POSTGRES_WRITABLE',
+    'wrong',
+    'it is a standby',
+    pg({ writeFault: { isStandby: true, found: 'is a standby', fix: 'Set DATABASE_URL to its primary' } }),
+    /primary/,
+  ],
   [
     'POSTGRES_SETTINGS',
     'wrong',

@@ -67,7 +67,6 @@ export const node: RedisNode = {
 
 const PG_SETTINGS = {
   server_version: '18.4',
-  default_transaction_read_only: 'off',
   default_transaction_isolation: 'read committed',
   synchronous_commit: 'on',
   fsync: 'on',
@@ -82,7 +81,7 @@ export const postgres: SeenPostgres = {
   settings: new Map(Object.entries(PG_SETTINGS)),
   isOpen: false,
   tls: 'verified',
-  standby: false,
+  writeFault: null,
   limitOfLogin: null,
   ours: 45,
   others: 2,

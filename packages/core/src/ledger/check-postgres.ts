@@ -6,13 +6,57 @@ import { certificateFault, UnfitServerError, untilFit } from '../runtime/unfit-s
 /** Milliseconds that a connection, and then an answer, may take. */
 const ANSWER_MS = 3_000;
 
+/** What API and worker need. docs/operations.md has the same as GRANTs. */
+const RIGHTS = {
+  sales: ['SELECT', 'INSERT', 'UPDATE'],
+  stock_changes: ['SELECT', 'INSERT', 'UPDATE'],
+  inventory_epochs: ['SELECT', 'INSERT', 'UPDATE'],
+  orders: ['SELECT', 'INSERT'],
+  operator_actions: ['SELECT', 'INSERT'],
+  ledger_identity: ['SELECT', 'INSERT'],
+  migrations: ['SELECT'],
+};
+const NEEDED = Object.entries(RIGHTS).flatMap(([table, rights]) => rights.map((right) => [table, right] as const));
+
 /**
- * @param waitMs milliseconds to retry while nothing answers; 0 = one try
+ * @param waitMs milliseconds to retry while nothing answers, or only a standby; 0 = one try
  * @returns the server's version, for example "18.4"
- * @throws UnfitServerError if nothing answers, login or database are wrong, or it is too old
+ * @throws UnfitServerError if nothing answers, login or database are wrong, it is too old, or we
+ * may not write orders
  */
 export async function checkPostgres(url: string, waitMs = 0): Promise<string> {
-  return untilFit(waitMs, () => withPostgres(url, ANSWER_MS, checkVersion));
+  return untilFit(waitMs, () =>
+    withPostgres(url, ANSWER_MS, async (client) => {
+      const version = await checkVersion(client);
+      const fault = await writeFault(client);
+      if (fault)
+        throw new UnfitServerError(`PostgreSQL ${fault.found}. ${fault.fix}`, fault.isStandby ? 'maybe' : 'never');
+      return version;
+    }),
+  );
+}
+
+/** Why orders cannot be written, and what to do; null: they can, once missing tables are there. */
+export async function writeFault(client: Pick<pg.ClientBase, 'query'>) {
+  const { rows } = await client.query<{ isStandby: boolean; isReadOnly: boolean; role: string; grants: string[] }>(
+    `SELECT pg_is_in_recovery() AS "isStandby", current_setting('transaction_read_only') = 'on' AS "isReadOnly",
+            quote_ident(current_user) AS role,
+            ARRAY(SELECT format('GRANT %s ON %s TO %I', string_agg(privilege, ', '), name, current_user)
+                    FROM unnest($1::text[], $2::text[]) AS needed (name, privilege)
+                   WHERE NOT has_table_privilege(to_regclass(name), privilege) GROUP BY name) AS grants`,
+    [NEEDED.map(([table]) => table), NEEDED.map(([, right]) => right)],
+  );
+  const { isStandby, isReadOnly, role, grants } = rows[0] as (typeof rows)[0];
+  if (isStandby) return { isStandby, found: 'is a standby', fix: 'Set DATABASE_URL to the address of its primary' };
+  if (isReadOnly)
+    return {
+      isStandby,
+      found: `is read-only for the role ${role} (default_transaction_read_only)`,
+      fix: `As a superuser: ALTER ROLE ${role} SET default_transaction_read_only = off`,
+    };
+  if (grants.length === 0) return null;
+  const found = `does not let the role ${role} of DATABASE_URL write orders`;
+  return { isStandby, found, fix: `As the owner of the tables: ${grants.join('; ')}` };
 }
 
 async function checkVersion(client: pg.Client): Promise<string> {

@@ -54,12 +54,6 @@ export async function ping(pool: Pool): Promise<void> {
   await pool.query('SELECT 1');
 }
 
-/** @returns false for a standby, or a login or database that only reads */
-export async function isWritable(pool: Pool): Promise<boolean> {
-  const { rows } = await pool.query<{ transaction_read_only: string }>('SHOW transaction_read_only');
-  return rows[0]?.transaction_read_only === 'off';
-}
-
 /**
  * Runs `work` in one transaction: committed when it returns, rolled back when it throws. A
  * connection whose state is unknown is closed, not returned to the pool.

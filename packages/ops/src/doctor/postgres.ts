@@ -2,7 +2,7 @@
 import type { Environment } from '@flash-sale/core/config/environment.ts';
 import { POSTGRES_MAJOR_MIN, WORKER_LOOP_CONNECTIONS } from '@flash-sale/core/config/limits.ts';
 import { isLoopback } from '@flash-sale/core/config/loopback.ts';
-import { withPostgres } from '@flash-sale/core/ledger/check-postgres.ts';
+import { withPostgres, writeFault } from '@flash-sale/core/ledger/check-postgres.ts';
 import { readLedgerId } from '@flash-sale/core/ledger/ledger-id.ts';
 import { checkMigrated } from '@flash-sale/core/ledger/migrate.ts';
 import type pg from 'pg';
@@ -37,6 +37,8 @@ export function readPostgres(url: string, timeoutMs: number) {
       /** Whether it let us in without a password. */
       isOpen: await isOpen(client, majorOf(settings)),
       ...(await readSession(client, url)),
+      /** Why orders cannot be written; null: they can. */
+      writeFault: await writeFault(client),
       clock: await readClock(async () => {
         const { rows } = await client.query('SELECT extract(epoch FROM clock_timestamp()) * 1000 AS ms');
         return Number(rows[0].ms);
@@ -52,7 +54,6 @@ export function readPostgres(url: string, timeoutMs: number) {
 
 const SETTINGS = [
   'server_version',
-  'default_transaction_read_only',
   'default_transaction_isolation',
   'synchronous_commit',
   'fsync',
@@ -77,14 +78,13 @@ async function readSession(client: pg.Client, url: string) {
   // numbackends needs no rights. A role sees its own sessions in pg_stat_activity; ours share one.
   const { rows } = await client.query(
     `SELECT coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false) AS tls,
-            pg_is_in_recovery() AS standby,
             (SELECT rolconnlimit FROM pg_roles WHERE rolname = session_user) AS role_limit,
             (SELECT datconnlimit FROM pg_database WHERE datname = current_database()) AS database_limit,
             (SELECT sum(numbackends)::int FROM pg_stat_database) AS used,
             (SELECT count(*)::int FROM pg_stat_activity
               WHERE pid <> pg_backend_pid() AND application_name IN ('flash-sale-api', 'flash-sale-worker')) AS ours`,
   );
-  const { tls, standby, role_limit, database_limit, used, ours } = rows[0];
+  const { tls, role_limit, database_limit, used, ours } = rows[0];
   const limits = [role_limit, database_limit].filter((limit: number) => limit >= 0);
   const query = URL.canParse(url) ? new URL(url).searchParams : new URLSearchParams();
   const mode = query.get('sslmode');
@@ -93,7 +93,6 @@ async function readSession(client: pg.Client, url: string) {
   return {
     /** Of our connection. `unverified`: the certificate is not checked. */
     tls: tls ? verified : ('none' as const),
-    standby: standby as boolean,
     /** Connections that role and database allow us; null: as many as there are. */
     limitOfLogin: limits.length === 0 ? null : Math.min(...limits),
     /** Connections of API processes and workers, on all machines. */
@@ -141,13 +140,7 @@ export const POSTGRES_CHECKS: readonly Check<SeenPostgres>[] = [
   [
     'POSTGRES_WRITABLE',
     'A ledger that accepts no writes confirms no orders.',
-    ({ standby, settings }) => {
-      if (standby) return wrong('it is a standby', 'Set DATABASE_URL to the address of its primary');
-      const isReadOnly = settings.get('default_transaction_read_only') === 'on';
-      return isReadOnly
-        ? wrong('default_transaction_read_only is on', set('default_transaction_read_only = off'))
-        : ok('yes');
-    },
+    ({ writeFault: fault }) => (fault ? wrong(`it ${fault.found}`, fault.fix) : ok('yes')),
   ],
   ['POSTGRES_SETTINGS', 'A confirmed order is only in the ledger, so it must survive a crash.', checkSettings],
   ['POSTGRES_CONNECTIONS', 'A process that gets no connection cannot confirm or read orders.', checkConnections],
