@@ -1,5 +1,6 @@
 /** The list with many sales: bounded pages, and few reads of the inventory for each. */
-import { beforeEach, expect, test } from 'vitest';
+import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
+import { beforeEach, expect, test, vi } from 'vitest';
 import { openApi, type TestApi, times, useWorldPerTest, withApi } from '../support/fixtures.ts';
 import { makeSale } from '../support/sales.ts';
 import { eventually } from '../support/world.ts';
@@ -153,4 +154,13 @@ test('the list follows a clock of Redis that is set ahead, also if no active sal
   expect(await ids()).toEqual([]);
   aheadMs = HOUR;
   await eventually('it is listed', 3_000, async () => (await ids())[0] === sale.id);
+});
+
+test('numbers that are read at once cost a call for each hundred sales', async () => {
+  const inventory = createInventory(world);
+  // The first call also loads the script.
+  await inventory.read('none');
+  const sent = vi.spyOn(world.redis, 'sendCommand');
+  await times(150, (i) => inventory.read(`none-${i}`));
+  expect(sent).toHaveBeenCalledTimes(2);
 });

@@ -188,3 +188,15 @@ test.each(['one of its orders', 'the watch'])('[I3] a sale that only Redis has i
   for (const { id } of [first, second]) expect(await steps.outcomeOf(id)).toEqual(rejected);
   expect(await world.redis.hlen(world.keys.sale(sale.id).reservations)).toBe(0);
 });
+
+test('a worker stops a sale that its ledger lacks at the first order, before it looks at all sales again', async () => {
+  const sale = await makeSale(world);
+  const api = await openApi(world);
+  await startWorkerHere(world);
+  await api.order(sale.id);
+  const { numbers } = workerSteps(world);
+  await eventually('it has looked at all of them', 5_000, async () => (await numbers(sale.id))?.sold === 1);
+  const unknown = await makeSale(world, { units: 1_000 });
+  await world.pool.query('DELETE FROM sales WHERE id = $1', [unknown.id]);
+  await eventually('404', 5_000, async () => (await api.order(unknown.id)).word === '404 SALE_NOT_FOUND');
+});
