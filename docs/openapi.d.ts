@@ -751,7 +751,7 @@ export interface paths {
                   product_id: string;
                   name: string;
                   /**
-                   * @description By the clock of Redis; in the list, by the clock of the API.
+                   * @description By the clock of Redis.
                    * @enum {string}
                    */
                   state: "scheduled" | "active" | "paused" | "ended";
@@ -865,7 +865,7 @@ export interface paths {
                */
               ends_at: string;
               /**
-               * @description By the clock of Redis; in the list, by the clock of the API.
+               * @description By the clock of Redis.
                * @enum {string}
                */
               state: "scheduled" | "active" | "paused" | "ended";
@@ -967,7 +967,7 @@ export interface paths {
                */
               ends_at: string;
               /**
-               * @description By the clock of Redis; in the list, by the clock of the API.
+               * @description By the clock of Redis.
                * @enum {string}
                */
               state: "scheduled" | "active" | "paused" | "ended";
@@ -1066,7 +1066,7 @@ export interface paths {
                */
               ends_at: string;
               /**
-               * @description By the clock of Redis; in the list, by the clock of the API.
+               * @description By the clock of Redis.
                * @enum {string}
                */
               state: "scheduled" | "active" | "paused" | "ended";
@@ -1167,7 +1167,7 @@ export interface paths {
                */
               ends_at: string;
               /**
-               * @description By the clock of Redis; in the list, by the clock of the API.
+               * @description By the clock of Redis.
                * @enum {string}
                */
               state: "scheduled" | "active" | "paused" | "ended";
@@ -1286,7 +1286,7 @@ export interface paths {
                */
               ends_at: string;
               /**
-               * @description By the clock of Redis; in the list, by the clock of the API.
+               * @description By the clock of Redis.
                * @enum {string}
                */
               state: "scheduled" | "active" | "paused" | "ended";
@@ -1400,7 +1400,7 @@ export interface paths {
                */
               ends_at: string;
               /**
-               * @description By the clock of Redis; in the list, by the clock of the API.
+               * @description By the clock of Redis.
                * @enum {string}
                */
               state: "scheduled" | "active" | "paused" | "ended";

@@ -144,12 +144,13 @@ test('the list follows a clock of Redis that is set ahead, also if no active sal
   const sale = await makeSale(world, { startsAt: Date.now() + HOUR / 2, endsAt: Date.now() + 3 * HOUR });
   await open();
   const { inventory } = api.connections;
-  const readInventory = inventory.read;
+  const { read: readInventory, now: readTime } = inventory;
   let aheadMs = 0;
   inventory.read = async (saleId) => {
     const found = await readInventory(saleId);
     return { ...found, now: found.now + aheadMs };
   };
+  inventory.now = async () => (await readTime()) + aheadMs;
   const ids = async () => (await api.get('/api/flash-sales')).body.flash_sales.map(({ id }: { id: string }) => id);
   expect(await ids()).toEqual([]);
   aheadMs = HOUR;

@@ -42,7 +42,7 @@ const allowOf = <Allowed extends Warning>(...warnings: Allowed[]) =>
 const StateSchema = Type.Unsafe<SaleState>({
   type: 'string',
   enum: SALE_STATES,
-  description: 'By the clock of Redis; in the list, by the clock of the API.',
+  description: 'By the clock of Redis.',
 });
 
 const AdminSaleSchema = Type.Object(

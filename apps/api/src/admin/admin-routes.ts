@@ -52,7 +52,10 @@ export const adminRoutes: FastifyPluginAsyncTypebox<Options> = async (app, { man
         if (!pricePattern.test(price))
           return reply.problem('INVALID_REQUEST', { detail: `body/${name} must have at most 4 decimal places.` });
       if (isBlank(body.name)) return reply.problem('INVALID_REQUEST', { detail: 'body/name must not be blank.' });
-      const warnings = { ...windowWarnings(window), ...priceWarnings(prices, body.currency) };
+      const warnings = {
+        ...windowWarnings(window, await manageSales.readTime()),
+        ...priceWarnings(prices, body.currency),
+      };
       const refused = refusedWarnings(warnings, body.allow);
       if (refused) return reply.problem('INVALID_REQUEST', { detail: refused });
       const made = await manageSales.create(
@@ -75,11 +78,11 @@ export const adminRoutes: FastifyPluginAsyncTypebox<Options> = async (app, { man
   );
 
   app.get('/api/admin/sales', { schema: ListAdminSalesSchema }, async (_request, reply) => {
-    const sales = (await manageSales.list()).map((sale) => ({
+    const [found, now] = await Promise.all([manageSales.list(), manageSales.readTime()]);
+    const sales = found.map((sale) => ({
       product_id: sale.id,
       name: sale.name,
-      // biome-ignore lint/plugin/wall-time: compared with the sale's window
-      state: saleState(sale, Date.now()),
+      state: saleState(sale, now),
       starts_at: new Date(sale.startsAt).toISOString(),
       ends_at: new Date(sale.endsAt).toISOString(),
       allotment: sale.allotment,
@@ -104,7 +107,7 @@ export const adminRoutes: FastifyPluginAsyncTypebox<Options> = async (app, { man
   app.post('/api/admin/sales/:product_id/window', { schema: ChangeWindowSchema }, async (request, reply) => {
     const window = readWindow(request.body);
     if (typeof window === 'string') return reply.problem('INVALID_REQUEST', { detail: window });
-    const refused = refusedWarnings(windowWarnings(window), request.body.allow);
+    const refused = refusedWarnings(windowWarnings(window, await manageSales.readTime()), request.body.allow);
     if (refused) return reply.problem('INVALID_REQUEST', { detail: refused });
     const { startsAt, endsAt } = window;
     const { product_id: saleId } = request.params;

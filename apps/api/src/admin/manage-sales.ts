@@ -26,7 +26,7 @@ export type Managed = SaleNumbers | 'no_such_sale' | 'recovering' | 'too_many_sa
 export function createManageSales(deps: {
   inventory: Inventory;
   sales: SaleStore;
-  saleReader: Pick<SaleReader, 'forget'>;
+  saleReader: Pick<SaleReader, 'forget' | 'readTime'>;
 }) {
   const { inventory, sales, saleReader } = deps;
 
@@ -46,6 +46,7 @@ export function createManageSales(deps: {
 
   return {
     read,
+    readTime: saleReader.readTime,
 
     /** The newest sales, from the ledger only. */
     list: (): Promise<LedgerSale[]> => sales.list({ order: 'newest first', limit: LIST_MAX }),

@@ -40,9 +40,9 @@ const VISIBLE = /[[\p{L}\p{N}\p{P}\p{S}]--[\p{Default_Ignorable_Code_Point}\u280
 /** Whether nothing in the text is visible. */
 export const isBlank = (text: string): boolean => !VISIBLE.test(text);
 
-export function windowWarnings({ endsAt }: Window): Partial<Record<Warning, string>> {
-  // biome-ignore lint/plugin/wall-time: the date of an operator's request
-  return endsAt <= Date.now() ? { window_over: 'body/ends_at is over.' } : {};
+/** @param now Redis's clock, ms since 1970 */
+export function windowWarnings({ endsAt }: Window, now: number): Partial<Record<Warning, string>> {
+  return endsAt <= now ? { window_over: 'body/ends_at is over.' } : {};
 }
 
 /** @param prices exact decimal text by field */

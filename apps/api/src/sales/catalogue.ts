@@ -15,7 +15,7 @@ const WAIT_MS = 50;
 /** Sales that are read together: 5 ms of the event loop. */
 const READ_MAX = 500;
 /** A sale stays for an hour after its end, so that late readers cost no query. */
-const CURRENT = { endedWithinMs: 3_600_000 };
+const ENDED_WITHIN_MS = 3_600_000;
 
 export interface Catalogue {
   /** The earliest first. */
@@ -29,11 +29,14 @@ type Place = Pick<Sale, 'startsAt' | 'id'>;
 export const compareSales = (a: Place, b: Place): number =>
   a.startsAt - b.startsAt || Number(a.id > b.id) - Number(a.id < b.id);
 
+/** @param deps.readTime Redis's clock, ms since 1970 */
 export function createCatalogue({
   sales,
+  readTime,
   log,
 }: {
   sales: Pick<SaleStore, 'list' | 'versions'>;
+  readTime: () => Promise<number>;
   log: Pick<FastifyBaseLogger, 'debug'>;
 }) {
   const byId = new Map<string, Sale>();
@@ -45,9 +48,11 @@ export function createCatalogue({
   const changed = new Set<string>();
   let comparedAt = Number.NEGATIVE_INFINITY;
 
+  const current = async () => ({ endedWithinMs: ENDED_WITHIN_MS, now: await readTime() });
+
   async function compare(): Promise<void> {
     const askedAt = performance.now();
-    const versions = await sales.versions(CURRENT);
+    const versions = await sales.versions(await current());
     for (const [id, version] of versions) if (byId.get(id)?.version !== version) changed.add(id);
     for (const id of byId.keys()) if (!versions.has(id)) changed.add(id);
     comparedAt = askedAt;
@@ -59,7 +64,7 @@ export function createCatalogue({
       // Before the read: a change during it is read again.
       for (const id of ids) changed.delete(id);
       try {
-        const found = new Map((await sales.list({ ...CURRENT, ids })).map((sale) => [sale.id, sale]));
+        const found = new Map((await sales.list({ ...(await current()), ids })).map((sale) => [sale.id, sale]));
         // Of any version: after a failover or a restore, the ledger's may be lower.
         for (const id of ids) {
           const sale = found.get(id);

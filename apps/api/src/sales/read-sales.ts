@@ -76,12 +76,12 @@ type Lists = Readonly<Record<WantedSales, readonly Sale[]>> & {
 export type SaleReader = ReturnType<typeof createSaleReader>;
 
 export function createSaleReader(deps: {
-  inventory: Pick<Inventory, 'read'>;
+  inventory: Pick<Inventory, 'read' | 'now'>;
   sales: Pick<SaleStore, 'find' | 'list' | 'versions'>;
   log: FastifyBaseLogger;
 }) {
   const { inventory, sales } = deps;
-  const catalogue = createCatalogue(deps);
+  const catalogue = createCatalogue({ ...deps, readTime });
   /** Redis's clock when it was read last, by performance.now(). */
   let clock: Pick<LiveNumbers, 'now' | 'readAt'> | null = null;
   /** Ids of sales that were sold out or recovering when they were read, the oldest read first. */
@@ -145,11 +145,8 @@ export function createSaleReader(deps: {
       const { sales: all, byId } = await catalogues.forceFetch('current');
       const again = [...soldOut].slice(0, SOLD_OUT_READS_MAX);
       for (const id of again) if (!byId.has(id)) soldOut.delete(id);
-      const isClockRead = clock !== null && performance.now() - clock.readAt < CLOCK_MS;
-      const first = isClockRead ? [] : all.slice(0, 1);
-      await Promise.all([...first, ...again.flatMap((id) => byId.get(id) ?? [])].map(view));
-      // biome-ignore lint/plugin/wall-time: no sale, so no clock of Redis was read
-      const now = clock ? timeAt(clock) : Date.now();
+      await Promise.all(again.flatMap((id) => byId.get(id) ?? []).map(view));
+      const now = await readTime();
       const turnsAt = nextTurn(all, now);
       options.ttl = Math.max(1, Math.min(SALE_MEMORY_MS, catalogues.getRemainingTTL('current'), turnsAt - now));
       const inState = (state: SaleState) =>
@@ -157,6 +154,15 @@ export function createSaleReader(deps: {
       return { all, active: inState('active'), scheduled: inState('scheduled'), now, turnsAt };
     },
   });
+
+  async function readTime(): Promise<number> {
+    if (clock === null || performance.now() - clock.readAt > CLOCK_MS) {
+      const now = await inventory.now().catch(() => null);
+      if (now !== null) clock = { now, readAt: performance.now() };
+    }
+    // biome-ignore lint/plugin/wall-time: Redis has not answered yet
+    return clock ? timeAt(clock) : Date.now();
+  }
 
   /** Full, unless it is the last one. */
   async function readPage({ state, limit, after }: WantedPage) {
@@ -208,6 +214,9 @@ export function createSaleReader(deps: {
 
   return {
     find,
+
+    /** Redis's clock, ms since 1970; while Redis does not answer, as it was read last. */
+    readTime,
 
     /** Before the first request, so that PostgreSQL may be unavailable from then on. */
     load: (): Promise<unknown> => catalogues.forceFetch('current').catch(() => {}),

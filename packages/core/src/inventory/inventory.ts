@@ -246,6 +246,12 @@ export function createInventory({
 
     read: readNumbers,
 
+    /** Redis's clock, ms since 1970: sales start and end by it. In a cluster, that of any node. */
+    async now(): Promise<number> {
+      const [seconds, microseconds] = (await redis.time()).map(Number) as [number, number];
+      return seconds * 1_000 + Math.floor(microseconds / 1_000);
+    },
+
     /** Ids of the sales that have an inventory, open or closed. Scans all keys, page by page. */
     list: (): Promise<Set<string>> => listInventories(redis, keys),
 

@@ -30,8 +30,10 @@ export type NewSale = Omit<Sale, 'allotment' | 'paused' | 'version' | 'inventory
 
 /** Which sales to list; without a field, all of them. */
 export interface SaleFilter {
-  /** Milliseconds by the ledger's clock: leave out sales that ended longer ago. */
+  /** Leave out sales that ended longer ago. */
   readonly endedWithinMs?: number;
+  /** Milliseconds since 1970. Default: the ledger's clock. */
+  readonly now?: number;
   /** Only those whose inventory is behind the ledger. */
   readonly unsynced?: boolean;
   readonly ids?: readonly string[];
@@ -101,14 +103,14 @@ export function createSaleStore(pool: Pool) {
 
     find: (saleId: string): Promise<LedgerSale | null> => readSale(pool, saleId),
 
-    async list({ endedWithinMs, unsynced, ids, after, order, limit }: SaleFilter = {}): Promise<LedgerSale[]> {
+    async list({ endedWithinMs, now, unsynced, ids, after, order, limit }: SaleFilter = {}): Promise<LedgerSale[]> {
       const { rows } = await pool.query<SaleRow>(
         `SELECT ${SALE_COLUMNS} FROM sales
-          WHERE ($1::float8 IS NULL OR ends_at > now() - make_interval(secs => $1 / 1000.0))
+          WHERE ($1::float8 IS NULL OR ends_at > coalesce($6, now()) - make_interval(secs => $1 / 1000.0))
             AND (NOT $2 OR inventory_version < version)
             AND ($3::text[] IS NULL OR id = ANY($3)) AND ($4::text IS NULL OR id > $4)
           ORDER BY ${ORDERS[order ?? 'by id']} LIMIT $5`,
-        [endedWithinMs ?? null, unsynced ?? false, ids ?? null, after ?? null, limit ?? null],
+        [endedWithinMs ?? null, unsynced ?? false, ids ?? null, after ?? null, limit ?? null, nowText(now)],
       );
       return rows.map(toSale);
     },
@@ -117,11 +119,14 @@ export function createSaleStore(pool: Pool) {
      * The version of each sale, by its id, in one row: 10,000 of them take 5 ms, as whole sales
      * 100 ms.
      */
-    async versions({ endedWithinMs }: Pick<SaleFilter, 'endedWithinMs'> = {}): Promise<Map<string, number>> {
+    async versions({
+      endedWithinMs,
+      now,
+    }: Pick<SaleFilter, 'endedWithinMs' | 'now'> = {}): Promise<Map<string, number>> {
       const { rows } = await pool.query<{ versions: string | null }>(
         `SELECT string_agg(id || ' ' || version, ',') AS versions FROM sales
-          WHERE $1::float8 IS NULL OR ends_at > now() - make_interval(secs => $1 / 1000.0)`,
-        [endedWithinMs ?? null],
+          WHERE $1::float8 IS NULL OR ends_at > coalesce($2, now()) - make_interval(secs => $1 / 1000.0)`,
+        [endedWithinMs ?? null, nowText(now)],
       );
       const pairs = (rows[0]?.versions ?? '').split(',').filter((pair) => pair !== '');
       return new Map(
@@ -264,6 +269,7 @@ const HAS_ROOM = `(SELECT count(*) FROM sales WHERE ends_at > now()) < ${MAX_CUR
 
 /** Exact: to_timestamp() takes a double, which has no milliseconds after the year 2255. */
 const instantText = (ms: number): string => new Date(ms).toISOString();
+const nowText = (ms: number | undefined): string | null => (ms === undefined ? null : instantText(ms));
 
 async function addToAllotment(client: Client, { saleId, delta }: Pick<StockChange, 'saleId' | 'delta'>): Promise<void> {
   await client.query('UPDATE sales SET allotment = allotment + $2 WHERE id = $1', [saleId, delta]);
