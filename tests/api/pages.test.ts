@@ -69,6 +69,21 @@ test('a connection has few pages at a time', async () => {
   expect(statusesOf(all)).toEqual([200, 200, 200, 200, ...Array(7).fill(503), 200]);
 });
 
+test('pages that clients do not read are 200 at a time, and further ones are shed', async () => {
+  await withApi(world, { TRUST_PROXY: 'loopback' }, async (behindProxy) => {
+    const statusOf = async (path: string) => (await behindProxy.get(path, { 'x-forwarded-for': '10.0.1.1' })).status;
+    expect(await statusOf('/docs/json')).toBe(200);
+    const unread = Array.from({ length: 50 }, (_, i) =>
+      openRaw(portOf(behindProxy), request(`GET ${BUNDLE}`, [`X-Forwarded-For: 10.0.0.${i}`]).repeat(4)),
+    );
+    for (const { socket } of unread) socket.pause();
+    await eventually('all places are taken', 5_000, async () => (await statusOf('/docs/json')) === 503);
+    expect(await statusOf('/health/live')).toBe(200);
+    for (const { socket } of unread) socket.destroy();
+    await eventually('they are free again', 5_000, async () => (await statusOf('/docs/json')) === 200);
+  });
+});
+
 test('a turn of the event loop serves one piece of a page: orders wait behind no crowd of pages', async () => {
   await withApi(world, {}, async ({ app }) => {
     await app.inject(BUNDLE);

@@ -185,4 +185,9 @@ test('unavailable keys: 503, retryable, and nothing is taken', async () => {
 test('the API reference names how buyers are identified', async () => {
   const { body: reference } = await api.get('/docs/json');
   expect(reference.components.securitySchemes.buyer_token).toMatchObject({ type: 'http', scheme: 'bearer' });
+  for (const route of [
+    reference.paths['/api/flash-sales/{product_id}/order'].post,
+    reference.paths['/api/orders/{order_id}'].get,
+  ])
+    expect(route.security).toEqual([{ buyer: [] }, { buyer_token: [] }]);
 });
