@@ -91,22 +91,17 @@ test('without system.env nothing starts, whatever the terminal’s environment',
   }
 });
 
-test('repeated stop signals make npm test kill a hung vitest and its children, and say that it was interrupted', async () => {
-  const [hang, pids] = [join(folder, 'hang.mjs'), join(folder, 'pids')];
+/** @param inVitest runs in place of vitest */
+function startNpmTest(inVitest: string) {
+  const preloaded = join(folder, 'preloaded.mjs');
   writeFileSync(
-    hang,
+    preloaded,
     `import { spawn } from 'node:child_process';
      import { writeFileSync } from 'node:fs';
-     if (process.argv[1].endsWith('vitest.mjs')) {
-       process.on('SIGTERM', () => {});
-       const deaf = "process.on('SIGTERM', () => {}); setInterval(() => {}, 1000)";
-       const child = spawn(process.execPath, ['-e', deaf, ${JSON.stringify(folder)}], { env: {}, stdio: 'ignore' });
-       writeFileSync(${JSON.stringify(pids)}, process.pid + ' ' + child.pid + ' ');
-       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
-     }`,
+     if (process.argv[1].endsWith('vitest.mjs')) {${inVitest}}`,
   );
   const { redisUrl: REDIS_URL, databaseUrl: DATABASE_URL } = world;
-  const env = { PATH: process.env.PATH, NODE_OPTIONS: `--import=${hang}`, REDIS_URL, DATABASE_URL };
+  const env = { PATH: process.env.PATH, NODE_OPTIONS: `--import=${preloaded}`, REDIS_URL, DATABASE_URL };
   const npmTest = spawn(process.execPath, [join(root, 'scripts', 'test.ts')], {
     env,
     stdio: ['ignore', 'pipe', 'ignore'],
@@ -114,6 +109,30 @@ test('repeated stop signals make npm test kill a hung vitest and its children, a
   let output = '';
   npmTest.stdout.on('data', (chunk) => (output += chunk));
   const ended = once(npmTest, 'exit');
+  return { npmTest, ended, lastLine: () => output.trimEnd().split('\n').at(-1) };
+}
+
+const INTERRUPTED = 'The run was interrupted (SIGTERM): there is no result.';
+
+test('an interrupted npm test says so in its last line', async () => {
+  const begun = join(folder, 'begun');
+  const waits = `writeFileSync(${JSON.stringify(begun)}, ''); setInterval(() => {}, 1000); await new Promise(() => {});`;
+  const { npmTest, ended, lastLine } = startNpmTest(waits);
+  await eventually('vitest runs', 20_000, () => existsSync(begun));
+  npmTest.kill('SIGTERM');
+  expect((await ended)[0]).toBe(1);
+  expect(lastLine()).toBe(INTERRUPTED);
+}, 60_000);
+
+test('repeated stop signals make npm test kill a hung vitest and its children, and say that it was interrupted', async () => {
+  const pids = join(folder, 'pids');
+  const { npmTest, ended, lastLine } = startNpmTest(`
+       process.on('SIGTERM', () => {});
+       const deaf = "process.on('SIGTERM', () => {}); setInterval(() => {}, 1000)";
+       const child = spawn(process.execPath, ['-e', deaf, ${JSON.stringify(folder)}], { env: {}, stdio: 'ignore' });
+       writeFileSync(${JSON.stringify(pids)}, process.pid + ' ' + child.pid + ' ');
+       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+     `);
   await eventually('vitest hangs', 20_000, () => existsSync(pids) && readFileSync(pids, 'utf8').endsWith(' '));
   const [vitest = 0, child = 0] = readFileSync(pids, 'utf8').split(' ').map(Number);
   onTestFinished(() => {
@@ -127,6 +146,6 @@ test('repeated stop signals make npm test kill a hung vitest and its children, a
     npmTest.kill('SIGTERM');
   }
   expect((await ended)[0]).toBe(1);
-  expect(output.trimEnd().split('\n').at(-1)).toBe('The run was interrupted (SIGTERM): there is no result.');
+  expect(lastLine()).toBe(INTERRUPTED);
   await eventually('nothing is left', 2_000, () => !left().includes(true));
 }, 60_000);
