@@ -138,6 +138,11 @@ export class InventoryModel {
     }
   }
 
+  /** Units are gone from a sale with a cap, and no buyer holds any. */
+  lostBuyers({ settings, numbers }: OpenInventory): boolean {
+    return settings.perBuyerLimit > 0 && this.buyers.size === 0 && numbers.reserved + numbers.sold > 0;
+  }
+
   /** I6: whether the buyer would hold more than the cap. */
   overCap(inventory: OpenInventory, buyerId: string, quantity: number): boolean {
     const { perBuyerLimit } = inventory.settings;
@@ -150,7 +155,7 @@ export class InventoryModel {
    */
   readmit(epoch: number, orders: readonly AcceptedOrder[]): Map<string, RejectionReason> | 'other_epoch' | 'ended' {
     const inventory = this.openFor(epoch);
-    if (!inventory) return 'other_epoch';
+    if (!inventory || this.lostBuyers(inventory)) return 'other_epoch';
     const refused = new Map<string, RejectionReason>();
     let ended = false;
     for (const order of orders) {
@@ -256,7 +261,7 @@ export class InventoryModel {
     if (!inventory) return 'other_server';
     if (inventory.epoch < epoch) return 'behind';
     if (inventory.epoch > epoch) return 'ahead';
-    return inventory.orders === this.reservations.size ? 'sound' : 'inconsistent';
+    return inventory.orders === this.reservations.size && !this.lostBuyers(inventory) ? 'sound' : 'inconsistent';
   }
 
   // Rebuild
@@ -308,12 +313,7 @@ export class InventoryModel {
   }
 }
 
-function settingsOf({
-  startsAt,
-  endsAt,
-  perBuyerLimit,
-  paused,
-  version,
-}: Sale): NonNullable<InventoryFields['settings']> {
+function settingsOf(sale: Sale): NonNullable<InventoryFields['settings']> {
+  const { startsAt, endsAt, perBuyerLimit, paused, version } = sale;
   return { startsAt, endsAt, perBuyerLimit, paused, version };
 }

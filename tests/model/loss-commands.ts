@@ -95,10 +95,7 @@ const lose = (drawn: readonly Part[]): InventoryCommand =>
         else world.inventory[part].clear();
       }
       if (isAll(parts)) world.inventory.buckets.clear();
-      else {
-        world.torn = true;
-        world.forgetful ||= parts.includes('buyers');
-      }
+      else world.torn = true;
     },
   });
 
@@ -178,7 +175,7 @@ const loseCommand = fc
   .record({
     parts: fc.oneof(
       fc.constant(PARTS),
-      fc.constant<readonly Part[]>(['reservations']),
+      fc.constantFrom<readonly Part[]>(['reservations'], ['buyers']),
       fc.constantFrom(...PARTS).map((part) => [part]),
     ),
     next: fc.constantFrom(...Object.keys(AFTERWARDS)),

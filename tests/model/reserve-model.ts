@@ -28,7 +28,7 @@ export interface ReserveReply {
  */
 export function reserve(model: InventoryModel, call: ReserveCall, nowUs: number): ReserveReply {
   const inventory = model.open();
-  if (!inventory) {
+  if (!inventory || model.lostBuyers(inventory)) {
     const outcome = { kind: model.inventory ? 'recovering' : 'unknown_sale' } as const;
     return {
       decisions: call.orders.map(() => ({ outcome, tokensLeft: -1, tokenInMs: 0 })),

@@ -10,7 +10,7 @@
 --   1 epoch            of the caller
 --   2.. orders         six each: id, quantity, reserved at ms, request id, buyer, key ('' = none)
 -- Returns
---   other_epoch
+--   other_epoch          also if Redis lost the buyers: they are restored first
 --   decided, then a word for each order
 --     readmitted
 --     known              it has its reservation
@@ -18,12 +18,16 @@
 --     no_room            fewer units are available
 --     over_buyer_limit   the buyer has ordered again, up to the cap
 --     key_taken          another order has the key by now
-local inventory =
-  redis.call('HMGET', KEYS[1], 'instance_id', 'epoch', 'available', 'per_buyer_limit')
+local inventory = redis.call('HMGET', KEYS[1], 'instance_id', 'epoch', 'available',
+  'per_buyer_limit', 'reserved', 'sold')
 if inventory[1] ~= instance_id or inventory[2] ~= ARGV[1] then
   return { 'other_epoch' }
 end
 local available, per_buyer_limit = tonumber(inventory[3]), tonumber(inventory[4])
+if per_buyer_limit > 0 and tonumber(inventory[5]) + tonumber(inventory[6]) > 0
+  and redis.call('EXISTS', KEYS[3]) == 0 then
+  return { 'other_epoch' }
+end
 local reply = { 'decided' }
 -- Each order is decided completely before anything of it is written.
 for i = 2, #ARGV, 6 do

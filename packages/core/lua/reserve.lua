@@ -76,6 +76,11 @@ if capacity > 0 then
   newer, older = read_buckets(KEYS[5], KEYS[6], buyers)
 end
 local holdings = per_buyer_limit > 0 and redis.call('HMGET', KEYS[3], unpack(buyers)) or {}
+if per_buyer_limit > 0 and redis.call('EXISTS', KEYS[3]) == 0
+  and reserved + tonumber(redis.call('HGET', KEYS[1], 'sold')) > 0 then
+  -- Units are gone and nobody holds any: Redis lost the buyers, and a worker restores them.
+  return { 'recovering' }
+end
 local known_orders = has_keys and redis.call('HMGET', KEYS[4], unpack(key_fields)) or {}
 
 -- What the batch has changed so far, for later orders of the same buyer.
