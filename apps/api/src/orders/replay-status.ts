@@ -43,7 +43,7 @@ export function createReplayStatus({ orders }: { orders: Pick<OrderStore, 'outco
   }
 
   /**
-   * @param orderId of an order whose key the inventory knows: until the ledger has it, it is pending
+   * @param orderId of an order whose key the inventory knows: pending until the ledger has it
    * @returns `accepted` while the status cannot be read
    */
   return async function replayStatus(orderId: string): Promise<'accepted' | OrderBody['status']> {
