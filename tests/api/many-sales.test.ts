@@ -1,8 +1,11 @@
 /** The list with many sales: bounded pages, and few reads of the inventory for each. */
+import { createCatalogue } from '@flash-sale/api/sales/catalogue.ts';
 import { createInventory } from '@flash-sale/core/inventory/inventory.ts';
-import { beforeEach, expect, test, vi } from 'vitest';
+import { createSaleStore } from '@flash-sale/core/ledger/sale-store.ts';
+import { beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import { openApi, type TestApi, times, useWorldPerTest, withApi } from '../support/fixtures.ts';
 import { makeSale } from '../support/sales.ts';
+import { OPERATOR } from '../support/worker-steps.ts';
 import { eventually } from '../support/world.ts';
 
 const HOUR = 3_600_000;
@@ -164,4 +167,18 @@ test('numbers that are read at once cost a call for each hundred sales', async (
   const sent = vi.spyOn(world.redis, 'sendCommand');
   await times(150, (i) => inventory.read(`none-${i}`));
   expect(sent).toHaveBeenCalledTimes(2);
+});
+
+test('a change whose message was lost is seen after five seconds', async () => {
+  const sales = createSaleStore(world.pool);
+  const { id } = await makeSale(world);
+  const catalogue = createCatalogue({ sales, readTime: async () => Date.now(), log: world.log });
+  const isPaused = async () => (await catalogue.read()).byId.get(id)?.paused;
+  expect(await isPaused()).toBe(false);
+  await sales.setPaused(id, true, OPERATOR);
+  expect(await isPaused()).toBe(false);
+  const { now } = performance;
+  const later = vi.spyOn(performance, 'now').mockImplementation(() => now.call(performance) + 5_001);
+  onTestFinished(() => later.mockRestore());
+  await eventually('it is paused', 3_000, async () => (await isPaused()) === true);
 });
