@@ -3,6 +3,7 @@
  *
  * Measures the speed of the system as ratios to a bare Fastify in the same run, on private servers.
  * Every load is bounded and on loopback.
+ *   cold    the first 3 s of fresh processes, by 100 ms
  *   closed  requests a second at 50 and 200 connections, by kind of reply
  *   open    latency at 25, 50 and 75 % of the capacity
  *   drop    50,000 units, from the first request to the last row in the ledger
@@ -17,11 +18,11 @@ import { existsSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
 import { join, resolve } from 'node:path';
 import { BenchSystem } from './bench/bench-system.ts';
-import { closed, cost, drop, open, type Run, warmUp } from './bench/parts.ts';
+import { closed, cold, cost, drop, open, type Run, warmUp } from './bench/parts.ts';
 import { residentMb } from './bench/processes.ts';
 import { readArguments, root, say } from './command.ts';
 
-const parts: Record<string, (run: Run) => Promise<void>> = { closed, open, drop, cost };
+const parts: Record<string, (run: Run) => Promise<void>> = { cold, closed, open, drop, cost };
 
 /** Measured values by figure. */
 type Samples = Map<string, number[]>;
@@ -64,11 +65,12 @@ async function measure(code: string, into: Samples): Promise<void> {
   try {
     record('API start to ready, ms', system.facts.startMs);
     record('API resident memory when idle, MB', residentMb(system.pid('api')));
+    if (chosen.includes('cold')) await cold({ system, rounds, seconds, capacity, record });
     const rate = await warmUp(system, seconds);
     // Measured once, so that the open loops have the same rate for all starts.
     capacity ||= rate;
     for (const part of chosen) {
-      await parts[part]?.({ system, rounds, seconds, capacity, record });
+      if (part !== 'cold') await parts[part]?.({ system, rounds, seconds, capacity, record });
       progress(part);
     }
     record('API resident memory after load, MB', residentMb(system.pid('api')));

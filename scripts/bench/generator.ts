@@ -36,6 +36,8 @@ export interface Plan {
   readonly buyers?: number;
   /** Sends an Idempotency-Key, the same for each request of a buyer. */
   readonly keys?: boolean;
+  /** Milliseconds; with it the result has slices. */
+  readonly sliceMs?: number;
 }
 
 export interface Result {
@@ -52,11 +54,22 @@ export interface Result {
    */
   readonly p50: number;
   readonly p99: number;
+  /** Latencies (ms) of the replies with 200, by the slice of time in which requests were sent. */
+  readonly slices: readonly (readonly number[])[];
 }
 
 const BODY = '{"quantity":1}';
 /** How long to wait for replies after the last request. */
 const DRAIN_MS = 5_000;
+/** Bytes of a result with slices. */
+const RESULT_MAX = 64 * 2 ** 20;
+
+/** In ms, of latencies in ms; 0 of none. */
+export function percentiles(latencies: readonly number[]): { p50: number; p99: number } {
+  const sorted = Float64Array.from(latencies).sort();
+  const at = (part: number): number => sorted[Math.floor(part * sorted.length)] ?? 0;
+  return { p50: at(0.5), p99: at(0.99) };
+}
 
 /** Sends one request at a time. */
 class Connection {
@@ -99,6 +112,7 @@ class Generator {
   #lastReplyAt = 0;
   readonly #replies: Record<string, number> = {};
   readonly #latencies: number[] = [];
+  readonly #slices: number[][] = [];
 
   constructor(plan: Plan) {
     this.#plan = plan;
@@ -119,15 +133,13 @@ class Generator {
     const measured = this.#sent + this.#waiting.length - this.#nextWaiting - warmUp;
     // In an open loop, what was refused or never answered is as bad as the slowest reply.
     const failed = rate === undefined ? 0 : measured - this.#latencies.length;
-    const sorted = Float64Array.from([...this.#latencies, ...Array<number>(failed).fill(DRAIN_MS)]).sort();
-    const percentile = (part: number): number => sorted[Math.floor(part * sorted.length)] ?? 0;
     return {
       sent: measured,
       replies: this.#replies,
       unanswered: measured - Object.values(this.#replies).reduce((sum, count) => sum + count, 0),
       seconds: (this.#lastReplyAt - this.#measuredFrom) / 1_000,
-      p50: percentile(0.5),
-      p99: percentile(0.99),
+      ...percentiles([...this.#latencies, ...Array<number>(failed).fill(DRAIN_MS)]),
+      slices: Array.from(this.#slices, (slice = []) => slice),
     };
   }
 
@@ -136,7 +148,13 @@ class Generator {
     this.#lastReplyAt = performance.now();
     if (dueAt >= this.#measuredFrom) {
       this.#replies[reply] = (this.#replies[reply] ?? 0) + 1;
-      if (reply === '200' || this.#plan.rate === undefined) this.#latencies.push(this.#lastReplyAt - dueAt);
+      const latency = this.#lastReplyAt - dueAt;
+      if (reply === '200' || this.#plan.rate === undefined) this.#latencies.push(latency);
+      if (reply === '200' && this.#plan.sliceMs) {
+        const slice = Math.floor((dueAt - this.#measuredFrom) / this.#plan.sliceMs);
+        this.#slices[slice] ??= [];
+        this.#slices[slice].push(latency);
+      }
     }
     const due = this.#waiting[this.#nextWaiting];
     if (this.#plan.rate === undefined) this.#sendNext(connection);
@@ -195,7 +213,8 @@ class Generator {
 export async function generate(plan: Plan): Promise<Result> {
   // One V8 thread: its garbage collection would otherwise use every core.
   const args = ['--v8-pool-size=1', fileURLToPath(import.meta.url), JSON.stringify(plan)];
-  return JSON.parse((await promisify(execFile)(process.execPath, args)).stdout) as Result;
+  const { stdout } = await promisify(execFile)(process.execPath, args, { maxBuffer: RESULT_MAX });
+  return JSON.parse(stdout) as Result;
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

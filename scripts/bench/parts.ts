@@ -3,7 +3,7 @@
  * round.
  */
 import { type BenchSystem, PARTS, type Part } from './bench-system.ts';
-import { generate, type Plan, type Result } from './generator.ts';
+import { generate, type Plan, percentiles, type Result } from './generator.ts';
 
 export interface Run {
   readonly system: BenchSystem;
@@ -55,6 +55,36 @@ export async function warmUp(system: BenchSystem, seconds: number): Promise<numb
     await system.settled(saleId);
   }
   return rate;
+}
+
+/**
+ * The first 3 s of processes that have not answered anything yet, by 100 ms, and their first second
+ * against a second of warm ones. Must be measured first.
+ */
+export async function cold({ system, seconds, record }: Run): Promise<void> {
+  const plan = { seconds: 3, sliceMs: 100 };
+  const fresh = {
+    orders: (await load(system.facts.url, await system.createSale(), plan)).slices,
+    bare: (await load(system.facts.bareUrl, 'bench', plan)).slices,
+  };
+  for (let i = 0; i < (plan.seconds * 1_000) / plan.sliceMs; i++)
+    for (const [name, slices] of Object.entries(fresh)) {
+      const { p50, p99 } = percentiles(slices[i] ?? []);
+      const slice = `cold, ${i * plan.sliceMs} ms, ${name}`;
+      record(slice, slices[i]?.length ?? 0);
+      record(`${slice}, p50 ms`, p50);
+      record(`${slice}, p99 ms`, p99);
+    }
+  await warmUp(system, seconds);
+  const warm = {
+    orders: await load(system.facts.url, await system.createSale(), { seconds: 1 }),
+    bare: await load(system.facts.bareUrl, 'bench', { seconds: 1 }),
+  };
+  for (const name of ['orders', 'bare'] as const) {
+    const first = fresh[name].slice(0, 1_000 / plan.sliceMs).flat();
+    record(`cold, first second, ${name} ÷ warm`, first.length / rateOf(warm[name]));
+    record(`cold, first second, ${name}, p99 ÷ warm`, percentiles(first).p99 / warm[name].p99);
+  }
 }
 
 /** Closed loop: requests a second, alternating with the bare server. */
