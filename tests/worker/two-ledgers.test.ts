@@ -157,6 +157,14 @@ test.each<[string, string, string]>([
   expect(await steps.outcomeOf(id)).toEqual({ status: 'rejected', reason: 'LEDGER_UNKNOWN_SALE' });
 });
 
+test('no inventory is rebuilt before Redis is proven to be its own', async () => {
+  const sale = await makeSale(world, { units: 10 });
+  const steps = workerSteps(world, () => Promise.reject(new OtherLedgerError('redis', 'not proven')));
+  await steps.otherInstance(sale.id);
+  await expect(steps.watchOnce()).rejects.toThrow(OtherLedgerError);
+  expect(await steps.epochsOf(sale.id)).toEqual([]);
+});
+
 test('an unknown sale that cannot be stopped keeps none behind it open', async () => {
   const sales = await Promise.all(['a', 'b', 'c'].map((id) => makeSale(world, { id })));
   const steps = workerSteps(world);

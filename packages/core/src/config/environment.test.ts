@@ -1,6 +1,7 @@
 /** Parsing of settings: defaults, and the message for each invalid value. */
 import { expect, test } from 'vitest';
 import { EnvironmentError, readEnvironment, requireSetting } from './environment.ts';
+import { CONSTANTS } from './settings.ts';
 
 test('without variables, the defaults of development apply', () => {
   expect(readEnvironment({})).toMatchObject({
@@ -64,6 +65,8 @@ test.each([
   ['PORT', '70000', 'A whole number from 1 to 65535.'],
   ['PORT', '1e3', 'PORT is "1e3".'],
   ['GLOBAL_RATE_LIMIT', '-1', 'A whole number from 0'],
+  // A stopping process would cut off what it waits for.
+  ['REQUEST_TIMEOUT_MS', String(CONSTANTS.SHUTDOWN_TIMEOUT_MS), 'A whole number from 100'],
   ['NODE_ENV', 'prod', 'development, production or test'],
   ...[
     ['localhost:6379', 'it does not begin with redis:// or rediss://. Expected: redis://user:password@host:6379/0'],
