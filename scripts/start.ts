@@ -6,6 +6,7 @@
  * the demo sales of the running system for a day and refills them.
  */
 import { EnvironmentError } from '@flash-sale/core/config/environment.ts';
+import { UnfitServerError } from '@flash-sale/core/runtime/unfit-server.ts';
 import { reopenDemoSales } from '@flash-sale/launcher/demo-sales.ts';
 import { EX_CONFIG } from '@flash-sale/launcher/keep-process.ts';
 import { findSystem } from '@flash-sale/launcher/running-system.ts';
@@ -40,7 +41,8 @@ async function end(error?: unknown): Promise<void> {
     if (stopping.signal.aborted) say('Stopped.');
   } finally {
     const isFine = error === undefined || stopping.signal.aborted;
-    process.exit(isFine ? 0 : error instanceof EnvironmentError ? EX_CONFIG : 1);
+    const isOfConfiguration = error instanceof EnvironmentError || error instanceof UnfitServerError;
+    process.exit(isFine ? 0 : isOfConfiguration ? EX_CONFIG : 1);
   }
 }
 

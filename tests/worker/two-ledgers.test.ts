@@ -37,7 +37,7 @@ async function leadElsewhere(owner: string): Promise<void> {
 
 /** Names of the connections that were reported, once each. */
 const reported = (): string[] => {
-  const lines = world.lines.filter(({ msg }) => String(msg).startsWith('redis belongs to another ledger'));
+  const lines = world.lines.filter(({ msg }) => String(msg).startsWith('this redis cannot be used'));
   return lines.map(({ connection }) => String(connection)).sort();
 };
 

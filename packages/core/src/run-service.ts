@@ -16,7 +16,7 @@ import { checkMigrated } from './ledger/migrate.ts';
 import { unavailableDependency } from './runtime/errors.ts';
 import { createLogger, linesLost } from './runtime/logging.ts';
 import { createMetrics, type Metrics } from './runtime/metrics.ts';
-import { checkRedis } from './runtime/redis/check-redis.ts';
+import { checkRedis, isLackOfRights, lackOfRights } from './runtime/redis/check-redis.ts';
 import type { Tracing } from './runtime/tracing/tracing.ts';
 import { listenFault, UnfitServerError } from './runtime/unfit-server.ts';
 
@@ -75,7 +75,8 @@ export async function runService(
     ready = true;
     log.info('ready');
     process.send?.({ ready: true });
-  } catch (error) {
+  } catch (failure) {
+    const error = isLackOfRights(failure) ? lackOfRights(failure) : failure;
     process.stderr.write(`${name}: ${(settings && portFault(error, settings)) ?? explain(error)}\n`);
     process.exit(isConfiguration(error) || isOfPort(error) ? EXIT_CONFIGURATION : 1);
   }

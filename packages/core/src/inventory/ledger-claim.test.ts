@@ -7,7 +7,8 @@ import { createKeys } from './keys.ts';
 import { claimRedis } from './ledger-claim.ts';
 
 async function claimed(): Promise<{ redis: { get: () => Promise<string> } & EventEmitter; claim: Claim }> {
-  const redis = Object.assign(new EventEmitter(), { get: async () => 'own' });
+  const info = async () => 'redis_version:7.0.0\r\nmaxmemory_policy:noeviction\r\n';
+  const redis = Object.assign(new EventEmitter(), { get: async () => 'own', exists: async () => 0, info, options: {} });
   const connection = { redis, name: 'one' } as unknown as RedisConnection;
   const log = { info() {}, error() {} } as never;
   return { redis, claim: await claimRedis({ connection, keys: createKeys('prefix'), ledgerId: 'own', log }) };

@@ -1,14 +1,16 @@
 /**
  * Which ledger the keys under a prefix belong to. The first process writes its ledger's id; every
- * process compares it at start, after each reconnect, and before what cannot be undone. On a Redis
- * of another ledger nothing is sold, confirmed or rebuilt.
+ * process compares it at start, after each reconnect, and before what cannot be undone, and checks
+ * the server with it. On a Redis of another ledger, or that is unfit, nothing is sold, confirmed or
+ * rebuilt.
  */
 import { Cluster } from 'ioredis';
 import type { Logger } from 'pino';
 import { DependencyUnavailableError, nothingHappenedInRedis } from '../runtime/errors.ts';
+import { checkAgain, isLackOfRights, lackOfRights } from '../runtime/redis/check-redis.ts';
 import type { RedisConnection } from '../runtime/redis/connect-redis.ts';
 import type { AnyRedis } from '../runtime/redis/open-redis.ts';
-import { OtherLedgerError } from '../runtime/unfit-server.ts';
+import { OtherLedgerError, UnfitServerError } from '../runtime/unfit-server.ts';
 import type { Keys } from './keys.ts';
 
 /** @throws OtherLedgerError if they belong to another ledger; @param ledgerId null: it has no id */
@@ -33,14 +35,14 @@ export function otherLedgerFix(keys: Keys): string {
 
 /**
  * Milliseconds between two comparisons of a connection that stays open: keys can be moved under it
- * (SWAPDB, a restored file).
+ * (SWAPDB, a restored file), and settings changed.
  */
 const COMPARE_EVERY_MS = 1_000;
 
 /**
  * The claim of one connection, which is compared when it is ready again, and not trusted before.
  *
- * @throws OtherLedgerError, or what the connection throws
+ * @throws UnfitServerError, or what the connection throws
  */
 export async function claimRedis(options: {
   connection: Pick<RedisConnection, 'redis' | 'name'>;
@@ -56,18 +58,22 @@ export async function claimRedis(options: {
 
   async function compare(): Promise<void> {
     try {
+      // The keys of the queue have a prefix of their own, which our user may lack.
+      const asked = [redis.get(keys.ledger), checkAgain(redis), redis.exists(`${keys.queuePrefix}:`)] as const;
+      const [owner] = await Promise.all(asked);
       // An emptied Redis gets the id again.
-      if ((await redis.get(keys.ledger)) === null) await redis.set(keys.ledger, ledgerId, 'NX');
+      if (owner === null) await redis.set(keys.ledger, ledgerId, 'NX');
       await compareLedger(redis, keys, ledgerId);
-      if (isReported) log.info({ connection }, 'redis belongs to this ledger again');
+      if (isReported) log.info({ connection }, 'redis can be used again');
       isReported = false;
       isProven = true;
-    } catch (error) {
+    } catch (failure) {
       isProven = false;
-      if (error instanceof OtherLedgerError && !isReported) {
+      const error = isLackOfRights(failure) ? lackOfRights(failure) : failure;
+      if (error instanceof UnfitServerError && !isReported) {
         log.error(
           { connection, err: error.message },
-          'redis belongs to another ledger: orders are neither taken nor confirmed',
+          'this redis cannot be used: orders are neither taken nor confirmed',
         );
         isReported = true;
       }
@@ -101,7 +107,7 @@ export async function claimRedis(options: {
   return {
     /** False from the end of a connection until it was compared again. */
     isProven: (): boolean => isProven,
-    /** Compares now. @throws OtherLedgerError, or what the connection throws */
+    /** Compares now. @throws UnfitServerError, or what the connection throws */
     verify,
     /**
      * Runs `work` if it is proven, after comparing if it is not.

@@ -3,7 +3,7 @@
  * in this one file, because they may change with a library.
  */
 
-import { OtherLedgerError } from './unfit-server.ts';
+import { UnfitServerError } from './unfit-server.ts';
 
 export type Dependency = 'redis' | 'postgres';
 
@@ -81,7 +81,7 @@ function isSystemError(error: unknown): boolean {
 
 /** @returns the dependency that was unreachable or unable to work, or null for any other error */
 export function unavailableDependency(error: unknown): Dependency | null {
-  if (error instanceof DependencyUnavailableError || error instanceof OtherLedgerError) return error.dependency;
+  if (error instanceof DependencyUnavailableError || error instanceof UnfitServerError) return error.dependency;
   const { message, code } = describe(error);
   const says = (messages: readonly string[]): boolean => messages.some((text) => message.includes(text));
   if (redisRefusals.test(message) || says(redisMessages)) return 'redis';
@@ -129,7 +129,7 @@ export function cannotWrite(error: unknown): boolean {
 /** True if the command was not sent to Redis, or was refused before it ran. */
 export function nothingHappenedInRedis(error: unknown): boolean {
   if (error instanceof DependencyUnavailableError) return error.dependency === 'redis' && !error.wasCalled;
-  if (error instanceof OtherLedgerError) return true;
+  if (error instanceof UnfitServerError) return true;
   const { message } = describe(error);
   return /isn't (writeable|ready) and enableOfflineQueue/.test(message) || redisRefusals.test(message);
 }

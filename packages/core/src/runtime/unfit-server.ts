@@ -7,20 +7,21 @@ export class UnfitServerError extends Error {
   override name = 'UnfitServerError';
   /** Whether a retry can help. `always`: the server loads its data, however long that takes. */
   readonly retry: 'never' | 'maybe' | 'always';
+  /** Of a running process, which waits as in an outage. */
+  readonly dependency: Dependency | null;
 
-  constructor(message: string, retry: 'never' | 'maybe' | 'always' = 'never') {
+  constructor(message: string, retry: 'never' | 'maybe' | 'always' = 'never', dependency: Dependency | null = null) {
     super(message);
     this.retry = retry;
+    this.dependency = dependency;
   }
 }
 
-/** Redis and PostgreSQL belong to different systems. A running process waits, as in an outage. */
+/** Redis and PostgreSQL belong to different systems. */
 export class OtherLedgerError extends UnfitServerError {
   override name = 'OtherLedgerError';
-  readonly dependency: Dependency;
   constructor(dependency: Dependency, message: string) {
-    super(message);
-    this.dependency = dependency;
+    super(message, 'never', dependency);
   }
 }
 

@@ -1,6 +1,8 @@
 /**
- * Checks at start that Redis can be trusted with stock: the server, or every master of the cluster.
+ * Checks that Redis can be trusted with stock: the server, or every master of the cluster. At the
+ * start, and while it is used (ledger-claim.ts): a failover or an operator may change it.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 
 import { REDIS_MAJOR_MIN } from '../../config/limits.ts';
 import { hostsOf, passwordsOf, readRedisAddress, withoutPassword } from '../../config/redis-address.ts';
@@ -92,6 +94,39 @@ async function checkMasters(redis: AnyRedis): Promise<RedisFacts> {
   };
 }
 
+/** Sections of INFO that tell what may change. */
+const CHANGING = ['server', 'memory', 'persistence', 'cluster'];
+/** Milliseconds until a master counts as silent. */
+const SILENT_MS = 500;
+
+/**
+ * Checks the masters that answer; the others are noticed by their orders.
+ *
+ * @throws UnfitServerError
+ */
+export async function checkAgain(redis: AnyRedis): Promise<void> {
+  await Promise.all(
+    mastersOf(redis).map(async (node) => {
+      const answer = node.info(...CHANGING).catch((error: unknown) => {
+        if (isLackOfRights(error)) throw lackOfRights(error);
+      });
+      const info = await Promise.race([answer, sleep(SILENT_MS, undefined, { ref: false })]);
+      const { host, port } = endpointOf(node);
+      if (info) checkMaster(info, `${host}:${port}`);
+    }),
+  );
+}
+
+export const isLackOfRights = (error: unknown): error is Error => (error as Error).message.startsWith('NOPERM');
+
+export const lackOfRights = ({ message }: Pick<Error, 'message'>): UnfitServerError =>
+  unfit(
+    `The user of REDIS_URL lacks a right in Redis (${message}). ` +
+      'Give it the rules of docs/reference.md#redis-keys with ACL SETUSER.',
+  );
+
+const unfit = (sentence: string): UnfitServerError => new UnfitServerError(sentence, 'never', 'redis');
+
 /** @returns the value of a field of INFO; '' if there is none */
 export function fieldOf(info: string, name: string): string {
   return new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1] ?? '';
@@ -102,14 +137,14 @@ function checkMaster(info: string, place: string): { version: string; appendOnly
   const version = field('redis_version');
   const which = field('cluster_enabled') === '1' ? ` at ${place}` : '';
   if (Number.parseInt(version, 10) < REDIS_MAJOR_MIN) {
-    throw new UnfitServerError(
+    throw unfit(
       `Redis ${version}${which} is too old: version ${REDIS_MAJOR_MIN} or newer is required. ` +
         'Upgrade it, or set REDIS_URL to a newer one.',
     );
   }
   const policy = field('maxmemory_policy');
   if (policy !== 'noeviction') {
-    throw new UnfitServerError(
+    throw unfit(
       `Redis${which} would evict keys, and with them reserved units, when its memory is full (maxmemory-policy ${policy}). ` +
         'Set "maxmemory-policy noeviction" in its configuration, or run: redis-cli CONFIG SET maxmemory-policy noeviction',
     );
@@ -119,6 +154,7 @@ function checkMaster(info: string, place: string): { version: string; appendOnly
 
 /** @param failure what Redis, a sentinel or ioredis says */
 function explain(url: string, failure: string): UnfitServerError {
+  if (failure.startsWith('NOPERM')) return lackOfRights({ message: failure });
   const mistake = mistakeIn(url, failure);
   if (mistake !== null) return new UnfitServerError(mistake);
   // A Redis without TLS does not answer a TLS handshake: it waits for the rest of a command.
