@@ -1,8 +1,10 @@
 /** Redis and ledger that do not belong together, and a sale that only Redis has. */
 import { connectPostgres } from '@flash-sale/core/ledger/connect-postgres.ts';
 import { identifyLedger, readLedgerId } from '@flash-sale/core/ledger/ledger-id.ts';
+import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
 import { OtherLedgerError } from '@flash-sale/core/runtime/unfit-server.ts';
 import { connectStores } from '@flash-sale/ops/connect-stores.ts';
+import { createInventoryWatch } from '@flash-sale/worker/recovery/watch-inventories.ts';
 import type { Redis } from 'ioredis';
 import { expect, inject, test } from 'vitest';
 import { auditHere, codesOf } from '../support/audited.ts';
@@ -73,14 +75,21 @@ test('after a reconnect to the Redis of another ledger, nothing is sold, confirm
 
   await leadElsewhere('another');
   await eventually('API and worker notice', 5_000, () => reported().length >= 6);
+  const { id } = await steps.order(sale.id);
+  const queue = createOrderQueue({ redis: world.redis, prefix: world.keys.queuePrefix });
+  await queue.add([await steps.batchOf(sale.id, id)]);
+  await queue.close();
   await steps.otherInstance(sale.id);
-  const failing = { loop: 'watch inventories', msg: 'the loop fails and keeps retrying' };
-  await eventually('the watch stops', 5_000, () =>
-    world.lines.some(({ loop, msg }) => loop === failing.loop && msg === failing.msg),
-  );
+  const told = (text: string, name?: string) =>
+    world.lines.some(({ loop, msg }) => loop === name && String(msg).startsWith(text));
+  await eventually('the order waits', 5_000, () => told('orders cannot be confirmed; they wait'));
+  for (const loop of ['watch inventories', 'reap orphans', 'sync sales'])
+    await eventually(`${loop} stops`, 5_000, () => told('the loop fails', loop));
+  expect(await steps.outcomeOf(id)).toBeUndefined();
   expect(await steps.epochsOf(sale.id)).toEqual([]);
   await world.redis.set(world.keys.ledger, own);
   await eventually('rebuilt', 5_000, async () => (await steps.epochsOf(sale.id)).length === 1);
+  await eventually('confirmed', 5_000, async () => (await steps.outcomeOf(id))?.status === 'confirmed');
 });
 
 test('without its queue connection an API takes orders, which the reaper delivers, and stops', async () => {
@@ -148,7 +157,9 @@ test.each<[string, string, string]>([
   await world.pool.query('DELETE FROM sales WHERE id = $1', [sale.id]);
   if (spoil) await world.pool.query(spoil);
   await expect(steps.confirm(batch)).rejects.toThrow(OtherLedgerError);
-  await expect(steps.watchOnce()).rejects.toThrow(OtherLedgerError);
+  const watch = createInventoryWatch(steps);
+  watch.suspect(sale.id);
+  await expect(watch.runOnce()).rejects.toThrow(OtherLedgerError);
   expect(await steps.outcomeOf(id)).toBeUndefined();
   expect((await steps.inventory.check(sale.id, sale.epoch)).condition).toBe('sound');
   if (mend) await world.pool.query(mend, mend.includes('$1') ? [ledgerId] : []);
