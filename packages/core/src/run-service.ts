@@ -4,6 +4,7 @@
  * SHUTDOWN_TIMEOUT_MS. A wrong setting or an unfit server is one sentence on stderr and exit code
  * 78, which means: do not restart it unchanged.
  */
+import { flushCompileCache } from 'node:module';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import type { Logger } from 'pino';
@@ -52,8 +53,6 @@ export async function runService(
 ): Promise<void> {
   let settings: Settings | undefined;
   try {
-    // V8 drops code that was not run for a while: a sale would meet an idle process cold.
-    setFlagsFromString('--no-flush-bytecode');
     settings = readSettings(variables);
     const log = createLogger(name, settings.LOG_LEVEL, settings.LOG_FILE);
     await checkServers(settings, log);
@@ -71,6 +70,10 @@ export async function runService(
       await service.stop();
       await tracing?.close(Math.min(TRACING_FLUSH_MS, msLeft()));
     });
+    // For the next start, with NODE_COMPILE_CACHE. Before flags are set: V8 accepts no code that
+    // was compiled with others.
+    flushCompileCache();
+    keepCompiledCode();
     releaseStartupMemory();
     ready = true;
     log.info('ready');
@@ -112,6 +115,11 @@ async function loadTracing(name: string, settings: Settings, log: Logger): Promi
   if (url === undefined) return null;
   const { openTracing } = await import('./runtime/tracing/open-tracing.ts');
   return openTracing(name, { url, sample, trust: sampler === 'parentbased_traceidratio', log });
+}
+
+/** V8 drops code that was not run for a while: a sale would meet an idle process cold. */
+function keepCompiledCode(): void {
+  setFlagsFromString('--no-flush-bytecode');
 }
 
 /**

@@ -5,6 +5,7 @@
  * other terminals. A shell reads it with `set -a; . .data/system.env; set +a`.
  */
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 import { type Environment, EnvironmentError, readEnvironment } from '@flash-sale/core/config/environment.ts';
 import { readIdentity } from '@flash-sale/core/config/identity.ts';
@@ -32,8 +33,15 @@ export interface Settings {
 export function readSettings(root: string, given: Variables): Settings {
   const taken = Object.entries(withEnvFile(join(root, '.env'), given));
   const variables = Object.fromEntries(taken.flatMap(([name, value]) => (value === undefined ? [] : [[name, value]])));
-  const environment = readEnvironment(variables);
+  const read = readEnvironment(variables);
+  const environment = { ...read, API_PROCESSES: read.API_PROCESSES || processesByCores() };
+  variables.API_PROCESSES = String(environment.API_PROCESSES);
   return { environment, variables, dataFolder: resolve(root, environment.DATA_DIR), ...urlsOf(environment) };
+}
+
+/** Four of them use up one Redis. Only on Linux can processes share a port. */
+function processesByCores(): number {
+  return process.platform === 'linux' ? Math.min(availableParallelism(), 4) : 1;
 }
 
 function urlsOf({ HOST, PORT, ADMIN_HOST, ADMIN_PORT }: Environment): { apiUrl: string; adminUrl: string } {

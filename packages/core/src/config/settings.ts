@@ -32,11 +32,14 @@ const PROCESS = {
   ),
   HOST: text('Address that the API listens on; 0.0.0.0 for all.', { default: '127.0.0.1', minLength: 1 }),
   PORT: port('TCP port of the API.', { default: 5001, minimum: 1 }),
-  API_PROCESSES: integer('API processes that `npm start` runs on PORT; more than one needs Linux.', {
-    default: 1,
-    minimum: 1,
-    maximum: 64,
-  }),
+  API_PROCESSES: integer(
+    'API processes that `npm start` runs on PORT. 0: one for each core, at most 4; on Linux only.',
+    {
+      default: 0,
+      minimum: 0,
+      maximum: 64,
+    },
+  ),
   WORKER_PROCESSES: integer('Worker processes that `npm start` runs.', { default: 1, minimum: 1, maximum: 64 }),
   SHUTDOWN_DRAIN_MS: integer(
     'Milliseconds that a stopping API keeps serving while it reports not ready, so that load balancers notice.',
