@@ -15,6 +15,9 @@ import { type Connections, connect } from './connect.ts';
 /** Requests that are under way at a time: enough for full batches. */
 const CLIENTS = 64;
 
+/** Milliseconds without an answer after which a client gives up. */
+const ANSWER_MS = 500;
+
 /** Each has a bucket of tokens. */
 const BUYERS = 1_000;
 
@@ -110,5 +113,6 @@ async function sendUntil(endsAt: number, port: number, requests: Generator<strin
   socket.on('connect', send);
   // A long answer has several chunks.
   socket.on('data', (chunk) => chunk.toString('latin1', 0, 5) === 'HTTP/' && send());
+  socket.setTimeout(ANSWER_MS, () => socket.destroy());
   await once(socket, 'close');
 }

@@ -46,14 +46,7 @@ export async function rehearseConfirmations({ settings, pool, log, saleIds, ends
         return outcome?.kind === 'reserved' ? [{ ...request, reservedAt: outcome.reservedAt }] : [];
       });
       await queue.add([{ saleId, epoch: created.epoch, orders }]);
-      const isDone = async () =>
-        (
-          await inventory.reservedAmong(
-            saleId,
-            orders.map(({ id }) => id),
-          )
-        ).size === 0;
-      while (!(await isDone()) && performance.now() < endsAt);
+      while ((await inventory.withReservations([saleId])).length > 0 && performance.now() < endsAt);
     }
   } finally {
     await worker.stop();
