@@ -53,6 +53,8 @@ const healthy = () => ({
   REDIS_URL: redis.url,
   DATABASE_URL: postgres.url,
   DATA_DIR: dataFolder,
+  // Not one for each core of this machine.
+  API_PROCESSES: '1',
   // Any machine lets a process open this many.
   MAX_CONNECTIONS: '500',
   OVERLOAD_IN_FLIGHT: '500',
