@@ -54,10 +54,16 @@ const unfit: [what: string, spoil: () => Promise<unknown>, mend: () => Promise<u
   ],
 ];
 
-test('an API without a right to the channels does not start', async () => {
+test('an API without a right to the channels does not start; one that loses it goes on, and subscribes again', async () => {
+  const api = await startProcess({ ...world, redisUrl: url }, 'api');
   await setUser('resetchannels');
   await expect(startProcess({ ...world, redisUrl: url }, 'api')).rejects.toThrow(NEEDS);
+  await world.redis.client('KILL', 'USER', 'services');
+  await eventually('it says so', 5_000, () => /api-subscriber.*NOPERM.*channels/.test(api.output()));
   await setUser(...channels());
+  const subscribed = async () => (await world.redis.call('PUBSUB', 'NUMPAT')) === 1;
+  await eventually('it is subscribed again', 5_000, subscribed);
+  expect(await api.stop()).toBe(0);
 });
 
 test.each(unfit)('%s: API and worker do not start', async (_, spoil, mend, sentence) => {

@@ -6,6 +6,9 @@
 import type { AnyRedis } from '../runtime/redis/open-redis.ts';
 import type { Keys } from './keys.ts';
 
+/** Milliseconds until a refused subscription is tried again. */
+const RETRY_MS = 1_000;
+
 interface Connection {
   readonly redis: AnyRedis;
   readonly keys: Keys;
@@ -27,6 +30,15 @@ export async function subscribeToInvalidations(
 ): Promise<void> {
   redis.on('pmessage', (_pattern: string, _channel: string, saleId: string) => onInvalidation(saleId));
   redis.on('close', () => onInvalidation(null));
-  redis.on('ready', () => onInvalidation(null));
-  await redis.psubscribe(keys.invalidationPattern);
+  const subscribe = () => redis.psubscribe(keys.invalidationPattern);
+  const subscribeAgain = (): void =>
+    void subscribe().catch((error: unknown) => {
+      redis.emit('error', error);
+      setTimeout(subscribeAgain, RETRY_MS).unref();
+    });
+  redis.on('ready', () => {
+    onInvalidation(null);
+    subscribeAgain();
+  });
+  await subscribe();
 }

@@ -94,8 +94,6 @@ async function checkMasters(redis: AnyRedis): Promise<RedisFacts> {
   };
 }
 
-/** Sections of INFO that tell what may change. */
-const CHANGING = ['server', 'memory', 'persistence', 'cluster'];
 /** Milliseconds until a master counts as silent. */
 const SILENT_MS = 500;
 
@@ -107,7 +105,7 @@ const SILENT_MS = 500;
 export async function checkAgain(redis: AnyRedis): Promise<void> {
   await Promise.all(
     mastersOf(redis).map(async (node) => {
-      const answer = node.info(...CHANGING).catch((error: unknown) => {
+      const answer = node.info().catch((error: unknown) => {
         if (isLackOfRights(error)) throw lackOfRights(error);
       });
       const info = await Promise.race([answer, sleep(SILENT_MS, undefined, { ref: false })]);

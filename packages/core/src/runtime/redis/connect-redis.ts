@@ -48,13 +48,15 @@ export function connectForWork({
   name,
   log,
   silentMs = CONSTANTS.WORKER_SILENT_MS,
-}: ConnectOptions & { silentMs?: number | undefined }): RedisConnection {
+  autoResubscribe = true,
+}: ConnectOptions & { silentMs?: number | undefined; autoResubscribe?: boolean }): RedisConnection {
   const redis = openRedis(url, {
     connectionName: name,
     maxRetriesPerRequest: null,
     socketTimeout: silentMs,
     retryStrategy: backoff,
     reconnectNodes: false,
+    autoResubscribe,
   });
   return managed(redis, { url, name, log });
 }
@@ -63,7 +65,8 @@ export function connectForWork({
  * For pub/sub only. In a cluster it subscribes on one node, and on another one if that node fails.
  */
 export function connectForSubscription(options: ConnectOptions): RedisConnection {
-  return connectForWork(options);
+  // The caller does it: ioredis leaves a refusal unhandled, which would end the process.
+  return connectForWork({ ...options, autoResubscribe: false });
 }
 
 /** Milliseconds until the next attempt: soon at first, then twice a second. */

@@ -16,6 +16,7 @@ type Shared =
   | 'connectionName'
   | 'enableOfflineQueue'
   | 'autoResendUnfulfilledCommands'
+  | 'autoResubscribe'
   | 'maxRetriesPerRequest'
   | 'commandTimeout'
   | 'connectTimeout'
