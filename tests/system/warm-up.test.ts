@@ -48,8 +48,9 @@ test.concurrent.each(['api', 'worker'] as const)(
     const place = placeOf(`killed-${name}`);
     const spaces = createKeys(place.prefix).warmUps;
     for (let moment = 0; moment < 5; moment++) {
+      const before = await world.redis.zcard(spaces);
       const service = await beginProcess(place, name, { WARM_UP: 'on' });
-      await eventually('it has begun', 20_000, async () => (await world.redis.zcard(spaces)) > moment);
+      await eventually('it has begun', 20_000, async () => (await world.redis.zcard(spaces)) > before);
       await new Promise((resolve) => setTimeout(resolve, moment * 400));
       await service.kill();
     }

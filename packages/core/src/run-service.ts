@@ -4,9 +4,6 @@
  * SHUTDOWN_TIMEOUT_MS. A wrong setting or an unfit server is one sentence on stderr and exit code
  * 78, which means: do not restart it unchanged.
  */
-import { flushCompileCache } from 'node:module';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import type { Logger } from 'pino';
 import { type Environment, EnvironmentError, readEnvironment, requireSetting } from './config/environment.ts';
 import { STARTUP_WAIT_MS } from './config/limits.ts';
@@ -70,11 +67,6 @@ export async function runService(
       await service.stop();
       await tracing?.close(Math.min(TRACING_FLUSH_MS, msLeft()));
     });
-    // For the next start, with NODE_COMPILE_CACHE. Before flags are set: V8 accepts no code that
-    // was compiled with others.
-    flushCompileCache();
-    keepCompiledCode();
-    releaseStartupMemory();
     ready = true;
     log.info('ready');
     process.send?.({ ready: true });
@@ -115,21 +107,6 @@ async function loadTracing(name: string, settings: Settings, log: Logger): Promi
   if (url === undefined) return null;
   const { openTracing } = await import('./runtime/tracing/open-tracing.ts');
   return openTracing(name, { url, sample, trust: sampler === 'parentbased_traceidratio', log });
-}
-
-/** V8 drops code that was not run for a while: a sale would meet an idle process cold. */
-function keepCompiledCode(): void {
-  setFlagsFromString('--no-flush-bytecode');
-}
-
-/**
- * Loading and warming up leave garbage that V8 would keep: a full collection takes an idle API from
- * 160 to 121 MB.
- */
-function releaseStartupMemory(): void {
-  setFlagsFromString('--expose-gc');
-  const collect = runInNewContext('gc') as (options: object) => void;
-  collect({ type: 'major', execution: 'sync', flavor: 'last-resort' });
 }
 
 /** @param stop gets a function that returns the milliseconds left for what is optional */

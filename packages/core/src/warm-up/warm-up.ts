@@ -10,6 +10,7 @@ import { neverCommit } from '../ledger/never-commit.ts';
 import type { NewSale } from '../ledger/sale-store.ts';
 import type { ServiceSettings } from '../run-service.ts';
 import { connectForRequests } from '../runtime/redis/connect-redis.ts';
+import { keepCompiledCode } from './compiled-code.ts';
 import { type ScratchSpace, withScratchSpace } from './scratch-space.ts';
 
 /** Milliseconds that a warm-up runs the code, and that it may take with all that surrounds it. */
@@ -37,6 +38,7 @@ export async function warmUp<Settings extends ServiceSettings>(
   log: Logger,
   rehearse: (scratch: Scratch<Settings>) => Promise<void>,
 ): Promise<void> {
+  keepCompiledCode();
   if (settings.WARM_UP === 'off') return;
   const late = sleep(WARM_UP_MAX_MS, undefined, { ref: false }).then(() => {
     throw new Error(`not done after ${WARM_UP_MAX_MS} ms`);
