@@ -24,8 +24,6 @@ import { cpuMs } from './processes.ts';
 const ADMIN_TOKEN = 'measured-and-thrown-away';
 const SETTLED_WITHIN_MS = 60_000;
 const STOP_TIMEOUT_MS = 15_000;
-/** As in `npm start`. */
-const NODE_COMPILE_CACHE = join(root, 'node_modules', '.cache', 'flash-sale');
 
 /** Explicit, because defaults may differ between two versions of the code. */
 const SETTINGS = {
@@ -88,14 +86,7 @@ export class BenchSystem {
       const urls = { REDIS_URL: redis.url, DATABASE_URL: postgres.url };
       const run = async (name: string, port: number, args: readonly string[]): Promise<KeptProcess> => {
         const logFile = join(folder, `${name}.log`);
-        const env = {
-          PATH: process.env.PATH,
-          NODE_COMPILE_CACHE,
-          ...SETTINGS,
-          ...urls,
-          PORT: String(port),
-          LOG_FILE: logFile,
-        };
+        const env = { PATH: process.env.PATH, ...SETTINGS, ...urls, PORT: String(port), LOG_FILE: logFile };
         const options = { restart: false, stopTimeoutMs: STOP_TIMEOUT_MS, onStarted };
         const kept = new KeptProcess({ name, kind: 'app', command: process.execPath, args, env, logFile, ...options });
         await kept.ready;

@@ -10,7 +10,7 @@ import { createKeys } from '@flash-sale/core/inventory/keys.ts';
 import { claimRedis } from '@flash-sale/core/inventory/ledger-claim.ts';
 import { reserveKinds } from '@flash-sale/core/inventory/outcomes.ts';
 import { writeFault } from '@flash-sale/core/ledger/check-postgres.ts';
-import { connectPostgres, openKept, type Pool } from '@flash-sale/core/ledger/connect-postgres.ts';
+import { connectPostgres } from '@flash-sale/core/ledger/connect-postgres.ts';
 import { createOrderStore } from '@flash-sale/core/ledger/order-store.ts';
 import { createSaleStore } from '@flash-sale/core/ledger/sale-store.ts';
 import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
@@ -23,32 +23,22 @@ import type { TokenVerifier } from './auth/verify-token.ts';
 
 export type Connections = Awaited<ReturnType<typeof connect>>;
 
-/**
- * @param ownPool instead of a pool to DATABASE_URL; it is closed with the others
- * @throws if Redis is unavailable; EnvironmentError if the settings for AUTH are incomplete
- */
-export async function connect(
-  settings: ServiceSettings,
-  log: Logger,
-  metrics = createMetrics(),
-  ownPool: Pool | null = null,
-) {
+/** @throws if Redis is unavailable; EnvironmentError if the settings for AUTH are incomplete */
+export async function connect(settings: ServiceSettings, log: Logger, metrics = createMetrics()) {
   const identity = readIdentity(settings);
   const timeoutMs = settings.REQUEST_TIMEOUT_MS;
   const keys = createKeys(settings.KEY_PREFIX);
   // Two connections, so that sending a large job does not delay the next reserve.
   const forRequests = connectForRequests({ url: settings.REDIS_URL, name: 'api-inventory', log, timeoutMs });
   const forQueue = connectForRequests({ url: settings.REDIS_URL, name: 'api-queue', log, timeoutMs });
-  const pool =
-    ownPool ??
-    connectPostgres({
-      url: settings.DATABASE_URL,
-      size: settings.DATABASE_POOL_SIZE,
-      timeoutMs,
-      name: 'flash-sale-api',
-      log,
-    });
-  await Promise.all([forRequests.connect(), forQueue.connect(), openKept(pool)]);
+  const pool = connectPostgres({
+    url: settings.DATABASE_URL,
+    size: settings.DATABASE_POOL_SIZE,
+    timeoutMs,
+    name: 'flash-sale-api',
+    log,
+  });
+  await Promise.all([forRequests.connect(), forQueue.connect()]);
   // A connection in subscriber mode cannot send other commands.
   const subscriber = connectForSubscription({ url: settings.REDIS_URL, name: 'api-subscriber', log });
   await subscriber.connect();

@@ -1,8 +1,6 @@
 /** The worker process. */
 import { setPriority } from 'node:os';
 import { runService } from '@flash-sale/core/run-service.ts';
-import { warmUp } from '@flash-sale/core/warm-up/warm-up.ts';
-import { rehearseConfirmations } from './warm-up.ts';
 import { startWorker } from './worker.ts';
 
 await runService('worker', process.env, async (settings, log, ...dependencies) => {
@@ -12,6 +10,5 @@ await runService('worker', process.env, async (settings, log, ...dependencies) =
   }
   // On a machine shared with an API process: buyers wait for the API, nobody waits for the worker.
   setPriority(settings.WORKER_NICE);
-  await warmUp(settings, log, rehearseConfirmations);
   return startWorker(settings, log, ...dependencies);
 });

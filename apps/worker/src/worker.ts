@@ -7,7 +7,7 @@ import { createInventoryRebuild } from '@flash-sale/core/inventory/inventory-reb
 import { createKeys } from '@flash-sale/core/inventory/keys.ts';
 import { claimRedis } from '@flash-sale/core/inventory/ledger-claim.ts';
 import { createOpenReservations } from '@flash-sale/core/inventory/open-reservations.ts';
-import { connectPostgres, openKept, type Pool, ping } from '@flash-sale/core/ledger/connect-postgres.ts';
+import { connectPostgres, ping } from '@flash-sale/core/ledger/connect-postgres.ts';
 import { createEpochStore } from '@flash-sale/core/ledger/epoch-store.ts';
 import { createOrderStore } from '@flash-sale/core/ledger/order-store.ts';
 import { createSaleStore } from '@flash-sale/core/ledger/sale-store.ts';
@@ -18,7 +18,6 @@ import { createMetrics } from '@flash-sale/core/runtime/metrics.ts';
 import { connectForWork } from '@flash-sale/core/runtime/redis/connect-redis.ts';
 import { consumeWhenFull } from '@flash-sale/core/runtime/redis/full-redis.ts';
 import type { Tracing } from '@flash-sale/core/runtime/tracing/tracing.ts';
-import { deleteAbandonedSpaces } from '@flash-sale/core/warm-up/scratch-space.ts';
 import type { Logger } from 'pino';
 import { createSystemReader } from './metrics/read-system.ts';
 import { registerSystemMetrics } from './metrics/system-metrics.ts';
@@ -42,29 +41,25 @@ const INVENTORY_WATCH_MS = 500;
 const WATCH_ALL_EVERY = 240;
 const REAP_ALL_EVERY = 60;
 
-/** @param rehearsal instead of a pool to DATABASE_URL, and only the consumer starts */
 export async function startWorker(
   settings: ServiceSettings,
   log: Logger,
   metrics = createMetrics(),
   tracing: Tracing | null = null,
-  rehearsal: { pool: Pool } | null = null,
 ): Promise<{ stop(): Promise<void> }> {
   const keys = createKeys(settings.KEY_PREFIX);
   const silentMs = settings.WORKER_SILENT_MS;
   const atInventory = connectForWork({ url: settings.REDIS_URL, name: 'worker-inventory', log, silentMs });
   const atQueue = connectForWork({ url: settings.REDIS_URL, name: 'worker-queue', log, silentMs });
   consumeWhenFull(atQueue.redis);
-  const pool =
-    rehearsal?.pool ??
-    connectPostgres({
-      url: settings.DATABASE_URL,
-      size: settings.WORKER_CONCURRENCY + WORKER_LOOP_CONNECTIONS,
-      timeoutMs: settings.WORKER_STATEMENT_MS,
-      name: 'flash-sale-worker',
-      log,
-    });
-  await Promise.all([atInventory.connect(), atQueue.connect(), openKept(pool)]);
+  await Promise.all([atInventory.connect(), atQueue.connect()]);
+  const pool = connectPostgres({
+    url: settings.DATABASE_URL,
+    size: settings.WORKER_CONCURRENCY + WORKER_LOOP_CONNECTIONS,
+    timeoutMs: settings.WORKER_STATEMENT_MS,
+    name: 'flash-sale-worker',
+    log,
+  });
   const { ledgerId } = settings;
   const [claim, queueClaim] = await Promise.all([
     claimRedis({ connection: atInventory, keys, ledgerId, log }),
@@ -134,10 +129,7 @@ export async function startWorker(
     await heartbeat.give(settings.WORKER_ALIVE_MS);
     beatAt = performance.now();
   }
-  async function reap(all: boolean): Promise<void> {
-    await withQueue(() => reaper.runOnce(all));
-    await deleteAbandonedSpaces({ redis: atInventory.redis, keyPrefix: settings.KEY_PREFIX });
-  }
+  const reap = (all: boolean) => withQueue(() => reaper.runOnce(all));
   const sync = () => claim.call(() => syncSales({ inventory, sales, log }, toSync));
   const loops = [
     createLoop({
@@ -152,10 +144,8 @@ export async function startWorker(
     createLoop({ name: 'heartbeat', intervalMs: settings.WORKER_ALIVE_MS / 3, runOnce: beat, log }),
   ];
   // Before the first heartbeat: once the API is healthy, sales that have no inventory yet are open.
-  if (!rehearsal) {
-    await sync().catch(() => {});
-    for (const loop of loops) loop.start();
-  }
+  await sync().catch(() => {});
+  for (const loop of loops) loop.start();
 
   metrics.watchBreaker(breaker);
   metrics.watchPool(pool);

@@ -49,8 +49,6 @@ export interface Keys {
   readonly workerAlive: string;
   /** String: id of the ledger that these keys belong to (ledger-claim.ts). */
   readonly ledger: string;
-  /** Sorted set: scratch spaces of processes that warm up, by the second they are given up. */
-  readonly warmUps: string;
   /** BullMQ's prefix; the braces keep all its keys in one slot. */
   readonly queuePrefix: string;
 }
@@ -83,7 +81,6 @@ export function createKeys(prefix: string): Keys {
     invalidationPattern: `${prefix}:{*}:invalidation`,
     workerAlive: `${prefix}:{system}:worker-alive`,
     ledger: `${prefix}:{system}:ledger`,
-    warmUps: `${prefix}:{system}:warm-ups`,
     queuePrefix: `{${prefix}}`,
   };
 }

@@ -11,9 +11,6 @@ import { refuseOtherLedger } from './ledger-id.ts';
  */
 const LOCK_WAIT_MS = 2_000;
 
-/** Connections that stay open while they are idle, so that the first orders need not open them. */
-const KEPT_OPEN = 4;
-
 export type Pool = pg.Pool;
 export type Client = pg.PoolClient;
 
@@ -31,7 +28,6 @@ export function connectPostgres(options: {
   const pool = new pg.Pool({
     connectionString: options.url,
     max: options.size,
-    min: Math.min(options.size, KEPT_OPEN),
     application_name: options.name,
     connectionTimeoutMillis: options.timeoutMs,
     statement_timeout: options.timeoutMs,
@@ -51,11 +47,6 @@ export function connectPostgres(options: {
   pool.on('connect', (client) => client.on('error', () => {}));
   pool.on('error', (error) => options.log.warn({ err: error.message }, 'postgres closed an idle connection'));
   return pool;
-}
-
-/** Opens the connections that the pool keeps. A failure is left to the first use. */
-export async function openKept(pool: Pool): Promise<void> {
-  await Promise.allSettled(Array.from({ length: pool.options.min ?? 0 }, () => ping(pool)));
 }
 
 /** @throws if PostgreSQL does not answer */
