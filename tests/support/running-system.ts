@@ -135,7 +135,8 @@ export async function startProcess(
   let output = '';
   child.stdout?.on('data', (chunk) => (output += chunk));
   child.stderr?.on('data', (chunk) => (output += chunk));
-  const gone = event(child, 'exit');
+  // Not 'exit': some of its output may still come then.
+  const gone = event(child, 'close');
   const kill = async (): Promise<void> => {
     child.kill('SIGKILL');
     await gone;

@@ -9,6 +9,7 @@ export const MIB = 1024 ** 2;
 export const GIB = 1024 * MIB;
 
 const GOOD = {
+  API_PROCESSES: '1',
   NODE_ENV: 'production',
   AUTH: 'header',
   HOST: '0.0.0.0',
