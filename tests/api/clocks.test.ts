@@ -1,4 +1,4 @@
-/** Whether a sale is on is told by Redis's clock everywhere, as orders are. */
+/** Redis's clock decides everywhere whether a sale is on, as it does for orders. */
 import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { BEARER, useApi, useWorld } from '../support/fixtures.ts';
 import { makeSale } from '../support/sales.ts';

@@ -37,7 +37,7 @@ test.each(['confirmed', 'rejected'] as const)('a replay says so, with the presen
   expect(toldBy(await order())).toEqual([200, status, true, 'true', null]);
 });
 
-test('a storm of replays asks the ledger once at a time, and each is told its own status', async () => {
+test('a storm of replays asks the ledger once at a time, and each gets its own status', async () => {
   const sale = await makeSale(world, { units: 100 });
   const keys = Array.from({ length: 100 }, (_, i) => `k${i}`);
   const order = (key: string) => api.order(sale.id, { buyer: key, key });

@@ -51,7 +51,7 @@ async function expectWhole(world: World, api: TestApi, id: string, violations: r
   expect(codesOf(await auditHere(world, id))).toEqual(violations);
 }
 
-/** What Ann is told without a key and under her own, and Bob under his, until a worker acts. */
+/** Answers to Ann without a key and under her own, and to Bob under his, before a worker acts. */
 const told: Record<keyof SaleKeys, [again: string, ann: string, bob: string]> = {
   inventory: [CLOSED, CLOSED, CLOSED],
   buyers: [CLOSED, CLOSED, CLOSED],
@@ -93,7 +93,7 @@ beforeAll(async () => {
   }
 });
 
-test.each(names)('%s is lost: until a worker acts, nobody is told anything that is not so', async (name) => {
+test.each(names)('%s is lost: until a worker acts, every answer is true', async (name) => {
   const word = async (asked: { buyer: string; key?: string }) => (await api.order(name, asked)).word;
   expect([
     await word({ buyer: 'ann' }),

@@ -15,8 +15,8 @@ import { runCommand } from './run-command.ts';
 const USER = 'flash_sale';
 const DATABASE = 'flash_sale';
 
-/** Enough for three API processes and three workers in production, or for parallel test files. */
-const MAX_CONNECTIONS = 200;
+/** Enough for four API processes and three workers in production, or for parallel test files. */
+const MAX_CONNECTIONS = 250;
 
 /** Milliseconds for a fast shutdown with its checkpoint. */
 const STOP_TIMEOUT_MS = 10_000;

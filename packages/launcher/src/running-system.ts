@@ -39,7 +39,7 @@ export function readSettings(root: string, given: Variables): Settings {
   return { environment, variables, dataFolder: resolve(root, environment.DATA_DIR), ...urlsOf(environment) };
 }
 
-/** Four of them use up one Redis. Only on Linux can processes share a port. */
+/** An order takes three times as much CPU of the API as of Redis. Only Linux shares ports. */
 function processesByCores(): number {
   return process.platform === 'linux' ? Math.min(availableParallelism(), 4) : 1;
 }
