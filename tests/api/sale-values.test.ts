@@ -32,7 +32,7 @@ describe('values that look like a mistake', () => {
     ['price_decimals', { currency: 'JPY' }],
     ['price_decimals', { currency: 'JPY', original_price: '200', flash_sale_price: '100.0' }],
     ['price_decimals', { original_price: '199.999' }],
-    ['window_over', { starts_at: at(-60_000), ends_at: at(-1) }],
+    ['window_over', { starts_at: at(-60_000), ends_at: at(-1_000) }],
   ])('%s: refused with %j, and created if it is allowed', async (warning, changed) => {
     const refused = await create(changed);
     expect(refused.word).toBe('400 INVALID_REQUEST');
@@ -43,7 +43,13 @@ describe('values that look like a mistake', () => {
   });
 
   test('are all named at once', async () => {
-    const wrong = { currency: 'XXZ', original_price: 0, flash_sale_price: 1, ends_at: at(-1), starts_at: at(-9) };
+    const wrong = {
+      currency: 'XXZ',
+      original_price: 0,
+      flash_sale_price: 1,
+      ends_at: at(-1_000),
+      starts_at: at(-9_000),
+    };
     const { detail } = (await create(wrong)).body;
     for (const word of ['window_over', 'unknown_currency', 'price_above_original']) expect(detail).toContain(word);
     const allow = ['window_over', 'unknown_currency', 'price_above_original'];
@@ -53,7 +59,7 @@ describe('values that look like a mistake', () => {
 
   test('a window that is moved into the past', async () => {
     const { product_id: id } = (await create({})).body;
-    const past = { starts_at: at(-60_000), ends_at: at(-1) };
+    const past = { starts_at: at(-60_000), ends_at: at(-1_000) };
     const move = (body: object) => api.admin('POST', `/sales/${id}/window`, body);
     expect((await move(past)).body.detail).toContain('"allow": ["window_over"]');
     expect((await read(id)).body.state).toBe('active');

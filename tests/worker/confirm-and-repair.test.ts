@@ -154,7 +154,7 @@ describe('orders that cannot be confirmed', () => {
       attempts: 2,
       backoff: { type: 'fixed', delay: 20 },
     });
-    await work({ ORPHAN_AGE_MS: 1_500 });
+    await work({ ORPHAN_AGE_MS: 4_000 });
     await eventually('the last attempt failed', 5_000, async () => (await queue.bullQueue.getFailedCount()) === 1);
     expect(await statuses()).toEqual({});
     await world.pool.query('DROP TRIGGER bad_disk ON orders');
