@@ -18,9 +18,6 @@ type Done = (error: Error | null, body?: unknown) => void;
 
 export default fp(
   async (app: FastifyInstance) => {
-    // Names such as __proto__ are members here; schemas refuse them like any other unknown one.
-    const parse = app.getDefaultJsonParser('ignore', 'ignore');
-
     function receive(isJson: boolean) {
       return (request: FastifyRequest, payload: IncomingMessage, done: Done): void => {
         const limit = request.routeOptions.bodyLimit;
@@ -36,16 +33,14 @@ export default fp(
             error instanceof ProblemError ? error : new ProblemError('INVALID_REQUEST', { detail: error.message }),
           );
         const end = (): void => {
-          const bytes = body.subarray(0, size);
-          if (size === 0) finish(null);
-          else if (!isUtf8(bytes)) fail(new Error('The body is not UTF-8.'));
-          else {
-            const text = bytes.toString();
-            parse(request, text, (error, value) => {
-              if (!error && hasDuplicates(text, value)) fail(new Error('The body has a name twice in an object.'));
-              else finish(error, value);
-            });
+          if (size === 0) return void finish(null);
+          let value: unknown;
+          try {
+            value = parse(body.subarray(0, size));
+          } catch (error) {
+            return void fail(error as Error);
           }
+          finish(null, value);
         };
         const add = (piece: Buffer): void => {
           if (size + piece.length > limit) return void finish(new errorCodes.FST_ERR_CTP_BODY_TOO_LARGE());
@@ -73,9 +68,29 @@ export default fp(
   { name: 'json-body', dependencies: ['problems'] },
 );
 
+/**
+ * Names such as __proto__ are members here; schemas refuse them like any other unknown one.
+ *
+ * @throws with a sentence for the client
+ */
+function parse(bytes: Buffer): unknown {
+  if (!isUtf8(bytes)) throw new Error('The body is not UTF-8.');
+  const text = bytes.toString();
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw new errorCodes.FST_ERR_CTP_INVALID_JSON_BODY();
+  }
+  if (hasDuplicates(text, value)) throw new Error('The body has a name twice in an object.');
+  return value;
+}
+
 /** Read as JSON in UTF-8, other bytes could be a valid order too. */
 function isPlainUtf8({ headers }: FastifyRequest): boolean {
   const { 'content-type': type = '', 'content-encoding': coding = 'identity' } = headers;
+  // What most clients send.
+  if (type === 'application/json' && coding === 'identity') return true;
   const charset = /;\s*charset\s*=\s*"?([^\s;"]*)/i.exec(type)?.[1] ?? 'utf-8';
   return coding.toLowerCase() === 'identity' && /^(utf-?8|us-ascii)$/i.test(charset);
 }

@@ -5,12 +5,14 @@
  *   Event loop:  while it lags, the limit is lower.
  * Health and operators' routes are never shed.
  */
-import underPressure from '@fastify/under-pressure';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import fp from 'fastify-plugin';
 
-/** Milliseconds between two samples of the event-loop delay. */
+/** Milliseconds over which the event loop's delay is averaged. */
 const LOOP_SAMPLE_MS = 100;
+/** Milliseconds between two ticks of the timer whose lateness is the delay. */
+const LOOP_TICK_MS = 10;
 /** Share of the limit that is admitted while the event loop lags, so that it can catch up. */
 const LATE_IN_FLIGHT_SHARE = 1 / 4;
 /** Most requests that are admitted while the event loop lags. */
@@ -19,7 +21,8 @@ const LATE_IN_FLIGHT_MAX = 1_000;
 const RETRY_MIN_MS = 500;
 const RETRY_MAX_MS = 3_000;
 
-const NEVER_SHED = ['/api/admin', '/admin', '/health'];
+/** Of operators and health. */
+const NEVER_SHED = /^\/(?:api\/admin|admin|health)/;
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -39,8 +42,6 @@ declare module 'fastify' {
 export default fp<{ inFlight: number; loopDelayMs: number }>(
   async (app, { inFlight, loopDelayMs }) => {
     if (inFlight === 0 && loopDelayMs === 0) return;
-    // Only its measurement is used: its own hook is slow and sheds all or nothing.
-    if (loopDelayMs > 0) await app.register(underPressure, { sampleInterval: LOOP_SAMPLE_MS });
     const most = inFlight === 0 ? Number.POSITIVE_INFINITY : inFlight;
     const mostWhenLate = Math.min(Math.ceil(most * LATE_IN_FLIGHT_SHARE), LATE_IN_FLIGHT_MAX);
     /** Requests in flight, and those answered in this turn of the event loop. */
@@ -49,8 +50,21 @@ export default fp<{ inFlight: number; loopDelayMs: number }>(
     let refused: FastifyReply[] = [];
     let turnEndScheduled = false;
 
-    const isLate = (): boolean => loopDelayMs > 0 && app.memoryUsage().eventLoopDelay > loopDelayMs;
-    const isFull = (): boolean => taken >= mostWhenLate && (taken >= most || isLate());
+    let isLate = false;
+    if (loopDelayMs > 0) {
+      const delay = monitorEventLoopDelay({ resolution: LOOP_TICK_MS });
+      delay.enable();
+      const sampling = setInterval(() => {
+        // NaN without one tick.
+        isLate = !(delay.mean / 1e6 - LOOP_TICK_MS <= loopDelayMs);
+        delay.reset();
+      }, LOOP_SAMPLE_MS).unref();
+      app.addHook('onClose', async () => {
+        clearInterval(sampling);
+        delay.disable();
+      });
+    }
+    const isFull = (): boolean => taken >= mostWhenLate && (taken >= most || isLate);
 
     /**
      * Frees slots and sends refusals at the end of the turn. Otherwise clients that retry at once
@@ -84,8 +98,7 @@ export default fp<{ inFlight: number; loopDelayMs: number }>(
 
     app.decorateRequest('standing', 'not counted');
     app.addHook('onRequest', (request, reply, next) => {
-      const url = request.raw.url as string;
-      if (NEVER_SHED.some((path) => url.startsWith(path))) return next();
+      if (NEVER_SHED.test(request.raw.url as string)) return next();
       if (isFull()) return shed(reply);
       if (hasBody(request)) request.standing = 'arriving';
       else begin(request);

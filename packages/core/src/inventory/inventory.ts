@@ -105,14 +105,14 @@ export function createInventory({
       }
       const [available, permitsLeft, reservedAt, epoch] = rest.map(Number) as [number, number, number, number];
       const texts = String(rest[4]).split(' ');
+      const shared = { available, reservedAt, epoch };
       const decisions = orders.map((_, i) => {
-        const [found, value, thousandths] = texts.slice(3 * i, 3 * i + 3) as [string, string, string];
-        const tokens = Number(thousandths) / 1_000;
-        const isWaiting = capacity > 0 && tokens >= 0 && tokens < 1;
+        const thousandths = Number(texts[3 * i + 2]);
+        const isWaiting = capacity > 0 && thousandths >= 0 && thousandths < 1_000;
         return {
-          outcome: readOutcome(found, value, { available, reservedAt, epoch }),
-          tokensLeft: Math.floor(tokens),
-          tokenInMs: isWaiting ? Math.ceil((1_000 - Number(thousandths)) / refillRate) : 0,
+          outcome: readOutcome(texts[3 * i] as string, texts[3 * i + 1] as string, shared),
+          tokensLeft: Math.floor(thousandths / 1_000),
+          tokenInMs: isWaiting ? Math.ceil((1_000 - thousandths) / refillRate) : 0,
         };
       });
       return { decisions, permitsLeft };
