@@ -102,14 +102,25 @@ export async function warmCompileCache(): Promise<void> {
   if (codes.some((code) => code !== 78)) throw new Error(`api and worker exit with ${codes} over a wrong setting`);
 }
 
-/**
- * Starts apps/<name>/src/main.ts as a process. Resolves when it is ready. Killed with its world.
- */
+type PlaceOfProcess = Pick<World, 'redisUrl' | 'databaseUrl' | 'prefix'> & Partial<Pick<World, 'onClose'>>;
+
+/** As `beginProcess`. Resolves when it is ready. */
 export async function startProcess(
-  world: Pick<World, 'redisUrl' | 'databaseUrl' | 'prefix'> & Partial<Pick<World, 'onClose'>>,
+  world: PlaceOfProcess,
   name: 'api' | 'worker',
   changed: Record<string, string> = {},
 ): Promise<ServiceProcess> {
+  const service = await beginProcess(world, name, changed);
+  await service.ready;
+  return service;
+}
+
+/** Starts apps/<name>/src/main.ts as a process, which is killed with its world. */
+export async function beginProcess(
+  world: PlaceOfProcess,
+  name: 'api' | 'worker',
+  changed: Record<string, string> = {},
+): Promise<ServiceProcess & { readonly ready: Promise<void> }> {
   const port = changed.PORT ?? String(await freePort());
   const child = spawn(process.execPath, [...SERVICE_NODE_ARGS, mainOf(name)], {
     env: {
@@ -125,6 +136,7 @@ export async function startProcess(
       OVERLOAD_LOOP_DELAY_MS: '0',
       // Other tests share the machine: a worker of lower priority would be late.
       WORKER_NICE: '0',
+      WARM_UP: 'off',
       ORPHAN_AGE_MS: '1000',
       REAPER_INTERVAL_MS: '200',
       ...changed,
@@ -144,13 +156,16 @@ export async function startProcess(
   world.onClose?.(kill);
   let ready = false;
   child.on('message', () => (ready = true));
-  await eventually(`${name} is ready`, 60_000, () => {
+  const whenReady = eventually(`${name} is ready`, 60_000, () => {
     const end = child.exitCode ?? child.signalCode;
     if (end !== null) throw new Error(`${name} ended (${end}) before it was ready:\n${output}`);
     return ready;
   });
+  // Not awaited by a test that kills the process before.
+  whenReady.catch(() => {});
   return {
     child,
+    ready: whenReady,
     url: `http://127.0.0.1:${port}`,
     output: () => output,
     kill,

@@ -30,7 +30,7 @@ class Installation {
 
   npmStart(changed: Record<string, string> = {}): Started {
     const { TEST_REDIS_URL: _redis, TEST_DATABASE_URL: _database, ...inherited } = process.env;
-    const settings = { NODE_ENV: 'development', PORT: String(this.port), DATA_DIR: this.folder };
+    const settings = { NODE_ENV: 'development', WARM_UP: 'off', PORT: String(this.port), DATA_DIR: this.folder };
     const npm = spawn('npm', ['start', '--silent'], {
       cwd: root,
       env: { ...inherited, ...settings, ...changed },

@@ -53,6 +53,13 @@ const CONNECTION_BUFFER_BYTES = 16 * 1024;
 
 export type ApiSettings = Environment & { ADMIN_TOKEN: string };
 
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** Resolves after one add to the queue of each accepted order. */
+    ordersEnqueued(): Promise<void>;
+  }
+}
+
 /** Milliseconds between two checks for connections that send too slowly. Node's default is 30 s. */
 export const CONNECTION_CHECK_MS = 500;
 
@@ -97,6 +104,7 @@ export async function buildApp(
   });
   if (settings.ADMIN_PORT === 0) await registerOperators(app, settings, connections, { saleReader, readOrder });
 
+  app.decorate('ordersEnqueued', enqueuer.settled);
   app.addHook('onReady', () => saleReader.load().then(() => {}));
   // After the last reply: enqueue the accepted orders before the connections close.
   app.addHook('onClose', () => enqueuer.drain());

@@ -16,8 +16,10 @@ import { createSaleStore } from '@flash-sale/core/ledger/sale-store.ts';
 import { createOrderQueue } from '@flash-sale/core/queue/order-queue.ts';
 import type { ServiceSettings } from '@flash-sale/core/run-service.ts';
 import { type Breaker, behindBreaker, createBreaker } from '@flash-sale/core/runtime/circuit-breaker.ts';
+import { lend } from '@flash-sale/core/runtime/lend.ts';
 import { createMetrics } from '@flash-sale/core/runtime/metrics.ts';
 import { connectForRequests, connectForSubscription } from '@flash-sale/core/runtime/redis/connect-redis.ts';
+import type { ScratchSpace } from '@flash-sale/core/warm-up/scratch-space.ts';
 import type { Logger } from 'pino';
 import type { TokenVerifier } from './auth/verify-token.ts';
 
@@ -61,17 +63,41 @@ export async function connect(settings: ServiceSettings, log: Logger, metrics = 
   const inventory = createInventory({ redis, keys, backlogLimit: settings.BACKLOG_LIMIT });
   const globalRateLimiter = createGlobalRateLimiter({ redis, keys, limit: settings.GLOBAL_RATE_LIMIT });
   const tokenVerifier = await loadTokenVerifier(identity, log);
+  const sales = behindBreaker(breakers.postgres, createSaleStore(pool));
 
   return {
+    redis,
     tokenVerifier,
     inventory: behindBreaker(atRedis, inventory),
     globalRateLimiter: behindBreaker(atRedis, globalRateLimiter),
     orders: behindBreaker(breakers.postgres, createOrderStore(pool)),
-    sales: behindBreaker(breakers.postgres, createSaleStore(pool)),
+    sales,
     queue: { ...queue, add: (...args: Parameters<typeof queue.add>) => queueClaim.call(() => queue.add(...args)) },
     /** @param onInvalidation see core/inventory/invalidations.ts */
     subscribeToInvalidations: (onInvalidation: (saleId: string | null) => void) =>
       subscribeToInvalidations({ redis: subscriber.redis, keys }, onInvalidation),
+    /**
+     * For a warm-up: until the returned function is called, orders go to this space.
+     *
+     * @param token in front of a buyer's id: its bearer token
+     */
+    useSpace(space: ScratchSpace, token: string): () => Promise<void> {
+      const { sale, globalRateLimiter: window, invalidationChannel } = space.keys;
+      const spaceQueue = createOrderQueue({ redis: forQueue.redis, prefix: space.keys.queuePrefix });
+      const known = new Map(Object.values(space.sales).map((one) => [one.id, one]));
+      const { find } = sales;
+      const recall = (given: string) => (given.startsWith(token) ? given.slice(token.length) : null);
+      const restore = [
+        lend(keys, { sale, globalRateLimiter: window, invalidationChannel }),
+        lend(queue, { add: spaceQueue.add }),
+        lend(sales, { find: async (id) => known.get(id) ?? find(id) }),
+        tokenVerifier ? lend(tokenVerifier, { recall }) : () => {},
+      ];
+      return async () => {
+        for (const one of restore) one();
+        await spaceQueue.close();
+      };
+    },
     breakers,
     metrics,
     /**

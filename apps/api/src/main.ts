@@ -3,6 +3,7 @@ import { requireSetting } from '@flash-sale/core/config/environment.ts';
 import { runService } from '@flash-sale/core/run-service.ts';
 import { buildAdminApp, buildApp } from './app.ts';
 import { connect } from './connect.ts';
+import { warmUp } from './warm-up.ts';
 
 /**
  * Connections that may wait to be accepted. With Node's default of 511, further clients of a burst
@@ -18,6 +19,7 @@ await runService('api', process.env, async (settings, log, metrics, tracing) => 
   const apiSettings = { ...settings, ADMIN_TOKEN: requireSetting(settings, 'ADMIN_TOKEN') };
   const connections = await connect(settings, log, metrics);
   const app = await buildApp(apiSettings, connections, log, tracing);
+  await warmUp(app, apiSettings, connections, { log, tracing });
   const adminApp = settings.ADMIN_PORT > 0 ? await buildAdminApp(apiSettings, connections, log) : null;
   // Processes share the port with SO_REUSEPORT: the kernel distributes connections (Linux).
   const listen = { backlog: LISTEN_BACKLOG, ...(settings.API_PROCESSES > 1 ? { reusePort: true } : {}) };

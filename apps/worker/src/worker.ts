@@ -18,6 +18,7 @@ import { createMetrics } from '@flash-sale/core/runtime/metrics.ts';
 import { connectForWork } from '@flash-sale/core/runtime/redis/connect-redis.ts';
 import { consumeWhenFull } from '@flash-sale/core/runtime/redis/full-redis.ts';
 import type { Tracing } from '@flash-sale/core/runtime/tracing/tracing.ts';
+import { deleteAbandonedSpaces } from '@flash-sale/core/warm-up/scratch-space.ts';
 import type { Logger } from 'pino';
 import { createSystemReader } from './metrics/read-system.ts';
 import { registerSystemMetrics } from './metrics/system-metrics.ts';
@@ -129,7 +130,10 @@ export async function startWorker(
     await heartbeat.give(settings.WORKER_ALIVE_MS);
     beatAt = performance.now();
   }
-  const reap = (all: boolean) => withQueue(() => reaper.runOnce(all));
+  async function reap(all: boolean): Promise<void> {
+    await withQueue(() => reaper.runOnce(all));
+    await deleteAbandonedSpaces({ redis: atInventory.redis, keyPrefix: settings.KEY_PREFIX });
+  }
   const sync = () => claim.call(() => syncSales({ inventory, sales, log }, toSync));
   const loops = [
     createLoop({

@@ -199,7 +199,12 @@ export class System {
         // The app ignores --data-dir; a later start identifies the process by it.
         args: [...SERVICE_NODE_ARGS, ...watching, main, '--data-dir', this.#dataFolder],
         cwd: root,
-        env: { ...given, METRICS_PORT: String(metricsPort(environment, app, index)), LOG_FILE: logFile },
+        env: {
+          ...(watch && { WARM_UP: 'off' }),
+          ...given,
+          METRICS_PORT: String(metricsPort(environment, app, index)),
+          LOG_FILE: logFile,
+        },
         logFile,
         say: (line) => say(stepLine(app, line)),
         stopTimeoutMs: environment.SHUTDOWN_DRAIN_MS + environment.SHUTDOWN_TIMEOUT_MS + KILL_GRACE_MS,

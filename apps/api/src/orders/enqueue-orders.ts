@@ -42,7 +42,14 @@ export function createEnqueueOrders({ queue, log }: { queue: Pick<OrderQueue, 'a
     running = null;
   }
 
+  /** Resolves after one add of each pushed order; the reaper handles failed adds. */
+  async function settled(): Promise<void> {
+    while (running) await running;
+  }
+
   return {
+    settled,
+
     /** @param batch its epoch is that of the inventory that accepted the orders */
     push({ saleId, epoch, orders }: OrderBatch): void {
       const batch = waiting.get(saleId);
@@ -54,10 +61,10 @@ export function createEnqueueOrders({ queue, log }: { queue: Pick<OrderQueue, 'a
       running ??= new Promise((resolve) => setImmediate(resolve)).then(run);
     },
 
-    /** Resolves after one add of each pushed order; the reaper handles failed adds. */
-    async drain(): Promise<void> {
+    /** As settled, without a pause between two adds. */
+    drain(): Promise<void> {
       draining = true;
-      while (running) await running;
+      return settled();
     },
   };
 }

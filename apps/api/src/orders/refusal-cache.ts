@@ -100,7 +100,7 @@ export function createRefusalCache(tokenMs: number, now: () => number = () => pe
     const { tokensLeft, tokenInMs } = decision;
     if (tokenInMs > 0) ofBuyers.set(keyOf(saleId, buyerId), entryOf('buyer_limited', tokenInMs, askedAt));
     // Usually nobody is throttled, and then no order pays for the key.
-    else if (tokensLeft > 0 && !ofBuyers.isEmpty()) ofBuyers.delete(keyOf(saleId, buyerId));
+    else if (tokensLeft > 0 && !ofBuyers.isEmpty(now())) ofBuyers.delete(keyOf(saleId, buyerId));
   }
 
   function learnOfSale(saleId: string, outcome: ReserveOutcome, askedAt: number): void {
@@ -126,7 +126,7 @@ export function createRefusalCache(tokenMs: number, now: () => number = () => pe
       const at = now();
       const ofSale = ofSales.get(saleId);
       if (holds(ofSale, at)) return answer(ofSale, at);
-      const ofBuyer = !ofBuyers.isEmpty() ? ofBuyers.get(keyOf(saleId, buyerId)) : undefined;
+      const ofBuyer = !ofBuyers.isEmpty(at) ? ofBuyers.get(keyOf(saleId, buyerId)) : undefined;
       if (holds(ofBuyer, at)) return answer(ofBuyer, at);
       if (holds(ofAll, at)) return answer(ofAll, at);
       for (const entry of [ofSale, ofBuyer, ofAll]) revalidate(entry, at);
@@ -162,11 +162,14 @@ export function createRefusalCache(tokenMs: number, now: () => number = () => pe
 function createThrottledBuyers() {
   let newer = new Map<string, Entry>();
   let older = new Map<string, Entry>();
+  /** From when on no entry can be used: ms of performance.now(). */
+  let endsAt = Number.NEGATIVE_INFINITY;
   return {
-    isEmpty: (): boolean => newer.size === 0 && older.size === 0,
+    isEmpty: (at: number): boolean => at >= endsAt,
     get: (key: string): Entry | undefined => newer.get(key) ?? older.get(key),
     set(key: string, entry: Entry): void {
       newer.set(key, entry);
+      endsAt = Math.max(endsAt, entry.staleUntil);
       if (newer.size < THROTTLED_BUYERS_MAX / 2) return;
       older = newer;
       newer = new Map();

@@ -45,6 +45,11 @@ const PROCESS = {
     'Milliseconds that a stopping API keeps serving while it reports not ready, so that load balancers notice.',
     { default: 0, minimum: 0, maximum: 300_000 },
   ),
+  WARM_UP: oneOf(
+    ['on', 'off'],
+    'on: API and worker run their code for 2 s before they are ready, so that the first orders are fast.',
+    { default: 'on' },
+  ),
   DATA_DIR: text('Folder of `npm start`: its private Redis and PostgreSQL, their secrets, and the logs.', {
     default: '.data',
     minLength: 1,

@@ -28,14 +28,15 @@ const UNLIMITED: Permits = { granted: -1, slot: 0, remaining: 0, waitMs: 0 };
 /** @param limit orders a second for the whole system; 0 = no limit, and Redis is not called */
 export function createGlobalRateLimiter({ redis, keys, limit }: { redis: AnyRedis; keys: Keys; limit: number }) {
   const run = defineScripts(redis);
-  const names = { window: keys.globalRateLimiter };
+  // Asked for each time: a warm-up exchanges the key.
+  const names = () => ({ window: keys.globalRateLimiter });
   return {
     limit,
 
     /** Takes up to `wanted` permits. */
     async take(wanted: number): Promise<Permits> {
       if (limit === 0) return UNLIMITED;
-      const [, ...numbers] = await run('take-permits', names, [limit, wanted, GLOBAL_RATE_LIMITER_TTL_S]);
+      const [, ...numbers] = await run('take-permits', names(), [limit, wanted, GLOBAL_RATE_LIMITER_TTL_S]);
       const [granted, slot, remaining, waitMs] = numbers.map(Number) as [number, number, number, number];
       return { granted, slot, remaining, waitMs };
     },
@@ -43,7 +44,7 @@ export function createGlobalRateLimiter({ redis, keys, limit }: { redis: AnyRedi
     /** Returns unused permits to the slot in which they were taken. */
     async giveBack(permits: Permits, unused: number): Promise<void> {
       if (permits.granted < 0 || unused <= 0) return;
-      await run('return-permits', names, [permits.slot, unused]);
+      await run('return-permits', names(), [permits.slot, unused]);
     },
   };
 }

@@ -51,10 +51,16 @@ export interface Keys {
   readonly ledger: string;
   /** BullMQ's prefix; the braces keep all its keys in one slot. */
   readonly queuePrefix: string;
+  /** Sorted set: id of a scratch space → second at which it is abandoned (scratch-space.ts). */
+  readonly scratchSpaces: string;
 }
 
-/** @param prefix KEY_PREFIX; has no braces, so that the first pair in a key is the sale's */
-export function createKeys(prefix: string): Keys {
+/**
+ * @param keyPrefix KEY_PREFIX; has no braces, so that the first pair in a key is the sale's
+ * @param space of a scratch space: ':' and its name
+ */
+export function createKeys(keyPrefix: string, space = ''): Keys {
+  const prefix = keyPrefix + space;
   return {
     sale(saleId) {
       const eventId = eventOf(saleId);
@@ -81,6 +87,7 @@ export function createKeys(prefix: string): Keys {
     invalidationPattern: `${prefix}:{*}:invalidation`,
     workerAlive: `${prefix}:{system}:worker-alive`,
     ledger: `${prefix}:{system}:ledger`,
-    queuePrefix: `{${prefix}}`,
+    queuePrefix: `{${keyPrefix}}${space}`,
+    scratchSpaces: `${prefix}:{system}:scratch-spaces`,
   };
 }

@@ -33,8 +33,15 @@ export function createHistogram({ name, help, buckets, registry }: HistogramOpti
     });
   }
 
+  function reset(): void {
+    for (const one of all.values()) {
+      one.counts.fill(0);
+      one.sum = 0;
+    }
+  }
+
   const get = async () => ({ name, help, type: 'histogram', aggregator: 'sum', values: values() });
-  registry.registerMetric({ name, get, getForPromString: get, reset() {} } as unknown as Metric);
+  registry.registerMetric({ name, get, getForPromString: get, reset } as unknown as Metric);
 
   return function series(labels: Record<string, string>): (value: number) => void {
     const key = JSON.stringify(labels);

@@ -1,5 +1,6 @@
 /** The one way to write log lines, for every process: JSON, with secrets redacted. */
 import { type Logger, pino, symbols } from 'pino';
+import { lend } from './lend.ts';
 import { openRotatedFile } from './rotated-file.ts';
 
 /** Where a token or a password may appear in what is logged. */
@@ -65,6 +66,13 @@ interface LineStream {
 /** Lines of this logger and its children that could not be written to their file. */
 export function linesLost(log: Logger): number {
   return (log as unknown as { [symbols.streamSym]: LineStream })[symbols.streamSym].lost ?? 0;
+}
+
+/** Until the returned function is called, lines with `word` are not written. */
+export function muteLines(log: Logger, word: string): () => void {
+  const { [symbols.streamSym]: stream } = log as unknown as { [symbols.streamSym]: LineStream };
+  const { write } = stream;
+  return lend(stream, { write: (text) => void (text.includes(word) || write.call(stream, text)) });
 }
 
 /** Fields of a batch's line besides its message. They are not redacted: pass no secret. */

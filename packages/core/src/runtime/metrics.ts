@@ -145,6 +145,7 @@ export function createMetrics() {
     { value: getHeapStatistics().heap_size_limit },
   ]);
 
+  let isRehearsing = false;
   /** Whether this process does its work now. */
   let works = (): boolean => true;
 
@@ -188,6 +189,16 @@ export function createMetrics() {
         () => [{ value: linesLost() }],
       );
     },
+    /** Until the returned function is called, GET /metrics is 503; then all counts start at 0. */
+    startRehearsal(): () => void {
+      isRehearsing = true;
+      return () => {
+        for (const counts of [refusals, orders, ...Object.values(decisions)])
+          for (const name of Object.keys(counts)) counts[name] = 0;
+        registry.resetMetrics();
+        isRehearsing = false;
+      };
+    },
     watchWork(watched: () => boolean): void {
       works = watched;
     },
@@ -208,6 +219,7 @@ export function createMetrics() {
         if (path === '/health/live') response.writeHead(200).end();
         else if (path === '/health/ready') response.writeHead(isReady() && works() ? 200 : 503).end();
         else if (path !== '/metrics') response.writeHead(404).end();
+        else if (isRehearsing) response.writeHead(503).end();
         else
           await registry.metrics().then(
             (text) => response.writeHead(200, { 'content-type': registry.contentType }).end(text),
