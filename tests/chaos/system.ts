@@ -192,7 +192,7 @@ export class ChaosSystem {
       REQUEST_TIMEOUT_MS: String(REQUEST_TIMEOUT_MS),
       ORPHAN_AGE_MS: '2000',
       REAPER_INTERVAL_MS: '500',
-      // It takes longer than most processes live here; one of each kind shows that it leaves nothing.
+      // It takes longer than most processes live here.
       WARM_UP: number === 1 ? 'on' : 'off',
       ...this.#options.env,
     };

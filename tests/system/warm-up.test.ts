@@ -1,4 +1,4 @@
-/** The warm-up of the API: it runs its code, and leaves nothing, whenever it is killed. */
+/** The warm-up: API and worker run their code, and leave nothing, whenever they are killed. */
 import { createKeys } from '@flash-sale/core/inventory/keys.ts';
 import { expect, test } from 'vitest';
 import { useWorld } from '../support/fixtures.ts';
@@ -61,24 +61,46 @@ test.concurrent.each([
   30_000,
 );
 
-test.concurrent('killed at any moment, it leaves nothing for long', async () => {
-  const place = placeOf('killed');
-  const { scratchSpaces } = createKeys(place.prefix);
-  for (let moment = 0; moment < 10; moment++) {
-    const service = await beginProcess(place, 'api', { WARM_UP: 'on' });
-    await eventually('it has begun', 20_000, async () => (await world.redis.zcard(scratchSpaces)) > moment);
-    await new Promise((resolve) => setTimeout(resolve, moment * 200));
-    await service.kill();
-  }
-  expect((await scratchKeys(place.prefix)).length).toBeGreaterThan(10);
-  const ids = await world.redis.zrange(scratchSpaces, 0, -1);
-  // They are abandoned in half a minute.
-  await world.redis.zadd(scratchSpaces, 'XX', ...ids.flatMap((id) => ['1', id]));
-  await startProcess(place, 'worker');
-  await eventually('a worker deletes it', 20_000, async () => (await world.redis.exists(scratchSpaces)) === 0);
+test.concurrent('the worker confirms orders, and no key, row, count or log line is left', async () => {
+  const place = placeOf('worker');
+  const port = await freePort();
+  const service = await beginProcess(place, 'worker', { WARM_UP: 'on', METRICS_PORT: String(port) });
+  await eventually('it confirms orders', 20_000, async () => {
+    const keys = await scratchKeys(place.prefix);
+    const inventory = keys.find((key) => key.endsWith('open:inventory'));
+    return inventory !== undefined && Number(await world.redis.hget(inventory, 'sold')) > 0;
+  });
+  await service.ready;
+  const counts = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+  expect(counts.split('\n').filter((line) => /^flash_sale_\w+_(total|count|sum).* [1-9]/.test(line))).toEqual([]);
   expect(await scratchKeys(place.prefix)).toEqual([]);
   expect(await rowsNow()).toEqual(NO_ROWS);
-}, 60_000);
+  expect(service.output()).not.toContain('warm-up');
+}, 30_000);
+
+test.concurrent.each(['api', 'worker'] as const)(
+  '%s: killed at any moment, it leaves nothing for long',
+  async (name) => {
+    const place = placeOf(`killed-${name}`);
+    const { scratchSpaces } = createKeys(place.prefix);
+    for (let moment = 0; moment < 10; moment++) {
+      const before = await world.redis.zcard(scratchSpaces);
+      const service = await beginProcess(place, name, { WARM_UP: 'on' });
+      await eventually('it has begun', 20_000, async () => (await world.redis.zcard(scratchSpaces)) > before);
+      await new Promise((resolve) => setTimeout(resolve, moment * (name === 'api' ? 200 : 40)));
+      await service.kill();
+    }
+    expect((await scratchKeys(place.prefix)).length).toBeGreaterThan(10);
+    const ids = await world.redis.zrange(scratchSpaces, '0', '-1');
+    // They are abandoned in half a minute.
+    await Promise.all(ids.map((id) => world.redis.zincrby(scratchSpaces, -1e9, id)));
+    await startProcess(place, 'worker');
+    await eventually('a worker deletes it', 20_000, async () => (await world.redis.exists(scratchSpaces)) === 0);
+    expect(await scratchKeys(place.prefix)).toEqual([]);
+    expect(await rowsNow()).toEqual(NO_ROWS);
+  },
+  60_000,
+);
 
 test.concurrent('a failure is a warning', async () => {
   const place = placeOf('failing');

@@ -66,7 +66,11 @@ export async function warmUp(
   );
 }
 
-/** Mostly orders, as in the first second of a sale. @param token in front of a buyer's id: its bearer token */
+/**
+ * Mostly orders, as in the first second of a sale.
+ *
+ * @param token in front of a buyer's id: its bearer token
+ */
 function* requestsTo({ sales }: ScratchSpace, { AUTH, ADMIN_TOKEN }: ApiSettings, token: string): Generator<string> {
   const operator = `Authorization: Bearer ${ADMIN_TOKEN}`;
   const identify = (buyer: number): string =>

@@ -32,6 +32,7 @@ import { createReaper } from './recovery/reaper.ts';
 import { createSalePages } from './recovery/sale-pages.ts';
 import { syncSales } from './recovery/sync-sales.ts';
 import { createInventoryWatch } from './recovery/watch-inventories.ts';
+import { warmUp } from './warm-up.ts';
 
 /**
  * Milliseconds between two checks of the inventories, which is most of the downtime of a rebuild.
@@ -95,13 +96,16 @@ export async function startWorker(
     return rejectOrdersOfUnknownSale(repairing, batch);
   };
   const confirming = { ...measured, rejectUnknown, log, count };
+  const confirm = (batch: OrderBatch) =>
+    withQueue(() => measures.confirmation(batch, () => confirmOrders(confirming, batch)));
+  await warmUp({ settings, redis: atInventory.redis, keys, inventory, pool, metrics, confirm, log });
   const consumer = startOrderConsumer({
     redis: atQueue.redis,
     prefix: keys.queuePrefix,
     concurrency: settings.WORKER_CONCURRENCY,
     jobLockMs: settings.JOB_LOCK_MS,
     pollMs: settings.JOB_POLL_MS,
-    confirm: (batch) => withQueue(() => measures.confirmation(batch, () => confirmOrders(confirming, batch))),
+    confirm,
     reject,
     leaveToReaper: ({ saleId, orders: left }) =>
       inventory.resetRedeliveries(

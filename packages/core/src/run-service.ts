@@ -4,8 +4,6 @@
  * SHUTDOWN_TIMEOUT_MS. A wrong setting or an unfit server is one sentence on stderr and exit code
  * 78, which means: do not restart it unchanged.
  */
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import type { Logger } from 'pino';
 import { type Environment, EnvironmentError, readEnvironment, requireSetting } from './config/environment.ts';
 import { STARTUP_WAIT_MS } from './config/limits.ts';
@@ -17,6 +15,7 @@ import { unavailableDependency } from './runtime/errors.ts';
 import { createLogger, linesLost } from './runtime/logging.ts';
 import { createMetrics, type Metrics } from './runtime/metrics.ts';
 import { checkRedis, isLackOfRights, lackOfRights } from './runtime/redis/check-redis.ts';
+import { settleHeap } from './runtime/settle-heap.ts';
 import type { Tracing } from './runtime/tracing/tracing.ts';
 import { listenFault, UnfitServerError } from './runtime/unfit-server.ts';
 
@@ -63,7 +62,7 @@ export async function runService(
       await metrics.listen({ host: settings.METRICS_HOST, port: settings.METRICS_PORT, isReady: () => ready });
     }
     const tracing = await loadTracing(name, settings, log);
-    releaseStartupMemory();
+    await settleHeap();
     const service = await start({ ...settings, ledgerId }, log, metrics, tracing);
     stopOnSignal(settings.SHUTDOWN_DRAIN_MS + settings.SHUTDOWN_TIMEOUT_MS, log, async (msLeft) => {
       ready = false;
@@ -110,18 +109,6 @@ async function loadTracing(name: string, settings: Settings, log: Logger): Promi
   if (url === undefined) return null;
   const { openTracing } = await import('./runtime/tracing/open-tracing.ts');
   return openTracing(name, { url, sample, trust: sampler === 'parentbased_traceidratio', log });
-}
-
-/**
- * Loading the code leaves garbage that V8 would keep: a full collection takes an idle API from 160
- * to 121 MB.
- */
-function releaseStartupMemory(): void {
-  // After idle minutes V8 would drop code, and the next sale would be slow.
-  setFlagsFromString('--no-flush-bytecode');
-  setFlagsFromString('--expose-gc');
-  const collect = runInNewContext('gc') as (options: object) => void;
-  collect({ type: 'major', execution: 'sync', flavor: 'last-resort' });
 }
 
 /** @param stop gets a function that returns the milliseconds left for what is optional */
