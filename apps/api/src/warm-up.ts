@@ -5,7 +5,8 @@
  */
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { type AddressInfo, connect, type Server } from 'node:net';
+import type { AddressInfo, Server } from 'node:net';
+import { Worker } from 'node:worker_threads';
 import type { ServiceSettings } from '@flash-sale/core/run-service.ts';
 import { lend } from '@flash-sale/core/runtime/lend.ts';
 import { muteLines } from '@flash-sale/core/runtime/logging.ts';
@@ -14,26 +15,10 @@ import { type ScratchSpace, withScratchSpace } from '@flash-sale/core/warm-up/sc
 import type { Logger } from 'pino';
 import type { ApiSettings, buildApp } from './app.ts';
 import type { Connections } from './connect.ts';
+import type { WarmUpRequests } from './warm-up-clients.ts';
 
 /** Milliseconds for which requests are sent. */
 const RUN_MS = 2_000;
-
-/** Requests that are under way at a time: enough for full batches. */
-const CLIENTS = 64;
-
-/**
- * Headers of different clients, around the buyer's. V8 compiles for the sets that it has seen; for
- * many sets the code fits any.
- */
-const CLIENT_HEADERS = [
-  ['Host: localhost\r\n', ''],
-  ['', 'Host: localhost\r\n'],
-  ['Host: localhost\r\nUser-Agent: warm-up\r\n', 'Accept: */*\r\n'],
-  ['Accept: */*\r\nHost: localhost\r\n', ''],
-  ['Host: localhost\r\nConnection: keep-alive\r\n', 'Accept-Encoding: gzip\r\nUser-Agent: warm-up\r\n'],
-  ['User-Agent: warm-up\r\n', 'Host: localhost\r\nOrigin: http://localhost\r\n'],
-  ['Host: localhost\r\nX-Forwarded-For: 127.0.0.1\r\nX-Request-ID: warm-up\r\n', 'Cookie: a=b\r\n'],
-] as const;
 
 /** A failure is a warning: the process serves cold. */
 export async function warmUp(
@@ -55,9 +40,11 @@ export async function warmUp(
     try {
       for (const sale of Object.values(space.sales)) await inventory.create(sale);
       await app.ready();
-      await send(app.server, requestsTo(space, settings, token));
-      await app.ordersEnqueued();
+      const { AUTH, ADMIN_TOKEN } = settings;
+      const buyer = AUTH === 'jwt' ? `Authorization: Bearer ${token}` : 'X-User-ID: ';
+      await send(app.server, { sales: space.sales, buyer, operator: `Authorization: Bearer ${ADMIN_TOKEN}` });
     } finally {
+      await app.endRehearsal();
       for (const one of restore.reverse()) await one();
     }
   }
@@ -67,68 +54,16 @@ export async function warmUp(
 }
 
 /**
- * Mostly orders, as in the first second of a sale.
- *
- * @param token in front of a buyer's id: its bearer token
+ * Resolves when the last request is answered. The clients are in a thread of their own: V8 would
+ * compile for their sockets too.
  */
-function* requestsTo({ sales }: ScratchSpace, { AUTH, ADMIN_TOKEN }: ApiSettings, token: string): Generator<string> {
-  const operator = `Authorization: Bearer ${ADMIN_TOKEN}`;
-  const identify = (buyer: number): string =>
-    AUTH === 'jwt' ? `Authorization: Bearer ${token}${buyer}` : `X-User-ID: ${buyer}`;
-  const withBody = (body: string) => `Content-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
-  let count = 0;
-  const request = (line: string, sender: string, end = '\r\n') => {
-    const [before, after] = CLIENT_HEADERS[++count % CLIENT_HEADERS.length] as (typeof CLIENT_HEADERS)[number];
-    return `${line} HTTP/1.1\r\n${before}${sender}\r\n${after}${end}`;
-  };
-  const order = (id: string, sender: string, headers = '', body = '{"quantity":1}') =>
-    request(`POST /api/flash-sales/${id}/order`, sender, headers + withBody(body));
-  const open = sales.open.id;
-  for (let i = 0; ; i++) {
-    const buyer = identify(i);
-    const round = Math.floor(i / 18);
-    const replay = (body?: string) => order(open, identify(round), `Idempotency-Key: ${round}\r\n`, body);
-    const others = [
-      () => replay(),
-      () => replay(),
-      () => replay('{"quantity":2}'),
-      () => order(sales['sold-out'].id, buyer),
-      () => order(sales['sold-out'].id, buyer),
-      () => order(sales.capped.id, identify(round % 2)),
-      () => order(open, identify(-1)),
-      () => order(sales.scheduled.id, buyer),
-      () => order('unknown', buyer),
-      () => order(open, buyer, '', '{"quantity":'),
-      () => order(open, 'X-Nobody: 1'),
-      () => request(`GET /api/flash-sales/${open}`, buyer),
-      () => request(`GET /api/orders/${open}-01ARZ3NDEKTSV4RRFFQ69G5FAV`, buyer),
-      () => request('GET /health/ready', buyer),
-      () => request('GET /none', buyer),
-      () => request(`GET /api/admin/sales/${open}`, operator),
-      () => request('POST /api/admin/sales', operator, withBody('{}')),
-      () => order(open, buyer),
-    ];
-    yield order(open, buyer);
-    yield order(open, buyer);
-    yield (others[i % others.length] as () => string)();
-  }
-}
-
-/** Resolves when the last request is answered. */
-async function send(server: Server, requests: Generator<string>): Promise<void> {
+async function send(server: Server, requests: Omit<WarmUpRequests, 'port' | 'runMs'>): Promise<void> {
   await once(server.listen(0, '127.0.0.1'), 'listening');
   const { port } = server.address() as AddressInfo;
-  const endsAt = performance.now() + RUN_MS;
-  await Promise.allSettled(Array.from({ length: CLIENTS }, () => sendUntil(endsAt, port, requests)));
-  await once(server.close(), 'close');
-}
-
-/** One client: its next request follows its last answer. */
-async function sendUntil(endsAt: number, port: number, requests: Generator<string>): Promise<void> {
-  const socket = connect(port, '127.0.0.1');
-  const next = () => (performance.now() < endsAt ? socket.write(requests.next().value) : socket.end());
-  socket.on('connect', next);
-  // A long answer has several pieces.
-  socket.on('data', (piece) => piece.toString('latin1', 0, 5) === 'HTTP/' && next());
-  await once(socket, 'close');
+  const workerData: WarmUpRequests = { ...requests, port, runMs: RUN_MS };
+  try {
+    await once(new Worker(new URL('./warm-up-clients.ts', import.meta.url), { workerData }), 'exit');
+  } finally {
+    await once(server.close(), 'close');
+  }
 }

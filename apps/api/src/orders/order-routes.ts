@@ -52,11 +52,9 @@ export const orderRoutes: FastifyPluginAsyncTypebox<Options> = async (app, optio
     refuse(reply, outcome, { permitInMs: waitMs, orderId: null, repeatable: false });
   }
 
-  app.addHook('onRequest', app.requireBuyer);
-
   app.post('/api/flash-sales/:product_id/order', {
     schema: PlaceOrderSchema,
-    onRequest: refuseFromCache,
+    onRequest: [app.requireBuyer, refuseFromCache],
     preValidation: (request, _reply, next) => {
       // null is no object, and refused.
       if (request.body === undefined) request.body = {};
@@ -96,7 +94,7 @@ export const orderRoutes: FastifyPluginAsyncTypebox<Options> = async (app, optio
     },
   });
 
-  app.get('/api/orders/:order_id', { schema: ReadOrderSchema }, async (request, reply) => {
+  app.get('/api/orders/:order_id', { schema: ReadOrderSchema, onRequest: app.requireBuyer }, async (request, reply) => {
     return sendOrder(reply, await readOrder(request.params.order_id, { buyerId: request.buyerId }));
   });
 };

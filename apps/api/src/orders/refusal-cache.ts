@@ -146,6 +146,7 @@ export function createRefusalCache(tokenMs: number, now: () => number = () => pe
     invalidate(saleId: string | null): void {
       if (saleId === null) {
         ofSales.clear();
+        ofAll = undefined;
         allInvalidatedAt = now();
       } else {
         ofSales.delete(saleId);
