@@ -71,7 +71,8 @@ function spaceOf(keyPrefix: string, id: string): ScratchSpace {
     epoch: 1,
   };
   const sales = Object.entries(VARIANTS).map(([variant, changed]) => {
-    const sale: LedgerSale = { ...base, ...changed, id: `${name}.${variant}` };
+    // In front of most ids: the ledger's indexes grow at their end without splitting full pages.
+    const sale: LedgerSale = { ...base, ...changed, id: `0-${name}.${variant}` };
     return [variant, sale] as const;
   });
   return {
