@@ -1,4 +1,4 @@
-/** The clients of a warm-up (warm-up.ts), in a thread of their own. It ends when all are answered. */
+/** The clients of a warm-up, in a thread of their own. It ends when they have their answers. */
 import { connect } from 'node:net';
 import { workerData } from 'node:worker_threads';
 import type { ScratchSpace } from '@flash-sale/core/warm-up/scratch-space.ts';
