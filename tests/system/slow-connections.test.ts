@@ -191,7 +191,7 @@ test('longer headers than allowed are 431, longer bodies 413: declared, in chunk
 test('pipelined requests are answered in order; floods and clients that read no responses are closed', async ({
   world,
 }) => {
-  const settings = { REQUEST_TIMEOUT_MS: '1000', KEEP_ALIVE_TIMEOUT_MS: '2000' };
+  const settings = { REQUEST_TIMEOUT_MS: '600', KEEP_ALIVE_TIMEOUT_MS: '2000' };
   const { api, sale, open, many, expectServed, memory } = await startBounded(world, settings);
   await expectServed();
   const before = memory();

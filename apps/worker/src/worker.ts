@@ -134,10 +134,11 @@ export async function startWorker(
     await heartbeat.give(settings.WORKER_ALIVE_MS);
     beatAt = performance.now();
   }
-  async function reap(all: boolean): Promise<void> {
-    await withQueue(() => reaper.runOnce(all));
-    await deleteAbandonedSpaces({ redis: atInventory.redis, keyPrefix: settings.KEY_PREFIX });
-  }
+  const reap = (all: boolean) =>
+    withQueue(async () => {
+      await reaper.runOnce(all);
+      await deleteAbandonedSpaces({ redis: atInventory.redis, keyPrefix: settings.KEY_PREFIX });
+    });
   const sync = () => claim.call(() => syncSales({ inventory, sales, log }, toSync));
   const loops = [
     createLoop({

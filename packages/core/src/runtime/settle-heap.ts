@@ -7,8 +7,8 @@ import { runInNewContext } from 'node:vm';
 const kept: object[] = [];
 
 /**
- * Frees what loading the code has left: an idle API goes from 160 to 121 MB. To be called before a
- * warm-up: a full collection drops half of the code that one has optimised.
+ * Frees what loading the code has left. To be called before a warm-up: a full collection drops half
+ * of the code that one has optimised.
  */
 export async function settleHeap(): Promise<void> {
   await keepTickClass();
