@@ -1,6 +1,6 @@
-/** The clients of a warm-up, in a thread of their own. It ends when they have their answers. */
+/** The clients of a warm-up, in a process of their own. It ends when they have their answers. */
+import { once } from 'node:events';
 import { connect } from 'node:net';
-import { workerData } from 'node:worker_threads';
 import type { ScratchSpace } from '@flash-sale/core/warm-up/scratch-space.ts';
 
 export interface WarmUpRequests {
@@ -74,7 +74,7 @@ function* requestsOf({ sales, buyer: buyerHeader, operator }: WarmUpRequests): G
 }
 
 /** One client: its next request follows its last answer. */
-function sendUntil(endsAt: number, port: number, requests: Generator<string>): void {
+function sendUntil(endsAt: number, port: number, requests: Generator<string>): Promise<unknown> {
   const socket = connect(port, '127.0.0.1');
   const next = () => (performance.now() < endsAt ? socket.write(requests.next().value) : socket.end());
   socket.on('connect', next);
@@ -82,9 +82,13 @@ function sendUntil(endsAt: number, port: number, requests: Generator<string>): v
   socket.on('data', (piece) => piece.toString('latin1', 0, 5) === 'HTTP/' && next());
   // The server closes a connection that it cannot serve.
   socket.on('error', () => {});
+  return new Promise((resolve) => socket.on('close', resolve));
 }
 
-const wanted: WarmUpRequests = workerData;
+// The API may be killed meanwhile.
+process.on('disconnect', () => process.exit());
+const [wanted] = (await once(process, 'message')) as [WarmUpRequests];
 const requests = requestsOf(wanted);
 const endsAt = performance.now() + wanted.runMs;
-for (let i = 0; i < CLIENTS; i++) sendUntil(endsAt, wanted.port, requests);
+await Promise.all(Array.from({ length: CLIENTS }, () => sendUntil(endsAt, wanted.port, requests)));
+process.disconnect();

@@ -3,10 +3,10 @@
  * of each common kind and reads, so that V8 has compiled them when the first buyer comes. They go
  * to a scratch space, and nothing of them remains.
  */
+import { fork } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import type { AddressInfo, Server } from 'node:net';
-import { Worker } from 'node:worker_threads';
 import type { ServiceSettings } from '@flash-sale/core/run-service.ts';
 import { lend } from '@flash-sale/core/runtime/lend.ts';
 import { muteLines } from '@flash-sale/core/runtime/logging.ts';
@@ -18,7 +18,7 @@ import type { Connections } from './connect.ts';
 import type { WarmUpRequests } from './warm-up-clients.ts';
 
 /** Milliseconds for which requests are sent. */
-const RUN_MS = 2_000;
+const RUN_MS = 2_600;
 
 /** A failure is a warning: the process serves cold. */
 export async function warmUp(
@@ -54,15 +54,17 @@ export async function warmUp(
 }
 
 /**
- * Resolves when the last request is answered. The clients are in a thread of their own: V8 would
- * compile for their sockets too.
+ * Resolves when the last request is answered. The clients have a process of their own: V8 would
+ * compile for their sockets too, and of a thread memory would remain.
  */
 async function send(server: Server, requests: Omit<WarmUpRequests, 'port' | 'runMs'>): Promise<void> {
   await once(server.listen(0, '127.0.0.1'), 'listening');
   const { port } = server.address() as AddressInfo;
-  const workerData: WarmUpRequests = { ...requests, port, runMs: RUN_MS };
   try {
-    await once(new Worker(new URL('./warm-up-clients.ts', import.meta.url), { workerData }), 'exit');
+    const clients = fork(new URL('./warm-up-clients.ts', import.meta.url), { stdio: 'inherit' });
+    clients.send({ ...requests, port, runMs: RUN_MS } satisfies WarmUpRequests);
+    const [code] = await once(clients, 'exit');
+    if (code !== 0) throw new Error(`its clients ended with code ${code}`);
   } finally {
     await once(server.close(), 'close');
   }

@@ -1,4 +1,7 @@
-/** Node arguments of API and worker. The Dockerfile repeats them; a test compares them. */
+/**
+ * Node arguments of API and worker. The Dockerfile repeats them; a test compares them. With
+ * NODE_COMPILE_CACHE a process takes 22 MB less: it does not load what removes the types.
+ */
 
 /**
  * Megabytes of V8's semi-space. V8 would take 32 on a large machine: 100 MB more memory and pauses
@@ -15,4 +18,6 @@ const HEAP_GROWING_PERCENT = 100;
 export const SERVICE_NODE_ARGS: readonly string[] = [
   `--max-semi-space-size=${SEMI_SPACE_MB}`,
   `--heap-growing-percent=${HEAP_GROWING_PERCENT}`,
+  // With the profile in the compile cache V8 optimises too early: refusals take 10 % longer.
+  '--no-profile-guided-optimization',
 ];

@@ -1,5 +1,6 @@
 /** What V8 keeps of a process that has loaded its code. */
 import { executionAsyncResource } from 'node:async_hooks';
+import { flushCompileCache } from 'node:module';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 
@@ -12,6 +13,8 @@ const kept: object[] = [];
  */
 export async function settleHeap(): Promise<void> {
   await keepTickClass();
+  // It is read by processes with the flags of the start only.
+  flushCompileCache();
   // After idle minutes V8 would drop code, and the next sale would be slow.
   setFlagsFromString('--no-flush-bytecode');
   setFlagsFromString('--expose-gc');
