@@ -3,6 +3,7 @@
  *
  * Measures the speed of the system as ratios to a bare Fastify in the same run, on private servers.
  * Every load is bounded and on loopback.
+ *   memory  of an idle API, and of one under 500 connections
  *   cold    the first 3 s of fresh processes, by 100 ms
  *   closed  requests a second at 50 and 200 connections, by kind of reply
  *   open    latency at 25, 50 and 75 % of the capacity
@@ -18,11 +19,13 @@ import { existsSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
 import { join, resolve } from 'node:path';
 import { BenchSystem } from './bench/bench-system.ts';
-import { closed, cold, cost, drop, open, type Run, warmUp } from './bench/parts.ts';
-import { residentMb } from './bench/processes.ts';
+import { closed, cold, cost, drop, memory, open, type Run, warmUp } from './bench/parts.ts';
 import { readArguments, root, say } from './command.ts';
 
-const parts: Record<string, (run: Run) => Promise<void>> = { cold, closed, open, drop, cost };
+const parts: Record<string, (run: Run) => Promise<void>> = { memory, cold, closed, open, drop, cost };
+
+/** Each is measured on processes that have not answered anything yet. */
+const FRESH = ['memory', 'cold'];
 
 /** Measured values by figure. */
 type Samples = Map<string, number[]>;
@@ -60,20 +63,23 @@ say(`medians (lowest–highest) of ${starts} starts with ${rounds} rounds of ${s
 for (const line of table()) say(line);
 
 async function measure(code: string, into: Samples): Promise<void> {
+  for (const part of chosen.filter((one) => FRESH.includes(one))) await measureOn(code, into, [part]);
+  const rest = chosen.filter((one) => !FRESH.includes(one));
+  if (rest.length > 0) await measureOn(code, into, rest, true);
+}
+
+async function measureOn(code: string, into: Samples, names: readonly string[], warm = false): Promise<void> {
   const record = (figure: string, value: number): void => void into.set(figure, [...(into.get(figure) ?? []), value]);
   const system = await BenchSystem.start(code);
   try {
     record('API start to ready, ms', system.facts.startMs);
-    record('API resident memory when idle, MB', residentMb(system.pid('api')));
-    if (chosen.includes('cold')) await cold({ system, rounds, seconds, capacity, record });
-    const rate = await warmUp(system, seconds);
+    const rate = warm ? await warmUp(system, seconds) : 0;
     // Measured once, so that the open loops have the same rate for all starts.
     capacity ||= rate;
-    for (const part of chosen) {
-      if (part !== 'cold') await parts[part]?.({ system, rounds, seconds, capacity, record });
-      progress(part);
+    for (const name of names) {
+      await parts[name]?.({ system, rounds, seconds, capacity, record });
+      progress(name);
     }
-    record('API resident memory after load, MB', residentMb(system.pid('api')));
   } finally {
     await system.stop();
   }

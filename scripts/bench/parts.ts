@@ -4,6 +4,7 @@
  */
 import { type BenchSystem, PARTS, type Part } from './bench-system.ts';
 import { generate, type Plan, percentiles, type Result } from './generator.ts';
+import { residentMb } from './processes.ts';
 
 export interface Run {
   readonly system: BenchSystem;
@@ -21,6 +22,7 @@ const COUNTED = 20_000;
 const DROP_UNITS = 50_000;
 const DROP_SECONDS = 60;
 const WARM_UP_SECONDS = 0.5;
+const IDLE_MS = 12_000;
 /** Most orders that one buyer's bucket accepts before the buyer is rate limited. */
 const BUCKET = 250;
 
@@ -57,9 +59,24 @@ export async function warmUp(system: BenchSystem, seconds: number): Promise<numb
   return rate;
 }
 
+/** Resident memory of the API after idle seconds, and under load. */
+export async function memory({ system, seconds, record }: Run): Promise<void> {
+  await new Promise((resolve) => setTimeout(resolve, IDLE_MS));
+  record('API memory when idle, MB', residentMb(system.pid('api')));
+  const saleId = await system.createSale();
+  for (let i = 0; i < 3; i++) {
+    await load(system.facts.bareUrl, 'bench', { connections: 500, seconds });
+    await load(system.facts.url, saleId, { connections: 500, seconds });
+    await system.settled(saleId);
+  }
+  const [api, bare] = [residentMb(system.pid('api')), residentMb(system.facts.services.bare.pid ?? 0)];
+  record('API memory, 500 connections, MB', api);
+  record('API ÷ bare memory, 500 connections', api / bare);
+}
+
 /**
  * The first 3 s of processes that have not answered anything yet, by 100 ms, and their first second
- * against a second of warm ones. Must be measured first.
+ * against a second of warm ones.
  */
 export async function cold({ system, seconds, record }: Run): Promise<void> {
   const plan = { seconds: 3, sliceMs: 100 };
