@@ -58,7 +58,7 @@ EXPOSE 5001
 # Ready: this process can accept orders. It can do so without PostgreSQL and workers; /health reports those.
 HEALTHCHECK --interval=5s --timeout=4s --start-period=30s --retries=3 \
   CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.PORT}/health/ready`).then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
-CMD ["node", "--max-semi-space-size=16", "--heap-growing-percent=100", "--no-memory-reducer", "apps/api/src/main.ts"]
+CMD ["node", "--max-semi-space-size=16", "--heap-growing-percent=100", "apps/api/src/main.ts"]
 
 FROM base AS worker
 COPY --from=worker-packages /app ./
@@ -70,7 +70,7 @@ USER node
 ENV METRICS_PORT=9100
 HEALTHCHECK --interval=5s --timeout=4s --start-period=30s --retries=3 \
   CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.METRICS_PORT}/health/ready`).then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
-CMD ["node", "--max-semi-space-size=16", "--heap-growing-percent=100", "--no-memory-reducer", "apps/worker/src/main.ts"]
+CMD ["node", "--max-semi-space-size=16", "--heap-growing-percent=100", "apps/worker/src/main.ts"]
 
 # Debian's HAProxy on the services' base image, so that no other image is pulled.
 FROM node:24-bookworm-slim AS proxy

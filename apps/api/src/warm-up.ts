@@ -10,7 +10,6 @@ import type { AddressInfo, Server } from 'node:net';
 import type { ServiceSettings } from '@flash-sale/core/run-service.ts';
 import { lend } from '@flash-sale/core/runtime/lend.ts';
 import { muteLines } from '@flash-sale/core/runtime/logging.ts';
-import { collectGarbage } from '@flash-sale/core/runtime/settle-heap.ts';
 import type { Tracing } from '@flash-sale/core/runtime/tracing/tracing.ts';
 import { type ScratchSpace, withScratchSpace } from '@flash-sale/core/warm-up/scratch-space.ts';
 import type { Logger } from 'pino';
@@ -20,8 +19,6 @@ import type { WarmUpRequests } from './warm-up-clients.ts';
 
 /** Milliseconds for which requests are sent. */
 const RUN_MS = 2_600;
-/** When its garbage is collected: while requests are in flight. */
-const COLLECT_AFTER_MS = 2_400;
 
 /** A failure is a warning: the process serves cold. */
 export async function warmUp(
@@ -63,14 +60,12 @@ export async function warmUp(
 async function send(server: Server, requests: Omit<WarmUpRequests, 'port' | 'runMs'>): Promise<void> {
   await once(server.listen(0, '127.0.0.1'), 'listening');
   const { port } = server.address() as AddressInfo;
-  const collection = setTimeout(collectGarbage, COLLECT_AFTER_MS);
   try {
     const clients = fork(new URL('./warm-up-clients.ts', import.meta.url), { stdio: 'inherit' });
     clients.send({ ...requests, port, runMs: RUN_MS } satisfies WarmUpRequests);
     const [code] = await once(clients, 'exit');
     if (code !== 0) throw new Error(`its clients ended with code ${code}`);
   } finally {
-    clearTimeout(collection);
     await once(server.close(), 'close');
   }
 }

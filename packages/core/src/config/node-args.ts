@@ -18,7 +18,4 @@ const HEAP_GROWING_PERCENT = 100;
 export const SERVICE_NODE_ARGS: readonly string[] = [
   `--max-semi-space-size=${SEMI_SPACE_MB}`,
   `--heap-growing-percent=${HEAP_GROWING_PERCENT}`,
-  // When idle V8 would drop code with the memory: the next sale's first second had 0.61 of the warm
-  // rate instead of 0.73.
-  '--no-memory-reducer',
 ];

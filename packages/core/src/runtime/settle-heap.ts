@@ -7,7 +7,10 @@ import { runInNewContext } from 'node:vm';
 /** Objects that are kept for their hidden class. */
 const kept: object[] = [];
 
-/** Frees what loading the code has left. To be called before a warm-up. */
+/**
+ * Frees what loading the code has left. To be called before a warm-up: a full collection drops half
+ * of the code that one has optimised.
+ */
 export async function settleHeap(): Promise<void> {
   await keepTickClass();
   // It is read by processes with the flags of the start only.
@@ -17,14 +20,6 @@ export async function settleHeap(): Promise<void> {
   // By the profile in the compile cache V8 optimises too early: refusals took 10 % longer.
   setFlagsFromString('--no-profile-guided-optimization');
   setFlagsFromString('--expose-gc');
-  collectGarbage();
-}
-
-/**
- * A full collection, after `settleHeap`. V8 drops optimised code for objects of which none is
- * alive, so requests must be in flight.
- */
-export function collectGarbage(): void {
   const collect = runInNewContext('gc') as (options: object) => void;
   collect({ type: 'major', execution: 'sync', flavor: 'last-resort' });
 }
