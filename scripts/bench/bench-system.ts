@@ -86,8 +86,7 @@ export class BenchSystem {
       const urls = { REDIS_URL: redis.url, DATABASE_URL: postgres.url };
       const run = async (name: string, port: number, args: readonly string[]): Promise<KeptProcess> => {
         const logFile = join(folder, `${name}.log`);
-        const settings = { ...SETTINGS, ...urls, PORT: String(port), LOG_FILE: logFile };
-        const env = { PATH: process.env.PATH, NODE_COMPILE_CACHE: join(root, '.data', 'compile-cache'), ...settings };
+        const env = { PATH: process.env.PATH, ...SETTINGS, ...urls, PORT: String(port), LOG_FILE: logFile };
         const options = { restart: false, stopTimeoutMs: STOP_TIMEOUT_MS, onStarted };
         const kept = new KeptProcess({ name, kind: 'app', command: process.execPath, args, env, logFile, ...options });
         await kept.ready;

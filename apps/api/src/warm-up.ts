@@ -18,7 +18,7 @@ import type { Connections } from './connect.ts';
 import type { WarmUpRequests } from './warm-up-clients.ts';
 
 /** Milliseconds for which requests are sent. */
-const RUN_MS = 2_600;
+const RUN_MS = 2_400;
 
 /** A failure is a warning: the process serves cold. */
 export async function warmUp(

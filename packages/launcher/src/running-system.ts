@@ -79,7 +79,7 @@ function reachableHost(host: string): string {
 }
 
 /** Variables that Node and the PostgreSQL client read. */
-const LIBRARY_VARIABLES = /^(NODE_OPTIONS|NODE_EXTRA_CA_CERTS|NODE_COMPILE_CACHE|UV_THREADPOOL_SIZE|PG[A-Z]+)$/;
+const LIBRARY_VARIABLES = /^(NODE_OPTIONS|NODE_EXTRA_CA_CERTS|UV_THREADPOOL_SIZE|PG[A-Z]+)$/;
 
 /** Variable with the data folder; marks a terminal that has sourced the file. */
 const MARK = 'FLASH_SALE_SYSTEM';

@@ -118,8 +118,7 @@ export class System {
     });
     const created = environment.DEMO_SALES === 'on' ? await createDemoSales(servers.DATABASE_URL) : [];
     const adminToken = environment.ADMIN_TOKEN ?? keptSecret(this.#dataFolder, 'admin-token');
-    const NODE_COMPILE_CACHE = join(this.#dataFolder, 'compile-cache');
-    const given = { NODE_COMPILE_CACHE, ...variables, ...servers, ADMIN_TOKEN: adminToken };
+    const given = { ...variables, ...servers, ADMIN_TOKEN: adminToken };
     signal.throwIfAborted();
     const apis = this.#startApps('api', environment.API_PROCESSES, given);
     const withoutSecrets = Object.fromEntries(API_SECRETS.map((name) => [name, '']));

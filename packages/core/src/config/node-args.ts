@@ -1,7 +1,4 @@
-/**
- * Node arguments of API and worker. The Dockerfile repeats them; a test compares them. With
- * NODE_COMPILE_CACHE a process takes 22 MB less: it does not load what removes the types.
- */
+/** Node arguments of API and worker. The Dockerfile repeats them; a test compares them. */
 
 /**
  * Megabytes of V8's semi-space. V8 would take 32 on a large machine: 100 MB more memory and pauses

@@ -1,6 +1,5 @@
 /** What V8 keeps of a process that has loaded its code. */
 import { executionAsyncResource } from 'node:async_hooks';
-import { flushCompileCache } from 'node:module';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 
@@ -13,12 +12,8 @@ const kept: object[] = [];
  */
 export async function settleHeap(): Promise<void> {
   await keepTickClass();
-  // It is read by processes with the flags of the start only.
-  flushCompileCache();
   // After idle minutes V8 would drop code, and the next sale would be slow.
   setFlagsFromString('--no-flush-bytecode');
-  // By the profile in the compile cache V8 optimises too early: refusals took 10 % longer.
-  setFlagsFromString('--no-profile-guided-optimization');
   setFlagsFromString('--expose-gc');
   const collect = runInNewContext('gc') as (options: object) => void;
   collect({ type: 'major', execution: 'sync', flavor: 'last-resort' });
