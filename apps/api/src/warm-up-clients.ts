@@ -1,7 +1,6 @@
 /** The clients of a warm-up, in a process of their own. It ends when they have their answers. */
 import { once } from 'node:events';
 import { connect } from 'node:net';
-import { constants, setPriority } from 'node:os';
 import type { ScratchSpace } from '@flash-sale/core/warm-up/scratch-space.ts';
 
 export interface WarmUpRequests {
@@ -86,8 +85,6 @@ function sendUntil(endsAt: number, port: number, requests: Generator<string>): P
   return new Promise((resolve) => socket.on('close', resolve));
 }
 
-// On a busy machine the sale that is running comes first.
-setPriority(constants.priority.PRIORITY_LOW);
 // The API may be killed meanwhile.
 process.on('disconnect', () => process.exit());
 const [wanted] = (await once(process, 'message')) as [WarmUpRequests];
